@@ -1,0 +1,104 @@
+"""The composition root: settings in, a working program out. The only file that knows everyone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tallygate.core.model import Policy
+from tallygate.ledger.presence import ServerPresence
+from tallygate.ledger.runlog import JsonLinesLog
+from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.operations.runtime import Runtime
+from tallygate.pricing.book import PriceBook
+from tallygate.settings import Keep, OnFault, Settings, load_settings, places
+
+
+def clock_us() -> int:
+    """Microseconds since 1970 UTC: the only clock of the program."""
+    return time.time_ns() // 1000
+
+
+def new_token(size: int) -> str:
+    """Random hexadecimal digits, two a byte: every id of the program is made of these."""
+    return secrets.token_hex(size)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The composed program: what operations need, and what only the process itself holds."""
+
+    settings: Settings
+    runtime: Runtime
+    ledger: SqliteLedger
+    presence: ServerPresence
+
+    def serving(self) -> App:
+        """The same program as a server that others can see is alive."""
+        server_id = new_token(16)
+        self.presence.announce(server_id)
+        return replace(self, runtime=replace(self.runtime, server_id=server_id))
+
+    def close(self) -> None:
+        self.presence.leave()
+        self.ledger.close()
+
+
+def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+    """Settings of this process: its environment, its folder, its user's places."""
+    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places())
+
+
+def compose(settings: Settings, *, by: str) -> App:
+    """Open the ledger and put the program together; `by` names who acts, in every event.
+
+    Raises `LedgerUnavailable` where the ledger cannot be opened.
+    """
+    paths, policy = settings.paths, settings.policy
+    ledger = SqliteLedger(
+        paths.database,
+        clock=clock_us,
+        new_ledger_id=lambda: new_token(16),
+        durability=settings.ledger.durability.value,
+        lock_timeout_ms=settings.ledger.lock_timeout_ms,
+    )
+    presence = ServerPresence(paths.database.parent / "servers")
+    runtime = Runtime(
+        ledger=ledger,
+        prices=PriceBook(settings.pricing),
+        policy=Policy(
+            reroute_at_percent=policy.reroute_at_percent,
+            reservation_ttl_us=policy.reservation_ttl_us,
+            expire_as=policy.expire_as,
+        ),
+        clock_us=clock_us,
+        new_token=new_token,
+        run_log=JsonLinesLog(),
+        run_log_path=paths.run_log,
+        presence=presence,
+        by=by,
+        project=None if paths.project_root is None else str(paths.project_root),
+        halt_on_fault=policy.on_fault is OnFault.HALT,
+        factors_micros=settings.calibration_micros,
+        ladder=settings.ladder.default,
+        local_model=policy.local_model,
+        keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
+        abandon_after_us=policy.abandon_after_us,
+        default_mode=policy.budget_mode.value,
+    )
+    return App(settings, runtime, ledger, presence)
+
+
+@contextmanager
+def opened(settings: Settings, *, by: str) -> Iterator[App]:
+    """The composed program for one command, closed at the end."""
+    app = compose(settings, by=by)
+    try:
+        yield app
+    finally:
+        app.close()

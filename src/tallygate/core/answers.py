@@ -1,0 +1,113 @@
+"""What operations answer, as plain values; entry points only turn them into their own words and units."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from tallygate.core.model import Budget
+from tallygate.core.words import Action, Pressure, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class BindingBudget:
+    """The budget that decided, with the numbers it decided on."""
+
+    budget_id: str
+    unit: str
+    limit_nanos: int
+    spent_nanos: int
+    reserved_nanos: int
+    available_nanos: int
+    resets_us: int | None
+
+    @staticmethod
+    def of(budget: Budget) -> BindingBudget:
+        return BindingBudget(
+            budget.budget_id,
+            budget.unit,
+            budget.limit_nanos,
+            budget.spent_nanos,
+            budget.reserved_nanos,
+            budget.available_nanos,
+            budget.resets_us,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GateAnswer:
+    """The answer to one authorize; a halt carries no call id, since there is nothing to report usage for."""
+
+    action: Action
+    reason: Reason
+    remaining_nanos: int | None
+    pressure: Pressure
+    call_id: str | None = None
+    target_model: str | None = None
+    pricing_warning: str | None = None
+    factor_micros: int | None = None
+    factor_source: str = "none"
+    message: str | None = None
+    binding: BindingBudget | None = None
+    spent_by: tuple[tuple[str, int], ...] = ()
+    command: str | None = None
+
+    def to_json(self) -> str:
+        """The answer as text, kept with a call whose id the client chose, so that asking again says the same."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> GateAnswer:
+        found = json.loads(text)
+        binding = found.pop("binding")
+        return GateAnswer(
+            **{
+                **found,
+                "action": Action(found["action"]),
+                "reason": Reason(found["reason"]),
+                "pressure": Pressure(found["pressure"]),
+                "binding": None if binding is None else BindingBudget(**binding),
+                "spent_by": tuple((label, nanos) for label, nanos in found["spent_by"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """What a pure read of a session's budgets shows."""
+
+    session_id: str
+    remaining_nanos: int | None
+    pressure: Pressure
+    used_nanos: int
+    limit_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAnswer:
+    """The state of a call and its session after usage was recorded or a reservation voided."""
+
+    call_id: str
+    session_id: str
+    status: str
+    exactness: str
+    spend_nanos: int
+    remaining_nanos: int | None
+    pressure: Pressure
+    cost_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTotals:
+    """A session in figures, when it ends and whenever it is looked at."""
+
+    session_id: str
+    total_nanos: int
+    calls_made: int
+    halts: int
+    confidence: str
+    pending_exact_calls: int
+    exactness: str
+    last_reconciled_us: int | None
+    coverage: dict[str, bool]
+    uncovered_modes: list[str]

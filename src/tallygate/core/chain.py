@@ -1,0 +1,69 @@
+"""The hash chain of the journal: canonical bytes, entry hash, first broken link."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_TAG = b"tallygate/event/v1\x00"
+GENESIS = bytes(32)
+
+
+def canonical_bytes(body: dict[str, object]) -> bytes:
+    """The one byte form of an event body: keys sorted, no spaces, UTF-8. Bodies hold text, integers and null."""
+    return _ENCODE(body).encode()
+
+
+def event_hash(chain_id: str, seq: int, previous: bytes, body: bytes) -> bytes:
+    """SHA-256 over tag, chain id (length first), sequence number, previous hash and the body's bytes."""
+    name = chain_id.encode()
+    return hashlib.sha256(
+        _TAG + len(name).to_bytes(2, "big") + name + seq.to_bytes(8, "big") + previous + body
+    ).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One stored event, as bytes."""
+
+    seq: int
+    body: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Where a chain stops being true, and what is wrong there."""
+
+    seq: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last event of a chain: its number and hash stand for all before it."""
+
+    seq: int = 0
+    hash: bytes = GENESIS
+    at_us: int = 0
+
+
+def first_break(chain_id: str, links: Iterable[Link], head: Head | None) -> Break | None:
+    """Walk a chain from its first event; None if every link holds, and the head where one is expected."""
+    previous, expected = GENESIS, 1
+    for link in links:
+        if link.seq != expected:
+            return Break(expected, f"event {expected} is missing: the next one is {link.seq}")
+        if link.hash != event_hash(chain_id, link.seq, previous, link.body):
+            return Break(link.seq, f"event {link.seq} was changed: its hash does not fit its content")
+        previous, expected = link.hash, expected + 1
+    if head is None:
+        return None
+    if head.seq != expected - 1:
+        return Break(expected, f"the head names event {head.seq}, the journal ends at {expected - 1}")
+    if head.hash != previous:
+        return Break(head.seq, "the head's hash is not that of the last event")
+    return None

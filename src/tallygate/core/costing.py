@@ -1,0 +1,99 @@
+"""What a call costs: token classes, rates and the price that names where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.core.money import cost_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Counts of one or more responses in disjoint classes; `output` contains reasoning."""
+
+    fresh_input: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+
+    @property
+    def context(self) -> int:
+        """Everything the model read: what long-context thresholds look at."""
+        return self.fresh_input + self.cache_read + self.cache_write_5m + self.cache_write_1h
+
+    @property
+    def total(self) -> int:
+        return self.context + self.output
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.fresh_input + other.fresh_input,
+            self.cache_read + other.cache_read,
+            self.cache_write_5m + other.cache_write_5m,
+            self.cache_write_1h + other.cache_write_1h,
+            self.output + other.output,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Nano-dollars per million tokens of each class; rates, not multipliers, since those differ by model."""
+
+    input_nanos: int
+    output_nanos: int
+    cache_read_nanos: int
+    cache_write_5m_nanos: int
+    cache_write_1h_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTier:
+    """Rates that replace the base rates for the whole request once its context is above a size."""
+
+    above_context_tokens: int
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Rates of one model at one time, with the basis that is stored beside every cost.
+
+    `source` is `override`, `local`, `assumed`, or the catalog's name; `key` is the id the source knows the
+    model by; `valid_from` is an ISO date where the source dates its rates; `warning` says what was guessed.
+    """
+
+    key: str
+    rates: Rates
+    source: str
+    version: str
+    tiers: tuple[ContextTier, ...] = ()
+    per_request_nanos: int = 0
+    valid_from: str | None = None
+    approximate: bool = False
+    known: bool = True
+    warning: str | None = None
+
+    def rates_for(self, context_tokens: int) -> Rates:
+        """The rates of a request that reads this many tokens: the highest tier it is above."""
+        best: ContextTier | None = None
+        for tier in self.tiers:
+            if context_tokens > tier.above_context_tokens and (
+                best is None or tier.above_context_tokens > best.above_context_tokens
+            ):
+                best = tier
+        return best.rates if best is not None else self.rates
+
+    def cost_nanos(self, tokens: Tokens) -> int:
+        """Cost of one request in nano-dollars, rounded up once."""
+        rates = self.rates_for(tokens.context)
+        return cost_nanos(
+            [
+                (tokens.fresh_input, rates.input_nanos),
+                (tokens.cache_read, rates.cache_read_nanos),
+                (tokens.cache_write_5m, rates.cache_write_5m_nanos),
+                (tokens.cache_write_1h, rates.cache_write_1h_nanos),
+                (tokens.output, rates.output_nanos),
+            ],
+            self.per_request_nanos,
+        )

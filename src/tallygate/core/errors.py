@@ -1,0 +1,106 @@
+"""Every failure a user can meet, in one tree.
+
+    TallygateError
+    ├── InvalidArgument        a value from outside is out of bounds, of the wrong type, or not known
+    ├── NotFound               no session, call or budget has that id
+    ├── Conflict               the same id arrived with other values
+    ├── SettingsError          a settings file or variable cannot be used
+    ├── RunLogError            the run log cannot be written safely
+    └── LedgerUnavailable      the ledger cannot be read or written now
+        ├── LedgerCorrupt      the file is damaged, or not a ledger
+        └── LedgerTooNew       the file was written by a newer version
+
+Each carries a stable `code`, a message with the values in it, and a `hint` with the next step.
+A programmer's error is not in this tree: `ensure` raises `InvariantBroken`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class TallygateError(Exception):
+    """Base of every expected failure; entry points render `code`, message and `hint`."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class InvalidArgument(TallygateError):
+    """A value given by a caller cannot be used; nothing was changed."""
+
+    code = "invalid_argument"
+
+    def __init__(self, argument: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.argument = argument
+
+
+class NotFound(TallygateError):
+    """An id names nothing in the ledger."""
+
+    code = "not_found"
+
+
+class Conflict(TallygateError):
+    """An id came back with values other than those it was first used with."""
+
+    code = "conflict"
+
+
+class SettingsError(TallygateError):
+    """Settings are malformed or name something unknown; the message gives file and line."""
+
+    code = "settings_invalid"
+
+
+class RunLogError(TallygateError):
+    """The run log is not a file this program may append to."""
+
+    code = "run_log_unwritable"
+
+
+class LedgerUnavailable(TallygateError):
+    """The ledger did not take or give data; hard budgets answer this with a halt."""
+
+    code = "ledger_unavailable"
+
+
+class LedgerCorrupt(LedgerUnavailable):
+    """The ledger file is damaged or is not a ledger."""
+
+    code = "ledger_corrupt"
+
+
+class LedgerTooNew(LedgerUnavailable):
+    """A newer version has written this ledger."""
+
+    code = "ledger_too_new"
+
+
+class InvariantBroken(AssertionError):
+    """A state that the program itself must never reach."""
+
+
+def ensure(condition: bool, message: str) -> None:
+    """Stop on a broken invariant, also under `python -O`, where assert statements vanish."""
+    if not condition:
+        raise InvariantBroken(message)
+
+
+def present(value: T | None, message: str) -> T:
+    """The value, where the program itself guarantees that there is one."""
+    if value is None:
+        raise InvariantBroken(message)
+    return value

@@ -1,0 +1,83 @@
+"""The policy of the gate, to be read from top to bottom. A refusal is a value, never an exception."""
+
+from __future__ import annotations
+
+from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy
+from tallygate.core.words import Action, BudgetMode, Pressure, Reason, UnknownPrice
+
+PRESSURE_BANDS = ((50, Pressure.LOW), (80, Pressure.MODERATE), (95, Pressure.HIGH))
+
+
+def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
+    """Answer one request. The first rule that applies wins."""
+    session = view.session
+    if not session.is_open:
+        return Decision(Action.HALT, Reason.SESSION_ENDED, binding=tightest(view.budgets))
+
+    if not request.price.known:
+        if session.unknown_price is UnknownPrice.HALT:
+            return Decision(Action.HALT, Reason.PRICE_UNKNOWN, binding=tightest(view.budgets))
+        if session.unknown_price is UnknownPrice.REROUTE_REQUIRED:
+            return _reroute_to_local(view)
+
+    refusing = [b for b in view.budgets if not admits(b, request.needed_nanos)]
+    hard = [b for b in refusing if b.mode is BudgetMode.HARD]
+    if hard:
+        return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=tightest(hard))
+
+    if view.has_open_exactness:
+        return Decision(Action.HALT, Reason.EXACTNESS_REQUIRED, binding=tightest(view.budgets))
+
+    # From here on the call may be made, and its reservation fits every hard budget.
+    pressing = most_used(view.budgets)
+    if pressing is not None and used_percent_at_least(pressing, policy.reroute_at_percent):
+        return Decision(Action.REROUTE, Reason.BUDGET_PRESSURE, binding=pressing, wants_target=True)
+    if refusing:
+        return Decision(Action.ALLOW, Reason.SOFT_BUDGET_EXCEEDED, binding=tightest(refusing))
+    return Decision(Action.ALLOW, Reason.ALLOW, binding=tightest(view.budgets))
+
+
+def _reroute_to_local(view: GateView) -> Decision:
+    """Only a model that costs nothing may stand in for one whose price nobody knows."""
+    if view.local_target is None:
+        return Decision(Action.HALT, Reason.NO_LOCAL_MODEL, binding=tightest(view.budgets))
+    return Decision(
+        Action.REROUTE,
+        Reason.PRICE_UNKNOWN_REROUTE,
+        binding=tightest(view.budgets),
+        target=view.local_target,
+    )
+
+
+def admits(budget: Budget, amount_nanos: int) -> bool:
+    """Whether a budget still carries an amount; filling it exactly is allowed, an overspent one carries nothing."""
+    return amount_nanos <= budget.available_nanos
+
+
+def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
+    """The budget with the least left: the one that decides, and the one a reply names."""
+    return min(budgets, key=lambda b: (b.available_nanos, b.budget_id), default=None)
+
+
+def most_used(budgets: tuple[Budget, ...]) -> Budget | None:
+    """The budget that is fullest relative to its limit."""
+    return max(
+        budgets,
+        key=lambda b: (b.committed_nanos * 10**6 // b.limit_nanos if b.limit_nanos else 10**7, b.budget_id),
+        default=None,
+    )
+
+
+def used_percent_at_least(budget: Budget, percent: int) -> bool:
+    """Whether spent and reserved have reached a share of the limit, without rounding."""
+    return budget.committed_nanos * 100 >= budget.limit_nanos * percent
+
+
+def pressure(budget: Budget | None) -> Pressure:
+    """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical."""
+    if budget is None:
+        return Pressure.LOW
+    for percent, band in PRESSURE_BANDS:
+        if not used_percent_at_least(budget, percent):
+            return band
+    return Pressure.CRITICAL

@@ -1,0 +1,253 @@
+"""The nouns: session, budget, call, request, decision. Values only; amounts in nano-units, times in microseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.words import (
+    AccountingMode,
+    Action,
+    ActorType,
+    BudgetMode,
+    CallMode,
+    CallState,
+    ExpireAs,
+    Reason,
+    SessionState,
+    UnknownPrice,
+    UsageChannel,
+)
+
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ModeCoverage:
+    """Which call modes of a session can bring actual usage."""
+
+    ask: bool
+    plan: bool
+    agent: bool
+
+    def covers(self, mode: CallMode | None) -> bool | None:
+        """Whether calls of this mode can be exact; None where the call names no mode."""
+        if mode is None:
+            return None
+        return {CallMode.ASK: self.ask, CallMode.PLAN: self.plan, CallMode.AGENT: self.agent}[mode]
+
+    @staticmethod
+    def default(accounting: AccountingMode, channel: UsageChannel) -> ModeCoverage:
+        """Coverage a channel gives when the caller says nothing; estimate_only covers nothing."""
+        if accounting is AccountingMode.ESTIMATE_ONLY:
+            return ModeCoverage(ask=False, plan=False, agent=False)
+        if channel is UsageChannel.HOSTED_EDGE:
+            return ModeCoverage(ask=True, plan=True, agent=True)
+        if channel is UsageChannel.SELF_HOSTED_RELAY:
+            return ModeCoverage(ask=True, plan=True, agent=False)
+        return ModeCoverage(ask=False, plan=False, agent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One budgeted piece of work."""
+
+    tenant: str
+    session_id: str
+    client: str
+    model: str
+    state: SessionState
+    accounting_mode: AccountingMode
+    usage_channel: UsageChannel
+    coverage: ModeCoverage
+    unknown_price: UnknownPrice
+    currency: str
+    started_us: int
+    ended_us: int | None = None
+    end_cause: str | None = None
+    parent_session_id: str | None = None
+    task_summary: str | None = None
+    end_summary: str | None = None
+    project: str | None = None
+    run_log: str | None = None
+    server_id: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is SessionState.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on a scope for one window, with the counters it is decided on.
+
+    `limit_nanos` is what may be used, `spent_nanos` what was, `reserved_nanos` what pending calls hold.
+    `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over.
+    """
+
+    tenant: str
+    budget_id: str
+    scope: str
+    scope_key: str
+    unit: str
+    mode: BudgetMode
+    limit_nanos: int
+    spent_nanos: int = 0
+    reserved_nanos: int = 0
+    overage_nanos: int = 0
+    period: str = "session"
+    resets_us: int | None = None
+    touched_us: int = 0
+
+    @property
+    def available_nanos(self) -> int:
+        return self.limit_nanos - self.spent_nanos - self.reserved_nanos
+
+    @property
+    def committed_nanos(self) -> int:
+        """Spent and reserved: what pressure is measured on, since a reservation may all be used."""
+        return self.spent_nanos + self.reserved_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who in the client asked: the main agent or a subagent."""
+
+    type: ActorType = ActorType.PARENT_AGENT
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One step an agent asks about, priced before the decision.
+
+    `price` is the price of `model`, or the assumed price where it is unknown. `estimate_nanos` is what will
+    be reserved (after calibration), `raw_estimate_nanos` the agent's own number priced. `actual` is usage
+    that already happened, with `actual_nanos` its cost; it is recorded whatever the decision.
+    """
+
+    session_id: str
+    tool_name: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    price: Price
+    raw_estimate_nanos: int
+    estimate_nanos: int
+    factor_micros: int = 1_000_000
+    factor_source: str = "none"
+    actor: Actor = field(default_factory=Actor)
+    parent_call_id: str | None = None
+    call_mode: CallMode | None = None
+    actual: Tokens | None = None
+    actual_nanos: int | None = None
+    client_key: str | None = None
+
+    @property
+    def needed_nanos(self) -> int:
+        """What the decision is taken on: the actual cost where usage already happened, else the estimate."""
+        return self.estimate_nanos if self.actual_nanos is None else self.actual_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class RerouteTarget:
+    """A model for which switching helps, with its price."""
+
+    model: str
+    price: Price
+    saves_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user lets the gate do."""
+
+    reroute_at_percent: int = 80
+    reservation_ttl_us: int = 600_000_000
+    expire_as: ExpireAs = ExpireAs.ESTIMATE
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """What the gate looks at: the session, every budget that applies, and what the rules need to know."""
+
+    session: Session
+    budgets: tuple[Budget, ...]
+    has_open_exactness: bool = False
+    local_target: RerouteTarget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The gate's answer; `binding` is the budget that refused or presses most."""
+
+    action: Action
+    reason: Reason
+    binding: Budget | None = None
+    wants_target: bool = False
+    target: RerouteTarget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What one call has reserved of one budget, and that its cost is charged there."""
+
+    budget_id: str
+    amount_nanos: int
+
+
+CostBasis = Literal["actual", "estimate", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authorised (or refused) step as the ledger keeps it.
+
+    `booked_nanos` is what of it stands in `spent` of its budgets; `cost_basis` says what that number is.
+    """
+
+    tenant: str
+    call_id: str
+    session_id: str
+    state: CallState
+    action: Action
+    reason: Reason
+    tool_name: str
+    model_requested: str
+    prompt_tokens: int
+    completion_tokens: int
+    raw_estimate_nanos: int
+    estimate_nanos: int
+    factor_micros: int
+    actor_type: ActorType
+    at_us: int
+    expires_us: int | None = None
+    resolved_us: int | None = None
+    booked_nanos: int = 0
+    cost_basis: CostBasis = "none"
+    model_target: str | None = None
+    model_used: str | None = None
+    actual: Tokens | None = None
+    price_id: str | None = None
+    actual_price_id: str | None = None
+    actor_id: str | None = None
+    actor_name: str | None = None
+    parent_call_id: str | None = None
+    call_mode: CallMode | None = None
+    mode_capable: bool | None = None
+    client_key: str | None = None
+    reply: str | None = None
+    void_reason: str | None = None
+    correlation: str | None = None
+    holds: tuple[Hold, ...] = ()
+
+    @property
+    def has_actual(self) -> bool:
+        return self.cost_basis == "actual"
+
+    @property
+    def counted_nanos(self) -> int:
+        """What the call counts for in totals: its booked cost, or its reservation while pending."""
+        return self.estimate_nanos if self.state is CallState.PENDING else self.booked_nanos

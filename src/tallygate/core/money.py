@@ -1,0 +1,118 @@
+"""Whole nano-units of a currency, parsed once at the door and rounded once, upwards, where usage is priced.
+
+`Decimal` is allowed here and in the price catalog only; `float` is used for money nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any
+
+from tallygate.core.errors import InvalidArgument
+
+NANOS_PER_UNIT = 1_000_000_000
+TOKENS_PER_RATE = 1_000_000
+# A single amount: a million units. Sums stay inside 64 bits for more than nine thousand such amounts.
+AMOUNT_NANOS_MAX = 1_000_000 * NANOS_PER_UNIT
+SUM_NANOS_MAX = 4_000_000_000 * NANOS_PER_UNIT
+TOKENS_MAX = 1_000_000_000
+
+
+def parse_amount_nanos(argument: str, value: object, *, allow_zero: bool = False) -> int:
+    """Turn an amount from outside (int, JSON number, Decimal or decimal text) into nano-units.
+
+    A JSON number arrives as a binary fraction; its shortest decimal text is what the sender wrote.
+    Digits below a nano-unit are rounded upwards. Raises `InvalidArgument` naming the argument.
+    """
+    amount = _decimal(argument, value)
+    if not amount.is_finite():
+        raise InvalidArgument(argument, f"{argument} must be a finite amount, not {value!r}.")
+    if amount < 0 or (amount == 0 and not allow_zero):
+        least = "0 or more" if allow_zero else "more than 0"
+        raise InvalidArgument(argument, f"{argument} must be {least}, not {value!r}.")
+    if amount > AMOUNT_NANOS_MAX // NANOS_PER_UNIT:
+        raise InvalidArgument(argument, f"{argument} must be at most 1,000,000, not {_short(value)}.")
+    return int((amount * NANOS_PER_UNIT).to_integral_value(rounding=ROUND_CEILING))
+
+
+def _decimal(argument: str, value: object) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | str | _JSON_NUMBER):
+        raise InvalidArgument(argument, f"{argument} must be an amount such as 2.50, not {_short(value)}.")
+    if isinstance(value, int) and abs(value) > AMOUNT_NANOS_MAX:
+        raise InvalidArgument(argument, f"{argument} must be at most 1,000,000.")
+    try:
+        return Decimal(str(value)[:64])
+    except InvalidOperation:
+        raise InvalidArgument(argument, f"{argument} must be an amount such as 2.50, not {_short(value)}.") from None
+
+
+_JSON_NUMBER = type(0.5)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int) and abs(value) > 10**18:
+        return "a number of more than 18 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def cost_nanos(priced_tokens: list[tuple[int, int]], per_request_nanos: int = 0) -> int:
+    """Price pairs of (tokens, nano-units per million tokens), rounded up once over the whole sum.
+
+    >>> cost_nanos([(1, 1)])
+    1
+    >>> cost_nanos([(1_000, 5_000_000_000), (200, 25_000_000_000)])
+    10000000
+    """
+    total = sum(tokens * rate for tokens, rate in priced_tokens)
+    return -(-total // TOKENS_PER_RATE) + per_request_nanos
+
+
+def decimal_units(nanos: int, digits: int = 6) -> Decimal:
+    """Nano-units as a decimal number of the currency, rounded half-even to `digits` for people and replies."""
+    return (Decimal(nanos) / NANOS_PER_UNIT).quantize(Decimal(1).scaleb(-digits))
+
+
+def json_number(nanos: int) -> Any:
+    """Nano-units as the number a JSON reply carries: decimal, rounded to 6 digits.
+
+    >>> json_number(1_250_000_000), json_number(-70_000_000)
+    (1.25, -0.07)
+    """
+    return json.loads(f"{decimal_units(nanos):f}")
+
+
+def exact_text(nanos: int) -> str:
+    """Nano-units as exact decimal text without an exponent or trailing zeros, for files that are read again.
+
+    >>> exact_text(1_500_000_000), exact_text(1), exact_text(-20_000_000_000)
+    ('1.5', '0.000000001', '-20')
+    """
+    sign = "-" if nanos < 0 else ""
+    whole, part = divmod(abs(nanos), NANOS_PER_UNIT)
+    fraction = f"{part:09d}".rstrip("0")
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+
+
+def format_amount(nanos: int, currency: str = "USD") -> str:
+    """An amount for a person: two digits, more only where a smaller amount would read as zero.
+
+    >>> format_amount(2_500_000_000), format_amount(4_200_000), format_amount(1_000_000_000, "GBP")
+    ('$2.50', '$0.0042', '£1.00')
+    """
+    symbol = {"USD": "$", "GBP": "£", "EUR": "€"}.get(currency)
+    sign = "-" if nanos < 0 else ""
+    magnitude = abs(nanos)
+    digits = 2 if magnitude >= 100_000_000 or magnitude == 0 else 4 if magnitude >= 1_000_000 else 6
+    number = f"{decimal_units(magnitude, digits):,f}"
+    return f"{sign}{symbol}{number}" if symbol else f"{sign}{number} {currency}"
+
+
+def share_percent(part_nanos: int, whole_nanos: int) -> Decimal:
+    """How many per cent `part` is of `whole`, to one digit; a spent budget of nothing is 100 %."""
+    if whole_nanos <= 0:
+        return Decimal(100)
+    return (Decimal(part_nanos) * 100 / Decimal(whole_nanos)).quantize(Decimal("0.1"))

@@ -1,0 +1,84 @@
+"""Sentences for people: why a step was stopped, what was spent on what, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tallygate.core.model import Budget, Decision
+from tallygate.core.money import format_amount
+from tallygate.core.words import Reason
+
+_MARGIN_PERCENT = 120
+
+
+def budget_name(budget: Budget) -> str:
+    """How a budget is called in a sentence."""
+    period = "" if budget.period in ("session", "never") else f" ({budget.period})"
+    return f"{budget.scope} {budget.scope_key}{period}"
+
+
+def raise_command(budget: Budget, needed_nanos: int) -> str:
+    """The command with which the user lets the work go on, with an amount that carries this step and a margin."""
+    missing = max(needed_nanos - budget.available_nanos, 0)
+    padded = max(missing * _MARGIN_PERCENT // 100, budget.limit_nanos // 2, 10_000_000)
+    cents = -(-padded // 10_000_000)
+    return f"tallygate budget raise {budget.budget_id} {cents // 100}.{cents % 100:02d}"
+
+
+def halt_message(
+    decision: Decision,
+    *,
+    session_id: str,
+    needed_nanos: int,
+    shares: Sequence[tuple[str, int]],
+    model: str,
+    override_line: str | None = None,
+) -> str:
+    """One paragraph for the agent to pass on: what stopped it, the numbers, the command to go on."""
+    budget = decision.binding
+    match decision.reason:
+        case Reason.SESSION_ENDED:
+            return (
+                f"Session {session_id} has ended; its budget takes no more calls. "
+                "Start another with l6e_run_start, or ask the user."
+            )
+        case Reason.PRICE_UNKNOWN:
+            return (
+                f"No price is known for model {model}, and this session halts on unknown prices. "
+                "Name the model's full id, or let the user add a price: " + (override_line or "see `tallygate prices`.")
+            )
+        case Reason.NO_LOCAL_MODEL:
+            return (
+                f"No price is known for model {model}, and no local model is configured to reroute to. "
+                'The user can set one in config.toml: local_model = "ollama/..." under [policy].'
+            )
+        case Reason.EXACTNESS_REQUIRED:
+            return (
+                "An earlier call of this session has no actual usage yet, and the session requires it "
+                "(exact_required). Report it with l6e_record_usage, then ask again."
+            )
+        case _ if budget is not None:
+            return _budget_message(budget, needed_nanos, shares)
+        case _:
+            return "The step was stopped."
+
+
+def _budget_message(budget: Budget, needed_nanos: int, shares: Sequence[tuple[str, int]]) -> str:
+    unit = budget.unit
+    needs = (
+        f"The budget of {budget_name(budget)} does not carry this step: it needs {format_amount(needed_nanos, unit)}, "
+        f"of {format_amount(budget.limit_nanos, unit)} {format_amount(budget.spent_nanos, unit)} are spent and "
+        f"{format_amount(budget.reserved_nanos, unit)} reserved, "
+        f"{format_amount(max(budget.available_nanos, 0), unit)} left."
+    )
+    parts = [needs]
+    if shares:
+        listed = ", ".join(f"{label} {format_amount(nanos, unit)}" for label, nanos in shares)
+        parts.append(f"Spent by: {listed}.")
+    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, needed_nanos)}")
+    return " ".join(parts)
+
+
+def fault_message(what: str, hint: str) -> str:
+    """Why a step was stopped although no budget refused it: the ledger could not be asked."""
+    return f"The ledger could not be used, so the step cannot be counted: {what} {hint}".rstrip()

@@ -1,0 +1,1 @@
+"""Ways in: translate only. No rules, no SQL."""

@@ -1,0 +1,1 @@
+"""The MCP server: tools, their schemas and their words."""

@@ -1,0 +1,51 @@
+"""Build the MCP server and serve it over stdio."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from mcp.server import MCPServer
+from mcp.server.caching import CacheHint
+
+from tallygate import __version__
+from tallygate.core.words import UnknownPrice
+from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
+from tallygate.entrypoints.mcp_server.session_tools import SessionTools
+from tallygate.entrypoints.mcp_server.tools import ToolSpec, build
+from tallygate.operations.runtime import Runtime
+
+INSTRUCTIONS = (
+    "Spend gate with a local ledger. A session is opened by l6e_run_start with a budget in USD; l6e_authorize_call "
+    "prices a step and answers allow, reroute or halt; l6e_record_usage replaces the estimate by the tokens used; "
+    "l6e_run_end closes the session and writes its run-log line. A halt carries a message for the user with the "
+    "command that raises the budget; no tool raises it."
+)
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def tool_specs(runtime: Runtime, unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY) -> list[ToolSpec]:
+    """Every tool, in the order clients list them; the order is fixed, so that prompt caches hold."""
+    return [*SessionTools(runtime, unknown_price).specs(), *CatalogTools(runtime).specs()]
+
+
+def build_server(
+    runtime: Runtime,
+    *,
+    unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
+    log_level: LogLevel = "WARNING",
+) -> MCPServer:
+    """The server with all its tools, not yet serving."""
+    server: MCPServer = MCPServer(
+        "tallygate",
+        title="Tallygate",
+        version=__version__,
+        description="Spend gate and tally for AI agents",
+        instructions=INSTRUCTIONS,
+        tools=list(map(build, tool_specs(runtime, unknown_price))),
+        subscriptions=False,
+        log_level=log_level,
+        cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
+    )
+    logging.getLogger("mcp").setLevel(log_level)
+    return server

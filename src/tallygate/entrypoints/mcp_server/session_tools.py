@@ -1,0 +1,351 @@
+"""The l6e_* tools: start a session, ask before a step, report what it used, end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
+from tallygate.core.costing import Tokens
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.model import Actor
+from tallygate.core.money import json_number, share_percent
+from tallygate.core.words import AccountingMode, Action, ActorType, CallMode, UnknownPrice, UsageChannel
+from tallygate.entrypoints.mcp_server import arguments as arg
+from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.tools import (
+    INTEGER,
+    NUMBER,
+    NUMBER_OR_NULL,
+    OBJECT,
+    OBJECTS,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    Caller,
+    ToolSpec,
+    output,
+)
+from tallygate.operations import authorize as gate
+from tallygate.operations import record, session
+from tallygate.operations.runtime import Runtime, iso
+
+DEFAULT_PROMPT_TOKENS = 2000
+DEFAULT_COMPLETION_TOKENS = 400
+CONFIDENCE_MANUAL = "high"
+
+RUN_START = (
+    arg.amount("budget_usd", required=True),
+    arg.text("model", required=True),
+    arg.text("client"),
+    arg.text("task_summary"),
+    arg.text("parent_session_id", "Its budget binds this session too"),
+    arg.choice("accounting_mode", AccountingMode),
+    arg.choice("usage_channel", UsageChannel),
+    arg.flag("ask_mode_exact_capable"),
+    arg.flag("plan_mode_exact_capable"),
+    arg.flag("agent_mode_exact_capable"),
+    arg.choice("unknown_model_pricing_mode", UnknownPrice),
+)
+AUTHORIZE = (
+    arg.text("session_id", required=True),
+    arg.text("tool_name", "Label of the step", required=True),
+    arg.text("model"),
+    arg.tokens("estimated_tokens", "Prompt tokens", default=DEFAULT_PROMPT_TOKENS),
+    arg.tokens("estimated_prompt_tokens"),
+    arg.tokens("estimated_completion_tokens"),
+    arg.flag("check_only", "Only read the state"),
+    arg.choice("actor_type", ActorType),
+    arg.text("actor_id"),
+    arg.text("actor_name"),
+    arg.text("parent_call_id"),
+    arg.choice("call_mode", CallMode),
+    arg.tokens("actual_prompt_tokens", "With completion: usage that already happened"),
+    arg.tokens("actual_completion_tokens"),
+)
+RECORD = (
+    arg.text("call_id", required=True),
+    arg.tokens("actual_prompt_tokens", "Without cached tokens", required=True),
+    arg.tokens("actual_completion_tokens", required=True),
+    arg.text("model_used"),
+    arg.tokens("cache_read_tokens"),
+    arg.tokens("cache_write_tokens"),
+    *(arg.text(name) for name in ("callback_request_id", "callback_trace_id", "correlation_key")),
+    *(arg.text(name) for name in ("correlation_source", "hosted_ledger_id")),
+    arg.text("void_reason", "The step did not happen"),
+)
+RUN_END = (arg.text("session_id", required=True), arg.text("task_summary"))
+
+_GATE_OUTPUT = output(
+    "budget_pressure remaining_usd",
+    action=TEXT,
+    call_id=TEXT,
+    remaining_usd=NUMBER_OR_NULL,
+    budget_pressure=TEXT,
+    reason=TEXT,
+    pct_used=NUMBER,
+    target_model=TEXT,
+    pricing_warning=TEXT,
+    calibration_factor=NUMBER,
+    calibration_source=TEXT,
+    calibration_confidence=TEXT,
+    message=TEXT,
+    budget=OBJECT,
+    spent_by=OBJECTS,
+    command=TEXT,
+)
+
+
+class SessionTools:
+    """Translates between the tools' words and the operations; decides nothing."""
+
+    def __init__(self, runtime: Runtime, default_unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY) -> None:
+        self._runtime = runtime
+        self._unknown_price = default_unknown_price
+
+    def run_start(self, given: Given, caller: Caller) -> dict[str, Any]:
+        client = given.name("client") or "unknown"
+        opening = session.Opening(
+            limit_nanos=given.amount_nanos("budget_usd"),
+            model=given.name("model") or "unknown",
+            client=caller.client if client == "unknown" else client,
+            task_summary=given.text("task_summary"),
+            parent_session_id=given.name("parent_session_id"),
+            accounting_mode=_accounting(given),
+            usage_channel=given.choice("usage_channel", UsageChannel) or UsageChannel.NONE,
+            ask_capable=given.flag("ask_mode_exact_capable"),
+            plan_capable=given.flag("plan_mode_exact_capable"),
+            agent_capable=given.flag("agent_mode_exact_capable"),
+            unknown_price=given.choice("unknown_model_pricing_mode", UnknownPrice) or self._unknown_price,
+        )
+        opened = session.start_session(self._for(caller), opening)
+        answer: dict[str, Any] = {"session_id": opened.session.session_id}
+        if opened.pricing_warning:
+            answer["pricing_warning"] = opened.pricing_warning
+        if opened.tighter:
+            answer["tighter_budgets"] = [_budget(BindingBudget.of(budget)) for budget in opened.tighter]
+        return answer
+
+    def authorize_call(self, given: Given, caller: Caller) -> dict[str, Any]:
+        session_id = given.required_name("session_id")
+        if given.flag("check_only"):
+            return self._check(session_id)
+        estimated = given.tokens("estimated_tokens")
+        prompt = given.tokens("estimated_prompt_tokens")
+        completion = given.tokens("estimated_completion_tokens")
+        fallback = DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+        step = gate.Step(
+            session_id=session_id,
+            tool_name=given.required_name("tool_name"),
+            model=given.name("model"),
+            prompt_tokens=fallback if prompt is None else prompt,
+            completion_tokens=DEFAULT_COMPLETION_TOKENS if completion is None else completion,
+            actor=Actor(
+                type=given.choice("actor_type", ActorType) or ActorType.PARENT_AGENT,
+                id=given.name("actor_id"),
+                name=given.name("actor_name"),
+            ),
+            parent_call_id=given.name("parent_call_id"),
+            call_mode=given.choice("call_mode", CallMode),
+            actual=_actual(given),
+            client_key=caller.key,
+        )
+        return gate_payload(gate.authorize(self._for(caller), step))
+
+    def _check(self, session_id: str) -> dict[str, Any]:
+        state = gate.check(self._runtime, session_id)
+        return {
+            "budget_pressure": state.pressure.value,
+            "remaining_usd": _usd(state.remaining_nanos),
+            "pct_used": json_number(int(share_percent(state.used_nanos, state.limit_nanos) * 10**9)),
+        }
+
+    def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
+        call_id = given.required_name("call_id")
+        reason = given.text("void_reason", longest=500)
+        tokens = _tokens(given)
+        if reason is not None:
+            if tokens.total:
+                raise InvalidArgument(
+                    "void_reason",
+                    f"void_reason says the step did not happen, but {tokens.total} tokens were given.",
+                    hint="Give 0 tokens to void the call, or leave void_reason out to record them.",
+                )
+            return _usage(record.void_call(self._for(caller), call_id, reason))
+        correlation = {
+            name: value
+            for name in (
+                "callback_request_id",
+                "callback_trace_id",
+                "correlation_key",
+                "correlation_source",
+                "hosted_ledger_id",
+            )
+            if (value := given.name(name)) is not None
+        }
+        report = record.UsageReport(call_id, tokens, given.name("model_used"), correlation)
+        return _usage(record.record_usage(self._for(caller), report))
+
+    def run_end(self, given: Given, caller: Caller) -> dict[str, Any]:
+        totals = session.end_session(
+            self._for(caller), given.required_name("session_id"), task_summary=given.text("task_summary")
+        )
+        return {
+            "session_id": totals.session_id,
+            "total_cost_usd": _usd(totals.total_nanos),
+            "calls_made": totals.calls_made,
+            "savings_confidence": totals.confidence,
+            "pending_exact_calls": totals.pending_exact_calls,
+            "exactness_state": totals.exactness,
+            "last_reconciled_at": iso(totals.last_reconciled_us),
+            "mode_coverage": totals.coverage,
+            "modes_without_exact_coverage": totals.uncovered_modes,
+        }
+
+    def _for(self, caller: Caller) -> Runtime:
+        return replace(self._runtime, by=f"mcp:{caller.client[:60]}")
+
+    def specs(self) -> list[ToolSpec]:
+        """The four tools, in the order a session uses them."""
+        return [
+            ToolSpec(
+                "l6e_run_start",
+                "Start a budgeted session",
+                "Opens a session with a budget; returns its session_id.",
+                RUN_START,
+                output("session_id", session_id=TEXT, pricing_warning=TEXT, tighter_budgets=OBJECTS),
+                self.run_start,
+            ),
+            ToolSpec(
+                "l6e_authorize_call",
+                "Ask before a step",
+                "Prices a step and answers allow, reroute or halt; allow and reroute reserve the estimate under a "
+                "call_id.",
+                AUTHORIZE,
+                _GATE_OUTPUT,
+                self.authorize_call,
+            ),
+            ToolSpec(
+                "l6e_record_usage",
+                "Record actual usage",
+                "Replaces a call's estimate by the tokens it used.",
+                RECORD,
+                output(
+                    "call_id session_id status exactness_state spend_so_far_usd remaining_usd budget_pressure",
+                    call_id=TEXT,
+                    session_id=TEXT,
+                    status=TEXT,
+                    exactness_state=TEXT,
+                    spend_so_far_usd=NUMBER,
+                    remaining_usd=NUMBER_OR_NULL,
+                    budget_pressure=TEXT,
+                ),
+                self.record_usage,
+                idempotent=True,
+            ),
+            ToolSpec(
+                "l6e_run_end",
+                "End the session",
+                "Closes a session, writes its run-log line and returns its totals.",
+                RUN_END,
+                output(
+                    "session_id total_cost_usd calls_made savings_confidence pending_exact_calls exactness_state"
+                    " last_reconciled_at mode_coverage modes_without_exact_coverage",
+                    session_id=TEXT,
+                    total_cost_usd=NUMBER,
+                    calls_made=INTEGER,
+                    savings_confidence=TEXT,
+                    pending_exact_calls=INTEGER,
+                    exactness_state=TEXT,
+                    last_reconciled_at=TEXT_OR_NULL,
+                    mode_coverage=OBJECT,
+                    modes_without_exact_coverage=TEXTS,
+                ),
+                self.run_end,
+                idempotent=True,
+            ),
+        ]
+
+
+def _accounting(given: Given) -> AccountingMode:
+    chosen = given.choice("accounting_mode", AccountingMode)
+    if chosen is not None:
+        return chosen
+    relayed = given.choice("usage_channel", UsageChannel) is UsageChannel.SELF_HOSTED_RELAY
+    return AccountingMode.EXACT_OPTIONAL if relayed else AccountingMode.ESTIMATE_ONLY
+
+
+def _actual(given: Given) -> Tokens | None:
+    prompt, completion = given.tokens("actual_prompt_tokens"), given.tokens("actual_completion_tokens")
+    if prompt is None and completion is None:
+        return None
+    if prompt is None or completion is None:
+        missing = "actual_prompt_tokens" if prompt is None else "actual_completion_tokens"
+        raise InvalidArgument(
+            missing, f"{missing} is missing.", hint="Usage that happened needs both counts; 0 is one."
+        )
+    return Tokens(fresh_input=prompt, output=completion)
+
+
+def _tokens(given: Given) -> Tokens:
+    return Tokens(
+        fresh_input=given.tokens("actual_prompt_tokens") or 0,
+        cache_read=given.tokens("cache_read_tokens") or 0,
+        cache_write_5m=given.tokens("cache_write_tokens") or 0,
+        output=given.tokens("actual_completion_tokens") or 0,
+    )
+
+
+def gate_payload(answer: GateAnswer) -> dict[str, Any]:
+    """An answer in the words of l6e_authorize_call: slim, without what does not apply."""
+    payload: dict[str, Any] = {"action": answer.action.value}
+    if answer.call_id is not None:
+        payload["call_id"] = answer.call_id
+    payload["remaining_usd"] = _usd(answer.remaining_nanos)
+    payload["budget_pressure"] = answer.pressure.value
+    payload["reason"] = answer.reason.value
+    optional: dict[str, Any] = {
+        "target_model": answer.target_model,
+        "pricing_warning": answer.pricing_warning,
+        "message": answer.message,
+        "command": answer.command,
+    }
+    payload.update({name: value for name, value in optional.items() if value is not None})
+    if answer.factor_micros is not None:
+        payload["calibration_factor"] = json_number(answer.factor_micros * 1000)
+        payload["calibration_confidence"] = CONFIDENCE_MANUAL
+    if answer.action is not Action.HALT:
+        payload["calibration_source"] = answer.factor_source
+    if answer.binding is not None and answer.action is Action.HALT:
+        payload["budget"] = _budget(answer.binding)
+    if answer.spent_by:
+        payload["spent_by"] = [{"model": label, "usd": _usd(nanos)} for label, nanos in answer.spent_by]
+    return payload
+
+
+def _budget(budget: BindingBudget) -> dict[str, Any]:
+    return {
+        "id": budget.budget_id,
+        "currency": budget.unit,
+        "limit": _usd(budget.limit_nanos),
+        "spent": _usd(budget.spent_nanos),
+        "reserved": _usd(budget.reserved_nanos),
+        "remaining": _usd(budget.available_nanos),
+        "resets_at": iso(budget.resets_us),
+    }
+
+
+def _usage(answer: UsageAnswer) -> dict[str, Any]:
+    return {
+        "call_id": answer.call_id,
+        "session_id": answer.session_id,
+        "status": answer.status,
+        "exactness_state": answer.exactness,
+        "spend_so_far_usd": _usd(answer.spend_nanos),
+        "remaining_usd": _usd(answer.remaining_nanos),
+        "budget_pressure": answer.pressure.value,
+    }
+
+
+def _usd(nanos: int | None) -> Any:
+    return None if nanos is None else json_number(nanos)

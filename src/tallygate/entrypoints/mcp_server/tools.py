@@ -1,0 +1,144 @@
+"""What a tool is here: a name, its words, its schemas and the function that answers; and how answers look."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio.to_thread
+from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
+
+log = logging.getLogger("tallygate.mcp")
+
+KEY_META = ("tallygate/idempotency-key", "claudecode/toolUseId")
+KEY_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: the client's own name, and its id for this very call where it gives one."""
+
+    client: str = "unknown"
+    key: str | None = None
+
+
+Answer = Callable[[Given, Caller], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """Everything a client sees of a tool, and what answers it."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[Argument, ...]
+    output: Mapping[str, Any]
+    answer: Answer
+    read_only: bool = False
+    idempotent: bool = False
+
+
+class GateTool(Tool):
+    """A tool whose arguments are checked by us and whose answer is compact; the SDK only carries it."""
+
+    spec: Any = field(default=None)
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,  # noqa: ARG002  # the SDK's signature; our result is made here
+    ) -> Any:
+        """Answer one call; an expected failure is an error result, everything else is logged and hidden."""
+        spec: ToolSpec = self.spec
+        caller = caller_of(context)
+        return await anyio.to_thread.run_sync(answer_call, spec, arguments, caller)
+
+
+def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) -> CallToolResult:
+    """Check the arguments, do the work, shape the answer. Runs on a worker thread."""
+    try:
+        payload = spec.answer(Given(spec.name, spec.arguments, arguments), caller)
+    except TallygateError as error:
+        return error_result(error.code, error.message, error.hint)
+    except Exception:
+        log.exception("%s failed", spec.name)
+        return error_result(
+            "internal_error",
+            f"{spec.name} failed inside Tallygate; nothing was recorded.",
+            "The server's standard error has the details. Do not treat this as an allow.",
+        )
+    return CallToolResult(
+        content=[TextContent(type="text", text=compact(payload))], structured_content=payload, is_error=False
+    )
+
+
+def error_result(code: str, message: str, hint: str) -> CallToolResult:
+    """An expected failure as the model reads it: what, the values, what to do next."""
+    payload = {"error": code, "message": message, **({"hint": hint} if hint else {})}
+    text = f"{code}: {message}" + (f" {hint}" if hint else "")
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=payload, is_error=True)
+
+
+def compact(payload: Mapping[str, Any]) -> str:
+    """The answer as the shortest JSON that keeps the field names rules are written against."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+
+
+def caller_of(context: Context[Any, Any]) -> Caller:
+    """The client's name and its id for this call, from what the protocol carries."""
+    request = context.request_context
+    meta: Mapping[str, Any] = request.meta or {}
+    key = next((str(meta[name])[:KEY_MAX] for name in KEY_META if isinstance(meta.get(name), str)), None)
+    parameters = getattr(request.session, "client_params", None)
+    info = getattr(parameters, "client_info", None)
+    return Caller(client=getattr(info, "name", None) or "unknown", key=key or None)
+
+
+def build(spec: ToolSpec) -> GateTool:
+    """The SDK's tool for a spec."""
+    return GateTool(
+        fn=answer_call,
+        name=spec.name,
+        title=spec.title,
+        description=spec.description,
+        parameters=input_schema(spec.arguments),
+        fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema=dict(spec.output)),
+        is_async=False,
+        context_kwarg=None,
+        annotations=ToolAnnotations(
+            title=spec.title,
+            read_only_hint=spec.read_only,
+            destructive_hint=False,
+            idempotent_hint=spec.idempotent or spec.read_only,
+            open_world_hint=False,
+        ),
+        icons=None,
+        meta=None,
+        spec=spec,
+    )
+
+
+def output(required: str, **properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an answer; `required` lists, in words, what is always there."""
+    return {"type": "object", "properties": properties, "required": required.split()}
+
+
+TEXT: dict[str, Any] = {"type": "string"}
+NUMBER: dict[str, Any] = {"type": "number"}
+NUMBER_OR_NULL: dict[str, Any] = {"type": ["number", "null"]}
+TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+INTEGER: dict[str, Any] = {"type": "integer"}
+OBJECT: dict[str, Any] = {"type": "object"}
+TEXTS: dict[str, Any] = {"type": "array", "items": TEXT}
+OBJECTS: dict[str, Any] = {"type": "array", "items": OBJECT}

@@ -1,0 +1,71 @@
+"""Which servers are alive: each holds a lock on a file of its own, which the kernel lets go when it dies."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tallygate.core.errors import LedgerUnavailable
+from tallygate.ledger.lock import FileLock
+
+_NAME = re.compile(r"[0-9a-f]{8,64}")
+
+
+class ServerPresence:
+    """The presence files of one ledger, in the folder beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._own: FileLock | None = None
+        self._own_path: Path | None = None
+
+    def announce(self, server_id: str) -> None:
+        """Be alive under this id until `leave` or the end of the process."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own_path = self._path(server_id)
+        self._own = FileLock(self._own_path, timeout_ms=0)
+        self._own.__enter__()
+
+    def leave(self) -> None:
+        """Stop being alive and remove the file."""
+        if self._own is None or self._own_path is None:
+            return
+        self._own_path.unlink(missing_ok=True)
+        self._own.close()
+        self._own = None
+
+    def is_alive(self, server_id: str) -> bool:
+        """Whether the server with this id still runs; removes what a dead one left."""
+        if not _NAME.fullmatch(server_id):
+            return False
+        path = self._path(server_id)
+        if path == self._own_path:
+            return self._own is not None
+        if not path.exists():
+            return False
+        try:
+            probe = FileLock(path, timeout_ms=0)
+        except OSError:
+            return False
+        try:
+            with probe:
+                path.unlink(missing_ok=True)
+                return False
+        except LedgerUnavailable:
+            return True
+        finally:
+            probe.close()
+
+    def _path(self, server_id: str) -> Path:
+        return self._folder / f"{server_id}.alive"
+
+
+def remove_dead(folder: Path) -> int:
+    """Remove the files of servers that are gone; returns how many."""
+    presence = ServerPresence(folder)
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".alive")]
+    except FileNotFoundError:
+        return 0
+    return sum(not presence.is_alive(name.removesuffix(".alive")) for name in names)

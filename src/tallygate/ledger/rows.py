@@ -1,0 +1,305 @@
+"""Rows of the projection tables as core values, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from tallygate.core.costing import Tokens
+from tallygate.core.model import Budget, Call, CostBasis, Hold, ModeCoverage, Session
+from tallygate.core.words import (
+    AccountingMode,
+    Action,
+    ActorType,
+    BudgetMode,
+    CallMode,
+    CallState,
+    Reason,
+    SessionState,
+    UnknownPrice,
+    UsageChannel,
+)
+from tallygate.ledger.port import Value
+
+SESSION_COLUMNS = [
+    "tenant",
+    "session_id",
+    "client",
+    "model",
+    "state",
+    "accounting_mode",
+    "usage_channel",
+    "ask_capable",
+    "plan_capable",
+    "agent_capable",
+    "unknown_price",
+    "currency",
+    "started_us",
+    "ended_us",
+    "end_cause",
+    "parent_session_id",
+    "task_summary",
+    "end_summary",
+    "project",
+    "run_log",
+    "server_id",
+]
+BUDGET_COLUMNS = [
+    "tenant",
+    "budget_id",
+    "scope",
+    "scope_key",
+    "unit",
+    "mode",
+    "limit_nanos",
+    "spent_nanos",
+    "reserved_nanos",
+    "overage_nanos",
+    "period",
+    "resets_us",
+    "touched_us",
+]
+CALL_COLUMNS = [
+    "tenant",
+    "call_id",
+    "session_id",
+    "state",
+    "action",
+    "reason",
+    "tool_name",
+    "model_requested",
+    "prompt_tokens",
+    "completion_tokens",
+    "raw_estimate_nanos",
+    "estimate_nanos",
+    "factor_micros",
+    "actor_type",
+    "at_us",
+    "expires_us",
+    "resolved_us",
+    "booked_nanos",
+    "cost_basis",
+    "model_target",
+    "model_used",
+    "fresh_input",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "output",
+    "price_id",
+    "actual_price_id",
+    "actor_id",
+    "actor_name",
+    "parent_call_id",
+    "call_mode",
+    "mode_capable",
+    "client_key",
+    "reply",
+    "void_reason",
+    "correlation",
+    "holds",
+]
+
+
+def columns(names: list[str], alias: str) -> str:
+    """A select list with every column of a table under its alias."""
+    return ", ".join(f"{alias}.{name}" for name in names)
+
+
+def to_session(row: tuple[Any, ...]) -> Session:
+    """A row of SESSION_COLUMNS as a session."""
+    return Session(
+        tenant=row[0],
+        session_id=row[1],
+        client=row[2],
+        model=row[3],
+        state=SessionState(row[4]),
+        accounting_mode=AccountingMode(row[5]),
+        usage_channel=UsageChannel(row[6]),
+        coverage=ModeCoverage(ask=bool(row[7]), plan=bool(row[8]), agent=bool(row[9])),
+        unknown_price=UnknownPrice(row[10]),
+        currency=row[11],
+        started_us=row[12],
+        ended_us=row[13],
+        end_cause=row[14],
+        parent_session_id=row[15],
+        task_summary=row[16],
+        end_summary=row[17],
+        project=row[18],
+        run_log=row[19],
+        server_id=row[20],
+    )
+
+
+def from_session(session: Session) -> dict[str, Value]:
+    """A session as the columns of its row."""
+    return {
+        "session_id": session.session_id,
+        "client": session.client,
+        "model": session.model,
+        "state": session.state.value,
+        "accounting_mode": session.accounting_mode.value,
+        "usage_channel": session.usage_channel.value,
+        "ask_capable": int(session.coverage.ask),
+        "plan_capable": int(session.coverage.plan),
+        "agent_capable": int(session.coverage.agent),
+        "unknown_price": session.unknown_price.value,
+        "currency": session.currency,
+        "started_us": session.started_us,
+        "ended_us": session.ended_us,
+        "end_cause": session.end_cause,
+        "parent_session_id": session.parent_session_id,
+        "task_summary": session.task_summary,
+        "end_summary": session.end_summary,
+        "project": session.project,
+        "run_log": session.run_log,
+        "server_id": session.server_id,
+    }
+
+
+def to_budget(row: tuple[Any, ...]) -> Budget:
+    """A row of BUDGET_COLUMNS as a budget."""
+    return Budget(
+        tenant=row[0],
+        budget_id=row[1],
+        scope=row[2],
+        scope_key=row[3],
+        unit=row[4],
+        mode=BudgetMode(row[5]),
+        limit_nanos=row[6],
+        spent_nanos=row[7],
+        reserved_nanos=row[8],
+        overage_nanos=row[9],
+        period=row[10],
+        resets_us=row[11],
+        touched_us=row[12],
+    )
+
+
+def from_budget(budget: Budget) -> dict[str, Value]:
+    """A budget as the columns of its row."""
+    return {
+        "budget_id": budget.budget_id,
+        "scope": budget.scope,
+        "scope_key": budget.scope_key,
+        "unit": budget.unit,
+        "mode": budget.mode.value,
+        "limit_nanos": budget.limit_nanos,
+        "spent_nanos": budget.spent_nanos,
+        "reserved_nanos": budget.reserved_nanos,
+        "overage_nanos": budget.overage_nanos,
+        "period": budget.period,
+        "resets_us": budget.resets_us,
+        "touched_us": budget.touched_us,
+    }
+
+
+def budget_counters(budget: Budget, at_us: int) -> dict[str, Value]:
+    """The columns of a budget that change when a call does."""
+    return {
+        "budget_id": budget.budget_id,
+        "spent_nanos": budget.spent_nanos,
+        "reserved_nanos": budget.reserved_nanos,
+        "overage_nanos": budget.overage_nanos,
+        "touched_us": at_us,
+    }
+
+
+def to_call(row: tuple[Any, ...]) -> Call:
+    """A row of CALL_COLUMNS as a call."""
+    (
+        tenant, call_id, session_id, state, action, reason, tool_name, model_requested, prompt_tokens,
+        completion_tokens, raw_estimate, estimate, factor, actor_type, at_us, expires_us, resolved_us, booked,
+        cost_basis, model_target, model_used, fresh, cache_read, write_5m, write_1h, output, price_id,
+        actual_price_id, actor_id, actor_name, parent_call_id, call_mode, mode_capable, client_key, reply,
+        void_reason, correlation, holds,
+    ) = row  # fmt: skip
+    return Call(
+        tenant=tenant,
+        call_id=call_id,
+        session_id=session_id,
+        state=CallState(state),
+        action=Action(action),
+        reason=Reason(reason),
+        tool_name=tool_name,
+        model_requested=model_requested,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        raw_estimate_nanos=raw_estimate,
+        estimate_nanos=estimate,
+        factor_micros=factor,
+        actor_type=ActorType(actor_type),
+        at_us=at_us,
+        expires_us=expires_us,
+        resolved_us=resolved_us,
+        booked_nanos=booked,
+        cost_basis=cast(CostBasis, cost_basis),
+        model_target=model_target,
+        model_used=model_used,
+        actual=None if fresh is None else Tokens(fresh, cache_read or 0, write_5m or 0, write_1h or 0, output),
+        price_id=price_id,
+        actual_price_id=actual_price_id,
+        actor_id=actor_id,
+        actor_name=actor_name,
+        parent_call_id=parent_call_id,
+        call_mode=None if call_mode is None else CallMode(call_mode),
+        mode_capable=None if mode_capable is None else bool(mode_capable),
+        client_key=client_key,
+        reply=reply,
+        void_reason=void_reason,
+        correlation=correlation,
+        holds=tuple(Hold(budget_id, amount) for budget_id, amount in json.loads(holds)),
+    )
+
+
+def from_call(call: Call) -> dict[str, Value]:
+    """A call as a row, without the columns that are null."""
+    row: dict[str, Value] = {
+        "call_id": call.call_id,
+        "session_id": call.session_id,
+        "state": call.state.value,
+        "action": call.action.value,
+        "reason": call.reason.value,
+        "tool_name": call.tool_name,
+        "model_requested": call.model_requested,
+        "model_target": call.model_target,
+        "model_used": call.model_used,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "raw_estimate_nanos": call.raw_estimate_nanos,
+        "estimate_nanos": call.estimate_nanos,
+        "factor_micros": call.factor_micros,
+        "booked_nanos": call.booked_nanos,
+        "cost_basis": call.cost_basis,
+        "price_id": call.price_id,
+        "actual_price_id": call.actual_price_id,
+        "actor_type": call.actor_type.value,
+        "actor_id": call.actor_id,
+        "actor_name": call.actor_name,
+        "parent_call_id": call.parent_call_id,
+        "call_mode": None if call.call_mode is None else call.call_mode.value,
+        "mode_capable": None if call.mode_capable is None else int(call.mode_capable),
+        "client_key": call.client_key,
+        "reply": call.reply,
+        "void_reason": call.void_reason,
+        "correlation": call.correlation,
+        "holds": json.dumps([[hold.budget_id, hold.amount_nanos] for hold in call.holds], separators=(",", ":")),
+        "at_us": call.at_us,
+        "expires_us": call.expires_us,
+        "resolved_us": call.resolved_us,
+    }
+    row.update(token_columns(call.actual))
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def token_columns(tokens: Tokens | None) -> dict[str, Value]:
+    """Counts of actual usage as columns; nothing where there is none."""
+    if tokens is None:
+        return {}
+    return {
+        "fresh_input": tokens.fresh_input,
+        "cache_read": tokens.cache_read,
+        "cache_write_5m": tokens.cache_write_5m,
+        "cache_write_1h": tokens.cache_write_1h,
+        "output": tokens.output,
+    }

@@ -1,0 +1,90 @@
+"""runs.jsonl: one line per finished session, appended so that nobody's file is hit and no line is torn."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+from tallygate.core.errors import RunLogError
+
+_READ_CHUNK = 1 << 20
+
+
+class JsonLinesLog:
+    """Appends whole lines to a file of this user; refuses links, special files and files others may write."""
+
+    def append(self, path: Path, line: str) -> None:
+        """One line in one write to the end of the file, on disk when this returns. Raises `RunLogError`."""
+        if "\n" in line or "\r" in line:
+            raise RunLogError("A run-log line cannot contain a line end.")
+        data = line.encode() + b"\n"
+        descriptor = _open_for_append(path)
+        try:
+            _check(descriptor, path)
+            before = os.fstat(descriptor).st_size
+            if before and not _ends_a_line(descriptor, before):
+                data = b"\n" + data  # a torn line of another program must not swallow this one
+            written = os.write(descriptor, data)
+            if written != len(data):
+                os.ftruncate(descriptor, before)
+                raise RunLogError(f"{path} took {written} of {len(data)} bytes; the line was taken back.")
+            os.fsync(descriptor)
+        except OSError as error:
+            raise RunLogError(f"{path} cannot be written: {error.strerror}.", hint="Free space or fix it.") from error
+        finally:
+            os.close(descriptor)
+
+    def holds(self, path: Path, session_id: str) -> bool:
+        """Whether the log already has the line of a session, so that a crash after the append writes no second."""
+        needle = f'"run_id":"{session_id}"'.encode()
+        try:
+            descriptor = os.open(path, os.O_RDONLY | _SAFE)
+        except OSError:
+            return False
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return False
+            rest = b""
+            while chunk := os.read(descriptor, _READ_CHUNK):
+                if needle in rest + chunk:
+                    return True
+                rest = chunk[-len(needle) :]
+            return False
+        finally:
+            os.close(descriptor)
+
+
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _open_for_append(path: Path) -> int:
+    if path.suffix != ".jsonl" or any(ord(c) < 32 for c in str(path)):
+        raise RunLogError(f"The run log {str(path)!r} must be a .jsonl file without control characters in its name.")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _SAFE, 0o600)
+    except OSError as error:
+        raise RunLogError(
+            f"The run log {path} cannot be opened: {error.strerror}.",
+            hint="It must be a regular file of this user in a folder that exists or can be made.",
+        ) from error
+
+
+def _check(descriptor: int, path: Path) -> None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise RunLogError(f"The run log {path} is not a regular file.", hint="Remove it or set TALLYGATE_LOG_PATH.")
+    if sys.platform == "win32":
+        return
+    if found.st_uid != os.getuid():
+        raise RunLogError(f"The run log {path} belongs to uid {found.st_uid}.", hint="Set TALLYGATE_LOG_PATH.")
+    if found.st_nlink != 1:
+        raise RunLogError(f"The run log {path} has {found.st_nlink} names (hard links).", hint="Remove the others.")
+    if found.st_mode & 0o022:
+        raise RunLogError(f"The run log {path} can be written by others.", hint=f"Run: chmod 600 {path}")
+
+
+def _ends_a_line(descriptor: int, size: int) -> bool:
+    return os.pread(descriptor, 1, size - 1) == b"\n"

@@ -1,0 +1,238 @@
+"""The embedded ledger: one SQLite file, opened carefully, written under a lock, closed without losing a row."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable, TallygateError
+from tallygate.core.model import DEFAULT_TENANT
+from tallygate.ledger.lock import FileLock
+from tallygate.ledger.migrate import migrate, migrations
+from tallygate.ledger.store import StoreReader, StoreTx
+
+APPLICATION_ID = 0x54475431  # "TGT1"
+
+_ERRORS = {
+    "SQLITE_FULL": ("storage_full", "Free some disk space; nothing was recorded."),
+    "SQLITE_BUSY": ("lock_timeout", "Another program holds the ledger; try again."),
+    "SQLITE_LOCKED": ("lock_timeout", "Another program holds the ledger; try again."),
+    "SQLITE_READONLY": ("storage_read_only", "Make the ledger file and its folder writable for this user."),
+    "SQLITE_CANTOPEN": ("storage_unreadable", "Check that the folder exists and belongs to this user."),
+    "SQLITE_PERM": ("storage_unreadable", "Check the permissions of the ledger file."),
+    "SQLITE_IOERR": ("storage_failed", "The disk did not take the write; check it, then try again."),
+}
+
+
+class SqliteLedger:
+    """A ledger in one file. One connection, used by one thread at a time; writers also hold the file lock.
+
+    `clock` gives microseconds since 1970 UTC. Worker threads may call from anywhere: a re-entrant lock
+    serialises them, since a transaction belongs to the connection and not to a thread.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], int],
+        new_ledger_id: Callable[[], str],
+        durability: str = "full",
+        lock_timeout_ms: int = 2000,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._timeout_ms = lock_timeout_ms
+        self._guard = threading.RLock()
+        _prepare(path)
+        with translated(path):
+            self._lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
+            self._connection = sqlite3.connect(
+                path,
+                timeout=lock_timeout_ms / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            try:
+                self._open(durability, new_ledger_id)
+            except BaseException:
+                self._connection.close()
+                self._lock.close()
+                raise
+        self._execute = self._connection.execute
+
+    def _open(self, durability: str, new_ledger_id: Callable[[], str]) -> None:
+        connection = self._connection
+        for pragma in _pragmas(durability):
+            connection.execute(f"PRAGMA {pragma}")
+        application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if application_id != APPLICATION_ID or version != migrations()[-1][0]:
+            with self._lock:
+                self._create_or_migrate()
+        mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+        if mode.lower() != "wal":
+            raise LedgerUnavailable(
+                f"The ledger {self.path} cannot use a write-ahead log here (SQLite answered {mode!r}).",
+                hint="Put it on a local disk: set TALLYGATE_DB to a path that is not on a network share.",
+                code="storage_unsuitable",
+            )
+        self.ledger_id = self._identity(new_ledger_id)
+
+    def _create_or_migrate(self) -> None:
+        connection = self._connection
+        application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        tables = int(connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0])
+        if application_id != APPLICATION_ID:
+            if application_id or tables:
+                raise LedgerCorrupt(
+                    f"{self.path} is not a Tallygate ledger (application id {application_id:#x}, {tables} tables).",
+                    hint="Nothing was changed. Point TALLYGATE_DB at a new file, or at the right one.",
+                )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(connection, str(self.path))
+
+    def _identity(self, new_ledger_id: Callable[[], str]) -> str:
+        row = self._connection.execute("SELECT ledger_id FROM ledger").fetchone()
+        if row is None:
+            with self._lock:
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO ledger (one, ledger_id, created_us) VALUES (1, :id, :at_us)",
+                    {"id": new_ledger_id(), "at_us": self._clock()},
+                )
+            row = self._connection.execute("SELECT ledger_id FROM ledger").fetchone()
+        return str(row[0])
+
+    @contextmanager
+    def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreReader]:
+        """A consistent view of one moment; several reads inside see the same rows."""
+        with self._guard, translated(self.path):
+            nested = self._connection.in_transaction
+            if not nested:
+                self._execute("BEGIN")
+            try:
+                yield StoreReader(self._execute, tenant)
+            finally:
+                if not nested:
+                    self._execute("COMMIT")
+
+    @contextmanager
+    def writing(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreTx]:
+        """The only way to write. Commits when the block ends, rolls everything back when it raises."""
+        with self._guard, translated(self.path), self._lock:
+            self._execute("BEGIN IMMEDIATE")
+            try:
+                yield StoreTx(self._execute, tenant, self.ledger_id, self._clock())
+                self._execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._execute("ROLLBACK")
+                raise
+
+    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Rows of a read-only query, for the audit; streams, so memory does not grow with the ledger."""
+        with self._guard, translated(self.path):
+            yield from self._connection.execute(sql)
+
+    def backup(self, target: Path) -> None:
+        """A complete copy in one file, also while others write; copying the file alone would lose its log."""
+        with self._guard, translated(self.path):
+            self._connection.execute("VACUUM INTO :target", {"target": str(target)})
+
+    def close(self) -> None:
+        """Close under the writer's lock, since the last close checkpoints the log. Safe to call twice."""
+        with self._guard:
+            try:
+                with self._lock:
+                    self._connection.close()
+            except (LedgerUnavailable, ValueError, OSError):
+                self._connection.close()
+            self._lock.close()
+
+
+def _pragmas(durability: str) -> list[str]:
+    wanted = [
+        f"synchronous = {'NORMAL' if durability == 'normal' else 'FULL'}",
+        "foreign_keys = ON",
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "mmap_size = 0",
+        "wal_autocheckpoint = 4000",
+        "journal_size_limit = 33554432",
+    ]
+    if sys.platform == "darwin":
+        wanted.append("fullfsync = ON")
+    return wanted
+
+
+def _prepare(path: Path) -> None:
+    """Make folder and file readable by this user alone, or refuse what others could read or replace."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+            os.close(os.open(path, flags, 0o600))
+        except FileExistsError:
+            _check_existing(path)
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"The ledger {path} cannot be created or opened: {error.strerror}.",
+            hint="Check the folder's permissions, or set TALLYGATE_DB to another path.",
+            code="storage_unreadable",
+        ) from error
+
+
+def _check_existing(path: Path) -> None:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise LedgerUnavailable(
+            f"The ledger {path} is not a regular file.",
+            hint="Remove the link or special file, or set TALLYGATE_DB to another path.",
+            code="storage_unsafe",
+        )
+    if sys.platform != "win32":
+        if found.st_uid != os.getuid():
+            raise LedgerUnavailable(
+                f"The ledger {path} belongs to another user (uid {found.st_uid}).",
+                hint="Set TALLYGATE_DB to a file of your own.",
+                code="storage_unsafe",
+            )
+        if found.st_mode & 0o077:
+            raise LedgerUnavailable(
+                f"The ledger {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):o}).",
+                hint=f"Run: chmod 600 {path}",
+                code="storage_unsafe",
+            )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the database's faults into errors a user can act on; other exceptions pass unchanged."""
+    try:
+        yield
+    except TallygateError:
+        raise
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise LedgerCorrupt(
+                f"The ledger {path} is damaged: {error}.",
+                hint="Nothing was counted anew. Keep the file, run `tallygate doctor`, restore a backup.",
+            ) from error
+        if name.startswith("SQLITE_CONSTRAINT") or not name:
+            raise
+        for prefix, (code, hint) in _ERRORS.items():
+            if name.startswith(prefix):
+                raise LedgerUnavailable(f"The ledger {path} failed: {error}.", hint=hint, code=code) from error
+        raise LedgerUnavailable(
+            f"The ledger {path} failed: {error} ({name}).", hint="Run `tallygate doctor`."
+        ) from error

@@ -1,0 +1,259 @@
+"""The queries, once for every database: rows in and out of the projection tables, inside one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from tallygate.core.chain import Head, canonical_bytes, event_hash
+from tallygate.core.errors import ensure
+from tallygate.core.fold import KEYS
+from tallygate.core.model import Budget, Call, Session
+from tallygate.ledger import rows
+from tallygate.ledger.port import ActivityTotals, Change, Insert, QueuedLine, SpendShare, Update, Value
+
+_SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
+_BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
+_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+
+SELECT_SESSION = f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND s.session_id = :session_id"
+# CROSS JOIN keeps the order of the tables: from one session to its few budgets, never through all budgets.
+SELECT_SESSION_WITH_BUDGETS = (
+    f"SELECT {_SESSION}, {_BUDGET} FROM session s CROSS JOIN session_budget sb CROSS JOIN budget b"
+    " WHERE s.tenant = :tenant AND s.session_id = :session_id"
+    " AND sb.tenant = s.tenant AND sb.session_id = s.session_id"
+    " AND b.tenant = sb.tenant AND b.budget_id = sb.budget_id ORDER BY sb.budget_id"
+)
+SELECT_BUDGETS = (
+    f"SELECT {_BUDGET} FROM session_budget sb CROSS JOIN budget b"
+    " WHERE sb.tenant = :tenant AND sb.session_id = :session_id"
+    " AND b.tenant = sb.tenant AND b.budget_id = sb.budget_id ORDER BY sb.budget_id"
+)
+SELECT_BUDGET = f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.budget_id = :budget_id"
+SELECT_CALL = f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.call_id = :call_id"
+SELECT_CALLS = (
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id ORDER BY c.at_us, c.call_id"
+)
+SELECT_PENDING = (
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id"
+    " AND c.state = 'pending' ORDER BY c.at_us, c.call_id LIMIT :limit"
+)
+SELECT_DUE = (
+    f"SELECT {_CALL} FROM call c WHERE c.state = 'pending' AND c.expires_us <= :at_us AND c.tenant = :tenant"
+    " ORDER BY c.expires_us LIMIT :limit"
+)
+SELECT_SESSIONS = (
+    f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
+    " ORDER BY s.started_us DESC LIMIT :limit"
+)
+SELECT_CHILDREN = (
+    "SELECT session_id FROM session WHERE tenant = :tenant AND parent_session_id = :session_id ORDER BY started_us"
+)
+SELECT_OPEN_EXACTNESS = (
+    "SELECT 1 FROM call WHERE tenant = :tenant AND session_id = :session_id AND state IN ('pending', 'expired') LIMIT 1"
+)
+SELECT_TOTALS = (
+    "SELECT COALESCE(SUM(CASE WHEN state NOT IN ('denied', 'voided') THEN 1 ELSE 0 END), 0),"
+    " COALESCE(SUM(CASE WHEN action = 'halt' THEN 1 ELSE 0 END), 0),"
+    " COALESCE(SUM(CASE WHEN state = 'pending' THEN estimate_nanos ELSE booked_nanos END), 0),"
+    " COALESCE(SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END), 0)"
+    " FROM call WHERE tenant = :tenant AND session_id = :session_id"
+)
+SELECT_SPEND_BY = (
+    "SELECT {column}, COUNT(*), SUM(CASE WHEN state = 'pending' THEN estimate_nanos ELSE booked_nanos END) AS nanos"
+    " FROM call WHERE tenant = :tenant AND session_id = :session_id AND state NOT IN ('denied', 'voided')"
+    " GROUP BY 1 ORDER BY nanos DESC, 1 LIMIT :limit"
+)
+SPEND_COLUMNS = {
+    "model": "COALESCE(model_used, model_requested)",
+    "tool": "tool_name",
+    "actor": "COALESCE(actor_name, actor_id, actor_type)",
+}
+SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER BY seq DESC LIMIT 1"
+INSERT_EVENT = "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (:tenant, :seq, :at_us, :body, :hash)"
+SELECT_PRICE = "SELECT 1 FROM price WHERE tenant = :tenant AND price_id = :price_id"
+SELECT_PRICES = "SELECT price_id, basis FROM price WHERE tenant = :tenant"
+QUEUE_LINE = (
+    "INSERT INTO run_log_queue (tenant, session_id, path, line, queued_us)"
+    " VALUES (:tenant, :session_id, :path, :line, :at_us)"
+)
+SELECT_QUEUE = (
+    "SELECT session_id, path, line FROM run_log_queue"
+    " WHERE tenant = :tenant AND written_us IS NULL ORDER BY queued_us LIMIT :limit"
+)
+SELECT_QUEUED = "SELECT 1 FROM run_log_queue WHERE tenant = :tenant AND session_id = :session_id AND written_us IS NULL"
+LINE_WRITTEN = (
+    "UPDATE run_log_queue SET written_us = :at_us, line = '', last_error = NULL"
+    " WHERE tenant = :tenant AND session_id = :session_id"
+)
+LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
+
+
+class Cursor(Protocol):
+    """What a database gives back for one statement."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+Execute = Callable[[str, dict[str, Any]], Cursor]
+
+
+class StoreReader:
+    """Reads of one tenant's rows, through any database that takes `:named` parameters."""
+
+    def __init__(self, execute: Execute, tenant: str) -> None:
+        self._execute = execute
+        self.tenant = tenant
+
+    def _one(self, sql: str, **parameters: Value) -> Any:
+        return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchone()
+
+    def _all(self, sql: str, **parameters: Value) -> list[Any]:
+        return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchall()
+
+    def session(self, session_id: str) -> Session | None:
+        row = self._one(SELECT_SESSION, session_id=session_id)
+        return None if row is None else rows.to_session(row)
+
+    def session_with_budgets(self, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+        found = self._all(SELECT_SESSION_WITH_BUDGETS, session_id=session_id)
+        if not found:
+            return None
+        width = len(rows.SESSION_COLUMNS)
+        return rows.to_session(found[0]), tuple(rows.to_budget(row[width:]) for row in found)
+
+    def budgets_of(self, session_id: str) -> tuple[Budget, ...]:
+        return tuple(rows.to_budget(row) for row in self._all(SELECT_BUDGETS, session_id=session_id))
+
+    def budget(self, budget_id: str) -> Budget | None:
+        row = self._one(SELECT_BUDGET, budget_id=budget_id)
+        return None if row is None else rows.to_budget(row)
+
+    def call(self, call_id: str) -> Call | None:
+        row = self._one(SELECT_CALL, call_id=call_id)
+        return None if row is None else rows.to_call(row)
+
+    def calls_of(self, session_id: str) -> Iterator[Call]:
+        for row in self._all(SELECT_CALLS, session_id=session_id):
+            yield rows.to_call(row)
+
+    def sessions(self, *, state: str | None, limit: int) -> list[Session]:
+        return [rows.to_session(row) for row in self._all(SELECT_SESSIONS, state=state, limit=limit)]
+
+    def children_of(self, session_id: str) -> list[str]:
+        return [row[0] for row in self._all(SELECT_CHILDREN, session_id=session_id)]
+
+    def has_open_exactness(self, session_id: str) -> bool:
+        return self._one(SELECT_OPEN_EXACTNESS, session_id=session_id) is not None
+
+    def totals(self, session_id: str) -> ActivityTotals:
+        return ActivityTotals(*self._one(SELECT_TOTALS, session_id=session_id))
+
+    def spend_by(self, session_id: str, column: str, limit: int) -> list[SpendShare]:
+        sql = SELECT_SPEND_BY.format(column=SPEND_COLUMNS[column])
+        return [SpendShare(*row) for row in self._all(sql, session_id=session_id, limit=limit)]
+
+    def prices(self) -> dict[str, str]:
+        return dict(self._all(SELECT_PRICES))
+
+    def head(self) -> Head:
+        row = self._one(SELECT_HEAD)
+        return Head() if row is None else Head(row[0], row[1], row[2])
+
+    def queued_lines(self, limit: int) -> list[QueuedLine]:
+        return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
+
+
+class StoreTx(StoreReader):
+    """A write transaction: the reads, and `append`, which is the only way anything changes."""
+
+    def __init__(self, execute: Execute, tenant: str, ledger_id: str, wall_us: int) -> None:
+        super().__init__(execute, tenant)
+        self._chain_id = f"{ledger_id}/{tenant}"
+        self._head = self.head()
+        self._wall_us = wall_us
+        self.at_us = max(wall_us, self._head.at_us + 1)
+
+    def due_calls(self, limit: int) -> list[Call]:
+        return [rows.to_call(row) for row in self._all(SELECT_DUE, at_us=self.at_us, limit=limit)]
+
+    def pending_calls(self, session_id: str, limit: int) -> list[Call]:
+        return [rows.to_call(row) for row in self._all(SELECT_PENDING, session_id=session_id, limit=limit)]
+
+    def knows_price(self, price_id: str) -> bool:
+        return self._one(SELECT_PRICE, price_id=price_id) is not None
+
+    def append(self, kind: str, changes: Sequence[Change], *, by: str, note: Mapping[str, Value] | None = None) -> Head:
+        """Write rows and the event that states them; returns the new head of the chain."""
+        for change in changes:
+            self._write(change)
+        event_at = max(self.at_us, self._head.at_us + 1)
+        body: dict[str, object] = {
+            "at_us": event_at,
+            "by": by,
+            "kind": kind,
+            "rows": [["+" if isinstance(c, Insert) else "~", c.table, dict(c.row)] for c in changes],
+            "tenant": self.tenant,
+        }
+        if note:
+            body["note"] = dict(note)
+        if self._wall_us < event_at - 1_000_000:
+            body["wall_us"] = self._wall_us  # the clock stood behind the ledger's time: kept for the auditor
+        raw = canonical_bytes(body)
+        seq = self._head.seq + 1
+        digest = event_hash(self._chain_id, seq, self._head.hash, raw)
+        event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
+        self._execute(INSERT_EVENT, event)
+        self._head = Head(seq, digest, event_at)
+        return self._head
+
+    def _write(self, change: Change) -> None:
+        names = tuple(change.row)
+        make = _insert_sql if isinstance(change, Insert) else _update_sql
+        sql = make(change.table, names)
+        cursor = self._execute(sql, {"tenant": self.tenant, **change.row})
+        if isinstance(change, Update):
+            ensure(cursor.rowcount == 1, f"an update of {change.table} changed {cursor.rowcount} rows, not one")
+
+    def is_queued(self, session_id: str) -> bool:
+        return self._one(SELECT_QUEUED, session_id=session_id) is not None
+
+    def queue_line(self, line: QueuedLine) -> None:
+        """Keep a run-log line with the session's end, in the same commit, until it is on disk."""
+        parameters = {"session_id": line.session_id, "path": line.path, "line": line.line, "at_us": self.at_us}
+        self._execute(QUEUE_LINE, {"tenant": self.tenant, **parameters})
+
+    def line_written(self, session_id: str) -> None:
+        self._execute(LINE_WRITTEN, {"tenant": self.tenant, "session_id": session_id, "at_us": self.at_us})
+
+    def line_failed(self, session_id: str, error: str) -> None:
+        self._execute(LINE_FAILED, {"tenant": self.tenant, "session_id": session_id, "error": error[:500]})
+
+
+_SQL_CACHE: dict[tuple[str, str, tuple[str, ...]], str] = {}
+
+
+def _insert_sql(table: str, names: tuple[str, ...]) -> str:
+    sql = _SQL_CACHE.get(("+", table, names))
+    if sql is None:
+        ensure(table in KEYS, f"{table} is not a projection table")
+        listed = ", ".join(names)
+        values = ", ".join(f":{name}" for name in names)
+        sql = f"INSERT INTO {table} (tenant, {listed}) VALUES (:tenant, {values})"
+        _SQL_CACHE["+", table, names] = sql
+    return sql
+
+
+def _update_sql(table: str, names: tuple[str, ...]) -> str:
+    sql = _SQL_CACHE.get(("~", table, names))
+    if sql is None:
+        key = KEYS[table]
+        assigned = ", ".join(f"{name} = :{name}" for name in names if name not in key)
+        where = " AND ".join(f"{name} = :{name}" for name in key)
+        sql = f"UPDATE {table} SET {assigned} WHERE tenant = :tenant AND {where}"
+        _SQL_CACHE["~", table, names] = sql
+    return sql

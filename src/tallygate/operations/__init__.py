@@ -1,0 +1,1 @@
+"""What we do: one verb each, read -> decide -> write in one transaction."""

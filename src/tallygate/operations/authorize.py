@@ -1,0 +1,260 @@
+"""Reserve budget for a step before it is made, or say why not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+from tallygate.core import gate
+from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer
+from tallygate.core.costing import Tokens
+from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
+from tallygate.core.model import Actor, Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
+from tallygate.core.reroute import Candidate, best_target
+from tallygate.core.wording import fault_message, halt_message, raise_command
+from tallygate.core.words import AccountingMode, Action, CallMode, Pressure, Reason
+from tallygate.ledger.port import Tx
+from tallygate.operations.lookup import own_budget, unknown_session
+from tallygate.operations.quote import calibrated
+from tallygate.operations.reserve import Decided, budgets_after, write_decision
+from tallygate.operations.resolve import expire_calls
+from tallygate.operations.runtime import Runtime, as_datetime
+
+DUE_PER_CALL = 8
+SHARES_SHOWN = 3
+# Fields that must be the same when a call id comes back; the first difference is named in the error.
+_COMPARED = (
+    "session_id", "tool_name", "model_requested", "prompt_tokens", "completion_tokens", "actor_type", "actor_id",
+    "actor_name", "parent_call_id", "call_mode", "actual",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an agent says about the step it asks for; token counts are checked at the door."""
+
+    session_id: str
+    tool_name: str
+    model: str | None = None
+    prompt_tokens: int = 2000
+    completion_tokens: int = 400
+    actor: Actor = field(default_factory=Actor)
+    parent_call_id: str | None = None
+    call_mode: CallMode | None = None
+    actual: Tokens | None = None
+    client_key: str | None = None
+
+
+def authorize(rt: Runtime, step: Step) -> GateAnswer:
+    """Answer allow, reroute or halt for one step, and record the answer with what it reserves.
+
+    Raises `NotFound` for an unknown session and `Conflict` for a call id that comes back with other fields. A
+    ledger that cannot be used is itself an answer: halt, unless the policy fails open.
+    """
+    try:
+        request = _price(rt, step)
+        with rt.ledger.writing(rt.tenant) as tx:
+            answer, price_id = _authorize_in(rt, tx, request)
+    except LedgerUnavailable as fault:
+        return _fault_answer(rt, fault)
+    if price_id is not None:
+        rt.known_prices.add(price_id)
+    return answer
+
+
+def check(rt: Runtime, session_id: str) -> BudgetState:
+    """What is left of a session, as a pure read: records nothing, reserves nothing."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.session_with_budgets(session_id)
+    if found is None:
+        raise unknown_session(session_id)
+    session, budgets = found
+    own = own_budget(session, budgets)
+    fullest = gate.most_used(budgets) or own
+    tightest = gate.tightest(budgets) or own
+    return BudgetState(
+        session_id=session_id,
+        remaining_nanos=tightest.available_nanos,
+        pressure=gate.pressure(fullest),
+        used_nanos=fullest.committed_nanos,
+        limit_nanos=fullest.limit_nanos,
+    )
+
+
+def _price(rt: Runtime, step: Step) -> CallRequest:
+    """Quote the step before the transaction opens, so that the lock is held for as little as possible."""
+    model = step.model or _session_model(rt, step.session_id)
+    at_us = rt.clock_us()
+    price = rt.prices.quote(model, as_datetime(at_us))
+    raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
+    estimate, factor, source = calibrated(rt, model, price, raw)
+    return CallRequest(
+        session_id=step.session_id,
+        tool_name=step.tool_name,
+        model=model,
+        prompt_tokens=step.prompt_tokens,
+        completion_tokens=step.completion_tokens,
+        price=price,
+        raw_estimate_nanos=raw,
+        estimate_nanos=estimate,
+        factor_micros=factor,
+        factor_source=source,
+        actor=step.actor,
+        parent_call_id=step.parent_call_id,
+        call_mode=step.call_mode,
+        actual=step.actual,
+        actual_nanos=None if step.actual is None else price.cost_nanos(step.actual),
+        client_key=step.client_key,
+    )
+
+
+def _session_model(rt: Runtime, session_id: str) -> str:
+    """The model a session was started with; it never changes, so it is asked once a process."""
+    known = rt.session_models.get(session_id)
+    if known is None:
+        with rt.ledger.reading(rt.tenant) as reader:
+            session = reader.session(session_id)
+        if session is None:
+            raise unknown_session(session_id)
+        if len(rt.session_models) > 10_000:
+            rt.session_models.clear()
+        known = rt.session_models[session_id] = session.model
+    return known
+
+
+def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer, str | None]:
+    call_id = _call_id(rt, request)
+    if request.client_key is not None and (earlier := tx.call(call_id)) is not None:
+        return replay(earlier, request), None
+    if due := tx.due_calls(DUE_PER_CALL):
+        expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
+
+    found = tx.session_with_budgets(request.session_id)
+    if found is None:
+        raise unknown_session(request.session_id)
+    session, budgets = found
+
+    view = _view(rt, tx, session, budgets, request)
+    decision = gate.decide(view, request, rt.policy)
+    if decision.wants_target:
+        decision = replace(decision, target=_target(rt, request, decision))
+
+    after = budgets_after(budgets, request, decision)
+    answer = _answer(request, decision, after, call_id)
+    if decision.action is Action.HALT:
+        answer = _halted(tx, request, decision, session, answer)
+    return answer, write_decision(rt, tx, Decided(request, decision, session, after, call_id, answer))
+
+
+def _call_id(rt: Runtime, request: CallRequest) -> str:
+    """A fresh id, or one that the client's own key always leads to."""
+    if request.client_key is None:
+        return f"call_{rt.new_token(12)}"
+    keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
+    return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
+
+
+def replay(call: Call, request: CallRequest) -> GateAnswer:
+    """The answer that was given to this call id; other fields under the same id are an error naming the field."""
+    asked = {
+        "session_id": request.session_id,
+        "tool_name": request.tool_name,
+        "model_requested": request.model,
+        "prompt_tokens": request.prompt_tokens,
+        "completion_tokens": request.completion_tokens,
+        "actor_type": request.actor.type,
+        "actor_id": request.actor.id,
+        "actor_name": request.actor.name,
+        "parent_call_id": request.parent_call_id,
+        "call_mode": request.call_mode,
+        "actual": request.actual,
+    }
+    for name in _COMPARED:
+        if name == "actual" and request.actual is None:
+            continue
+        if (was := getattr(call, name)) != asked[name]:
+            raise Conflict(
+                f"Call {call.call_id} was asked with {name} {was!r}; now it came with {asked[name]!r}.",
+                hint="Use a new idempotency key for another step.",
+                code="call_conflict",
+            )
+    ensure(call.reply is not None, "a call with a client key keeps its reply")
+    return GateAnswer.from_json(str(call.reply))
+
+
+def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], request: CallRequest) -> GateView:
+    waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and tx.has_open_exactness(session.session_id)
+    local = None
+    if not request.price.known and rt.local_model:
+        price = rt.prices.known_price(rt.local_model, as_datetime(tx.at_us))
+        if price is not None and price.source == "local":
+            local = RerouteTarget(rt.local_model, price)
+    return GateView(session, budgets, has_open_exactness=waits, local_target=local)
+
+
+def _target(rt: Runtime, request: CallRequest, decision: Decision) -> RerouteTarget | None:
+    """The cheapest model of the user's ladder for which switching pays with what is left, or none."""
+    at = as_datetime(rt.clock_us())
+    candidates = []
+    for model in rt.ladder:
+        price = rt.prices.known_price(model, at)
+        if price is not None:
+            candidates.append(Candidate(model, price))
+    ensure(decision.binding is not None, "budget pressure has a budget")
+    left = decision.binding.available_nanos if decision.binding else 0
+    return best_target(
+        Candidate(request.model, request.price),
+        candidates,
+        context_tokens=request.prompt_tokens,
+        output_tokens=request.completion_tokens,
+        left_nanos=left,
+    )
+
+
+def _answer(request: CallRequest, decision: Decision, after: tuple[Budget, ...], call_id: str) -> GateAnswer:
+    tightest, fullest = gate.tightest(after), gate.most_used(after)
+    return GateAnswer(
+        action=decision.action,
+        reason=decision.reason,
+        remaining_nanos=None if tightest is None else tightest.available_nanos,
+        pressure=gate.pressure(fullest),
+        call_id=call_id,
+        target_model=None if decision.target is None else decision.target.model,
+        pricing_warning=request.price.warning,
+        factor_micros=request.factor_micros if request.factor_source != "none" else None,
+        factor_source=request.factor_source,
+    )
+
+
+def _halted(tx: Tx, request: CallRequest, decision: Decision, session: Session, answer: GateAnswer) -> GateAnswer:
+    """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
+    exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
+    shares = tx.spend_by(session.session_id, "model", SHARES_SHOWN) if exceeded else []
+    spent_by = tuple((share.label, share.nanos) for share in shares)
+    command = raise_command(decision.binding, request.needed_nanos) if exceeded and decision.binding else None
+    message = halt_message(
+        decision,
+        session_id=session.session_id,
+        needed_nanos=request.needed_nanos,
+        shares=spent_by,
+        model=request.model,
+        override_line=request.price.warning,
+    )
+    if request.actual_nanos is not None:
+        message += " The usage you reported was recorded in full."
+    return replace(
+        answer,
+        call_id=None,
+        message=message,
+        binding=None if decision.binding is None else BindingBudget.of(decision.binding),
+        spent_by=spent_by,
+        command=command,
+    )
+
+
+def _fault_answer(rt: Runtime, fault: LedgerUnavailable) -> GateAnswer:
+    """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
+    message = fault_message(fault.message, fault.hint)
+    if rt.halt_on_fault:
+        return GateAnswer(Action.HALT, Reason.LEDGER_UNAVAILABLE, None, Pressure.CRITICAL, message=message)
+    return GateAnswer(Action.ALLOW, Reason.LEDGER_UNAVAILABLE_OPEN, None, Pressure.CRITICAL, message=message)

@@ -1,0 +1,45 @@
+"""Close what nobody will come back for: reservations past their time, sessions whose server is gone."""
+
+from __future__ import annotations
+
+from tallygate.core.model import Session
+from tallygate.ledger.port import Reader
+from tallygate.operations.lookup import own_budget
+from tallygate.operations.resolve import expire_calls
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.session import end_session
+
+SWEEP_MAX = 500
+LOOK_AT_MAX = 1000
+
+
+def sweep(rt: Runtime) -> int:
+    """Expire every reservation that is past its time; returns how many. Authorize does a few of these itself."""
+    expired = 0
+    while True:
+        with rt.ledger.writing(rt.tenant) as tx:
+            due = tx.due_calls(SWEEP_MAX)
+            if due:
+                expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
+        expired += len(due)
+        if len(due) < SWEEP_MAX:
+            return expired
+
+
+def close_abandoned(rt: Runtime) -> list[str]:
+    """End and log the open sessions whose server is gone and that have been idle for long; returns their ids."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        idle = [s for s in reader.sessions(state="open", limit=LOOK_AT_MAX) if _is_idle(rt, reader, s)]
+    closed = []
+    for session in idle:
+        if session.server_id is not None and rt.presence.is_alive(session.server_id):
+            continue
+        end_session(rt, session.session_id, cause="abandoned")
+        closed.append(session.session_id)
+    return closed
+
+
+def _is_idle(rt: Runtime, reader: Reader, session: Session) -> bool:
+    """Every call touches its session's own budget, so that row tells when the session was last active."""
+    own = own_budget(session, reader.budgets_of(session.session_id))
+    return own.touched_us + rt.abandon_after_us <= rt.clock_us()

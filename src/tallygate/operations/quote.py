@@ -1,0 +1,93 @@
+"""Prices for people and for the gate: what a step would cost, which models have a price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.pricing.book import PricingSettings
+
+FACTOR_ONE = 1_000_000
+# Of four tokens of an agent's traffic three are read: the usual weighting of a blended rate.
+BLEND_INPUT, BLEND_ALL = 3, 4
+
+
+def calibrated(rt: Runtime, model: str, price: Price, raw_nanos: int) -> tuple[int, int, str]:
+    """The estimate with the user's factor for this model: (nano-units, factor in millionths, its source)."""
+    factor = rt.factors_micros.get(model) or rt.factors_micros.get(price.key)
+    if factor is None:
+        return raw_nanos, FACTOR_ONE, "none"
+    return -(-raw_nanos * factor // FACTOR_ONE), factor, "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """One model with its rates, in nano-dollars per million tokens."""
+
+    provider: str
+    model: str
+    price: Price
+    blended_nanos_per_thousand: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """Part of the price table, how large the whole answer would be, and what an unknown model costs."""
+
+    lines: tuple[ModelLine, ...]
+    matching: int
+    default_nanos_per_thousand: int
+
+
+def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: int) -> ModelList:
+    """The models that have a price now, narrowed by provider and by a part of the id."""
+    at = as_datetime(rt.clock_us())
+    wanted = (query or "").lower()
+    found = []
+    for listed in rt.prices.models(at):
+        if provider is not None and listed.provider.lower() != provider.lower():
+            continue
+        if wanted and wanted not in listed.id.lower():
+            continue
+        found.append(ModelLine(listed.provider, listed.id, listed.price, blended(listed.price)))
+    default = blended(rt.prices.quote("unknown", at))
+    return ModelList(tuple(found[:limit]), len(found), default)
+
+
+def blended(price: Price) -> int:
+    """Nano-dollars per 1,000 tokens, three of four of them read."""
+    rates = price.rates
+    total = BLEND_INPUT * rates.input_nanos + (BLEND_ALL - BLEND_INPUT) * rates.output_nanos
+    return -(-total // (BLEND_ALL * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What a step would cost, in dollars and in pounds, and where the price comes from."""
+
+    price: Price
+    usd_nanos: int
+    gbp_nanos: int
+    exchange: str
+    prices_as_of: str
+
+
+def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
+    """Price counts of tokens for a model as of now; records nothing."""
+    at = as_datetime(rt.clock_us())
+    price = rt.prices.quote(model, at)
+    usd = price.cost_nanos(tokens)
+    settings = rt.prices.settings
+    if settings.unknown_currency != "GBP":
+        settings = PricingSettings()  # the dated default rate; the user's is for another currency
+    rate = settings.usd_per_unknown_currency
+    rate_nanos = int(rate * NANOS_PER_UNIT)
+    return CostEstimate(
+        price=price,
+        usd_nanos=usd,
+        gbp_nanos=-(-usd * NANOS_PER_UNIT // rate_nanos),
+        exchange=f"GBP 1 = USD {rate} ({settings.exchange_rate_date})",
+        prices_as_of=price.valid_from or rt.prices.info(at).version,
+    )

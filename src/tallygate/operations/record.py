@@ -1,0 +1,150 @@
+"""Put what a call really used in the place of its estimate, or release what it did not use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tallygate.core import exactness, gate
+from tallygate.core.answers import UsageAnswer
+from tallygate.core.costing import Tokens
+from tallygate.core.errors import Conflict, NotFound, present
+from tallygate.core.model import Call
+from tallygate.core.words import CallState
+from tallygate.ledger import rows
+from tallygate.ledger.port import Reader, Value
+from tallygate.operations.basis import basis_changes
+from tallygate.operations.lookup import own_budget
+from tallygate.operations.resolve import resolve_call
+from tallygate.operations.runtime import Runtime, as_datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """What a caller says one call used; classes are disjoint, `correlation` is kept as it came."""
+
+    call_id: str
+    tokens: Tokens
+    model_used: str | None = None
+    correlation: Mapping[str, str] = field(default_factory=dict)
+
+
+def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
+    """Book the actual cost of a call in full, also past its reservation, its expiry or its session's end.
+
+    The same report again changes nothing and gets the same answer; other values raise `Conflict` with both.
+    """
+    with rt.ledger.reading(rt.tenant) as reader:
+        known = _let_through(reader.call(report.call_id), report.call_id)
+    model = report.model_used or known.model_used or known.model_requested
+    price = rt.prices.quote(model, as_datetime(known.at_us))
+    cost = price.cost_nanos(report.tokens)
+
+    with rt.ledger.writing(rt.tenant) as tx:
+        call = _let_through(tx.call(report.call_id), report.call_id)
+        if call.state is CallState.RECONCILED:
+            _same_or_conflict(call, report)
+            return _answer(tx, call.call_id)
+        price_id, changes = basis_changes(tx, price, rt.known_prices)
+        columns: dict[str, Value] = {
+            "model_used": model,
+            "actual_price_id": price_id,
+            **rows.token_columns(report.tokens),
+        }
+        if report.correlation:
+            columns["correlation"] = json.dumps(dict(report.correlation), sort_keys=True, ensure_ascii=False)
+        resolve_call(
+            tx,
+            call,
+            kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
+            by=rt.by,
+            state=CallState.RECONCILED,
+            cost_nanos=cost,
+            cost_basis="actual",
+            columns=columns,
+            extra=changes,
+        )
+        answer = _answer(tx, call.call_id)
+    rt.known_prices.add(price_id)
+    return answer
+
+
+def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
+    """Release the reservation of a call that did not happen; the reason stays in the ledger."""
+    with rt.ledger.writing(rt.tenant) as tx:
+        call = _let_through(tx.call(call_id), call_id)
+        if call.state is CallState.VOIDED:
+            return _answer(tx, call_id)
+        if call.state is not CallState.PENDING:
+            raise Conflict(
+                f"Call {call_id} is {call.state.value}; only a pending call can be voided.",
+                hint="If it used tokens, report them with l6e_record_usage without void_reason.",
+                code="call_resolved",
+            )
+        resolve_call(
+            tx,
+            call,
+            kind="call.voided",
+            by=rt.by,
+            state=CallState.VOIDED,
+            cost_nanos=0,
+            cost_basis="none",
+            columns={"void_reason": reason},
+        )
+        return _answer(tx, call_id)
+
+
+def _let_through(call: Call | None, call_id: str) -> Call:
+    if call is None:
+        raise NotFound(
+            f"No call {call_id!r} is in the ledger.",
+            hint="Pass the call_id that l6e_authorize_call returned.",
+            code="unknown_call",
+        )
+    if call.state is CallState.DENIED:
+        raise Conflict(
+            f"Call {call_id} was halted, so it has no reservation to reconcile.",
+            hint="If the step was made all the same, report it: l6e_authorize_call with actual_prompt_tokens "
+            "and actual_completion_tokens.",
+            code="call_denied",
+        )
+    return call
+
+
+def _same_or_conflict(call: Call, report: UsageReport) -> None:
+    same_model = report.model_used is None or report.model_used == call.model_used
+    if call.actual == report.tokens and same_model:
+        return
+    raise Conflict(
+        f"Call {call.call_id} already has usage {_shown(call.actual, call.model_used)}; "
+        f"now {_shown(report.tokens, report.model_used or call.model_used)} came. The first stays.",
+        hint="Usage of another step belongs to that step's own call_id.",
+        code="usage_conflict",
+    )
+
+
+def _shown(tokens: Tokens | None, model: str | None) -> str:
+    if tokens is None:
+        return "nothing"
+    cache = ""
+    if tokens.cache_read or tokens.cache_write_5m or tokens.cache_write_1h:
+        cache = f" + {tokens.cache_read} cache read + {tokens.cache_write_5m + tokens.cache_write_1h} cache write"
+    return f"{tokens.fresh_input} prompt{cache} + {tokens.output} completion ({model})"
+
+
+def _answer(tx: Reader, call_id: str) -> UsageAnswer:
+    call = present(tx.call(call_id), f"call {call_id} is in the ledger")
+    session, budgets = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
+    own = own_budget(session, budgets)
+    tightest = gate.tightest(budgets) or own
+    return UsageAnswer(
+        call_id=call_id,
+        session_id=session.session_id,
+        status=call.state.value,
+        exactness=exactness.of_call(call, session.accounting_mode).value,
+        spend_nanos=own.committed_nanos,
+        remaining_nanos=tightest.available_nanos,
+        pressure=gate.pressure(gate.most_used(budgets)),
+        cost_nanos=call.booked_nanos,
+    )

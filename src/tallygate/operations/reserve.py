@@ -1,0 +1,120 @@
+"""What an answer leaves in the ledger: the call, what it holds of each budget, and the price it was made at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.core import lifecycle
+from tallygate.core.answers import GateAnswer
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.model import Budget, Call, CallRequest, Decision, Hold, Session
+from tallygate.core.words import Action, CallState, Reason
+from tallygate.ledger import rows
+from tallygate.ledger.port import Change, Insert, Tx, Update, Value
+from tallygate.operations.basis import basis_changes
+from tallygate.operations.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One answered request, with the budgets as they stand after it."""
+
+    request: CallRequest
+    decision: Decision
+    session: Session
+    after: tuple[Budget, ...]
+    call_id: str
+    answer: GateAnswer
+
+
+def reserved_price(request: CallRequest, decision: Decision) -> Price:
+    """The price the reservation is made at: that of the local stand-in where the model's own is unknown."""
+    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
+        return decision.target.price
+    return request.price
+
+
+def reserved_nanos(request: CallRequest, decision: Decision) -> int:
+    """What is held for a step: its estimate, or the estimate at the stand-in's price."""
+    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
+        tokens = Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens)
+        return reserved_price(request, decision).cost_nanos(tokens)
+    return request.estimate_nanos
+
+
+def budgets_after(budgets: tuple[Budget, ...], request: CallRequest, decision: Decision) -> tuple[Budget, ...]:
+    """Every budget of a session as the answer leaves it."""
+    if request.actual_nanos is not None:
+        cost = request.actual_nanos
+        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=cost) for b in budgets)
+    if decision.action is Action.HALT:
+        return budgets
+    amount = reserved_nanos(request, decision)
+    return tuple(lifecycle.reserve(b, amount) for b in budgets)
+
+
+def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
+    """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
+    request, decision, session = decided.request, decided.decision, decided.session
+    price_id, changes = basis_changes(tx, reserved_price(request, decision), rt.known_prices)
+    call = _call(rt, tx, decided, price_id)
+    written: list[Change] = [*changes]
+    if call.holds:
+        written += [Update("budget", rows.budget_counters(budget, tx.at_us)) for budget in decided.after]
+    written.append(Insert("call", rows.from_call(call)))
+    if rt.server_id is not None and session.server_id != rt.server_id and session.is_open:
+        written.append(Update("session", {"session_id": session.session_id, "server_id": rt.server_id}))
+    kind = {CallState.DENIED: "call.denied", CallState.PENDING: "call.authorized"}.get(call.state, "call.recorded")
+    note: dict[str, Value] | None = None
+    if decision.action is Action.HALT and (b := decision.binding) is not None:
+        note = {
+            "budget_id": b.budget_id,
+            "limit_nanos": b.limit_nanos,
+            "spent_nanos": b.spent_nanos,
+            "reserved_nanos": b.reserved_nanos,
+            "requested_nanos": request.needed_nanos,
+        }
+    tx.append(kind, written, by=rt.by, note=note)
+    return price_id
+
+
+def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
+    request, decision, session, answer = decided.request, decided.decision, decided.session, decided.answer
+    pending = request.actual is None and decision.action is not Action.HALT
+    recorded = request.actual is not None
+    amount = reserved_nanos(request, decision)
+    held = amount if pending else 0
+    return Call(
+        tenant=rt.tenant,
+        call_id=decided.call_id,
+        session_id=session.session_id,
+        state=CallState.RECONCILED if recorded else CallState.PENDING if pending else CallState.DENIED,
+        action=decision.action,
+        reason=decision.reason,
+        tool_name=request.tool_name,
+        model_requested=request.model,
+        model_target=answer.target_model,
+        model_used=request.model if recorded else None,
+        prompt_tokens=request.prompt_tokens,
+        completion_tokens=request.completion_tokens,
+        raw_estimate_nanos=request.raw_estimate_nanos,
+        estimate_nanos=amount,
+        factor_micros=request.factor_micros,
+        booked_nanos=request.actual_nanos or 0,
+        cost_basis="actual" if recorded else "none",
+        actual=request.actual,
+        price_id=price_id,
+        actual_price_id=price_id if recorded else None,
+        actor_type=request.actor.type,
+        actor_id=request.actor.id,
+        actor_name=request.actor.name,
+        parent_call_id=request.parent_call_id,
+        call_mode=request.call_mode,
+        mode_capable=session.coverage.covers(request.call_mode),
+        client_key=request.client_key,
+        reply=None if request.client_key is None else answer.to_json(),
+        at_us=tx.at_us,
+        expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
+        resolved_us=tx.at_us if recorded else None,
+        holds=tuple(Hold(b.budget_id, held) for b in decided.after) if pending or recorded else (),
+    )

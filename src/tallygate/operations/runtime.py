@@ -1,0 +1,65 @@
+"""What every operation needs and never makes itself: the ledger, prices, the clock, ids and the user's policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from tallygate.core.model import DEFAULT_TENANT, Policy
+from tallygate.ledger.port import Ledger
+from tallygate.pricing.book import PriceBook
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RunLog(Protocol):
+    """Where finished sessions are written for other programs."""
+
+    def append(self, path: Path, line: str) -> None: ...
+    def holds(self, path: Path, session_id: str) -> bool: ...
+
+
+class Presence(Protocol):
+    """Which servers are alive."""
+
+    def is_alive(self, server_id: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The composed program, as operations see it. `by` names who acts, in every event."""
+
+    ledger: Ledger
+    prices: PriceBook
+    policy: Policy
+    clock_us: Callable[[], int]
+    new_token: Callable[[int], str]
+    run_log: RunLog
+    run_log_path: Path
+    presence: Presence
+    by: str = "tallygate"
+    tenant: str = DEFAULT_TENANT
+    server_id: str | None = None
+    project: str | None = None
+    halt_on_fault: bool = True
+    factors_micros: Mapping[str, int] = field(default_factory=dict)
+    ladder: tuple[str, ...] = ()
+    local_model: str | None = None
+    keep_summaries: bool = True
+    abandon_after_us: int = 3_600_000_000
+    default_mode: str = "hard"
+    session_models: dict[str, str] = field(default_factory=dict)
+    known_prices: set[str] = field(default_factory=set)
+
+
+def as_datetime(at_us: int) -> datetime:
+    """Ledger time as an aware UTC datetime."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def iso(at_us: int | None) -> str | None:
+    """Ledger time as ISO 8601 text, for replies and files."""
+    return None if at_us is None else as_datetime(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""What a call costs, as of a time."""

@@ -1,0 +1,199 @@
+"""The price of any model id as of a time: never nothing, never zero by accident, always with its basis.
+
+Order: the user's rows, local runtimes, the catalog where it is certain, our own rows, the catalog where it is
+not, and at last an assumed price at the dear side that says so and shows the line that would settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+from tallygate.core.costing import Price, Rates
+from tallygate.core.errors import SettingsError, ensure
+from tallygate.core.money import exact_text
+from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
+from tallygate.pricing.identifiers import (
+    ID_LENGTH_MAX,
+    SHOWN_LENGTH_MAX,
+    Identifier,
+    family,
+    identify,
+    shown,
+)
+from tallygate.pricing.overrides import (
+    OWN_SOURCE,
+    SHIPPED_ALIASES,
+    SHIPPED_PRICES,
+    Discount,
+    PriceOverride,
+    discounted,
+    holds,
+    matching_row,
+    override_price,
+)
+from tallygate.pricing.rates import nanos_per_million
+from tallygate.pricing.vendors import LOCAL_CHANNELS
+
+__all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PricingSettings", "family"]
+
+OVERRIDE, LOCAL, ASSUMED = "override", "local", "assumed"
+_QUOTES_KEPT = 4096
+_FREE = Rates(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PricingSettings:
+    """What the settings say about prices: `[[price]]`, `[[discount]]`, `[alias]`, `[unknown_price]`.
+
+    The unknown rate is per 1,000 tokens in its currency; the dated exchange rate makes dollars of it.
+    """
+
+    overrides: tuple[PriceOverride, ...] = ()
+    discounts: tuple[Discount, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    unknown_input_per_thousand: Decimal = Decimal("0.025")
+    unknown_output_per_thousand: Decimal = Decimal("0.025")
+    unknown_currency: str = "GBP"
+    usd_per_unknown_currency: Decimal = Decimal("1.31")
+    exchange_rate_date: date = date(2025, 11, 21)
+    local_channels: tuple[str, ...] = LOCAL_CHANNELS
+
+    def __post_init__(self) -> None:
+        for name in ("unknown_input_per_thousand", "unknown_output_per_thousand", "usd_per_unknown_currency"):
+            value: Decimal = getattr(self, name)
+            if not (value.is_finite() and 0 < value <= 1000):
+                raise SettingsError(
+                    f"{name} must be more than 0 and at most 1,000, not {value}.",
+                    hint="A model that costs nothing needs a [[price]] with input = 0 and output = 0.",
+                )
+
+
+class PriceBook:
+    """Quotes prices for ids as agents write them."""
+
+    def __init__(self, settings: PricingSettings, catalog: Catalog | None = None) -> None:
+        self.settings = settings
+        self.catalog = catalog if catalog is not None else Catalog()
+        self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
+        self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
+        self._by_minute = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
+
+    def quote(self, model: str, at: datetime) -> Price:
+        """The price of a model as of a time, to the minute; an unknown one is assumed and says so."""
+        ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
+        # A cut id is still too long, so it stays unknown, and cannot fill the memory.
+        return self._by_minute(model[: ID_LENGTH_MAX + 1], int(at.timestamp()) // 60)
+
+    def known_price(self, model: str, at: datetime) -> Price | None:
+        """The price of a model as of a time, if one is known."""
+        price = self.quote(model, at)
+        return price if price.known else None
+
+    def models(self, at: datetime) -> Iterator[ListedModel]:
+        """Everything that has a price as of a time: the user's rows, ours, then the catalog."""
+        for rows, source in ((self.settings.overrides, OVERRIDE), (SHIPPED_PRICES, OWN_SOURCE)):
+            for row in rows:
+                if holds(row, at.astimezone(UTC).date()):
+                    price = override_price(row, self._identify(row.match), source)
+                    yield ListedModel(row.provider or source, row.match, price)
+        yield from self.catalog.models(at)
+
+    def info(self, at: datetime) -> CatalogInfo:
+        """Version and age of the catalog as of a time."""
+        return self.catalog.info(at)
+
+    def _quote(self, model: str, minute: int) -> Price:
+        at = datetime.fromtimestamp(minute * 60, UTC)
+        identifier = self._identify(model)
+        if (price := self._overridden(identifier, at)) is not None:
+            return price
+        if (target := self._alias(identifier)) is not None:
+            identifier = self._identify(target)
+            if (price := self._overridden(identifier, at)) is not None:
+                return price
+        if identifier.opaque is not None:
+            return self._assumed(identifier, at)
+        if identifier.local:
+            return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
+        listed = self._listed(identifier, at)
+        if listed is None:
+            return self._assumed(identifier, at)
+        discount = matching_row(self.settings.discounts, identifier, at)
+        return discounted(listed, discount) if discount is not None else listed
+
+    def _overridden(self, identifier: Identifier, at: datetime) -> Price | None:
+        row = matching_row(self.settings.overrides, identifier, at)
+        return override_price(row, identifier, OVERRIDE) if row is not None else None
+
+    def _alias(self, identifier: Identifier) -> str | None:
+        if identifier.text in self._aliases:
+            return self._aliases[identifier.text]
+        bare = identifier.channel is None and identifier.org is None
+        return self._aliases.get(identifier.canonical) if bare else None
+
+    def _listed(self, identifier: Identifier, at: datetime) -> Price | None:
+        bare = identifier.channel is None and identifier.org is None
+        target = SHIPPED_ALIASES.get(identifier.canonical) if bare else None
+        meant = self.catalog.find(self._identify(target), at, certain=True) if target is not None else None
+        if meant is not None:
+            note = f"'{shown(identifier.text)}' names no host; priced as {meant.key}."
+            return replace(meant, approximate=True, warning=note)
+        if (price := self.catalog.find(identifier, at, certain=True)) is not None:
+            return price
+        row = matching_row(SHIPPED_PRICES, identifier, at)
+        if row is not None:
+            return override_price(row, identifier, OWN_SOURCE)
+        return self.catalog.find(identifier, at, certain=False)
+
+    def _assumed(self, identifier: Identifier, at: datetime) -> Price:
+        """A price for an unknown model: the dearest of its maker, else the rate from the settings."""
+        name = shown(identifier.text)
+        because = f" ({identifier.opaque})" if identifier.opaque else ""
+        dearest = self.catalog.dearest(identifier, at) if identifier.opaque is None else None
+        if dearest is not None:
+            basis = f"the dearest rates that {identifier.vendor} lists"
+            price = replace(dearest, source=ASSUMED)
+        else:
+            s = self.settings
+            basis = (
+                f"the rate for unknown models, {s.unknown_currency} {s.unknown_input_per_thousand} in and "
+                f"{s.unknown_output_per_thousand} out per 1,000 tokens"
+            )
+            price = self._unknown_rate()
+        rates = f"${exact_text(price.rates.input_nanos)} in, ${exact_text(price.rates.output_nanos)} out"
+        return replace(
+            price,
+            known=False,
+            approximate=True,
+            warning=(
+                f"No price is known for '{name}'{because}. Assumed: {basis} ({rates} per million tokens)."
+                + _line_to_paste(identifier, price)
+            ),
+        )
+
+    def _unknown_rate(self) -> Price:
+        s = self.settings
+        fresh = nanos_per_million(s.unknown_input_per_thousand * 1000 * s.usd_per_unknown_currency)
+        output = nanos_per_million(s.unknown_output_per_thousand * 1000 * s.usd_per_unknown_currency)
+        return Price(
+            key="unknown",
+            rates=Rates(fresh, output, fresh, fresh, fresh),
+            source=ASSUMED,
+            version=f"{s.unknown_currency} {s.usd_per_unknown_currency} of {s.exchange_rate_date}",
+            valid_from=None,
+        )
+
+
+def _line_to_paste(identifier: Identifier, price: Price) -> str:
+    """The settings that would give an id its price; none for what no settings file should name."""
+    text = identifier.text
+    if not text or not text.isprintable():
+        return ""
+    match = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "*"
+    quoted = match.replace("\\", "\\\\").replace('"', '\\"')
+    fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
+    return f' To set it: [[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'

@@ -1,0 +1,203 @@
+"""What a model id says: who serves it, who made it, and the names it may be listed under.
+
+Ids come from agents and are hostile until read: everything here is pure, looks at 256 characters at most and
+uses no regular expression. Version digits and `-fast` are never taken off, because they are other prices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.pricing.spelling import canonical_name, claude_version, is_digits, spelled, spellings
+from tallygate.pricing.vendors import (
+    BEDROCK_GEOS,
+    BEDROCK_VENDORS,
+    CHANNELS,
+    GATEWAYS,
+    LOCAL_CHANNELS,
+    VENDORS,
+    family_and_vendor,
+    is_closed,
+)
+
+ID_LENGTH_MAX = 256
+SHOWN_LENGTH_MAX = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A model id taken apart; `spellings` are the names to look for, the literal one first."""
+
+    text: str
+    name: str
+    spellings: tuple[str, ...]
+    canonical: str
+    family: str
+    vendor: str | None
+    channel: str | None = None
+    org: str | None = None
+    geo: str | None = None
+    local: bool = False
+    free: bool = False
+    opaque: str | None = None
+
+
+def shown(text: str) -> str:
+    """An id from outside made fit for a message: control characters escaped, 80 characters at most."""
+    cut = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: SHOWN_LENGTH_MAX + 1])
+    return cut if len(cut) <= SHOWN_LENGTH_MAX else cut[: SHOWN_LENGTH_MAX - 3] + "..."
+
+
+def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Identifier:
+    """Take a model id apart. Never raises: what cannot be read comes back `opaque`, which is unknown."""
+    if not model.strip():
+        return _opaque("", "the model id is empty")
+    if len(model) > ID_LENGTH_MAX:
+        return _opaque(model[:ID_LENGTH_MAX], f"the model id is longer than {ID_LENGTH_MAX} characters")
+    if not model.isprintable():
+        return _opaque(model, "the model id contains control characters")
+    text = model.strip().lower()
+    channel, org, rest, reason = _path(text, local_channels)
+    if reason is not None:
+        return _opaque(text, reason)
+    geo, dotted_org, name = _bedrock(rest)
+    if dotted_org is not None:
+        channel, org = channel or "aws", dotted_org
+    base = _without_bedrock_revision(name) if channel == "aws" else _without_fine_tune(name)
+    runs_locally = channel is not None and channel in local_channels
+    if channel is None and org in (None, "library") and _is_ollama_tag(name):
+        runs_locally, channel = True, "ollama"
+    local = runs_locally and not is_closed(name) and not name.endswith("cloud")
+    plain = base.removesuffix(":free") or base
+    family, vendor = family_and_vendor(spelled(plain))
+    return Identifier(
+        text=text,
+        name=name,
+        spellings=tuple(dict.fromkeys((name, *spellings(plain)))),
+        canonical=canonical_name(plain),
+        family=family,
+        vendor=vendor or (org if org in VENDORS else None),
+        channel=None if runs_locally and not local and is_closed(name) else channel,
+        org=org,
+        geo=geo,
+        local=local,
+        free=plain != base,
+    )
+
+
+def canonical(model: str) -> str:
+    """One spelling for all ids of a model, whatever prefix, date, effort or dots they are written with."""
+    name = model
+    for _ in range(ID_LENGTH_MAX):
+        identifier = identify(name)
+        if identifier.canonical == name:
+            break
+        name = identifier.canonical
+    return name
+
+
+def family(model: str) -> str:
+    """Vendor family of an id, for token counts; Claude from 4.7 on counts differently and is `claude-4.7`."""
+    identifier = identify(model)
+    if identifier.family != "claude":
+        return identifier.family
+    version = claude_version(identifier.canonical)
+    return "claude" if version is not None and version < (4, 7) else "claude-4.7"
+
+
+def _opaque(text: str, reason: str) -> Identifier:
+    return Identifier(text, text, (), text, "other", None, opaque=reason)
+
+
+def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str | None, str, str | None]:
+    """Split prefixes off: (channel, org, name, why it cannot be read)."""
+    channel: str | None = None
+    org: str | None = None
+    arn = text.find("arn:")
+    if arn == 0 or (arn > 0 and text[arn - 1] == "/"):
+        kind, _, resource = text[arn:].rpartition(":bedrock:")[2].rpartition("/")
+        kind = kind.rsplit(":", 1)[-1]
+        if kind not in ("foundation-model", "inference-profile") or not resource:
+            return None, None, text, "the ARN names a profile or resource, not a model"
+        return "aws", None, resource, None
+    if text.startswith(("@cf/", "accounts/fireworks/")):
+        return ("cloudflare" if text[0] == "@" else "fireworks"), None, text, None
+    head, colon, tail = text.partition(":")
+    if colon and tail and "/" not in head and (head in local_channels or _is_provider(head)):
+        text = f"{head}/{tail}"
+    parts = [part for part in text.split("/") if part]
+    if not parts:
+        return None, None, text, "the model id names no model"
+    *prefixes, name = parts
+    for prefix in prefixes:
+        if prefix == "models" and org is not None:
+            continue
+        if channel is None and prefix in local_channels:
+            channel = prefix
+        elif channel is None and prefix in GATEWAYS:
+            continue
+        elif channel is None and org is None and prefix in CHANNELS:
+            channel = CHANNELS[prefix]
+        elif channel == "huggingface" and org is None and f"huggingface_{prefix}" in _HUGGINGFACE_HOSTS:
+            channel = f"huggingface_{prefix}"
+        else:
+            org = prefix.lstrip("~")
+    if "@" in name[1:] and channel is None and org in (None, "anthropic", "google"):
+        channel = "google"
+    return channel, (None if channel == "aws" and org not in VENDORS else org), name, None
+
+
+_HUGGINGFACE_HOSTS = frozenset(
+    f"huggingface_{host}"
+    for host in ("cerebras", "fireworks-ai", "groq", "hyperbolic", "nebius", "novita", "nscale", "ovhcloud",
+                 "publicai", "sambanova", "together")
+)  # fmt: skip
+
+
+def _is_provider(word: str) -> bool:
+    return word in CHANNELS or word in GATEWAYS or word in VENDORS
+
+
+def provider_of(word: str) -> str:
+    """The name under which settings and ids agree on a provider: `bedrock` and `aws` are one."""
+    lowered = word.strip().lower()
+    vendor = VENDORS.get(lowered)
+    return CHANNELS.get(lowered) or (vendor.provider if vendor and vendor.provider else lowered)
+
+
+def _bedrock(name: str) -> tuple[str | None, str | None, str]:
+    """Take `us.` and `anthropic.` off a Bedrock model name: (geo, vendor, name)."""
+    first, dot, rest = name.partition(".")
+    geo = first if dot and first in BEDROCK_GEOS else None
+    body = rest if geo is not None else name
+    org, dot, rest = body.partition(".")
+    if dot and rest and org in BEDROCK_VENDORS:
+        return geo, org, rest
+    return None, None, name
+
+
+def _without_bedrock_revision(name: str) -> str:
+    """`-v1:0` and `-v1:0:200k` number the Bedrock wrapper, not the model."""
+    head, mark, tail = name.rpartition("-v")
+    if not mark or not head:
+        return name
+    pieces = tail.split(":")
+    numbers = [piece.removesuffix("k") for piece in pieces]
+    return head if len(pieces) <= 3 and all(is_digits(number) for number in numbers) else name
+
+
+def _without_fine_tune(name: str) -> str:
+    """`ft:gpt-4o-2024-08-06:acme::abc` costs what every fine-tune of its base costs."""
+    return ":".join(name.split(":")[:2]) if name.startswith("ft:") else name
+
+
+def _is_ollama_tag(name: str) -> bool:
+    """`llama3.3:70b`: a bare name with a size, a quantisation or `latest` behind a colon runs locally."""
+    base, colon, tag = name.partition(":")
+    if not colon or not base or not tag:
+        return False
+    size = tag.replace("_", "-").split("-")[0]
+    if size == "latest":
+        return family_and_vendor(base)[0] != "other"
+    digits = size[:-1].lstrip("ea").replace("x", "").replace(".", "")
+    return (size.endswith(("b", "m")) and is_digits(digits)) or (size[:1] == "q" and is_digits(size[1:2]))

@@ -1,0 +1,217 @@
+"""Prices that the user sets, negotiates or names differently, and the few rows that no catalog has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Protocol, TypeVar
+
+from tallygate.core.costing import Price, Rates
+from tallygate.core.errors import SettingsError
+from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
+from tallygate.pricing.rates import nanos_per_million, scaled
+from tallygate.pricing.vendors import CHANNELS, VENDORS
+
+RATE_MAX = Decimal(1_000_000)
+OWN_SOURCE = "tallygate"
+
+
+def _check_match(table: str, match: str, valid_from: date | None, valid_to: date | None) -> None:
+    if not match.strip() or len(match) > 256:
+        raise SettingsError(f"match of [[{table}]] must have 1 to 256 characters.")
+    if valid_from is not None and valid_to is not None and valid_to <= valid_from:
+        raise SettingsError(f"[[{table}]] {shown(match)} ends on {valid_to} but begins on {valid_from}.")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceOverride:
+    """One `[[price]]`: dollars per million tokens for the ids that match, from and until a day (UTC).
+
+    Cache classes that are left out follow the input rate: reads at 1x, writes at 1x, and for Claude, whose
+    writes always cost more than its input, at 1.25x for five minutes and 2x for an hour.
+    """
+
+    match: str
+    input: Decimal
+    output: Decimal
+    provider: str | None = None
+    cache_read: Decimal | None = None
+    cache_write_5m: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    valid_from: date | None = None
+    valid_to: date | None = None
+    note: str = ""
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        _check_match("price", self.match, self.valid_from, self.valid_to)
+        for name in ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h"):
+            rate = getattr(self, name)
+            if rate is not None and not (rate.is_finite() and 0 <= rate <= RATE_MAX):
+                raise SettingsError(f"{name} of [[price]] {shown(self.match)} must be $0 to ${RATE_MAX:,}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Discount:
+    """One `[[discount]]`: list prices of the ids that match are multiplied by this, from and until a day."""
+
+    match: str
+    multiplier: Decimal
+    provider: str | None = None
+    valid_from: date | None = None
+    valid_to: date | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_match("discount", self.match, self.valid_from, self.valid_to)
+        if not (self.multiplier.is_finite() and 0 < self.multiplier <= 100):
+            raise SettingsError(
+                f"multiplier of [[discount]] {shown(self.match)} must be more than 0 and at most 100.",
+                hint="A model that costs nothing needs a [[price]] with input = 0 and output = 0.",
+            )
+
+
+# Step 3.6 Flash is in no catalog; of its neighbours 3.5 (0.10/0.30) and 3.7 (0.20/1.15) the dearer counts.
+SHIPPED_PRICES: tuple[PriceOverride, ...] = (
+    PriceOverride(
+        match="step-3.6-flash",
+        input=Decimal("0.20"),
+        output=Decimal("1.15"),
+        cache_read=Decimal("0.04"),
+        note="No catalog lists Step 3.6 Flash; priced as Step 3.7 Flash, its dearer neighbour (2026-11).",
+        approximate=True,
+    ),
+)
+
+# Short names under which people know a model that catalogs list in full.
+SHIPPED_ALIASES: dict[str, str] = {
+    "llama-3.3-70b": "meta-llama/llama-3.3-70b-instruct",
+    "qwen-2.5": "qwen/qwen-2.5-72b-instruct",
+    "qwen-2.5-72b": "qwen/qwen-2.5-72b-instruct",
+    "deepseek-r1": "deepseek/deepseek-r1",
+}
+
+
+class _Dated(Protocol):
+    @property
+    def match(self) -> str: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def valid_from(self) -> date | None: ...
+    @property
+    def valid_to(self) -> date | None: ...
+
+
+_Row = TypeVar("_Row", bound=_Dated)
+
+
+def matching_row(rows: Sequence[_Row], identifier: Identifier, at: datetime) -> _Row | None:
+    """The row that holds for an id as of a time: exact before glob, then with provider, then the latest."""
+    day = at.astimezone(UTC).date()
+    best: tuple[tuple[bool, bool, date, int], _Row] | None = None
+    for place, row in enumerate(rows):
+        if not holds(row, day):
+            continue
+        provider, pattern = _provider_and_pattern(row.match, row.provider)
+        if provider is not None and provider not in providers_of(identifier):
+            continue
+        exact = pattern in _forms(identifier) or _same_model(pattern, identifier)
+        if exact or any(glob_matches(pattern, form) for form in _forms(identifier)):
+            rank = (exact, provider is not None, row.valid_from or date.min, place)
+            if best is None or rank > best[0]:
+                best = rank, row
+    return best[1] if best else None
+
+
+def holds(row: _Dated, day: date) -> bool:
+    """Whether a row is valid on a day; it ends before the day it names."""
+    return (row.valid_from or date.min) <= day and (row.valid_to is None or day < row.valid_to)
+
+
+def providers_of(identifier: Identifier) -> set[str]:
+    """Providers under which a row may name an id: its channel, or where no channel is named, its maker."""
+    if identifier.channel is not None:
+        return {identifier.channel, provider_of(identifier.channel)}
+    words = {word for word in (identifier.org, identifier.vendor) if word}
+    return words | {provider_of(word) for word in words}
+
+
+def glob_matches(pattern: str, text: str) -> bool:
+    """Match `*` and `?` in linear memory and without backtracking further than the last star.
+
+    >>> glob_matches("claude-opus-*", "claude-opus-4-7"), glob_matches("gpt-?", "gpt-55")
+    (True, False)
+    """
+    p = t = kept = 0
+    star = -1
+    while t < len(text):
+        if p < len(pattern) and pattern[p] == "*":
+            star, kept, p = p, t, p + 1
+        elif p < len(pattern) and pattern[p] in ("?", text[t]):
+            p, t = p + 1, t + 1
+        elif star >= 0:
+            kept += 1
+            p, t = star + 1, kept
+        else:
+            return False
+    return all(c == "*" for c in pattern[p:])
+
+
+def override_price(row: PriceOverride, identifier: Identifier, source: str) -> Price:
+    """The price that a row sets for an id."""
+    claude = identifier.family == "claude"
+    fresh = nanos_per_million(row.input)
+
+    def rate(given: Decimal | None, quarters_of_input: int) -> int:
+        return nanos_per_million(given) if given is not None else -(-fresh * quarters_of_input // 4)
+
+    return Price(
+        key=f"{row.provider}:{row.match}" if row.provider else row.match,
+        rates=Rates(
+            input_nanos=fresh,
+            output_nanos=nanos_per_million(row.output),
+            cache_read_nanos=rate(row.cache_read, 4),
+            cache_write_5m_nanos=rate(row.cache_write_5m, 5 if claude else 4),
+            cache_write_1h_nanos=rate(row.cache_write_1h, 8 if claude else 4),
+        ),
+        source=source,
+        version=row.valid_from.isoformat() if row.valid_from else "",
+        valid_from=row.valid_from.isoformat() if row.valid_from else None,
+        approximate=row.approximate,
+        warning=row.note if row.approximate else None,
+    )
+
+
+def discounted(price: Price, discount: Discount) -> Price:
+    """A list price times a negotiated multiplier; the version says so."""
+    by = discount.multiplier
+    return replace(scaled(price, by), version=f"{price.version} x{by.normalize():f}")
+
+
+def _forms(identifier: Identifier) -> tuple[str, ...]:
+    """What a pattern may be written for: the id as sent, without its channel, bare, in its one spelling."""
+    scoped = f"{identifier.org}/{identifier.name}" if identifier.org else identifier.name
+    return (identifier.text, scoped, identifier.name, identifier.canonical)
+
+
+def _same_model(pattern: str, identifier: Identifier) -> bool:
+    if "*" in pattern or "?" in pattern or "/" in pattern:
+        return False
+    return _canonical_of(pattern) == identifier.canonical
+
+
+@lru_cache(maxsize=1024)
+def _canonical_of(pattern: str) -> str:
+    return identify(pattern).canonical
+
+
+def _provider_and_pattern(match: str, provider: str | None) -> tuple[str | None, str]:
+    """`bedrock:claude-*` names a provider; in `llama3.3:70b` the colon belongs to the model."""
+    head, colon, tail = match.strip().lower().partition(":")
+    if provider is None and colon and tail and (head in CHANNELS or head in VENDORS):
+        return provider_of(head), tail
+    return (provider_of(provider) if provider else None), match.strip().lower()

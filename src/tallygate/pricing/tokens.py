@@ -1,0 +1,185 @@
+"""How many tokens a text is, offline: OpenAI's tokenizer where its file is already here, else an estimate.
+
+tiktoken downloads a missing file without a time limit. It is therefore never asked to load anything: its
+encoding is built from bytes that were read here and whose SHA-256 is the published one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1, sha256
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from tallygate.pricing.identifiers import canonical, family
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+HEURISTIC = "heuristic:v1"
+# In hundredths of o200k tokens, measured on real transcripts and token-count services.
+FACTORS_PERCENT = {"gpt": 100, "claude": 127, "claude-4.7": 175, "gemini": 112, "deepseek": 103, "kimi": 103}
+OTHER_FACTOR_PERCENT = 110
+# Beyond this the tokenizer's time and memory are worth more than its exactness.
+EXACT_CHARACTERS_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """A count and how it was made, such as `tiktoken:o200k_base` or `heuristic:v1 x1.75`."""
+
+    tokens: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodingFile:
+    """One published vocabulary: where tiktoken would fetch it and what its bytes must hash to."""
+
+    url: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """The name tiktoken keeps it under."""
+        return sha1(self.url.encode(), usedforsecurity=False).hexdigest()
+
+
+ENCODING_FILES = {
+    "o200k_base": _EncodingFile(
+        "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
+        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+    ),
+    "cl100k_base": _EncodingFile(
+        "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    ),
+}
+_CL100K_MODELS = ("gpt-4-", "gpt-3.5", "gpt-35", "ft:gpt-3.5", "text-embedding")
+# Packages that ship the very files of OpenAI, under the names that tiktoken gives them.
+_PACKAGES = (("litellm", "litellm_core_utils/tokenizers"),)
+
+
+def count_tokens(text: str, model: str) -> TokenCount:
+    """Count a text as a model reads it; exact only for GPT, and only with its vocabulary on this disk."""
+    model_family = family(model)
+    if model_family == "gpt" and len(text) <= EXACT_CHARACTERS_MAX:
+        name = _encoding_name(canonical(model))
+        if (encoding := _encoding(name)) is not None:
+            return TokenCount(len(encoding.encode_ordinary(text)), f"tiktoken:{name}")
+    percent = FACTORS_PERCENT.get(model_family, OTHER_FACTOR_PERCENT)
+    tokens = -(-estimate_milli_tokens(text) * percent // 100_000)
+    return TokenCount(tokens, f"{HEURISTIC} x{percent // 100}.{percent % 100:02d}")
+
+
+# The alternatives share no character, so a match never has anything to go back to.
+_RUNS = re.compile(r"(?P<word>[^\W\d_]+)|(?P<digits>\d{1,3})|(?P<marks>[^\w\s]+|_+)|(?P<space>\s+)")
+# Fitted to o200k_base, in thousandths of a token.
+_LATIN_WORD, _LETTER_BEYOND_6, _OTHER_LETTER, _CJK_LETTER = 950, 100, 300, 700
+_CJK = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xF900, 0xFAFF))
+_DIGIT_GROUP, _MARKS, _MARK_BEYOND_1, _NEWLINES = 2100, 680, 115, 1750
+
+
+def estimate_milli_tokens(text: str) -> int:
+    """Thousandths of a token of OpenAI's current vocabulary that a text is likely to be."""
+    total = 0
+    for run in _RUNS.finditer(text):
+        kind, part = run.lastgroup, run.group()
+        if kind == "word":
+            total += _word(part)
+        elif kind == "space":
+            total += _NEWLINES if "\n" in part else 0
+        elif kind == "digits":
+            total += _DIGIT_GROUP
+        else:
+            total += _MARKS + _MARK_BEYOND_1 * (len(part) - 1)
+    return total
+
+
+def _word(word: str) -> int:
+    if word.isascii():
+        return _LATIN_WORD + _LETTER_BEYOND_6 * max(0, len(word) - 6)
+    latin = cjk = 0
+    for character in word:
+        point = ord(character)
+        if point < 0x250:
+            latin += 1
+        elif point >= 0x20000 or any(first <= point <= last for first, last in _CJK):
+            cjk += 1
+    words = _LATIN_WORD + _LETTER_BEYOND_6 * max(0, latin - 6) if latin else 0
+    return words + _CJK_LETTER * cjk + _OTHER_LETTER * (len(word) - latin - cjk)
+
+
+def _encoding_name(name: str) -> str:
+    older = name == "gpt-4" or name.startswith(_CL100K_MODELS)
+    return "cl100k_base" if older else "o200k_base"
+
+
+_loading = Lock()
+
+
+def _encoding(name: str) -> Encoding | None:
+    with _loading:
+        return _load(name)
+
+
+@cache
+def _load(name: str) -> Encoding | None:
+    """Build tiktoken's encoding from verified bytes; `None` when they are not on this disk."""
+    blob = _verified_bytes(ENCODING_FILES[name])
+    if blob is None:
+        return None
+    try:
+        import tiktoken
+
+        recipes = import_module("tiktoken_ext.openai_public")
+        pairs = (line.split() for line in blob.splitlines() if line)
+        ranks = {b64decode(token): int(rank) for token, rank in pairs}
+        parts = _with_loader(getattr(recipes, name), lambda *_args, **_kwargs: ranks)()
+        return tiktoken.Encoding(**parts)
+    except (ImportError, AttributeError, TypeError, ValueError):
+        # Another tiktoken than the one known here: an estimate is better than no answer.
+        return None
+
+
+def _with_loader(constructor: Any, loader: Callable[..., Any]) -> FunctionType:
+    """Make tiktoken's own recipe of an encoding load from us instead of downloading."""
+    if not isinstance(constructor, FunctionType) or "load_tiktoken_bpe" not in constructor.__code__.co_names:
+        raise TypeError("the recipe does not load its vocabulary the way that is known here")
+    return FunctionType(constructor.__code__, {**constructor.__globals__, "load_tiktoken_bpe": loader})
+
+
+def _verified_bytes(file: _EncodingFile) -> bytes | None:
+    for directory in _directories():
+        try:
+            blob = (directory / file.file_name).read_bytes()
+        except OSError:
+            continue
+        if sha256(blob).hexdigest() == file.sha256:
+            return blob
+    return None
+
+
+def _directories() -> Iterator[Path]:
+    """Where tiktoken keeps its files, then packages that bring them."""
+    for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        if variable in os.environ:
+            if os.environ[variable]:
+                yield Path(os.environ[variable])
+            break
+    else:
+        yield Path(tempfile.gettempdir()) / "data-gym-cache"
+    for package, inside in _PACKAGES:
+        spec = find_spec(package)
+        for location in (spec.submodule_search_locations if spec else None) or ():
+            yield Path(location) / inside

@@ -1,0 +1,238 @@
+"""One line of the run log: a finished session as JSON, a superset of the line l6e-mcp writes.
+
+Every field of that line keeps its name; what cannot be known is null, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tallygate.core import exactness
+from tallygate.core.answers import SessionTotals
+from tallygate.core.chain import Head
+from tallygate.core.model import Budget, Call, Session
+from tallygate.core.money import cost_nanos, exact_text, json_number
+from tallygate.core.words import Action, ActorType, CallState
+
+SCHEMA_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """Everything a line is made of."""
+
+    session: Session
+    budgets: tuple[Budget, ...]
+    calls: Sequence[Call]
+    totals: SessionTotals
+    prices: Mapping[str, str]
+    head: Head
+    ledger_id: str
+
+
+def run_line(run: RunLine) -> str:
+    """The session as one line of JSON, without the line end."""
+    session = run.session
+    made = [call for call in run.calls if exactness.counts(call)]
+    saved = sum(_saved_nanos(call, run.prices) for call in made)
+    subagents = _subagents(made)
+    line: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": session.session_id,
+        "source": "mcp",
+        "client": session.client,
+        "model": session.model,
+        "started_at": _iso(session.started_us),
+        "ended_at": _iso(session.ended_us),
+        "end_cause": session.end_cause,
+        "start_summary": session.task_summary,
+        "end_summary": session.end_summary,
+        "parent_session_id": session.parent_session_id,
+        "project": session.project,
+        "currency": session.currency,
+        "policy": _policy(session, run.budgets),
+        "total_cost": exact_text(run.totals.total_nanos),
+        "calls_made": run.totals.calls_made,
+        "halts": run.totals.halts,
+        "reroutes": sum(call.action is Action.REROUTE for call in made),
+        "savings_usd": exact_text(saved),
+        "overhead_usd": None,
+        "overhead_calls": None,
+        "net_savings_usd": None,
+        "savings_confidence": run.totals.confidence,
+        "accounting_mode": session.accounting_mode.value,
+        "usage_channel": session.usage_channel.value,
+        "exactness_state": run.totals.exactness,
+        "pending_exact_calls": run.totals.pending_exact_calls,
+        "last_reconciled_at": _iso(run.totals.last_reconciled_us),
+        "mode_coverage": run.totals.coverage,
+        "modes_without_exact_coverage": run.totals.uncovered_modes,
+        "subagent_calls": sum(agent["calls_made"] for agent in subagents.values()),
+        "subagent_spend_usd": exact_text(sum(_cost(call) for call in made if _is_subagent(call))),
+        "subagents": list(subagents.values()),
+        "budgets": [_budget(budget) for budget in run.budgets],
+        "records": [_record(index, call, session) for index, call in enumerate(made)],
+        "refused": [_refused(call) for call in run.calls if call.state is CallState.DENIED],
+        "voided": [
+            {"call_id": call.call_id, "stage": call.tool_name, "reason": call.void_reason}
+            for call in run.calls
+            if call.state is CallState.VOIDED
+        ],
+        "prices": {key: json.loads(run.prices[key]) for key in sorted(_price_ids(run.calls)) if key in run.prices},
+        "ledger": {"id": run.ledger_id, "seq": run.head.seq, "hash": run.head.hash.hex()},
+    }
+    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+
+
+def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:
+    own = next((b for b in budgets if b.scope_key == session.session_id), None)
+    return {
+        "budget": None if own is None else json_number(own.limit_nanos),
+        "budget_mode": "warn",
+        "on_budget_exceeded": None if own is None else ("halt" if own.mode.value == "hard" else "warn"),
+        "fallback_result": None,
+        "latency_sla": None,
+        "reroute_threshold": None,
+        "unknown_model_cost_per_1k_tokens": None,
+        "unknown_model_pricing_mode": session.unknown_price.value,
+        "stage_routing": {},
+        "stage_overrides": {},
+    }
+
+
+def _record(index: int, call: Call, session: Session) -> dict[str, Any]:
+    actual = call.actual
+    used = call.model_used or call.model_requested
+    timed = call.state is CallState.RECONCILED and call.resolved_us is not None and call.resolved_us > call.at_us
+    return {
+        "call_index": index,
+        "call_id": call.call_id,
+        "at": _iso(call.at_us),
+        "stage": call.tool_name,
+        "action": call.action.value,
+        "reason": call.reason.value,
+        "state": call.state.value,
+        "exactness_state": exactness.of_call(call, session.accounting_mode).value,
+        "model_requested": call.model_requested,
+        "model_used": used,
+        "model_target": call.model_target,
+        "rerouted": used != call.model_requested,
+        "prompt_tokens": call.prompt_tokens if actual is None else actual.context,
+        "completion_tokens": call.completion_tokens if actual is None else actual.output,
+        "cost_usd": exact_text(_cost(call)),
+        "cost_basis": call.cost_basis,
+        "estimate": {
+            "prompt_tokens": call.prompt_tokens,
+            "completion_tokens": call.completion_tokens,
+            "cost_usd": exact_text(call.estimate_nanos),
+            "uncalibrated_usd": exact_text(call.raw_estimate_nanos),
+            "price": call.price_id,
+        },
+        "actual": None
+        if actual is None
+        else {
+            "fresh_input_tokens": actual.fresh_input,
+            "cache_read_tokens": actual.cache_read,
+            "cache_write_5m_tokens": actual.cache_write_5m,
+            "cache_write_1h_tokens": actual.cache_write_1h,
+            "output_tokens": actual.output,
+            "cost_usd": exact_text(call.booked_nanos),
+            "price": call.actual_price_id,
+        },
+        "elapsed_ms": (call.resolved_us - call.at_us) // 1000 if timed and call.resolved_us is not None else None,
+        "prompt_complexity": None,
+        "is_multi_turn": None,
+        "actor_type": call.actor_type.value,
+        "actor_id": call.actor_id,
+        "actor_name": call.actor_name,
+        "parent_call_id": call.parent_call_id,
+        "call_mode": None if call.call_mode is None else call.call_mode.value,
+        "correlation": None if call.correlation is None else json.loads(call.correlation),
+        "user_id": None,
+        "tenant_id": call.tenant,
+        "cohort_hint": None,
+    }
+
+
+def _refused(call: Call) -> dict[str, Any]:
+    return {
+        "at": _iso(call.at_us),
+        "stage": call.tool_name,
+        "reason": call.reason.value,
+        "model_requested": call.model_requested,
+        "requested_usd": exact_text(call.estimate_nanos),
+        "actor_type": call.actor_type.value,
+        "actor_id": call.actor_id,
+    }
+
+
+def _budget(budget: Budget) -> dict[str, Any]:
+    return {
+        "budget_id": budget.budget_id,
+        "scope": budget.scope,
+        "period": budget.period,
+        "currency": budget.unit,
+        "mode": budget.mode.value,
+        "limit": exact_text(budget.limit_nanos),
+        "spent": exact_text(budget.spent_nanos),
+        "reserved": exact_text(budget.reserved_nanos),
+        "overage": exact_text(budget.overage_nanos),
+    }
+
+
+def _subagents(made: Sequence[Call]) -> dict[tuple[str | None, str | None], dict[str, Any]]:
+    """Calls and cost of each subagent, in the order they first appear."""
+    nanos: dict[tuple[str | None, str | None], int] = {}
+    found: dict[tuple[str | None, str | None], dict[str, Any]] = {}
+    for call in made:
+        if not _is_subagent(call):
+            continue
+        key = (call.actor_id, call.actor_name)
+        entry = found.setdefault(key, {"actor_id": key[0], "actor_name": key[1], "calls_made": 0})
+        entry["calls_made"] += 1
+        nanos[key] = nanos.get(key, 0) + _cost(call)
+        entry["total_cost_usd"] = exact_text(nanos[key])
+    return found
+
+
+def _saved_nanos(call: Call, prices: Mapping[str, str]) -> int:
+    """What a rerouted call saved: the same tokens at the rates of the model that was asked for, less its cost."""
+    if call.actual is None or call.model_used in (None, call.model_requested):
+        return 0
+    if call.price_id is None or call.price_id not in prices:
+        return 0
+    rates = json.loads(prices[call.price_id])["rates"]
+    tokens = call.actual
+    would = cost_nanos(
+        [
+            (tokens.fresh_input, rates["input_nanos"]),
+            (tokens.cache_read, rates["cache_read_nanos"]),
+            (tokens.cache_write_5m, rates["cache_write_5m_nanos"]),
+            (tokens.cache_write_1h, rates["cache_write_1h_nanos"]),
+            (tokens.output, rates["output_nanos"]),
+        ]
+    )
+    return max(would - call.booked_nanos, 0)
+
+
+def _cost(call: Call) -> int:
+    return call.counted_nanos
+
+
+def _is_subagent(call: Call) -> bool:
+    return call.actor_type is ActorType.SUBAGENT
+
+
+def _price_ids(calls: Sequence[Call]) -> set[str]:
+    return {key for call in calls for key in (call.price_id, call.actual_price_id) if key is not None}
+
+
+def _iso(at_us: int | None) -> str | None:
+    if at_us is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

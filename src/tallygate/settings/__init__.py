@@ -1,0 +1,32 @@
+"""What the user has decided: files and environment, read once into one frozen value."""
+
+from tallygate.settings.load import Places, load_settings, places, project_root
+from tallygate.settings.model import (
+    Durability,
+    Keep,
+    Ladder,
+    LedgerSettings,
+    LogLevel,
+    OnFault,
+    Paths,
+    PolicySettings,
+    PrivacySettings,
+    Settings,
+)
+
+__all__ = [
+    "Durability",
+    "Keep",
+    "Ladder",
+    "LedgerSettings",
+    "LogLevel",
+    "OnFault",
+    "Paths",
+    "Places",
+    "PolicySettings",
+    "PrivacySettings",
+    "Settings",
+    "load_settings",
+    "places",
+    "project_root",
+]

@@ -1,0 +1,234 @@
+"""Settings from everywhere, each source over the one before: defaults, user, project, environment."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tallygate.core.errors import SettingsError
+from tallygate.settings import checks, sections
+from tallygate.settings.checks import Unfit, as_number
+from tallygate.settings.model import Paths, Settings
+from tallygate.settings.source import Document, read_document
+
+PROJECT_FILE = Path(".l6e", "config.toml")
+RUN_LOG = Path(".l6e", "runs.jsonl")
+
+# Variables that stand for one key of a file, by section.
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "TALLYGATE_CURRENCY": ("", "currency"),
+    "TALLYGATE_TIME_ZONE": ("", "time_zone"),
+    "TALLYGATE_LOG_LEVEL": ("", "log_level"),
+    "TALLYGATE_REROUTE_THRESHOLD": ("policy", "reroute_threshold"),
+    "TALLYGATE_WARN_THRESHOLD": ("policy", "warn_threshold"),
+    "TALLYGATE_BUDGET_MODE": ("policy", "budget_mode"),
+    "TALLYGATE_ON_FAULT": ("policy", "on_fault"),
+    "TALLYGATE_EXPIRE_AS": ("policy", "expire_as"),
+    "TALLYGATE_RESERVATION_TTL_MINUTES": ("policy", "reservation_ttl_minutes"),
+    "TALLYGATE_ABANDON_AFTER_MINUTES": ("policy", "abandon_after_minutes"),
+    "TALLYGATE_LOCAL_MODEL": ("policy", "local_model"),
+    "TALLYGATE_UNKNOWN_PRICE": ("policy", "unknown_price"),
+    "TALLYGATE_DURABILITY": ("ledger", "durability"),
+    "TALLYGATE_LOCK_TIMEOUT_MS": ("ledger", "lock_timeout_ms"),
+    "TALLYGATE_RETENTION_DAYS": ("ledger", "retention_days"),
+    "TALLYGATE_TASK_SUMMARIES": ("privacy", "task_summaries"),
+}
+# The first name that is set counts; those of l6e-mcp keep working.
+PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "data_dir": ("TALLYGATE_HOME",),
+    "database": ("TALLYGATE_DB", "L6E_SESSION_DB_PATH"),
+    "key_dir": ("TALLYGATE_KEY_DIR",),
+    "run_log": ("TALLYGATE_LOG_PATH", "L6E_LOG_PATH"),
+}
+USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
+PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR")
+CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a system keeps a user's things."""
+
+    home: Path
+    config_dir: Path
+    data_dir: Path
+
+
+def places() -> Places:
+    """The places of the user who runs this program."""
+    import platformdirs
+
+    return Places(
+        home=Path.home(),
+        config_dir=Path(platformdirs.user_config_dir("tallygate", appauthor=False)),
+        data_dir=Path(platformdirs.user_data_dir("tallygate", appauthor=False)),
+    )
+
+
+def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Settings:
+    """Everything that can be set, from what is passed in and the two files it leads to."""
+    _refuse_unknown_variables(environ)
+    root, notices = project_root(environ, cwd, where.home)
+    user = _user_document(environ, cwd, where)
+    project = read_document(root / PROJECT_FILE, required=False) if root else None
+    if project and user and project.name == user.name:
+        project = None
+    paths = _paths(environ, cwd, where, root, user)
+    settings = Settings(
+        paths=replace(
+            paths,
+            user_file=Path(user.name) if user else None,
+            project_file=Path(project.name) if project else None,
+        ),
+        notices=notices,
+    )
+    if user:
+        settings = sections.apply(settings, user, project=False)
+    if project:
+        settings = sections.apply(settings, project, project=True)
+    return _apply_environment(settings, environ)
+
+
+def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The folder a session belongs to, and what to tell the user about how it was found.
+
+    Clients that know no better start servers in the home folder or at the root of the disk: those are no
+    project, nor is a folder shared by everybody.
+    """
+    notices: tuple[str, ...] = ()
+    for name in PROJECT_VARIABLES:
+        if not (text := environ.get(name)):
+            continue
+        root = _path(name, text, cwd, home)
+        if stat.S_ISDIR(_mode(root)):
+            root = root.resolve()
+            return (None if _is_nobodys(root, home) else root), notices
+        if name.startswith("TALLYGATE_"):
+            raise SettingsError(f"{name}: {checks.short(text)} is not a folder.")
+        notices = (*notices, f"{name} names {checks.short(text)}, which is not a folder; it was passed over.")
+    folder = cwd.resolve()
+    for candidate in (folder, *folder.parents):
+        if _is_nobodys(candidate, home):
+            break
+        if stat.S_ISDIR(_mode(candidate / ".l6e")) or _mode(candidate / ".git"):
+            return candidate, notices
+    return None, notices
+
+
+def _mode(path: Path) -> int:
+    """The mode of what is there; 0 where nothing is, or nothing that may be looked at."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _is_nobodys(folder: Path, home: Path) -> bool:
+    """Whether a folder can be no project; where anybody may put a file, a stranger's settings would rule."""
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    return folder in (folder.parent, home.resolve()) or _mode(folder) & shared == shared
+
+
+def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> Document | None:
+    for name in USER_FILE_VARIABLES:
+        if text := environ.get(name):
+            return read_document(_path(name, text, cwd, where.home), required=True)
+    return read_document(where.config_dir / "config.toml", required=False)
+
+
+def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, user: Document | None) -> Paths:
+    given: dict[str, Path] = {}
+    for attribute, text in (sections.read_paths(user) if user else {}).items():
+        # In a file, a relative path starts at the file; the working directory is anybody's.
+        given[attribute] = _absolute(text, Path(user.name).parent if user else cwd, where.home)
+        if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])) and user:
+            raise user.error(("paths", attribute), f"paths.run_log {wrong}.")
+    for attribute, names in PATH_VARIABLES.items():
+        for name in names:
+            if text := environ.get(name):
+                base = root or cwd if attribute == "run_log" else cwd
+                given[attribute] = _path(name, text, base, where.home)
+                if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])):
+                    raise SettingsError(f"{name}: {wrong}.")
+                break
+    data_dir = given.get("data_dir", where.data_dir)
+    return Paths(
+        data_dir=data_dir,
+        database=given.get("database", data_dir / "ledger.db"),
+        key_dir=given.get("key_dir", data_dir / "keys"),
+        run_log=given.get("run_log", root / RUN_LOG if root else data_dir / "runs.jsonl"),
+        project_root=root,
+    )
+
+
+def _not_a_run_log(path: Path) -> str:
+    return "" if path.suffix == ".jsonl" else f"must end in .jsonl, not {checks.short(path.name)}"
+
+
+def _path(name: str, text: str, base: Path, home: Path) -> Path:
+    """A path from a variable."""
+    try:
+        return _absolute(checks.path_text(text), base, home)
+    except Unfit as error:
+        raise SettingsError(f"{name}: {error}.") from None
+
+
+def _absolute(text: str, base: Path, home: Path) -> Path:
+    if text == "~" or text.startswith(("~/", "~\\")):
+        return home / text[2:]
+    return base.absolute() / text
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = sorted(
+        {
+            *VARIABLES,
+            *(name for names in PATH_VARIABLES.values() for name in names),
+            *USER_FILE_VARIABLES,
+            *PROJECT_VARIABLES,
+            *CALIBRATION_VARIABLES,
+        }
+    )
+    for name in environ:
+        if name.startswith("TALLYGATE_") and name not in known:
+            raise SettingsError(f"{name}: unknown variable.{sections.meant(name, known)}")
+
+
+def _apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    given: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for name, (section, key) in VARIABLES.items():
+        if not (text := environ.get(name)):
+            continue
+        rule = (sections.SECTIONS[section] if section else sections.TOP)[key]
+        try:
+            value = rule.check(as_number(text))
+        except Unfit as error:
+            raise SettingsError(f"{name}: {error}.") from None
+        (nested.setdefault(section, {}) if section else given)[rule.attribute] = value
+    for section, values in nested.items():
+        given[section] = replace(getattr(settings, section), **values)
+    for name in CALIBRATION_VARIABLES:
+        if text := environ.get(name):
+            given["calibration_micros"] = {**settings.calibration_micros, **_factors(name, text)}
+            break
+    return replace(settings, **given)
+
+
+def _factors(name: str, text: str) -> dict[str, int]:
+    """Factors from `model:factor,model:factor`; a model's own name may hold colons."""
+    factors: dict[str, int] = {}
+    for part in text.split(","):
+        model, _, factor = part.strip().rpartition(":")
+        try:
+            model, micros = checks.text(model.strip()), checks.factor_micros(as_number(factor.strip()))
+        except Unfit as error:
+            wanted = f"{name}: {checks.short(part.strip())} is not model:factor"
+            raise SettingsError(f"{wanted}: each {error}.") from None
+        if model in factors:
+            raise SettingsError(f"{name}: {model} stands there twice.")
+        factors[model] = micros
+    return factors

@@ -1,0 +1,114 @@
+"""What can be set, with its defaults; amounts in nano-units, shares in per cent, factors in millionths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.pricing.book import PricingSettings
+
+
+class OnFault(StrEnum):
+    """What a hard budget answers while the ledger cannot be read or written."""
+
+    HALT = "halt"
+    ALLOW = "allow"
+
+
+class Durability(StrEnum):
+    """Whether an acknowledged commit survives a power cut (full) or only the end of the process (normal)."""
+
+    FULL = "full"
+    NORMAL = "normal"
+
+
+class Keep(StrEnum):
+    """What happens to text that may tell what a user works on."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class LogLevel(StrEnum):
+    """How much the program says on stderr."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things are: absolute, and set by the user or the environment only, never by a project's file."""
+
+    data_dir: Path
+    database: Path
+    key_dir: Path
+    run_log: Path
+    project_root: Path | None = None
+    user_file: Path | None = None
+    project_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What the user lets the gate do."""
+
+    reroute_at_percent: int = 80
+    warn_at_percent: int = 80
+    pressure_percents: tuple[int, int, int] = (50, 80, 95)
+    budget_mode: BudgetMode = BudgetMode.HARD
+    on_fault: OnFault = OnFault.HALT
+    expire_as: ExpireAs = ExpireAs.ESTIMATE
+    reservation_ttl_us: int = 600_000_000
+    abandon_after_us: int = 3_600_000_000
+    unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY
+    local_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """How the ledger keeps what it is told, and how long."""
+
+    durability: Durability = Durability.FULL
+    lock_timeout_ms: int = 2_000
+    retention_days: int = 183
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySettings:
+    """What is stored of what agents say about their work."""
+
+    task_summaries: Keep = Keep.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Models the user would switch to, dearest first; a client may have its own."""
+
+    default: tuple[str, ...] = ()
+    by_client: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def for_client(self, client: str) -> tuple[str, ...]:
+        return self.by_client.get(client, self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, after file and environment; `notices` is what the user should be told."""
+
+    paths: Paths
+    policy: PolicySettings = PolicySettings()
+    ledger: LedgerSettings = LedgerSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    ladder: Ladder = field(default_factory=Ladder)
+    calibration_micros: Mapping[str, int] = field(default_factory=dict)
+    pricing: PricingSettings = field(default_factory=PricingSettings)
+    currency: str = "USD"
+    time_zone: str = "UTC"
+    log_level: LogLevel = LogLevel.WARNING
+    notices: tuple[str, ...] = ()

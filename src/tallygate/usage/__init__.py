@@ -1,0 +1,1 @@
+"""What was really used, told by providers."""

@@ -1,0 +1,118 @@
+"""What every test stands on: no network, no file of the user, the same examples on every CI run."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "dev",
+    deadline=None,
+    database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
+)
+# Deterministic: a red run is red again when somebody looks at it.
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2_000)
+settings.register_profile(
+    "quick", settings.get_profile("ci"), max_examples=10, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+# What could lead a program under test to the settings, data or transcripts of whoever runs the tests.
+_OWN_PREFIXES = ("TALLYGATE_", "L6E_", "CLAUDE_", "CODEX_", "GEMINI_", "OPENCODE_", "TIKTOKEN_", "OTEL_")
+_OWN_NAMES = ("DATA_GYM_CACHE_DIR", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS")
+_HOME_DIRS = {
+    "HOME": "",
+    "USERPROFILE": "",
+    "APPDATA": "AppData/Roaming",
+    "LOCALAPPDATA": "AppData/Local",
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_RUNTIME_DIR": ".run",
+    "XDG_STATE_HOME": ".local/state",
+}
+
+
+class NetworkBlocked(AssertionError):
+    """A test tried to reach something outside this machine."""
+
+
+def _is_loopback(host: object) -> bool:
+    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    if text in ("", "localhost", "None"):
+        return True
+    try:
+        return ipaddress.ip_address(text.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+_network = {"open": True}
+
+
+def _audit_network(event: str, args: tuple[object, ...]) -> None:
+    # An audit hook also sees what C extensions and asyncio do; a patched method would not.
+    if not event.startswith("socket.") or _network["open"]:
+        return
+    if event == "socket.getaddrinfo":
+        host: object = args[0]
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = args[1]
+        if not isinstance(address, tuple):  # a Unix socket, or an already connected one
+            return
+        host = address[0]
+    else:
+        return
+    if not _is_loopback(host):
+        raise NetworkBlocked(f"{event} to {host!r}: tests reach this machine only.")
+
+
+sys.addaudithook(_audit_network)
+
+
+@pytest.fixture(autouse=True)
+def no_network() -> Iterator[None]:
+    """Refuse every connection and look-up outside the loopback range."""
+    _network["open"] = False
+    yield
+    _network["open"] = True
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    base = tmp_path_factory.mktemp("homes")
+    return (base / str(number) for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, which is also the working directory, so that no test meets the user's files."""
+    path = next(_homes)
+    path.mkdir(mode=0o700)
+    for name in [*os.environ]:
+        if name.startswith(_OWN_PREFIXES) or name in _OWN_NAMES:
+            monkeypatch.delenv(name)
+    for name, below in _HOME_DIRS.items():
+        monkeypatch.setenv(name, str(path / below))
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.fixture
+def loopback_port() -> int:
+    """A port on this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,603 @@
+"""Settings: which source wins, what a file may say, and how a mistake is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallygate.core.errors import SettingsError
+from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.pricing.book import PricingSettings
+from tallygate.pricing.overrides import Discount, PriceOverride
+from tallygate.settings import (
+    Durability,
+    Keep,
+    LogLevel,
+    OnFault,
+    Places,
+    Settings,
+    load_settings,
+    places,
+)
+from tallygate.settings import load as load_module
+from tallygate.settings.source import key_lines
+
+
+class Desk:
+    """A user with a home, a project, and whatever files and variables a test puts there."""
+
+    def __init__(self, base: Path) -> None:
+        self.places = Places(base / "home", base / "home/config", base / "home/data")
+        self.project = base / "work" / "shop"
+        self.user_file = self.places.config_dir / "config.toml"
+        self.project_file = self.project / ".l6e" / "config.toml"
+        for folder in (self.places.config_dir, self.project / ".l6e", self.project / "src"):
+            folder.mkdir(parents=True)
+
+    def load(self, cwd: Path | None = None, /, **environ: str) -> Settings:
+        return load_settings(environ, cwd or self.project, self.places)
+
+    def user(self, text: str) -> None:
+        self.user_file.write_text(text, encoding="utf-8")
+
+    def shop(self, text: str) -> None:
+        self.project_file.write_text(text, encoding="utf-8")
+
+    def refusal(self, **environ: str) -> str:
+        with pytest.raises(SettingsError) as caught:
+            self.load(**environ)
+        return str(caught.value)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_without_files_or_variables_every_setting_has_its_default(desk: Desk) -> None:
+    settings = desk.load()
+    policy = settings.policy
+    assert (policy.reroute_at_percent, policy.warn_at_percent, policy.pressure_percents) == (
+        80,
+        80,
+        (50, 80, 95),
+    )
+    assert (policy.budget_mode, policy.on_fault, policy.expire_as) == ("hard", "halt", "estimate")
+    assert (policy.reservation_ttl_us, policy.abandon_after_us) == (600_000_000, 3_600_000_000)
+    assert (settings.ledger.durability, settings.ledger.lock_timeout_ms) == ("full", 2_000)
+    assert settings.ledger.retention_days >= 183
+    assert (settings.currency, settings.time_zone, settings.log_level) == ("USD", "UTC", "warning")
+    assert settings.privacy.task_summaries is Keep.KEEP
+    assert (settings.pricing, settings.notices) == (PricingSettings(), ())
+
+
+def test_settings_cannot_be_changed_after_loading(desk: Desk) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        desk.load().policy.reroute_at_percent = 99  # type: ignore[misc]
+
+
+# user file         project file      variable  | in force
+PRECEDENCE = [
+    ("", "", "", "halt"),
+    ('on_fault = "allow"', "", "", "allow"),
+    ('on_fault = "allow"', 'on_fault = "halt"', "", "halt"),
+    ('on_fault = "halt"', 'on_fault = "allow"', "", "allow"),
+    ('on_fault = "allow"', 'on_fault = "allow"', "halt", "halt"),
+    ("", "", "allow", "allow"),
+]
+
+
+@pytest.mark.parametrize("user,project,variable,in_force", PRECEDENCE)
+def test_environment_wins_over_project_over_user_over_default(
+    desk: Desk, user: str, project: str, variable: str, in_force: str
+) -> None:
+    desk.user(f"[policy]\n{user}\n")
+    desk.shop(f"[policy]\n{project}\n")
+    assert desk.load(TALLYGATE_ON_FAULT=variable).policy.on_fault == in_force
+
+
+def test_a_source_replaces_only_the_keys_it_names(desk: Desk) -> None:
+    desk.user('[policy]\non_fault = "allow"\nreroute_threshold = 0.7\n')
+    desk.shop('[policy]\nexpire_as = "release"\n')
+    policy = desk.load(TALLYGATE_REROUTE_THRESHOLD="0.9").policy
+    assert (policy.on_fault, policy.expire_as, policy.reroute_at_percent) == ("allow", "release", 90)
+
+
+def test_named_values_are_merged_name_by_name(desk: Desk) -> None:
+    desk.user(
+        '[calibration]\na = 2\nb = 2\nc = 2\n[alias]\nopus = "x"\n[ladder]\ndefault = ["a", "b"]\ncodex = ["c"]\n'
+    )
+    desk.shop('[calibration]\nb = 3\n[alias]\nfast = "y"\n[ladder]\ndefault = ["d"]')
+    settings = desk.load(L6E_CALIBRATION_FACTORS="c:4")
+    assert settings.calibration_micros == {"a": 2_000_000, "b": 3_000_000, "c": 4_000_000}
+    assert dict(settings.pricing.aliases) == {"opus": "x", "fast": "y"}
+    assert settings.ladder.for_client("codex") == ("c",)
+    assert settings.ladder.for_client("claude-code") == ("d",)
+
+
+def test_the_rows_of_a_project_come_after_those_of_the_user_since_the_later_of_equals_counts(
+    desk: Desk,
+) -> None:
+    row = '[[price]]\nmatch = "{}"\ninput = 1\noutput = 1\n'
+    desk.user(row.format("theirs"))
+    desk.shop(row.format("ours") + row.format("ours too"))
+    assert [row.match for row in desk.load().pricing.overrides] == ["theirs", "ours", "ours too"]
+
+
+WHOLE_FILE = """
+currency = "GBP"
+time_zone = "Europe/London"
+log_level = "debug"
+
+[policy]
+reroute_threshold = 0.75
+warn_threshold = 1
+pressure_bands = [0.4, 0.6, 0.8]
+budget_mode = "soft"
+on_fault = "allow"
+expire_as = "release"
+reservation_ttl_minutes = 5
+abandon_after_minutes = 90
+unknown_price = "halt_on_unknown_pricing"
+local_model = "ollama/qwen2.5-coder:32b"
+
+[ledger]
+durability = "normal"
+lock_timeout_ms = 500
+retention_days = 400
+
+[privacy]
+task_summaries = "drop"
+
+[unknown_price]
+input_per_thousand = 0.02
+output_per_thousand = 0.08
+currency = "EUR"
+usd_per_unit = 1.16
+usd_rate_day = 2026-11-20
+
+[pricing]
+local_channels = ["ollama", "my-gateway"]
+
+[calibration]
+"claude-opus-4.7" = 1.25
+
+[[price]]
+match = "claude-opus-*"
+provider = "bedrock"
+input = 4.25
+output = 21.25
+cache_read = 0.43
+cache_write_5m = 5.31
+cache_write_1h = 8.5
+from = 2026-10-01
+until = "2026-12-31"
+note = "EDP, 15 % off"
+
+[[discount]]
+match = "*"
+multiplier = 0.85
+"""
+
+
+def test_every_key_of_a_file_arrives(desk: Desk) -> None:
+    desk.shop(WHOLE_FILE)
+    settings = desk.load()
+    assert (settings.currency, settings.time_zone) == ("GBP", "Europe/London")
+    assert settings.log_level is LogLevel.DEBUG
+    assert settings.policy == dataclasses.replace(
+        settings.policy,
+        reroute_at_percent=75,
+        warn_at_percent=100,
+        pressure_percents=(40, 60, 80),
+        budget_mode=BudgetMode.SOFT,
+        on_fault=OnFault.ALLOW,
+        expire_as=ExpireAs.RELEASE,
+        reservation_ttl_us=300_000_000,
+        abandon_after_us=5_400_000_000,
+        unknown_price=UnknownPrice.HALT,
+        local_model="ollama/qwen2.5-coder:32b",
+    )
+    ledger = settings.ledger
+    assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
+    assert settings.privacy.task_summaries is Keep.DROP
+    assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
+    assert settings.pricing == PricingSettings(
+        overrides=(
+            PriceOverride(
+                match="claude-opus-*",
+                provider="bedrock",
+                input=Decimal("4.25"),
+                output=Decimal("21.25"),
+                cache_read=Decimal("0.43"),
+                cache_write_5m=Decimal("5.31"),
+                cache_write_1h=Decimal("8.5"),
+                valid_from=dt.date(2026, 10, 1),
+                valid_to=dt.date(2026, 12, 31),
+                note="EDP, 15 % off",
+            ),
+        ),
+        discounts=(Discount(match="*", multiplier=Decimal("0.85")),),
+        unknown_input_per_thousand=Decimal("0.02"),
+        unknown_output_per_thousand=Decimal("0.08"),
+        unknown_currency="EUR",
+        usd_per_unknown_currency=Decimal("1.16"),
+        exchange_rate_date=dt.date(2026, 11, 20),
+        local_channels=("ollama", "my-gateway"),
+    )
+
+
+def test_a_rate_for_unknown_models_in_dollars_needs_no_exchange_rate(desk: Desk) -> None:
+    desk.shop("[unknown_price]\ncurrency = 'USD'")
+    assert desk.load().pricing.usd_per_unknown_currency == 1
+
+
+def test_the_example_in_the_tests_names_every_key_there_is() -> None:
+    from tallygate.settings import sections
+
+    rules = [sections.TOP, *sections.SECTIONS.values(), sections.PRICE, sections.DISCOUNT]
+    rules += [sections.UNKNOWN_PRICE, sections.PRICING]
+    keys = {key for table in rules for key in table}
+    assert [key for key in sorted(keys) if f"\n{key} = " not in WHOLE_FILE] == []
+
+
+# what the file says                       | line  what the refusal says
+MISTAKES = [
+    ("currency = ", 1, "not valid TOML: Invalid value"),
+    ("a = 1\n\n[policy\n", 3, "not valid TOML"),
+    ("x = 1\nx = 2\n", 2, "not valid TOML: Cannot overwrite a value"),
+    ("\n\ncurrencie = 'EUR'", 3, "unknown setting 'currencie'. Did you mean 'currency'?"),
+    ("[polcy]\n", 1, "unknown setting 'polcy'. Did you mean 'policy'?"),
+    ("[policy]\n\non_falt = 'halt'", 3, "unknown setting 'policy.on_falt'. Did you mean 'on_fault'?"),
+    ("[policy]\nzzz = 1", 2, "unknown setting 'policy.zzz'. Known: reroute_threshold,"),
+    ("policy = 3", 1, "policy must be a table, not 3."),
+    ("policy = { on_fault = 1 }", 1, 'policy.on_fault must be "halt" or "allow", not 1.'),
+    ("[policy]\non_fault = 'maybe'", 2, 'policy.on_fault must be "halt" or "allow", not \'maybe\'.'),
+    ("[policy]\nbudget_mode = true", 2, 'policy.budget_mode must be "hard" or "soft", not true.'),
+    ("[policy]\nreroute_threshold = 1.01", 2, "policy.reroute_threshold must be a share above 0"),
+    ("[policy]\nreroute_threshold = 0.805", 2, "in steps of 0.01"),
+    ("[policy]\nreroute_threshold = nan", 2, "not NaN"),
+    ("[policy]\nreroute_threshold = inf", 2, "not Infinity"),
+    ("[policy]\nreroute_threshold = '0.8'", 2, "not '0.8'"),
+    ("[policy]\npressure_bands = [0.5, 0.4, 0.9]", 2, "three rising shares"),
+    ("[policy]\npressure_bands = [0.5, 0.4]", 2, "three rising shares"),
+    ("[policy]\nreservation_ttl_minutes = 0", 2, "a whole number from 1 to 1,440, not 0"),
+    ("[policy]\nreservation_ttl_minutes = 2.5", 2, "not 2.5"),
+    ("[policy]\nreservation_ttl_minutes = true", 2, "not true"),
+    ("[policy]\nlocal_model = ''", 2, "must be text of 1 to 200 printable characters"),
+    ('[policy]\nlocal_model = "a\\u001b[2J"', 2, "not 'a\\x1b[2J'"),
+    ("[ledger]\nretention_days = 182", 2, "from 183 to 36,500, not 182"),
+    ("[ledger]\nlock_timeout_ms = 99999999999999999999", 2, "from 50 to 60,000"),
+    ("[ledger]\nlock_timeout_ms = 1" + "0" * 5_000, 1, "too large to read"),
+    ("currency = 'usd'", 1, "must be an ISO 4217 code such as USD, not 'usd'."),
+    ("time_zone = 'Mars/Olympus'", 1, "must be an IANA time zone"),
+    ("time_zone = '../../etc/passwd'", 1, "must be an IANA time zone"),
+    ("[calibration]\na = 0", 2, "calibration.a must be a number above 0 and up to 1,000, not 0."),
+    ("[calibration]\na = -1", 2, "above 0"),
+    ("[calibration]\na = 1000.5", 2, "up to 1,000"),
+    ("[calibration]\na = 1e-9", 2, "above 0"),
+    ("[calibration]\na = 1e999999", 2, "up to 1,000"),
+    ("[calibration]\na = 1e99999999999999999999", 1, "too large to read"),
+    ("[calibration]\na = nan", 2, "not NaN"),
+    (
+        "[calibration]\nclaude-opus-4.7 = 1.2",
+        2,
+        'A name with a dot stands in quotes: "claude-opus-4.1" = ...',
+    ),
+    ("[alias]\nopus = 5", 2, "alias.opus must be text"),
+    ("[ladder]\ndefault = 'a'", 2, "must be a list of at most 50 names"),
+    ("[ladder]\ndefault = ['a', 'a']", 2, "must hold each name once"),
+    ("[price]\nmatch = 'x'", 1, "price must be rows that begin with [[price]]."),
+    ("price = [1]", 1, "price must be rows"),
+    ("[[price]]\nmatch = 'x'\ninput = 1", 1, "price[1] lacks 'output'."),
+    (
+        "[[price]]\nmatch='a'\ninput=1\noutput=1\n[[price]]\nmatch='b'\ninputs=1",
+        7,
+        "price[2].inputs'. Did you mean 'input'?",
+    ),
+    (
+        "[[price]]\nmatch = 'x'\ninput = -1",
+        3,
+        "price[1].input must be an amount in dollars from 0 to 1,000,000",
+    ),
+    ("[[price]]\nmatch = 'x'\ninput = 1000001", 3, "not 1000001"),
+    ("[[price]]\nmatch = 'x'\nfrom = 'soon'", 3, "must be a day such as 2026-10-01, not 'soon'"),
+    ("[[price]]\nmatch = 'x'\nfrom = 2026-10-01T10:00:00Z", 3, "must be a day"),
+    (
+        "[[price]]\nmatch = 'x'\ninput = 1\noutput = 1\nfrom = 2026-10-01\nuntil = 2026-10-01",
+        1,
+        "price[1] ends on 2026-10-01, not after it begins",
+    ),
+    ("[[discount]]\nmatch = 'x'\nmultiplier = 0", 3, "discount[1].multiplier must be a number above 0"),
+    ("[[discount]]\nmultiplier = 0.5", 1, "discount[1] lacks 'match'."),
+    ("[unknown_price]\ncurrency = 'CHF'", 2, "unknown_price in CHF lacks 'usd_per_unit'."),
+    ("[unknown_price]\ninput_per_thousand = 0", 2, "must be a number above 0 and up to 1,000, not 0."),
+    ("a = " + "[" * 9_999 + "]" * 9_999, 1, "too large to read"),
+    ("\n" + ".".join("a" * 50_000) + " = 1", 2, "more than forty dots"),
+]
+
+
+@pytest.mark.parametrize("text,line,says", MISTAKES)
+def test_a_mistake_in_a_file_is_told_with_file_and_line(desk: Desk, text: str, line: int, says: str) -> None:
+    desk.shop(text)
+    refusal = desk.refusal()
+    assert refusal.startswith(f"{desk.project_file}:{line}: ")
+    assert says in refusal
+    assert len(refusal) < 600
+
+
+def test_a_mistake_in_the_users_file_counts_also_where_the_project_overrides_it(desk: Desk) -> None:
+    desk.user("log_level = 'loud'")
+    desk.shop("log_level = 'info'")
+    assert f"{desk.user_file}:1: log_level must be" in desk.refusal(TALLYGATE_LOG_LEVEL="info")
+
+
+def test_a_file_that_is_not_utf8_is_refused_at_the_line_of_the_first_wrong_byte(desk: Desk) -> None:
+    desk.project_file.write_bytes(b"# fine\n# \xff\n")
+    assert desk.refusal() == f"{desk.project_file}:2: the file is not UTF-8 text."
+
+
+def test_a_file_of_more_than_a_mebibyte_is_refused(desk: Desk) -> None:
+    desk.project_file.write_bytes(b"#" * ((1 << 20) + 1))
+    assert "larger than 1 MiB" in desk.refusal()
+
+
+def test_a_linked_file_is_refused(desk: Desk, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.toml"
+    elsewhere.write_text("currency = 'EUR'")
+    desk.project_file.symlink_to(elsewhere)
+    assert "symbolic link" in desk.refusal()
+
+
+def test_a_linked_settings_folder_is_refused(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (desk.project / ".l6e").rmdir()
+    (desk.project / ".l6e").symlink_to(tmp_path / "elsewhere")
+    assert "symbolic link" in desk.refusal()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_not_a_regular_file_is_refused_without_waiting(desk: Desk, make: Any) -> None:
+    make(desk.project_file)
+    assert str(desk.project_file) in desk.refusal()
+
+
+def test_a_project_cannot_choose_where_ledger_keys_and_log_are(desk: Desk) -> None:
+    for key in ("data_dir", "database", "key_dir", "run_log"):
+        desk.shop(f"# mine now\n[paths]\n{key} = '/tmp/x.jsonl'")
+        assert f"{desk.project_file}:2: paths may be set in the user's settings file" in desk.refusal()
+
+
+def test_the_user_chooses_paths_relative_to_the_file(desk: Desk) -> None:
+    desk.user("[paths]\ndata_dir = 'state'\nkey_dir = '~/keys'\nrun_log = '/var/log/runs.jsonl'")
+    paths = desk.load().paths
+    assert paths.data_dir == desk.places.config_dir / "state"
+    assert paths.database == paths.data_dir / "ledger.db"
+    assert paths.key_dir == desk.places.home / "keys"
+    assert paths.run_log == Path("/var/log/runs.jsonl")
+
+
+# variables                                                            | attribute  where, below the base
+PATHS = [
+    ({}, "database", "home/data/ledger.db"),
+    ({}, "key_dir", "home/data/keys"),
+    ({}, "run_log", "work/shop/.l6e/runs.jsonl"),
+    ({"TALLYGATE_HOME": "{}/h"}, "data_dir", "h"),
+    ({"TALLYGATE_HOME": "{}/h"}, "database", "h/ledger.db"),
+    ({"TALLYGATE_HOME": "~/h"}, "data_dir", "home/h"),
+    ({"TALLYGATE_DB": "{}/mine.db"}, "database", "mine.db"),
+    ({"L6E_SESSION_DB_PATH": "{}/theirs.db"}, "database", "theirs.db"),
+    ({"L6E_SESSION_DB_PATH": "{}/theirs.db", "TALLYGATE_DB": "{}/mine.db"}, "database", "mine.db"),
+    ({"TALLYGATE_DB": ""}, "database", "home/data/ledger.db"),
+    ({"L6E_LOG_PATH": "logs/runs.jsonl"}, "run_log", "work/shop/logs/runs.jsonl"),
+    ({"L6E_LOG_PATH": "{}/a.jsonl", "TALLYGATE_LOG_PATH": "{}/b.jsonl"}, "run_log", "b.jsonl"),
+    ({"TALLYGATE_KEY_DIR": "{}/k"}, "key_dir", "k"),
+]
+
+
+@pytest.mark.parametrize("environ,attribute,expected", PATHS)
+def test_paths_come_from_variables_else_from_where_the_system_keeps_things(
+    desk: Desk, tmp_path: Path, environ: dict[str, str], attribute: str, expected: str
+) -> None:
+    paths = desk.load(**{name: text.format(tmp_path) for name, text in environ.items()}).paths
+    assert getattr(paths, attribute) == tmp_path / expected
+
+
+UNSAFE_LOGS = [
+    "/etc/cron.d/x",
+    "runs.json",
+    "runs.jsonl.sh",
+    ".jsonl",
+    "../runs.jsonl",
+    "a/../../runs.jsonl",
+    "a\\..\\runs.jsonl",
+    "runs\x00.jsonl",
+    "runs\n.jsonl",
+    "runs\x1b[2J.jsonl",
+    "\u202eruns.jsonl",
+    "a" * 5_000 + ".jsonl",
+]
+
+
+@pytest.mark.parametrize("log", UNSAFE_LOGS)
+@pytest.mark.parametrize("name", ["TALLYGATE_LOG_PATH", "L6E_LOG_PATH"])
+def test_a_run_log_that_is_no_plain_jsonl_path_is_refused(desk: Desk, name: str, log: str) -> None:
+    assert desk.refusal(**{name: log}).startswith(f"{name}: must ")
+
+
+def test_a_run_log_in_the_users_file_obeys_the_same_rule(desk: Desk) -> None:
+    desk.user("[paths]\nrun_log = '/etc/passwd'")
+    assert f"{desk.user_file}:2: paths.run_log must end in .jsonl" in desk.refusal()
+
+
+def test_the_project_is_the_nearest_folder_above_with_settings_or_a_repository(desk: Desk) -> None:
+    deep = desk.project / "src" / "a"
+    deep.mkdir()
+    assert desk.load(deep).paths.project_root == desk.project
+    (desk.project / "src" / ".git").write_text("gitdir: elsewhere")
+    assert desk.load(deep).paths.project_root == desk.project / "src"
+
+
+def test_variables_name_the_project_before_the_working_directory_does(desk: Desk, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert desk.load(CLAUDE_PROJECT_DIR=str(two)).paths.project_root == two
+    assert desk.load(CLAUDE_PROJECT_DIR=str(two), TALLYGATE_PROJECT_DIR=str(one)).paths.project_root == one
+
+
+def test_a_project_variable_of_ours_must_name_a_folder_and_a_clients_is_passed_over_aloud(desk: Desk) -> None:
+    assert "TALLYGATE_PROJECT_DIR: '/nowhere' is not a folder." in desk.refusal(TALLYGATE_PROJECT_DIR="/nowhere")
+    settings = desk.load(CLAUDE_PROJECT_DIR="/nowhere")
+    assert settings.paths.project_root == desk.project
+    assert settings.notices == ("CLAUDE_PROJECT_DIR names '/nowhere', which is not a folder; it was passed over.",)
+
+
+def test_home_and_the_root_of_the_disk_are_no_project(desk: Desk) -> None:
+    (desk.places.home / ".l6e").mkdir()
+    below = desk.places.home / "notes"
+    below.mkdir()
+    for cwd in (desk.places.home, below, Path("/")):
+        paths = desk.load(cwd).paths
+        assert (paths.project_root, paths.run_log) == (None, desk.places.data_dir / "runs.jsonl")
+    assert desk.load(CLAUDE_PROJECT_DIR=str(desk.places.home)).paths.project_root is None
+
+
+def test_a_folder_shared_by_everybody_is_no_project(desk: Desk) -> None:
+    desk.shop("currency = 'EUR'")
+    desk.project.chmod(0o1777)
+    settings = desk.load(desk.project / "src")
+    assert (settings.paths.project_root, settings.currency) == (None, "USD")
+
+
+def test_a_file_named_by_a_variable_must_exist(desk: Desk, tmp_path: Path) -> None:
+    for name in ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH"):
+        assert "there is no such settings file" in desk.refusal(**{name: str(tmp_path / "none.toml")})
+
+
+def test_a_file_named_by_a_variable_stands_in_for_the_users(desk: Desk, tmp_path: Path) -> None:
+    desk.user("currency = 'CHF'")
+    (tmp_path / "mine.toml").write_text("currency = 'SEK'")
+    settings = desk.load(TALLYGATE_CONFIG=str(tmp_path / "mine.toml"))
+    assert (settings.currency, settings.paths.user_file) == ("SEK", tmp_path / "mine.toml")
+
+
+def test_the_predecessors_file_is_read_and_its_cloud_keys_are_told_to_have_no_effect(
+    desk: Desk, tmp_path: Path
+) -> None:
+    file = tmp_path / "l6e.toml"
+    file.write_text('api_key = "x"\ncloud_sync = true\n[calibration]\ngpt-5 = 1.5\n')
+    settings = desk.load(L6E_CONFIG_PATH=str(file))
+    assert settings.calibration_micros == {"gpt-5": 1_500_000}
+    assert [notice.partition(": ")[0] for notice in settings.notices] == [f"{file}:1", f"{file}:2"]
+
+
+# L6E_CALIBRATION_FACTORS          | factors in millionths
+FACTORS = [
+    ("gpt-5:1.5", {"gpt-5": 1_500_000}),
+    (" gpt-5 : 2 , claude-opus-4.7:0.5", {"gpt-5": 2_000_000, "claude-opus-4.7": 500_000}),
+    ("ollama/llama3:8b:1.1", {"ollama/llama3:8b": 1_100_000}),
+    ("a:1000", {"a": 1_000_000_000}),
+    ("a:1e2", {"a": 100_000_000}),
+]
+
+
+@pytest.mark.parametrize("text,expected", FACTORS)
+def test_factors_are_read_from_the_predecessors_variable(desk: Desk, text: str, expected: dict[str, int]) -> None:
+    assert desk.load(L6E_CALIBRATION_FACTORS=text).calibration_micros == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "a:",
+        ":1",
+        "a:1,",
+        "a:nan",
+        "a:inf",
+        "a:-inf",
+        "a:0",
+        "a:-1",
+        "a:1001",
+        "a:1e999",
+        "a:1,a:2",
+        "a:x",
+    ],
+)
+def test_a_factor_that_is_no_sensible_number_is_refused(desk: Desk, text: str) -> None:
+    assert desk.refusal(L6E_CALIBRATION_FACTORS=text).startswith("L6E_CALIBRATION_FACTORS: ")
+
+
+@pytest.mark.parametrize("name", sorted(load_module.VARIABLES))
+def test_a_variable_with_a_value_that_fits_nothing_is_refused_by_name(desk: Desk, name: str) -> None:
+    assert desk.refusal(**{name: "\x07"}).startswith(f"{name}: must be ")
+
+
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(desk: Desk) -> None:
+    assert desk.refusal(TALLYGATE_BD="x") == "TALLYGATE_BD: unknown variable. Did you mean 'TALLYGATE_DB'?"
+
+
+def test_an_empty_variable_is_as_good_as_none(desk: Desk) -> None:
+    assert desk.load(**dict.fromkeys(load_module.VARIABLES, "")) == desk.load()
+
+
+def test_the_settings_of_this_repository_are_valid(desk: Desk) -> None:
+    file = Path(__file__).resolve().parent.parent / ".l6e" / "config.toml"
+    desk.shop(file.read_text(encoding="utf-8"))
+    assert desk.load().notices == ()
+
+
+def test_the_users_places_are_below_the_users_home(home: Path) -> None:
+    found = places()
+    assert found.home == home
+    assert {home} <= set(found.config_dir.parents) & set(found.data_dir.parents)
+
+
+def test_reading_settings_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, tallygate.settings; "
+        "print([m for m in ('pydantic', 'mcp', 'click', 'rich', 'genai_prices', 'tiktoken', 'sqlite3',"
+        " 'asyncio', 'zoneinfo', 'platformdirs', 'tallygate.operations', 'tallygate.ledger') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+KEYS = st.text(st.sampled_from("ab-é\"'.=[#] \\"), min_size=1, max_size=4)
+VALUES = st.one_of(
+    st.integers(0, 9).map(str),
+    st.sampled_from(['"=[#"', "'\"'", '"""\n=\n# "x\n"""', "'''\n[a]\nb=1'''", "[\n1, # ]\n2]", "{x = [1]}", '"\\""']),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "[{}]\n", "[[{}]]\n"]), KEYS, KEYS, VALUES), max_size=6))
+def test_every_key_of_a_valid_text_is_found_on_its_line(parts: list[tuple[str, str, str, str]]) -> None:
+    text, expected = "", set()
+    for number, (header, table, key, value) in enumerate(parts):
+        name = f"{quoted(f'{number}{table}')}"
+        text += header.format(name) + f"# note = [\n\n{quoted(f'{number}{key}')} = "
+        expected.add((f"{number}{key}", text.count("\n") + 1))
+        text += value + "\n"
+    found = key_lines(text)
+    assert expected <= {(path[-1], line) for path, line in found.items()}
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def test_days_of_a_file_may_be_text_or_dates(desk: Desk) -> None:
+    row = '[[price]]\nmatch = "x"\ninput = 1\noutput = 1\nfrom = {}\n'
+    desk.shop(row.format("2026-10-01") + row.format('"2026-10-01"'))
+    assert {row.valid_from for row in desk.load().pricing.overrides} == {dt.date(2026, 10, 1)}
