@@ -15,7 +15,7 @@ def cleaned(text: str, longest: int) -> str:
     head = text[: longest * 4]
     if not head.isascii() or not head.isprintable():
         head = "".join(" " if unicodedata.category(char) in _UNSAFE else char for char in head)
-    return " ".join(head.split())[:longest]
+    return " ".join(head.split())[:longest].rstrip()
 
 
 def shown(value: object, longest: int = 80) -> str:

@@ -84,11 +84,16 @@ def _chain(ledger: SqliteLedger, tenant: str, fold: Fold) -> list[Finding]:
     def walk() -> Iterator[chain.Link]:
         nonlocal previous_us
         for seq, body, digest, at_us in links:
-            parsed = json.loads(body)
-            if parsed["at_us"] != at_us or at_us <= previous_us:
-                found.append(Finding("chain", f"event {seq}", "its time does not increase", "events were reordered"))
+            try:
+                parsed = json.loads(body)
+                if parsed["at_us"] != at_us or at_us <= previous_us:
+                    found.append(
+                        Finding("chain", f"event {seq}", "its time does not increase", "events were reordered")
+                    )
+                fold.apply(parsed)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                found.append(Finding("chain", f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited"))
             previous_us = at_us
-            fold.apply(parsed)
             yield chain.Link(seq, body, digest)
 
     pending = walk()

@@ -57,6 +57,13 @@ class FileLock:
             time.sleep(pause)
             pause = min(pause * 2, _PAUSE_S_MAX)
 
+    def is_free(self) -> bool:
+        """Whether nobody holds it at this moment."""
+        if not _try_lock(self._fd):
+            return False
+        _unlock(self._fd)
+        return True
+
     def holder(self) -> str:
         """The pid that took the lock last, as text; `unknown` where none was written."""
         return os.pread(self._fd, 12, 0).decode("ascii", "replace").strip() or "unknown"

@@ -21,6 +21,8 @@ from tallygate.core.words import (
 )
 from tallygate.ledger.port import Value
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 SESSION_COLUMNS = [
     "tenant",
     "session_id",
@@ -283,7 +285,7 @@ def from_call(call: Call) -> dict[str, Value]:
         "reply": call.reply,
         "void_reason": call.void_reason,
         "correlation": call.correlation,
-        "holds": json.dumps([[hold.budget_id, hold.amount_nanos] for hold in call.holds], separators=(",", ":")),
+        "holds": _ENCODE([[hold.budget_id, hold.amount_nanos] for hold in call.holds]),
         "at_us": call.at_us,
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,

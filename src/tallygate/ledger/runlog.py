@@ -36,6 +36,29 @@ class JsonLinesLog:
         finally:
             os.close(descriptor)
 
+    def examine(self, path: Path) -> None:
+        """Raise the `RunLogError` that an append would meet, without writing or creating anything."""
+        _check_name(path)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _SAFE)
+        except FileNotFoundError:
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+                raise RunLogError(
+                    f"The run log {path} cannot be made: {folder} does not take files of this user.",
+                    hint="Make the folder writable or set TALLYGATE_LOG_PATH.",
+                ) from None
+            return
+        except OSError as error:
+            raise RunLogError(
+                f"The run log {path} cannot be opened: {error.strerror}.",
+                hint="Make it a regular file of this user or set TALLYGATE_LOG_PATH.",
+            ) from error
+        try:
+            _check(descriptor, path)
+        finally:
+            os.close(descriptor)
+
     def holds(self, path: Path, session_id: str) -> bool:
         """Whether the log already has the line of a session, so that a crash after the append writes no second."""
         needle = f'"run_id":"{session_id}"'.encode()
@@ -59,9 +82,13 @@ class JsonLinesLog:
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def _open_for_append(path: Path) -> int:
+def _check_name(path: Path) -> None:
     if path.suffix != ".jsonl" or any(ord(c) < 32 for c in str(path)):
         raise RunLogError(f"The run log {str(path)!r} must be a .jsonl file without control characters in its name.")
+
+
+def _open_for_append(path: Path) -> int:
+    _check_name(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _SAFE, 0o600)

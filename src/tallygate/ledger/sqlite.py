@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable, TallygateError
+from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
@@ -67,7 +69,7 @@ class SqliteLedger:
                 self._connection.close()
                 self._lock.close()
                 raise
-        self._execute = self._connection.execute
+        self._handle = Handle(path, self._connection, self._guard, self._lock)
 
     def _open(self, durability: str, new_ledger_id: Callable[[], str]) -> None:
         connection = self._connection
@@ -79,6 +81,9 @@ class SqliteLedger:
             with self._lock:
                 self._create_or_migrate()
         mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+        if mode.lower() != "wal":
+            with self._lock:  # a backup comes without the log and gets one here
+                mode = str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
         if mode.lower() != "wal":
             raise LedgerUnavailable(
                 f"The ledger {self.path} cannot use a write-ahead log here (SQLite answered {mode!r}).",
@@ -118,30 +123,32 @@ class SqliteLedger:
         with self._guard, translated(self.path):
             nested = self._connection.in_transaction
             if not nested:
-                self._execute("BEGIN")
+                self._connection.execute("BEGIN")
             try:
-                yield StoreReader(self._execute, tenant)
+                yield StoreReader(self._connection.execute, tenant)
             finally:
                 if not nested:
-                    self._execute("COMMIT")
+                    self._connection.execute("COMMIT")
 
-    @contextmanager
-    def writing(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreTx]:
+    def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
-        with self._guard, translated(self.path), self._lock:
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                yield StoreTx(self._execute, tenant, self.ledger_id, self._clock())
-                self._execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._execute("ROLLBACK")
-                raise
+        return WriteTransaction(
+            self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock())
+        )
+
+    def is_idle(self) -> bool:
+        """Whether a write would start at once: a server asks, to answer without a change of thread."""
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            return self._lock.is_free()
+        finally:
+            self._guard.release()
 
     def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """Rows of a read-only query, for the audit; streams, so memory does not grow with the ledger."""
-        with self._guard, translated(self.path):
-            yield from self._connection.execute(sql)
+        """Rows of a read-only query, for the audit inside `reading()`; streams, so memory stays small."""
+        with translated(self.path):
+            return self._connection.execute(sql)
 
     def backup(self, target: Path) -> None:
         """A complete copy in one file, also while others write; copying the file alone would lose its log."""
@@ -159,6 +166,66 @@ class SqliteLedger:
             self._lock.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """An open ledger file: its connection, who may use it now, and who may write."""
+
+    path: Path
+    connection: sqlite3.Connection
+    guard: threading.RLock
+    lock: FileLock
+
+
+class WriteTransaction:
+    """One transaction under the writer's lock, from its first read to its commit."""
+
+    __slots__ = ("_begun", "_handle")
+
+    def __init__(self, handle: Handle, begun: Callable[[], StoreTx]) -> None:
+        self._handle = handle
+        self._begun = begun
+
+    def __enter__(self) -> StoreTx:
+        handle = self._handle
+        handle.guard.acquire()
+        try:
+            handle.lock.__enter__()
+        except BaseException:
+            handle.guard.release()
+            raise
+        try:
+            handle.connection.execute("BEGIN IMMEDIATE")
+            return self._begun()
+        except BaseException as error:
+            self._leave(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                self._handle.connection.execute("COMMIT")
+            except BaseException as failed:
+                self._leave(failed)
+                raise
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Roll back what did not commit, let the locks go, and say what a database's fault means."""
+        handle = self._handle
+        try:
+            if error is not None and handle.connection.in_transaction:
+                handle.connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            raise_translated(handle.path, failed)
+        finally:
+            handle.lock.__exit__(None, None, None)
+            handle.guard.release()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise_translated(handle.path, error)
+
+
 def _pragmas(durability: str) -> list[str]:
     wanted = [
         f"synchronous = {'NORMAL' if durability == 'normal' else 'FULL'}",
@@ -166,6 +233,7 @@ def _pragmas(durability: str) -> list[str]:
         "trusted_schema = OFF",
         "cell_size_check = ON",
         "mmap_size = 0",
+        "cache_size = -8000",
         "wal_autocheckpoint = 4000",
         "journal_size_limit = 33554432",
     ]
@@ -219,20 +287,22 @@ def translated(path: Path) -> Iterator[None]:
     """Turn the database's faults into errors a user can act on; other exceptions pass unchanged."""
     try:
         yield
-    except TallygateError:
-        raise
     except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise LedgerCorrupt(
-                f"The ledger {path} is damaged: {error}.",
-                hint="Nothing was counted anew. Keep the file, run `tallygate doctor`, restore a backup.",
-            ) from error
-        if name.startswith("SQLITE_CONSTRAINT") or not name:
-            raise
-        for prefix, (code, hint) in _ERRORS.items():
-            if name.startswith(prefix):
-                raise LedgerUnavailable(f"The ledger {path} failed: {error}.", hint=hint, code=code) from error
-        raise LedgerUnavailable(
-            f"The ledger {path} failed: {error} ({name}).", hint="Run `tallygate doctor`."
+        raise_translated(path, error)
+        raise
+
+
+def raise_translated(path: Path, error: sqlite3.Error) -> None:
+    """Raise what a fault of the database means to the user; a broken constraint is a fault of the program."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        raise LedgerCorrupt(
+            f"The ledger {path} is damaged: {error}.",
+            hint="Nothing was counted anew. Keep the file, run `tallygate doctor`, restore a backup.",
         ) from error
+    if name.startswith("SQLITE_CONSTRAINT") or not name:
+        return
+    for prefix, (code, hint) in _ERRORS.items():
+        if name.startswith(prefix):
+            raise LedgerUnavailable(f"The ledger {path} failed: {error}.", hint=hint, code=code) from error
+    raise LedgerUnavailable(f"The ledger {path} failed: {error} ({name}).", hint="Run `tallygate doctor`.") from error

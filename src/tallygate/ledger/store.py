@@ -46,6 +46,18 @@ SELECT_SESSIONS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
     " ORDER BY s.started_us DESC LIMIT :limit"
 )
+# The ends of an id, since those are what people copy. Written as substr because LIKE has wildcards of its own.
+SELECT_SESSIONS_CALLED = (
+    "SELECT session_id FROM session WHERE tenant = :tenant AND (substr(session_id, 1, length(:part)) = :part"
+    " OR substr(session_id, -length(:part)) = :part) ORDER BY started_us DESC LIMIT :limit"
+)
+SELECT_BUDGETS_CALLED = (
+    "SELECT budget_id FROM budget WHERE tenant = :tenant AND (substr(budget_id, 1, length(:part)) = :part"
+    " OR substr(budget_id, -length(:part)) = :part) ORDER BY touched_us DESC LIMIT :limit"
+)
+SELECT_ALL_BUDGETS = (
+    f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant ORDER BY b.touched_us DESC, b.budget_id LIMIT :limit"
+)
 SELECT_CHILDREN = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND parent_session_id = :session_id ORDER BY started_us"
 )
@@ -143,6 +155,15 @@ class StoreReader:
 
     def sessions(self, *, state: str | None, limit: int) -> list[Session]:
         return [rows.to_session(row) for row in self._all(SELECT_SESSIONS, state=state, limit=limit)]
+
+    def sessions_called(self, part: str, limit: int) -> list[str]:
+        return [row[0] for row in self._all(SELECT_SESSIONS_CALLED, part=part, limit=limit)]
+
+    def budgets_called(self, part: str, limit: int) -> list[str]:
+        return [row[0] for row in self._all(SELECT_BUDGETS_CALLED, part=part, limit=limit)]
+
+    def budgets(self, limit: int) -> list[Budget]:
+        return [rows.to_budget(row) for row in self._all(SELECT_ALL_BUDGETS, limit=limit)]
 
     def children_of(self, session_id: str) -> list[str]:
         return [row[0] for row in self._all(SELECT_CHILDREN, session_id=session_id)]

@@ -224,6 +224,7 @@ class SessionTools:
                 AUTHORIZE,
                 _GATE_OUTPUT,
                 self.authorize_call,
+                quick=True,
             ),
             ToolSpec(
                 "l6e_record_usage",
@@ -242,6 +243,7 @@ class SessionTools:
                 ),
                 self.record_usage,
                 idempotent=True,
+                quick=True,
             ),
             ToolSpec(
                 "l6e_run_end",

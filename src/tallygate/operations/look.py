@@ -1,0 +1,141 @@
+"""Look at what the ledger holds, for people: lists, one session in full, how everything stands. Writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tallygate.core import gate
+from tallygate.core.answers import SessionTotals
+from tallygate.core.chain import Head
+from tallygate.core.errors import InvalidArgument, NotFound
+from tallygate.core.model import Budget, Call, Session
+from tallygate.core.text import cleaned, shown
+from tallygate.core.words import Action, Pressure, Reason, SessionState
+from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
+from tallygate.operations.lookup import own_budget
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.session import look_at, totals_of
+
+PART_MIN = 6
+CANDIDATES_SHOWN = 5
+SHARES_MAX = 50
+WAITING_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """One session in a list: its own budget, and what the tightest of all that apply leaves."""
+
+    session: Session
+    own: Budget
+    left_nanos: int
+    pressure: Pressure
+    totals: ActivityTotals
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session in full."""
+
+    session: Session
+    budgets: tuple[Budget, ...]
+    calls: list[Call]
+    totals: SessionTotals
+    by_model: list[SpendShare]
+    by_tool: list[SpendShare]
+    by_actor: list[SpendShare]
+    decisions: list[tuple[Action, Reason, int]]
+    children: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the ledger stands now."""
+
+    head: Head
+    open_sessions: list[SessionLine]
+    waiting: list[QueuedLine]
+
+
+def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> list[SessionLine]:
+    """Sessions, the youngest first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.sessions(state=None if state is None else state.value, limit=limit)
+        return [_line(reader, session) for session in found]
+
+
+def show_session(rt: Runtime, session_id: str) -> SessionView:
+    """Everything about one session, as of one moment."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        session, budgets, calls = look_at(reader, session_id)
+        counted = Counter((call.action, call.reason) for call in calls)
+        return SessionView(
+            session=session,
+            budgets=budgets,
+            calls=calls,
+            totals=totals_of(session, calls),
+            by_model=reader.spend_by(session_id, "model", SHARES_MAX),
+            by_tool=reader.spend_by(session_id, "tool", SHARES_MAX),
+            by_actor=reader.spend_by(session_id, "actor", SHARES_MAX),
+            decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
+            children=reader.children_of(session_id),
+        )
+
+
+def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
+    """Budgets, those touched last first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.budgets(limit)
+
+
+def standing(rt: Runtime, *, limit: int) -> Standing:
+    """Head of the chain, open sessions and waiting run-log lines, as of one moment."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
+        lines = [_line(reader, session) for session in found]
+        return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
+
+
+def session_called(rt: Runtime, text: str) -> str:
+    """The session an id names, in full or by a beginning or an end of it that no other has."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.session(text) is not None:
+            return text
+        hint = "`tallygate sessions list --state all` shows the sessions."
+        return _only("session", text, reader.sessions_called, hint)
+
+
+def budget_called(rt: Runtime, text: str) -> str:
+    """The budget an id names, in full or by a beginning or an end of it that no other has."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.budget(text) is not None:
+            return text
+        return _only("budget", text, reader.budgets_called, "`tallygate budget list` shows the budgets.")
+
+
+def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: str) -> str:
+    found = search(text, CANDIDATES_SHOWN + 1) if len(text) >= PART_MIN else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        short = "" if len(text) >= PART_MIN else f" An id is shortened to {PART_MIN} characters or more."
+        raise NotFound(f"No {noun} {shown(text)} is in the ledger.{short}", hint=hint, code=f"unknown_{noun}")
+    listed = ", ".join(cleaned(each, 200) for each in found[:CANDIDATES_SHOWN])
+    more = ", ..." if len(found) > CANDIDATES_SHOWN else ""
+    message = f"{shown(text)} fits more than one {noun}: {listed}{more}."
+    raise InvalidArgument(noun, message, hint="Give more of the id.")
+
+
+def _line(reader: Reader, session: Session) -> SessionLine:
+    budgets = reader.budgets_of(session.session_id)
+    own = own_budget(session, budgets)
+    tightest = gate.tightest(budgets) or own
+    return SessionLine(
+        session=session,
+        own=own,
+        left_nanos=tightest.available_nanos,
+        pressure=gate.pressure(gate.most_used(budgets) or own),
+        totals=reader.totals(session.session_id),
+    )

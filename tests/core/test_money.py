@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.money import (
+    AMOUNT_NANOS_MAX,
+    cost_nanos,
+    exact_text,
+    format_amount,
+    json_number,
+    parse_amount_nanos,
+    share_percent,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "nanos"),
+    [
+        (1, 1_000_000_000),
+        (0.1, 100_000_000),
+        (2.5, 2_500_000_000),
+        ("0.000000001", 1),
+        (Decimal("0.0000000001"), 1),
+        (1e-9, 1),
+        (1_000_000, AMOUNT_NANOS_MAX),
+    ],
+)
+def test_an_amount_is_what_its_decimal_text_says_rounded_up(value, nanos):
+    assert parse_amount_nanos("budget_usd", value) == nanos
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, -0.01, float("nan"), float("inf"), float("-inf"), 1_000_001, 10**400, True, None, [], {}, "x", "", "1e999"],
+)
+def test_an_impossible_amount_is_refused_by_name(value):
+    with pytest.raises(InvalidArgument) as refused:
+        parse_amount_nanos("budget_usd", value)
+    assert refused.value.argument == "budget_usd"
+    assert "budget_usd" in refused.value.message
+    assert len(refused.value.message) < 200
+
+
+def test_zero_is_an_amount_only_where_it_may_be():
+    assert parse_amount_nanos("estimate", 0, allow_zero=True) == 0
+
+
+@given(st.integers(0, 10**15))
+def test_exact_text_keeps_every_nano_unit(nanos):
+    assert int(Decimal(exact_text(nanos)) * 10**9) == nanos
+    assert "E" not in exact_text(nanos)
+
+
+@given(st.integers(-(10**13), 10**13))
+def test_a_reply_s_number_is_the_amount_to_six_digits(nanos):
+    written = Decimal(json.dumps(json_number(nanos)))
+    assert abs(written * 10**9 - nanos) <= 500
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**12)), max_size=5))
+def test_a_cost_is_never_less_than_its_parts_and_rounds_by_less_than_one(parts):
+    exact = sum(Decimal(tokens) * rate for tokens, rate in parts) / 1_000_000
+    assert exact <= cost_nanos(parts) < exact + 1
+
+
+@pytest.mark.parametrize(
+    ("nanos", "currency", "text"),
+    [
+        (0, "USD", "$0.00"),
+        (1_234_500_000_000, "USD", "$1,234.50"),
+        (12_300_000, "USD", "$0.0123"),
+        (1, "USD", "$0.000000"),
+        (-2_000_000_000, "EUR", "-€2.00"),
+        (1_000_000_000, "CHF", "1.00 CHF"),
+    ],
+)
+def test_amounts_read_as_people_write_them(nanos, currency, text):
+    assert format_amount(nanos, currency) == text
+
+
+def test_a_budget_of_nothing_is_full():
+    assert share_percent(0, 0) == 100

@@ -1,0 +1,139 @@
+"""Smaller rules: exactness, mode coverage, reroute, text from outside, what a halt says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallygate.core import exactness
+from tallygate.core.costing import ContextTier, Price, Rates, Tokens
+from tallygate.core.model import Budget, Decision, ModeCoverage
+from tallygate.core.reroute import Candidate, best_target
+from tallygate.core.text import cleaned, shown
+from tallygate.core.wording import halt_message, raise_command
+from tallygate.core.words import AccountingMode, Action, BudgetMode, Exactness, Reason, SessionExactness, UsageChannel
+
+E, S = Exactness, SessionExactness
+
+
+@pytest.mark.parametrize(
+    ("states", "session", "confidence"),
+    [
+        ([], S.ALL_ESTIMATE_ONLY, "estimate_only"),
+        ([E.ESTIMATE_ONLY], S.ALL_ESTIMATE_ONLY, "estimate_only"),
+        ([E.EXACT_PENDING, E.EXACT_PENDING], S.ALL_ESTIMATE_ONLY, "estimate_only"),
+        ([E.EXACT_RECORDED, E.EXACT_PENDING], S.PARTIAL_EXACT, "partial_exact"),
+        ([E.EXACT_RECORDED, E.ESTIMATE_ONLY], S.PARTIAL_EXACT, "partial_exact"),
+        ([E.EXACT_RECORDED, E.EXACT_RECORDED], S.FULLY_EXACT, "exact"),
+        ([E.EXACT_RECORDED, E.EXACT_UNAVAILABLE], S.DEGRADED, "estimate_only"),
+    ],
+)
+def test_a_session_is_as_exact_as_its_calls(states, session, confidence):
+    assert exactness.of_session(states) is session
+    assert exactness.confidence(session) == confidence
+
+
+@pytest.mark.parametrize(
+    ("accounting", "channel", "covered"),
+    [
+        ("estimate_only", "hosted_edge", (False, False, False)),
+        ("exact_optional", "hosted_edge", (True, True, True)),
+        ("exact_required", "self_hosted_relay", (True, True, False)),
+        ("exact_optional", "manual_import", (False, False, False)),
+        ("exact_optional", "none", (False, False, False)),
+    ],
+)
+def test_a_channel_covers_these_modes_unless_told_otherwise(accounting, channel, covered):
+    coverage = ModeCoverage.default(AccountingMode(accounting), UsageChannel(channel))
+    assert (coverage.ask, coverage.plan, coverage.agent) == covered
+
+
+def price(per_million, cached=None, key="k"):
+    rate = per_million * 10**9
+    cache = rate if cached is None else cached * 10**9
+    return Price(key, Rates(rate, rate, cache, rate, rate), "override", "1")
+
+
+def test_switching_is_named_only_where_what_is_left_carries_it():
+    stay = Candidate("big", price(1000, cached=100, key="big"))
+    small = Candidate("small", price(900, cached=50, key="small"))
+    few = best_target(stay, [small], context_tokens=1000, output_tokens=0, left_nanos=1 * 10**9)
+    many = best_target(stay, [small], context_tokens=1000, output_tokens=0, left_nanos=100 * 10**9)
+    assert few is None
+    assert many is not None
+    assert (many.model, many.saves_nanos) == ("small", 50_000_000)
+
+
+def test_a_dearer_model_the_same_model_and_an_unaffordable_first_step_are_never_targets():
+    stay = Candidate("big", price(100, cached=10, key="big"))
+    ladder = [Candidate("same", price(1, key="big")), Candidate("big", price(1)), Candidate("dear", price(500))]
+    assert best_target(stay, ladder, context_tokens=1000, output_tokens=10, left_nanos=10**12) is None
+    cheap = Candidate("cheap", price(50, cached=5, key="cheap"))
+    assert best_target(stay, [cheap], context_tokens=1000, output_tokens=0, left_nanos=1000) is None
+
+
+def test_long_context_rates_hold_for_the_whole_request():
+    base, high = Rates(10, 10, 1, 12, 20), Rates(20, 15, 2, 25, 40)
+    long = Price("k", base, "c", "1", tiers=(ContextTier(200_000, high),))
+    assert long.cost_nanos(Tokens(fresh_input=1_000_000)) == 20
+    assert long.cost_nanos(Tokens(fresh_input=100_000, cache_read=100_000)) == 2
+    assert long.rates_for(200_000) is base
+    assert long.rates_for(200_001) is high
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain words", "plain words"),
+        ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+        ("a\nb\tc\r\nd", "a b c d"),
+        ("line\u2028sep", "line sep"),
+        ("\u202eevil", "evil"),
+        ("hidden\U000e0041\U000e0042tag", "hidden tag"),
+        ("\ud800lone", "lone"),
+        ("  many   spaces ", "many spaces"),
+        ("naïve 日本", "naïve 日本"),
+    ],
+)
+def test_text_from_outside_loses_what_terminals_and_models_would_obey(text, safe):
+    assert cleaned(text, 100) == safe
+
+
+@given(st.text(max_size=300), st.integers(1, 50))
+def test_cleaned_text_is_short_printable_and_stays_as_it_is(text, longest):
+    once = cleaned(text, longest)
+    assert len(once) <= longest
+    once.encode()
+    assert cleaned(once, longest) == once
+
+
+def test_a_value_in_a_message_is_quoted_and_cut():
+    assert shown("x" * 200) == repr("x" * 77 + "...")
+    assert shown(10**400) == "a number of more than 18 digits"
+    assert shown(True) == "True"
+
+
+def budget(limit, spent, reserved=0):
+    return Budget("t", "session_a", "session", "session_a", "USD", BudgetMode.HARD, limit, spent, reserved)
+
+
+def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on():
+    binding = budget(1_000_000_000, 900_000_000, 50_000_000)
+    message = halt_message(
+        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding),
+        session_id="session_a",
+        needed_nanos=200_000_000,
+        shares=[("claude-opus-4-7", 900_000_000)],
+        model="claude-opus-4-7",
+    )
+    for part in ("$0.20", "$1.00", "$0.90", "$0.05", "claude-opus-4-7 $0.90", "tallygate budget raise session_a 0.50"):
+        assert part in message
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
+def test_the_command_in_a_halt_always_raises_by_enough(limit, spent, needed):
+    binding = budget(limit, spent)
+    cents = raise_command(binding, needed).rsplit(" ", 1)[1].replace(".", "")
+    raised = limit + int(cents) * 10_000_000
+    assert needed <= raised - spent

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+import threading
+
+import pytest
+
+from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable
+from tallygate.ledger.lock import FileLock
+from tallygate.ledger.migrate import migrations, statements
+from tallygate.ledger.port import Insert, Update
+from tallygate.ledger.sqlite import APPLICATION_ID, SqliteLedger
+from tests.world import Clock, make_world
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
+
+
+def open_ledger(path, **options):
+    return SqliteLedger(path, clock=Clock(), new_ledger_id=lambda: "cd" * 16, **{"lock_timeout_ms": 200, **options})
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = make_world(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@posix
+def test_a_new_ledger_and_its_companions_are_this_user_s_alone(tmp_path):
+    ledger = open_ledger(tmp_path / "deep" / "er" / "ledger.db")
+    with ledger.writing() as tx:
+        tx.append("test", [], by="t")
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in ledger.path.parent.iterdir()}
+    assert set(modes) >= {"ledger.db", "ledger.db-wal", "ledger.db.lock"}
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(ledger.path.parent.stat().st_mode) == 0o700
+    ledger.close()
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o606])
+def test_a_ledger_that_others_can_reach_is_refused_with_the_cure(tmp_path, mode):
+    open_ledger(tmp_path / "l.db").close()
+    (tmp_path / "l.db").chmod(mode)
+    with pytest.raises(LedgerUnavailable, match="chmod 600") as refused:
+        open_ledger(tmp_path / "l.db")
+    assert refused.value.code == "storage_unsafe"
+
+
+@posix
+def test_a_link_or_a_special_file_is_no_ledger(tmp_path):
+    open_ledger(tmp_path / "real.db").close()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    os.mkfifo(tmp_path / "pipe.db")
+    for name in ("link.db", "pipe.db"):
+        with pytest.raises(LedgerUnavailable, match="not a regular file"):
+            open_ledger(tmp_path / name)
+
+
+def test_another_program_s_database_is_left_as_it_is(tmp_path):
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE sessions (id TEXT)")
+    other.commit()
+    other.close()
+    path.chmod(0o600)
+    before = path.read_bytes()
+    with pytest.raises(LedgerCorrupt, match="not a Tallygate ledger"):
+        open_ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_reported_and_kept(tmp_path):
+    path = tmp_path / "noise.db"
+    path.write_bytes(b"not a database" * 1000)
+    path.chmod(0o600)
+    with pytest.raises(LedgerCorrupt, match="damaged"):
+        open_ledger(path)
+    assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path):
+    open_ledger(tmp_path / "l.db").close()
+    connection = sqlite3.connect(tmp_path / "l.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LedgerTooNew, match="schema 99"):
+        open_ledger(tmp_path / "l.db")
+
+
+@pytest.mark.parametrize(("durability", "level"), [("full", 2), ("normal", 1)])
+def test_the_file_is_opened_with_the_safe_settings(tmp_path, durability, level):
+    ledger = open_ledger(tmp_path / "l.db", durability=durability)
+    answers = {
+        name: ledger._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("synchronous", "foreign_keys", "trusted_schema", "cell_size_check", "mmap_size", "application_id")
+    }
+    assert answers == {
+        "synchronous": level,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "mmap_size": 0,
+        "application_id": APPLICATION_ID,
+    }
+    ledger.close()
+
+
+def test_a_ledger_keeps_its_identity_when_it_is_opened_again(tmp_path):
+    first = open_ledger(tmp_path / "l.db")
+    identity = first.ledger_id
+    first.close()
+    first.close()
+    again = SqliteLedger(tmp_path / "l.db", clock=Clock(), new_ledger_id=lambda: "ee" * 16)
+    assert again.ledger_id == identity
+    again.close()
+
+
+def test_events_can_be_neither_changed_nor_deleted(world):
+    world.ask(world.start(), 1)
+    for sql in ("UPDATE event SET body = x'00'", "DELETE FROM event", "UPDATE event SET seq = seq + 1"):
+        with pytest.raises(sqlite3.IntegrityError, match="never"), world.ledger.writing():
+            world.ledger._connection.execute(sql)
+    assert not world.problems()
+
+
+def test_a_transaction_that_fails_leaves_nothing(world):
+    session = world.start()
+    before = world.events()
+    row = {"session_id": session, "model": "other"}
+    with pytest.raises(RuntimeError), world.ledger.writing() as tx:
+        tx.append("test", [Update("session", row)], by="t")
+        raise RuntimeError("stop")
+    assert world.events() == before
+    assert not world.problems()
+
+
+def test_an_update_of_nothing_is_a_fault_of_the_program(world):
+    with pytest.raises(InvariantBroken), world.ledger.writing() as tx:
+        tx.append("test", [Update("session", {"session_id": "nowhere", "model": "x"})], by="t")
+
+
+def test_only_projection_tables_can_be_written(world):
+    with pytest.raises(InvariantBroken), world.ledger.writing() as tx:
+        tx.append("test", [Insert("sqlite_schema", {"name": "x"})], by="t")
+
+
+def test_ledger_time_never_stands_still_and_never_goes_back(world):
+    times = []
+    for step in (0, -1_000_000, 5, 0, -86_400_000_000):
+        world.clock.forward(step)
+        with world.ledger.writing() as tx:
+            times.append(tx.at_us)
+            tx.append("test", [], by="t")
+            tx.append("test", [], by="t")
+    assert times == sorted(set(times))
+    assert not world.problems()
+
+
+def test_a_clock_behind_the_ledger_s_time_is_noted_in_the_event(world):
+    world.start()
+    world.clock.forward(-3_600_000_000)
+    world.start()
+    bodies = [body.decode() for (body,) in world.ledger.rows("SELECT body FROM event ORDER BY seq")]
+    assert "wall_us" not in bodies[0]
+    assert "wall_us" in bodies[1]
+
+
+def test_a_held_lock_is_waited_for_with_a_bound_and_its_holder_named(world):
+    other = FileLock(world.ledger.path.with_name("ledger.db.lock"), timeout_ms=0)
+    with other:
+        with pytest.raises(LedgerUnavailable) as refused:
+            world.start()
+        assert refused.value.code == "lock_timeout"
+        assert str(os.getpid()) in refused.value.message
+        assert not world.ledger.is_idle()
+    assert world.ledger.is_idle()
+    other.close()
+    assert world.start()
+
+
+def test_a_halt_names_the_lock_it_waited_for(world):
+    session = world.start()
+    other = FileLock(world.ledger.path.with_name("ledger.db.lock"), timeout_ms=0)
+    with other:
+        answer = world.ask(session, 1)
+    other.close()
+    assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
+    assert f"process {os.getpid()}" in answer.message
+
+
+def test_many_threads_share_one_ledger(world):
+    session = world.start("1")
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: [answers.append(world.ask(session, 10).action) for _ in range(20)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # From the eightieth on the answer is reroute, which reserves as well; the hundred-and-first is a halt.
+    assert (answers.count("allow"), answers.count("reroute"), answers.count("halt")) == (80, 20, 60)
+    assert not world.problems()
+
+
+def test_a_backup_is_a_ledger_of_its_own(world, tmp_path):
+    world.ask(world.start(), 1)
+    world.ledger.backup(tmp_path / "copy.db")
+    (tmp_path / "copy.db").chmod(0o600)
+    copy = open_ledger(tmp_path / "copy.db")
+    with copy.reading() as reader:
+        assert reader.head().seq == world.events()
+    copy.close()
+
+
+def test_every_migration_is_numbered_without_a_gap_and_splits_into_whole_statements():
+    numbers = [number for number, _ in migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for _, sql in migrations():
+        parts = statements(sql)
+        assert all(sqlite3.complete_statement(part) for part in parts)
+        assert "".join("".join(parts).split()) == "".join(sql.split())
+
+
+def test_every_hot_query_finds_its_rows_by_an_index(world):
+    from tallygate.ledger import store
+
+    parameters = dict.fromkeys(("tenant", "session_id", "budget_id", "call_id", "at_us", "limit", "price_id"), 1)
+    for sql in (
+        store.SELECT_SESSION_WITH_BUDGETS,
+        store.SELECT_DUE,
+        store.SELECT_CALL,
+        store.SELECT_HEAD,
+        store.SELECT_OPEN_EXACTNESS,
+        store.SELECT_PRICE,
+        store.SELECT_PENDING,
+    ):
+        plan = [row[3] for row in world.ledger._connection.execute("EXPLAIN QUERY PLAN " + sql, parameters)]
+        assert not [step for step in plan if step.startswith("SCAN")], (sql, plan)
+        assert not [step for step in plan if step.endswith("(tenant=?)") and "event" not in step], (sql, plan)

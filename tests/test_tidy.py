@@ -1,0 +1,261 @@
+"""The form of the source: what the house rules say, checked on every file."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+import tallygate.core.errors as error_tree
+from tallygate.core.errors import TallygateError
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "tallygate"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+TEXTS = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *PACKAGE.rglob("*.md")])
+
+FILE_LINES_MAX = 350
+FUNCTION_LINES_MAX = 70
+
+# Where the word may stand, and why. Money is never a binary fraction.
+FLOAT_ALLOWED = {
+    "entrypoints/mcp_server/arguments.py": "names the type of a JSON number, to take it apart",
+    "core/calibration.py": "logarithms of ratios; what comes out is rounded to millionths",
+}
+# Where decimal numbers are read or written; between them money is whole nano-units.
+DECIMAL_ALLOWED = ("core/money.py", "pricing/", "settings/", "entrypoints/")
+# Where time and chance come in; everybody else is handed them.
+CLOCK_ALLOWED = {"app.py"}
+CLOCK_CALLS = {
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("datetime", "today"),
+    ("date", "today"),
+    ("time", "time"),
+    ("time", "time_ns"),
+    ("time", "localtime"),
+    ("time", "gmtime"),
+    ("os", "urandom"),
+}
+CHANCE_MODULES = {"uuid", "random", "secrets"}
+HEAVY = ("mcp", "pydantic", "genai_prices", "tiktoken", "click", "rich", "asyncio")
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def inside(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def words_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Every name in a file with its line, without what stands in texts and comments."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type == tokenize.NAME:
+            yield token.start[0], token.string
+
+
+def lines_with(path: Path, word: str) -> list[str]:
+    return [f"{named(path)}:{line}" for line, found in words_of(path) if found == word]
+
+
+def test_a_file_can_be_read_in_one_sitting() -> None:
+    lines = {named(path): path.read_text(encoding="utf-8").count("\n") for path in SOURCES}
+    assert {name: count for name, count in lines.items() if count > FILE_LINES_MAX} == {}
+
+
+def test_a_function_can_be_seen_at_once() -> None:
+    long = [
+        f"{named(path)}:{node.lineno} {node.name}: {lines} lines"
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+    assert long == []
+
+
+def test_binary_fractions_stand_nowhere_in_the_source() -> None:
+    found = [place for path in SOURCES if inside(path) not in FLOAT_ALLOWED for place in lines_with(path, "float")]
+    assert found == []
+
+
+def test_decimals_stand_only_where_numbers_come_in_or_go_out() -> None:
+    found = [
+        place
+        for path in SOURCES
+        if not inside(path).startswith(DECIMAL_ALLOWED)
+        for place in lines_with(path, "Decimal")
+    ]
+    assert found == []
+
+
+def clock_and_chance(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(path)):
+        modules: list[str] = []
+        match node:
+            case ast.Import():
+                modules = [alias.name for alias in node.names]
+            case ast.ImportFrom(module=str(module)):
+                modules = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
+                if (owner, name) in CLOCK_CALLS:
+                    yield f"{named(path)}:{node.lineno} {owner}.{name}"
+        for module in modules:
+            if module in CHANCE_MODULES or tuple(module.split(".")[-2:]) in CLOCK_CALLS:
+                yield f"{named(path)}:{node.lineno} import of {module}"  # type: ignore[attr-defined]
+
+
+def test_time_and_chance_come_from_the_composition_root_alone() -> None:
+    assert [found for path in SOURCES if inside(path) not in CLOCK_ALLOWED for found in clock_and_chance(path)] == []
+
+
+def test_the_check_for_clocks_sees_every_way_to_ask_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    ways = [
+        "import uuid",
+        "from random import choice",
+        "from time import time_ns",
+        "import datetime; datetime.datetime.now()",
+        "from datetime import datetime; datetime.now(tz)",
+        "from datetime import datetime; clock = datetime.now",
+        "import time; time.time()",
+    ]
+    for number, way in enumerate(ways):
+        file = tmp_path / f"{number}.py"
+        file.write_text(way)
+        assert list(clock_and_chance(file)), way
+
+
+def test_nothing_is_left_for_later() -> None:
+    marks = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")))
+    found = [
+        f"{named(path)}:{number}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if marks.search(line)
+    ]
+    assert found == []
+
+
+def test_pages_name_no_place_of_one_machine() -> None:
+    place = re.compile(r"(?<![\w.~])/(work|root|home/\w+|Users/\w+|tmp/\w+)/|[A-Z]:\\Users\\|index-url|simple/")
+    found = [
+        f"{named(path)}:{number}: {line.strip()}"
+        for path in PAGES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if place.search(line)
+    ]
+    assert found == []
+
+
+def test_every_module_and_package_says_what_it_is_for() -> None:
+    assert [named(path) for path in SOURCES if not ast.get_docstring(tree_of(path))] == []
+
+
+def test_what_a_hook_runs_imports_nothing_heavy() -> None:
+    hook = PACKAGE / "entrypoints" / "hook.py"
+    modules = ["tallygate.entrypoints.hook"] if hook.exists() else []
+    modules += ["tallygate.operations.authorize", "tallygate.ledger.sqlite", "tallygate.ledger.runlog"]
+    program = f"import sys, {', '.join(modules)}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# What users meet by name has to be explained somewhere they can look it up.
+
+
+@cache
+def documentation() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
+
+
+def undocumented(names: set[str]) -> list[str]:
+    text = documentation()
+    return sorted(name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
+
+
+def error_kinds(kind: type[TallygateError]) -> Iterator[type[TallygateError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from error_kinds(below)
+
+
+def error_codes() -> set[str]:
+    """Codes of the classes, and those given where an error is raised."""
+    kinds = list(error_kinds(error_tree.TallygateError))
+    names = {kind.__name__ for kind in kinds}
+    given = {
+        keyword.value.value
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+        for keyword in node.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    }
+    return {kind.code for kind in kinds if kind is not TallygateError} | given
+
+
+def test_every_error_code_is_documented() -> None:
+    assert undocumented({f"`{code}`" for code in error_codes()}) == []
+
+
+def test_error_codes_are_stable_words_and_each_means_one_thing() -> None:
+    kinds = list(error_kinds(error_tree.TallygateError))
+    codes = [kind.code for kind in kinds]
+    assert len(set(codes)) == len(codes)
+    assert [code for code in codes if not re.fullmatch(r"[a-z]+(_[a-z]+)*", code)] == []
+
+
+def test_every_tool_is_documented(home: Path) -> None:
+    pytest.importorskip("tallygate.entrypoints.mcp_server.server")
+    from mcp import Client
+
+    from tallygate.app import opened
+    from tallygate.entrypoints.mcp_server.server import build_server
+    from tallygate.settings import Places, load_settings
+
+    async def listed() -> set[str]:
+        async with Client(build_server(app.runtime)) as client:
+            return {tool.name for tool in (await client.list_tools()).tools}
+
+    settings = load_settings({}, home, Places(home, home / "config", home / "data"))
+    with opened(settings, by="test") as app:
+        tools = asyncio.run(listed())
+    assert tools
+    assert undocumented({f"`{tool}`" for tool in tools}) == []
+
+
+def commands(command: click.Command, path: str) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield path
+        return
+    for name, below in command.commands.items():
+        if not below.hidden:
+            yield from commands(below, f"{path} {name}")
+
+
+def test_every_command_is_documented() -> None:
+    program = pytest.importorskip("tallygate.entrypoints.cli.main")
+    groups = [value for value in vars(program).values() if isinstance(value, click.Group)]
+    assert groups, "the command line has no group of commands"
+    found = {name for group in groups for name in commands(group, "tallygate")}
+    assert found
+    assert undocumented(found) == []

@@ -1,0 +1,119 @@
+"""A small world for tests: a real ledger on disk, real prices from overrides, a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tallygate.core.model import Policy
+from tallygate.ledger.audit import audit
+from tallygate.ledger.presence import ServerPresence
+from tallygate.ledger.runlog import JsonLinesLog
+from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.operations.authorize import Step, authorize
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.session import Opening, start_session
+from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.overrides import PriceOverride
+
+NANOS = 1_000_000_000
+MINUTE = 60_000_000
+T0 = 1_790_000_000_000_000  # 2026-09-21 in microseconds
+
+# One dollar a thousand tokens in and out makes sums that can be done in the head.
+PRICES = PricingSettings(
+    overrides=(
+        PriceOverride("dear", Decimal(1000), Decimal(1000), cache_read=Decimal(100)),
+        PriceOverride("cheap", Decimal(100), Decimal(100), cache_read=Decimal(10)),
+        PriceOverride("cents", Decimal(10), Decimal(10)),
+    )
+)
+
+
+class Clock:
+    """Wall time that moves only when a test says so."""
+
+    def __init__(self, at_us: int = T0) -> None:
+        self.at_us = at_us
+
+    def __call__(self) -> int:
+        return self.at_us
+
+    def forward(self, microseconds: int) -> None:
+        self.at_us += microseconds
+
+
+class Tokens:
+    """Ids that count up instead of being random."""
+
+    def __init__(self, start: int = 1) -> None:
+        self._count = itertools.count(start)
+
+    def __call__(self, size: int) -> str:
+        return f"{next(self._count):0{size * 2}x}"
+
+
+@dataclass
+class World:
+    """Everything a test of an operation needs."""
+
+    rt: Runtime
+    ledger: SqliteLedger
+    clock: Clock
+    folder: Path
+
+    def start(self, dollars: str = "1", **options: Any) -> str:
+        limit = int(Decimal(dollars) * NANOS)
+        return start_session(self.rt, Opening(limit, options.pop("model", "dear"), **options)).session.session_id
+
+    def ask(self, session_id: str, tokens: int = 100, **options: Any):
+        """Authorize a step of this many prompt tokens and no completion, at a tenth of a cent a token."""
+        step = Step(session_id, options.pop("tool_name", "edit"), prompt_tokens=tokens, completion_tokens=0, **options)
+        return authorize(self.rt, step)
+
+    def with_policy(self, **changes: Any) -> World:
+        return replace(self, rt=replace(self.rt, policy=replace(self.rt.policy, **changes)))
+
+    def with_runtime(self, **changes: Any) -> World:
+        return replace(self, rt=replace(self.rt, **changes))
+
+    def budget(self, session_id: str):
+        with self.ledger.reading() as reader:
+            found = reader.budget(session_id)
+        assert found is not None
+        return found
+
+    def call(self, call_id: str):
+        with self.ledger.reading() as reader:
+            return reader.call(call_id)
+
+    def calls(self, session_id: str):
+        with self.ledger.reading() as reader:
+            return list(reader.calls_of(session_id))
+
+    def events(self) -> int:
+        with self.ledger.reading() as reader:
+            return reader.head().seq
+
+    def problems(self):
+        return audit(self.ledger)
+
+
+def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | None = None) -> World:
+    clock = clock or Clock()
+    ledger = SqliteLedger(folder / "ledger.db", clock=clock, new_ledger_id=lambda: "ab" * 16, lock_timeout_ms=200)
+    rt = Runtime(
+        ledger=ledger,
+        prices=PriceBook(PRICES),
+        policy=Policy(),
+        clock_us=clock,
+        new_token=tokens or Tokens(),
+        run_log=JsonLinesLog(),
+        run_log_path=folder / "runs.jsonl",
+        presence=ServerPresence(folder / "servers"),
+        by="test",
+    )
+    return World(rt, ledger, clock, folder)
