@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from tests.world import Clock, make_world
 
 from tallygate.core.chain import GENESIS, event_hash
 from tallygate.core.costing import Tokens
@@ -12,7 +13,6 @@ from tallygate.ledger.audit import audit
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
-from tests.world import Clock, make_world
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,19 @@ ATTACKS = [
     ("a halt made an allow", "UPDATE call SET action = 'allow' WHERE state = 'denied'", "projection"),
     ("a reopened session", "UPDATE session SET state = 'open', ended_us = NULL", "projection"),
     ("another price basis", "UPDATE price SET basis = '{}'", "projection"),
-    ("an edited event", "UPDATE event SET body = CAST(replace(CAST(body AS TEXT), '"test"', '"nest"') AS BLOB) WHERE seq = 4", "chain"),
+    (
+        "an edited event",
+        "UPDATE event SET body = CAST(replace(CAST(body AS TEXT), 'test', 'nest') AS BLOB) WHERE seq = 4",
+        "chain",
+    ),
     ("a deleted event", "DELETE FROM event WHERE seq = 3", "chain"),
     ("a cut tail", "DELETE FROM event WHERE seq > 8", "projection"),
     ("swapped events", "UPDATE event SET seq = CASE seq WHEN 4 THEN 500 WHEN 5 THEN 4 ELSE seq END", "chain"),
-    ("an injected trigger", "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos=0; END", "schema"),
+    (
+        "an injected trigger",
+        "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos = 0; END",
+        "schema",
+    ),
     ("a missing index", "DROP INDEX call_due", "schema"),
     ("a row nobody wrote", "INSERT INTO price VALUES ('default', 'x', '{}')", "projection"),
 ]

@@ -7,13 +7,13 @@ import sys
 import threading
 
 import pytest
+from tests.world import Clock, make_world
 
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.port import Insert, Update
 from tallygate.ledger.sqlite import APPLICATION_ID, SqliteLedger
-from tests.world import Clock, make_world
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
 

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
+from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
@@ -13,7 +14,6 @@ from tallygate.operations.authorize import check
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
-from tests.world import MINUTE, NANOS
 
 
 def test_an_allowed_step_holds_its_estimate_under_a_call_id(world):

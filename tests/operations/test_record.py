@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.world import MINUTE
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound
 from tallygate.core.words import AccountingMode, CallMode, UsageChannel
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
-from tests.world import MINUTE
 
 
 def report(call_id, prompt=0, completion=0, **options):

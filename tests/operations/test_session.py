@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, NotFound
@@ -14,7 +15,6 @@ from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import Opening, client_slug, end_session, flush_run_log, start_session
-from tests.world import MINUTE, NANOS, make_world
 
 
 def lines(world):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
@@ -17,7 +18,6 @@ from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.expire import sweep
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
-from tests.world import MINUTE, NANOS, make_world
 
 A_TOKEN = 1_000_000  # nano-dollars of one token of the model "dear"
 TTL = 10 * MINUTE
