@@ -13,7 +13,6 @@ from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
-from tallygate.core.words import ExpireAs
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.expire import sweep
 from tallygate.operations.record import UsageReport, record_usage, void_call
@@ -67,7 +66,15 @@ class Gate(RuleBasedStateMachine):
         self.limit[session], self.parent[session] = dollars * NANOS, parent
         return session
 
+    @rule(target=calls, session=sessions, extra=st.sampled_from((-1, 0, 1)))
+    def authorize_what_is_left_or_a_token_more_or_less(self, session, extra):
+        left = min(self.limit[b] - self.committed(b) for b in self.line(session)) // A_TOKEN
+        return self.authorize(session, max(left + extra, 0))
+
     @rule(target=calls, session=sessions, tokens=st.integers(0, 9000))
+    def authorize_some(self, session, tokens):
+        return self.authorize(session, tokens)
+
     def authorize(self, session, tokens):
         needed = tokens * A_TOKEN
         open_ = session not in self.ended
@@ -134,4 +141,3 @@ class Gate(RuleBasedStateMachine):
 
 Gate.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestGate = Gate.TestCase
-assert ExpireAs.ESTIMATE  # the policy the model above is written for
