@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
+from tallygate.core.answers import BindingBudget
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor
 from tallygate.core.money import json_number, share_percent
-from tallygate.core.words import AccountingMode, Action, ActorType, CallMode, UnknownPrice, UsageChannel
+from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.payloads import budget_payload, gate_payload, usage_payload, usd
 from tallygate.entrypoints.mcp_server.tools import (
     INTEGER,
     NUMBER,
@@ -32,12 +33,11 @@ from tallygate.operations.runtime import Runtime, iso
 
 DEFAULT_PROMPT_TOKENS = 2000
 DEFAULT_COMPLETION_TOKENS = 400
-CONFIDENCE_MANUAL = "high"
 
 RUN_START = (
     arg.amount("budget_usd", required=True),
     arg.text("model", required=True),
-    arg.text("client"),
+    arg.text("client", default="unknown"),
     arg.text("task_summary"),
     arg.text("parent_session_id", "Its budget binds this session too"),
     arg.choice("accounting_mode", AccountingMode),
@@ -45,7 +45,7 @@ RUN_START = (
     arg.flag("ask_mode_exact_capable"),
     arg.flag("plan_mode_exact_capable"),
     arg.flag("agent_mode_exact_capable"),
-    arg.choice("unknown_model_pricing_mode", UnknownPrice),
+    arg.choice("unknown_model_pricing_mode", UnknownPrice, default=UnknownPrice.WARN_ONLY),
 )
 AUTHORIZE = (
     arg.text("session_id", required=True),
@@ -54,8 +54,8 @@ AUTHORIZE = (
     arg.tokens("estimated_tokens", "Prompt tokens", default=DEFAULT_PROMPT_TOKENS),
     arg.tokens("estimated_prompt_tokens"),
     arg.tokens("estimated_completion_tokens"),
-    arg.flag("check_only", "Only read the state"),
-    arg.choice("actor_type", ActorType),
+    arg.flag("check_only", "Only read the state", default=False),
+    arg.choice("actor_type", ActorType, default=ActorType.PARENT_AGENT),
     arg.text("actor_id"),
     arg.text("actor_name"),
     arg.text("parent_call_id"),
@@ -123,7 +123,7 @@ class SessionTools:
         if opened.pricing_warning:
             answer["pricing_warning"] = opened.pricing_warning
         if opened.tighter:
-            answer["tighter_budgets"] = [_budget(BindingBudget.of(budget)) for budget in opened.tighter]
+            answer["tighter_budgets"] = [budget_payload(BindingBudget.of(budget)) for budget in opened.tighter]
         return answer
 
     def authorize_call(self, given: Given, caller: Caller) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class SessionTools:
         state = gate.check(self._runtime, session_id)
         return {
             "budget_pressure": state.pressure.value,
-            "remaining_usd": _usd(state.remaining_nanos),
+            "remaining_usd": usd(state.remaining_nanos),
             "pct_used": json_number(int(share_percent(state.used_nanos, state.limit_nanos) * 10**9)),
         }
 
@@ -171,7 +171,7 @@ class SessionTools:
                     f"void_reason says the step did not happen, but {tokens.total} tokens were given.",
                     hint="Give 0 tokens to void the call, or leave void_reason out to record them.",
                 )
-            return _usage(record.void_call(self._for(caller), call_id, reason))
+            return usage_payload(record.void_call(self._for(caller), call_id, reason))
         correlation = {
             name: value
             for name in (
@@ -184,7 +184,7 @@ class SessionTools:
             if (value := given.name(name)) is not None
         }
         report = record.UsageReport(call_id, tokens, given.name("model_used"), correlation)
-        return _usage(record.record_usage(self._for(caller), report))
+        return usage_payload(record.record_usage(self._for(caller), report))
 
     def run_end(self, given: Given, caller: Caller) -> dict[str, Any]:
         totals = session.end_session(
@@ -192,7 +192,7 @@ class SessionTools:
         )
         return {
             "session_id": totals.session_id,
-            "total_cost_usd": _usd(totals.total_nanos),
+            "total_cost_usd": usd(totals.total_nanos),
             "calls_made": totals.calls_made,
             "savings_confidence": totals.confidence,
             "pending_exact_calls": totals.pending_exact_calls,
@@ -296,58 +296,3 @@ def _tokens(given: Given) -> Tokens:
         cache_write_5m=given.tokens("cache_write_tokens") or 0,
         output=given.tokens("actual_completion_tokens") or 0,
     )
-
-
-def gate_payload(answer: GateAnswer) -> dict[str, Any]:
-    """An answer in the words of l6e_authorize_call: slim, without what does not apply."""
-    payload: dict[str, Any] = {"action": answer.action.value}
-    if answer.call_id is not None:
-        payload["call_id"] = answer.call_id
-    payload["remaining_usd"] = _usd(answer.remaining_nanos)
-    payload["budget_pressure"] = answer.pressure.value
-    payload["reason"] = answer.reason.value
-    optional: dict[str, Any] = {
-        "target_model": answer.target_model,
-        "pricing_warning": answer.pricing_warning,
-        "message": answer.message,
-        "command": answer.command,
-    }
-    payload.update({name: value for name, value in optional.items() if value is not None})
-    if answer.factor_micros is not None:
-        payload["calibration_factor"] = json_number(answer.factor_micros * 1000)
-        payload["calibration_confidence"] = CONFIDENCE_MANUAL
-    if answer.action is not Action.HALT:
-        payload["calibration_source"] = answer.factor_source
-    if answer.binding is not None and answer.action is Action.HALT:
-        payload["budget"] = _budget(answer.binding)
-    if answer.spent_by:
-        payload["spent_by"] = [{"model": label, "usd": _usd(nanos)} for label, nanos in answer.spent_by]
-    return payload
-
-
-def _budget(budget: BindingBudget) -> dict[str, Any]:
-    return {
-        "id": budget.budget_id,
-        "currency": budget.unit,
-        "limit": _usd(budget.limit_nanos),
-        "spent": _usd(budget.spent_nanos),
-        "reserved": _usd(budget.reserved_nanos),
-        "remaining": _usd(budget.available_nanos),
-        "resets_at": iso(budget.resets_us),
-    }
-
-
-def _usage(answer: UsageAnswer) -> dict[str, Any]:
-    return {
-        "call_id": answer.call_id,
-        "session_id": answer.session_id,
-        "status": answer.status,
-        "exactness_state": answer.exactness,
-        "spend_so_far_usd": _usd(answer.spend_nanos),
-        "remaining_usd": _usd(answer.remaining_nanos),
-        "budget_pressure": answer.pressure.value,
-    }
-
-
-def _usd(nanos: int | None) -> Any:
-    return None if nanos is None else json_number(nanos)

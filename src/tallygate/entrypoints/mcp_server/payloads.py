@@ -1,0 +1,70 @@
+"""Answers in the words of the l6e_* tools: slim, in units of the currency, without what does not apply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
+from tallygate.core.money import json_number
+from tallygate.core.words import Action
+from tallygate.operations.runtime import iso
+
+CONFIDENCE_MANUAL = "high"
+
+
+def gate_payload(answer: GateAnswer) -> dict[str, Any]:
+    """An answer in the words of l6e_authorize_call: slim, without what does not apply."""
+    payload: dict[str, Any] = {"action": answer.action.value}
+    if answer.call_id is not None:
+        payload["call_id"] = answer.call_id
+    payload["remaining_usd"] = usd(answer.remaining_nanos)
+    payload["budget_pressure"] = answer.pressure.value
+    payload["reason"] = answer.reason.value
+    optional: dict[str, Any] = {
+        "target_model": answer.target_model,
+        "pricing_warning": answer.pricing_warning,
+        "message": answer.message,
+        "command": answer.command,
+    }
+    payload.update({name: value for name, value in optional.items() if value is not None})
+    if answer.factor_micros is not None:
+        payload["calibration_factor"] = json_number(answer.factor_micros * 1000)
+        payload["calibration_confidence"] = CONFIDENCE_MANUAL
+    if answer.action is not Action.HALT:
+        payload["calibration_source"] = answer.factor_source
+    if answer.binding is not None and answer.action is Action.HALT:
+        payload["budget"] = budget_payload(answer.binding)
+    if answer.spent_by:
+        payload["spent_by"] = [{"model": label, "usd": usd(nanos)} for label, nanos in answer.spent_by]
+    return payload
+
+
+def budget_payload(budget: BindingBudget) -> dict[str, Any]:
+    """A budget with the numbers it decides on."""
+    return {
+        "id": budget.budget_id,
+        "currency": budget.unit,
+        "limit": usd(budget.limit_nanos),
+        "spent": usd(budget.spent_nanos),
+        "reserved": usd(budget.reserved_nanos),
+        "remaining": usd(budget.available_nanos),
+        "resets_at": iso(budget.resets_us),
+    }
+
+
+def usage_payload(answer: UsageAnswer) -> dict[str, Any]:
+    """A call and its session after usage was recorded."""
+    return {
+        "call_id": answer.call_id,
+        "session_id": answer.session_id,
+        "status": answer.status,
+        "exactness_state": answer.exactness,
+        "spend_so_far_usd": usd(answer.spend_nanos),
+        "remaining_usd": usd(answer.remaining_nanos),
+        "budget_pressure": answer.pressure.value,
+    }
+
+
+def usd(nanos: int | None) -> Any:
+    """An amount as the number a reply carries; null where it is not known."""
+    return None if nanos is None else json_number(nanos)
