@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tallygate.core.model import Policy
+from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
@@ -35,8 +37,13 @@ class App:
 
     settings: Settings
     runtime: Runtime
-    ledger: SqliteLedger
+    deferred: DeferredLedger[SqliteLedger]
     presence: ServerPresence
+
+    @property
+    def ledger(self) -> SqliteLedger:
+        """The ledger, opened. Raises `LedgerUnavailable` where that cannot be done."""
+        return self.deferred.opened()
 
     def serving(self) -> App:
         """The same program as a server that others can see is alive."""
@@ -46,7 +53,7 @@ class App:
 
     def close(self) -> None:
         self.presence.leave()
-        self.ledger.close()
+        self.deferred.close()
 
 
 def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -54,25 +61,28 @@ def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places())
 
 
-def compose(settings: Settings, *, by: str) -> App:
-    """Open the ledger and put the program together; `by` names who acts, in every event.
-
-    Raises `LedgerUnavailable` where the ledger cannot be opened.
-    """
-    paths, policy = settings.paths, settings.policy
-    ledger = SqliteLedger(
-        paths.database,
+def open_ledger(settings: Settings) -> SqliteLedger:
+    """The ledger the settings name, opened. Raises `LedgerUnavailable` where that cannot be done."""
+    return SqliteLedger(
+        settings.paths.database,
         clock=clock_us,
         new_ledger_id=lambda: new_token(16),
         durability=settings.ledger.durability.value,
         lock_timeout_ms=settings.ledger.lock_timeout_ms,
     )
+
+
+def compose(settings: Settings, *, by: str) -> App:
+    """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use."""
+    paths, policy = settings.paths, settings.policy
+    deferred = DeferredLedger(partial(open_ledger, settings))
     presence = ServerPresence(paths.database.parent / "servers")
     runtime = Runtime(
-        ledger=ledger,
+        ledger=deferred,
         prices=PriceBook(settings.pricing),
         policy=Policy(
             reroute_at_percent=policy.reroute_at_percent,
+            pressure_percents=policy.pressure_percents,
             reservation_ttl_us=policy.reservation_ttl_us,
             expire_as=policy.expire_as,
         ),
@@ -85,13 +95,13 @@ def compose(settings: Settings, *, by: str) -> App:
         project=None if paths.project_root is None else str(paths.project_root),
         halt_on_fault=policy.on_fault is OnFault.HALT,
         factors_micros=settings.calibration_micros,
-        ladder=settings.ladder.default,
+        ladder=settings.ladder.for_client,
         local_model=policy.local_model,
         keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
         abandon_after_us=policy.abandon_after_us,
         default_mode=policy.budget_mode.value,
     )
-    return App(settings, runtime, ledger, presence)
+    return App(settings, runtime, deferred, presence)
 
 
 @contextmanager

@@ -5,15 +5,18 @@ import sqlite3
 import stat
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from tests.world import Clock, make_world
 
-from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable
+from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
+from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.port import Insert, Update
 from tallygate.ledger.sqlite import APPLICATION_ID, SqliteLedger
+from tallygate.operations.authorize import Step, authorize
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
 
@@ -108,6 +111,31 @@ def test_the_file_is_opened_with_the_safe_settings(tmp_path, durability, level):
         "application_id": APPLICATION_ID,
     }
     ledger.close()
+
+
+def test_a_ledger_that_is_removed_or_replaced_while_in_use_is_not_counted_into(world):
+    session = world.start()
+    world.ledger.path.rename(world.ledger.path.with_name("moved.db"))
+    answer = world.ask(session, 1)
+    assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
+    assert "removed or replaced" in answer.message
+    open_ledger(world.ledger.path).close()
+    assert world.ask(session, 1).reason == "ledger_unavailable", "a fresh file is not a fresh budget"
+
+
+def test_a_ledger_that_cannot_be_opened_yet_halts_and_is_tried_again(tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    deferred = DeferredLedger(lambda: open_ledger(blocked / "ledger.db"))
+    rt = replace(make_world(tmp_path).rt, ledger=deferred)
+    for _ in range(2):
+        answer = authorize(rt, Step("session_a", "t", model="dear"))
+        assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
+    blocked.unlink()
+    with pytest.raises(NotFound):
+        authorize(rt, Step("session_a", "t", model="dear"))
+    deferred.close()
+    rt.ledger.close()
 
 
 def test_a_ledger_keeps_its_identity_when_it_is_opened_again(tmp_path):

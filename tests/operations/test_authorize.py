@@ -60,7 +60,7 @@ def test_a_step_names_its_own_model_and_is_priced_by_it(world):
 
 
 def test_from_four_fifths_on_the_answer_is_reroute_and_names_a_model_that_helps(world):
-    world = world.with_runtime(ladder=("dear", "cheap"))
+    world = world.with_runtime(ladder=lambda client: ("dear", "cheap"))
     session = world.start("10")
     assert world.ask(session, 8000).action == "allow"
     answer = world.ask(session, 100)
@@ -74,7 +74,7 @@ def test_a_reroute_names_no_model_where_none_helps(world):
     world.ask(session, 800)
     answer = world.ask(session, 1)
     assert (answer.action, answer.target_model) == ("reroute", None)
-    world = world.with_runtime(ladder=("dear",))
+    world = world.with_runtime(ladder=lambda client: ("dear",))
     assert world.ask(session, 1, model="cheap").target_model is None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, UnknownPrice
 
-PRESSURE_BANDS = ((50, Pressure.LOW), (80, Pressure.MODERATE), (95, Pressure.HIGH))
+_BANDS = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH)
+_BEGIN_PERCENTS = (50, 80, 95)
 
 
 def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
@@ -73,11 +74,11 @@ def used_percent_at_least(budget: Budget, percent: int) -> bool:
     return budget.committed_nanos * 100 >= budget.limit_nanos * percent
 
 
-def pressure(budget: Budget | None) -> Pressure:
-    """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical."""
+def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERCENTS) -> Pressure:
+    """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical, or as the user set them."""
     if budget is None:
         return Pressure.LOW
-    for percent, band in PRESSURE_BANDS:
+    for percent, band in zip(percents, _BANDS, strict=True):
         if not used_percent_at_least(budget, percent):
             return band
     return Pressure.CRITICAL

@@ -165,6 +165,7 @@ class Policy:
     """What the user lets the gate do."""
 
     reroute_at_percent: int = 80
+    pressure_percents: tuple[int, int, int] = (50, 80, 95)
     reservation_ttl_us: int = 600_000_000
     expire_as: ExpireAs = ExpireAs.ESTIMATE
 

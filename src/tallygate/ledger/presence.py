@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -59,13 +58,3 @@ class ServerPresence:
 
     def _path(self, server_id: str) -> Path:
         return self._folder / f"{server_id}.alive"
-
-
-def remove_dead(folder: Path) -> int:
-    """Remove the files of servers that are gone; returns how many."""
-    presence = ServerPresence(folder)
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".alive")]
-    except FileNotFoundError:
-        return 0
-    return sum(not presence.is_alive(name.removesuffix(".alive")) for name in names)

@@ -69,7 +69,9 @@ class SqliteLedger:
                 self._connection.close()
                 self._lock.close()
                 raise
-        self._handle = Handle(path, self._connection, self._guard, self._lock)
+        opened = path.stat()
+        identity = (opened.st_dev, opened.st_ino)
+        self._handle = Handle(path, self._connection, self._guard, self._lock, identity)
 
     def _open(self, durability: str, new_ledger_id: Callable[[], str]) -> None:
         connection = self._connection
@@ -174,6 +176,21 @@ class Handle:
     connection: sqlite3.Connection
     guard: threading.RLock
     lock: FileLock
+    identity: tuple[int, int]
+
+    def check_in_place(self) -> None:
+        """Refuse to count into a file that is no longer where others look for it."""
+        try:
+            found = self.path.stat()
+            if (found.st_dev, found.st_ino) == self.identity:
+                return
+        except FileNotFoundError:
+            pass
+        raise LedgerUnavailable(
+            f"The ledger {self.path} was removed or replaced while it was open.",
+            hint="Put it back or restore a backup, then start the server again; nothing starts anew by itself.",
+            code="storage_replaced",
+        )
 
 
 class WriteTransaction:
@@ -194,6 +211,7 @@ class WriteTransaction:
             handle.guard.release()
             raise
         try:
+            handle.check_in_place()
             handle.connection.execute("BEGIN IMMEDIATE")
             return self._begun()
         except BaseException as error:

@@ -75,7 +75,7 @@ def check(rt: Runtime, session_id: str) -> BudgetState:
     return BudgetState(
         session_id=session_id,
         remaining_nanos=tightest.available_nanos,
-        pressure=gate.pressure(fullest),
+        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
     )
@@ -137,10 +137,10 @@ def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer
     view = _view(rt, tx, session, budgets, request)
     decision = gate.decide(view, request, rt.policy)
     if decision.wants_target:
-        decision = replace(decision, target=_target(rt, request, decision))
+        decision = replace(decision, target=_target(rt, session, request, decision))
 
     after = budgets_after(budgets, request, decision)
-    answer = _answer(request, decision, after, call_id)
+    answer = _answer(rt, request, decision, after, call_id)
     if decision.action is Action.HALT:
         answer = _halted(tx, request, decision, session, answer)
     return answer, write_decision(rt, tx, Decided(request, decision, session, after, call_id, answer))
@@ -192,11 +192,11 @@ def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], re
     return GateView(session, budgets, has_open_exactness=waits, local_target=local)
 
 
-def _target(rt: Runtime, request: CallRequest, decision: Decision) -> RerouteTarget | None:
+def _target(rt: Runtime, session: Session, request: CallRequest, decision: Decision) -> RerouteTarget | None:
     """The cheapest model of the user's ladder for which switching pays with what is left, or none."""
     at = as_datetime(rt.clock_us())
     candidates = []
-    for model in rt.ladder:
+    for model in rt.ladder(session.client):
         price = rt.prices.known_price(model, at)
         if price is not None:
             candidates.append(Candidate(model, price))
@@ -211,13 +211,15 @@ def _target(rt: Runtime, request: CallRequest, decision: Decision) -> RerouteTar
     )
 
 
-def _answer(request: CallRequest, decision: Decision, after: tuple[Budget, ...], call_id: str) -> GateAnswer:
+def _answer(
+    rt: Runtime, request: CallRequest, decision: Decision, after: tuple[Budget, ...], call_id: str
+) -> GateAnswer:
     tightest, fullest = gate.tightest(after), gate.most_used(after)
     return GateAnswer(
         action=decision.action,
         reason=decision.reason,
         remaining_nanos=None if tightest is None else tightest.available_nanos,
-        pressure=gate.pressure(fullest),
+        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         call_id=call_id,
         target_model=None if decision.target is None else decision.target.model,
         pricing_warning=request.price.warning,

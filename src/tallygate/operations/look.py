@@ -103,7 +103,7 @@ def session_called(rt: Runtime, text: str) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
         if reader.session(text) is not None:
             return text
-        hint = "`tallygate sessions list --state all` shows the sessions."
+        hint = "`tallygate sessions list` shows the sessions."
         return _only("session", text, reader.sessions_called, hint)
 
 

@@ -45,7 +45,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         call = _let_through(tx.call(report.call_id), report.call_id)
         if call.state is CallState.RECONCILED:
             _same_or_conflict(call, report)
-            return _answer(tx, call.call_id)
+            return _answer(rt, tx, call.call_id)
         price_id, changes = basis_changes(tx, price, rt.known_prices)
         columns: dict[str, Value] = {
             "model_used": model,
@@ -65,7 +65,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             columns=columns,
             extra=changes,
         )
-        answer = _answer(tx, call.call_id)
+        answer = _answer(rt, tx, call.call_id)
     rt.known_prices.add(price_id)
     return answer
 
@@ -75,7 +75,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
     with rt.ledger.writing(rt.tenant) as tx:
         call = _let_through(tx.call(call_id), call_id)
         if call.state is CallState.VOIDED:
-            return _answer(tx, call_id)
+            return _answer(rt, tx, call_id)
         if call.state is not CallState.PENDING:
             raise Conflict(
                 f"Call {call_id} is {call.state.value}; only a pending call can be voided.",
@@ -92,7 +92,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
             cost_basis="none",
             columns={"void_reason": reason},
         )
-        return _answer(tx, call_id)
+        return _answer(rt, tx, call_id)
 
 
 def _let_through(call: Call | None, call_id: str) -> Call:
@@ -133,7 +133,7 @@ def _shown(tokens: Tokens | None, model: str | None) -> str:
     return f"{tokens.fresh_input} prompt{cache} + {tokens.output} completion ({model})"
 
 
-def _answer(tx: Reader, call_id: str) -> UsageAnswer:
+def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
     call = present(tx.call(call_id), f"call {call_id} is in the ledger")
     session, budgets = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
     own = own_budget(session, budgets)
@@ -145,6 +145,6 @@ def _answer(tx: Reader, call_id: str) -> UsageAnswer:
         exactness=exactness.of_call(call, session.accounting_mode).value,
         spend_nanos=own.committed_nanos,
         remaining_nanos=tightest.available_nanos,
-        pressure=gate.pressure(gate.most_used(budgets)),
+        pressure=gate.pressure(gate.most_used(budgets), rt.policy.pressure_percents),
         cost_nanos=call.booked_nanos,
     )

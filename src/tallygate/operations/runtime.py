@@ -28,6 +28,11 @@ class Presence(Protocol):
     def is_alive(self, server_id: str) -> bool: ...
 
 
+def no_ladder(_: str) -> tuple[str, ...]:
+    """No model to switch to, whatever the client."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event."""
@@ -46,7 +51,7 @@ class Runtime:
     project: str | None = None
     halt_on_fault: bool = True
     factors_micros: Mapping[str, int] = field(default_factory=dict)
-    ladder: tuple[str, ...] = ()
+    ladder: Callable[[str], tuple[str, ...]] = no_ladder
     local_model: str | None = None
     keep_summaries: bool = True
     abandon_after_us: int = 3_600_000_000

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallygate.core import exactness, gate
+from tallygate.core import exactness
 from tallygate.core.answers import SessionTotals
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
@@ -227,8 +227,3 @@ def look_at(reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...
     if found is None:
         raise unknown_session(session_id)
     return found[0], found[1], list(reader.calls_of(session_id))
-
-
-def session_pressure(budgets: tuple[Budget, ...]) -> str:
-    """The band of the fullest budget of a session."""
-    return gate.pressure(gate.most_used(budgets)).value

@@ -11,7 +11,7 @@ from typing import Any
 from tallygate.core.errors import SettingsError
 from tallygate.settings import checks, sections
 from tallygate.settings.checks import Unfit, as_number
-from tallygate.settings.model import Paths, Settings
+from tallygate.settings.model import LedgerSettings, Paths, PolicySettings, Settings
 from tallygate.settings.source import Document, read_document
 
 PROJECT_FILE = Path(".l6e", "config.toml")
@@ -89,7 +89,18 @@ def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Setti
         settings = sections.apply(settings, user, project=False)
     if project:
         settings = sections.apply(settings, project, project=True)
-    return _apply_environment(settings, environ)
+    settings = _apply_environment(settings, environ)
+    return replace(settings, notices=(*settings.notices, *_without_effect(settings)))
+
+
+def _without_effect(settings: Settings) -> list[str]:
+    """What is set and changes nothing in this version: better said than found out."""
+    idle = {
+        "currency": settings.currency != Settings(settings.paths).currency,
+        "policy.warn_threshold": settings.policy.warn_at_percent != PolicySettings().warn_at_percent,
+        "ledger.retention_days": settings.ledger.retention_days != LedgerSettings().retention_days,
+    }
+    return [f"{key} is set, but has no effect in this version." for key, is_set in idle.items() if is_set]
 
 
 def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Path | None, tuple[str, ...]]:

@@ -1,0 +1,57 @@
+"""A ledger that is opened when it is needed, and tried again until it can be.
+
+A server whose ledger is away must still answer, since an agent without a gate would go on without one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Generic, TypeVar
+
+from tallygate.core.model import DEFAULT_TENANT
+from tallygate.ledger.port import Ledger, Reader, Tx
+
+Kept = TypeVar("Kept", bound=Ledger)
+
+
+class DeferredLedger(Generic[Kept]):
+    """Every use opens the ledger if it is not open yet; a fault to open it is the fault of that use."""
+
+    def __init__(self, connect: Callable[[], Kept]) -> None:
+        self._connect = connect
+        self._ledger: Kept | None = None
+        self._guard = threading.Lock()
+
+    def opened(self) -> Kept:
+        """The ledger itself, opened. Raises `LedgerUnavailable` where that cannot be done."""
+        with self._guard:
+            if self._ledger is None:
+                self._ledger = self._connect()
+            return self._ledger
+
+    @property
+    def ledger_id(self) -> str:
+        return self.opened().ledger_id
+
+    @contextmanager
+    def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[Reader]:
+        """As the ledger's own; opens it first."""
+        with self.opened().reading(tenant) as reader:
+            yield reader
+
+    def writing(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Tx]:
+        """As the ledger's own; opens it first."""
+        return self.opened().writing(tenant)
+
+    def is_idle(self) -> bool:
+        """Whether a write would start at once; opening may take its time, so not before that."""
+        return self._ledger is not None and self._ledger.is_idle()
+
+    def close(self) -> None:
+        """Close the ledger if it was ever opened."""
+        with self._guard:
+            if self._ledger is not None:
+                self._ledger.close()
+                self._ledger = None
