@@ -1,0 +1,214 @@
+"""What `doctor` looks at: each check says what it found and, where there is something to do, what."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tallygate.core.errors import RunLogError, SettingsError, TallygateError
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Program
+from tallygate.ledger import condition
+from tallygate.ledger.audit import audit
+from tallygate.ledger.runlog import JsonLinesLog
+from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.operations.look import standing
+from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.settings import Settings
+
+PRICES_OLD_DAYS = 30
+FINDINGS_SHOWN = 10
+CLOCK_SLACK_US = 1_000_000
+
+
+class State(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the diagnosis."""
+
+    name: str
+    state: State
+    found: str
+    to_do: str = ""
+
+
+def every(program: Program) -> Iterator[Check]:
+    """Every check in the order in which one rests on another; what cannot be looked at is left out."""
+    yield python()
+    yield sqlite()
+    try:
+        settings = program.settings()
+    except SettingsError as error:
+        yield failed("settings", error)
+        return
+    yield settings_read(settings)
+    database = settings.paths.database
+    yield network(database)
+    with program.opened(settings, by="doctor") as app:
+        try:
+            ledger = app.ledger
+        except TallygateError as error:
+            yield failed("ledger", error)
+        else:
+            yield from of_ledger(ledger, app.runtime)
+        yield price_table(app.runtime)
+    yield run_log(settings.paths.run_log)
+    yield tokenizer()
+
+
+def failed(name: str, error: TallygateError) -> Check:
+    """An expected failure as a line."""
+    return Check(name, State.FAIL, error.message, error.hint)
+
+
+def python() -> Check:
+    """The interpreter that runs the server."""
+    return Check("python", State.OK, f"{platform.python_version()}, {sys.executable}")
+
+
+def sqlite() -> Check:
+    """The database library, with the fault that the writer's lock keeps away from the ledger."""
+    version = condition.sqlite_version()
+    if condition.has_wal_reset_bug(version):
+        note = "has the WAL-reset bug of 3.7.0-3.51.2; Tallygate's own lock keeps it away from this ledger"
+        return Check("sqlite", State.OK, f"{version}, which {note}", "Open the ledger with nothing else that writes.")
+    return Check("sqlite", State.OK, version)
+
+
+def settings_read(settings: Settings) -> Check:
+    """The settings files that are in force."""
+    files = [str(path) for path in (settings.paths.user_file, settings.paths.project_file) if path is not None]
+    found = ", ".join(files) or "the defaults: no settings file"
+    if settings.notices:
+        return Check("settings", State.WARN, found, " ".join(settings.notices))
+    return Check("settings", State.OK, found)
+
+
+def network(database: Path) -> Check:
+    """Whether processes on this disk see the same locks and the same shared memory."""
+    kind = condition.file_system(database.parent)
+    if kind is None:
+        return Check("disk", State.OK, "the kind of file system is not known here")
+    if condition.is_network(kind):
+        to_do = "Put the ledger on a local disk: set TALLYGATE_DB or TALLYGATE_HOME."
+        return Check("disk", State.WARN, f"{database.parent} is on {kind}, where locks may not hold", to_do)
+    return Check("disk", State.OK, kind)
+
+
+def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
+    """The checks of a ledger that could be opened; a fault of one does not keep the others from being made."""
+    looks = {"ledger": _file, "lock": _lock, "clock": _clock, "pages": _pages, "chain": _chain, "log queue": _queue}
+    for name, look in looks.items():
+        try:
+            yield look(ledger, runtime)
+        except TallygateError as error:
+            yield failed(name, error)
+
+
+def _file(ledger: SqliteLedger, _: Runtime) -> Check:
+    state = condition.condition(ledger)
+    found = f"{ledger.path} ({output.size(state.size_bytes)}, schema {state.schema}, journal {state.journal_mode})"
+    if loose := condition.open_to_others(ledger.path):
+        listed = ", ".join(f"{path} (mode {mode:o})" for path, mode in loose)
+        to_do = f"Run: chmod go-rwx {' '.join(str(path) for path, _ in loose)}"
+        return Check("ledger", State.FAIL, f"others can get at {listed}", to_do)
+    if state.journal_mode != "wal":
+        return Check("ledger", State.FAIL, f"{found}: no write-ahead log", "Put the ledger on a local disk.")
+    return Check("ledger", State.OK, found)
+
+
+def _lock(ledger: SqliteLedger, _: Runtime) -> Check:
+    with ledger.writing():
+        return Check("lock", State.OK, "can be taken")
+
+
+def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
+    """Time in the ledger never goes back, so a clock that was ahead once stays in it until it is caught up with."""
+    with ledger.reading(runtime.tenant) as reader:
+        ahead_us = reader.head().at_us - runtime.clock_us()
+    if ahead_us <= CLOCK_SLACK_US:
+        return Check("clock", State.OK, "not behind the ledger")
+    found = f"the ledger's last event is {ahead_us // 1_000_000:,} s ahead of this machine's clock"
+    return Check("clock", State.WARN, found, "Set the clock; until it has caught up, events are a microsecond apart.")
+
+
+def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
+    with output.working("reading every page of the ledger"):
+        wrong = condition.quick_check(ledger)
+    if wrong:
+        return Check("pages", State.FAIL, "; ".join(wrong), "Keep the file and restore a backup.")
+    return Check("pages", State.OK, "quick_check finds nothing")
+
+
+def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
+    """Every event against its hash, every table against the events."""
+    try:
+        with output.working("checking the chain"):
+            findings = audit(ledger)
+    except (ValueError, LookupError, TypeError) as error:
+        # Events of a file that was tampered with may be no events at all; the diagnosis has to get past them.
+        found = f"the journal cannot be read: {type(error).__name__}: {error}"
+        return Check("chain", State.FAIL, found, "Keep the file and restore a backup.")
+    if findings:
+        listed = "; ".join(f"{each.where}: {each.what} ({each.meaning})" for each in findings[:FINDINGS_SHOWN])
+        more = f"; {len(findings) - FINDINGS_SHOWN} more" if len(findings) > FINDINGS_SHOWN else ""
+        return Check("chain", State.FAIL, listed + more, "Keep the file; compare with a backup or the run log.")
+    with ledger.reading(runtime.tenant) as reader:
+        head = reader.head()
+    found = (
+        f"{output.plural(head.seq, 'event')} verified, head {head.hash.hex()[:16]}; the tables say what the events say"
+    )
+    return Check("chain", State.OK, found)
+
+
+def _queue(_: SqliteLedger, runtime: Runtime) -> Check:
+    """Lines of the run log that are committed and not yet on disk."""
+    waiting = standing(runtime, limit=1).waiting
+    if not waiting:
+        return Check("log queue", State.OK, "no line waits")
+    paths = ", ".join(sorted({line.path for line in waiting}))
+    to_do = "The next server writes them; see the check of the run log for why they wait."
+    return Check("log queue", State.WARN, f"{output.plural(len(waiting), 'line')} for {paths}", to_do)
+
+
+def run_log(path: Path) -> Check:
+    """Whether the log would take a line; nothing is written."""
+    try:
+        JsonLinesLog().examine(path)
+    except RunLogError as error:
+        return failed("run log", error)
+    return Check("run log", State.OK, f"{path}" + ("" if path.exists() else ", made with the first line"))
+
+
+def price_table(runtime: Runtime) -> Check:
+    """Which prices are in force, and how recent they are."""
+    info = runtime.prices.info(as_datetime(runtime.clock_us()))
+    found = f"{info.source} {info.version}, {output.plural(info.models, 'model')}"
+    if info.age_days is None:
+        return Check("prices", State.WARN, f"{found}, without dates", "Update with: pip install -U genai-prices")
+    found += f", newest price of {info.newest_price} ({info.age_days} days old)"
+    if info.age_days > PRICES_OLD_DAYS:
+        to_do = "Update with: pip install -U genai-prices; a [[price]] in the settings wins over the list."
+        return Check("prices", State.WARN, found, to_do)
+    return Check("prices", State.OK, found)
+
+
+def tokenizer() -> Check:
+    """How texts are counted: exactly where OpenAI's vocabulary is on this disk, else by estimate."""
+    from tallygate.pricing.tokens import count_tokens
+
+    method = count_tokens("a", "gpt-5").method
+    if method.startswith("tiktoken"):
+        return Check("tokens", State.OK, f"{method} for GPT, estimates for others")
+    return Check("tokens", State.OK, f"{method}: the vocabulary of tiktoken is not on this disk and is never fetched")

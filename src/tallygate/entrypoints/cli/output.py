@@ -1,0 +1,170 @@
+"""How answers look: aligned tables for people, one JSON document for programs, nothing raw from outside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from tallygate.core.money import exact_text, format_amount
+from tallygate.core.text import cleaned
+from tallygate.operations.runtime import as_datetime
+
+NOTHING = "-"
+ID_END = 8
+CELL_MAX = 120
+_LOOSE_MIN = 8
+_WIDTH_WITHOUT_TERMINAL = 1000
+_STYLES = {
+    **dict.fromkeys(("ok", "allow", "low", "exact", "reconciled"), "green"),
+    **dict.fromkeys(("warn", "reroute", "moderate", "high", "pending"), "yellow"),
+    **dict.fromkeys(("fail", "halt", "critical", "denied"), "red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table, its cells made safe; only cells that are not `tight` are cut on a narrow terminal."""
+
+    title: str
+    cells: list[str]
+    right: bool = False
+    tight: bool = True
+
+
+def words(title: str, values: Iterable[object], *, tight: bool = True) -> Column:
+    """A column of text from anywhere."""
+    return Column(title, [safe(value) for value in values], tight=tight)
+
+
+def numbers(title: str, values: Iterable[int]) -> Column:
+    """A column of whole numbers."""
+    return Column(title, [f"{value:,}" for value in values], right=True)
+
+
+def money(title: str, amounts: Iterable[tuple[int | None, str]]) -> Column:
+    """A column of amounts with their decimal points below one another."""
+    return _by_the_point(title, [NOTHING if nanos is None else format_amount(nanos, unit) for nanos, unit in amounts])
+
+
+def rates(title: str, dollars: Iterable[int]) -> Column:
+    """A column of prices, which are shown to the last digit."""
+    return _by_the_point(title, [rate(nanos) for nanos in dollars])
+
+
+def rate(nanos: int) -> str:
+    """A price in dollars, exactly.
+
+    >>> rate(5_000_000_000), rate(3_125_000_000), rate(0)
+    ('$5.00', '$3.125', '$0.00')
+    """
+    whole, _, fraction = exact_text(nanos).partition(".")
+    return f"${whole}.{fraction:0<2}"
+
+
+def _by_the_point(title: str, texts: list[str]) -> Column:
+    ends = [len(text) - text.rfind(".") if "." in text else 0 for text in texts]
+    longest = max(ends, default=0)
+    padded = [text + " " * (longest - end) for text, end in zip(texts, ends, strict=True)]
+    width = max(map(len, [title, *padded]))
+    return Column(title.rjust(width), [text.rjust(width) for text in padded])
+
+
+def table(*columns: Column) -> None:
+    """Print columns side by side; rich is imported only here, so that other answers come sooner."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        shown.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            no_wrap=column.tight,  # rich takes from the columns that may wrap, but each text below stays one line
+            min_width=max(map(len, [column.title, *column.cells])) if column.tight else _LOOSE_MIN,
+        )
+    for row in zip(*(column.cells for column in columns), strict=True):
+        shown.add_row(*(Text(cell, _STYLES.get(cell.strip(), ""), no_wrap=True, overflow="ellipsis") for cell in row))
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(shown)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {safe(value, 1000)}")
+
+
+def heading(text: str) -> None:
+    """Print the title of the part that follows."""
+    click.echo(f"\n{click.style(safe(text), bold=True)}")
+
+
+def document(value: Any) -> None:
+    """Print one JSON document; everything outside ASCII is escaped, so nothing in it acts on a terminal."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def aside(text: str) -> None:
+    """Say something on stderr that is not the answer."""
+    click.echo(f"tallygate: {cleaned(text, 2000)}", err=True)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what takes a while, where somebody is looking, and take it back afterwards."""
+    looking = sys.stderr.isatty()
+    if looking:
+        click.echo(f"{what} ...", err=True, nl=False)
+    try:
+        yield
+    finally:
+        if looking:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def safe(value: object, longest: int = CELL_MAX) -> str:
+    """Text from anywhere as it may reach a terminal; nothing is shown as a dash."""
+    if value is None:
+        return NOTHING
+    text = cleaned(str(value), longest + 1)
+    return (text if len(text) <= longest else text[: longest - 1] + "…") or NOTHING
+
+
+def short_id(text: str) -> str:
+    """The end of a session's id, which stands for it on the command line; other ids in full."""
+    return text[-ID_END:] if text.startswith("session_") and len(text) > 2 * ID_END else text
+
+
+def when(at_us: int | None, time_zone: str = "UTC") -> str:
+    """A moment to the minute, in the user's time zone."""
+    if at_us is None:
+        return NOTHING
+    at = as_datetime(at_us)
+    if time_zone != "UTC":
+        from zoneinfo import ZoneInfo
+
+        at = at.astimezone(ZoneInfo(time_zone))
+    return f"{at:%Y-%m-%d %H:%M}"
+
+
+def size(count: int) -> str:
+    """A number of bytes in the largest unit that leaves it above one."""
+    tenths, unit = count * 10, "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if tenths < 10_240:
+            break
+        tenths, unit = tenths // 1024, larger
+    return f"{count} B" if unit == "B" else f"{tenths // 10}.{tenths % 10} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

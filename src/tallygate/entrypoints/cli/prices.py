@@ -1,0 +1,161 @@
+"""`tallygate prices` and `tallygate estimate`: what models cost, and where those numbers come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.money import TOKENS_MAX, format_amount, json_number
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations import quote
+from tallygate.operations.runtime import as_datetime
+
+_TOKENS = click.IntRange(0, TOKENS_MAX)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("input_tokens", metavar="INPUT", type=_TOKENS)
+@click.argument("output_tokens", metavar="OUTPUT", type=_TOKENS)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def estimate(program: Program, model: str, input_tokens: int, output_tokens: int, as_json: bool) -> None:
+    """Price a number of tokens.
+
+    INPUT and OUTPUT are tokens of MODEL. Nothing is recorded.
+    """
+    with program.opened() as app:
+        tokens = Tokens(fresh_input=input_tokens, output=output_tokens)
+        found = quote.estimate_cost(app.runtime, model, tokens)
+    if as_json:
+        output.document(
+            {
+                "model": model,
+                "input_tokens": input_tokens,
+                "output_tokens": output_tokens,
+                "cost_usd": json_number(found.usd_nanos),
+                "cost_gbp": json_number(found.gbp_nanos),
+                "exchange": found.exchange,
+                "price_date": found.prices_as_of,
+                "price": price_json(found.price),
+            }
+        )
+        return
+    usd, gbp = format_amount(found.usd_nanos), format_amount(found.gbp_nanos, "GBP")
+    click.echo(f"{usd} ({gbp}) for {input_tokens:,} tokens in and {output_tokens:,} out of {output.safe(model)}")
+    click.echo(f"{_rates(found.price)}; {origin(found.price)}")
+    _warn(found.price)
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("--provider", help="Only this provider of the list.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=40, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def prices(program: Program, query: str | None, provider: str | None, limit: int, as_json: bool) -> None:
+    """Show what models cost.
+
+    In dollars per million tokens. QUERY is a part of an id, or an id as an agent writes it.
+    """
+    with program.opened() as app:
+        at = as_datetime(app.runtime.clock_us())
+        found = quote.list_models(app.runtime, provider=provider, query=query, limit=limit)
+        asked = app.runtime.prices.quote(query, at) if query and provider is None else None
+        info = app.runtime.prices.info(at)
+    if as_json:
+        output.document(
+            {
+                "unit": "USD per million tokens",
+                "source": info.source,
+                "version": info.version,
+                "newest_price": info.newest_price,
+                "asked": None if asked is None else {"model": query, **price_json(asked)},
+                "models": [
+                    {"id": line.model, "provider": line.provider, **price_json(line.price)} for line in found.lines
+                ],
+                "matching": found.matching,
+            }
+        )
+        return
+    if asked is not None and (asked.known or not found.lines):
+        click.echo(f"{output.safe(query)}: {_rates(asked)}; {origin(asked)}")
+        _warn(asked)
+    if found.lines:
+        _table(found)
+    if found.matching > len(found.lines):
+        output.aside(f"{found.matching - len(found.lines):,} more: give a query, --provider or a larger --limit.")
+    elif not found.matching:
+        output.aside("no listed id fits that; a part of an id does.")
+
+
+def price_json(price: Price) -> dict[str, Any]:
+    """A price with its basis, for programs."""
+    rates = price.rates
+    return {
+        "key": price.key,
+        "source": price.source,
+        "version": price.version,
+        "valid_from": price.valid_from,
+        "known": price.known,
+        "approximate": price.approximate,
+        "warning": price.warning,
+        "input": json_number(rates.input_nanos),
+        "output": json_number(rates.output_nanos),
+        "cache_read": json_number(rates.cache_read_nanos),
+        "cache_write_5m": json_number(rates.cache_write_5m_nanos),
+        "cache_write_1h": json_number(rates.cache_write_1h_nanos),
+        "tiers": [
+            {
+                "above_context_tokens": tier.above_context_tokens,
+                "input": json_number(tier.rates.input_nanos),
+                "output": json_number(tier.rates.output_nanos),
+            }
+            for tier in price.tiers
+        ],
+    }
+
+
+def origin(price: Price) -> str:
+    """Where a price comes from, in a few words."""
+    since = f", since {price.valid_from}" if price.valid_from else ""
+    return output.safe(f"{price.source} {price.version}: {price.key}{since}", 300)
+
+
+def _rates(price: Price) -> str:
+    rates = price.rates
+    tiers = "".join(
+        f"; {output.rate(tier.rates.input_nanos)} in, {output.rate(tier.rates.output_nanos)} out above "
+        f"{tier.above_context_tokens:,} tokens"
+        for tier in price.tiers
+    )
+    return f"{output.rate(rates.input_nanos)} in, {output.rate(rates.output_nanos)} out per million tokens{tiers}"
+
+
+def _warn(price: Price) -> None:
+    """A warning may hold lines to paste into settings; each is shown as a line of its own."""
+    for number, line in enumerate((price.warning or "").splitlines()):
+        click.echo(
+            click.style("warning: ", fg="yellow") + output.safe(line, 600) if not number else output.safe(line, 600)
+        )
+
+
+def _table(found: quote.ModelList) -> None:
+    lines = found.lines
+    rates = [line.price.rates for line in lines]
+    output.table(
+        output.words("MODEL", [line.model for line in lines], tight=False),
+        output.words("PROVIDER", [line.provider for line in lines]),
+        output.rates("INPUT", [each.input_nanos for each in rates]),
+        output.rates("OUTPUT", [each.output_nanos for each in rates]),
+        output.rates("CACHE READ", [each.cache_read_nanos for each in rates]),
+        output.rates("CACHE WRITE", [each.cache_write_5m_nanos for each in rates]),
+        output.words("SOURCE", [_source(line.price) for line in lines]),
+    )
+
+
+def _source(price: Price) -> str:
+    return f"{price.source} {price.version}" + (", approximate" if price.approximate else "")

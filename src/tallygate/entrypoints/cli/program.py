@@ -1,0 +1,104 @@
+"""What every command stands on: the composed program it is handed, and how commands are found and fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import click
+
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.cli.failures import FAILED, INTERRUPTED, USAGE, exit_code, sentence
+from tallygate.settings import Settings
+
+if TYPE_CHECKING:
+    from tallygate.app import App
+
+
+class ReadSettings(Protocol):
+    """Settings of this process, or of another environment and folder."""
+
+    def __call__(self, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings: ...
+
+
+class Compose(Protocol):
+    """Puts the program together; `by` names who acts. The ledger is opened at its first use."""
+
+    def __call__(self, settings: Settings, *, by: str) -> App: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The composition root as commands see it."""
+
+    settings: ReadSettings
+    compose: Compose
+
+    @contextmanager
+    def opened(self, settings: Settings | None = None, *, by: str = "cli") -> Iterator[App]:
+        """The composed program for one command, closed at the end."""
+        app = self.compose(self.settings() if settings is None else settings, by=by)
+        try:
+            yield app
+        finally:
+            app.close()
+
+
+pass_program = click.make_pass_decorator(Program)
+
+
+class Commands(click.Group):
+    """A group of commands that answers a misspelt one with the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
+            meant = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Root(Commands):
+    """The outermost group: every expected failure becomes one line on stderr and an exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run one command; always leaves through `SystemExit`."""
+        sys.exit(_code_of(partial(super().main, *args, **{**extra, "standalone_mode": False})))
+
+
+def _code_of(run: Callable[[], Any]) -> int:
+    try:
+        answer = run()
+        sys.stdout.flush()
+    except TallygateError as error:
+        click.echo(sentence(error), err=True)
+        return exit_code(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except click.UsageError as error:
+        path = "tallygate" if error.ctx is None else error.ctx.command_path
+        click.echo(sentence(error.format_message(), f"Try '{path} --help'."), err=True)
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("tallygate: interrupted.", err=True)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # Whoever read the output has gone; without this the interpreter fails once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return answer if isinstance(answer, int) else 0

@@ -1,0 +1,49 @@
+"""`tallygate serve`: the MCP server of one client, over stdin and stdout."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Literal
+
+import click
+
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.cli.output import aside
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.settings import LogLevel
+
+_LEVELS: dict[LogLevel, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {
+    LogLevel.DEBUG: "DEBUG",
+    LogLevel.INFO: "INFO",
+    LogLevel.WARNING: "WARNING",
+    LogLevel.ERROR: "ERROR",
+}
+
+
+@click.command()
+@pass_program
+def serve(program: Program) -> None:
+    """Serve MCP over stdio.
+
+    Until the client closes its end; this is what an MCP client is given as its command.
+    """
+    settings = program.settings()
+    app = program.compose(settings, by="mcp")
+    try:
+        app = app.serving()
+    except (OSError, TallygateError) as error:
+        # Where its files cannot be made the server still has to answer: an agent without a gate goes on without one.
+        aside(f"others cannot see that this server runs: {error}")
+    for notice in settings.notices:
+        aside(notice)
+    # Importing makes a great many objects that live as long as the process: collecting among them only delays the
+    # start, and later every full collection would walk them again.
+    gc.disable()
+    from tallygate.entrypoints.mcp_server.serve import serve_stdio
+
+    gc.enable()
+    gc.freeze()
+    if sys.stdin.isatty():
+        aside("waits for an MCP client on its input; `tallygate --help` shows what else there is.")
+    serve_stdio(app, unknown_price=settings.policy.unknown_price, log_level=_LEVELS[settings.log_level])

@@ -1,0 +1,258 @@
+"""`tallygate sessions`: what sessions there are, one in full, and ending one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tallygate.core import exactness
+from tallygate.core.model import Call, Session
+from tallygate.core.money import format_amount, json_number
+from tallygate.core.text import cleaned
+from tallygate.core.words import SessionState
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.budget import budget_json, budget_table
+from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.ledger.port import SpendShare
+from tallygate.operations.look import SessionLine, SessionView, list_sessions, session_called, show_session
+from tallygate.operations.runtime import iso
+from tallygate.operations.session import SUMMARY_MAX, end_session, flush_run_log
+
+_STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
+
+
+@click.group(cls=Commands)
+def sessions() -> None:
+    """List sessions, look at one, end one.
+
+    A session is named by its id, or by a beginning or an end of it: the last eight characters, as lists show them.
+    """
+
+
+@sessions.command("list")
+@click.option("--state", type=click.Choice([*_STATES]), default="all", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
+    """Show sessions, the youngest first."""
+    settings = program.settings()
+    with program.opened(settings) as app:
+        lines = list_sessions(app.runtime, state=_STATES[state], limit=limit)
+    if as_json:
+        output.document({"sessions": [line_json(line) for line in lines]})
+    elif lines:
+        session_table(lines, settings.time_zone)
+    else:
+        click.echo("No sessions." if state == "all" else f"No {state} sessions.")
+
+
+@sessions.command()
+@click.argument("session")
+@click.option("--calls", is_flag=True, help="Every call too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def show(program: Program, session: str, calls: bool, as_json: bool) -> None:
+    """Show one session in full.
+
+    Its budgets, what was spent on which model, tool and agent, and every kind of decision.
+    """
+    settings = program.settings()
+    with program.opened(settings) as app:
+        view = show_session(app.runtime, session_called(app.runtime, session))
+    if as_json:
+        output.document(_view_json(view, calls=calls))
+    else:
+        _show(view, settings.time_zone, calls=calls)
+
+
+@sessions.command()
+@click.argument("session")
+@click.option("--summary", help=f"What came of it; {SUMMARY_MAX} characters are kept.")
+@pass_program
+def end(program: Program, session: str, summary: str | None) -> None:
+    """End a session and write its run-log line.
+
+    Calls that are still pending are closed as the policy says.
+    """
+    text = None if summary is None else cleaned(summary, SUMMARY_MAX)
+    with program.opened() as app:
+        session_id = session_called(app.runtime, session)
+        totals = end_session(app.runtime, session_id, task_summary=text, cause="user")
+        view = show_session(app.runtime, session_id)
+        waiting = flush_run_log(app.runtime)
+    cost = format_amount(totals.total_nanos, view.session.currency)
+    click.echo(f"{output.safe(session_id)} has ended: {output.plural(totals.calls_made, 'call')}, {cost}.")
+    click.echo(f"Run log: {output.safe(view.session.run_log, 1000)}")
+    for failure in waiting:
+        output.aside(f"a run-log line waits in the ledger and is written later: {failure}")
+
+
+def session_table(lines: list[SessionLine], time_zone: str) -> None:
+    """Sessions as a table; what eighty columns do not hold is in the JSON."""
+    output.table(
+        output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
+        output.words("STATE", [line.session.state for line in lines]),
+        output.words("STARTED", [output.when(line.session.started_us, time_zone)[5:] for line in lines]),
+        output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
+        output.money("SPENT", [(line.own.spent_nanos, line.own.unit) for line in lines]),
+        output.money("LEFT", [(line.left_nanos, line.own.unit) for line in lines]),
+        output.numbers("CALLS", [line.totals.calls for line in lines]),
+        output.numbers("HALTS", [line.totals.denied for line in lines]),
+        output.words("MODEL", [line.session.model for line in lines], tight=False),
+        output.words("TASK", [line.session.task_summary for line in lines], tight=False),
+    )
+
+
+def line_json(line: SessionLine) -> dict[str, Any]:
+    """A session of a list, for programs."""
+    return {
+        **_session_json(line.session),
+        "limit": json_number(line.own.limit_nanos),
+        "spent": json_number(line.own.spent_nanos),
+        "reserved": json_number(line.own.reserved_nanos),
+        "left": json_number(line.left_nanos),
+        "pressure": line.pressure.value,
+        "calls": line.totals.calls,
+        "pending": line.totals.pending,
+        "halts": line.totals.denied,
+    }
+
+
+def _session_json(session: Session) -> dict[str, Any]:
+    return {
+        "session_id": session.session_id,
+        "state": session.state.value,
+        "client": session.client,
+        "model": session.model,
+        "currency": session.currency,
+        "started_at": iso(session.started_us),
+        "ended_at": iso(session.ended_us),
+        "end_cause": session.end_cause,
+        "task_summary": session.task_summary,
+        "end_summary": session.end_summary,
+        "parent_session_id": session.parent_session_id,
+        "project": session.project,
+        "run_log": session.run_log,
+        "accounting_mode": session.accounting_mode.value,
+        "usage_channel": session.usage_channel.value,
+        "unknown_model_pricing_mode": session.unknown_price.value,
+    }
+
+
+def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
+    totals = view.totals
+    found: dict[str, Any] = {
+        **_session_json(view.session),
+        "total_cost": json_number(totals.total_nanos),
+        "calls_made": totals.calls_made,
+        "halts": totals.halts,
+        "exactness_state": totals.exactness,
+        "savings_confidence": totals.confidence,
+        "pending_exact_calls": totals.pending_exact_calls,
+        "last_reconciled_at": iso(totals.last_reconciled_us),
+        "mode_coverage": totals.coverage,
+        "budgets": [budget_json(budget) for budget in view.budgets],
+        "by_model": _shares_json(view.by_model),
+        "by_tool": _shares_json(view.by_tool),
+        "by_actor": _shares_json(view.by_actor),
+        "decisions": [
+            {"action": action.value, "reason": reason.value, "count": count} for action, reason, count in view.decisions
+        ],
+        "children": view.children,
+    }
+    if calls:
+        found["calls"] = [_call_json(call, view.session) for call in view.calls]
+    return found
+
+
+def _shares_json(shares: list[SpendShare]) -> list[dict[str, Any]]:
+    return [{"name": share.label, "calls": share.calls, "cost": json_number(share.nanos)} for share in shares]
+
+
+def _call_json(call: Call, session: Session) -> dict[str, Any]:
+    actual = call.actual
+    return {
+        "call_id": call.call_id,
+        "at": iso(call.at_us),
+        "tool_name": call.tool_name,
+        "action": call.action.value,
+        "reason": call.reason.value,
+        "state": call.state.value,
+        "exactness_state": exactness.of_call(call, session.accounting_mode).value,
+        "model_requested": call.model_requested,
+        "model_target": call.model_target,
+        "model_used": call.model_used,
+        "estimate": json_number(call.estimate_nanos),
+        "cost": json_number(call.counted_nanos),
+        "cost_basis": call.cost_basis,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "actual_tokens": None
+        if actual is None
+        else {
+            "fresh_input": actual.fresh_input,
+            "cache_read": actual.cache_read,
+            "cache_write_5m": actual.cache_write_5m,
+            "cache_write_1h": actual.cache_write_1h,
+            "output": actual.output,
+        },
+        "actor_type": call.actor_type.value,
+        "actor_id": call.actor_id,
+        "actor_name": call.actor_name,
+        "void_reason": call.void_reason,
+    }
+
+
+def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
+    session, totals, unit = view.session, view.totals, view.session.currency
+    ended = f", ended {output.when(session.ended_us, time_zone)} by {session.end_cause}" if session.ended_us else ""
+    pairs = [
+        ("session", session.session_id),
+        ("state", f"{session.state}, started {output.when(session.started_us, time_zone)}{ended}"),
+        ("client", f"{output.safe(session.client)}, model {output.safe(session.model)}"),
+        ("total", f"{format_amount(totals.total_nanos, unit)} in {output.plural(totals.calls_made, 'call')}"),
+        ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
+        ("run log", output.safe(session.run_log, 1000)),
+    ]
+    optional = (
+        ("task", session.task_summary),
+        ("outcome", session.end_summary),
+        ("parent", session.parent_session_id),
+        ("children", ", ".join(view.children) or None),
+    )
+    output.facts([*pairs, *((name, value) for name, value in optional if value is not None)])
+    output.heading("Budgets")
+    budget_table(view.budgets)
+    for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
+        if shares:
+            click.echo()
+            output.table(
+                output.money("COST", [(share.nanos, unit) for share in shares]),
+                output.numbers("CALLS", [share.calls for share in shares]),
+                output.words(title, [share.label for share in shares], tight=False),
+            )
+    if view.decisions:
+        output.heading("Decisions")
+        output.table(
+            output.numbers("COUNT", [count for _, _, count in view.decisions]),
+            output.words("ACTION", [action for action, _, _ in view.decisions]),
+            output.words("REASON", [reason for _, reason, _ in view.decisions]),
+        )
+    if calls and view.calls:
+        output.heading("Calls")
+        _call_table(view.calls, unit, time_zone)
+
+
+def _call_table(calls: list[Call], unit: str, time_zone: str) -> None:
+    output.table(
+        output.words("AT", [output.when(call.at_us, time_zone)[-5:] for call in calls]),
+        output.words("TOOL", [call.tool_name for call in calls], tight=False),
+        output.words("ACTION", [call.action for call in calls]),
+        output.words("STATE", [call.state for call in calls]),
+        output.money("ESTIMATE", [(call.estimate_nanos, unit) for call in calls]),
+        output.money("COST", [(call.booked_nanos if call.cost_basis != "none" else None, unit) for call in calls]),
+        output.words("MODEL", [call.model_used or call.model_requested for call in calls], tight=False),
+        output.words("REASON", [call.reason for call in calls], tight=False),
+    )

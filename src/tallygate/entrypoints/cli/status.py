@@ -1,0 +1,87 @@
+"""`tallygate status`: where everything is and how it stands, on one screen."""
+
+from __future__ import annotations
+
+import click
+
+from tallygate.core.money import json_number
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.sessions import line_json, session_table
+from tallygate.ledger.condition import condition
+from tallygate.operations.look import standing
+from tallygate.operations.runtime import as_datetime, iso
+
+_SESSIONS_MAX = 100
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def status(program: Program, as_json: bool) -> None:
+    """Show how everything stands.
+
+    The ledger, its open sessions with what is left, the run log, prices, and the settings in force.
+    """
+    settings = program.settings()
+    with program.opened(settings) as app:
+        stands = standing(app.runtime, limit=_SESSIONS_MAX)
+        state = condition(app.ledger)
+        prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
+    paths = settings.paths
+    files = [path for path in (paths.user_file, paths.project_file) if path is not None]
+    if as_json:
+        output.document(
+            {
+                "ledger": {
+                    "path": str(paths.database),
+                    "id": state.ledger_id,
+                    "size_bytes": state.size_bytes,
+                    "schema": state.schema,
+                    "events": stands.head.seq,
+                    "head": stands.head.hash.hex(),
+                    "last_event_at": iso(stands.head.at_us or None),
+                },
+                "run_log": {"path": str(paths.run_log), "waiting": [line.session_id for line in stands.waiting]},
+                "settings": {
+                    "files": [str(path) for path in files],
+                    "project": None if paths.project_root is None else str(paths.project_root),
+                    "notices": list(settings.notices),
+                },
+                "prices": {
+                    "source": prices.source,
+                    "version": prices.version,
+                    "newest_price": prices.newest_price,
+                    "age_days": prices.age_days,
+                    "models": prices.models,
+                },
+                "open_sessions": [line_json(line) for line in stands.open_sessions],
+                "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
+            }
+        )
+        return
+    waiting = len(stands.waiting)
+    age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
+    output.facts(
+        [
+            ("ledger", f"{paths.database} ({output.size(state.size_bytes)}, schema {state.schema})"),
+            (
+                "chain",
+                _chain(stands.head.seq, stands.head.hash.hex(), output.when(stands.head.at_us, settings.time_zone)),
+            ),
+            ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
+            ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
+            ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}"),
+        ]
+    )
+    for notice in settings.notices:
+        output.aside(notice)
+    if stands.open_sessions:
+        output.heading(f"{output.plural(len(stands.open_sessions), 'open session')}")
+        session_table(stands.open_sessions, settings.time_zone)
+    else:
+        click.echo("\nNo open sessions.")
+
+
+def _chain(events: int, head: str, last: str) -> str:
+    return f"{output.plural(events, 'event')}, head {head[:16]}, last {last}" if events else "no events yet"

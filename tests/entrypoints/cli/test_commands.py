@@ -1,0 +1,140 @@
+"""The outermost layer: help, misspelt commands, exit codes."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tallygate import __version__
+from tallygate.core import errors
+from tallygate.entrypoints.cli.failures import exit_code, sentence
+
+
+def test_the_version_is_that_of_the_package(run):
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"tallygate {__version__}\n")
+
+
+def test_help_lists_every_command_with_a_whole_sentence(run):
+    listed = run("--help").stdout.partition("Commands:")[2].partition("Exit codes")[0].strip().splitlines()
+    found = {line.split()[0]: line.strip() for line in listed if line.strip()}
+    assert sorted(found) == ["budget", "demo", "doctor", "estimate", "prices", "serve", "sessions", "status"]
+    assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["serv"], "'serve'"),
+        (["session"], "'sessions'"),
+        (["sessions", "shw"], "'show'"),
+        (["budget", "rise"], "'raise'"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_the_nearest_one(run, given, meant):
+    result = run(*given)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"Did you mean {meant}?" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_unknown_command_that_resembles_none_is_an_error_without_a_guess(run):
+    result = run("xyzzy")
+    assert result.exit_code == 2
+    assert result.stderr == "tallygate: No such command 'xyzzy'. Try 'tallygate --help'.\n"
+
+
+@pytest.mark.parametrize("group", ["sessions", "budget"])
+def test_a_group_without_a_command_shows_its_help_as_an_error(run, group):
+    result = run(group)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Commands:" in result.stderr
+
+
+# What is done                                   exit code
+EXIT_CODES = [
+    (("sessions", "list"), 0),
+    (("sessions", "list", "--limit", "0"), 2),
+    (("sessions", "list", "--state", "lost"), 2),
+    (("sessions", "show", "session_nobody_has"), 3),
+    (("sessions", "show", "short"), 3),
+    (("sessions", "end", "session_nobody_has"), 3),
+    (("budget", "raise", "session_nobody_has", "1"), 3),
+    (("budget", "raise", "session_nobody_has", "nothing"), 2),
+    (("budget", "raise", "session_nobody_has", "0"), 2),
+    (("budget", "set", "session_nobody_has", "NaN"), 2),
+    (("budget", "set", "session_nobody_has", "1e99"), 2),
+    (("estimate", "gpt-5", "many", "1"), 2),
+    (("estimate", "gpt-5", "1"), 2),
+    (("estimate", "gpt-5", "1", "99999999999"), 2),
+    (("demo", "--keep", "."), 2),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code"), EXIT_CODES)
+def test_exit_codes_say_what_kind_of_failure_it_was(run, home, arguments, code):
+    (home / "something").touch()
+    result = run(*arguments)
+    assert result.exit_code == code
+    if code:
+        assert re.fullmatch(r"tallygate: [^\n]+\n", result.stderr)
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.RunLogError("x"), 1),
+        (errors.InvalidArgument("a", "x"), 2),
+        (errors.NotFound("x"), 3),
+        (errors.Conflict("x"), 4),
+        (errors.LedgerUnavailable("x"), 5),
+        (errors.LedgerCorrupt("x"), 5),
+        (errors.LedgerTooNew("x"), 5),
+        (errors.SettingsError("x"), 6),
+    ],
+)
+def test_every_kind_of_error_has_its_exit_code(error, code):
+    assert exit_code(error) == code
+
+
+def test_an_error_is_one_line_whatever_its_text_holds():
+    error = errors.NotFound("No such\nthing \x1b[31mred", hint="Look\x07 again.")
+    assert sentence(error) == "tallygate: No such thing [31mred Look again."
+
+
+def test_a_settings_error_names_file_and_line(run, home):
+    (home / ".l6e").mkdir()
+    (home / ".git").mkdir()
+    file = home / "settings.toml"
+    file.write_text("\n\npolicy_ = 1\n")
+    result = run_with(run, "TALLYGATE_CONFIG", str(file))
+    assert result.exit_code == 6
+    assert f"{file}:3: " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def run_with(run, name, value):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, value)
+        return run("status")
+
+
+def test_a_file_that_is_no_ledger_is_an_error_and_stays_as_it_is(run, home: Path):
+    other = home / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    other.chmod(0o600)
+    before = other.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TALLYGATE_DB", str(other))
+        result = run("sessions", "list")
+    assert result.exit_code == 5
+    assert "is not a Tallygate ledger" in result.stderr
+    assert other.read_bytes() == before

@@ -1,0 +1,61 @@
+"""`tallygate prices` and `tallygate estimate`."""
+
+from __future__ import annotations
+
+
+def test_an_estimate_names_cost_and_basis(run, run_json):
+    found = run_json("estimate", "claude-opus-4.7", "10000", "2000")
+    assert found["cost_usd"] == 0.1
+    assert found["price"]["key"] == "anthropic:claude-opus-4-7"
+    assert (found["price"]["known"], found["price"]["warning"]) == (True, None)
+    text = run("estimate", "claude-opus-4.7", "10000", "2000").stdout
+    assert text.startswith("$0.10 (£")
+    assert "10,000 tokens in and 2,000 out" in text
+
+
+def test_an_unknown_model_costs_something_and_shows_the_lines_that_settle_it(run, run_json):
+    assert run_json("estimate", "zzz-9", "1000", "1000")["cost_usd"] > 0
+    lines = run("estimate", "zzz-9", "1000", "1000").stdout.splitlines()
+    assert lines[2].startswith("warning: No price is known for 'zzz-9'.")
+    assert 'match = "zzz-9"' in lines
+
+
+def test_prices_are_shown_to_the_last_digit(run, run_json):
+    [cheap] = run_json("prices", "claude-opus-4.7:batch")["models"]
+    assert cheap["cache_write_5m"] == 3.125
+    assert "$3.125" in run("prices", "claude-opus-4.7:batch").stdout
+
+
+def test_an_id_as_an_agent_writes_it_is_answered_with_its_price(run, run_json):
+    assert run_json("prices", "claude-opus-4.7")["asked"]["key"] == "anthropic:claude-opus-4-7"
+    assert "anthropic:claude-opus-4-7" in run("prices", "claude-opus-4.7").stdout.splitlines()[0]
+
+
+def test_a_list_can_be_narrowed_and_says_how_much_more_there_is(run, run_json):
+    found = run_json("prices", "haiku", "--provider", "anthropic", "--limit", "1")
+    assert {each["provider"] for each in found["models"]} == {"anthropic"}
+    assert len(found["models"]) == 1 < found["matching"]
+    result = run("prices", "haiku", "--provider", "anthropic", "--limit", "1")
+    assert f"{found['matching'] - 1} more" in result.stderr
+
+
+def test_a_query_that_fits_nothing_is_answered_with_what_such_a_model_would_cost(run):
+    result = run("prices", "zzz-9")
+    assert result.exit_code == 0
+    assert "warning: No price is known" in result.stdout
+    assert "no listed id fits" in result.stderr
+
+
+def test_prices_name_their_source_and_version(run_json):
+    found = run_json("prices", "--limit", "3")
+    assert found["source"] == "genai-prices"
+    assert found["version"]
+    assert found["asked"] is None
+
+
+def test_prices_need_no_ledger(run, monkeypatch, home):
+    blocked = home / "file"
+    blocked.touch()
+    monkeypatch.setenv("TALLYGATE_HOME", str(blocked / "below"))
+    assert run("estimate", "gpt-5", "1", "1").exit_code == 0
+    assert run("prices", "gpt-5").exit_code == 0

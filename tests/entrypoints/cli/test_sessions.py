@@ -1,0 +1,141 @@
+"""`tallygate sessions`: lists, one in full, ending one, ids cut short."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_an_empty_ledger_has_no_sessions(run, run_json):
+    assert run("sessions", "list").stdout == "No sessions.\n"
+    assert run("sessions", "list", "--state", "open").stdout == "No open sessions.\n"
+    assert run_json("sessions", "list") == {"sessions": []}
+
+
+def test_a_list_says_what_is_left_of_each_session(run_json, made):
+    session_id = made.worked()
+    [found] = run_json("sessions", "list")["sessions"]
+    assert found["session_id"] == session_id
+    assert (found["state"], found["model"], found["task_summary"]) == ("open", "claude-opus-4.7", "mend the parser")
+    assert (found["limit"], found["spent"], found["reserved"], found["left"]) == (1.0, 0.05, 0.075, 0.875)
+    assert (found["calls"], found["pending"], found["halts"], found["pressure"]) == (2, 1, 1, "low")
+
+
+def test_the_youngest_session_comes_first_and_the_limit_is_kept(run_json, made):
+    ids = [made.session() for _ in range(3)]
+    found = run_json("sessions", "list", "--limit", "2")["sessions"]
+    assert [each["session_id"] for each in found] == ids[:0:-1]
+
+
+@pytest.mark.parametrize(("state", "count"), [("open", 1), ("ended", 2), ("all", 3)])
+def test_a_list_can_be_narrowed_by_state(run_json, made, state, count):
+    for number in range(3):
+        session_id = made.session()
+        if number:
+            made.end(session_id)
+    assert len(run_json("sessions", "list", "--state", state)["sessions"]) == count
+
+
+def test_a_table_names_a_session_by_the_end_of_its_id(run, made):
+    session_id = made.worked()
+    [head, row] = run("sessions", "list").stdout.splitlines()
+    assert head.split()[:3] == ["ID", "STATE", "STARTED"]
+    assert row.startswith(session_id[-8:])
+    assert session_id not in row
+
+
+def test_amounts_stand_with_their_points_below_one_another(run, made):
+    made.session(1)
+    made.session(100)
+    head, *rows = run("sessions", "list").stdout.splitlines()
+    limits = [row[: head.index("LIMIT") + len("LIMIT") + 1] for row in rows]
+    assert len({limit.rindex(".") for limit in limits}) == 1
+
+
+def test_one_session_is_shown_with_what_it_spent_on_what(run, run_json, made):
+    session_id = made.worked()
+    found = run_json("sessions", "show", session_id)
+    assert found["session_id"] == session_id
+    assert found["total_cost"] == 0.125
+    assert found["by_model"] == [{"name": "claude-opus-4.7", "calls": 2, "cost": 0.125}]
+    assert {each["name"]: each["cost"] for each in found["by_tool"]} == {"edit": 0.075, "plan": 0.05}
+    assert {each["name"] for each in found["by_actor"]} == {"helper", "parent_agent"}
+    assert {"action": "halt", "reason": "budget_pressure:halt", "count": 1} in found["decisions"]
+    assert found["exactness_state"] == "partial_exact"
+    assert found["budgets"][0]["left"] == 0.875
+    assert "calls" not in found
+    text = run("sessions", "show", session_id).stdout
+    for part in (session_id, "mend the parser", "helper", "budget_pressure:halt", "partial_exact", "$0.0750"):
+        assert part in text
+
+
+def test_every_call_is_shown_when_asked_for(run, run_json, made):
+    session_id = made.worked()
+    found = run_json("sessions", "show", session_id, "--calls")["calls"]
+    assert [(call["tool_name"], call["action"], call["state"]) for call in found] == [
+        ("plan", "allow", "reconciled"),
+        ("edit", "allow", "pending"),
+        ("read", "halt", "denied"),
+    ]
+    assert found[0]["actual_tokens"]["fresh_input"] == 8_000
+    assert "\nCalls\n" in run("sessions", "show", session_id, "--calls").stdout
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda text: text[-6:], lambda text: text[-8:], lambda text: text[:-1], lambda text: text]
+)
+def test_an_id_may_be_cut_to_an_end_that_no_other_has(run_json, made, cut):
+    session_id = made.worked()
+    made.session()
+    assert run_json("sessions", "show", cut(session_id))["session_id"] == session_id
+
+
+def test_an_end_that_several_ids_have_is_an_error_with_the_candidates(run, made):
+    ids = [made.session(), made.session()]
+    result = run("sessions", "show", "session_test")
+    assert result.exit_code == 2
+    assert all(session_id in result.stderr for session_id in ids)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["%%%%%%%%", "________", "*******"])
+def test_signs_with_a_meaning_in_a_search_are_only_signs(run, made, text):
+    made.session()
+    assert run("sessions", "show", text).exit_code == 3
+
+
+def test_fewer_than_six_characters_name_nothing(run, made):
+    session_id = made.session()
+    result = run("sessions", "show", session_id[-5:])
+    assert result.exit_code == 3
+    assert "6 characters or more" in result.stderr
+
+
+def test_ending_a_session_closes_its_calls_and_writes_its_line(run, run_json, made, home):
+    session_id = made.worked()
+    result = run("sessions", "end", session_id[-8:], "--summary", "left for tomorrow")
+    assert result.exit_code == 0
+    assert f"{session_id} has ended: 2 calls, $0.12." in result.stdout
+    found = run_json("sessions", "show", session_id, "--calls")
+    assert (found["state"], found["end_cause"], found["end_summary"]) == ("ended", "user", "left for tomorrow")
+    assert [call["state"] for call in found["calls"]] == ["reconciled", "expired", "denied"]
+    [line] = (made.app.settings.paths.run_log).read_text().splitlines()
+    assert json.loads(line)["run_id"] == session_id
+
+
+def test_ending_an_ended_session_changes_nothing(run, run_json, made):
+    session_id = made.worked()
+    run("sessions", "end", session_id)
+    before = run_json("status")["ledger"]["head"]
+    assert run("sessions", "end", session_id, "--summary", "again").exit_code == 0
+    assert run_json("status")["ledger"]["head"] == before
+
+
+def test_a_line_that_cannot_be_written_is_said_and_the_session_ends(run, run_json, made):
+    session_id = made.session()
+    made.app.settings.paths.run_log.mkdir(parents=True)
+    result = run("sessions", "end", session_id)
+    assert result.exit_code == 0
+    assert "waits in the ledger" in result.stderr
+    assert run_json("status")["run_log"]["waiting"] == [session_id]

@@ -1,0 +1,191 @@
+"""`tallygate status` and `tallygate doctor`: how it stands, whether it is sound."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+
+import pytest
+
+from tallygate.entrypoints.cli import checks
+from tallygate.ledger import condition
+
+
+def test_status_shows_ledger_chain_sessions_prices_and_files(run, run_json, made):
+    session_id = made.worked()
+    found = run_json("status")
+    paths = made.app.settings.paths
+    assert found["ledger"]["path"] == str(paths.database)
+    assert (found["ledger"]["events"], len(found["ledger"]["head"])) == (5, 64)
+    assert found["run_log"] == {"path": str(paths.run_log), "waiting": []}
+    assert [each["session_id"] for each in found["open_sessions"]] == [session_id]
+    assert found["open_sessions"][0]["left"] == 0.875
+    assert found["settings"]["files"] == []
+    assert found["prices"]["source"] == "genai-prices"
+    text = run("status").stdout
+    for part in (str(paths.database), "5 events", "1 open session", session_id[-8:], "genai-prices"):
+        assert part in text
+
+
+def test_status_of_a_fresh_home_is_no_error(run):
+    result = run("status")
+    assert result.exit_code == 0
+    assert "no events yet" in result.stdout
+    assert "No open sessions." in result.stdout
+
+
+def test_status_names_the_settings_files_in_force(run_json, home, monkeypatch):
+    file = home / "mine.toml"
+    file.write_text('currency = "EUR"\n')
+    monkeypatch.setenv("TALLYGATE_CONFIG", str(file))
+    assert run_json("status")["settings"]["files"] == [str(file)]
+
+
+def diagnosis(run):
+    result = run("doctor", json_=True)
+    found = json.loads(result.stdout)
+    assert (result.exit_code == 0) == found["ok"]
+    return {each["check"]: each for each in found["checks"]}
+
+
+def failing(found):
+    return [name for name, check in found.items() if check["state"] == "fail"]
+
+
+def test_a_sound_installation_passes_every_check(run, made):
+    made.worked()
+    found = diagnosis(run)
+    assert failing(found) == []
+    assert list(found) == [
+        "python", "sqlite", "settings", "disk", "ledger", "lock", "clock", "pages", "chain", "log queue", "prices",
+        "run log", "tokens",
+    ]  # fmt: skip
+    assert "5 events verified" in found["chain"]["found"]
+    text = run("doctor").stdout
+    assert "13 checks, 0 failed" in text
+
+
+UNGUARDED = "DROP TRIGGER event_never_changes;"
+
+
+def tamper(database, sql):
+    with sqlite3.connect(database) as connection:
+        connection.executescript(sql)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE budget SET limit_nanos = 9000000000",
+        "DELETE FROM call",
+        f"{UNGUARDED} UPDATE event SET body = CAST(replace(body, 'mend', 'bend') AS BLOB) WHERE seq = 1",
+        f"{UNGUARDED} UPDATE event SET body = x'00ff' WHERE seq = 2",
+        "DROP TRIGGER event_never_goes; DELETE FROM event WHERE seq = 3",
+        "CREATE TRIGGER mine AFTER INSERT ON call BEGIN SELECT 1; END",
+    ],
+)
+def test_a_ledger_that_was_edited_fails(run, made, sql):
+    made.worked()
+    made.app.close()
+    tamper(made.app.settings.paths.database, sql)
+    found = diagnosis(run)
+    assert failing(found) == ["chain"]
+    assert found["chain"]["to_do"]
+
+
+def test_a_file_that_is_no_ledger_fails_and_the_rest_is_still_checked(run, made):
+    path = made.app.settings.paths.database
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_bytes(b"not a database at all" * 100)
+    path.chmod(0o600)
+    found = diagnosis(run)
+    assert failing(found) == ["ledger"]
+    assert {"run log", "prices", "tokens"} <= found.keys()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
+def test_a_ledger_that_others_can_read_fails_with_the_command_that_helps(run, made):
+    made.worked()
+    made.app.settings.paths.database.chmod(0o644)
+    found = diagnosis(run)
+    assert failing(found) == ["ledger"]
+    assert "chmod" in found["ledger"]["to_do"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
+def test_a_lock_file_that_others_can_write_fails(run, made):
+    made.worked()
+    database = made.app.settings.paths.database
+    database.with_name(database.name + ".lock").chmod(0o666)
+    assert failing(diagnosis(run)) == ["ledger"]
+
+
+def test_a_lock_that_is_held_fails_and_names_the_holder(run, made, monkeypatch):
+    made.worked()
+    monkeypatch.setenv("TALLYGATE_LOCK_TIMEOUT_MS", "100")
+    with made.app.ledger.writing():
+        found = diagnosis(run)
+    assert failing(found) == ["lock"]
+    assert "locked by process" in found["lock"]["found"]
+
+
+def test_a_run_log_that_is_a_folder_fails(run, made):
+    made.app.settings.paths.run_log.mkdir(parents=True)
+    assert failing(diagnosis(run)) == ["run log"]
+
+
+def test_looking_at_the_run_log_creates_nothing(run, made):
+    assert failing(diagnosis(run)) == []
+    assert not made.app.settings.paths.run_log.exists()
+
+
+def test_a_waiting_line_is_a_warning(run, made):
+    session_id = made.session()
+    made.app.settings.paths.run_log.mkdir(parents=True)
+    made.end(session_id)
+    assert diagnosis(run)["log queue"]["state"] == "warn"
+
+
+def test_settings_that_cannot_be_read_end_the_diagnosis_with_file_and_line(run, home, monkeypatch):
+    file = home / "mine.toml"
+    file.write_text("[policy]\nbudget_mode = 'harsh'\n")
+    monkeypatch.setenv("TALLYGATE_CONFIG", str(file))
+    found = diagnosis(run)
+    assert failing(found) == ["settings"]
+    assert f"{file}:2" in found["settings"]["found"]
+
+
+def test_a_clock_behind_the_ledger_is_a_warning(run, made, monkeypatch):
+    made.worked()
+    behind = made.app.runtime.clock_us() - 3_600_000_000
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: behind)
+    found = diagnosis(run)
+    assert found["clock"]["state"] == "warn"
+    assert failing(found) == []
+
+
+@pytest.mark.parametrize(("days", "state"), [(30, "ok"), (31, "warn"), (None, "warn")])
+def test_old_prices_are_a_warning(made, days, state):
+    class Info:
+        source, version, newest_price, age_days, models = "list", "1", "2026-01-01", days, 3
+
+    class Prices:
+        def info(self, at):
+            return Info
+
+    class Runtime:
+        prices = Prices()
+        clock_us = staticmethod(lambda: 0)
+
+    assert checks.price_table(Runtime()).state == state
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("ext4", "ok"), ("apfs", "ok"), (None, "ok"), ("nfs4", "warn"), ("9p", "warn"), ("fuse.sshfs", "warn")],
+)
+def test_a_network_disk_is_a_warning(home, monkeypatch, kind, state):
+    monkeypatch.setattr(condition, "file_system", lambda path: kind)
+    assert checks.network(home / "ledger.db").state == state
