@@ -1,0 +1,289 @@
+"""Reading files that grow, shrink, move and vanish while we look: positions, batches, and their readers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+from tallygate.clients.lines import LineSplitter, ReadReport, Skip, Unreadable
+from tallygate.core.observed import ObservedUsage, SessionCheck
+
+_CHUNK = 1024 * 1024
+_BATCH_ROWS = 2000
+_BATCH_BYTES = 64 * 1024 * 1024
+_HEAD = 1024
+_EDGE = 1024
+
+State = Mapping[str, Any]
+
+
+class Change(StrEnum):
+    """How a file stood to its stored position."""
+
+    NEW = "new"
+    GROWN = "grown"
+    TRUNCATED = "truncated"
+    REPLACED = "replaced"
+    GONE = "gone"
+    NOT_REGULAR = "not_a_regular_file"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class FilePosition:
+    """How far a file was read and what its reader knew there; stored in one transaction with the rows.
+
+    `size` and `mtime_ns` are those of the file when everything in it had been looked at; `offset` is the
+    start of the first line not used yet; `mark` is a fingerprint of the bytes before it, by which a file
+    that was replaced or rewritten in place is noticed.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    offset: int
+    mark: str
+    skipping: bool = False
+    state: State = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, stored: object) -> FilePosition | None:
+        """A stored position; one that is not understood reads as none, and the file is read again."""
+        if not isinstance(stored, Mapping) or set(stored) != set(cls.__slots__):
+            return None
+        numbers = ("device", "inode", "size", "mtime_ns", "offset")
+        if any(type(stored[key]) is not int for key in numbers) or stored["offset"] < 0:
+            return None
+        if type(stored["mark"]) is not str or type(stored["skipping"]) is not bool:
+            return None
+        return cls(**stored) if isinstance(stored["state"], Mapping) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to store together with the position behind them; storing it twice is harmless."""
+
+    rows: tuple[ObservedUsage, ...]
+    position: FilePosition | None
+    change: Change
+    report: ReadReport
+    checks: tuple[SessionCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFile:
+    """A file that may hold usage; `path` is its key for stored positions."""
+
+    client: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One client's transcripts: where they lie, which files there are, how one is read.
+
+    `read(file, position, max_bytes)` yields nothing when the file did not change.
+    """
+
+    client: str
+    locations: Callable[[Mapping[str, str], Path], list[Path]]
+    discover: Callable[[Mapping[str, str], Path], Iterator[TranscriptFile]]
+    read: Callable[[TranscriptFile, FilePosition | None, int | None], Iterator[Batch]]
+
+
+class TranscriptReader(ABC):
+    """Takes one file's bytes in any pieces and gives the rows they bring; all it knows fits in its state."""
+
+    def __init__(self, *, skipping: bool = False) -> None:
+        self.report = ReadReport()
+        self.checks: list[SessionCheck] = []
+        self.splitter = LineSplitter(skipping=skipping)
+
+    def feed(self, chunk: bytes) -> list[ObservedUsage]:
+        """Rows of the lines that are complete now; a row is an upsert under its response key."""
+        block = self.splitter.take(chunk)
+        rows = self.rows_of(block) if block else []
+        report = self.report
+        report.bytes_read += len(chunk)
+        report.rows += len(rows)
+        if self.splitter.too_long:
+            report.skipped[Skip.TOO_LONG] += self.splitter.too_long
+            self.splitter.too_long = 0
+        return rows
+
+    @abstractmethod
+    def rows_of(self, block: bytes) -> list[ObservedUsage]:
+        """Rows of whole lines."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """What must be known to go on after these lines, as JSON values."""
+
+
+# Makes the reader of one file from its stored state (None: from the start).
+ReaderMaker = Callable[[State | None, bool], TranscriptReader]
+
+
+def read_lines(
+    path: Path,
+    position: FilePosition | None,
+    make: ReaderMaker,
+    max_bytes: int | None = None,
+    unpack: Callable[[IO[bytes]], IO[bytes]] | None = None,
+) -> Iterator[Batch]:
+    """Read what is new in a file of lines, in batches of bounded size.
+
+    Stops at the size the file had when it was opened, so that a busy writer cannot hold us. With `unpack`
+    the offset counts unpacked bytes, and any change of the file is a new file.
+    """
+    try:
+        opened = open_regular(path, position)
+    except OSError as error:
+        yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
+        return
+    if opened is None:
+        return
+    file, info = opened
+    if file is None:
+        yield nothing(Change.NOT_REGULAR)
+        return
+    with file:
+        try:
+            change = _change(file, info, position, packed=unpack is not None)
+            known = position if change is Change.GROWN else None
+            yield from _tail(_Tail(file, info, change, unpack), known, make, max_bytes)
+        except OSError:
+            yield nothing(Change.UNREADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    file: IO[bytes]
+    info: os.stat_result
+    change: Change
+    unpack: Callable[[IO[bytes]], IO[bytes]] | None
+
+    def position(self, offset: int, *, complete: bool, reader: TranscriptReader) -> FilePosition:
+        info = self.info
+        return FilePosition(
+            device=info.st_dev,
+            inode=info.st_ino,
+            size=info.st_size if complete else -1,
+            mtime_ns=info.st_mtime_ns,
+            offset=offset,
+            mark="" if self.unpack else mark_of(self.file, offset),
+            skipping=reader.splitter.skipping,
+            state=reader.state(),
+        )
+
+
+def _tail(tail: _Tail, known: FilePosition | None, make: ReaderMaker, max_bytes: int | None) -> Iterator[Batch]:
+    reader = make(known.state if known else None, known.skipping if known else False)
+    start = at = known.offset if known else 0
+    stream, end = (tail.file, tail.info.st_size) if tail.unpack is None else (tail.unpack(tail.file), None)
+    rows: list[ObservedUsage] = []
+    fresh = 0
+    try:
+        _go_to(stream, at, seekable=tail.unpack is None)
+        while True:
+            # A small budget still lets one whole line pass, or the same bytes would be read for ever.
+            spent = max_bytes is not None and at - start >= max_bytes and at - reader.splitter.held > start
+            size = _CHUNK if end is None else min(_CHUNK, end - at)
+            chunk = b"" if spent else stream.read(size)
+            if not chunk:
+                break
+            at += len(chunk)
+            fresh += len(chunk)
+            rows += reader.feed(chunk)
+            if len(rows) >= _BATCH_ROWS or (rows and fresh >= _BATCH_BYTES):
+                yield _batch(rows, tail, reader, at, complete=False)
+                rows, fresh = [], 0
+                if tail.unpack is None:
+                    stream.seek(at)
+    except Unreadable as error:
+        reader.report.skipped[error.reason] += 1
+        spent = False
+    yield _batch(rows, tail, reader, at, complete=not spent)
+
+
+def _batch(rows: list[ObservedUsage], tail: _Tail, reader: TranscriptReader, at: int, *, complete: bool) -> Batch:
+    report, reader.report = reader.report, ReadReport()
+    checks, reader.checks = tuple(reader.checks), []
+    position = tail.position(at - reader.splitter.held, complete=complete, reader=reader)
+    return Batch(tuple(rows), position, tail.change, report, checks)
+
+
+def nothing(change: Change) -> Batch:
+    """What a file that could not be read brings."""
+    return Batch((), None, change, ReadReport())
+
+
+def open_regular(path: Path, position: FilePosition | None) -> tuple[IO[bytes] | None, os.stat_result] | None:
+    """The open file and its facts; no file where it is no regular one, nothing at all where none changed."""
+    if position is not None:
+        info = path.stat()
+        if (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns) == (
+            position.device,
+            position.inode,
+            position.size,
+            position.mtime_ns,
+        ):
+            return None
+    # Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        info = os.fstat(handle)
+        if stat.S_ISREG(info.st_mode):
+            return os.fdopen(handle, "rb", buffering=0), info
+    except OSError:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None, info
+
+
+def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None, *, packed: bool) -> Change:
+    if position is None:
+        return Change.NEW
+    if (info.st_dev, info.st_ino) != (position.device, position.inode):
+        return Change.REPLACED
+    if packed:
+        # A half-read archive goes on where it was left; a changed one has no bytes in common.
+        return Change.GROWN if info.st_mtime_ns == position.mtime_ns else Change.REPLACED
+    if info.st_size < position.offset:
+        return Change.TRUNCATED
+    return Change.GROWN if mark_of(file, position.offset) == position.mark else Change.REPLACED
+
+
+def mark_of(file: IO[bytes], offset: int) -> str:
+    """A fingerprint of a file's beginning and of the bytes before an offset."""
+    file.seek(0)
+    digest = hashlib.sha256(file.read(min(_HEAD, offset)))
+    edge = min(_EDGE, offset)
+    file.seek(offset - edge)
+    digest.update(file.read(edge))
+    return digest.hexdigest()[:32]
+
+
+def _go_to(stream: IO[bytes], offset: int, *, seekable: bool) -> None:
+    if seekable:
+        stream.seek(offset)
+        return
+    while offset > 0:
+        chunk = stream.read(min(_CHUNK, offset))
+        if not chunk:
+            return
+        offset -= len(chunk)

@@ -1,0 +1,1 @@
+"""Claude Code: its transcripts, hooks and settings."""

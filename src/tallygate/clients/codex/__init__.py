@@ -1,0 +1,1 @@
+"""Codex: its transcripts, hooks and settings."""

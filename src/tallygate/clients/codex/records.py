@@ -1,0 +1,227 @@
+"""One Codex rollout's rows as usage: what moves its cumulative total, without what it inherited."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from tallygate.clients.base import State, TranscriptReader
+from tallygate.clients.codex.counts import NONE, Counts, counts_of, not_yet_counted, tokens_of
+from tallygate.clients.codex.thread import Thread
+from tallygate.clients.lines import (
+    Fields,
+    Skip,
+    Unreadable,
+    decode,
+    fields,
+    inner,
+    moment,
+    name,
+)
+from tallygate.core.observed import ObservedUsage, Quality, Rule
+
+CLIENT = "codex"
+FALLBACK_MODEL = "gpt-5"
+
+# The start of a line as Codex writes it. Read from the first byte on, so no text inside can look like it.
+_HEAD = re.compile(
+    rb'\{\s*"timestamp":\s*"[^"\\]{0,64}",\s*(?:"ordinal":\s*\d+,\s*)?'
+    rb'"type":\s*"(\w+)"(?:,\s*"payload":\s*\{\s*"type":\s*"(\w+)")?'
+)
+_TOP = frozenset({b"session_meta", b"turn_context", b"token_usage_record"})
+_TYPED = frozenset({b"event_msg", b"response_item"})
+_EVENTS = frozenset({b"token_count", b"task_started", b"thread_settings_applied"})
+_CALLS = frozenset({b"function_call", b"custom_tool_call", b"local_shell_call"})
+_WANTED = re.compile(
+    rb'"(?:token_count|token_usage_record|session_meta|turn_context|task_started|thread_settings_applied'
+    rb'|function_call|custom_tool_call|local_shell_call)"'
+)
+_CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
+_KEPT_CALLS = 256
+_KEPT_RECORDS = 64
+# Replayed history is written in one go, real work pauses for the model between two lines.
+_PAUSE = timedelta(seconds=1)
+
+
+class CodexReader(TranscriptReader):
+    """Reads one rollout; what it must know between lines is in its thread."""
+
+    def __init__(self, *, thread: str, state: State | None = None, skipping: bool = False) -> None:
+        super().__init__(skipping=skipping)
+        self._file_thread = thread
+        self._thread = Thread.from_state(state) if isinstance(state, Mapping) else Thread()
+
+    def state(self) -> State:
+        return self._thread.as_state()
+
+    def rows_of(self, block: bytes) -> list[ObservedUsage]:
+        rows: list[ObservedUsage] = []
+        start, length = 0, len(block)
+        while start < length:
+            end = block.find(b"\n", start)
+            head = _HEAD.match(block, start, end)
+            if head is None:
+                # Not the order we know: the line is decoded if any of the words stands in it.
+                if _WANTED.search(block, start, end):
+                    self._take(block[start:end], rows)
+            else:
+                kind, inside = head.groups()
+                if inside is None and kind in _TYPED:
+                    # The payload does not begin with its type.
+                    self._take(block[start:end], rows)
+                elif kind == b"response_item":
+                    if inside in _CALLS:
+                        match = _CALL_ID.search(block, start, end)
+                        self._call_made(match[1].decode() if match else None)
+                elif kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
+                    self._take(block[start:end], rows)
+            start = end + 1
+        return rows
+
+    def _take(self, line: bytes, rows: list[ObservedUsage]) -> None:
+        try:
+            top = fields(decode(line))
+            kind, payload = top.get("type"), inner(top, "payload")
+            if kind == "event_msg":
+                kind = payload.get("type")
+            elif kind == "response_item":
+                if str(payload.get("type")).encode() in _CALLS:
+                    self._call_made(name(payload.get("call_id")))
+                return
+            thread = self._thread
+            if kind == "session_meta":
+                if thread.thread is None:
+                    thread.begin(payload, self._file_thread)
+                    # Pauses in inherited history are counted from the moment the thread was made.
+                    thread.replayed_at = moment(top.get("timestamp"))
+                else:
+                    thread.meet(payload)
+            elif kind == "turn_context":
+                thread.model = name(payload.get("model"))
+                thread.project = name(payload.get("cwd")) or thread.project
+                thread.turn(payload.get("turn_id"))
+            elif kind == "task_started":
+                thread.turn(payload.get("turn_id"))
+            elif kind == "thread_settings_applied":
+                thread.settings(inner(payload, "thread_settings"))
+            elif kind == "token_count":
+                self._snapshot(moment(top.get("timestamp")), inner(payload, "info"), rows)
+            elif kind == "token_usage_record":
+                self._record(moment(top.get("timestamp")), payload, rows)
+        except Unreadable as error:
+            self.report.skipped[error.reason] += 1
+
+    def _call_made(self, call: str | None) -> None:
+        calls = self._thread.calls
+        if call is not None and not self._thread.replaying and call not in calls:
+            calls.append(call)
+            del calls[:-_KEPT_CALLS]
+
+    def _inherits(self, at: datetime) -> bool:
+        """Whether usage at this time is a parent's, copied in when the thread began."""
+        thread = self._thread
+        if not thread.replaying:
+            return False
+        before, thread.replayed_at = thread.replayed_at, at
+        if not thread.marked and before is not None and at - before > _PAUSE:
+            thread.replaying = False
+            return False
+        self.report.skipped[Skip.INHERITED] += 1
+        return True
+
+    def _snapshot(self, at: datetime, info: Fields, rows: list[ObservedUsage]) -> None:
+        """A `token_count`: usage only where the thread's total moved since the last one."""
+        if not info:
+            return
+        thread = self._thread
+        written_total, written_last = info.get("total_token_usage"), info.get("last_token_usage")
+        last = counts_of(fields(written_last)) if type(written_last) is tuple else None
+        if type(written_total) is not tuple:
+            if last is not None and not self._inherits(at):
+                self._add(f"at:{at.isoformat()}", at, last, Rule.CODEX_LAST, rows)
+            return
+        total = counts_of(fields(written_total))
+        known, thread.total = thread.total, total
+        if self._inherits(at) or total == known:
+            return
+        moved, rule = total.minus(known or NONE), Rule.CODEX_DELTA
+        if last is not None and (known is None or min(moved) < 0 or moved == last):
+            # Nothing to subtract from, or the counter started anew: only `last` speaks of this response.
+            if min(moved) < 0:
+                thread.resets += 1
+                thread.records.clear()
+            moved, rule = last, Rule.CODEX_LAST
+        elif min(moved) < 0:
+            thread.resets += 1
+            return
+        if total == thread.recorded:
+            thread.records.clear()
+            return
+        left = not_yet_counted(moved, last, thread.records)
+        if left != NONE:
+            mark = ".".join(map(str, total)) + (f"~{thread.resets}" if thread.resets else "")
+            self._add(f"total:{mark}", at, left, rule, rows)
+
+    def _record(self, at: datetime, payload: Fields, rows: list[ObservedUsage]) -> None:
+        """A `token_usage_record`: one response with its id, compactions included."""
+        thread = self._thread
+        owner = name(payload.get("thread_id"))
+        if owner is not None and owner != (thread.thread or self._file_thread):
+            self.report.skipped[Skip.INHERITED] += 1
+            return
+        if self._inherits(at):
+            return
+        used = counts_of(inner(payload, "usage"))
+        response = name(payload.get("response_id"))
+        if used == NONE or response is None or response in thread.responses:
+            return
+        thread.responses.append(response)
+        del thread.responses[:-_KEPT_RECORDS]
+        written = payload.get("thread_token_usage")
+        thread.recorded = counts_of(fields(written)) if type(written) is tuple else None
+        if thread.recorded is not None and thread.recorded == thread.total:
+            # The snapshot came first and was counted.
+            return
+        thread.records.append(used)
+        del thread.records[:-_KEPT_RECORDS]
+        self._add(response, at, used, Rule.CODEX_RECORD, rows, request=response)
+
+    def _add(
+        self,
+        mark: str,
+        at: datetime,
+        used: Counts,
+        rule: Rule,
+        rows: list[ObservedUsage],
+        *,
+        request: str | None = None,
+    ) -> None:
+        thread = self._thread
+        own = thread.thread or self._file_thread
+        calls, thread.calls = tuple(sorted(thread.calls)), []
+        tokens = tokens_of(used, self.report)
+        if not tokens.total:
+            return
+        rows.append(
+            ObservedUsage(
+                client=CLIENT,
+                session=own,
+                # A long response id is the provider's and unique; a short one may be a gateway's counter.
+                response_key=mark if request is not None and len(mark) >= 20 else f"{own}/{mark}",
+                at=at,
+                model=thread.model or FALLBACK_MODEL,
+                tokens=tokens,
+                rule=rule,
+                quality=Quality.FINAL,
+                parent_session=thread.parent,
+                reasoning=min(used.reasoning, used.output),
+                tier=thread.tier,
+                tool_use_ids=calls,
+                project=thread.project,
+                version=thread.version,
+                agent_id=own if thread.is_agent else None,
+                request_id=request,
+                provider=thread.provider,
+            )
+        )

@@ -1,0 +1,108 @@
+"""What is known of a Codex thread between two lines of its rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tallygate.clients.codex.counts import Counts
+from tallygate.clients.lines import Fields, Unreadable, fields, inner, moment, name
+
+# What the client calls its tiers; one it may invent later must not be taken for the one before.
+_TIERS = frozenset({"priority", "fast", "default", "standard", "flex", "auto", "batch"})
+
+
+@dataclass(slots=True)
+class Thread:
+    """A thread's identity, settings and counters; `replaying` while the lines are its parent's."""
+
+    thread: str | None = None
+    parent: str | None = None
+    is_agent: bool = False
+    project: str | None = None
+    version: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    total: Counts | None = None
+    recorded: Counts | None = None
+    resets: int = 0
+    replaying: bool = False
+    # A turn id said where the replay stands; then pauses say nothing.
+    marked: bool = False
+    replayed_at: datetime | None = None
+    calls: list[str] = field(default_factory=list)
+    responses: list[str] = field(default_factory=list)
+    records: list[Counts] = field(default_factory=list)
+
+    def begin(self, meta: Fields, fallback: str) -> None:
+        """Take the first `session_meta`, which is the thread's own."""
+        self.thread = name(meta.get("id")) or fallback
+        self.project = name(meta.get("cwd"))
+        self.version = name(meta.get("cli_version"))
+        self.provider = name(meta.get("model_provider"))
+        source = meta.get("source")
+        spawned: Any = None
+        if type(source) is tuple:
+            subagent = fields(source).get("subagent")
+            self.is_agent = subagent is not None
+            if type(subagent) is tuple:
+                spawned = inner(fields(subagent), "thread_spawn").get("parent_thread_id")
+        self.is_agent = self.is_agent or meta.get("thread_source") == "subagent"
+        forked = name(meta.get("forked_from_id"))
+        self.parent = forked or name(spawned) or name(meta.get("parent_thread_id"))
+        self.replaying = self.parent is not None
+
+    def meet(self, meta: Fields) -> None:
+        """Take a later `session_meta`: the same thread resumed, or a copied parent's, which says nothing."""
+        if name(meta.get("id")) == self.thread:
+            self.version = name(meta.get("cli_version")) or self.version
+
+    def turn(self, written: object) -> None:
+        """A turn's id carries the time it was made: one older than the thread is the parent's."""
+        turn = name(written)
+        if not self.replaying or turn is None or not _timed(turn) or not _timed(self.thread):
+            return
+        self.marked = True
+        if turn[:13] >= str(self.thread)[:13]:
+            self.replaying = False
+            self.calls.clear()
+
+    def settings(self, applied: Fields) -> None:
+        """A settings event; without the key the tier stays, with an unknown one it is not known."""
+        if "service_tier" in applied:
+            tier = name(applied["service_tier"])
+            self.tier = tier if tier in _TIERS else None
+
+    def as_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {key: getattr(self, key) for key in self.__slots__}
+        state["replayed_at"] = None if self.replayed_at is None else self.replayed_at.isoformat()
+        for key in ("total", "recorded"):
+            state[key] = None if state[key] is None else list(state[key])
+        state["records"] = [list(record) for record in self.records]
+        state["calls"], state["responses"] = list(self.calls), list(self.responses)
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Thread:
+        """The thread as it was; keys of another version are left, as a new reader starts without them."""
+        known = {key: state[key] for key in cls.__slots__ if key in state}
+        for key in ("total", "recorded"):
+            if known.get(key) is not None:
+                known[key] = Counts(*known[key])
+        known["records"] = [Counts(*record) for record in known.get("records", [])]
+        for key in ("calls", "responses"):
+            known[key] = list(known.get(key, []))
+        if known.get("replayed_at") is not None:
+            try:
+                known["replayed_at"] = moment(known["replayed_at"])
+            except Unreadable:
+                known["replayed_at"] = None
+        return cls(**known)
+
+
+def _timed(identifier: str | None) -> bool:
+    """Whether an id is a UUID of version 7, whose first 48 bits are milliseconds since 1970."""
+    return identifier is not None and len(identifier) == 36 and identifier[14] == "7"

@@ -1,0 +1,54 @@
+"""Finding transcript files below a client's directories without being led astray by links or odd files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_MAX_DEPTH = 16
+
+
+def files_below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Regular files by suffix, sorted; linked directories are followed, each directory once."""
+    seen: set[tuple[int, int]] = set()
+    todo = [(root, 0)]
+    while todo:
+        directory, depth = todo.pop()
+        try:
+            info = directory.stat()
+            # Where there are no inodes (0), only the depth bounds a loop of links.
+            if info.st_ino and (info.st_dev, info.st_ino) in seen:
+                continue
+            seen.add((info.st_dev, info.st_ino))
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        below = []
+        for entry in entries:
+            try:
+                if entry.is_dir():
+                    below.append((directory / entry.name, depth + 1))
+                elif entry.name.endswith(suffixes) and entry.is_file():
+                    yield directory / entry.name
+            except OSError:
+                continue
+        if depth < _MAX_DEPTH:
+            todo.extend(reversed(below))
+
+
+def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:
+    """The directories of a variable that may name several, separated by commas; unset is none."""
+    parts = (part.strip() for part in env.get(variable, "").split(","))
+    return [home / part[2:] if part.startswith("~/") else Path(part) for part in parts if part]
+
+
+def directory_of(env: Mapping[str, str], variable: str, default: Path) -> Path:
+    """The directory a variable names; unset, empty and relative values (as XDG says) give the default."""
+    value = env.get(variable, "")
+    return Path(value) if value and Path(value).is_absolute() else default
+
+
+def unique(paths: list[Path]) -> list[Path]:
+    """Each path once, in the order given."""
+    return list(dict.fromkeys(paths))

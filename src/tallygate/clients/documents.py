@@ -1,0 +1,57 @@
+"""Transcripts that are one JSON document each: read whole, and again whenever they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from tallygate.clients.base import Batch, Change, FilePosition, nothing, open_regular
+from tallygate.clients.lines import ReadReport, Skip
+from tallygate.core.observed import ObservedUsage
+
+# Decoding takes a few times the size of the text; beyond this it would not stay within bounds.
+MAX_DOCUMENT = 16 * 1024 * 1024
+
+
+class DocumentReader(Protocol):
+    """What a client provides for its documents."""
+
+    report: ReadReport
+
+    def document(self, data: bytes) -> list[ObservedUsage]:
+        """Rows of a whole document."""
+
+
+def read_document(path: Path, position: FilePosition | None, reader: DocumentReader) -> Iterator[Batch]:
+    """Read a document if it changed; one that is being written does not decode and is read again."""
+    try:
+        opened = open_regular(path, position)
+        if opened is None:
+            return
+        file, info = opened
+        if file is None:
+            yield nothing(Change.NOT_REGULAR)
+            return
+        with file:
+            data = b"" if info.st_size > MAX_DOCUMENT else _whole(file.read, MAX_DOCUMENT + 1)
+    except OSError as error:
+        yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
+        return
+    rows: list[ObservedUsage] = []
+    if info.st_size > MAX_DOCUMENT or len(data) > MAX_DOCUMENT:
+        reader.report.skipped[Skip.TOO_LONG] += 1
+    else:
+        rows = reader.document(data)
+    stored = FilePosition(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, len(data), "")
+    change = Change.NEW if position is None else Change.REPLACED
+    yield Batch(tuple(rows), stored, change, reader.report)
+
+
+def _whole(read: Callable[[int], bytes], bound: int) -> bytes:
+    parts = []
+    left = bound
+    while left > 0 and (part := read(min(left, 1024 * 1024))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,1 @@
+"""Gemini CLI: its transcripts, hooks and settings."""

@@ -1,0 +1,101 @@
+"""One opencode message as usage; what its reasoning means is decided by the sum that equals its total."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tallygate.clients.lines import (
+    Fields,
+    ReadReport,
+    Skip,
+    Unreadable,
+    count,
+    decode,
+    fields,
+    inner,
+    moment_of_millis,
+    name,
+    required,
+)
+from tallygate.core.costing import Tokens
+from tallygate.core.observed import ObservedUsage, Rule
+
+CLIENT = "opencode"
+
+
+class MessageFile:
+    """Reads one message file of the time before the database."""
+
+    def __init__(self, path: Path) -> None:
+        self.report = ReadReport()
+        self._session = path.parent.name
+
+    def document(self, data: bytes) -> list[ObservedUsage]:
+        self.report.bytes_read += len(data)
+        try:
+            message = fields(decode(data))
+            if message.get("role") != "assistant":
+                return []
+            row = row_of(message, name(message.get("sessionID")) or self._session, self.report)
+        except Unreadable as error:
+            self.report.skipped[error.reason] += 1
+            return []
+        self.report.rows += row is not None
+        return [] if row is None else [row]
+
+
+def row_of(message: Fields, session: str, report: ReadReport, created: object = None) -> ObservedUsage | None:
+    """The usage of an assistant's message, or nothing while it is being written or where it cost nothing."""
+    written = inner(message, "tokens")
+    tokens, reasoning, rule = _tokens(written)
+    if not tokens.total:
+        report.skipped[Skip.EMPTY] += 1
+        return None
+    time = inner(message, "time")
+    began, ended = time.get("created", created), time.get("completed")
+    if type(ended) is not int:
+        report.skipped[Skip.UNFINISHED] += 1
+        return None
+    model = inner(message, "model")
+    cost = message.get("cost")
+    provider = name(message.get("providerID")) or name(model.get("providerID"))
+    model_id = name(message.get("modelID")) or name(model.get("id")) or name(model.get("modelID")) or ""
+    at = moment_of_millis(began)
+    return ObservedUsage(
+        client=CLIENT,
+        session=required(session),
+        response_key=_key(began, ended, provider, model_id, tokens),
+        at=at,
+        model=model_id,
+        tokens=tokens,
+        rule=rule,
+        reasoning=reasoning,
+        native_cost_text=str(cost) if type(cost) is int else name(cost),
+        project=name(inner(message, "path").get("cwd")),
+        provider=provider,
+    )
+
+
+def _key(began: object, ended: object, provider: str | None, model: str, tokens: Tokens) -> str:
+    """What a response is known by in every fork: forks copy messages under new ids, content unchanged."""
+    classes = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.output)
+    content = "|".join(map(str, (began, ended, provider, model, *classes)))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _tokens(written: Fields) -> tuple[Tokens, int, Rule]:
+    """The disjoint classes. Input never holds cache here; output held reasoning in some versions only."""
+    cache = inner(written, "cache")
+    fresh, output, reasoning = count(written, "input"), count(written, "output"), count(written, "reasoning")
+    read, write = count(cache, "read"), count(cache, "write")
+    total = count(written, "total")
+    inside = fresh + output + read + write
+    if reasoning and total == inside and reasoning <= output:
+        rule, all_output = Rule.OPENCODE_INSIDE, output
+    elif not reasoning or total == inside + reasoning:
+        rule, all_output = Rule.OPENCODE_BESIDE, output + reasoning
+    else:
+        # No total, or one that neither sum meets: the newer meaning, which never counts too little.
+        rule, all_output = Rule.OPENCODE_UNPROVEN, output + reasoning
+    return Tokens(fresh, read, write, 0, all_output), reasoning, rule

@@ -1,0 +1,13 @@
+"""Every client whose transcripts we read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tallygate.clients.base import Source
+from tallygate.clients.claude_code.transcripts import SOURCE as CLAUDE_CODE
+from tallygate.clients.codex.transcripts import SOURCE as CODEX
+from tallygate.clients.gemini.transcripts import SOURCE as GEMINI
+from tallygate.clients.opencode.transcripts import SOURCE as OPENCODE
+
+SOURCES: Mapping[str, Source] = {source.client: source for source in (CLAUDE_CODE, CODEX, GEMINI, OPENCODE)}
