@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget
 from tallygate.core.words import Action, Pressure, Reason
 
@@ -95,6 +97,19 @@ class UsageAnswer:
     remaining_nanos: int | None
     pressure: Pressure
     cost_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSum:
+    """What the responses of one call, or of none, add up to."""
+
+    responses: int
+    nanos: int
+    tokens: Tokens
+    partial: int = 0
+
+
+Observed = Mapping[str | None, ObservedSum]
 
 
 @dataclass(frozen=True, slots=True)

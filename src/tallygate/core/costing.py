@@ -69,6 +69,7 @@ class Price:
     version: str
     tiers: tuple[ContextTier, ...] = ()
     per_request_nanos: int = 0
+    per_search_nanos: int = 0
     valid_from: str | None = None
     approximate: bool = False
     known: bool = True

@@ -11,6 +11,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "session_budget": ("session_id", "budget_id"),
     "price": ("price_id",),
     "call": ("call_id",),
+    "usage": ("client", "response_key"),
+    "client_session": ("client", "client_session", "session_id"),
 }
 
 Key = tuple[str, ...]
@@ -50,18 +52,24 @@ def _merge(known: dict[str, Any], row: Mapping[str, Any]) -> None:
             known[name] = value
 
 
-def budget_sums(calls: Mapping[Key, Mapping[str, Any]], holds: Any) -> dict[Key, tuple[int, int]]:
-    """What each budget's calls add up to: (spent, reserved), by tenant and budget id.
+def budget_sums(
+    calls: Mapping[Key, Mapping[str, Any]], usage: Mapping[Key, Mapping[str, Any]], read: Any
+) -> dict[Key, tuple[int, int]]:
+    """What each budget's calls and responses add up to: (spent, reserved), by tenant and budget id.
 
-    `holds` reads a call's `holds` column: pairs of budget id and amount.
+    `read` parses a call's `holds` (pairs of budget id and amount) and a response's `charges` (budget ids).
     """
     sums: dict[Key, tuple[int, int]] = {}
     for (tenant, *_), call in calls.items():
-        for budget_id, amount in holds(call["holds"]):
+        for budget_id, amount in read(call["holds"]):
             spent, reserved = sums.get((tenant, budget_id), (0, 0))
             pending = call["state"] == "pending"
             sums[tenant, budget_id] = (
                 spent + int(call["booked_nanos"]),
                 reserved + (int(amount) if pending else 0),
             )
+    for (tenant, *_), response in usage.items():
+        for budget_id in read(response.get("charges") or "[]"):
+            spent, reserved = sums.get((tenant, budget_id), (0, 0))
+            sums[tenant, budget_id] = (spent + int(response["cost_nanos"]), reserved)
     return sums

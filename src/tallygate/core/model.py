@@ -199,7 +199,7 @@ class Hold:
     amount_nanos: int
 
 
-CostBasis = Literal["actual", "estimate", "none"]
+CostBasis = Literal["actual", "transcript", "estimate", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ class Call:
 
     @property
     def has_actual(self) -> bool:
-        return self.cost_basis == "actual"
+        return self.cost_basis in ("actual", "transcript")
 
     @property
     def counted_nanos(self) -> int:

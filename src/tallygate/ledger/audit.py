@@ -13,6 +13,7 @@ from tallygate.core.fold import KEYS, Fold, Key, budget_sums
 from tallygate.ledger import rows
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.usage_store import USAGE_COLUMNS
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
 _COLUMNS = {
@@ -21,6 +22,8 @@ _COLUMNS = {
     "session_budget": ["tenant", "session_id", "budget_id"],
     "price": ["tenant", "price_id", "basis"],
     "call": rows.CALL_COLUMNS,
+    "usage": USAGE_COLUMNS,
+    "client_session": ["tenant", "client", "client_session", "session_id", "found_by"],
 }
 FINDINGS_MAX = 100
 
@@ -132,12 +135,12 @@ def _row(table: str, key: Key, row: dict[str, Any], expected: dict[str, Any] | N
 
 
 def _counters(fold: Fold) -> Iterator[Finding]:
-    sums = budget_sums(fold.tables["call"], json.loads)
+    sums = budget_sums(fold.tables["call"], fold.tables["usage"], json.loads)
     for key, budget in fold.tables["budget"].items():
         counted = (int(budget["spent_nanos"]), int(budget["reserved_nanos"]))
         summed = sums.get(key, (0, 0))
         if counted != summed:
-            what = f"spent and reserved are {counted}, its calls add up to {summed}"
+            what = f"spent and reserved are {counted}, its calls and responses add up to {summed}"
             yield Finding("counters", _name("budget", key), what, "a counter is wrong: this is a fault of the program")
         limit = int(budget["limit_nanos"]) + int(budget["overage_nanos"])
         if budget["mode"] == "hard" and sum(counted) > limit:

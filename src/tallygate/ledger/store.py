@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
 
 from tallygate.core.chain import Head, canonical_bytes, event_hash
 from tallygate.core.errors import ensure
@@ -11,6 +10,8 @@ from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.ledger import rows
 from tallygate.ledger.port import ActivityTotals, Change, Insert, QueuedLine, SpendShare, Update, Value
+from tallygate.ledger.statements import Execute
+from tallygate.ledger.usage_store import UsageReads, UsageWrites
 
 _SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
@@ -62,12 +63,14 @@ SELECT_CHILDREN = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND parent_session_id = :session_id ORDER BY started_us"
 )
 SELECT_OPEN_EXACTNESS = (
-    "SELECT 1 FROM call WHERE tenant = :tenant AND session_id = :session_id AND state IN ('pending', 'expired') LIMIT 1"
+    "SELECT state FROM call WHERE tenant = :tenant AND session_id = :session_id"
+    " AND state NOT IN ('denied', 'voided') AND action <> 'halt' ORDER BY at_us DESC LIMIT 1"
 )
 SELECT_TOTALS = (
     "SELECT COALESCE(SUM(CASE WHEN state NOT IN ('denied', 'voided') THEN 1 ELSE 0 END), 0),"
     " COALESCE(SUM(CASE WHEN action = 'halt' THEN 1 ELSE 0 END), 0),"
-    " COALESCE(SUM(CASE WHEN state = 'pending' THEN estimate_nanos ELSE booked_nanos END), 0),"
+    " COALESCE(SUM(CASE WHEN state = 'pending' THEN estimate_nanos ELSE booked_nanos END), 0)"
+    " + (SELECT COALESCE(SUM(u.cost_nanos), 0) FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id),"
     " COALESCE(SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END), 0)"
     " FROM call WHERE tenant = :tenant AND session_id = :session_id"
 )
@@ -101,31 +104,8 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
-class Cursor(Protocol):
-    """What a database gives back for one statement."""
-
-    @property
-    def rowcount(self) -> int: ...
-    def fetchone(self) -> Any: ...
-    def fetchall(self) -> list[Any]: ...
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-Execute = Callable[[str, dict[str, Any]], Cursor]
-
-
-class StoreReader:
+class StoreReader(UsageReads):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
-
-    def __init__(self, execute: Execute, tenant: str) -> None:
-        self._execute = execute
-        self.tenant = tenant
-
-    def _one(self, sql: str, **parameters: Value) -> Any:
-        return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchone()
-
-    def _all(self, sql: str, **parameters: Value) -> list[Any]:
-        return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchall()
 
     def session(self, session_id: str) -> Session | None:
         row = self._one(SELECT_SESSION, session_id=session_id)
@@ -169,7 +149,9 @@ class StoreReader:
         return [row[0] for row in self._all(SELECT_CHILDREN, session_id=session_id)]
 
     def has_open_exactness(self, session_id: str) -> bool:
-        return self._one(SELECT_OPEN_EXACTNESS, session_id=session_id) is not None
+        """Whether the last call that was let through lacks its usage; no earlier one can, or it had not been."""
+        row = self._one(SELECT_OPEN_EXACTNESS, session_id=session_id)
+        return row is not None and row[0] in ("pending", "expired")
 
     def totals(self, session_id: str) -> ActivityTotals:
         return ActivityTotals(*self._one(SELECT_TOTALS, session_id=session_id))
@@ -189,7 +171,7 @@ class StoreReader:
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
-class StoreTx(StoreReader):
+class StoreTx(StoreReader, UsageWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(self, execute: Execute, tenant: str, ledger_id: str, wall_us: int) -> None:

@@ -13,7 +13,7 @@ from tallygate.core.model import Actor, Budget, Call, CallRequest, Decision, Gat
 from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.wording import fault_message, halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, CallMode, Pressure, Reason
-from tallygate.ledger.port import Tx
+from tallygate.ledger.port import SpendShare, Tx
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.quote import calibrated
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
@@ -133,6 +133,9 @@ def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer
     if found is None:
         raise unknown_session(request.session_id)
     session, budgets = found
+    live = request.actual is not None and tx.is_live(session.session_id)
+    if live:
+        request = replace(request, actual_nanos=0)  # the client's own record counts it
 
     view = _view(rt, tx, session, budgets, request)
     decision = gate.decide(view, request, rt.policy)
@@ -143,7 +146,7 @@ def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer
     answer = _answer(rt, request, decision, after, call_id)
     if decision.action is Action.HALT:
         answer = _halted(tx, request, decision, session, answer)
-    return answer, write_decision(rt, tx, Decided(request, decision, session, after, call_id, answer))
+    return answer, write_decision(rt, tx, Decided(request, decision, session, after, call_id, answer, live))
 
 
 def _call_id(rt: Runtime, request: CallRequest) -> str:
@@ -231,7 +234,7 @@ def _answer(
 def _halted(tx: Tx, request: CallRequest, decision: Decision, session: Session, answer: GateAnswer) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
-    shares = tx.spend_by(session.session_id, "model", SHARES_SHOWN) if exceeded else []
+    shares = _shares(tx, session.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
     command = raise_command(decision.binding, request.needed_nanos) if exceeded and decision.binding else None
     message = halt_message(
@@ -252,6 +255,11 @@ def _halted(tx: Tx, request: CallRequest, decision: Decision, session: Session, 
         spent_by=spent_by,
         command=command,
     )
+
+
+def _shares(tx: Tx, session_id: str) -> list[SpendShare]:
+    """What a session was spent on: its responses where the client's record is read, else its calls."""
+    return tx.usage_by_model(session_id, SHARES_SHOWN) or tx.spend_by(session_id, "model", SHARES_SHOWN)
 
 
 def _fault_answer(rt: Runtime, fault: LedgerUnavailable) -> GateAnswer:

@@ -25,6 +25,8 @@ def basis_of(price: Price) -> tuple[str, str]:
         body["tiers"] = [{"above_context_tokens": t.above_context_tokens, **_rates(t.rates)} for t in price.tiers]
     if price.per_request_nanos:
         body["per_request_nanos"] = price.per_request_nanos
+    if price.per_search_nanos:
+        body["per_search_nanos"] = price.per_search_nanos
     if price.valid_from:
         body["valid_from"] = price.valid_from
     raw = canonical_bytes(body)

@@ -63,7 +63,7 @@ def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> lis
     """Sessions, the youngest first."""
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.sessions(state=None if state is None else state.value, limit=limit)
-        return [_line(reader, session) for session in found]
+        return [_line(rt, reader, session) for session in found]
 
 
 def show_session(rt: Runtime, session_id: str) -> SessionView:
@@ -75,7 +75,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             session=session,
             budgets=budgets,
             calls=calls,
-            totals=totals_of(session, calls),
+            totals=totals_of(session, calls, reader.observed(session_id)),
             by_model=reader.spend_by(session_id, "model", SHARES_MAX),
             by_tool=reader.spend_by(session_id, "tool", SHARES_MAX),
             by_actor=reader.spend_by(session_id, "actor", SHARES_MAX),
@@ -94,7 +94,7 @@ def standing(rt: Runtime, *, limit: int) -> Standing:
     """Head of the chain, open sessions and waiting run-log lines, as of one moment."""
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
-        lines = [_line(reader, session) for session in found]
+        lines = [_line(rt, reader, session) for session in found]
         return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
@@ -128,7 +128,7 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
     raise InvalidArgument(noun, message, hint="Give more of the id.")
 
 
-def _line(reader: Reader, session: Session) -> SessionLine:
+def _line(rt: Runtime, reader: Reader, session: Session) -> SessionLine:
     budgets = reader.budgets_of(session.session_id)
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
@@ -136,6 +136,6 @@ def _line(reader: Reader, session: Session) -> SessionLine:
         session=session,
         own=own,
         left_nanos=tightest.available_nanos,
-        pressure=gate.pressure(gate.most_used(budgets) or own),
+        pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
         totals=reader.totals(session.session_id),
     )

@@ -33,6 +33,8 @@ class UsageReport:
 def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
     """Book the actual cost of a call in full, also past its reservation, its expiry or its session's end.
 
+    Where the session's transcript is read, the report is kept and books nothing: the responses already count.
+
     The same report again changes nothing and gets the same answer; other values raise `Conflict` with both.
     """
     with rt.ledger.reading(rt.tenant) as reader:
@@ -43,9 +45,12 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
 
     with rt.ledger.writing(rt.tenant) as tx:
         call = _let_through(tx.call(report.call_id), report.call_id)
+        if call.cost_basis == "transcript" and call.actual is None:
+            return _answer(rt, tx, call.call_id)  # its responses are counted; the report would count them twice
         if call.state is CallState.RECONCILED:
             _same_or_conflict(call, report)
             return _answer(rt, tx, call.call_id)
+        live = tx.is_live(call.session_id)
         price_id, changes = basis_changes(tx, price, rt.known_prices)
         columns: dict[str, Value] = {
             "model_used": model,
@@ -60,8 +65,8 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
             by=rt.by,
             state=CallState.RECONCILED,
-            cost_nanos=cost,
-            cost_basis="actual",
+            cost_nanos=0 if live else cost,
+            cost_basis="transcript" if live else "actual",
             columns=columns,
             extra=changes,
         )

@@ -25,6 +25,7 @@ class Decided:
     after: tuple[Budget, ...]
     call_id: str
     answer: GateAnswer
+    live: bool = False
 
 
 def reserved_price(request: CallRequest, decision: Decision) -> Price:
@@ -101,7 +102,7 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         estimate_nanos=amount,
         factor_micros=request.factor_micros,
         booked_nanos=request.actual_nanos or 0,
-        cost_basis="actual" if recorded else "none",
+        cost_basis="none" if not recorded else "transcript" if decided.live else "actual",
         actual=request.actual,
         price_id=price_id,
         actual_price_id=price_id if recorded else None,

@@ -63,26 +63,28 @@ def resolve_call(
 
 
 def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, cause: str) -> None:
-    """Close calls nobody reported on: their estimates are booked, or released where the policy says so."""
+    """Close calls nobody reported on: their estimates are booked, or released where the policy says so.
+
+    Where the client's own record is read, what a call used is known from its responses: nothing is booked for it.
+    """
+    live = {session_id for session_id in {call.session_id for call in calls} if tx.is_live(session_id)}
     for start in range(0, len(calls), EXPIRE_PER_EVENT_MAX):
         known: dict[str, Budget] = {}
         updates: list[Change] = []
         for call in calls[start : start + EXPIRE_PER_EVENT_MAX]:
-            booked = call.estimate_nanos if policy.expire_as is ExpireAs.ESTIMATE else 0
+            is_live = call.session_id in live
+            booked = 0 if is_live or policy.expire_as is ExpireAs.RELEASE else call.estimate_nanos
             budgets_after(tx, call, booked, known)
-            updates.append(
-                Update(
-                    "call",
-                    {
-                        "call_id": call.call_id,
-                        "state": CallState.EXPIRED.value,
-                        "booked_nanos": booked,
-                        "cost_basis": "estimate" if booked else "none",
-                        "expires_us": None,
-                        "resolved_us": tx.at_us,
-                    },
-                )
-            )
+            state = CallState.RECONCILED if is_live else CallState.EXPIRED
+            row: dict[str, Value] = {
+                "call_id": call.call_id,
+                "state": state.value,
+                "booked_nanos": booked,
+                "cost_basis": "transcript" if is_live else "estimate" if booked else "none",
+                "expires_us": None,
+                "resolved_us": tx.at_us,
+            }
+            updates.append(Update("call", row))
         tx.append("calls.expired", [*_counter_updates(known, tx.at_us), *updates], by=by, note={"cause": cause})
 
 

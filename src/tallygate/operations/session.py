@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.core import exactness
-from tallygate.core.answers import SessionTotals
+from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
 from tallygate.core.words import (
@@ -154,7 +154,7 @@ def end_session(
         if session is None:
             raise unknown_session(session_id)
         if not session.is_open:
-            return totals_of(session, list(tx.calls_of(session_id)))
+            return totals_of(session, list(tx.calls_of(session_id)), tx.observed(session_id))
         expire_calls(tx, tx.pending_calls(session_id, PENDING_MAX), rt.policy, by=rt.by, cause="session_end")
         columns: dict[str, Value] = {
             "session_id": session_id,
@@ -166,9 +166,10 @@ def end_session(
         head = tx.append("session.ended", [Update("session", columns)], by=rt.by)
         ended = tx.session(session_id) or session
         calls = list(tx.calls_of(session_id))
-        totals = totals_of(ended, calls)
+        observed = tx.observed(session_id)
+        totals = totals_of(ended, calls, observed)
         line = run_line(
-            RunLine(ended, tx.budgets_of(session_id), calls, totals, tx.prices(), head, rt.ledger.ledger_id)
+            RunLine(ended, tx.budgets_of(session_id), calls, totals, tx.prices(), observed, head, rt.ledger.ledger_id)
         )
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
     flush_run_log(rt)
@@ -196,8 +197,8 @@ def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
     return failures
 
 
-def totals_of(session: Session, calls: list[Call]) -> SessionTotals:
-    """A session in figures, from its calls."""
+def totals_of(session: Session, calls: list[Call], observed: Observed) -> SessionTotals:
+    """A session in figures, from its calls and from the responses its client wrote down."""
     made = [call for call in calls if exactness.counts(call)]
     states = [exactness.of_call(call, session.accounting_mode) for call in made]
     state = exactness.of_session(states)
@@ -205,7 +206,7 @@ def totals_of(session: Session, calls: list[Call]) -> SessionTotals:
     coverage = session.coverage
     return SessionTotals(
         session_id=session.session_id,
-        total_nanos=sum(call.counted_nanos for call in made),
+        total_nanos=total_nanos(made, observed),
         calls_made=len(made),
         halts=sum(call.action is Action.HALT for call in calls),
         confidence=exactness.confidence(state),
@@ -219,6 +220,12 @@ def totals_of(session: Session, calls: list[Call]) -> SessionTotals:
         },
         uncovered_modes=exactness.uncovered_modes(session),
     )
+
+
+def total_nanos(made: list[Call], observed: Observed) -> int:
+    """What a session cost: its responses where there are any, and then no estimate of a call that still runs."""
+    booked = sum(call.booked_nanos if observed else call.counted_nanos for call in made)
+    return booked + sum(part.nanos for part in observed.values())
 
 
 def look_at(reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...], list[Call]]:

@@ -107,6 +107,7 @@ class Catalog:
             version=self.version,
             tiers=converted.tiers,
             per_request_nanos=converted.per_request_nanos,
+            per_search_nanos=converted.per_search_nanos,
             valid_from=valid_from,
             approximate=listing.note is not None,
             warning=listing.note,
@@ -143,6 +144,7 @@ class Catalog:
             source=prices[0].source,
             version=self.version,
             per_request_nanos=max(price.per_request_nanos for price in prices),
+            per_search_nanos=max(price.per_search_nanos for price in prices),
         )
 
     def models(self, at: datetime) -> Iterator[ListedModel]:

@@ -44,6 +44,7 @@ class Converted:
     rates: Rates
     tiers: tuple[ContextTier, ...]
     per_request_nanos: int
+    per_search_nanos: int
 
 
 def bundled_version() -> str:
@@ -164,9 +165,13 @@ def convert(model: ModelInfo, price: ModelPrice) -> Converted | None:
         for start in starts
         if (rates := _rates(model, values, start + 1)) is not None
     )
-    fee = values.get("requests_kcount")
-    per_request = nanos_per_million(_at_context(fee, 0) / 1000) if fee is not None else 0
-    return Converted(base, tiers, per_request)
+    return Converted(base, tiers, _fee(values, "requests_kcount"), _fee(values, "web_searches_kcount"))
+
+
+def _fee(values: dict[str, Decimal | TieredPrices], key: str) -> int:
+    """What one request or one search costs, in nano-dollars; the catalog gives it for a thousand."""
+    fee = values.get(key)
+    return nanos_per_million(_at_context(fee, 0) / 1000) if fee is not None else 0
 
 
 def _rates(model: ModelInfo, values: dict[str, Decimal | TieredPrices], context: int) -> Rates | None:

@@ -21,6 +21,7 @@ def scaled(price: Price, by: Decimal) -> Price:
         rates=_scaled_rates(price.rates, by),
         tiers=tuple(ContextTier(tier.above_context_tokens, _scaled_rates(tier.rates, by)) for tier in price.tiers),
         per_request_nanos=_up(price.per_request_nanos * by),
+        per_search_nanos=_up(price.per_search_nanos * by),
     )
 
 

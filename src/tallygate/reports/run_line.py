@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallygate.core import exactness
-from tallygate.core.answers import SessionTotals
+from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.money import cost_nanos, exact_text, json_number
@@ -31,6 +31,7 @@ class RunLine:
     calls: Sequence[Call]
     totals: SessionTotals
     prices: Mapping[str, str]
+    observed: Observed
     head: Head
     ledger_id: str
 
@@ -40,7 +41,7 @@ def run_line(run: RunLine) -> str:
     session = run.session
     made = [call for call in run.calls if exactness.counts(call)]
     saved = sum(_saved_nanos(call, run.prices) for call in made)
-    subagents = _subagents(made)
+    subagents = _subagents(made, run.observed)
     line: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "run_id": session.session_id,
@@ -73,10 +74,11 @@ def run_line(run: RunLine) -> str:
         "mode_coverage": run.totals.coverage,
         "modes_without_exact_coverage": run.totals.uncovered_modes,
         "subagent_calls": sum(agent["calls_made"] for agent in subagents.values()),
-        "subagent_spend_usd": exact_text(sum(_cost(call) for call in made if _is_subagent(call))),
+        "subagent_spend_usd": exact_text(sum(_cost(call, run.observed) for call in made if _is_subagent(call))),
         "subagents": list(subagents.values()),
         "budgets": [_budget(budget) for budget in run.budgets],
-        "records": [_record(index, call, session) for index, call in enumerate(made)],
+        "observed": _observed(run.observed),
+        "records": [_record(index, call, run) for index, call in enumerate(made)],
         "refused": [_refused(call) for call in run.calls if call.state is CallState.DENIED],
         "voided": [
             {"call_id": call.call_id, "stage": call.tool_name, "reason": call.void_reason}
@@ -105,8 +107,9 @@ def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:
     }
 
 
-def _record(index: int, call: Call, session: Session) -> dict[str, Any]:
-    actual = call.actual
+def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
+    seen = run.observed.get(call.call_id)
+    actual = call.actual if seen is None else seen.tokens
     used = call.model_used or call.model_requested
     timed = call.state is CallState.RECONCILED and call.resolved_us is not None and call.resolved_us > call.at_us
     return {
@@ -117,14 +120,14 @@ def _record(index: int, call: Call, session: Session) -> dict[str, Any]:
         "action": call.action.value,
         "reason": call.reason.value,
         "state": call.state.value,
-        "exactness_state": exactness.of_call(call, session.accounting_mode).value,
+        "exactness_state": exactness.of_call(call, run.session.accounting_mode).value,
         "model_requested": call.model_requested,
         "model_used": used,
         "model_target": call.model_target,
         "rerouted": used != call.model_requested,
         "prompt_tokens": call.prompt_tokens if actual is None else actual.context,
         "completion_tokens": call.completion_tokens if actual is None else actual.output,
-        "cost_usd": exact_text(_cost(call)),
+        "cost_usd": exact_text(_cost(call, run.observed)),
         "cost_basis": call.cost_basis,
         "estimate": {
             "prompt_tokens": call.prompt_tokens,
@@ -141,7 +144,7 @@ def _record(index: int, call: Call, session: Session) -> dict[str, Any]:
             "cache_write_5m_tokens": actual.cache_write_5m,
             "cache_write_1h_tokens": actual.cache_write_1h,
             "output_tokens": actual.output,
-            "cost_usd": exact_text(call.booked_nanos),
+            "cost_usd": exact_text(_cost(call, run.observed)),
             "price": call.actual_price_id,
         },
         "elapsed_ms": (call.resolved_us - call.at_us) // 1000 if timed and call.resolved_us is not None else None,
@@ -185,7 +188,7 @@ def _budget(budget: Budget) -> dict[str, Any]:
     }
 
 
-def _subagents(made: Sequence[Call]) -> dict[tuple[str | None, str | None], dict[str, Any]]:
+def _subagents(made: Sequence[Call], observed: Observed) -> dict[tuple[str | None, str | None], dict[str, Any]]:
     """Calls and cost of each subagent, in the order they first appear."""
     nanos: dict[tuple[str | None, str | None], int] = {}
     found: dict[tuple[str | None, str | None], dict[str, Any]] = {}
@@ -195,14 +198,14 @@ def _subagents(made: Sequence[Call]) -> dict[tuple[str | None, str | None], dict
         key = (call.actor_id, call.actor_name)
         entry = found.setdefault(key, {"actor_id": key[0], "actor_name": key[1], "calls_made": 0})
         entry["calls_made"] += 1
-        nanos[key] = nanos.get(key, 0) + _cost(call)
+        nanos[key] = nanos.get(key, 0) + _cost(call, observed)
         entry["total_cost_usd"] = exact_text(nanos[key])
     return found
 
 
 def _saved_nanos(call: Call, prices: Mapping[str, str]) -> int:
     """What a rerouted call saved: the same tokens at the rates of the model that was asked for, less its cost."""
-    if call.actual is None or call.model_used in (None, call.model_requested):
+    if call.actual is None or call.cost_basis != "actual" or call.model_used in (None, call.model_requested):
         return 0
     if call.price_id is None or call.price_id not in prices:
         return 0
@@ -220,8 +223,22 @@ def _saved_nanos(call: Call, prices: Mapping[str, str]) -> int:
     return max(would - call.booked_nanos, 0)
 
 
-def _cost(call: Call) -> int:
-    return call.counted_nanos
+def _cost(call: Call, observed: Observed) -> int:
+    seen = observed.get(call.call_id)
+    return call.counted_nanos if seen is None else seen.nanos
+
+
+def _observed(observed: Observed) -> dict[str, Any] | None:
+    """What the client's own record shows: how much of it belongs to no call, and how much is incomplete."""
+    if not observed:
+        return None
+    outside = observed.get(None)
+    return {
+        "responses": sum(part.responses for part in observed.values()),
+        "cost_usd": exact_text(sum(part.nanos for part in observed.values())),
+        "outside_calls_usd": exact_text(0 if outside is None else outside.nanos),
+        "incomplete_responses": sum(part.partial for part in observed.values()),
+    }
 
 
 def _is_subagent(call: Call) -> bool:

@@ -106,7 +106,7 @@ CREATE TABLE call (
   estimate_nanos     INTEGER NOT NULL CHECK (estimate_nanos BETWEEN 0 AND 4000000000000000000),
   factor_micros      INTEGER NOT NULL CHECK (factor_micros > 0),
   booked_nanos       INTEGER NOT NULL CHECK (booked_nanos BETWEEN 0 AND 4000000000000000000),
-  cost_basis         TEXT NOT NULL CHECK (cost_basis IN ('actual', 'estimate', 'none')),
+  cost_basis         TEXT NOT NULL CHECK (cost_basis IN ('actual', 'transcript', 'estimate', 'none')),
   fresh_input        INTEGER CHECK (fresh_input BETWEEN 0 AND 1000000000),
   cache_read         INTEGER CHECK (cache_read BETWEEN 0 AND 1000000000),
   cache_write_5m     INTEGER CHECK (cache_write_5m BETWEEN 0 AND 1000000000),
@@ -128,15 +128,16 @@ CREATE TABLE call (
   expires_us         INTEGER,
   resolved_us        INTEGER,
   holds              TEXT NOT NULL,  -- [[budget_id, amount reserved], ...]: what it was charged to
-  CHECK ((cost_basis = 'actual') = (fresh_input IS NOT NULL AND output IS NOT NULL)),
+  CHECK (cost_basis <> 'actual' OR (fresh_input IS NOT NULL AND output IS NOT NULL)),
   CHECK ((state = 'pending') = (expires_us IS NOT NULL AND resolved_us IS NULL)),
-  CHECK (state <> 'reconciled' OR cost_basis = 'actual'),
+  CHECK (state <> 'reconciled' OR cost_basis IN ('actual', 'transcript')),
+  CHECK (cost_basis <> 'transcript' OR booked_nanos = 0),  -- the usage rows hold what it cost
   CHECK (state NOT IN ('pending', 'denied', 'voided') OR booked_nanos = 0),
   UNIQUE (tenant, call_id),
   FOREIGN KEY (tenant, session_id) REFERENCES session (tenant, session_id)
 ) STRICT;
 
-CREATE INDEX call_of_session ON call (tenant, session_id, state);
+CREATE INDEX call_of_session ON call (tenant, session_id, at_us, state);
 CREATE INDEX call_due ON call (tenant, expires_us) WHERE state = 'pending';
 
 -- Lines of the run log that are not on disk yet; delivery is a fact about a file, not about spend.
@@ -153,5 +154,8 @@ CREATE TABLE run_log_queue (
 
 CREATE INDEX run_log_waiting ON run_log_queue (tenant, queued_us) WHERE written_us IS NULL;
 
-CREATE TRIGGER call_resolves_once BEFORE UPDATE ON call WHEN OLD.state IN ('denied', 'reconciled')
+-- Once more only, when the client's own record takes the place of what an agent reported.
+CREATE TRIGGER call_resolves_once BEFORE UPDATE ON call
+WHEN OLD.state IN ('denied', 'reconciled')
+  AND NOT (OLD.state = 'reconciled' AND OLD.cost_basis = 'actual' AND NEW.cost_basis = 'transcript')
 BEGIN SELECT RAISE(ABORT, 'a resolved call never changes'); END;

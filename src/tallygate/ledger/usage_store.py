@@ -1,0 +1,281 @@
+"""Observed usage in the ledger: its rows as core values, the queries, and how far each file was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tallygate.core.answers import ObservedSum
+from tallygate.core.costing import Tokens
+from tallygate.core.model import Call, Session
+from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.ledger import rows
+from tallygate.ledger.port import SpendShare, StoredUsage, Value
+from tallygate.ledger.statements import Statements
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_KEYS_PER_QUERY = 200
+
+USAGE_COLUMNS = (
+    "tenant", "client", "response_key", "client_session", "parent_session", "at_us", "model", "provider",
+    "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "web_searches",
+    "estimated_output", "quality", "rule", "tier", "speed", "geo", "native_cost", "agent_id", "tool_use_ids",
+    "request_id", "project", "version", "price_id", "cost_nanos", "session_id", "call_id", "charges",
+)  # fmt: skip
+_USAGE = ", ".join(f"u.{name}" for name in USAGE_COLUMNS)
+_SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
+_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+
+SELECT_USAGE = f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client AND u.response_key IN "
+SELECT_SESSION_USAGE = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id ORDER BY u.at_us, u.id"
+)
+SELECT_CLIENT_USAGE = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
+    " AND u.client_session = :client_session AND u.session_id IS NULL AND u.at_us >= :from_us ORDER BY u.at_us, u.id"
+)
+SELECT_USAGE_SINCE = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.at_us >= :from_us AND u.at_us < :until_us"
+    " ORDER BY u.at_us, u.id"
+)
+SELECT_LINKED = (
+    f"SELECT {_SESSION} FROM client_session l CROSS JOIN session s WHERE l.tenant = :tenant AND l.client = :client"
+    " AND l.client_session = :client_session AND s.tenant = l.tenant AND s.session_id = l.session_id"
+    " ORDER BY s.started_us"
+)
+SELECT_LINKS = "SELECT client, client_session FROM client_session WHERE tenant = :tenant AND session_id = :session_id"
+SELECT_IN_PROJECTS = (
+    f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND s.project IS NOT NULL"
+    " AND s.started_us <= :until_us AND (s.ended_us IS NULL OR s.ended_us >= :from_us)"
+    " ORDER BY s.started_us DESC LIMIT 1000"
+)
+SELECT_IS_LIVE = "SELECT 1 FROM client_session WHERE tenant = :tenant AND session_id = :session_id LIMIT 1"
+SELECT_RECENT_CALLS = (
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.at_us <= :at_us"
+    " ORDER BY c.at_us DESC LIMIT :limit"
+)
+SELECT_BOOKED = (
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.booked_nanos > 0"
+)
+SELECT_USAGE_TOTAL = (
+    "SELECT COUNT(*), COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = :tenant AND session_id = :session_id"
+)
+SELECT_USAGE_BY_MODEL = (
+    "SELECT model, COUNT(*), SUM(cost_nanos) AS nanos FROM usage WHERE tenant = :tenant AND session_id = :session_id"
+    " GROUP BY 1 ORDER BY nanos DESC, 1 LIMIT :limit"
+)
+SELECT_USAGE_BY_CALL = (
+    "SELECT call_id, COUNT(*), SUM(cost_nanos), SUM(fresh_input), SUM(cache_read), SUM(cache_write_5m),"
+    " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END)"
+    " FROM usage WHERE tenant = :tenant AND session_id = :session_id GROUP BY call_id"
+)
+SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
+SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
+UPSERT_POSITION = (
+    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us)"
+    " VALUES (:tenant, :path, :client, :position, :skipped, :at_us) ON CONFLICT (tenant, path) DO UPDATE"
+    " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us"
+)
+SELECT_SKIPPED = "SELECT skipped FROM transcript_file WHERE tenant = :tenant AND path = :path"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """One transcript file the ledger has rows of, with what had to be skipped in it."""
+
+    path: str
+    client: str
+    skipped: dict[str, int]
+    read_us: int
+
+
+def microseconds(at: datetime) -> int:
+    """A moment as the ledger counts it."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_usage(stored: StoredUsage) -> dict[str, Value]:
+    """A response as the columns of its row."""
+    row, tokens = stored.row, stored.row.tokens
+    return {
+        "client": row.client,
+        "response_key": row.response_key,
+        "client_session": row.session,
+        "parent_session": row.parent_session,
+        "at_us": microseconds(row.at),
+        "model": row.model,
+        "provider": row.provider,
+        "fresh_input": tokens.fresh_input,
+        "cache_read": tokens.cache_read,
+        "cache_write_5m": tokens.cache_write_5m,
+        "cache_write_1h": tokens.cache_write_1h,
+        "output": tokens.output,
+        "reasoning": row.reasoning,
+        "web_searches": row.web_searches,
+        "estimated_output": row.estimated_output,
+        "quality": row.quality.value,
+        "rule": row.rule.value,
+        "tier": row.tier,
+        "speed": row.speed,
+        "geo": row.geo,
+        "native_cost": row.native_cost_text,
+        "agent_id": row.agent_id,
+        "tool_use_ids": " ".join(row.tool_use_ids) or None,
+        "request_id": row.request_id,
+        "project": row.project,
+        "version": row.version,
+        "price_id": stored.price_id,
+        "cost_nanos": stored.cost_nanos,
+        "session_id": stored.session_id,
+        "call_id": stored.call_id,
+        "charges": json.dumps(stored.charges, separators=(",", ":")) if stored.charges else None,
+    }
+
+
+def to_usage(row: tuple[Any, ...]) -> StoredUsage:
+    """A row of USAGE_COLUMNS as a response."""
+    found = dict(zip(USAGE_COLUMNS, row, strict=True))
+    tokens = Tokens(
+        found["fresh_input"], found["cache_read"], found["cache_write_5m"], found["cache_write_1h"], found["output"]
+    )
+    observed = ObservedUsage(
+        client=found["client"],
+        session=found["client_session"],
+        response_key=found["response_key"],
+        at=_EPOCH + timedelta(microseconds=found["at_us"]),
+        model=found["model"],
+        tokens=tokens,
+        rule=Rule(found["rule"]),
+        quality=Quality(found["quality"]),
+        parent_session=found["parent_session"],
+        reasoning=found["reasoning"],
+        tier=found["tier"],
+        speed=found["speed"],
+        geo=found["geo"],
+        web_searches=found["web_searches"],
+        native_cost_text=found["native_cost"],
+        estimated_output=found["estimated_output"],
+        agent_id=found["agent_id"],
+        tool_use_ids=tuple((found["tool_use_ids"] or "").split()),
+        request_id=found["request_id"],
+        project=found["project"],
+        version=found["version"],
+        provider=found["provider"],
+    )
+    return StoredUsage(
+        row=observed,
+        price_id=found["price_id"],
+        cost_nanos=found["cost_nanos"],
+        session_id=found["session_id"],
+        call_id=found["call_id"],
+        charges=tuple(json.loads(found["charges"])) if found["charges"] else (),
+    )
+
+
+class UsageReads(Statements):
+    """Reads of observed usage; a part of every reader."""
+
+    def usage_of(self, session_id: str) -> list[StoredUsage]:
+        """The responses of a budget session, in order of time."""
+        return [to_usage(row) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
+
+    def usage_between(self, from_us: int, until_us: int) -> Iterator[StoredUsage]:
+        """Every response in a span of time, also those of no budget session."""
+        return map(to_usage, self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us))
+
+    def unattributed_usage(self, client: str, client_session: str, from_us: int) -> list[StoredUsage]:
+        """Responses of a client's session that belong to no budget session yet."""
+        found = self._all(SELECT_CLIENT_USAGE, client=client, client_session=client_session, from_us=from_us)
+        return [to_usage(row) for row in found]
+
+    def usage_known(self, client: str, keys: Iterable[str]) -> dict[str, StoredUsage]:
+        """Those of these responses that are in the ledger already."""
+        wanted = list(keys)
+        known: dict[str, StoredUsage] = {}
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            part = wanted[start : start + _KEYS_PER_QUERY]
+            names = {f"k{index}": key for index, key in enumerate(part)}
+            sql = SELECT_USAGE + "(" + ", ".join(f":{name}" for name in names) + ")"
+            for row in self._all(sql, client=client, **names):
+                stored = to_usage(row)
+                known[stored.row.response_key] = stored
+        return known
+
+    def sessions_linked(self, client: str, client_session: str) -> list[Session]:
+        """The budget sessions a client's session is known to belong to."""
+        found = self._all(SELECT_LINKED, client=client, client_session=client_session)
+        return [rows.to_session(row) for row in found]
+
+    def links_of(self, session_id: str) -> list[tuple[str, str]]:
+        """The client sessions of a budget session: (client, the client's own session id)."""
+        return [(row[0], row[1]) for row in self._all(SELECT_LINKS, session_id=session_id)]
+
+    def sessions_in_projects(self, from_us: int, until_us: int) -> list[Session]:
+        """The sessions with a workspace that were open at some time in a span."""
+        return [rows.to_session(row) for row in self._all(SELECT_IN_PROJECTS, from_us=from_us, until_us=until_us)]
+
+    def is_live(self, session_id: str) -> bool:
+        """Whether a client's own record tells what this session uses."""
+        return bool(self._all(SELECT_IS_LIVE, session_id=session_id))
+
+    def recent_calls(self, session_id: str, at_us: int, limit: int) -> list[Call]:
+        """The calls of a session up to a time, the latest first."""
+        found = self._all(SELECT_RECENT_CALLS, session_id=session_id, at_us=at_us, limit=limit)
+        return [rows.to_call(row) for row in found]
+
+    def booked_calls(self, session_id: str) -> list[Call]:
+        """The calls of a session that stand in its budgets with a cost of their own."""
+        return [rows.to_call(row) for row in self._all(SELECT_BOOKED, session_id=session_id)]
+
+    def usage_total(self, session_id: str) -> tuple[int, int]:
+        """How many responses a session has, and what they cost."""
+        found = self._all(SELECT_USAGE_TOTAL, session_id=session_id)[0]
+        return int(found[0]), int(found[1])
+
+    def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]:
+        """What a session's responses cost, by the model they name."""
+        return [SpendShare(*row) for row in self._all(SELECT_USAGE_BY_MODEL, session_id=session_id, limit=limit)]
+
+    def observed(self, session_id: str) -> dict[str | None, ObservedSum]:
+        """What a session's responses add up to, by the call they were made for; None for those of no call."""
+        return {
+            row[0]: ObservedSum(responses=row[1], nanos=row[2], tokens=Tokens(*row[3:8]), partial=row[8])
+            for row in self._all(SELECT_USAGE_BY_CALL, session_id=session_id)
+        }
+
+    def position(self, path: str) -> dict[str, Any] | None:
+        """How far a file was read, as its reader stored it."""
+        found = self._all(SELECT_POSITION, path=path)
+        return json.loads(found[0][0]) if found else None
+
+    def read_files(self) -> list[ReadFile]:
+        """Every transcript file that was read."""
+        return [ReadFile(row[0], row[1], json.loads(row[2]), row[3]) for row in self._all(SELECT_FILES)]
+
+
+class UsageWrites(UsageReads):
+    """What an importer writes beside its event."""
+
+    at_us: int
+
+    def save_position(
+        self, path: str, client: str, position: Mapping[str, Any] | None, skipped: Mapping[str, int]
+    ) -> None:
+        """Keep how far a file was read, with the rows it brought, in one commit; skipped lines add up."""
+        before = self._all(SELECT_SKIPPED, path=path)
+        counts: dict[str, int] = json.loads(before[0][0]) if before else {}
+        for reason, count in skipped.items():
+            counts[reason] = counts.get(reason, 0) + count
+        parameters = {
+            "tenant": self.tenant,
+            "path": path,
+            "client": client,
+            "position": json.dumps(position, separators=(",", ":")),
+            "skipped": json.dumps(counts, sort_keys=True),
+            "at_us": self.at_us,
+        }
+        self._execute(UPSERT_POSITION, parameters)

@@ -1,0 +1,145 @@
+"""Sessions whose client's own record is read: what a response changes in budgets and calls.
+
+From the first response on, a session's budgets hold what was used and nothing else: estimates that were booked
+and usage that an agent reported give way, and a pending call holds only what its responses have not used yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tallygate.core import lifecycle
+from tallygate.core.attribution import call_for, closed_by
+from tallygate.core.errors import present
+from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
+from tallygate.core.words import CallState
+from tallygate.ledger import rows
+from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
+from tallygate.ledger.usage_store import microseconds
+
+CALLS_LOOKED_AT = 500
+
+
+class Accounts:
+    """The budgets and calls that one batch of responses changes, loaded once and written once."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self._budgets: dict[str, Budget] = {}
+        self._calls: dict[str, dict[str, Call]] = {}
+        self._charges: dict[str, tuple[str, ...]] = {}
+        self._touched_budgets: set[str] = set()
+        self._touched_calls: dict[str, Call] = {}
+        self._links: list[Change] = []
+
+    def link(self, session: Session, client: str, client_session: str, found_by: str) -> None:
+        """Make a session live: what its calls had booked gives way to what the client's record says."""
+        was_live = self._tx.is_live(session.session_id) or any(
+            change.row["session_id"] == session.session_id for change in self._links
+        )
+        row = {
+            "client": client,
+            "client_session": client_session,
+            "session_id": session.session_id,
+            "found_by": found_by,
+        }
+        self._links.append(Insert("client_session", row))
+        if was_live:
+            return
+        calls = self._calls_of(session.session_id)
+        for call in self._tx.booked_calls(session.session_id):
+            for hold in call.holds:
+                self._settle(hold.budget_id, held=0, before=call.booked_nanos, cost=0)
+            basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"
+            calls[call.call_id] = self._touch(replace(call, booked_nanos=0, cost_basis=basis))
+
+    def charge(self, stored: StoredUsage, session: Session, cost_before: int = 0) -> StoredUsage:
+        """Count a response into a session's budgets and its call; `cost_before` is what it stood there with."""
+        session_id = session.session_id
+        if session_id not in self._charges:
+            budgets = self._tx.budgets_of(session_id)
+            self._charges[session_id] = tuple(budget.budget_id for budget in budgets)
+            for budget in budgets:
+                self._budgets.setdefault(budget.budget_id, budget)
+        calls = self._calls_of(session_id)
+        current = calls.get(stored.call_id or "") or call_for(
+            agent_id=stored.row.agent_id, at_us=microseconds(stored.row.at), calls=list(calls.values())
+        )
+        released = self._release(current, max(stored.cost_nanos - cost_before, 0))
+        charges = stored.charges or self._charges[session_id]
+        for budget_id in charges:
+            self._settle(budget_id, held=released.get(budget_id, 0), before=cost_before, cost=stored.cost_nanos)
+        if current is not None and stored.call_id is None:
+            self._close(closed_by(current, [c for c in calls.values() if c.state is CallState.PENDING]))
+        call_id = None if current is None else current.call_id
+        return replace(stored, session_id=session_id, call_id=call_id, charges=charges)
+
+    def changes(self) -> list[Change]:
+        """Everything that changed, to be written with the responses in one event."""
+        budgets: list[Change] = [
+            Update("budget", rows.budget_counters(self._budgets[key], self._tx.at_us))
+            for key in sorted(self._touched_budgets)
+        ]
+        calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
+        return [*self._links, *budgets, *calls]
+
+    def _calls_of(self, session_id: str) -> dict[str, Call]:
+        if session_id not in self._calls:
+            recent = self._tx.recent_calls(session_id, self._tx.at_us, CALLS_LOOKED_AT)
+            self._calls[session_id] = {call.call_id: call for call in recent}
+        return self._calls[session_id]
+
+    def _release(self, call: Call | None, cost: int) -> dict[str, int]:
+        """Take from a pending call's holds what its response used; returns what came free, by budget."""
+        if call is None or call.state is not CallState.PENDING or not cost:
+            return {}
+        freed = {hold.budget_id: min(hold.amount_nanos, cost) for hold in call.holds}
+        holds = tuple(Hold(hold.budget_id, hold.amount_nanos - freed[hold.budget_id]) for hold in call.holds)
+        self._touch(replace(call, holds=holds))
+        return freed
+
+    def _close(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            for hold in call.holds:
+                self._settle(hold.budget_id, held=hold.amount_nanos, before=0, cost=0)
+            self._touch(reconciled_by_transcript(call, self._tx.at_us))
+
+    def _settle(self, budget_id: str, *, held: int, before: int, cost: int) -> None:
+        if budget_id not in self._budgets:
+            found = self._tx.budget(budget_id)
+            self._budgets[budget_id] = present(found, f"budget {budget_id} is in the ledger")
+        self._budgets[budget_id] = lifecycle.settle(
+            self._budgets[budget_id], held_nanos=held, booked_before_nanos=before, cost_nanos=cost
+        )
+        self._touched_budgets.add(budget_id)
+
+    def _touch(self, call: Call) -> Call:
+        self._touched_calls[call.call_id] = call
+        self._calls_of(call.session_id)[call.call_id] = call
+        return call
+
+
+def reconciled_by_transcript(call: Call, at_us: int) -> Call:
+    """A pending call whose use is known from its responses: it holds nothing any more."""
+    return replace(
+        call,
+        state=CallState.RECONCILED,
+        cost_basis="transcript",
+        expires_us=None,
+        resolved_us=at_us,
+        holds=tuple(Hold(hold.budget_id, 0) for hold in call.holds),
+    )
+
+
+def _call_columns(call: Call) -> dict[str, str | int | None]:
+    row = rows.from_call(call)
+    return {
+        "call_id": call.call_id,
+        "state": row["state"],
+        "booked_nanos": call.booked_nanos,
+        "cost_basis": call.cost_basis,
+        "expires_us": call.expires_us,
+        "resolved_us": call.resolved_us,
+        "holds": row["holds"],
+    }
