@@ -14,7 +14,8 @@ _MARGIN_PERCENT = 120
 def budget_name(budget: Budget) -> str:
     """How a budget is called in a sentence."""
     period = "" if budget.period in ("session", "never") else f" ({budget.period})"
-    return f"{budget.scope} {budget.scope_key}{period}"
+    scope = "" if budget.scope == "session" else f"{budget.scope} "  # a session's id says what it is
+    return f"{scope}{budget.scope_key}{period}"
 
 
 def raise_command(budget: Budget, needed_nanos: int) -> str:
@@ -39,8 +40,8 @@ def halt_message(
     match decision.reason:
         case Reason.SESSION_ENDED:
             return (
-                f"Session {session_id} has ended; its budget takes no more calls. "
-                "Start another with l6e_run_start, or ask the user."
+                f"Session {session_id} has ended and takes no more calls; usage of its calls can still be reported. "
+                "Tell the user: further work needs a session with a budget that the user gives (l6e_run_start)."
             )
         case Reason.PRICE_UNKNOWN:
             return (

@@ -100,12 +100,10 @@ class SqliteLedger:
         tables = int(connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0])
         if application_id != APPLICATION_ID:
             if application_id or tables:
-                raise LedgerCorrupt(
-                    f"{self.path} is not a Tallygate ledger (application id {application_id:#x}, {tables} tables).",
-                    hint="Nothing was changed. Point TALLYGATE_DB at a new file, or at the right one.",
-                )
-            connection.execute("PRAGMA journal_mode = WAL")
+                raise not_ours(self.path, application_id)
+            # The mark comes first: whoever looks at the file meanwhile finds it empty or ours.
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection, str(self.path))
 
     def _identity(self, new_ledger_id: Callable[[], str]) -> str:
@@ -285,6 +283,7 @@ def _check_existing(path: Path) -> None:
             hint="Remove the link or special file, or set TALLYGATE_DB to another path.",
             code="storage_unsafe",
         )
+    _refuse_foreign(path)
     if sys.platform != "win32":
         if found.st_uid != os.getuid():
             raise LedgerUnavailable(
@@ -298,6 +297,25 @@ def _check_existing(path: Path) -> None:
                 hint=f"Run: chmod 600 {path}",
                 code="storage_unsafe",
             )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Another program's database is not ours to open, nor to advise on; its header says whose it is."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(b"SQLite format 3"):
+        return  # new and still empty, or damaged: opening it tells
+    application_id = int.from_bytes(header[68:72], "big")
+    if application_id != APPLICATION_ID:
+        raise not_ours(path, application_id)
+
+
+def not_ours(path: Path, application_id: int) -> LedgerCorrupt:
+    """The error for a database that some other program made."""
+    return LedgerCorrupt(
+        f"{path} is not a Tallygate ledger (application id {application_id:#x}).",
+        hint="Nothing was changed. Point TALLYGATE_DB at a new file, or at the right one.",
+    )
 
 
 @contextmanager

@@ -89,5 +89,5 @@ def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
         usd_nanos=usd,
         gbp_nanos=-(-usd * NANOS_PER_UNIT // rate_nanos),
         exchange=f"GBP 1 = USD {rate} ({settings.exchange_rate_date})",
-        prices_as_of=price.valid_from or rt.prices.info(at).version,
+        prices_as_of=price.valid_from or rt.prices.info(at).newest_price or "unknown",
     )

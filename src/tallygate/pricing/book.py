@@ -196,4 +196,4 @@ def _line_to_paste(identifier: Identifier, price: Price) -> str:
     match = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "*"
     quoted = match.replace("\\", "\\\\").replace('"', '\\"')
     fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
-    return f' To set it: [[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'
+    return f' To set it, add to config.toml:\n[[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'

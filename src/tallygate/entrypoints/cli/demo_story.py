@@ -60,7 +60,9 @@ def _demo(program: Program, folder: Path, *, kept: bool) -> None:
     if talk.failure is not None:
         raise DemoFailed(talk.failure)
     output.heading("What the agent is to tell its user")
-    click.echo(_wrapped(talk.halt_message))
+    said, _, command = talk.halt_message.rpartition(": ")
+    click.echo(_wrapped(said + ":"))
+    click.echo(command)  # on a line of its own, since it is there to be copied
 
     settings = program.settings(environ, folder)
     with program.opened(settings, by="demo") as app:

@@ -2,7 +2,7 @@
 
 0    done
 1    failed: a check found something, the run log cannot be written, a fault of the program
-2    wrong usage or an impossible value; also a budget that is exhausted
+2    wrong usage or an impossible value
 3    no session, call or budget has that id
 4    a conflict with what the ledger holds
 5    the ledger cannot be opened, read or written

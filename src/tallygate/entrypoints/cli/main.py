@@ -10,10 +10,7 @@ from tallygate import __version__
 from tallygate.entrypoints.cli import budget, demo, doctor, prices, serve, sessions, status
 from tallygate.entrypoints.cli.program import Root
 
-EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or budget exhausted, 3 not found, 4 conflict, 5 ledger unavailable, "
-    "6 settings."
-)
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
 
 
 @click.group(cls=Root, invoke_without_command=True, epilog=EPILOG)

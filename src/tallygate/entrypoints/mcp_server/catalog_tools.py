@@ -102,9 +102,8 @@ class CatalogTools:
 
 def source(price: Price) -> str:
     """Where a price comes from, in a few words."""
-    approximate = ", approximate" if price.approximate else ""
-    version = f" {price.version}" if price.version else ""
-    return f"{price.source}{version}: {price.key}{approximate}"
+    named = f"{price.source} {price.version}".strip()
+    return f"{named}: {price.key}" + (", approximate" if price.approximate else "")
 
 
 def _line(line: quote.ModelLine) -> dict[str, Any]:

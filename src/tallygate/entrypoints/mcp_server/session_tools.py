@@ -45,7 +45,6 @@ RUN_START = (
     arg.flag("ask_mode_exact_capable"),
     arg.flag("plan_mode_exact_capable"),
     arg.flag("agent_mode_exact_capable"),
-    arg.choice("unknown_model_pricing_mode", UnknownPrice, default=UnknownPrice.WARN_ONLY),
 )
 AUTHORIZE = (
     arg.text("session_id", required=True),
@@ -212,7 +211,10 @@ class SessionTools:
                 "l6e_run_start",
                 "Start a budgeted session",
                 "Opens a session with a budget; returns its session_id.",
-                RUN_START,
+                (
+                    *RUN_START,
+                    arg.choice("unknown_model_pricing_mode", UnknownPrice, default=self._unknown_price),
+                ),
                 output("session_id", session_id=TEXT, pricing_warning=TEXT, tighter_budgets=OBJECTS),
                 self.run_start,
             ),

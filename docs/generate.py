@@ -1,0 +1,350 @@
+"""Write docs/reference/ from the program: `python docs/generate.py`; with --check, say what is stale."""  # noqa: INP001
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallygate.app import opened
+from tallygate.core import errors
+from tallygate.core.costing import Tokens
+from tallygate.core.model import Actor
+from tallygate.core.words import ActorType, Reason
+from tallygate.entrypoints.cli import failures
+from tallygate.entrypoints.cli.main import tallygate
+from tallygate.entrypoints.mcp_server.server import tool_specs
+from tallygate.entrypoints.mcp_server.tools import ToolSpec
+from tallygate.ledger import sqlite
+from tallygate.operations import authorize, record, session
+from tallygate.settings import Places, Settings, load, load_settings, sections
+from tallygate.settings.checks import Unfit
+
+DOCS = Path(__file__).resolve().parent
+SOURCE = DOCS.parent / "src" / "tallygate"
+HELP_WIDTH = 100
+NOTE = "<!-- Written by docs/generate.py from the program and docs/descriptions.toml. Do not edit. -->"
+# Rows of arrays and names of models: what the settings know by other tables than their sections.
+ROWS = {"price": sections.PRICE, "discount": sections.DISCOUNT}
+TABLES = {"unknown_price": sections.UNKNOWN_PRICE, "pricing": sections.PRICING, "paths": sections.PATHS}
+FREE_NAMES = ("ladder.default", "calibration.MODEL", "alias.NAME")
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "amount": (str,),
+    "integer": (int,),
+    "number": (int, Decimal),
+    "boolean": (bool,),
+    "list": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+Words = Mapping[str, Any]
+
+
+class Mismatch(Exception):
+    """The program and the descriptions do not speak of the same things."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write every page, or with --check name those that are not what would be written."""
+    try:
+        written = pages()
+    except Mismatch as mismatch:
+        sys.stderr.write(f"docs/descriptions.toml: {mismatch}\n")
+        return 1
+    stale = []
+    for name, text in written.items():
+        path = DOCS / "reference" / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if arguments == ["--check"]:
+            stale.append(path.name)
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote docs/reference/{name}\n")
+    if stale:
+        sys.stderr.write(f"stale: {', '.join(stale)}; run: python docs/generate.py\n")
+    return 1 if stale else 0
+
+
+def pages() -> dict[str, str]:
+    """Every page of the reference by its name."""
+    words: Words = tomllib.loads((DOCS / "descriptions.toml").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        specs, line = program_in(Path(folder).resolve())
+    return {
+        "tools.md": page("Tools", tools(specs, words)),
+        "commands.md": page("Commands", commands()),
+        "settings.md": page("Settings", settings(words)),
+        "run-log.md": page("Run log", run_log(line, words)),
+        "errors.md": page("Errors", error_codes(words)),
+    }
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A page from its paragraphs."""
+    return "\n\n".join([f"# {title}", NOTE, *parts]) + "\n"
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def same(what: str, program: Iterable[str], described: Iterable[str]) -> None:
+    """Refuse to write a page that leaves something out or speaks of what is gone."""
+    missing, gone = set(program) - set(described), set(described) - set(program)
+    if missing or gone:
+        raise Mismatch(f"{what}: without a description {sorted(missing)}, described but gone {sorted(gone)}")
+
+
+def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
+    """The tools, and the run-log line of a session in which everything happens that a line can tell."""
+    found = load_settings({}, folder, Places(folder, folder / "config", folder / "data"))
+    with opened(found, by="docs") as app:
+        rt = app.runtime
+        started = session.start_session(rt, session.Opening(1_000_000_000, "claude-opus-4.7"))
+        sid = started.session.session_id
+
+        def ask(tokens: int, actor: Actor | None = None) -> str:
+            step = authorize.Step(sid, "edit", prompt_tokens=tokens, actor=actor or Actor())
+            return authorize.authorize(rt, step).call_id or ""
+
+        used = ask(1000, Actor(ActorType.SUBAGENT, "a1", "tests"))
+        record.record_usage(rt, record.UsageReport(used, Tokens(900, output=10), None, {"correlation_key": "k"}))
+        record.void_call(rt, ask(1000), "not needed")
+        ask(1000)
+        ask(1_000_000)
+        session.end_session(rt, sid)
+        specs = tool_specs(rt)
+    line = found.paths.run_log.read_text(encoding="utf-8")
+    return specs, dict(json.loads(line, parse_float=Decimal))
+
+
+def tools(specs: list[ToolSpec], words: Words) -> Iterator[str]:
+    """Arguments, answers and errors of every tool."""
+    same("tools", [spec.name for spec in specs], words["tools"])
+    same("reasons", [reason.value for reason in Reason], words["reasons"])
+    yield words["intro"]["tools"]
+    for spec in specs:
+        yield from tool(spec, words["tools"][spec.name], words["intro"]["faults"])
+    yield "## Reasons of the gate"
+    yield table(["reason", "meaning"], [[f"`{name}`", text] for name, text in words["reasons"].items()])
+
+
+def tool(spec: ToolSpec, words: Words, faults: Words) -> Iterator[str]:
+    """One tool."""
+    same(f"{spec.name} arguments", [argument.name for argument in spec.arguments], words["arguments"])
+    same(f"{spec.name} answer", spec.output["properties"], words["answer"])
+    hints = ["read-only"] * spec.read_only + ["idempotent"] * (spec.idempotent or spec.read_only)
+    yield f"## `{spec.name}`"
+    yield f"**{spec.title}.** {words['about']}" + (f" Annotations: {', '.join(hints)}." if hints else "")
+    rows = [
+        [
+            f"`{a.name}`" + (" *required*" if a.required else ""),
+            shape(a.schema),
+            default(a.schema),
+            words["arguments"][a.name],
+        ]
+        for a in spec.arguments
+    ]
+    yield table(["argument", "type", "default", "meaning"], rows)
+    answers = spec.output["properties"]
+    rows = [
+        [f"`{name}`", shape(answers[name]), "yes" if name in spec.output["required"] else "", words["answer"][name]]
+        for name in answers
+    ]
+    yield table(["answer", "type", "always", "meaning"], rows)
+    codes = ", ".join(f"`{code}`" for code in words["errors"])
+    yield f"Errors: {codes}. {faults[words['ledger']]}".rstrip()
+
+
+def shape(schema: Mapping[str, Any]) -> str:
+    """The type of a schema in a word or two."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    kind = schema["type"]
+    if isinstance(kind, list):
+        return " or ".join(kind)
+    if kind == "array":
+        return f"list of {schema['items']['type']}"
+    return f"{kind} >= {schema['minimum']}" if "minimum" in schema else str(kind)
+
+
+def default(schema: Mapping[str, Any]) -> str:
+    """The default a schema names."""
+    return f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+
+
+def commands() -> Iterator[str]:
+    """What every command says about itself."""
+    yield "Exit codes:"
+    yield f"```text\n{(failures.__doc__ or '').partition(chr(10))[2].strip()}\n```"
+    yield from command(tallygate, None, "tallygate")
+
+
+def command(found: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
+    """One command and those below it."""
+    context = click.Context(found, parent=parent, info_name=name, terminal_width=HELP_WIDTH)
+    yield f"## `{context.command_path}`"
+    yield f"```text\n{found.get_help(context)}\n```"
+    if isinstance(found, click.Group):
+        for below in found.list_commands(context):
+            yield from command(found.commands[below], context, below)
+
+
+def settings(words: Words) -> Iterator[str]:
+    """Keys with type, default and example, then variables."""
+    rules = {f"{section}.{key}": rule for section, keys in every_table() for key, rule in keys.items()}
+    rules = {name.removeprefix("."): rule for name, rule in rules.items()}
+    same("settings", [*rules, *FREE_NAMES], words["settings"])
+    yield words["intro"]["settings"]
+    for section, keys in [*every_table(), ("ladder", {}), ("calibration", {}), ("alias", {})]:
+        names = [name for name in words["settings"] if name.rpartition(".")[0] == section]
+        if section and keys is not sections.TOP:
+            yield f"## `[[{section}]]`" if section in ROWS else f"## `[{section}]`"
+        else:
+            yield "## At the top of the file"
+        yield table(
+            ["key", "value", "default", "example", "meaning"], [setting(n, rules, words["settings"][n]) for n in names]
+        )
+    yield "## Variables"
+    yield words["intro"]["variables"]
+    yield table(["variable", "sets"], variables())
+
+
+def every_table() -> list[tuple[str, sections.Rules]]:
+    """Every table of rules by the name of its section."""
+    return [("", sections.TOP), *sections.SECTIONS.items(), *TABLES.items(), *ROWS.items()]
+
+
+def setting(name: str, rules: Mapping[str, sections.Rule], words: Words) -> list[str]:
+    """One key; its default is held against the program's own, its example against the check."""
+    about = words["about"] + (" **No effect in this version.**" if "effect" in words else "")
+    cells = [
+        f"`{name.rpartition('.')[2]}`",
+        kind_of(rules.get(name)),
+        *(f"`{words[k]}`" if words[k] else "" for k in ("default", "example")),
+    ]
+    if (rule := rules.get(name)) is not None:
+        rule.check(value_of(words["example"]))
+        if words["default"] and rule.check(value_of(words["default"])) != default_of(name, rule):
+            raise Mismatch(f"{name}: the default is not {words['default']} but {default_of(name, rule)}")
+    return [*cells, about]
+
+
+def value_of(text: str) -> Any:
+    """What TOML text stands for, as the settings read it."""
+    return tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
+
+
+def default_of(name: str, rule: sections.Rule) -> Any:
+    """The program's own default of a key."""
+    section = name.rpartition(".")[0]
+    owner: Any = Settings(paths=None)  # type: ignore[arg-type]  # the paths are not looked at
+    attribute = {"unknown_price": "pricing"}.get(section, section)
+    return getattr(getattr(owner, attribute) if attribute else owner, rule.attribute)
+
+
+def kind_of(rule: sections.Rule | None) -> str:
+    """What a value may be, in the words with which the check refuses another."""
+    if rule is None:
+        return "see right"
+    try:
+        rule.check({})
+    except Unfit as refused:
+        return str(refused).removeprefix("must be ").removesuffix(", not a table").replace('"', "`")
+    raise Mismatch(f"{rule.attribute} takes a table")
+
+
+def variables() -> Iterator[list[str]]:
+    """Every variable and what it stands for."""
+    for name, (section, key) in load.VARIABLES.items():
+        yield [f"`{name}`", f"`{section}.{key}`" if section else f"`{key}`"]
+    for attribute, names in load.PATH_VARIABLES.items():
+        for name in names:
+            yield [f"`{name}`", f"`paths.{attribute}`"]
+    for name in load.USER_FILE_VARIABLES:
+        yield [f"`{name}`", "path of the user's settings file, which must then exist"]
+    for name in load.PROJECT_VARIABLES:
+        yield [f"`{name}`", "folder of the project"]
+    for name in load.CALIBRATION_VARIABLES:
+        yield [f"`{name}`", "factors as `model:factor,model:factor`, over those of the files"]
+
+
+def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:
+    """Every field of a line."""
+    found = list(fields(line, ""))
+    described = words["run_log"]
+    same("run log", [name for name, _ in found], described)
+    for name, value in found:
+        kinds = [kind for part in described[name]["type"].split(" or ") for kind in KINDS[part]]
+        if type(value) not in kinds:
+            raise Mismatch(f"run log {name}: {value!r} is not {described[name]['type']}")
+    yield words["intro"]["run_log"]
+    yield table(
+        ["field", "type", "l6e", "meaning"],
+        [[f"`{name}`", w["type"], "l6e" if w.get("l6e") else "", w["about"]] for name, w in described.items()],
+    )
+
+
+def fields(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every field by its path; maps with free keys and what callers put in are not taken apart."""
+    for name, below in value.items():
+        path = f"{prefix}{name}"
+        yield path, below
+        if isinstance(below, dict) and path not in {"prices", "records[].correlation"}:
+            yield from fields(below, f"{path}.")
+        elif isinstance(below, list):
+            for each in below:
+                if isinstance(each, dict):
+                    yield from fields(each, f"{path}[].")
+
+
+def error_codes(words: Words) -> Iterator[str]:
+    """Every code, the kind it belongs to and the exit code of commands."""
+    kinds = codes()
+    same("errors", kinds, words["errors"])
+    yield words["intro"]["errors"]
+    rows = []
+    for code, text in words["errors"].items():
+        kind = kinds[code]
+        exits = failures.exit_code(kind.__new__(kind)) if kind else failures.FAILED
+        rows.append([f"`{code}`", kind.__name__ if kind else "", str(exits), text])
+    yield table(["code", "kind", "exit", "meaning"], rows)
+
+
+def codes() -> dict[str, type[errors.TallygateError] | None]:
+    """Codes of the kinds, and those given where an error is raised."""
+    named = {
+        kind.__name__: kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.TallygateError)
+    }
+    found: dict[str, type[errors.TallygateError] | None] = {
+        kind.code: kind for kind in named.values() if kind is not errors.TallygateError
+    }
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in named:
+                for keyword in node.keywords:
+                    if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
+                        found[str(keyword.value.value)] = named[node.func.id]
+    found.update((code, errors.LedgerUnavailable) for code, _ in sqlite._ERRORS.values())  # noqa: SLF001
+    found["internal_error"] = None
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""Pages as stories: fenced blocks, run in their order against a real server and the command line.
+
+```json call TOOL         arguments of a tool call
+```json answer            what it must answer; ids are learned from it
+```json error             the same, for a refusal
+```toml PATH              a file of the project, written before the server starts
+```console                commands after "$ ", each with its output; "..." stands for anything
+"""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcp import Client, StdioServerParameters
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_BLOCK = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_LENIENT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+SHORT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    info: tuple[str, ...]
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
+
+
+def blocks(page: Path, language: str = "") -> list[Block]:
+    """The fenced blocks of a page, of one language or of all."""
+    text = page.read_text(encoding="utf-8")
+    found = [
+        Block(page, text.count("\n", 0, match.start()) + 1, tuple(match["info"].split()), match["text"])
+        for match in _BLOCK.finditer(text)
+    ]
+    return [block for block in found if not language or block.info[:1] == (language,)]
+
+
+def has_a_story(page: Path) -> bool:
+    return any(block.info[:2] == ("json", "call") or block.info == ("console",) for block in blocks(page))
+
+
+@dataclass
+class Story:
+    """One page while it is run: where, and which real id stands for each id of the page."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, told: Mapping[str, Any], real: Mapping[str, Any]) -> None:
+        """Take the ids of an answer as the names of the real ones."""
+        for key in ("session_id", "call_id"):
+            if key in told and key in real:
+                self.ids.setdefault(told[key], real[key])
+
+    def real(self, text: str) -> str:
+        """Text of the page with the ids of this run; the end of an id stands for it."""
+        for told, real in self.ids.items():
+            text = text.replace(told, real).replace(told[-SHORT:], real[-SHORT:])
+        return text
+
+    def told(self, text: str) -> str:
+        """Text of this run with the ids of the page, and without moments."""
+        for told, real in self.ids.items():
+            text = text.replace(real, told).replace(real[-SHORT:], told[-SHORT:])
+        return _TIME.sub("TIME", text)
+
+    def command(self, line: str) -> str:
+        """What a command writes, both streams together."""
+        words = shlex.split(self.real(line))
+        assert words[0] == "tallygate", line
+        done = subprocess.run(
+            [sys.executable, "-m", "tallygate", *words[1:]],
+            cwd=self.folder,
+            env=dict(self.environ),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=50,
+            check=False,
+        )
+        return self.told(done.stdout)
+
+
+def story_in(home: Path) -> Story:
+    """A project of a user who has used nothing yet."""
+    folder = home / "shop"
+    (folder / ".git").mkdir(parents=True)
+    return Story(folder, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"})
+
+
+async def run(page: Path, story: Story) -> None:
+    """Do what a page says, and hold every answer against the page."""
+    steps = blocks(page)
+    for block in steps:
+        if block.info[:1] == ("toml",) and "/" in block.info[-1]:
+            path = story.folder / block.info[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+    if all(block.info[:2] != ("json", "call") for block in steps):
+        for block in steps:
+            say(story, block)
+        return
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "tallygate", "serve"], env=dict(story.environ), cwd=str(story.folder)
+    )
+    wrong: AssertionError | None = None
+    async with Client(server) as client:
+        result: Any = None
+        try:
+            for block in steps:
+                if block.info[:2] == ("json", "call"):
+                    result = await client.call_tool(block.info[2], json.loads(story.real(block.text)))
+                elif block.info in (("json", "answer"), ("json", "error")):
+                    hold(story, block, result)
+                else:
+                    say(story, block)
+        except AssertionError as error:
+            wrong = error  # raised outside, where no task group wraps it
+    if wrong is not None:
+        raise wrong
+
+
+def hold(story: Story, block: Block, result: Any) -> None:
+    """An answer against the one the page shows."""
+    told, real = json.loads(block.text), result.structured_content
+    assert result.is_error is (block.info[1] == "error"), f"{block.place}: {real}"
+    story.learn(told, real)
+    wanted = json.loads(story.told(json.dumps(told)))
+    answered = json.loads(story.told(json.dumps(real)))
+    assert answered == wanted, f"{block.place}: {answered}"
+
+
+def say(story: Story, block: Block) -> None:
+    """Run the commands of a console block; other blocks are for the reader."""
+    if block.info != ("console",):
+        return
+    for command, told in spoken(block):
+        said = story.command(command)
+        same = doctest.OutputChecker().check_output(told, said, _LENIENT)
+        assert same, f"{block.place}: $ {command}\n{said}"
+
+
+def spoken(block: Block) -> Iterator[tuple[str, str]]:
+    """The commands of a console block with the output that belongs to each."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output

@@ -1,0 +1,98 @@
+"""Pages fit together: links resolve, what they name exists, nothing that users meet is left out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.docs.pages import PAGES, ROOT, blocks
+
+from tallygate.settings import load, sections
+
+PACKAGE = ROOT / "src" / "tallygate"
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def named(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def text_of(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def anchors(text):
+    titles = re.findall(r"^#+ (.+)$", _FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_between_pages_leads_somewhere(page):
+    for target in _LINK.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page.parent / path if path else page
+        assert found.exists(), f"{named(page)}: {target}"
+        if anchor:
+            assert anchor in anchors(found.read_text(encoding="utf-8")), f"{named(page)}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_readme_or_stands_beside_one_that_can():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        targets = (target.partition("#")[0] for target in _LINK.findall(page.read_text(encoding="utf-8")))
+        waiting += [(page.parent / target).resolve() for target in targets if target and "://" not in target]
+    folders = {page.parent for page in reached}
+    assert [named(page) for page in PAGES if page not in reached and page.parent not in folders] == []
+
+
+def test_every_test_that_the_architecture_names_exists():
+    claimed = set(re.findall(r"`(test_\w+)`", text_of("docs/architecture.md")))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert claimed
+    assert {name for name in claimed if f"def {name}(" not in sources} == set()
+
+
+def test_the_tree_of_the_architecture_has_every_package_and_no_file_that_is_gone():
+    (tree, *_) = blocks(ROOT / "docs" / "architecture.md", "text")
+    for name in set(re.findall(r"(\w+)\.py\b", tree.text)):
+        assert list(PACKAGE.rglob(f"{name}.py")), name
+    for package in (path.parent for path in PACKAGE.glob("*/__init__.py")):
+        assert f"{package.name}/" in tree.text, package.name
+
+
+def test_the_guide_speaks_of_every_setting_and_variable():
+    guide = text_of("docs/guides/settings.md") + text_of("docs/guides/prices.md")
+    tables = [sections.TOP, *sections.SECTIONS.values(), sections.PRICE, sections.DISCOUNT, sections.UNKNOWN_PRICE]
+    for table in [*tables, sections.PRICING, sections.PATHS]:
+        for key in table:
+            assert re.search(rf"(?<!\w){key} = ", guide), key
+    variables = [
+        *load.VARIABLES,
+        *(name for names in load.PATH_VARIABLES.values() for name in names),
+        *load.USER_FILE_VARIABLES,
+        *load.PROJECT_VARIABLES,
+        *load.CALIBRATION_VARIABLES,
+    ]
+    assert [name for name in variables if f"`{name}`" not in guide] == []
+
+
+def test_troubleshooting_says_what_to_do_about_every_error_code():
+    codes = set(re.findall(r"^\| `(\w+)`", text_of("docs/reference/errors.md"), re.MULTILINE))
+    _, _, guide = text_of("docs/guides/troubleshooting.md").partition("## Error codes")
+    rows = re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE)
+    assert len(codes) > 20
+    assert sorted(rows) == sorted(codes)
+
+
+def test_no_page_promises_a_command_that_is_not_there():
+    known = set(re.findall(r"^## `tallygate ([^`]+)`", text_of("docs/reference/commands.md"), re.MULTILINE))
+    for page in PAGES:
+        for said in re.findall(r"`tallygate ([a-z]+(?: [a-z]+)?)", page.read_text(encoding="utf-8")):
+            assert said in known or said.split()[0] in known, f"{named(page)}: tallygate {said}"

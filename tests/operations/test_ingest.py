@@ -1,0 +1,317 @@
+"""What a client wrote down, in budgets and calls; amounts: a token of the model `dear` costs a tenth of a cent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.world import MINUTE, make_world
+
+from tallygate.core.costing import Tokens
+from tallygate.core.model import Actor
+from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.words import AccountingMode, ActorType, UsageChannel
+from tallygate.operations.ingest import Reading, Taken, ingest, link_session, priced_as
+from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.session import end_session
+
+PROJECT = "/work/p"
+
+
+@pytest.fixture
+def live(world):
+    return world.with_runtime(project=PROJECT)
+
+
+def response(world, key, output=100, *, seconds=0, session="client-1", **options):
+    """A response at the world's present time (plus some seconds), a tenth of a cent a token."""
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)
+    return ObservedUsage(
+        **{
+            "client": "claude_code",
+            "session": session,
+            "response_key": key,
+            "at": at,
+            "model": "dear",
+            "tokens": Tokens(output=output),
+            "rule": Rule.CLAUDE_RESPONSE,
+            "project": PROJECT,
+            **options,
+        }
+    )
+
+
+def take(world, *rows, **options):
+    return ingest(world.rt, Reading("claude_code", "/t/file.jsonl", rows, **options))
+
+
+def start(world, dollars="10", **options):
+    session = world.start(dollars, client="claude-code", **options)
+    world.clock.forward(1_000_000)
+    return session
+
+
+def test_a_response_outside_any_session_is_kept_with_its_cost(world):
+    assert take(world, response(world, "r1")) == Taken(new=1)
+    with world.ledger.reading() as reader:
+        (stored,) = reader.usage_between(0, 2**62)
+    assert (stored.cost_nanos, stored.session_id, stored.charges) == (100_000_000, None, ())
+
+
+def test_the_same_response_read_again_changes_nothing(world):
+    row = response(world, "r1")
+    take(world, row, row)
+    events = world.events()
+    assert take(world, row) == Taken(known=1)
+    assert world.events() == events
+
+
+def test_a_larger_output_of_a_known_response_is_a_correction_and_an_event(world):
+    take(world, response(world, "r1", 10, quality=Quality.PARTIAL))
+    assert take(world, response(world, "r1", 30)) == Taken(corrected=1)
+    with world.ledger.reading() as reader:
+        (stored,) = reader.usage_between(0, 2**62)
+    assert (stored.cost_nanos, stored.row.quality) == (30_000_000, Quality.FINAL)
+    assert take(world, response(world, "r1", 20)) == Taken(known=1)
+
+
+def test_a_response_in_a_session_s_workspace_is_spent_from_its_budget(live):
+    session = start(live)
+    assert take(live, response(live, "r1")) == Taken(new=1, attributed=1)
+    assert live.budget(session).spent_nanos == 100_000_000
+
+
+def test_a_response_spends_the_ancestors_budgets_too(live):
+    root = start(live)
+    child = start(live, parent_session_id=root)
+    take(live, response(live, "r1"))
+    assert [live.budget(s).spent_nanos for s in (root, child)] == [100_000_000] * 2
+
+
+def test_what_a_call_holds_gives_way_to_what_its_responses_use(live):
+    session = start(live)
+    call = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 200))
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (200_000_000, 300_000_000)
+    take(live, response(live, "r2", 400))
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (600_000_000, 0)
+    assert live.call(call).state == "pending"
+
+
+def test_the_next_call_of_an_actor_closes_the_one_before(live):
+    session = start(live)
+    first = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 200))
+    second = live.ask(session, 100).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r2", 50))
+    assert (live.call(first).state, live.call(first).cost_basis) == ("reconciled", "transcript")
+    assert live.call(second).state == "pending"
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (250_000_000, 50_000_000)
+    with live.ledger.reading() as reader:
+        sums = reader.observed(session)
+    assert {key: part.nanos for key, part in sums.items()} == {first: 200_000_000, second: 50_000_000}
+
+
+def test_a_subagent_s_response_belongs_to_its_own_call(live):
+    session = start(live)
+    live.ask(session, 100)
+    own = live.ask(session, 100, actor=Actor(ActorType.SUBAGENT, "agent-7")).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 10, agent_id="agent-7"))
+    with live.ledger.reading() as reader:
+        assert list(reader.observed(session)) == [own]
+
+
+def test_responses_before_any_call_count_as_spent_outside_of_calls(live):
+    session = start(live)
+    take(live, response(live, "r1", 10))
+    with live.ledger.reading() as reader:
+        assert list(reader.observed(session)) == [None]
+    assert live.budget(session).spent_nanos == 10_000_000
+
+
+@pytest.mark.parametrize("report_first", [True, False])
+def test_a_report_and_a_transcript_never_count_the_same_usage_twice(live, report_first):
+    session = start(live)
+    call = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    steps = [
+        lambda: record_usage(live.rt, UsageReport(call, Tokens(output=180))),
+        lambda: take(live, response(live, "r1", 200)),
+    ]
+    for step in steps if report_first else reversed(steps):
+        step()
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (200_000_000, 0)
+    totals = end_session(live.rt, session)
+    assert totals.total_nanos == 200_000_000
+    assert totals.exactness == "fully_exact_for_supported_calls"
+
+
+def test_a_report_after_the_call_was_closed_by_its_transcript_is_taken_quietly(live):
+    session = start(live)
+    call = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 200))
+    live.ask(session, 1)
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r2", 1))
+    answer = record_usage(live.rt, UsageReport(call, Tokens(output=150)))
+    assert answer.exactness == "exact_recorded"
+    assert live.budget(session).spent_nanos == 201_000_000
+
+
+def test_an_estimate_that_was_booked_gives_way_when_the_transcript_comes(live):
+    session = start(live)
+    live.ask(session, 500)
+    live.clock.forward(11 * MINUTE)
+    live.ask(session, 0)
+    assert live.budget(session).spent_nanos == 500_000_000
+    take(live, response(live, "r1", 30))
+    assert live.budget(session).spent_nanos == 30_000_000
+
+
+def test_in_a_live_session_a_reservation_past_its_time_books_nothing(live):
+    session = start(live)
+    take(live, response(live, "r1", 30))
+    call = live.ask(session, 500).call_id
+    live.clock.forward(11 * MINUTE)
+    live.ask(session, 0)
+    assert live.budget(session).spent_nanos == 30_000_000
+    assert live.call(call).cost_basis == "transcript"
+
+
+def test_usage_reported_on_authorize_books_nothing_where_the_transcript_counts_it(live):
+    session = start(live)
+    take(live, response(live, "r1", 30))
+    answer = live.ask(session, 0, actual=Tokens(output=30))
+    assert answer.action == "allow"
+    assert live.budget(session).spent_nanos == 30_000_000
+
+
+def test_an_overspent_session_halts_the_next_step_whatever_the_agent_says(live):
+    session = start(live, "1")
+    take(live, response(live, "r1", 1200))
+    answer = live.ask(session, 0)
+    assert (answer.action, answer.reason) == ("halt", "budget_pressure:halt")
+    assert answer.spent_by == (("dear", 1_200_000_000),)
+    assert live.budget(session).overage_nanos == 200_000_000
+
+
+def test_late_responses_of_an_ended_session_are_still_spent_from_it(live):
+    session = start(live)
+    row = response(live, "r1", 30)
+    live.clock.forward(1_000_000)
+    end_session(live.rt, session)
+    assert take(live, row).attributed == 1
+    assert live.budget(session).spent_nanos == 30_000_000
+
+
+def test_a_correction_is_booked_where_the_response_already_counts(live):
+    session = start(live)
+    live.ask(session, 500)
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 100))
+    take(live, response(live, "r1", 150))
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (150_000_000, 350_000_000)
+
+
+def test_a_registered_client_session_counts_what_came_before_the_link_and_after_the_start(live):
+    other = live.with_runtime(project=None)
+    take(live, response(live, "r0", 5))
+    session = start(other)
+    take(live, response(live, "r1", 10), response(live, "r2", 20))
+    assert other.budget(session).spent_nanos == 0
+    assert link_session(live.rt, "claude_code", "client-1", session) == Taken(attributed=2)
+    assert other.budget(session).spent_nanos == 30_000_000
+    assert link_session(live.rt, "claude_code", "client-1", session) == Taken()
+    take(live, response(live, "r3", 1, project="/elsewhere"))
+    assert other.budget(session).spent_nanos == 31_000_000
+
+
+def test_a_session_without_calls_that_requires_usage_is_not_blocked_by_its_transcript(live):
+    session = start(live, accounting_mode=AccountingMode.EXACT_REQUIRED, usage_channel=UsageChannel.HOSTED_EDGE)
+    first = live.ask(session, 10)
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 10))
+    assert live.ask(session, 10).reason == "exactness_required"
+    record_usage(live.rt, UsageReport(first.call_id, Tokens(output=10)))
+    assert live.ask(session, 10).action == "allow"
+
+
+def test_the_run_log_shows_responses_beside_calls(live):
+    session = start(live)
+    call = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 200), response(live, "r2", 10, quality=Quality.PARTIAL))
+    end_session(live.rt, session)
+    line = json.loads(live.rt.run_log_path.read_text())
+    assert line["total_cost"] == "0.21"
+    assert line["observed"] == {
+        "responses": 2,
+        "cost_usd": "0.21",
+        "outside_calls_usd": "0",
+        "incomplete_responses": 1,
+    }
+    (record,) = line["records"]
+    assert (record["call_id"], record["cost_usd"], record["completion_tokens"]) == (call, "0.21", 210)
+
+
+def test_where_a_file_was_left_is_kept_with_its_rows(world):
+    take(world, response(world, "r1"), position={"offset": 10}, skipped={"too_long": 2})
+    take(world, position={"offset": 20}, skipped={"too_long": 1, "bad_utf8": 1})
+    with world.ledger.reading() as reader:
+        assert reader.position("/t/file.jsonl") == {"offset": 20}
+        (file,) = reader.read_files()
+    assert file.skipped == {"too_long": 3, "bad_utf8": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({}, "dear"),
+        ({"speed": "fast"}, "dear-fast"),
+        ({"provider": "openrouter"}, "openrouter/dear"),
+        ({"provider": "openrouter", "model": "z-ai/glm"}, "z-ai/glm"),
+        ({"model": ""}, "unknown"),
+    ],
+)
+def test_a_response_is_priced_as_what_served_it(world, change, asked):
+    assert priced_as(replace(response(world, "r"), **change)) == asked
+
+
+def test_a_response_of_an_unknown_model_is_never_free(world):
+    take(world, response(world, "r1", model="zzz-9"))
+    with world.ledger.reading() as reader:
+        (stored,) = reader.usage_between(0, 2**62)
+    assert stored.cost_nanos > 0
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_any_order_and_repetition_of_readings_gives_the_same_rows_and_budgets(data, tmp_path_factory):
+    rows = [("r1", 10), ("r1", 40), ("r2", 20), ("r3", 5), ("r3", 5), ("r2", 25)]
+    order = data.draw(st.permutations(rows + data.draw(st.lists(st.sampled_from(rows), max_size=4))))
+    world = make_world(tmp_path_factory.mktemp("w")).with_runtime(project=PROJECT)
+    session = start(world)
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        take(world, *(response(world, key, output) for key, output in order[:size]))
+        order = order[size:]
+    with world.ledger.reading() as reader:
+        found = {stored.row.response_key: stored.row.tokens.output for stored in reader.usage_of(session)}
+    assert found == {"r1": 40, "r2": 25, "r3": 5}
+    assert world.budget(session).spent_nanos == 70_000_000
+    assert not world.problems()
+    world.ledger.close()
