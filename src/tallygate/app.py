@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallygate.core.model import Policy
 from tallygate.ledger.deferred import DeferredLedger
@@ -18,12 +19,20 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
-from tallygate.settings import Keep, OnFault, Settings, load_settings, places
+from tallygate.settings import Keep, OnFault, Settings, Transcripts, load_settings, places
+
+if TYPE_CHECKING:
+    from tallygate.operations.follow import Follower
 
 
 def clock_us() -> int:
     """Microseconds since 1970 UTC: the only clock of the program."""
     return time.time_ns() // 1000
+
+
+def ticks_us() -> int:
+    """Microseconds of a clock that only goes forward, for spans of time."""
+    return time.monotonic_ns() // 1000
 
 
 def new_token(size: int) -> str:
@@ -39,6 +48,7 @@ class App:
     runtime: Runtime
     deferred: DeferredLedger[SqliteLedger]
     presence: ServerPresence
+    follower: Follower | None = None
 
     @property
     def ledger(self) -> SqliteLedger:
@@ -46,10 +56,18 @@ class App:
         return self.deferred.opened()
 
     def serving(self) -> App:
-        """The same program as a server that others can see is alive."""
+        """The same program as a server: others can see that it is alive, and it follows its client's transcripts."""
         server_id = new_token(16)
         self.presence.announce(server_id)
-        return replace(self, runtime=replace(self.runtime, server_id=server_id))
+        runtime = replace(self.runtime, server_id=server_id)
+        if self.settings.usage.transcripts is Transcripts.OFF:
+            return replace(self, runtime=runtime)
+        from tallygate.clients.sources import SOURCES
+        from tallygate.operations.follow import Follower, Places
+
+        home = Places(os.environ, Path.home())
+        follower = Follower(runtime, home, tuple(SOURCES.values()), ticks_us)
+        return replace(self, runtime=replace(runtime, catch_up=follower.catch_up), follower=follower)
 
     def close(self) -> None:
         self.presence.leave()

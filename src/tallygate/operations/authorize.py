@@ -51,6 +51,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     Raises `NotFound` for an unknown session and `Conflict` for a call id that comes back with other fields. A
     ledger that cannot be used is itself an answer: halt, unless the policy fails open.
     """
+    rt.catch_up()
     try:
         request = _price(rt, step)
         with rt.ledger.writing(rt.tenant) as tx:
@@ -64,6 +65,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
 
 def check(rt: Runtime, session_id: str) -> BudgetState:
     """What is left of a session, as a pure read: records nothing, reserves nothing."""
+    rt.catch_up()
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.session_with_budgets(session_id)
     if found is None:

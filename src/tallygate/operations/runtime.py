@@ -28,6 +28,10 @@ class Presence(Protocol):
     def is_alive(self, server_id: str) -> bool: ...
 
 
+def nothing_to_follow() -> None:
+    """Where no transcripts are read, there is nothing to catch up with before a decision."""
+
+
 def no_ladder(_: str) -> tuple[str, ...]:
     """No model to switch to, whatever the client."""
     return ()
@@ -56,6 +60,7 @@ class Runtime:
     keep_summaries: bool = True
     abandon_after_us: int = 3_600_000_000
     default_mode: str = "hard"
+    catch_up: Callable[[], object] = nothing_to_follow
     session_models: dict[str, str] = field(default_factory=dict)
     known_prices: set[str] = field(default_factory=set)
 

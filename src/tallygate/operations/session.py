@@ -149,6 +149,7 @@ def end_session(
     The ledger is committed first and keeps the line until the log took it, so an unwritable log never blocks the
     end and never loses the line. Ending an ended session changes nothing and answers the same.
     """
+    rt.catch_up()
     with rt.ledger.writing(rt.tenant) as tx:
         session = tx.session(session_id)
         if session is None:

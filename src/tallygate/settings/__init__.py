@@ -12,6 +12,7 @@ from tallygate.settings.model import (
     PolicySettings,
     PrivacySettings,
     Settings,
+    Transcripts,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PolicySettings",
     "PrivacySettings",
     "Settings",
+    "Transcripts",
     "load_settings",
     "places",
     "project_root",

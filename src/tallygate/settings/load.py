@@ -35,6 +35,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "TALLYGATE_LOCK_TIMEOUT_MS": ("ledger", "lock_timeout_ms"),
     "TALLYGATE_RETENTION_DAYS": ("ledger", "retention_days"),
     "TALLYGATE_TASK_SUMMARIES": ("privacy", "task_summaries"),
+    "TALLYGATE_TRANSCRIPTS": ("usage", "transcripts"),
 }
 # The first name that is set counts; those of l6e-mcp keep working.
 PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {

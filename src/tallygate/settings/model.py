@@ -79,6 +79,20 @@ class LedgerSettings:
     retention_days: int = 183
 
 
+class Transcripts(StrEnum):
+    """Whether the server reads what clients write down of their own work."""
+
+    FOLLOW = "follow"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSettings:
+    """Where actual usage comes from without the agent's help."""
+
+    transcripts: Transcripts = Transcripts.FOLLOW
+
+
 @dataclass(frozen=True, slots=True)
 class PrivacySettings:
     """What is stored of what agents say about their work."""
@@ -105,6 +119,7 @@ class Settings:
     policy: PolicySettings = PolicySettings()
     ledger: LedgerSettings = LedgerSettings()
     privacy: PrivacySettings = PrivacySettings()
+    usage: UsageSettings = UsageSettings()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)
     pricing: PricingSettings = field(default_factory=PricingSettings)

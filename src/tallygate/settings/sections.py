@@ -20,6 +20,7 @@ from tallygate.settings.model import (
     LogLevel,
     OnFault,
     Settings,
+    Transcripts,
 )
 from tallygate.settings.source import Document, KeyPath
 
@@ -63,6 +64,9 @@ SECTIONS: Mapping[str, Rules] = {
         "durability": Rule("durability", checks.choice(Durability)),
         "lock_timeout_ms": Rule("lock_timeout_ms", checks.whole(50, 60_000)),
         "retention_days": Rule("retention_days", checks.whole(RETENTION_DAYS_MIN, 36_500)),
+    },
+    "usage": {
+        "transcripts": Rule("transcripts", checks.choice(Transcripts)),
     },
     "privacy": {
         "task_summaries": Rule("task_summaries", checks.choice(Keep)),

@@ -10,6 +10,7 @@ from tallygate.core.errors import TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.mcp_server.server import LogLevel, build_server
 from tallygate.operations.expire import close_abandoned, sweep
+from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import flush_run_log
 
@@ -21,20 +22,30 @@ class Serving(Protocol):
 
     @property
     def runtime(self) -> Runtime: ...
+    @property
+    def follower(self) -> Follower | None: ...
     def close(self) -> None: ...
 
 
 def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel) -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
     server = build_server(app.runtime, unknown_price=unknown_price, log_level=log_level)
-    tidy = threading.Thread(target=look_after, args=(app.runtime,), name="tallygate-tidy", daemon=True)
-    tidy.start()
+    ending = threading.Event()
+    threads = [threading.Thread(target=look_after, args=(app.runtime,), name="tallygate-tidy", daemon=True)]
+    if app.follower is not None:
+        threads.append(
+            threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
+        )
+    for thread in threads:
+        thread.start()
     try:
         server.run("stdio")
     except KeyboardInterrupt:
         pass
     finally:
-        tidy.join(timeout=2)
+        ending.set()
+        for thread in threads:
+            thread.join(timeout=2)
         app.close()
 
 

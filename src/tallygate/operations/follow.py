@@ -1,0 +1,122 @@
+"""Follow the transcripts of the work at hand, so that the gate decides on what was really used.
+
+Before a step is decided, the files known to be growing are read on from where they were left, for as long as the
+time allowed; new files are looked for, and long ones caught up with, in the background.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tallygate.clients.base import FilePosition, Source, TranscriptFile
+from tallygate.core.errors import TallygateError
+from tallygate.operations.ingest import Reading, Taken, ingest
+from tallygate.operations.runtime import Runtime
+
+BUDGET_US = 20_000
+STEP_BYTES = 128 * 1024
+LOOK_EVERY_S = 2
+# A file that nobody wrote to for this long belongs to no work at hand; `sync` reads it when it is asked to.
+FRESH_US = 15 * 60 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where clients keep their transcripts: this user's environment and home."""
+
+    environ: Mapping[str, str]
+    home: Path
+
+
+@dataclass
+class Follower:
+    """The files that are followed; `ticks_us` is a clock that only ever goes forward.
+
+    One server has one. `catch_up` is called by whoever is about to decide, `look` by a thread of its own;
+    a lock lets one of them read at a time, and the decider never waits for it.
+    """
+
+    rt: Runtime
+    places: Places
+    sources: Iterable[Source]
+    ticks_us: Callable[[], int]
+    failures: list[str] = field(default_factory=list)
+    _files: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+    _asked: threading.Event = field(default_factory=threading.Event)
+
+    def catch_up(self, budget_us: int = BUDGET_US) -> Taken:
+        """Read on in the followed files within a time; what is left over is read in the background."""
+        self._asked.set()
+        if not self._reading.acquire(blocking=False):
+            return Taken()
+        try:
+            until = self.ticks_us() + budget_us
+            taken = Taken()
+            for source, file in list(self._files.values()):
+                if self.ticks_us() >= until:
+                    break
+                taken += self._read_on(source, file, until)
+            return taken
+        finally:
+            self._reading.release()
+
+    def look(self) -> Taken:
+        """Find the files that are being written now, and read all that is new in them."""
+        oldest_us = self.rt.clock_us() - FRESH_US
+        found: dict[Path, tuple[Source, TranscriptFile]] = {}
+        for source in self.sources:
+            for file in source.discover(self.places.environ, self.places.home):
+                if _modified_us(file.path) >= oldest_us:
+                    found[file.path] = (source, file)
+        with self._reading:
+            self._files = found
+            taken = Taken()
+            for source, file in found.values():
+                taken += self._read_on(source, file, None)
+            return taken
+
+    def watch(self, stop: threading.Event) -> None:
+        """Look again whenever somebody has asked since the last time; ends when `stop` is set."""
+        while not stop.is_set():
+            self._asked.clear()
+            try:
+                self.look()
+            except (TallygateError, OSError) as error:
+                self._failed(error)
+            while not stop.wait(LOOK_EVERY_S) and not self._asked.is_set():
+                continue
+
+    def _read_on(self, source: Source, file: TranscriptFile, until_us: int | None) -> Taken:
+        taken = Taken()
+        try:
+            while True:
+                with self.rt.ledger.reading(self.rt.tenant) as reader:
+                    position = FilePosition.from_json(reader.position(str(file.path)))
+                more = False
+                for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
+                    where = None if batch.position is None else batch.position.as_json()
+                    skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
+                    taken += ingest(self.rt, Reading(source.client, str(file.path), batch.rows, where, skipped))
+                    more = batch.position is not None and batch.position.size < 0
+                if not more or (until_us is not None and self.ticks_us() >= until_us):
+                    return taken
+        except (TallygateError, OSError) as error:
+            self._failed(error)
+            return taken
+
+    def _failed(self, error: Exception) -> None:
+        """Say a fault once; the gate goes on with what the ledger knows."""
+        text = str(error)
+        if text not in self.failures:
+            self.failures.append(text)
+
+
+def _modified_us(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1000
+    except OSError:
+        return 0

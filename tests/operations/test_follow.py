@@ -1,0 +1,113 @@
+"""Transcripts that grow while the work goes on: found, read on before each decision, within a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tallygate.clients.sources import SOURCES
+from tallygate.operations.authorize import check
+from tallygate.operations.follow import Follower, Places
+from tests.clients.making import claude, lines
+from tests.world import MINUTE
+
+
+class Ticks:
+    """A clock that goes forward by a step at each look."""
+
+    def __init__(self, step_us=0):
+        self.at_us, self.step_us = 0, step_us
+
+    def __call__(self):
+        self.at_us += self.step_us
+        return self.at_us
+
+
+@pytest.fixture
+def desk(world, tmp_path):
+    """A project with a Claude Code transcript that is being written, and a follower that reads it."""
+    project = tmp_path / "project"
+    transcript = tmp_path / "home" / ".claude" / "projects" / "p" / "s1.jsonl"
+    transcript.parent.mkdir(parents=True)
+    transcript.touch()
+    world.clock.at_us = transcript.stat().st_mtime_ns // 1000
+    world = world.with_runtime(project=str(project))
+    follower = Follower(world.rt, Places({}, tmp_path / "home"), tuple(SOURCES.values()), Ticks())
+
+    def respond(key, output, seconds=1):
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)
+        row = claude(
+            f"msg_01{key:>020}",
+            top={"timestamp": at.isoformat().replace("+00:00", "Z"), "cwd": str(project), "requestId": f"req_{key}"},
+            model="dear",
+            output=output,
+            usage={"input_tokens": 0, "cache_read_input_tokens": 0},
+        )
+        with transcript.open("ab") as file:
+            file.write(lines(row))
+
+    return world.with_runtime(catch_up=follower.catch_up), follower, respond
+
+
+def test_what_a_client_wrote_since_the_last_decision_counts_in_the_next(desk):
+    world, follower, respond = desk
+    follower.look()
+    session = world.start("1", client="claude-code")
+    respond("a", 700)
+    world.clock.forward(2_000_000)
+    assert check(world.rt, session).remaining_nanos == 300_000_000
+    respond("b", 400)
+    world.clock.forward(2_000_000)
+    answer = world.ask(session, 0)
+    assert (answer.action, answer.reason) == ("halt", "budget_pressure:halt")
+    assert world.budget(session).spent_nanos == 1_100_000_000
+
+
+def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
+    world, follower, respond = desk
+    session = world.start("10", client="claude-code")
+    respond("a", 100)
+    assert follower.catch_up().new == 0, "nobody has looked yet"
+    assert follower.look().new == 1
+    respond("b", 100)
+    assert follower.catch_up().new == 1
+    world.clock.forward(60 * MINUTE)
+    follower.look()
+    respond("c", 100)
+    assert follower.catch_up().new == 0
+    assert world.budget(session).spent_nanos == 200_000_000
+
+
+def test_a_decision_does_not_wait_longer_than_its_time_for_transcripts(desk):
+    world, follower, respond = desk
+    follower.look()
+    world.start("10", client="claude-code")
+    respond("a", 100)
+    assert follower.catch_up(budget_us=0).new == 0
+    assert follower.look().new == 1
+
+
+def test_a_reader_at_work_is_not_waited_for(desk):
+    world, follower, respond = desk
+    follower.look()
+    session = world.start("10", client="claude-code")
+    respond("a", 100)
+    with follower._reading:
+        assert world.ask(session, 0).action == "allow"
+    assert follower.catch_up().new == 1
+
+
+def test_a_transcript_that_cannot_be_read_is_said_once_and_stops_nothing(desk, monkeypatch):
+    world, follower, respond = desk
+    follower.look()
+    session = world.start("10", client="claude-code")
+    respond("a", 100)
+
+    def broken(*_):
+        raise OSError("no such disk")
+
+    monkeypatch.setattr("tallygate.operations.follow.ingest", broken)
+    for _ in range(2):
+        assert world.ask(session, 0).action == "allow"
+    assert follower.failures == ["no such disk"]
