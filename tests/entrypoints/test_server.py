@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
+from tests.clients.making import claude, lines
 
 from tallygate import __version__
 
@@ -119,3 +122,46 @@ def test_garbage_on_stdin_does_not_stop_the_server(environment):
         command(), input=text.encode("utf-8", "replace"), env=environment, capture_output=True, timeout=50, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1])["id"] == 1
+
+
+def test_a_running_server_counts_what_its_client_writes_down(environment, tmp_path):
+    project = tmp_path / "project"
+    (project / ".git").mkdir(parents=True)
+    transcript = tmp_path / "home" / ".claude" / "projects" / "p" / "s1.jsonl"
+    transcript.parent.mkdir(parents=True)
+    transcript.touch()
+    server = subprocess.Popen(
+        command(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**environment, "HOME": str(tmp_path / "home")},
+        cwd=project,
+        text=True,
+    )
+
+    def ask(message):
+        server.stdin.write(json.dumps(message) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())["result"]
+
+    ask(initialize("2025-06-18"))
+    session = ask(call(2, "l6e_run_start", budget_usd=1, model="claude-opus-4-7", client="claude-code"))
+    session = session["structuredContent"]["session_id"]
+    row = claude(
+        top={"timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"), "cwd": str(project)},
+        model="claude-opus-4-7",
+        output=40_000,
+        usage={"input_tokens": 0, "cache_read_input_tokens": 200_000},
+    )
+    with transcript.open("ab") as file:
+        file.write(lines(row))
+    deadline = time.monotonic() + 30
+    while (answer := ask(call(3, "l6e_authorize_call", session_id=session, tool_name="t")))["structuredContent"][
+        "action"
+    ] != "halt":
+        assert time.monotonic() < deadline, answer
+    assert "$1.10 are spent" in answer["structuredContent"]["message"]
+    ended = ask(call(4, "l6e_run_end", session_id=session))["structuredContent"]
+    assert (ended["total_cost_usd"], ended["savings_confidence"]) == (1.1, "exact")
+    server.communicate(timeout=30)

@@ -202,6 +202,8 @@ def totals_of(session: Session, calls: list[Call], observed: Observed) -> Sessio
     """A session in figures, from its calls and from the responses its client wrote down."""
     made = [call for call in calls if exactness.counts(call)]
     states = [exactness.of_call(call, session.accounting_mode) for call in made]
+    if observed:
+        states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
     state = exactness.of_session(states)
     reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
     coverage = session.coverage
