@@ -80,7 +80,7 @@ def _schema(ledger: SqliteLedger) -> Iterator[Finding]:
 
 def _chain(ledger: SqliteLedger, tenant: str, fold: Fold) -> list[Finding]:
     quoted = tenant.replace("'", "''")
-    links = ledger.rows(f"SELECT seq, body, hash, at_us FROM event WHERE tenant = '{quoted}' ORDER BY seq")
+    links = ledger.rows(f"SELECT seq, body, hash, at_us FROM event WHERE tenant = '{quoted}' ORDER BY id")
     previous_us = 0
     found: list[Finding] = []
 

@@ -84,7 +84,7 @@ SPEND_COLUMNS = {
     "tool": "tool_name",
     "actor": "COALESCE(actor_name, actor_id, actor_type)",
 }
-SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER BY seq DESC LIMIT 1"
+SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
 INSERT_EVENT = "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (:tenant, :seq, :at_us, :body, :hash)"
 SELECT_PRICE = "SELECT 1 FROM price WHERE tenant = :tenant AND price_id = :price_id"
 SELECT_PRICES = "SELECT price_id, basis FROM price WHERE tenant = :tenant"

@@ -44,6 +44,7 @@ class Follower:
     sources: Iterable[Source]
     ticks_us: Callable[[], int]
     failures: list[str] = field(default_factory=list)
+    _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _files: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _asked: threading.Event = field(default_factory=threading.Event)
@@ -70,7 +71,8 @@ class Follower:
         found: dict[Path, tuple[Source, TranscriptFile]] = {}
         for source in self.sources:
             for file in source.discover(self.places.environ, self.places.home):
-                if _modified_us(file.path) >= oldest_us:
+                stamp = _stamp(file.path)
+                if stamp is not None and stamp[0] // 1000 >= oldest_us:
                     found[file.path] = (source, file)
         with self._reading:
             self._files = found
@@ -92,6 +94,9 @@ class Follower:
 
     def _read_on(self, source: Source, file: TranscriptFile, until_us: int | None) -> Taken:
         taken = Taken()
+        stamp = _stamp(file.path)
+        if stamp is not None and self._read_at.get(file.path) == stamp:
+            return taken  # as it was when all of it had been read
         try:
             while True:
                 with self.rt.ledger.reading(self.rt.tenant) as reader:
@@ -102,6 +107,8 @@ class Follower:
                     skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
                     taken += ingest(self.rt, Reading(source.client, str(file.path), batch.rows, where, skipped))
                     more = batch.position is not None and batch.position.size < 0
+                if not more and stamp is not None:
+                    self._read_at[file.path] = stamp
                 if not more or (until_us is not None and self.ticks_us() >= until_us):
                     return taken
         except (TallygateError, OSError) as error:
@@ -115,8 +122,10 @@ class Follower:
             self.failures.append(text)
 
 
-def _modified_us(path: Path) -> int:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written to; None where it cannot be looked at."""
     try:
-        return path.stat().st_mtime_ns // 1000
+        found = path.stat()
     except OSError:
-        return 0
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -7,14 +7,14 @@ CREATE TABLE ledger (
   created_us    INTEGER NOT NULL
 ) STRICT;
 
+-- No index on seq: a tenant's events are found from the end, where its head is, or read from the start.
 CREATE TABLE event (
   id            INTEGER PRIMARY KEY,  -- appended in order: the cheapest way SQLite has to grow a table
   tenant        TEXT NOT NULL,
   seq           INTEGER NOT NULL CHECK (seq > 0),
   at_us         INTEGER NOT NULL,
   body          BLOB NOT NULL,
-  hash          BLOB NOT NULL CHECK (length(hash) = 32),
-  UNIQUE (tenant, seq)
+  hash          BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
 
 CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
