@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.clients.making import claude, lines
+from tests.world import MINUTE
 
 from tallygate.clients.sources import SOURCES
 from tallygate.operations.authorize import check
 from tallygate.operations.follow import Follower, Places
-from tests.clients.making import claude, lines
-from tests.world import MINUTE
 
 
 class Ticks:
