@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tallygate.core.attribution import session_for
+from tallygate.core.costing import Price
 from tallygate.core.model import Session
 from tallygate.core.observed import ObservedUsage, better, merged
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update, Value
@@ -49,21 +50,50 @@ class Taken:
 
 def ingest(rt: Runtime, reading: Reading) -> Taken:
     """Store a reading and its position in one commit; storing it again changes nothing."""
-    priced = {key: _priced(rt, row) for (_, key), row in merged(reading.rows).items()}
+    return ingest_all(rt, [reading])
+
+
+def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
+    """Store readings of any files with their positions in one commit."""
+    found = merged(row for reading in readings for row in reading.rows)
+    priced: dict[str, dict[str, Priced]] = {}
+    pricer = Pricer(rt)
+    for (client, key), row in found.items():
+        priced.setdefault(client, {})[key] = pricer.priced(row)
+    taken = Taken()
+    prices: set[str] = set()
     with rt.ledger.writing(rt.tenant) as tx:
-        taken, prices = _store(rt, tx, reading.client, priced)
-        if reading.position is not None:
-            tx.save_position(reading.path, reading.client, reading.position, reading.skipped)
+        for client, responses in priced.items():
+            part, used = _store(rt, tx, client, responses, pricer)
+            taken += part
+            prices |= used
+        for reading in readings:
+            if reading.position is not None:
+                tx.save_position(reading.path, reading.client, reading.position, reading.skipped)
     rt.known_prices.update(prices)
     return taken
 
 
-def _priced(rt: Runtime, row: ObservedUsage) -> tuple[StoredUsage, str]:
-    """A response with its cost as of its own time, and the text of the price's basis."""
-    price = rt.prices.quote(priced_as(row), row.at)
-    price_id, basis = basis_of(price)
-    cost = price.cost_nanos(row.tokens) + row.web_searches * price.per_search_nanos
-    return StoredUsage(row, price_id, cost), basis
+# A response with its cost as of its own time, and the text of the price's basis.
+Priced = tuple[StoredUsage, str]
+
+
+class Pricer:
+    """Prices the responses of one commit; most of them share a model and a moment of the price table."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._quote = rt.prices.quote
+        self._bases: dict[int, tuple[Price, str, str]] = {}
+
+    def priced(self, row: ObservedUsage) -> Priced:
+        """What a response cost when it was made."""
+        price = self._quote(priced_as(row), row.at)
+        known = self._bases.get(id(price))
+        if known is None:
+            # The price is kept with its basis, or another one could come to stand under its id.
+            known = self._bases[id(price)] = (price, *basis_of(price))
+        cost = price.cost_nanos(row.tokens) + row.web_searches * price.per_search_nanos
+        return StoredUsage(row, known[1], cost), known[2]
 
 
 def priced_as(row: ObservedUsage) -> str:
@@ -74,7 +104,9 @@ def priced_as(row: ObservedUsage) -> str:
     return f"{model}-fast" if row.speed == "fast" and not model.endswith("-fast") else model
 
 
-def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, tuple[StoredUsage, str]]) -> tuple[Taken, set[str]]:
+def _store(
+    rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer
+) -> tuple[Taken, set[str]]:
     known = tx.usage_known(client, priced)
     prices: dict[str, str] = {}
     changes: list[Change] = []
@@ -91,7 +123,7 @@ def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, tuple[StoredUs
             row = better(before.row, stored.row)
             if row == before.row:
                 continue
-            after, basis_after = _corrected(rt, row, before, accounts, tx)
+            after, basis_after = _corrected(pricer.priced(row), before, accounts, tx)
             prices.setdefault(after.price_id, basis_after)
             changes.append(Update("usage", from_usage(after)))
             corrected += 1
@@ -110,12 +142,10 @@ def _counted(stored: StoredUsage, accounts: Accounts, finder: SessionFinder) -> 
     return stored if session is None else accounts.charge(stored, session)
 
 
-def _corrected(
-    rt: Runtime, row: ObservedUsage, before: StoredUsage, accounts: Accounts, tx: Tx
-) -> tuple[StoredUsage, str]:
+def _corrected(again: Priced, before: StoredUsage, accounts: Accounts, tx: Tx) -> Priced:
     """A known response that turned out larger: the difference is booked where the response already counts."""
-    again, basis = _priced(rt, row)
-    after = replace(before, row=row, price_id=again.price_id, cost_nanos=again.cost_nanos)
+    stored, basis = again
+    after = replace(before, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
     session = None if before.session_id is None else tx.session(before.session_id)
     if session is not None:
         after = accounts.charge(after, session, cost_before=before.cost_nanos)

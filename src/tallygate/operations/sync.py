@@ -1,0 +1,258 @@
+"""Bring everything that clients wrote down up to date in the ledger, once or again and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tallygate.clients.base import Batch, Change
+from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
+from tallygate.clients.sources import SOURCES
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
+from tallygate.core.text import cleaned, shown
+from tallygate.operations.ingest import Reading, Taken, ingest_all
+from tallygate.operations.runtime import Runtime
+
+# The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
+ROWS_A_COMMIT = 500
+FILES_A_COMMIT = 250
+# A process beside this one takes a while to start; below this much to read it does not pay.
+WORTH_A_PROCESS = 16 * 1024 * 1024
+_TRIES = 10
+_FAULT_MAX = 300
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sync is."""
+
+    files_done: int
+    files: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFault:
+    """A file that could not be read or stored, and why."""
+
+    client: str
+    path: str
+    why: str
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one sync found and did. `older` files were left out, `unchanged` ones had nothing new."""
+
+    files: int = 0
+    read: int = 0
+    unchanged: int = 0
+    older: int = 0
+    bytes_read: int = 0
+    taken: Taken = field(default_factory=Taken)
+    skipped: Counter[str] = field(default_factory=Counter)
+    faults: list[FileFault] = field(default_factory=list)
+
+
+def nobody(_: Progress) -> None:
+    """Progress that nobody looks at."""
+
+
+def sync(
+    rt: Runtime,
+    *,
+    environ: Mapping[str, str],
+    home: Path,
+    clients: Sequence[str] | None = None,
+    since_us: int | None = None,
+    progress: Callable[[Progress], None] = nobody,
+) -> SyncReport:
+    """Read what is new in every transcript and store it; what is wrong with one file is reported, never fatal.
+
+    `clients` are names of SOURCES, all by default; `since_us` leaves out files that were last written before.
+    Raises only what concerns the ledger as a whole. Interrupted at any moment, the next sync goes on from there.
+    """
+    report = SyncReport()
+    wanted = list(_wanted(rt, _named(clients), environ, home, since_us, report))
+    fresh = sum(_size(want.file.path) for want in wanted if want.position is None)
+    store = _Store(rt, wanted, report)
+    progress(Progress(0, report.files, 0))
+    changed = False
+    with closing((pieces_from_beside if fresh > WORTH_A_PROCESS else pieces)(wanted)) as found:
+        for piece in found:
+            if piece.batch is not None:
+                changed = True
+                store.take(piece.number, piece.batch)
+                continue
+            if piece.fault is not None:
+                store.fault(piece.number, piece.fault)
+            report.read += changed
+            report.unchanged += not changed
+            changed = False
+            progress(Progress(piece.number + 1, report.files, store.rows))
+    store.flush()
+    progress(Progress(report.files, report.files, store.rows))
+    return report
+
+
+def watch(
+    rt: Runtime,
+    *,
+    wait: Callable[[int], bool],
+    each: Callable[[SyncReport], None],
+    interval_s: int,
+    **options: Any,
+) -> None:
+    """Sync again and again, `interval_s` apart, until `wait` says that it was told to stop.
+
+    Looking at very many files takes a while, and then the pause is longer: a tenth of the time goes to looking.
+    """
+    while True:
+        began = rt.clock_us()
+        each(sync(rt, **options))
+        took_s = (rt.clock_us() - began) // _MICROS
+        if wait(max(interval_s, 9 * took_s)):
+            return
+
+
+def key_of(path: Path) -> str:
+    """A path as the ledger's key of its position: bytes that are no text are written out."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _named(clients: Sequence[str] | None) -> list[str]:
+    unknown = [name for name in clients or () if name not in SOURCES]
+    if unknown:
+        raise InvalidArgument("client", f"No client {shown(unknown[0])}.", hint=f"Known are {', '.join(SOURCES)}.")
+    return [name for name in SOURCES if not clients or name in clients]
+
+
+def _wanted(
+    rt: Runtime,
+    names: Sequence[str],
+    environ: Mapping[str, str],
+    home: Path,
+    since_us: int | None,
+    report: SyncReport,
+) -> Iterator[Wanted]:
+    with rt.ledger.reading(rt.tenant) as reader:
+        for name in names:
+            for file in SOURCES[name].discover(environ, home):
+                if since_us is not None and _written_us(file.path) < since_us:
+                    report.older += 1
+                    continue
+                report.files += 1
+                yield Wanted(file, reader.position(key_of(file.path)))
+
+
+def _written_us(path: Path) -> int:
+    """When a file, or the log beside a database, was last written; 0 where neither can be asked."""
+    times = [0]
+    for each in (path, path.with_name(path.name + "-wal")) if path.suffix == ".db" else (path,):
+        try:
+            times.append(each.stat().st_mtime_ns // 1000)
+        except OSError:
+            continue
+    return max(times)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+_FAULTS = {
+    Change.UNREADABLE: "it cannot be read",
+    Change.NOT_REGULAR: "it is not a regular file",
+}
+
+
+class _Store:
+    """Puts batches of one or of many files into commits of a bounded size."""
+
+    def __init__(self, rt: Runtime, wanted: Sequence[Wanted], report: SyncReport) -> None:
+        self.rows = 0
+        self._rt = rt
+        self._wanted = wanted
+        self._report = report
+        self._waiting: list[Reading] = []
+        self._held = 0
+        self._faulty: set[str] = set()
+
+    def take(self, number: int, batch: Batch) -> None:
+        """Store a batch with the next commit; its position goes with the last of its rows."""
+        file = self._wanted[number].file
+        if batch.change in _FAULTS:
+            self.fault(number, _FAULTS[batch.change])
+        skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
+        self._report.skipped.update(skipped)
+        self._report.bytes_read += batch.report.bytes_read
+        if batch.position is None and not batch.rows:
+            return
+        key, rows = key_of(file.path), batch.rows
+        cut = 0
+        while len(rows) - cut > ROWS_A_COMMIT:
+            self._add(Reading(file.client, key, rows[cut : cut + ROWS_A_COMMIT]))
+            cut += ROWS_A_COMMIT
+        position = None if batch.position is None else batch.position.as_json()
+        self._add(Reading(file.client, key, rows[cut:], position, skipped))
+
+    def fault(self, number: int, why: str) -> None:
+        file = self._wanted[number].file
+        self._report.faults.append(FileFault(file.client, key_of(file.path), cleaned(why, _FAULT_MAX)))
+
+    def flush(self) -> None:
+        """Commit what waits. A row that cannot be stored is reported, all the others are stored."""
+        waiting, self._waiting, self._held = self._waiting, [], 0
+        if waiting:
+            self._commit_or_split(waiting)
+
+    def _commit_or_split(self, readings: Sequence[Reading]) -> None:
+        try:
+            self._commit(readings)
+        except TallygateError:
+            raise
+        except Exception as error:  # noqa: BLE001  # what the database refuses must not stop the others
+            if len(readings) > 1:
+                for reading in readings:
+                    self._commit_or_split([reading])
+                return
+            [reading] = readings
+            if len(reading.rows) <= 1:
+                why = cleaned(f"it cannot be stored: {type(error).__name__}: {error}", _FAULT_MAX)
+                self._report.faults.append(FileFault(reading.client, reading.path, why))
+                self._faulty.add(reading.path)
+                return
+            # Where it was left is not kept, so that it is tried again the next time.
+            half = len(reading.rows) // 2
+            for rows in (reading.rows[:half], reading.rows[half:]):
+                self._commit_or_split([Reading(reading.client, reading.path, rows)])
+
+    def _add(self, reading: Reading) -> None:
+        if self._waiting and self._held + len(reading.rows) > ROWS_A_COMMIT:
+            self.flush()
+        self._waiting.append(reading)
+        self._held += len(reading.rows)
+        if self._held >= ROWS_A_COMMIT or len(self._waiting) >= FILES_A_COMMIT:
+            self.flush()
+
+    def _commit(self, readings: Sequence[Reading]) -> None:
+        if self._faulty:
+            readings = [replace(r, position=None) if r.path in self._faulty else r for r in readings]
+        for tries in range(1, _TRIES + 1):
+            try:
+                taken = ingest_all(self._rt, readings)
+                break
+            except LedgerUnavailable as busy:
+                # Other importers want the same lock, and none of them is in a hurry.
+                if busy.code != "lock_timeout" or tries == _TRIES:
+                    raise
+        self._report.taken += taken
+        self.rows += sum(len(reading.rows) for reading in readings)
