@@ -26,6 +26,7 @@ from tallygate.settings import (
     OnFault,
     Places,
     Settings,
+    Transcripts,
     load_settings,
     places,
 )
@@ -156,6 +157,9 @@ durability = "normal"
 lock_timeout_ms = 500
 retention_days = 400
 
+[usage]
+transcripts = "off"
+
 [privacy]
 task_summaries = "drop"
 
@@ -211,6 +215,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     ledger = settings.ledger
     assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
     assert settings.privacy.task_summaries is Keep.DROP
+    assert settings.usage.transcripts is Transcripts.OFF
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
     assert settings.pricing == PricingSettings(
         overrides=(
