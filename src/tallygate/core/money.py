@@ -106,10 +106,8 @@ def format_amount(nanos: int, currency: str = "USD") -> str:
     symbol = {"USD": "$", "GBP": "£", "EUR": "€"}.get(currency)
     sign = "-" if nanos < 0 else ""
     magnitude = abs(nanos)
-    if magnitude >= 100_000_000 or magnitude % 10_000_000 == 0:
-        digits = 2
-    else:
-        digits = 4 if magnitude >= 1_000_000 else 6
+    whole_cents = magnitude % 10_000_000 == 0
+    digits = 2 if whole_cents or magnitude >= 100_000_000 else 4 if magnitude >= 1_000_000 else 6
     number = f"{decimal_units(magnitude, digits):,f}"
     return f"{sign}{symbol}{number}" if symbol else f"{sign}{number} {currency}"
 

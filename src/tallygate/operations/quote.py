@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.operations.runtime import Runtime, as_datetime
 from tallygate.pricing.book import PricingSettings
+
+if TYPE_CHECKING:
+    from tallygate.pricing.tokens import TokenCount
 
 FACTOR_ONE = 1_000_000
 # Of four tokens of an agent's traffic three are read: the usual weighting of a blended rate.
@@ -61,6 +65,13 @@ def blended(price: Price) -> int:
     rates = price.rates
     total = BLEND_INPUT * rates.input_nanos + (BLEND_ALL - BLEND_INPUT) * rates.output_nanos
     return -(-total // (BLEND_ALL * 1000))
+
+
+def count_text(text: str, model: str) -> TokenCount:
+    """How many tokens a text has for a model, and how that was found; never asks the network."""
+    from tallygate.pricing.tokens import count_tokens
+
+    return count_tokens(text, model)
 
 
 @dataclass(frozen=True, slots=True)

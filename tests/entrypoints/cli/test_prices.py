@@ -59,3 +59,18 @@ def test_prices_need_no_ledger(run, monkeypatch, home):
     monkeypatch.setenv("TALLYGATE_HOME", str(blocked / "below"))
     assert run("estimate", "gpt-5", "1", "1").exit_code == 0
     assert run("prices", "gpt-5").exit_code == 0
+
+
+def test_the_tokens_of_a_text_are_counted_and_the_count_says_how(run, run_json, tmp_path):
+    text = tmp_path / "prompt.txt"
+    text.write_text("def add(a, b):\n    return a + b\n" * 100)
+    found = run_json("estimate", "claude-opus-4.7", f"@{text}", "0")
+    assert found["counted_by"] == "heuristic:v1 x1.75"
+    assert 1500 < found["input_tokens"] < 2800
+    assert "counted by heuristic" in run("estimate", "claude-opus-4.7", f"@{text}", "0").stdout
+
+
+def test_a_text_that_is_not_there_is_an_error(run):
+    answer = run("estimate", "gpt-5", "@nowhere.txt", "1")
+    assert answer.exit_code != 0
+    assert "nowhere.txt" in answer.stderr

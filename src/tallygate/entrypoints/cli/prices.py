@@ -13,20 +13,23 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations import quote
 from tallygate.operations.runtime import as_datetime
 
+TEXT_BYTES_MAX = 64 * 2**20
 _TOKENS = click.IntRange(0, TOKENS_MAX)
 
 
 @click.command()
 @click.argument("model")
-@click.argument("input_tokens", metavar="INPUT", type=_TOKENS)
+@click.argument("input_text", metavar="INPUT|@FILE")
 @click.argument("output_tokens", metavar="OUTPUT", type=_TOKENS)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
-def estimate(program: Program, model: str, input_tokens: int, output_tokens: int, as_json: bool) -> None:
+def estimate(program: Program, model: str, input_text: str, output_tokens: int, as_json: bool) -> None:
     """Price a number of tokens.
 
-    INPUT and OUTPUT are tokens of MODEL. Nothing is recorded.
+    INPUT and OUTPUT are tokens of MODEL; @FILE counts those of a text (@- reads standard input) and says how.
+    Nothing is recorded.
     """
+    input_tokens, counted_by = _input_tokens(input_text, model)
     with program.opened() as app:
         tokens = Tokens(fresh_input=input_tokens, output=output_tokens)
         found = quote.estimate_cost(app.runtime, model, tokens)
@@ -35,6 +38,7 @@ def estimate(program: Program, model: str, input_tokens: int, output_tokens: int
             {
                 "model": model,
                 "input_tokens": input_tokens,
+                "counted_by": counted_by,
                 "output_tokens": output_tokens,
                 "cost_usd": json_number(found.usd_nanos),
                 "cost_gbp": json_number(found.gbp_nanos),
@@ -45,9 +49,25 @@ def estimate(program: Program, model: str, input_tokens: int, output_tokens: int
         )
         return
     usd, gbp = format_amount(found.usd_nanos), format_amount(found.gbp_nanos, "GBP")
-    click.echo(f"{usd} ({gbp}) for {input_tokens:,} tokens in and {output_tokens:,} out of {output.safe(model)}")
+    how = f" (counted by {counted_by})" if counted_by else ""
+    click.echo(f"{usd} ({gbp}) for {input_tokens:,} tokens in{how} and {output_tokens:,} out of {output.safe(model)}")
     click.echo(f"{_rates(found.price)}; {origin(found.price)}")
     _warn(found.price)
+
+
+def _input_tokens(given: str, model: str) -> tuple[int, str | None]:
+    """A number as it was given, or the tokens of a text with the way they were counted."""
+    if not given.startswith("@"):
+        return _TOKENS(given), None
+    try:
+        with click.open_file(given[1:], "rb") as file:
+            data = file.read(TEXT_BYTES_MAX + 1)
+    except OSError as error:
+        raise click.UsageError(f"{output.safe(given[1:])} cannot be read: {error.strerror}.") from error
+    if len(data) > TEXT_BYTES_MAX:
+        raise click.UsageError(f"{given[1:]} is larger than {TEXT_BYTES_MAX // 2**20} MiB.")
+    counted = quote.count_text(data.decode(errors="replace"), model)
+    return counted.tokens, counted.method
 
 
 @click.command()
