@@ -14,8 +14,9 @@ from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, 
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrations, statements
-from tallygate.ledger.port import Insert, Update
-from tallygate.ledger.sqlite import APPLICATION_ID, SqliteLedger
+from tallygate.ledger.port import Insert, LedgerBusy, Update
+from tallygate.ledger.files import APPLICATION_ID
+from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.authorize import Step, authorize
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
@@ -205,8 +206,8 @@ def test_a_held_lock_is_waited_for_with_a_bound_and_its_holder_named(world):
             world.start()
         assert refused.value.code == "lock_timeout"
         assert str(os.getpid()) in refused.value.message
-        assert not world.ledger.is_idle()
-    assert world.ledger.is_idle()
+        with world.ledger.at_once(), pytest.raises(LedgerBusy):
+            world.start()
     other.close()
     assert world.start()
 

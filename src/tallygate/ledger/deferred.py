@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, TypeVar
 
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.ledger.port import Ledger, Reader, Tx
+from tallygate.ledger.port import Ledger, LedgerBusy, Reader, Tx
 
 Kept = TypeVar("Kept", bound=Ledger)
 
@@ -45,9 +45,13 @@ class DeferredLedger(Generic[Kept]):
         """As the ledger's own; opens it first."""
         return self.opened().writing(tenant)
 
-    def is_idle(self) -> bool:
-        """Whether a write would start at once; opening may take its time, so not before that."""
-        return self._ledger is not None and self._ledger.is_idle()
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """As the ledger's own; opening may take its time, so one that is not open yet is busy."""
+        if self._ledger is None:
+            raise LedgerBusy
+        with self._ledger.at_once():
+            yield
 
     def close(self) -> None:
         """Close the ledger if it was ever opened."""

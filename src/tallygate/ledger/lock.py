@@ -6,6 +6,7 @@ WAL reset; holding this lock around every write, checkpoint and close removes bo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -29,15 +30,32 @@ class FileLock:
         self._path = path
         self._timeout_s = timeout_ms / 1000
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        self._fd = os.open(path, flags, 0o600)
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"The lock {path} cannot be opened: {error.strerror}.",
+                hint="The ledger's folder and its lock file must be writable for this user.",
+                code="storage_read_only",
+            ) from error
         self._pid = f"{os.getpid():<12}".encode()
 
     def __enter__(self) -> None:
-        if _try_lock(self._fd):
+        if not _try_lock(self._fd):
+            self._wait()
+        self._sign()
+
+    def try_enter(self) -> bool:
+        """Take the lock if nobody holds it; False where somebody does."""
+        if not _try_lock(self._fd):
+            return False
+        self._sign()
+        return True
+
+    def _sign(self) -> None:
+        """Leave the holder's pid for whoever waits; a full disk may refuse that, and the lock is held all the same."""
+        with contextlib.suppress(OSError):
             os.pwrite(self._fd, self._pid, 0)
-            return
-        self._wait()
-        os.pwrite(self._fd, self._pid, 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,13 +74,6 @@ class FileLock:
                 )
             time.sleep(pause)
             pause = min(pause * 2, _PAUSE_S_MAX)
-
-    def is_free(self) -> bool:
-        """Whether nobody holds it at this moment."""
-        if not _try_lock(self._fd):
-            return False
-        _unlock(self._fd)
-        return True
 
     def holder(self) -> str:
         """The pid that took the lock last, as text; `unknown` where none was written."""

@@ -21,7 +21,7 @@ def statements(sql: str) -> list[str]:
     current = ""
     for line in sql.splitlines(keepends=True):
         current += line
-        if line.rstrip().endswith(";") and sqlite3.complete_statement(current):
+        if ";" in line and sqlite3.complete_statement(current):
             parts.append(current.strip())
             current = ""
     if current.strip():

@@ -45,7 +45,7 @@ class ServerPresence:
             return False
         try:
             probe = FileLock(path, timeout_ms=0)
-        except OSError:
+        except LedgerUnavailable:
             return False
         try:
             with probe:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +15,11 @@ from typing import Any
 
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.ledger.files import APPLICATION_ID, not_ours, prepare
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
+from tallygate.ledger.port import LedgerBusy
 from tallygate.ledger.store import StoreReader, StoreTx
-
-APPLICATION_ID = 0x54475431  # "TGT1"
 
 _ERRORS = {
     "SQLITE_FULL": ("storage_full", "Free some disk space; nothing was recorded."),
@@ -53,7 +52,7 @@ class SqliteLedger:
         self._clock = clock
         self._timeout_ms = lock_timeout_ms
         self._guard = threading.RLock()
-        _prepare(path)
+        prepare(path)
         with translated(path):
             self._lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
             self._connection = sqlite3.connect(
@@ -120,7 +119,7 @@ class SqliteLedger:
     @contextmanager
     def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreReader]:
         """A consistent view of one moment; several reads inside see the same rows."""
-        with self._guard, translated(self.path):
+        with guarded(self._guard), translated(self.path):
             nested = self._connection.in_transaction
             if not nested:
                 self._connection.execute("BEGIN")
@@ -136,14 +135,14 @@ class SqliteLedger:
             self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock())
         )
 
-    def is_idle(self) -> bool:
-        """Whether a write would start at once: a server asks, to answer without a change of thread."""
-        if not self._guard.acquire(blocking=False):
-            return False
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, this thread does not wait for the ledger: `LedgerBusy` is raised where it would have to."""
+        token = _NO_WAIT.set(True)
         try:
-            return self._lock.is_free()
+            yield
         finally:
-            self._guard.release()
+            _NO_WAIT.reset(token)
 
     def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """Rows of a read-only query, for the audit inside `reading()`; streams, so memory stays small."""
@@ -164,6 +163,20 @@ class SqliteLedger:
             except (LedgerUnavailable, ValueError, OSError):
                 self._connection.close()
             self._lock.close()
+
+
+_NO_WAIT: ContextVar[bool] = ContextVar("tallygate_ledger_no_wait", default=False)
+
+
+@contextmanager
+def guarded(guard: threading.RLock) -> Iterator[None]:
+    """Hold the connection for one reader, or say at once that somebody else has it."""
+    if not guard.acquire(blocking=not _NO_WAIT.get()):
+        raise LedgerBusy
+    try:
+        yield
+    finally:
+        guard.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +215,14 @@ class WriteTransaction:
 
     def __enter__(self) -> StoreTx:
         handle = self._handle
-        handle.guard.acquire()
+        no_wait = _NO_WAIT.get()
+        if not handle.guard.acquire(blocking=not no_wait):
+            raise LedgerBusy
         try:
-            handle.lock.__enter__()
+            if not no_wait:
+                handle.lock.__enter__()
+            elif not handle.lock.try_enter():
+                raise LedgerBusy  # noqa: TRY301
         except BaseException:
             handle.guard.release()
             raise
@@ -256,66 +274,6 @@ def _pragmas(durability: str) -> list[str]:
     if sys.platform == "darwin":
         wanted.append("fullfsync = ON")
     return wanted
-
-
-def _prepare(path: Path) -> None:
-    """Make folder and file readable by this user alone, or refuse what others could read or replace."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            os.close(os.open(path, flags, 0o600))
-        except FileExistsError:
-            _check_existing(path)
-    except OSError as error:
-        raise LedgerUnavailable(
-            f"The ledger {path} cannot be created or opened: {error.strerror}.",
-            hint="Check the folder's permissions, or set TALLYGATE_DB to another path.",
-            code="storage_unreadable",
-        ) from error
-
-
-def _check_existing(path: Path) -> None:
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        raise LedgerUnavailable(
-            f"The ledger {path} is not a regular file.",
-            hint="Remove the link or special file, or set TALLYGATE_DB to another path.",
-            code="storage_unsafe",
-        )
-    _refuse_foreign(path)
-    if sys.platform != "win32":
-        if found.st_uid != os.getuid():
-            raise LedgerUnavailable(
-                f"The ledger {path} belongs to another user (uid {found.st_uid}).",
-                hint="Set TALLYGATE_DB to a file of your own.",
-                code="storage_unsafe",
-            )
-        if found.st_mode & 0o077:
-            raise LedgerUnavailable(
-                f"The ledger {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):o}).",
-                hint=f"Run: chmod 600 {path}",
-                code="storage_unsafe",
-            )
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Another program's database is not ours to open, nor to advise on; its header says whose it is."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) < 100 or not header.startswith(b"SQLite format 3"):
-        return  # new and still empty, or damaged: opening it tells
-    application_id = int.from_bytes(header[68:72], "big")
-    if application_id != APPLICATION_ID:
-        raise not_ours(path, application_id)
-
-
-def not_ours(path: Path, application_id: int) -> LedgerCorrupt:
-    """The error for a database that some other program made."""
-    return LedgerCorrupt(
-        f"{path} is not a Tallygate ledger (application id {application_id:#x}).",
-        hint="Nothing was changed. Point TALLYGATE_DB at a new file, or at the right one.",
-    )
 
 
 @contextmanager

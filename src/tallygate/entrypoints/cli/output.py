@@ -112,6 +112,11 @@ def document(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=True))
 
 
+def line(value: Any) -> str:
+    """One JSON document on one line, safe as `document`."""
+    return json.dumps(value, ensure_ascii=True)
+
+
 def aside(text: str) -> None:
     """Say something on stderr that is not the answer."""
     click.echo(f"tallygate: {cleaned(text, 2000)}", err=True)

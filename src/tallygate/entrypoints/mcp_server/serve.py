@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tallygate.core.errors import TallygateError
 from tallygate.core.words import UnknownPrice
+from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import LogLevel, build_server
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
@@ -39,7 +40,7 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     for thread in threads:
         thread.start()
     try:
-        server.run("stdio")
+        streams.run(server)
     except KeyboardInterrupt:
         pass
     finally:
@@ -59,3 +60,5 @@ def look_after(runtime: Runtime) -> None:
             log.warning("A run-log line waits in the ledger: %s", failure)
     except TallygateError as error:
         log.warning("The ledger could not be looked after: %s", error)
+    except Exception:
+        log.exception("The ledger could not be looked after.")

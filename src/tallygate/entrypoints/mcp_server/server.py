@@ -42,7 +42,7 @@ def build_server(
         version=__version__,
         description="Spend gate and tally for AI agents",
         instructions=INSTRUCTIONS,
-        tools=[build(spec, runtime.ledger.is_idle) for spec in tool_specs(runtime, unknown_price)],
+        tools=[build(spec, runtime.ledger.at_once) for spec in tool_specs(runtime, unknown_price)],
         subscriptions=False,
         log_level=log_level,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},

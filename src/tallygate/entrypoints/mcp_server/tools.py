@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
+from tallygate.ledger.port import LedgerBusy
 
 log = logging.getLogger("tallygate.mcp")
 
@@ -53,7 +56,7 @@ class GateTool(Tool):
     """A tool whose arguments are checked by us and whose answer is compact; the SDK only carries it."""
 
     spec: Any = None
-    is_idle: Any = None
+    at_once: Any = None
 
     async def run(
         self,
@@ -64,9 +67,10 @@ class GateTool(Tool):
         """Answer one call; an expected failure is an error result, everything else is logged and hidden."""
         spec: ToolSpec = self.spec
         caller = caller_of(context)
-        if spec.quick and self.is_idle():
-            # Nobody holds the ledger: the answer takes less time than handing it to another thread.
-            return answer_call(spec, arguments, caller)
+        if spec.quick:
+            # The answer takes less time than handing it to another thread, as long as nobody else has the ledger.
+            with contextlib.suppress(LedgerBusy), self.at_once():
+                return answer_call(spec, arguments, caller)
         return await anyio.to_thread.run_sync(answer_call, spec, arguments, caller)
 
 
@@ -74,6 +78,8 @@ def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) ->
     """Check the arguments, do the work, shape the answer; safe on any thread."""
     try:
         payload = spec.answer(Given(spec.name, spec.arguments, arguments), caller)
+    except LedgerBusy:
+        raise
     except TallygateError as error:
         return error_result(error.code, error.message, error.hint)
     except Exception:
@@ -89,10 +95,12 @@ def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) ->
 
 
 def error_result(code: str, message: str, hint: str) -> CallToolResult:
-    """An expected failure as the model reads it: what, the values, what to do next."""
-    payload = {"error": code, "message": message, **({"hint": hint} if hint else {})}
+    """An expected failure as the model reads it: what, the values, what to do next.
+
+    Text alone: clients hold structured content against the tool's output schema, also that of an error.
+    """
     text = f"{code}: {message}" + (f" {hint}" if hint else "")
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=payload, is_error=True)
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
 def compact(payload: Mapping[str, Any]) -> str:
@@ -110,8 +118,8 @@ def caller_of(context: Context[Any, Any]) -> Caller:
     return Caller(client=getattr(info, "name", None) or "unknown", key=key or None)
 
 
-def build(spec: ToolSpec, is_idle: Callable[[], bool]) -> GateTool:
-    """The SDK's tool for a spec; `is_idle` tells whether the ledger would answer at once."""
+def build(spec: ToolSpec, at_once: Callable[[], AbstractContextManager[None]]) -> GateTool:
+    """The SDK's tool for a spec; inside `at_once` the ledger answers without waiting or not at all."""
     return GateTool(
         fn=answer_call,
         name=spec.name,
@@ -131,7 +139,7 @@ def build(spec: ToolSpec, is_idle: Callable[[], bool]) -> GateTool:
         icons=None,
         meta=None,
         spec=spec,
-        is_idle=is_idle,
+        at_once=at_once,
     )
 
 
@@ -142,8 +150,8 @@ def output(required: str, **properties: Mapping[str, Any]) -> dict[str, Any]:
 
 TEXT: dict[str, Any] = {"type": "string"}
 NUMBER: dict[str, Any] = {"type": "number"}
-NUMBER_OR_NULL: dict[str, Any] = {"type": ["number", "null"]}
-TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+NUMBER_OR_NULL: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+TEXT_OR_NULL: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 INTEGER: dict[str, Any] = {"type": "integer"}
 OBJECT: dict[str, Any] = {"type": "object"}
 TEXTS: dict[str, Any] = {"type": "array", "items": TEXT}

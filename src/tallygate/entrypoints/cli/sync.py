@@ -1,0 +1,174 @@
+"""`tallygate sync`: bring what clients wrote down into the ledger, with progress and a summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import tzinfo
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+
+from tallygate.clients.lines import Skip
+from tallygate.clients.sources import SOURCES
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.sync import Progress, SyncReport, nobody, watch
+from tallygate.operations.sync import sync as synced
+
+_FAULTS_SHOWN = 20
+# What transcripts hold beside usage as a matter of course; everything else may be usage that is missing.
+_EXPECTED = {Skip.SYNTHETIC, Skip.EMPTY, Skip.INHERITED, Skip.UNFINISHED}
+_MEANING = {
+    Skip.SYNTHETIC: "made by the client, not by a model",
+    Skip.EMPTY: "without tokens",
+    Skip.INHERITED: "of another session, repeated",
+    Skip.UNFINISHED: "not finished yet",
+    Skip.TOO_LONG: "longer than is read",
+    Skip.BAD_UTF8: "no text",
+    Skip.BAD_JSON: "no JSON",
+    Skip.TOO_DEEP: "nested too deep",
+    Skip.HUGE_NUMBER: "with a number of thousands of digits",
+    Skip.NOT_OBJECT: "no object",
+    Skip.DUPLICATE_KEY: "with a key written twice",
+    Skip.BAD_COUNT: "with an impossible count",
+    Skip.BAD_NAME: "without a usable name",
+    Skip.NO_TIME: "without a time",
+    Skip.INCONSISTENT: "with counts that contradict each other",
+    Skip.BAD_FILE: "in a damaged file",
+}
+
+
+@click.command()
+@click.option("--client", "clients", type=click.Choice([*SOURCES]), multiple=True, help="Only this client; repeatable.")
+@since_option("Only files written")
+@click.option("--watch", "watching", is_flag=True, help="Go on until interrupted.")
+@click.option("--interval", type=click.IntRange(1, 3600), default=2, show_default=True, help="Seconds between looks.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch one a line for each change.")
+@pass_program
+def sync(
+    program: Program, clients: tuple[str, ...], since: str | None, watching: bool, interval: int, as_json: bool
+) -> None:
+    """Read what clients wrote down.
+
+    Every response that Claude Code, Codex, Gemini CLI and opencode recorded is put into the ledger once, with its
+    cost, and counted into the budget session it belongs to. What was read before is not read again.
+    """
+    settings = program.settings()
+    with program.opened(settings) as app:
+        rt = app.runtime
+        options: dict[str, Any] = {
+            "environ": os.environ,
+            "home": Path.home(),
+            "clients": clients,
+            "since_us": since_us(since, rt, zone_of(settings.time_zone)),
+        }
+        if watching:
+            show = _line_json if as_json else _line
+            watch(rt, wait=Event().wait, each=show, interval_s=interval, **options)
+            return
+        with progress_bar() as progress:
+            report = synced(rt, progress=progress, **options)
+    if as_json:
+        output.document(report_json(report))
+    else:
+        _summary(report)
+
+
+def since_us(since: str | None, rt: Runtime, zone: tzinfo) -> int | None:
+    """The moment of `--since`, if it was given."""
+    return None if since is None else moment_us(since, rt.clock_us(), zone)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Progress on stderr, where somebody is looking."""
+    if not sys.stderr.isatty():
+        yield nobody
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("reading transcripts"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rows="")
+
+        def show(now: Progress) -> None:
+            bar.update(task, completed=now.files_done, total=now.files, rows=output.plural(now.rows, "response"))
+
+        yield show
+
+
+def report_json(report: SyncReport) -> dict[str, Any]:
+    """What a sync did, for programs."""
+    taken = report.taken
+    return {
+        "responses": {
+            "new": taken.new,
+            "corrected": taken.corrected,
+            "known": taken.known,
+            "attributed": taken.attributed,
+        },
+        "files": {
+            "found": report.files,
+            "read": report.read,
+            "unchanged": report.unchanged,
+            "older": report.older,
+            "bytes_read": report.bytes_read,
+        },
+        "skipped": dict(sorted(report.skipped.items())),
+        "faults": [{"client": fault.client, "path": fault.path, "why": fault.why} for fault in report.faults],
+    }
+
+
+def say_faults(report: SyncReport) -> None:
+    """Name on stderr the files that could not be read."""
+    for fault in report.faults[:_FAULTS_SHOWN]:
+        output.aside(f"{fault.path}: {fault.why}")
+    if len(report.faults) > _FAULTS_SHOWN:
+        output.aside(f"{len(report.faults) - _FAULTS_SHOWN:,} more files could not be read; --json names them all.")
+
+
+def _summary(report: SyncReport) -> None:
+    taken = report.taken
+    older = f", {report.older:,} older" if report.older else ""
+    rows = [
+        ("responses", f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.known:,} known"),
+        ("budgets", f"{output.plural(taken.attributed, 'response')} counted into sessions"),
+        (
+            "files",
+            f"{report.files:,}: {report.read:,} read ({output.size(report.bytes_read)}), "
+            f"{report.unchanged:,} unchanged{older}",
+        ),
+    ]
+    left_out, unusable = _skipped(report, expected=True), _skipped(report, expected=False)
+    rows += [("left out", left_out)] if left_out else []
+    rows += [("unusable", unusable)] if unusable else []
+    output.facts(rows)
+    if not report.files and not report.older:
+        output.aside("no transcripts were found; the guide says where they are looked for.")
+    say_faults(report)
+
+
+def _skipped(report: SyncReport, *, expected: bool) -> str:
+    found = [(Skip(name), count) for name, count in report.skipped.most_common()]
+    return ", ".join(f"{count:,} {_MEANING[why]}" for why, count in found if (why in _EXPECTED) is expected)
+
+
+def _line(report: SyncReport) -> None:
+    taken = report.taken
+    if taken.new or taken.corrected:
+        click.echo(f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.attributed:,} counted into sessions")
+    say_faults(report)
+
+
+def _line_json(report: SyncReport) -> None:
+    if report.read:
+        click.echo(output.line(report_json(report)))
