@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.clients.making import lines, rows_in, taken, total
 
 from tallygate.clients.base import TranscriptFile
@@ -120,3 +121,23 @@ def test_only_chat_files_are_found(tmp_path):
         (root / place).write_text("{}")
     assert {file.path for file in discover({}, tmp_path)} == {root / place for place in wanted}
     assert locations({"GEMINI_DATA_DIR": "/data/.gemini"}, tmp_path) == [Path("/data/.gemini/tmp")]
+
+
+@pytest.mark.parametrize(
+    ("root", "project"),
+    [
+        (b"/home/me/project\n", "/home/me/project"),
+        (b"", "work"),
+        (b"/home/\x1b[2Jme", "work"),
+        (b"\xff\xfe", "work"),
+        (b"/" + b"x" * 5000, "work"),
+        (None, "work"),
+    ],
+)
+def test_the_workspace_is_what_its_folder_names_or_the_folder(tmp_path, root, project):
+    folder = tmp_path / "tmp" / "work"
+    (folder / "chats").mkdir(parents=True)
+    if root is not None:
+        (folder / ".project_root").write_bytes(root)
+    reader = reader_of(folder / "chats" / "session-1.jsonl")
+    assert reader._project == project

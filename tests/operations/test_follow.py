@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from tests.world import MINUTE
 
 from tallygate.clients.sources import SOURCES
 from tallygate.operations.authorize import check
-from tallygate.operations.follow import Follower, Places
+from tallygate.operations.follow import Follower, Places, _stamp
 
 
 class Ticks:
@@ -111,3 +112,22 @@ def test_a_transcript_that_cannot_be_read_is_said_once_and_stops_nothing(desk, m
     for _ in range(2):
         assert world.ask(session, 0).action == "allow"
     assert follower.failures == ["no such disk"]
+
+
+def test_a_database_that_grows_in_its_log_counts_as_written(desk, tmp_path):
+    database = tmp_path / "client.db"
+    database.touch()
+    before = _stamp(database)
+    database.with_name("client.db-wal").write_bytes(b"rows")
+    assert _stamp(database) != before
+    assert _stamp(tmp_path / "nowhere") is None
+
+
+def test_watching_ends_with_a_last_look(desk):
+    world, follower, respond = desk
+    session = world.start("10", client="claude-code")
+    respond("a", 100)
+    ending = threading.Event()
+    ending.set()
+    follower.watch(ending)
+    assert world.budget(session).spent_nanos == 100_000_000

@@ -13,9 +13,9 @@ from tests.world import MINUTE, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
 from tallygate.core.words import AccountingMode, ActorType, UsageChannel
-from tallygate.operations.ingest import Reading, Taken, ingest, link_session, priced_as
+from tallygate.operations.ingest import Reading, Taken, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 

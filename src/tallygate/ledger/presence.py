@@ -21,7 +21,8 @@ class ServerPresence:
 
     def announce(self, server_id: str) -> None:
         """Be alive under this id until `leave` or the end of the process."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):  # parents=True would leave the upper one open to others
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own_path = self._path(server_id)
         self._own = FileLock(self._own_path, timeout_ms=0)
         self._own.__enter__()

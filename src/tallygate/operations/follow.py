@@ -6,6 +6,7 @@ time allowed; new files are looked for, and long ones caught up with, in the bac
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tallygate.operations.runtime import Runtime
 BUDGET_US = 20_000
 STEP_BYTES = 128 * 1024
 LOOK_EVERY_S = 2
+QUIET_LOOKS = 30
 # A file that nobody wrote to for this long belongs to no work at hand; `sync` reads it when it is asked to.
 FRESH_US = 15 * 60 * 1_000_000
 
@@ -82,15 +84,28 @@ class Follower:
             return taken
 
     def watch(self, stop: threading.Event) -> None:
-        """Look again whenever somebody has asked since the last time; ends when `stop` is set."""
+        """Look again and again while there is work at hand: somebody asked, or a file grew, a little while ago.
+
+        Ends when `stop` is set, after a last look, so that what a client wrote at its end is not left behind.
+        """
+        quiet = 0
         while not stop.is_set():
             self._asked.clear()
-            try:
-                self.look()
-            except (TallygateError, OSError) as error:
-                self._failed(error)
-            while not stop.wait(LOOK_EVERY_S) and not self._asked.is_set():
+            quiet = 0 if self._looked() else quiet + 1
+            while not stop.wait(LOOK_EVERY_S) and quiet >= QUIET_LOOKS and not self._asked.is_set():
                 continue
+            if self._asked.is_set():
+                quiet = 0
+        self._looked()
+
+    def _looked(self) -> bool:
+        """Look once; whether anything was new."""
+        try:
+            taken = self.look()
+        except (TallygateError, OSError) as error:
+            self._failed(error)
+            return False
+        return bool(taken.new or taken.corrected)
 
     def _read_on(self, source: Source, file: TranscriptFile, until_us: int | None) -> Taken:
         taken = Taken()
@@ -123,9 +138,14 @@ class Follower:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written to; None where it cannot be looked at."""
-    try:
-        found = path.stat()
-    except OSError:
+    """What changes when a file is written to; None where it cannot be looked at.
+
+    A database's newest rows are in the log beside it, while the file itself rests.
+    """
+    found = []
+    for each in (path, path.with_name(path.name + "-wal")):
+        with contextlib.suppress(OSError):
+            found.append(each.stat())
+    if not found:
         return None
-    return found.st_mtime_ns, found.st_size
+    return max(each.st_mtime_ns for each in found), sum(each.st_size for each in found)

@@ -61,6 +61,7 @@ class Opened:
 
 def start_session(rt: Runtime, opening: Opening) -> Opened:
     """Open a session: its own budget, and those of its ancestors, which its calls also spend."""
+    rt.catch_up()
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(opening.model, at)
     session_id = f"session_{client_slug(opening.client)}_{at:%Y-%m-%d}_{rt.new_token(12)}"

@@ -13,6 +13,9 @@ from tallygate.clients.gemini.records import GeminiReader
 
 CLIENT = "gemini"
 
+PROJECT_ROOT = ".project_root"
+PATH_BYTES_MAX = 4096
+
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories that hold one directory a project."""
@@ -46,10 +49,20 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return GeminiReader(
         stem=path.stem,
         parent=nested[0] if nested else None,
-        project=parts[at - 1] if at > 0 else None,
+        project=_project(Path(*parts[:at])) if at > 0 else None,
         state=state,
         skipping=skipping,
     )
+
+
+def _project(folder: Path) -> str:
+    """The workspace of a project's folder, which a file in it names; without that file, the folder's own name."""
+    try:
+        with (folder / PROJECT_ROOT).open("rb") as file:
+            root = file.read(PATH_BYTES_MAX + 1).decode().strip()
+    except (OSError, ValueError):
+        return folder.name
+    return root if 0 < len(root) <= PATH_BYTES_MAX and root.isprintable() else folder.name
 
 
 SOURCE = Source(CLIENT, locations, discover, read)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from typing import Protocol
 
@@ -37,6 +38,8 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
         threads.append(
             threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
         )
+    # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for thread in threads:
         thread.start()
     try:
@@ -46,7 +49,7 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     finally:
         ending.set()
         for thread in threads:
-            thread.join(timeout=2)
+            thread.join(timeout=5)
         app.close()
 
 
