@@ -6,8 +6,8 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("start", "ledger", "authorize", "end", "size", "race")
-BY_DEFAULT = ("start", "ledger", "authorize", "end", "size")
+NAMES = ("start", "ledger", "authorize", "end", "size", "ingest", "race")
+BY_DEFAULT = ("start", "ledger", "authorize", "end", "size", "ingest")
 
 
 def main() -> int:

@@ -174,9 +174,9 @@ def shape(schema: Mapping[str, Any]) -> str:
     """The type of a schema in a word or two."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(shape(each) for each in schema["anyOf"])
     kind = schema["type"]
-    if isinstance(kind, list):
-        return " or ".join(kind)
     if kind == "array":
         return f"list of {schema['items']['type']}"
     return f"{kind} >= {schema['minimum']}" if "minimum" in schema else str(kind)

@@ -296,3 +296,10 @@ def test_odd_values_in_a_line_skip_that_line_only():
 def test_a_missing_file_is_gone(tmp_path):
     (batch,) = read(TranscriptFile("claude_code", tmp_path / "no.jsonl"))
     assert (batch.change, batch.rows, batch.position) == ("gone", (), None)
+
+
+def test_an_advisor_s_iteration_without_counts_is_no_response():
+    made = reader()
+    rows = taken(made, claude(usage={"iterations": [{"type": "advisor_message"}]}))
+    assert [row.response_key for row in rows] == [ID]
+    assert made.report.skipped[Skip.EMPTY] == 1

@@ -2,7 +2,7 @@
 
 ```json call TOOL         arguments of a tool call
 ```json answer            what it must answer; ids are learned from it
-```json error             the same, for a refusal
+```text error             the text of a refusal
 ```toml PATH              a file of the project, written before the server starts
 ```console                commands after "$ ", each with its output; "..." stands for anything
 """
@@ -132,8 +132,10 @@ async def run(page: Path, story: Story) -> None:
             for block in steps:
                 if block.info[:2] == ("json", "call"):
                     result = await client.call_tool(block.info[2], json.loads(story.real(block.text)))
-                elif block.info in (("json", "answer"), ("json", "error")):
+                elif block.info == ("json", "answer"):
                     hold(story, block, result)
+                elif block.info == ("text", "error"):
+                    hold_refusal(story, block, result)
                 else:
                     say(story, block)
         except AssertionError as error:
@@ -145,11 +147,18 @@ async def run(page: Path, story: Story) -> None:
 def hold(story: Story, block: Block, result: Any) -> None:
     """An answer against the one the page shows."""
     told, real = json.loads(block.text), result.structured_content
-    assert result.is_error is (block.info[1] == "error"), f"{block.place}: {real}"
+    assert not result.is_error, f"{block.place}: {result}"
     story.learn(told, real)
     wanted = json.loads(story.told(json.dumps(told)))
     answered = json.loads(story.told(json.dumps(real)))
     assert answered == wanted, f"{block.place}: {answered}"
+
+
+def hold_refusal(story: Story, block: Block, result: Any) -> None:
+    """A refusal against the text the page shows."""
+    assert result.is_error, f"{block.place}: {result}"
+    said = story.told(result.content[0].text)
+    assert " ".join(said.split()) == " ".join(story.told(block.text).split()), f"{block.place}: {said}"
 
 
 def say(story: Story, block: Block) -> None:

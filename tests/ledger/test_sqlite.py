@@ -12,10 +12,10 @@ from tests.world import Clock, make_world
 
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
 from tallygate.ledger.deferred import DeferredLedger
+from tallygate.ledger.files import APPLICATION_ID
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.port import Insert, LedgerBusy, Update
-from tallygate.ledger.files import APPLICATION_ID
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.authorize import Step, authorize
 

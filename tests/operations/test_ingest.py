@@ -315,3 +315,18 @@ def test_any_order_and_repetition_of_readings_gives_the_same_rows_and_budgets(da
     assert world.budget(session).spent_nanos == 70_000_000
     assert not world.problems()
     world.ledger.close()
+
+
+def test_a_response_finds_its_call_behind_any_number_of_later_ones(live, monkeypatch):
+    monkeypatch.setattr("tallygate.operations.live.CALLS_LOOKED_AT", 5)
+    session = start(live)
+    calls, rows = [], []
+    for number in range(12):
+        calls.append(live.ask(session, 1).call_id)
+        live.clock.forward(1_000_000)
+        rows.append(response(live, f"r{number}", 10))
+        live.clock.forward(1_000_000)
+    take(live, *rows)
+    with live.ledger.reading() as reader:
+        assert {key: part.responses for key, part in reader.observed(session).items()} == dict.fromkeys(calls, 1)
+    assert live.budget(session).reserved_nanos == 0

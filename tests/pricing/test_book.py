@@ -167,13 +167,13 @@ def test_a_time_without_a_zone_is_a_mistake():
         BOOK.quote("gpt-5", datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-def test_a_quote_is_kept_for_its_minute_and_memory_stays_bounded():
+def test_a_quote_is_kept_for_its_half_hour_and_memory_stays_bounded():
     book = PriceBook(PricingSettings())
-    assert book.quote("gpt-5", AT) is book.quote("gpt-5", AT.replace(second=59))
+    assert book.quote("gpt-5", AT) is book.quote("gpt-5", AT.replace(minute=AT.minute // 30 * 30 + 29, second=59))
     assert book.quote("x" * 100_000, AT).key == "unknown"
     for i in range(5000):
         book.quote(f"local/{i}", AT)
-    assert book._by_minute.cache_info().currsize <= 4096
+    assert book._by_half_hour.cache_info().currsize <= 4096
 
 
 def test_the_list_shows_the_users_rows_then_ours_then_the_catalog():

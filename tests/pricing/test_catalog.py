@@ -1,12 +1,19 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from itertools import product
 
 import pytest
 from genai_prices import Usage, calc_price
-from genai_prices.types import ModelInfo, ModelPrice, Tier, TieredPrices
+from genai_prices.types import (
+    ModelInfo,
+    ModelPrice,
+    StartDateConstraint,
+    Tier,
+    TieredPrices,
+    TimeOfDateConstraint,
+)
 from tests.pricing.ids import AT
 
 from tallygate.core.costing import Tokens
@@ -120,3 +127,17 @@ def test_nearly_every_id_the_catalog_lists_resolves_to_its_own_price():
             right, wrong = (right + 1, wrong) if got.rates == own.rates else (right, wrong + 1)
     assert right > 1000
     assert wrong < right / 20
+
+
+def test_prices_change_on_days_or_on_half_hours_of_a_day():
+    """A quote is kept for half an hour, which relies on that."""
+    models = [model for provider in bundled_providers() for model in provider.models]
+    priced = [m.prices for m in models] + [v.prices for m in models for v in m.price_variants or ()]
+    limits = [each.constraint for prices in priced if isinstance(prices, list) for each in prices]
+    limits += [v.constraint for m in models for v in m.price_variants or ()]
+    hours = [limit for limit in limits if isinstance(limit, TimeOfDateConstraint)]
+    assert {type(limit) for limit in limits} <= {type(None), StartDateConstraint, TimeOfDateConstraint}
+    times = [time for limit in hours for time in (limit.start_time, limit.end_time)]
+    assert times
+    odd = [t for t in times if t.minute % 30 or t.second or t.microsecond or t.utcoffset() not in (None, timedelta())]
+    assert odd == []

@@ -126,3 +126,38 @@ class SessionTotals:
     last_reconciled_us: int | None
     coverage: dict[str, bool]
     uncovered_modes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Which responses a list of usage is about; `until_us` is the first moment after it.
+
+    `project` is a folder or the end of its path, `model` a part of an id.
+    """
+
+    from_us: int
+    until_us: int
+    clients: tuple[str, ...] = ()
+    project: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """What responses add up to that share a key, a model as written, and a price.
+
+    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be.
+    """
+
+    key: tuple[str | None, ...]
+    model: str
+    price_id: str
+    responses: int
+    partial: int
+    tokens: Tokens
+    reasoning: int
+    web_searches: int
+    nanos: int
+    missing_output: int
+    first_us: int
+    last_us: int

@@ -51,19 +51,36 @@ class Head:
     at_us: int = 0
 
 
+class Walk:
+    """One chain followed link by link from its first event, as far as it holds."""
+
+    def __init__(self, chain_id: str) -> None:
+        self._chain_id = chain_id
+        self._previous = GENESIS
+        self._expected = 1
+
+    def take(self, link: Link) -> Break | None:
+        """Take the next link; what is wrong with it, or None where it holds."""
+        if link.seq != self._expected:
+            return Break(self._expected, f"event {self._expected} is missing: the next one is {link.seq}")
+        if link.hash != event_hash(self._chain_id, link.seq, self._previous, link.body):
+            return Break(link.seq, f"event {link.seq} was changed: its hash does not fit its content")
+        self._previous, self._expected = link.hash, self._expected + 1
+        return None
+
+    def end(self, head: Head) -> Break | None:
+        """Hold the end of the chain against the head that is expected."""
+        if head.seq != self._expected - 1:
+            return Break(self._expected, f"the head names event {head.seq}, the journal ends at {self._expected - 1}")
+        if head.hash != self._previous:
+            return Break(head.seq, "the head's hash is not that of the last event")
+        return None
+
+
 def first_break(chain_id: str, links: Iterable[Link], head: Head | None) -> Break | None:
     """Walk a chain from its first event; None if every link holds, and the head where one is expected."""
-    previous, expected = GENESIS, 1
+    walk = Walk(chain_id)
     for link in links:
-        if link.seq != expected:
-            return Break(expected, f"event {expected} is missing: the next one is {link.seq}")
-        if link.hash != event_hash(chain_id, link.seq, previous, link.body):
-            return Break(link.seq, f"event {link.seq} was changed: its hash does not fit its content")
-        previous, expected = link.hash, expected + 1
-    if head is None:
-        return None
-    if head.seq != expected - 1:
-        return Break(expected, f"the head names event {head.seq}, the journal ends at {expected - 1}")
-    if head.hash != previous:
-        return Break(head.seq, "the head's hash is not that of the last event")
-    return None
+        if (broken := walk.take(link)) is not None:
+            return broken
+    return None if head is None else walk.end(head)

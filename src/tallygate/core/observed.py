@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Outputs larger than this are not usage; the bound keeps sums of rows inside 64 bits.
 MAX_TOKENS = 10**12
+UNKNOWN_MODEL = "unknown"
 
 
 class Quality(StrEnum):
@@ -107,6 +108,18 @@ class SessionCheck:
     models: tuple[ModelTotal, ...]
     cost_text: str | None
     unknown_model_cost: bool
+
+
+def priced_as(row: ObservedUsage) -> str:
+    """The id to ask the price of: who serves the model, where the client says so, and its faster variant."""
+    model = priced_as_standard(row)
+    return f"{model}-fast" if row.speed == "fast" and not model.endswith("-fast") else model
+
+
+def priced_as_standard(row: ObservedUsage) -> str:
+    """The id to ask the price of, whatever the speed it was served at."""
+    model = row.model or UNKNOWN_MODEL
+    return f"{row.provider}/{model}" if row.provider and "/" not in model else model
 
 
 def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:

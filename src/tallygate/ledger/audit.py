@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.ledger.usage_store import USAGE_COLUMNS
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
-_COLUMNS = {
+COLUMNS: dict[str, Sequence[str]] = {
     "session": rows.SESSION_COLUMNS,
     "budget": rows.BUDGET_COLUMNS,
     "session_budget": ["tenant", "session_id", "budget_id"],
@@ -112,7 +112,7 @@ def _chain(ledger: SqliteLedger, tenant: str, fold: Fold) -> list[Finding]:
 
 def _projection(ledger: SqliteLedger, fold: Fold) -> Iterator[Finding]:
     for table, key_names in KEYS.items():
-        names = _COLUMNS[table]
+        names = COLUMNS[table]
         expected = fold.tables[table]
         seen: set[Key] = set()
         for values in ledger.rows(f"SELECT {', '.join(names)} FROM {table}"):

@@ -17,8 +17,7 @@ def prepare(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            os.close(os.open(path, flags, 0o600))
+            os.close(create(path))
         except FileExistsError:
             _check_existing(path)
     except OSError as error:
@@ -27,6 +26,23 @@ def prepare(path: Path) -> None:
             hint="Check the folder's permissions, or set TALLYGATE_DB to another path.",
             code="storage_unreadable",
         ) from error
+
+
+def create(path: Path) -> int:
+    """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+def on_disk(path: Path) -> None:
+    """Wait until a file, and the names in its folder, survive a power cut."""
+    for place, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        if place is not path and sys.platform == "win32":
+            return  # a folder cannot be opened there
+        descriptor = os.open(place, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _check_existing(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import sys
 import threading
@@ -13,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.ledger.files import APPLICATION_ID, not_ours, prepare
+from tallygate.ledger.files import APPLICATION_ID, create, not_ours, on_disk, prepare
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
 from tallygate.ledger.port import LedgerBusy
@@ -149,10 +152,21 @@ class SqliteLedger:
         with translated(self.path):
             return self._connection.execute(sql)
 
-    def backup(self, target: Path) -> None:
-        """A complete copy in one file, also while others write; copying the file alone would lose its log."""
-        with self._guard, translated(self.path):
-            self._connection.execute("VACUUM INTO :target", {"target": str(target)})
+    def backup(self, target: Path, tenant: str = DEFAULT_TENANT) -> Head:
+        """A complete copy in one new file, also while others write; returns the head of the chain in the copy.
+
+        Copying the file alone would lose its log. Raises `FileExistsError` where the target is there already.
+        """
+        os.close(create(target))
+        try:
+            with self._guard, translated(self.path):
+                self._connection.execute("VACUUM INTO :target", {"target": str(target.absolute())})
+            on_disk(target)
+            with translated(target), contextlib.closing(sqlite3.connect(target)) as copy:
+                return StoreReader(copy.execute, tenant).head()
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Close under the writer's lock, since the last close checkpoints the log. Safe to call twice."""
@@ -292,7 +306,7 @@ def raise_translated(path: Path, error: sqlite3.Error) -> None:
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         raise LedgerCorrupt(
             f"The ledger {path} is damaged: {error}.",
-            hint="Nothing was counted anew. Keep the file, run `tallygate doctor`, restore a backup.",
+            hint="Nothing was counted anew. Run `tallygate doctor --rebuild`, or restore a backup.",
         ) from error
     if name.startswith("SQLITE_CONSTRAINT") or not name:
         return

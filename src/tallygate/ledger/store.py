@@ -199,7 +199,7 @@ class StoreTx(StoreReader, UsageWrites):
             "at_us": event_at,
             "by": by,
             "kind": kind,
-            "rows": [["+" if isinstance(c, Insert) else "~", c.table, dict(c.row)] for c in changes],
+            "rows": [_stated(change) for change in changes],
             "tenant": self.tenant,
         }
         if note:
@@ -235,6 +235,13 @@ class StoreTx(StoreReader, UsageWrites):
 
     def line_failed(self, session_id: str, error: str) -> None:
         self._execute(LINE_FAILED, {"tenant": self.tenant, "session_id": session_id, "error": error[:500]})
+
+
+def _stated(change: Change) -> list[object]:
+    """A change as its event states it; what a new row does not have is left out."""
+    if isinstance(change, Insert):
+        return ["+", change.table, {name: value for name, value in change.row.items() if value is not None}]
+    return ["~", change.table, dict(change.row)]
 
 
 _SQL_CACHE: dict[tuple[str, str, tuple[str, ...]], str] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tallygate.core.answers import ObservedSum
+from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.observed import ObservedUsage, Quality, Rule
@@ -73,6 +73,19 @@ SELECT_USAGE_BY_CALL = (
     " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END)"
     " FROM usage WHERE tenant = :tenant AND session_id = :session_id GROUP BY call_id"
 )
+# A key of its own, so that callers choose among these and nothing of theirs stands in a statement.
+SUM_KEYS = {"none": (), "session": ("client", "client_session"), "project": ("project",), "client": ("client",)}
+_SUMS = (
+    "model, price_id, COUNT(*), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END), SUM(fresh_input), SUM(cache_read),"
+    " SUM(cache_write_5m), SUM(cache_write_1h), SUM(output), SUM(reasoning), SUM(web_searches), SUM(cost_nanos),"
+    " SUM(CASE WHEN estimated_output > output THEN estimated_output - output ELSE 0 END), MIN(at_us), MAX(at_us)"
+)
+_CHOSEN = " FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
+_OF_PROJECT = (
+    " AND (project = :project OR substr(project, 1, length(:project) + 1) = :project || '/'"
+    " OR substr(project, -length(:project) - 1) = '/' || :project)"
+)
+_OF_MODEL = " AND lower(model) LIKE :model ESCAPE '!'"
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
@@ -176,6 +189,29 @@ def to_usage(row: tuple[Any, ...]) -> StoredUsage:
     )
 
 
+def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
+    """The end of a statement that reads the chosen responses, and its parameters."""
+    sql, parameters = _CHOSEN, dict[str, Value](from_us=chosen.from_us, until_us=chosen.until_us)
+    if chosen.clients:
+        names = {f"client{number}": name for number, name in enumerate(chosen.clients)}
+        sql += " AND client IN (" + ", ".join(f":{name}" for name in names) + ")"
+        parameters |= names
+    if chosen.project is not None:
+        sql += _OF_PROJECT
+        parameters["project"] = chosen.project.rstrip("/") or "/"
+    if chosen.model is not None:
+        sql += _OF_MODEL
+        escaped = "".join("!" + char if char in "!%_" else char for char in chosen.model.lower())
+        parameters["model"] = f"%{escaped}%"
+    return sql, parameters
+
+
+def _sum(key: tuple[str | None, ...], model: str, price_id: str, *sums: int) -> UsageSum:
+    """A row of _SUMS behind its key."""
+    responses, partial, fresh, read, write_5m, write_1h, output, *rest = sums
+    return UsageSum(key, model, price_id, responses, partial, Tokens(fresh, read, write_5m, write_1h, output), *rest)
+
+
 class UsageReads(Statements):
     """Reads of observed usage; a part of every reader."""
 
@@ -246,6 +282,22 @@ class UsageReads(Statements):
             row[0]: ObservedSum(responses=row[1], nanos=row[2], tokens=Tokens(*row[3:8]), partial=row[8])
             for row in self._all(SELECT_USAGE_BY_CALL, session_id=session_id)
         }
+
+    def usage_sums(self, key: str, chosen: UsageFilter) -> list[UsageSum]:
+        """What the chosen responses add up to, by a key of SUM_KEYS, model and price."""
+        names = SUM_KEYS[key]
+        sql, parameters = _chosen(chosen)
+        width = len(names)
+        columns = "".join(f"{name}, " for name in names)
+        group = ", ".join(map(str, range(1, width + 3)))
+        found = self._all(f"SELECT {columns}{_SUMS}{sql} GROUP BY {group}", **parameters)
+        return [_sum(tuple(row[:width]), *row[width:]) for row in found]
+
+    def usage_next(self, chosen: UsageFilter) -> int | None:
+        """The time of the first of the chosen responses."""
+        sql, parameters = _chosen(chosen)
+        found = self._one(f"SELECT at_us{sql} ORDER BY at_us LIMIT 1", **parameters)
+        return None if found is None else int(found[0])
 
     def position(self, path: str) -> dict[str, Any] | None:
         """How far a file was read, as its reader stored it."""

@@ -9,14 +9,13 @@ from typing import Any
 from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
-from tallygate.core.observed import ObservedUsage, better, merged
+from tallygate.core.money import AMOUNT_NANOS_MAX
+from tallygate.core.observed import ObservedUsage, better, merged, priced_as
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_store import from_usage, microseconds
 from tallygate.operations.basis import basis_of
 from tallygate.operations.live import Accounts
 from tallygate.operations.runtime import Runtime
-
-UNKNOWN_MODEL = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of the rows of one reading."""
+    """What became of the rows of one reading; `refused` cost more than any one response can."""
 
     new: int = 0
     corrected: int = 0
     known: int = 0
     attributed: int = 0
+    refused: int = 0
 
     def __add__(self, other: Taken) -> Taken:
         return Taken(
@@ -45,6 +45,7 @@ class Taken:
             self.corrected + other.corrected,
             self.known + other.known,
             self.attributed + other.attributed,
+            self.refused + other.refused,
         )
 
 
@@ -58,9 +59,14 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     found = merged(row for reading in readings for row in reading.rows)
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
+    refused = 0
     for (client, key), row in found.items():
-        priced.setdefault(client, {})[key] = pricer.priced(row)
-    taken = Taken()
+        responses, one = priced.setdefault(client, {}), pricer.priced(row)
+        if one[0].cost_nanos <= AMOUNT_NANOS_MAX:
+            responses[key] = one
+        else:
+            refused += 1  # kept, a few of these would break every sum
+    taken = Taken(refused=refused)
     prices: set[str] = set()
     with rt.ledger.writing(rt.tenant) as tx:
         for client, responses in priced.items():
@@ -96,17 +102,7 @@ class Pricer:
         return StoredUsage(row, known[1], cost), known[2]
 
 
-def priced_as(row: ObservedUsage) -> str:
-    """The id to ask the price of: who serves the model, where the client says so, and its faster variant."""
-    model = row.model or UNKNOWN_MODEL
-    if row.provider and "/" not in model:
-        model = f"{row.provider}/{model}"
-    return f"{model}-fast" if row.speed == "fast" and not model.endswith("-fast") else model
-
-
-def _store(
-    rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer
-) -> tuple[Taken, set[str]]:
+def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer) -> tuple[Taken, set[str]]:
     known = tx.usage_known(client, priced)
     prices: dict[str, str] = {}
     changes: list[Change] = []
@@ -164,17 +160,20 @@ class SessionFinder:
     def find(self, row: ObservedUsage, accounts: Accounts) -> Session | None:
         """The session, linked to the client's own for the next time; None where there is none, or no telling."""
         key = (row.client, row.session)
+        linked = self._linked.get(key)
+        if linked is None:
+            linked = self._linked[key] = self._tx.sessions_linked(*key)
+        if not linked and not self._in_projects:
+            return None
         at_us = microseconds(row.at)
-        if key not in self._linked:
-            self._linked[key] = self._tx.sessions_linked(*key)
-        for session in reversed(self._linked[key]):
+        for session in reversed(linked):
             if session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us):
                 return session
         found = session_for(client=row.client, project=row.project, at_us=at_us, sessions=self._in_projects)
         if found is None:
             return None
         accounts.link(found, row.client, row.session, "workspace")
-        self._linked[key] = [*self._linked[key], found]
+        self._linked[key] = [*linked, found]
         return found
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tallygate.core import gate
-from tallygate.core.answers import SessionTotals
+from tallygate.core import exactness, gate
+from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
+from tallygate.core.costing import Tokens
+from tallygate.core.drift import Cause, Used, drift_of
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.text import cleaned, shown
@@ -36,6 +38,18 @@ class SessionLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedSummary:
+    """What the client's own record says of a session, beside what its calls were estimated at."""
+
+    responses: int
+    nanos: int
+    outside_nanos: int
+    incomplete: int
+    tokens: Tokens
+    estimated_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """One session in full."""
 
@@ -48,6 +62,8 @@ class SessionView:
     by_actor: list[SpendShare]
     decisions: list[tuple[Action, Reason, int]]
     children: list[str]
+    observed: ObservedSummary | None = None
+    drift: list[Cause] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +87,35 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
     with rt.ledger.reading(rt.tenant) as reader:
         session, budgets, calls = look_at(reader, session_id)
         counted = Counter((call.action, call.reason) for call in calls)
+        observed = reader.observed(session_id)
+        used = [Used(each.row, each.cost_nanos, each.call_id) for each in reader.usage_of(session_id)]
         return SessionView(
             session=session,
             budgets=budgets,
             calls=calls,
-            totals=totals_of(session, calls, reader.observed(session_id)),
+            totals=totals_of(session, calls, observed),
             by_model=reader.spend_by(session_id, "model", SHARES_MAX),
             by_tool=reader.spend_by(session_id, "tool", SHARES_MAX),
             by_actor=reader.spend_by(session_id, "actor", SHARES_MAX),
             decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
             children=reader.children_of(session_id),
+            observed=_observed(observed, calls),
+            drift=drift_of(session, calls, used, rt.prices.quote),
         )
+
+
+def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
+    if not observed:
+        return None
+    outside = observed.get(None)
+    return ObservedSummary(
+        responses=sum(part.responses for part in observed.values()),
+        nanos=sum(part.nanos for part in observed.values()),
+        outside_nanos=outside.nanos if outside else 0,
+        incomplete=sum(part.partial for part in observed.values()),
+        tokens=sum((part.tokens for part in observed.values()), Tokens()),
+        estimated_nanos=sum(call.estimate_nanos for call in calls if exactness.counts(call)),
+    )
 
 
 def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,8 @@ ROWS_A_COMMIT = 500
 FILES_A_COMMIT = 250
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
+# The one reason of ours among those of the readers, for which a response is not stored.
+REFUSED = "impossible_cost"
 _TRIES = 10
 _FAULT_MAX = 300
 _MICROS = 1_000_000
@@ -78,7 +80,7 @@ def sync(
     Raises only what concerns the ledger as a whole. Interrupted at any moment, the next sync goes on from there.
     """
     report = SyncReport()
-    wanted = list(_wanted(rt, _named(clients), environ, home, since_us, report))
+    wanted = _wanted(rt, _named(clients), environ=environ, home=home, since_us=since_us, report=report)
     fresh = sum(_size(want.file.path) for want in wanted if want.position is None)
     store = _Store(rt, wanted, report)
     progress(Progress(0, report.files, 0))
@@ -135,19 +137,19 @@ def _named(clients: Sequence[str] | None) -> list[str]:
 def _wanted(
     rt: Runtime,
     names: Sequence[str],
+    *,
     environ: Mapping[str, str],
     home: Path,
     since_us: int | None,
     report: SyncReport,
-) -> Iterator[Wanted]:
+) -> list[Wanted]:
+    found = [file for name in names for file in SOURCES[name].discover(environ, home)]
+    if since_us is not None:
+        chosen = [file for file in found if _written_us(file.path) >= since_us]
+        report.older, found = len(found) - len(chosen), chosen
+    report.files = len(found)
     with rt.ledger.reading(rt.tenant) as reader:
-        for name in names:
-            for file in SOURCES[name].discover(environ, home):
-                if since_us is not None and _written_us(file.path) < since_us:
-                    report.older += 1
-                    continue
-                report.files += 1
-                yield Wanted(file, reader.position(key_of(file.path)))
+        return [Wanted(file, reader.position(key_of(file.path))) for file in found]
 
 
 def _written_us(path: Path) -> int:
@@ -255,4 +257,6 @@ class _Store:
                 if busy.code != "lock_timeout" or tries == _TRIES:
                     raise
         self._report.taken += taken
+        if taken.refused:
+            self._report.skipped[REFUSED] += taken.refused
         self.rows += sum(len(reading.rows) for reading in readings)

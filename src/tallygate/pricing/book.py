@@ -42,6 +42,7 @@ __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PricingSettings", "family
 
 OVERRIDE, LOCAL, ASSUMED = "override", "local", "assumed"
 _QUOTES_KEPT = 4096
+_HALF_HOUR_S = 1800
 _FREE = Rates(0, 0, 0, 0, 0)
 
 
@@ -80,13 +81,16 @@ class PriceBook:
         self.catalog = catalog if catalog is not None else Catalog()
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
         self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
-        self._by_minute = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
+        self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
 
     def quote(self, model: str, at: datetime) -> Price:
-        """The price of a model as of a time, to the minute; an unknown one is assumed and says so."""
+        """The price of a model as of a time; an unknown one is assumed and says so.
+
+        Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
+        """
         ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
-        return self._by_minute(model[: ID_LENGTH_MAX + 1], int(at.timestamp()) // 60)
+        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], int(at.timestamp()) // _HALF_HOUR_S)
 
     def known_price(self, model: str, at: datetime) -> Price | None:
         """The price of a model as of a time, if one is known."""
@@ -106,8 +110,8 @@ class PriceBook:
         """Version and age of the catalog as of a time."""
         return self.catalog.info(at)
 
-    def _quote(self, model: str, minute: int) -> Price:
-        at = datetime.fromtimestamp(minute * 60, UTC)
+    def _quote(self, model: str, half_hour: int) -> Price:
+        at = datetime.fromtimestamp(half_hour * _HALF_HOUR_S, UTC)
         identifier = self._identify(model)
         if (price := self._overridden(identifier, at)) is not None:
             return price

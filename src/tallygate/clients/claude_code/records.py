@@ -254,6 +254,9 @@ class ClaudeReader(TranscriptReader):
         if not usage.get("iterations"):
             return rows
         for number, (advisor_model, advice) in enumerate(advisors(usage, self.report)):
+            if not (advice.tokens.total or advice.web_searches):
+                self.report.skipped[Skip.EMPTY] += 1
+                continue
             rows.append(
                 ObservedUsage(
                     client=CLIENT,
@@ -264,6 +267,7 @@ class ClaudeReader(TranscriptReader):
                     tokens=advice.tokens,
                     rule=Rule.CLAUDE_ADVISOR,
                     reasoning=advice.reasoning,
+                    web_searches=advice.web_searches,
                     agent_id=where.agent,
                     request_id=request,
                     project=where.project,

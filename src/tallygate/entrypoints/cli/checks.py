@@ -23,6 +23,7 @@ from tallygate.settings import Settings
 PRICES_OLD_DAYS = 30
 FINDINGS_SHOWN = 10
 CLOCK_SLACK_US = 1_000_000
+REBUILD = "Restore a backup, or run: tallygate doctor --rebuild, which keeps a copy and goes by the events."
 
 
 class State(StrEnum):
@@ -147,7 +148,7 @@ def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
     with output.working("reading every page of the ledger"):
         wrong = condition.quick_check(ledger)
     if wrong:
-        return Check("pages", State.FAIL, "; ".join(wrong), "Keep the file and restore a backup.")
+        return Check("pages", State.FAIL, "; ".join(wrong), REBUILD)
     return Check("pages", State.OK, "quick_check finds nothing")
 
 
@@ -159,11 +160,11 @@ def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
     except (ValueError, LookupError, TypeError) as error:
         # Events of a file that was tampered with may be no events at all; the diagnosis has to get past them.
         found = f"the journal cannot be read: {type(error).__name__}: {error}"
-        return Check("chain", State.FAIL, found, "Keep the file and restore a backup.")
+        return Check("chain", State.FAIL, found, REBUILD)
     if findings:
         listed = "; ".join(f"{each.where}: {each.what} ({each.meaning})" for each in findings[:FINDINGS_SHOWN])
         more = f"; {len(findings) - FINDINGS_SHOWN} more" if len(findings) > FINDINGS_SHOWN else ""
-        return Check("chain", State.FAIL, listed + more, "Keep the file; compare with a backup or the run log.")
+        return Check("chain", State.FAIL, listed + more, REBUILD)
     with ledger.reading(runtime.tenant) as reader:
         head = reader.head()
     found = (

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallygate.core.errors import LedgerCorrupt
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.failures import FAILED
+from tallygate.entrypoints.cli.failures import FAILED, sentence
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.runtime import iso
 
 if TYPE_CHECKING:
     from tallygate.entrypoints.cli.checks import Check
+    from tallygate.ledger.rebuild import Rebuilt
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _NAME_WIDTH = 12
 
 
 @click.command()
+@click.option("--rebuild", is_flag=True, help="Make a damaged or edited ledger anew from its own events.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
 @click.pass_context
-def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
+def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -> None:
     """Check that everything is sound.
 
     Looks at the ledger, the run log, settings, prices and the machine, and says what to do. Exit code 1 where something
     fails.
+
+    With --rebuild a ledger that does not verify is copied aside and replaced by one made from its events. A sound one
+    is left alone, and so is one of which no event can be read.
     """
+    if rebuild:
+        _rebuild(ctx, program, as_json=as_json)
+        return
     from tallygate.entrypoints.cli.checks import every
 
     done: list[Check] = []
@@ -43,6 +53,46 @@ def doctor(ctx: click.Context, program: Program, as_json: bool) -> None:
         click.echo(f"\n{output.plural(len(done), 'check')}, {failed} failed, {output.plural(warned, 'warning')}.")
     if failed:
         ctx.exit(FAILED)
+
+
+def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
+    from tallygate.ledger.rebuild import rebuild
+
+    settings = program.settings()
+    path = settings.paths.database
+    with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
+        now_us = app.runtime.clock_us()
+        try:
+            done = rebuild(path, at_us=now_us, lock_timeout_ms=settings.ledger.lock_timeout_ms)
+        except LedgerCorrupt as error:
+            click.echo(sentence(error), err=True)
+            ctx.exit(FAILED)
+    if as_json:
+        output.document({"rebuilt": False} if done is None else {"rebuilt": True, **_rebuilt_json(done)})
+        return
+    if done is None:
+        click.echo(f"Nothing to rebuild: {output.safe(path, 1000)} verifies.")
+        return
+    until = output.when(done.last_us, settings.time_zone)
+    facts = [
+        ("rebuilt", f"{path} from {output.plural(done.events, 'event')}; its budgets are what they say"),
+        ("kept", f"the ledger as it was: {done.copy}"),
+    ]
+    if done.lost is not None:
+        facts.append(("lost", f"everything after {until}: {done.lost}. A backup or the run log may have more."))
+    facts += [("left out", each) for each in done.left_out]
+    output.facts(facts)
+    click.echo("\nStart running servers again: they notice that their file was replaced and refuse to count.")
+
+
+def _rebuilt_json(done: Rebuilt) -> dict[str, Any]:
+    return {
+        "copy": str(done.copy),
+        "events": done.events,
+        "last_event_at": iso(done.last_us),
+        "lost": done.lost,
+        "left_out": list(done.left_out),
+    }
 
 
 def _say(check: Check) -> None:

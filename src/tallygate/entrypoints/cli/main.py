@@ -7,7 +7,7 @@ import sys
 import click
 
 from tallygate import __version__
-from tallygate.entrypoints.cli import budget, demo, doctor, prices, serve, sessions, status
+from tallygate.entrypoints.cli import backup, budget, demo, doctor, prices, serve, sessions, status, sync, usage
 from tallygate.entrypoints.cli.program import Root
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
@@ -35,8 +35,11 @@ for _command in (
     status.status,
     sessions.sessions,
     budget.budget,
+    usage.usage,
+    sync.sync,
     prices.estimate,
     prices.prices,
     doctor.doctor,
+    backup.backup,
 ):
     tallygate.add_command(_command)

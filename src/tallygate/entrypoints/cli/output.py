@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,27 @@ def words(title: str, values: Iterable[object], *, tight: bool = True) -> Column
 def numbers(title: str, values: Iterable[int]) -> Column:
     """A column of whole numbers."""
     return Column(title, [f"{value:,}" for value in values], right=True)
+
+
+def counts(title: str, values: Iterable[int]) -> Column:
+    """A column of numbers that may be very large, cut to what tells them apart."""
+    return Column(title, [short_count(value) for value in values], right=True)
+
+
+def short_count(value: int) -> str:
+    """A number in full up to a hundred thousand, then to three digits with its unit.
+
+    >>> [short_count(n) for n in (0, 99_999, 100_000, 1_234_567, 999_999_999, 3_898_667_330)]
+    ['0', '99,999', '100 K', '1.23 M', '999 M', '3.89 G']
+    """
+    if value < 100_000:
+        return f"{value:,}"
+    scale, unit = next(
+        (scale, unit) for scale, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")) if value >= scale
+    )
+    whole, digits = str(value // scale), str(value % scale).rjust(len(str(scale)) - 1, "0")
+    fraction = digits[: max(3 - len(whole), 0)]
+    return f"{int(whole):,}.{fraction} {unit}" if fraction else f"{int(whole):,} {unit}"
 
 
 def money(title: str, amounts: Iterable[tuple[int | None, str]]) -> Column:
@@ -156,7 +177,8 @@ def when(at_us: int | None, time_zone: str = "UTC") -> str:
     if time_zone != "UTC":
         from zoneinfo import ZoneInfo
 
-        at = at.astimezone(ZoneInfo(time_zone))
+        with suppress(OverflowError):  # at either end of the calendar there is no other zone
+            at = at.astimezone(ZoneInfo(time_zone))
     return f"{at:%Y-%m-%d %H:%M}"
 
 

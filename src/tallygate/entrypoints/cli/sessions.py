@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from tallygate.core import exactness
+from tallygate.core.costing import Tokens
+from tallygate.core.drift import Cause
 from tallygate.core.model import Call, Session
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.text import cleaned
@@ -15,7 +17,14 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.ledger.port import SpendShare
-from tallygate.operations.look import SessionLine, SessionView, list_sessions, session_called, show_session
+from tallygate.operations.look import (
+    ObservedSummary,
+    SessionLine,
+    SessionView,
+    list_sessions,
+    session_called,
+    show_session,
+)
 from tallygate.operations.runtime import iso
 from tallygate.operations.session import SUMMARY_MAX, end_session, flush_run_log
 
@@ -161,10 +170,41 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
             {"action": action.value, "reason": reason.value, "count": count} for action, reason, count in view.decisions
         ],
         "children": view.children,
+        "observed": None if view.observed is None else _observed_json(view.observed),
+        "drift": [
+            {
+                "cause": cause.kind.value,
+                "responses": cause.responses,
+                "amount": None if cause.nanos is None else json_number(cause.nanos),
+                "text": cause.text,
+            }
+            for cause in view.drift
+        ],
     }
     if calls:
         found["calls"] = [_call_json(call, view.session) for call in view.calls]
     return found
+
+
+def _observed_json(observed: ObservedSummary) -> dict[str, Any]:
+    return {
+        "responses": observed.responses,
+        "cost": json_number(observed.nanos),
+        "outside_calls_cost": json_number(observed.outside_nanos),
+        "incomplete_responses": observed.incomplete,
+        "estimated_cost": json_number(observed.estimated_nanos),
+        "tokens": _tokens_json(observed.tokens),
+    }
+
+
+def _tokens_json(tokens: Tokens) -> dict[str, int]:
+    return {
+        "fresh_input": tokens.fresh_input,
+        "cache_read": tokens.cache_read,
+        "cache_write_5m": tokens.cache_write_5m,
+        "cache_write_1h": tokens.cache_write_1h,
+        "output": tokens.output,
+    }
 
 
 def _shares_json(shares: list[SpendShare]) -> list[dict[str, Any]]:
@@ -189,15 +229,7 @@ def _call_json(call: Call, session: Session) -> dict[str, Any]:
         "cost_basis": call.cost_basis,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,
-        "actual_tokens": None
-        if actual is None
-        else {
-            "fresh_input": actual.fresh_input,
-            "cache_read": actual.cache_read,
-            "cache_write_5m": actual.cache_write_5m,
-            "cache_write_1h": actual.cache_write_1h,
-            "output": actual.output,
-        },
+        "actual_tokens": None if actual is None else _tokens_json(actual),
         "actor_type": call.actor_type.value,
         "actor_id": call.actor_id,
         "actor_name": call.actor_name,
@@ -240,9 +272,34 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
             output.words("ACTION", [action for action, _, _ in view.decisions]),
             output.words("REASON", [reason for _, reason, _ in view.decisions]),
         )
+    if view.observed is not None:
+        _show_observed(view.observed, view.drift)
     if calls and view.calls:
         output.heading("Calls")
         _call_table(view.calls, unit, time_zone)
+
+
+def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
+    tokens = observed.tokens
+    written = tokens.cache_write_5m + tokens.cache_write_1h
+    inside = f"{tokens.fresh_input:,} fresh, {tokens.cache_read:,} from cache, {written:,} into cache"
+    output.heading("Used, by the client's own record")
+    cost, estimated = format_amount(observed.nanos), format_amount(observed.estimated_nanos)
+    output.facts(
+        [
+            ("cost", f"{cost} in {output.plural(observed.responses, 'response')}, {estimated} were estimated"),
+            ("tokens", f"{inside}, {tokens.output:,} out"),
+            ("outside", f"{format_amount(observed.outside_nanos)} outside of calls"),
+            ("incomplete", f"{output.plural(observed.incomplete, 'response')} without a final count"),
+        ]
+    )
+    if drift:
+        output.heading("Why it is not what was estimated")
+        output.table(
+            output.money("AMOUNT", [(cause.nanos, "USD") for cause in drift]),
+            output.words("CAUSE", [cause.kind.value for cause in drift]),
+            output.words("WHAT HAPPENED", [cause.text for cause in drift], tight=False),
+        )
 
 
 def _call_table(calls: list[Call], unit: str, time_zone: str) -> None:

@@ -19,13 +19,14 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.sync import Progress, SyncReport, nobody, watch
+from tallygate.operations.sync import REFUSED, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
 
 _FAULTS_SHOWN = 20
 # What transcripts hold beside usage as a matter of course; everything else may be usage that is missing.
 _EXPECTED = {Skip.SYNTHETIC, Skip.EMPTY, Skip.INHERITED, Skip.UNFINISHED}
-_MEANING = {
+_MEANING: dict[str, str] = {
+    REFUSED: "with an impossible cost",
     Skip.SYNTHETIC: "made by the client, not by a model",
     Skip.EMPTY: "without tokens",
     Skip.INHERITED: "of another session, repeated",
@@ -53,7 +54,7 @@ _MEANING = {
 @click.option("--json", "as_json", is_flag=True, help="One JSON document; with --watch one a line for each change.")
 @pass_program
 def sync(
-    program: Program, clients: tuple[str, ...], since: str | None, watching: bool, interval: int, as_json: bool
+    program: Program, *, clients: tuple[str, ...], since: str | None, watching: bool, interval: int, as_json: bool
 ) -> None:
     """Read what clients wrote down.
 
@@ -138,15 +139,12 @@ def say_faults(report: SyncReport) -> None:
 
 def _summary(report: SyncReport) -> None:
     taken = report.taken
+    read = f"{report.read:,} read ({output.size(report.bytes_read)}), {report.unchanged:,} unchanged"
     older = f", {report.older:,} older" if report.older else ""
     rows = [
         ("responses", f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.known:,} known"),
         ("budgets", f"{output.plural(taken.attributed, 'response')} counted into sessions"),
-        (
-            "files",
-            f"{report.files:,}: {report.read:,} read ({output.size(report.bytes_read)}), "
-            f"{report.unchanged:,} unchanged{older}",
-        ),
+        ("files", f"{report.files:,}: {read}{older}"),
     ]
     left_out, unusable = _skipped(report, expected=True), _skipped(report, expected=False)
     rows += [("left out", left_out)] if left_out else []
@@ -158,8 +156,8 @@ def _summary(report: SyncReport) -> None:
 
 
 def _skipped(report: SyncReport, *, expected: bool) -> str:
-    found = [(Skip(name), count) for name, count in report.skipped.most_common()]
-    return ", ".join(f"{count:,} {_MEANING[why]}" for why, count in found if (why in _EXPECTED) is expected)
+    found = [(why, count) for why, count in report.skipped.most_common() if (why in _EXPECTED) is expected]
+    return ", ".join(f"{count:,} {_MEANING.get(why, why)}" for why, count in found)
 
 
 def _line(report: SyncReport) -> None:

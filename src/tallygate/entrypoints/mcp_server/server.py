@@ -11,6 +11,7 @@ from mcp.server.caching import CacheHint
 from tallygate import __version__
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
+from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import ToolSpec, build
 from tallygate.operations.runtime import Runtime
@@ -35,7 +36,7 @@ def build_server(
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
     log_level: LogLevel = "WARNING",
 ) -> MCPServer:
-    """The server with all its tools, not yet serving."""
+    """The server with its tools, resources and prompt, not yet serving."""
     server: MCPServer = MCPServer(
         "tallygate",
         title="Tallygate",
@@ -47,5 +48,6 @@ def build_server(
         log_level=log_level,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
     )
+    attach(server, runtime, unknown_price)
     logging.getLogger("mcp").setLevel(log_level)
     return server

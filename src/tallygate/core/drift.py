@@ -1,0 +1,269 @@
+"""Why what a session used is not what was estimated: the causes by name, with what each amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tallygate.core.costing import Price, Rates, Tokens
+from tallygate.core.model import Call, Session
+from tallygate.core.money import cost_nanos, format_amount
+from tallygate.core.observed import ObservedUsage, Quality, priced_as, priced_as_standard
+from tallygate.core.words import ActorType
+
+_NORMAL_TIERS = frozenset({"", "standard", "default", "auto", "not_available"})
+_NORMAL_SPEEDS = frozenset({"", "standard"})
+
+PriceOf = Callable[[str, datetime], Price]
+
+
+class CauseKind(StrEnum):
+    """What drove actual usage and its estimate apart."""
+
+    OTHER_MODEL = "other_model"
+    REASONING = "reasoning"
+    LONG_CONTEXT = "long_context"
+    CACHE = "cache"
+    SUBAGENTS = "subagents"
+    PARTIAL = "partial_rows"
+    TIER = "tier"
+    OUTSIDE = "outside_calls"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """One response with its cost and the call it was made for."""
+
+    row: ObservedUsage
+    cost_nanos: int
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One cause. `nanos` is what it added to the estimate, below zero what it saved; None where nobody can tell."""
+
+    kind: CauseKind
+    responses: int
+    nanos: int | None
+    text: str
+
+
+def drift_of(session: Session, calls: Sequence[Call], usages: Sequence[Used], price_of: PriceOf) -> list[Cause]:
+    """The causes that apply to a session, the largest amount first.
+
+    Each is computed by itself, all else as it was: a cache read above the long-context threshold counts into both,
+    so the amounts do not add up to the drift. What is missing from partial rows is in no cost yet.
+    """
+    by_id = {call.call_id: call for call in calls}
+    responses = [_Response(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
+    found = [
+        _other_model(responses),
+        _reasoning(responses),
+        _long_context(responses),
+        _cache(responses),
+        _subagents(responses),
+        _partial(responses),
+        _tier(responses),
+        _outside(responses),
+    ]
+    causes = [cause for cause in found if cause is not None]
+    return sorted(causes, key=lambda cause: (cause.nanos is None, -abs(cause.nanos or 0), cause.kind))
+
+
+class _Response:
+    """A response with the prices it is looked at with, each asked once."""
+
+    __slots__ = ("call", "cost", "expected", "model_asked", "rates", "row", "standard", "standard_price")
+
+    def __init__(self, used: Used, call: Call | None, session: Session, price_of: PriceOf) -> None:
+        row = used.row
+        self.row = row
+        self.call = call
+        self.cost = used.cost_nanos
+        self.model_asked = session.model if call is None else call.model_requested
+        self.standard_price = price_of(priced_as_standard(row), row.at)
+        self.expected = price_of(self.model_asked, row.at)
+        applied = self.standard_price if row.speed != "fast" else price_of(priced_as(row), row.at)
+        self.rates: Rates = applied.rates_for(row.tokens.context)
+        self.standard = self.standard_price.cost_nanos(row.tokens)
+
+    @property
+    def is_subagents(self) -> bool:
+        """Whether a subagent made it that had not asked itself."""
+        return self.row.agent_id is not None and (self.call is None or self.call.actor_type is ActorType.PARENT_AGENT)
+
+    @property
+    def is_outside(self) -> bool:
+        return self.call is None and self.row.agent_id is None
+
+
+def _other_model(responses: Iterable[_Response]) -> Cause | None:
+    chosen = [each for each in responses if each.standard_price.key != each.expected.key]
+    nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
+    if not nanos:
+        return None  # another host of the same model at the same price is no cause
+    named = _several(each.model_asked for each in chosen)
+    answered = _several(each.row.model or "a model without a name" for each in chosen)
+    less = "less" if nanos < 0 else "more"
+    return Cause(
+        CauseKind.OTHER_MODEL,
+        len(chosen),
+        nanos,
+        f"{named} was named, {answered} answered {_times(chosen)}: {format_amount(abs(nanos))} {less}",
+    )
+
+
+def _reasoning(responses: Iterable[_Response]) -> Cause | None:
+    all_ = list(responses)
+    chosen = [each for each in all_ if each.row.reasoning]
+    if not chosen:
+        return None
+    thought = sum(each.row.reasoning for each in chosen)
+    nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
+    share = thought * 100 // max(sum(each.row.tokens.output for each in all_), 1)
+    text = f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
+    return Cause(CauseKind.REASONING, len(chosen), nanos, text)
+
+
+def _long_context(responses: Iterable[_Response]) -> Cause | None:
+    chosen, nanos = [], 0
+    for each in responses:
+        price, tokens = each.standard_price, each.row.tokens
+        if price.rates_for(tokens.context) is not price.rates:
+            chosen.append(each)
+            nanos += each.standard - _at(price.rates, tokens)
+    if not chosen:
+        return None
+    return Cause(
+        CauseKind.LONG_CONTEXT,
+        len(chosen),
+        nanos,
+        f"long context was billed at higher rates {_times(chosen)}: {format_amount(nanos)} more",
+    )
+
+
+def _cache(responses: Iterable[_Response]) -> Cause | None:
+    """Cache reads and writes beyond the prompt that the call's estimate spoke of."""
+    by_call: dict[str, list[_Response]] = {}
+    for each in responses:
+        if each.call is not None and _cached(each.row.tokens):
+            by_call.setdefault(each.call.call_id, []).append(each)
+    count = nanos = tokens = 0
+    for made in by_call.values():
+        call = made[0].call
+        cached = sum(_cached(each.row.tokens) for each in made)
+        fresh = sum(each.row.tokens.fresh_input for each in made)
+        unseen = min(max(cached + fresh - (call.prompt_tokens if call else 0), 0), cached)
+        cost = sum(_cache_cost(each) for each in made)
+        if unseen:
+            count += len(made)
+            tokens += unseen
+            nanos += cost * unseen // cached
+    if not count:
+        return None
+    text = f"{tokens:,} tokens came from or went into the cache beyond the estimated prompts: {format_amount(nanos)}"
+    return Cause(CauseKind.CACHE, count, nanos, text)
+
+
+def _subagents(responses: Iterable[_Response]) -> Cause | None:
+    chosen = [each for each in responses if each.is_subagents]
+    if not chosen:
+        return None
+    nanos = sum(each.cost for each in chosen)
+    agents = len({each.row.agent_id for each in chosen})
+    who = "a subagent that had" if agents == 1 else f"{agents:,} subagents that had"
+    return Cause(
+        CauseKind.SUBAGENTS,
+        len(chosen),
+        nanos,
+        f"{who} not asked responded {_times(chosen)}: {format_amount(nanos)}",
+    )
+
+
+def _partial(responses: Iterable[_Response]) -> Cause | None:
+    all_ = list(responses)
+    chosen = [each for each in all_ if each.row.quality is not Quality.FINAL]
+    if not chosen:
+        return None
+    missing = [(max((each.row.estimated_output or 0) - each.row.tokens.output, 0), each) for each in chosen]
+    tokens = sum(count for count, _ in missing)
+    nanos = sum(cost_nanos([(count, each.rates.output_nanos)]) for count, each in missing)
+    text = f"{len(chosen):,} of {len(all_):,} responses have no final count"
+    if not tokens:
+        return Cause(CauseKind.PARTIAL, len(chosen), None, text)
+    text += f"; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
+    return Cause(CauseKind.PARTIAL, len(chosen), nanos, text)
+
+
+def _tier(responses: Iterable[_Response]) -> Cause | None:
+    """Faster variants have a price of their own; service tiers are recorded and priced as the standard one."""
+    chosen = [
+        each
+        for each in responses
+        if (each.row.tier or "") not in _NORMAL_TIERS or (each.row.speed or "") not in _NORMAL_SPEEDS
+    ]
+    if not chosen:
+        return None
+    names = {each.row.speed or "" for each in chosen} - _NORMAL_SPEEDS
+    tiers = {each.row.tier or "" for each in chosen} - _NORMAL_TIERS
+    fast = [each for each in chosen if (each.row.speed or "") not in _NORMAL_SPEEDS]
+    nanos = sum(each.cost - each.standard - _searches(each) for each in fast)
+    text = f"{_several(sorted(names | tiers))} was used {_times(chosen)}"
+    if fast:
+        text += f": {format_amount(nanos)} more"
+    if tiers:
+        text += f"; {_several(sorted(tiers))} is priced as standard"
+    return Cause(CauseKind.TIER, len(chosen), nanos if fast else None, text)
+
+
+def _outside(responses: Iterable[_Response]) -> Cause | None:
+    chosen = [each for each in responses if each.is_outside]
+    if not chosen:
+        return None
+    nanos = sum(each.cost for each in chosen)
+    text = f"nobody had asked for {_count(chosen)}: {format_amount(nanos)}"
+    return Cause(CauseKind.OUTSIDE, len(chosen), nanos, text)
+
+
+def _at(rates: Rates, tokens: Tokens) -> int:
+    return cost_nanos(
+        [
+            (tokens.fresh_input, rates.input_nanos),
+            (tokens.cache_read, rates.cache_read_nanos),
+            (tokens.cache_write_5m, rates.cache_write_5m_nanos),
+            (tokens.cache_write_1h, rates.cache_write_1h_nanos),
+            (tokens.output, rates.output_nanos),
+        ]
+    )
+
+
+def _cached(tokens: Tokens) -> int:
+    return tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
+
+
+def _cache_cost(each: _Response) -> int:
+    tokens = each.row.tokens
+    only = Tokens(0, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, 0)
+    return _at(each.rates, only)
+
+
+def _searches(each: _Response) -> int:
+    return each.row.web_searches * each.standard_price.per_search_nanos
+
+
+def _count(chosen: Sequence[_Response]) -> str:
+    return "1 response" if len(chosen) == 1 else f"{len(chosen):,} responses"
+
+
+def _times(chosen: Sequence[_Response]) -> str:
+    return "once" if len(chosen) == 1 else f"{len(chosen):,} times"
+
+
+def _several(names: Iterable[str], most: int = 3) -> str:
+    """Names, each once, in their order; of many the first few."""
+    found = list(dict.fromkeys(names))
+    more = f" and {len(found) - most:,} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

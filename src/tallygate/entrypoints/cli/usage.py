@@ -1,0 +1,216 @@
+"""`tallygate usage`: what was used, by time, session, project, model or client."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallygate.clients.sources import SOURCES
+from tallygate.core.answers import UsageFilter
+from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.money import format_amount, json_number
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.sync import progress_bar, say_faults
+from tallygate.operations.runtime import Runtime, iso
+from tallygate.operations.sync import sync
+from tallygate.operations.usage import UsageView, list_usage
+from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
+
+_TITLES = {
+    By.DAY: ("DAY",),
+    By.WEEK: ("WEEK",),
+    By.MONTH: ("MONTH",),
+    By.SESSION: ("CLIENT", "SESSION"),
+    By.PROJECT: ("PROJECT",),
+    By.MODEL: ("MODEL",),
+    By.CLIENT: ("CLIENT",),
+}
+_INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
+
+
+@click.command()
+@click.option(
+    "--by",
+    type=click.Choice([each.value for each in By]),
+    default=By.DAY.value,
+    show_default=True,
+    help="What a line stands for.",
+)
+@since_option("Only responses made")
+@click.option("--until", metavar="MOMENT", help="Only responses made before that, or on that day.")
+@click.option("--client", "clients", type=click.Choice([*SOURCES]), multiple=True, help="Only this client; repeatable.")
+@click.option("--project", help="Only this folder and those below it: its path, or the end of it.")
+@click.option("--model", help="Only models with this in their id.")
+@click.option("--breakdown", is_flag=True, help="Every line by model, too.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many lines at most."
+)
+@click.option("--sync/--no-sync", "syncing", default=True, show_default=True, help="Read what clients wrote first.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def usage(
+    program: Program,
+    *,
+    by: str,
+    since: str | None,
+    until: str | None,
+    clients: tuple[str, ...],
+    project: str | None,
+    model: str | None,
+    breakdown: bool,
+    limit: int,
+    syncing: bool,
+    as_json: bool,
+) -> None:
+    """Show what was used.
+
+    Every response that clients wrote down counts, whether a budget was asked for or not, at list prices: where a
+    subscription pays, the cost is what the same use would have cost through the provider's API. Days are those of
+    the time zone in the settings; weeks begin on Monday.
+    """
+    settings = program.settings()
+    zone, what = zone_of(settings.time_zone), By(by)
+    with program.opened(settings) as app:
+        rt = app.runtime
+        now = rt.clock_us()
+        chosen = UsageFilter(
+            from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
+            until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
+            clients=clients,
+            project=project,
+            model=model,
+        )
+        if syncing:
+            _sync(rt, clients)
+        view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
+    if as_json:
+        output.document(_json(view, what, settings.time_zone, breakdown=breakdown))
+    elif view.lines:
+        _table(view, what, settings.time_zone, breakdown=breakdown)
+        _notes(view)
+    else:
+        click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
+
+
+def _sync(rt: Runtime, clients: tuple[str, ...]) -> None:
+    """Read what is new; a ledger that somebody else is writing to is shown as it is."""
+    try:
+        with progress_bar() as progress:
+            report = sync(rt, environ=os.environ, home=Path.home(), clients=clients, progress=progress)
+    except LedgerUnavailable as busy:
+        if busy.code != "lock_timeout":
+            raise
+        output.aside("the ledger is in use by another program; what it holds so far is shown.")
+    else:
+        say_faults(report)
+
+
+def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
+    rows: list[tuple[list[str], UsagePart]] = []
+    width = len(_TITLES[by])
+    for line in [*view.lines, view.total]:
+        names = ["", *line.key][-width:] if line is view.total else line.key
+        rows.append(([output.safe(name) if name != "" else "" for name in names], line.whole))
+        if breakdown and by is not By.MODEL:
+            for model, part in line.models.items():
+                rows.append(([""] * (width - 1) + [_INDENT + output.safe(model or None)], part))
+    parts = [part for _, part in rows]
+    columns = [
+        output.words(title, [names[number] for names, _ in rows], tight=by is not By.PROJECT)
+        for number, title in enumerate(_TITLES[by])
+    ]
+    if by is By.SESSION:
+        columns.append(output.words("LAST", [output.when(part.last_us, time_zone)[2:] for part in parts]))
+    columns += [
+        output.numbers("RESP", [part.responses for part in parts]),
+        output.counts("FRESH", [part.tokens.fresh_input for part in parts]),
+        output.counts("C.READ", [part.tokens.cache_read for part in parts]),
+        output.counts("C.WRITE", [_written(part) for part in parts]),
+        output.counts("OUTPUT", [part.tokens.output for part in parts]),
+        output.money("COST", [(part.nanos, "USD") for part in parts]),
+        output.words("PARTIAL", [_share(part.partial, part.responses) for part in parts]),
+    ]
+    if view.total.whole.assumed:
+        columns.append(output.words("PRICE", ["assumed" if part.assumed else "" for part in parts]))
+    output.table(*columns)
+
+
+def _notes(view: UsageView) -> None:
+    """What the figures leave open, below the table and out of the way of programs that read it."""
+    whole = view.total.whole
+    if view.hidden:
+        output.aside(f"{output.plural(view.hidden, 'more line')}; the total has all. A larger --limit shows them.")
+    if whole.partial:
+        missing = f"; about {whole.missing_output:,} more output tokens are likely" if whole.missing_output else ""
+        output.aside(
+            f"{_share(whole.partial, whole.responses)} of the responses have no final count in the transcript{missing}."
+        )
+    if whole.assumed:
+        models = [model or "(none)" for model, part in view.total.models.items() if part.assumed]
+        output.aside(
+            f"{format_amount(whole.assumed_nanos)} of the cost is assumed: no price is known for {', '.join(models)}. "
+            "`tallygate prices MODEL` shows what to put into the settings."
+        )
+
+
+def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[str, Any]:
+    return {
+        "by": by.value,
+        "time_zone": time_zone,
+        "currency": "USD",
+        "lines": [_line_json(line, by, breakdown=breakdown) for line in view.lines],
+        "hidden_lines": view.hidden,
+        "total": _part_json(view.total.whole)
+        | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
+    }
+
+
+def _line_json(line: UsageLine, by: By, *, breakdown: bool) -> dict[str, Any]:
+    names = [title.lower() for title in _TITLES[by]]
+    found = dict(zip(names, line.key, strict=True)) | _part_json(line.whole)
+    if breakdown and by is not By.MODEL:
+        found["models"] = _models_json(line)
+    return found
+
+
+def _models_json(line: UsageLine) -> list[dict[str, Any]]:
+    return [{"model": model, **_part_json(part)} for model, part in line.models.items()]
+
+
+def _part_json(part: UsagePart) -> dict[str, Any]:
+    tokens, empty = part.tokens, part.responses == 0
+    return {
+        "responses": part.responses,
+        "partial_responses": part.partial,
+        "fresh_input_tokens": tokens.fresh_input,
+        "cache_read_tokens": tokens.cache_read,
+        "cache_write_5m_tokens": tokens.cache_write_5m,
+        "cache_write_1h_tokens": tokens.cache_write_1h,
+        "output_tokens": tokens.output,
+        "reasoning_tokens": part.reasoning,
+        "total_tokens": tokens.total,
+        "web_searches": part.web_searches,
+        "missing_output_tokens": part.missing_output,
+        "cost": json_number(part.nanos),
+        "assumed_cost": json_number(part.assumed_nanos),
+        "assumed_responses": part.assumed,
+        "first_at": None if empty else iso(part.first_us),
+        "last_at": None if empty else iso(part.last_us),
+    }
+
+
+def _written(part: UsagePart) -> int:
+    return part.tokens.cache_write_5m + part.tokens.cache_write_1h
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in whole per cent; none is a dash, and a little is not none."""
+    if not part:
+        return output.NOTHING
+    percent = part * 100 // whole
+    return f"{percent}%" if percent else "<1%"

@@ -1,0 +1,264 @@
+"""Read-only state as MCP resources, and the prompt that says how a budgeted task goes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.context import Context
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.mcpserver.prompts.base import Message, Prompt, PromptArgument, UserMessage
+from mcp.server.mcpserver.resources import FunctionResource
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
+
+from tallygate.core.answers import BindingBudget
+from tallygate.core.errors import InvalidArgument, NotFound, TallygateError
+from tallygate.core.model import Budget, Session
+from tallygate.core.money import format_amount
+from tallygate.core.text import cleaned
+from tallygate.core.words import SessionState, UnknownPrice
+from tallygate.entrypoints.mcp_server import arguments as arg
+from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
+from tallygate.entrypoints.mcp_server.tools import compact
+from tallygate.ledger.port import SpendShare
+from tallygate.operations.runtime import Runtime, iso
+
+if TYPE_CHECKING:
+    from tallygate.operations.look import ObservedSummary, SessionLine, SessionView
+
+log = logging.getLogger("tallygate.mcp")
+
+SESSIONS, SESSION, POLICY = "tally://sessions", "tally://session/{session_id}", "tally://policy"
+SESSIONS_MAX = 50
+NAME_MAX = 120
+TASK_MAX = 4000
+TASK_ARGUMENTS = (
+    arg.amount("budget_usd", "Limit of the task in US dollars", required=True),
+    arg.text("task", "What is to be done", required=True),
+)
+TASK = """\
+Do the task below within a budget of {budget}, which Tallygate keeps.
+
+1. Call l6e_run_start with budget_usd {number} and your model. Keep the session_id.
+2. Before each stage of the work call l6e_authorize_call with the session_id, a short tool_name and the tokens that \
+the stage will take.
+   - allow: do the stage.
+   - reroute: do it with target_model where one is named and you can switch, else with as few tokens as it takes.
+   - halt: stop. Show the user the message and the command as they are. Only the user raises a budget; another \
+session would be no way around it.
+3. After the stage call l6e_record_usage with the call_id and the tokens it used, where you know them.
+4. At the end, also after a halt, call l6e_run_end with the session_id.
+
+The task: {task}"""
+
+
+class State:
+    """What the resources answer: one look at the ledger each, in the words of the tools.
+
+    What looks at the ledger is imported with the first read, since most servers are never asked for one.
+    """
+
+    def __init__(self, runtime: Runtime, unknown_price: UnknownPrice) -> None:
+        self._runtime = runtime
+        self._unknown_price = unknown_price
+
+    def sessions(self) -> dict[str, Any]:
+        """The open sessions, the youngest first."""
+        from tallygate.operations.look import list_sessions
+
+        lines = list_sessions(self._runtime, state=SessionState.OPEN, limit=SESSIONS_MAX)
+        return {"sessions": [_line(line) for line in lines]}
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        """One session in figures; what people wrote about it stays out."""
+        from tallygate.operations.look import show_session
+
+        view = show_session(self._runtime, session_id)
+        ladder = self._runtime.ladder(view.session.client)
+        return {**_view(view), "ladder": [_name(model) for model in ladder]}
+
+    def policy(self) -> dict[str, Any]:
+        """What the user has decided that an agent meets."""
+        runtime = self._runtime
+        policy = runtime.policy
+        moderate, high, critical = policy.pressure_percents
+        return {
+            "reroute_at_percent": policy.reroute_at_percent,
+            "pressure_percents": {"moderate": moderate, "high": high, "critical": critical},
+            "ladder": [_name(model) for model in runtime.ladder("")],
+            "local_model": None if runtime.local_model is None else _name(runtime.local_model),
+            "budget_mode": runtime.default_mode,
+            "on_fault": "halt" if runtime.halt_on_fault else "allow",
+            "reservation_seconds": policy.reservation_ttl_us // 1_000_000,
+            "expire_as": policy.expire_as.value,
+            "abandon_after_seconds": runtime.abandon_after_us // 1_000_000,
+            "unknown_model_pricing_mode": self._unknown_price.value,
+            "task_summaries_kept": runtime.keep_summaries,
+        }
+
+
+class TaskPrompt(Prompt):
+    """The prompt `budgeted_task`; its arguments are checked as those of the tools are."""
+
+    async def render(self, arguments: dict[str, Any] | None, context: Context[Any, Any]) -> list[Message]:  # noqa: ARG002
+        """The text, or what is wrong with the arguments."""
+        try:
+            return [UserMessage(task_text(arguments or {}))]
+        except InvalidArgument as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error
+
+
+def attach(server: MCPServer, runtime: Runtime, unknown_price: UnknownPrice) -> None:
+    """Give a server the resources and the prompt; what it lists as tools stays as it is."""
+    state = State(runtime, unknown_price)
+    for uri, name, title, description, answer in (
+        (SESSIONS, "sessions", "Open sessions", "Open sessions with what is left of their budgets.", state.sessions),
+        (POLICY, "policy", "Settings in force", "Thresholds and rules that the gate follows.", state.policy),
+    ):
+        server.add_resource(
+            FunctionResource(
+                uri=uri,
+                name=name,
+                title=title,
+                description=description,
+                mime_type="application/json",
+                fn=_reading(uri, answer),
+            )
+        )
+
+    @server.resource(
+        SESSION,
+        name="session",
+        title="A session",
+        description="Budgets, totals, decisions and observed usage of one session.",
+        mime_type="application/json",
+    )
+    def session(session_id: str) -> str:
+        return _reading(SESSION, lambda: state.session(session_id))()
+
+    server.add_prompt(
+        TaskPrompt(
+            name="budgeted_task",
+            title="A task with a budget",
+            description="How to do a task within a budget: start, ask, record, end; stop on a halt.",
+            arguments=[
+                PromptArgument(name=each.name, description=str(each.schema["description"]), required=each.required)
+                for each in TASK_ARGUMENTS
+            ],
+            fn=task_text,
+            context_kwarg=None,
+        )
+    )
+
+
+def task_text(given: Mapping[str, Any]) -> str:
+    """The prompt's text for these arguments. Raises `InvalidArgument`."""
+    found = Given("budgeted_task", TASK_ARGUMENTS, given)
+    nanos = found.amount_nanos("budget_usd")
+    task = found.text("task", longest=TASK_MAX)
+    if task is None:
+        raise InvalidArgument("task", "task must not be empty.")
+    return TASK.format(budget=format_amount(nanos, "USD"), number=usd(nanos), task=task)
+
+
+def _reading(uri: str, answer: Callable[[], dict[str, Any]]) -> Callable[[], str]:
+    """One read: expected failures keep their words, anything else is logged and hidden."""
+
+    def read() -> str:
+        try:
+            return compact(answer())
+        except NotFound as error:
+            raise ResourceNotFoundError(str(error)) from error
+        except TallygateError as error:
+            raise ResourceError(f"{error.code}: {error}") from error
+        except Exception as error:
+            log.exception("%s failed", uri)
+            raise ResourceError(f"internal_error: {uri} failed inside Tallygate; nothing was changed.") from error
+
+    return read
+
+
+def _line(line: SessionLine) -> dict[str, Any]:
+    return {
+        **_session(line.session),
+        "currency": line.own.unit,
+        "limit": usd(line.own.limit_nanos),
+        "spent": usd(line.own.spent_nanos),
+        "reserved": usd(line.own.reserved_nanos),
+        "remaining": usd(line.left_nanos),
+        "budget_pressure": line.pressure.value,
+        "calls_made": line.totals.calls,
+        "pending": line.totals.pending,
+        "halts": line.totals.denied,
+    }
+
+
+def _view(view: SessionView) -> dict[str, Any]:
+    totals = view.totals
+    return {
+        **_session(view.session),
+        "ended_at": iso(view.session.ended_us),
+        "state": view.session.state.value,
+        "accounting_mode": view.session.accounting_mode.value,
+        "unknown_model_pricing_mode": view.session.unknown_price.value,
+        "budgets": [_budget(budget) for budget in view.budgets],
+        "total_cost_usd": usd(totals.total_nanos),
+        "calls_made": totals.calls_made,
+        "halts": totals.halts,
+        "exactness_state": totals.exactness,
+        "pending_exact_calls": totals.pending_exact_calls,
+        "last_reconciled_at": iso(totals.last_reconciled_us),
+        "by_model": _shares(view.by_model),
+        "by_tool": _shares(view.by_tool),
+        "by_actor": _shares(view.by_actor),
+        "decisions": [
+            {"action": action.value, "reason": reason.value, "count": count} for action, reason, count in view.decisions
+        ],
+        "observed": None if view.observed is None else _observed(view.observed),
+        "children": [_name(child) for child in view.children],
+    }
+
+
+def _session(session: Session) -> dict[str, Any]:
+    return {
+        "session_id": session.session_id,
+        "client": _name(session.client),
+        "model": _name(session.model),
+        "parent_session_id": session.parent_session_id,
+        "started_at": iso(session.started_us),
+    }
+
+
+def _budget(budget: Budget) -> dict[str, Any]:
+    return {**budget_payload(BindingBudget.of(budget)), "scope": budget.scope, "mode": budget.mode.value}
+
+
+def _shares(shares: list[SpendShare]) -> list[dict[str, Any]]:
+    return [{"name": _name(share.label), "calls": share.calls, "usd": usd(share.nanos)} for share in shares]
+
+
+def _observed(observed: ObservedSummary) -> dict[str, Any]:
+    tokens = observed.tokens
+    return {
+        "responses": observed.responses,
+        "usd": usd(observed.nanos),
+        "outside_calls_usd": usd(observed.outside_nanos),
+        "incomplete_responses": observed.incomplete,
+        "estimated_usd": usd(observed.estimated_nanos),
+        "tokens": {
+            "fresh_input": tokens.fresh_input,
+            "cache_read": tokens.cache_read,
+            "cache_write_5m": tokens.cache_write_5m,
+            "cache_write_1h": tokens.cache_write_1h,
+            "output": tokens.output,
+        },
+    }
+
+
+def _name(text: str) -> str:
+    """A name that some client gave, as it may be handed to a model."""
+    return cleaned(text, NAME_MAX)

@@ -1,0 +1,300 @@
+"""A damaged ledger made whole from its own events; the old file is kept, and nothing starts anew with nothing spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tallygate.core.chain import Link, Walk
+from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
+from tallygate.core.fold import KEYS, Fold
+from tallygate.ledger.audit import COLUMNS, audit
+from tallygate.ledger.files import APPLICATION_ID, create, on_disk, prepare
+from tallygate.ledger.lock import FileLock
+from tallygate.ledger.migrate import migrate, migrations
+from tallygate.ledger.sqlite import SqliteLedger, translated
+from tallygate.ledger.store import INSERT_EVENT
+
+SELECT_EVENTS = "SELECT tenant, seq, body, hash FROM event ORDER BY id"
+INSERT_IDENTITY = "INSERT INTO ledger (one, ledger_id, created_us) VALUES (1, :id, :at_us)"
+SELECT_TOUCHED = "SELECT MAX(touched_us) FROM budget"
+QUEUE = ("tenant", "session_id", "path", "line", "queued_us", "written_us", "last_error")
+POSITIONS = ("tenant", "path", "client", "position", "skipped", "read_us")
+QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
+POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
+RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SIDECARS = ("-wal", "-shm")
+_NO_EVENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_NO_ROW = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuilt ledger holds of the damaged one, and where the damaged one is kept."""
+
+    copy: Path
+    events: int
+    last_us: int
+    lost: str | None
+    left_out: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Chains:
+    """The chains of all tenants, each followed until it breaks."""
+
+    ledger_id: str
+    walks: dict[str, Walk] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    lost: str | None = None
+    events: int = 0
+    last_us: int = 0
+
+    def holds(self, tenant: Any, link: Link) -> bool:
+        """Whether an event follows the last one that was kept."""
+        kinds = (type(tenant), type(link.seq), type(link.body), type(link.hash))
+        if kinds != (str, int, bytes, bytes):
+            self.end(f"event {self.events + 1} is none")
+            return False
+        if tenant in self.ended:
+            return False
+        broken = self.walks.setdefault(tenant, Walk(f"{self.ledger_id}/{tenant}")).take(link)
+        if broken is None:
+            return True
+        self.ended.add(tenant)
+        self.end(broken.what)
+        return False
+
+    def end(self, what: str) -> None:
+        """Remember the first thing that is wrong; what lies behind it follows from it."""
+        self.lost = self.lost or what
+
+
+def rebuild(path: Path, *, at_us: int, lock_timeout_ms: int) -> Rebuilt | None:
+    """Replace a ledger that is damaged or was edited by one made from its events; None where it is sound.
+
+    The file is replaced only by one that passes the audit. Raises `LedgerCorrupt` where nothing can be made of it.
+    """
+    _refuse_what_is_none(path)
+    if _is_sound(path, at_us, lock_timeout_ms):
+        return None
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
+    new = path.with_name(path.name + ".rebuilding")
+    try:
+        with translated(path), lock:
+            copy = _quarantined(path, at_us)
+            try:
+                rebuilt = _made(copy, new, path)
+                _verify(new)
+            except BaseException:
+                _remove(copy)  # the ledger itself is as it was
+                raise
+            _replace(path, new)
+            return rebuilt
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"The ledger {path} could not be rebuilt: {error.strerror}.",
+            hint="Stop the servers that have it open, see that the disk has space for two copies, and try again.",
+            code="storage_failed",
+        ) from error
+    finally:
+        _remove(new)
+        lock.close()
+
+
+def _refuse_what_is_none(path: Path) -> None:
+    if not path.exists():
+        raise LedgerUnavailable(
+            f"There is no ledger at {path}.", hint="Restore a backup to that place.", code="storage_unreadable"
+        )
+    prepare(path)
+    if path.stat().st_size == 0:
+        raise LedgerCorrupt(f"The ledger {path} is empty: no event can be read.", hint=RESTORE)
+
+
+def _is_sound(path: Path, at_us: int, lock_timeout_ms: int) -> bool:
+    try:
+        ledger = SqliteLedger(path, clock=lambda: at_us, new_ledger_id=_no_id, lock_timeout_ms=lock_timeout_ms)
+    except (LedgerCorrupt, sqlite3.Error):
+        return False
+    try:
+        return not audit(ledger)
+    except (LedgerCorrupt, sqlite3.Error, *_NO_EVENT):
+        return False
+    finally:
+        ledger.close()
+
+
+def _no_id() -> str:
+    """A ledger that lost its id must not get another: its chain would hold for nobody."""
+    raise LedgerCorrupt("The ledger's id is gone.", hint=RESTORE)
+
+
+def _quarantined(path: Path, at_us: int) -> Path:
+    """The damaged file with its log, copied beside it for whoever wants to look; nobody writes meanwhile."""
+    stamp = (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y%m%dT%H%M%SZ")
+    copy = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for ending in ("", *_SIDECARS):
+        source, target = Path(f"{path}{ending}"), Path(f"{copy}{ending}")
+        if ending and not source.exists():
+            continue
+        with source.open("rb") as old, os.fdopen(create(target), "wb") as new:
+            shutil.copyfileobj(old, new, 1 << 20)
+        on_disk(target)
+    return copy
+
+
+def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
+    """Write a new ledger with every event of the copy that stands in an unbroken chain, and the tables they make."""
+    _remove(new)
+    prepare(new)
+    with closing(_damaged(copy)) as damaged, closing(sqlite3.connect(new, isolation_level=None)) as made:
+        ledger_id, created_us = _identity(damaged, path)
+        chains, fold = _Chains(ledger_id), Fold()
+        made.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(made, str(path))
+        made.execute("BEGIN")
+        made.execute(INSERT_IDENTITY, {"id": ledger_id, "at_us": created_us})
+        try:
+            _keep_events(damaged, made, chains, fold)
+            _project(made, fold)
+            if not chains.events:
+                _no_event(path, chains.lost or "it has none")
+            _ask_tables(damaged, chains)
+            left_out = _keep_facts(damaged, made, chains, fold)
+        except (*_NO_ROW, *_NO_EVENT) as error:
+            raise LedgerCorrupt(
+                f"The events of the ledger {path} make no sound tables: {error!r}.", hint=RESTORE
+            ) from error
+        made.execute("COMMIT")
+    return Rebuilt(copy, chains.events, chains.last_us, chains.lost, tuple(left_out))
+
+
+def _damaged(copy: Path) -> sqlite3.Connection:
+    # Without a log there is nothing that SQLite would have to write beside the copy.
+    way = "mode=ro" if Path(f"{copy}-wal").exists() else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{copy.absolute().as_uri()}?{way}", uri=True, isolation_level=None)
+    # With a schema that counts as writable SQLite also reads files that are too short or have a table it cannot parse.
+    for pragma in ("trusted_schema = OFF", "writable_schema = ON", "cell_size_check = ON", "mmap_size = 0"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _identity(damaged: sqlite3.Connection, path: Path) -> tuple[str, int]:
+    try:
+        version = int(damaged.execute("PRAGMA user_version").fetchone()[0])
+        row = damaged.execute("SELECT ledger_id, created_us FROM ledger").fetchone()
+    except sqlite3.DatabaseError as error:
+        _no_event(path, str(error))
+    if version > migrations()[-1][0]:
+        raise LedgerTooNew(f"The ledger {path} has schema {version}.", hint="Update Tallygate, then try again.")
+    if row is None or not isinstance(row[0], str) or not isinstance(row[1], int):
+        _no_event(path, "its id, which every hash stands on, is gone")
+    return row[0], row[1]
+
+
+def _no_event(path: Path, why: str) -> NoReturn:
+    raise LedgerCorrupt(f"No event of the ledger {path} can be read: {why}.", hint=RESTORE)
+
+
+def _keep_events(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains, fold: Fold) -> None:
+    """Copy bytes and hashes as they are; the time of an event is the one its bytes say."""
+    for tenant, seq, body, digest in _events(damaged, chains):
+        if not chains.holds(tenant, Link(seq, body, digest)):
+            continue
+        stated = json.loads(body)
+        fold.apply(stated)
+        at_us = int(stated["at_us"])
+        made.execute(INSERT_EVENT, {"tenant": tenant, "seq": seq, "at_us": at_us, "body": body, "hash": digest})
+        chains.events += 1
+        chains.last_us = max(chains.last_us, at_us)
+
+
+def _events(damaged: sqlite3.Connection, chains: _Chains) -> Iterator[tuple[Any, ...]]:
+    try:
+        yield from damaged.execute(SELECT_EVENTS)
+    except sqlite3.DatabaseError as error:
+        chains.end(f"event {chains.events + 1} cannot be read: {error}")
+
+
+def _project(made: sqlite3.Connection, fold: Fold) -> None:
+    """The tables, from our own list of columns: a name inside an event never becomes SQL."""
+    for table in KEYS:
+        names = COLUMNS[table]
+        made.executemany(
+            _insert(table, names), ([row.get(name) for name in names] for row in fold.tables[table].values())
+        )
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+def _ask_tables(damaged: sqlite3.Connection, chains: _Chains) -> None:
+    """Events that are gone from the end leave a chain that holds; the old tables may still tell of them."""
+    try:
+        touched = damaged.execute(SELECT_TOUCHED).fetchone()[0]
+    except sqlite3.DatabaseError:
+        return
+    if isinstance(touched, int) and touched > chains.last_us:
+        chains.end("the tables tell of later changes, which no event states")
+
+
+def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains, fold: Fold) -> list[str]:
+    """Facts about files, which no event states; returns what had to be left out."""
+    left_out = []
+    sessions = fold.tables["session"]
+    try:
+        lines = damaged.execute(f"SELECT {', '.join(QUEUE)} FROM run_log_queue").fetchall()
+    except sqlite3.DatabaseError:
+        left_out.append(QUEUE_LEFT_OUT)
+    else:
+        # A session whose end is lost is open again and gets its line when it ends.
+        ended = [row for row in lines if sessions.get((row[0], row[1]), {}).get("state") == "ended"]
+        made.executemany(_insert("run_log_queue", QUEUE), ended)
+    try:
+        positions = damaged.execute(f"SELECT {', '.join(POSITIONS)} FROM transcript_file").fetchall()
+    except sqlite3.DatabaseError:
+        return [*left_out, POSITIONS_LEFT_OUT]
+    if positions and chains.lost:
+        # Behind these positions lie responses whose events are lost: only reading again brings them back.
+        return [*left_out, POSITIONS_LEFT_OUT]
+    made.executemany(_insert("transcript_file", POSITIONS), positions)
+    return left_out
+
+
+def _verify(new: Path) -> None:
+    ledger = SqliteLedger(new, clock=lambda: 0, new_ledger_id=_no_id)
+    try:
+        findings = audit(ledger)
+    finally:
+        ledger.close()
+    if findings:
+        first = findings[0]
+        raise LedgerCorrupt(
+            f"What the events make does not pass the audit: {first.where}: {first.what}.",
+            hint=RESTORE,
+        )
+    on_disk(new)
+
+
+def _replace(path: Path, new: Path) -> None:
+    """The old log goes first: beside the new file SQLite would take it for the new one's and write its pages there."""
+    for ending in _SIDECARS:
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    new.replace(path)
+    on_disk(path)
+
+
+def _remove(database: Path) -> None:
+    for ending in ("", *_SIDECARS, "-journal", ".lock"):
+        Path(f"{database}{ending}").unlink(missing_ok=True)

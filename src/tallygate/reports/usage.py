@@ -1,0 +1,169 @@
+"""Usage as people ask for it: by day, week, month, session, project, model or client, from sums of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+
+from tallygate.core.answers import UsageSum
+from tallygate.core.costing import Tokens
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Times that no client was there to write; beyond them calendars and zones have limits of their own.
+_FIRST_US = (datetime(1971, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_US = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+ALWAYS_US = 2**62
+
+
+class By(StrEnum):
+    """What one line of the list stands for."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    SESSION = "session"
+    PROJECT = "project"
+    MODEL = "model"
+    CLIENT = "client"
+
+    @property
+    def is_period(self) -> bool:
+        return self in (By.DAY, By.WEEK, By.MONTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A day, a week from Monday on, or a month of a time zone; `end_us` is the first moment after it."""
+
+    label: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePart:
+    """What some responses add up to. `assumed` are those whose model has no known price."""
+
+    responses: int = 0
+    partial: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    reasoning: int = 0
+    web_searches: int = 0
+    nanos: int = 0
+    missing_output: int = 0
+    assumed: int = 0
+    assumed_nanos: int = 0
+    first_us: int = ALWAYS_US
+    last_us: int = -ALWAYS_US
+
+    def __add__(self, other: UsagePart) -> UsagePart:
+        return UsagePart(
+            self.responses + other.responses,
+            self.partial + other.partial,
+            self.tokens + other.tokens,
+            self.reasoning + other.reasoning,
+            self.web_searches + other.web_searches,
+            self.nanos + other.nanos,
+            self.missing_output + other.missing_output,
+            self.assumed + other.assumed,
+            self.assumed_nanos + other.assumed_nanos,
+            min(self.first_us, other.first_us),
+            max(self.last_us, other.last_us),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One line of the list, its whole and its models, the dearest first. `key` is what the line stands for."""
+
+    key: tuple[str | None, ...]
+    whole: UsagePart
+    models: dict[str, UsagePart] = field(default_factory=dict)
+
+
+def period_of(at_us: int, by: By, zone: tzinfo) -> Period:
+    """The day, week or month that a moment belongs to in a time zone.
+
+    >>> period_of(0, By.WEEK, UTC).label, period_of(1_772_323_200_000_000, By.WEEK, UTC).label
+    ('before 1971', '2026-W09')
+    """
+    if at_us < _FIRST_US:
+        return Period("before 1971", -ALWAYS_US, _FIRST_US)
+    if at_us >= _LAST_US:
+        return Period("after 2199", _LAST_US, ALWAYS_US)
+    day = (_EPOCH + at_us * _MICROSECOND).astimezone(zone).date()
+    if by is By.DAY:
+        return Period(day.isoformat(), _start_us(day, zone), _start_us(day + timedelta(days=1), zone))
+    if by is By.WEEK:
+        year, week, weekday = day.isocalendar()
+        monday = day - timedelta(days=weekday - 1)
+        return Period(f"{year}-W{week:02d}", _start_us(monday, zone), _start_us(monday + timedelta(days=7), zone))
+    first = day.replace(day=1)
+    following = (first + timedelta(days=31)).replace(day=1)
+    return Period(f"{day:%Y-%m}", _start_us(first, zone), _start_us(following, zone))
+
+
+def _start_us(day: date, zone: tzinfo) -> int:
+    """The first moment of a day; where midnight is skipped, the moment at which it is."""
+    return (datetime.combine(day, time(), zone) - _EPOCH) // _MICROSECOND
+
+
+def lines_of(sums: Iterable[UsageSum], by: By, assumed: Collection[str]) -> list[UsageLine]:
+    """One line a key; `assumed` names the prices that stand in for one that nobody knows."""
+    found: dict[tuple[str | None, ...], dict[str, UsagePart]] = {}
+    for each in sums:
+        key = (each.model,) if by is By.MODEL else each.key
+        models = found.setdefault(key, {})
+        models[each.model] = models.get(each.model, UsagePart()) + _part(each, assumed)
+    return [_line(key, models) for key, models in found.items()]
+
+
+def line_of(label: str, sums: Iterable[UsageSum], assumed: Collection[str]) -> UsageLine:
+    """Everything as one line: a period's, or the whole list's."""
+    models: dict[str, UsagePart] = {}
+    for each in sums:
+        models[each.model] = models.get(each.model, UsagePart()) + _part(each, assumed)
+    return _line((label,), models)
+
+
+def total_of(lines: Iterable[UsageLine]) -> UsageLine:
+    """What all lines add up to."""
+    models: dict[str, UsagePart] = {}
+    for line in lines:
+        for model, part in line.models.items():
+            models[model] = models.get(model, UsagePart()) + part
+    return _line(("total",), models)
+
+
+def ordered(lines: list[UsageLine], by: By) -> list[UsageLine]:
+    """Sessions by their last response, the latest first; other keys by cost; periods as time goes."""
+    if by.is_period:
+        return lines
+    if by is By.SESSION:
+        return sorted(lines, key=lambda line: (-line.whole.last_us, line.key))
+    return sorted(lines, key=lambda line: (-line.whole.nanos, [part or "" for part in line.key]))
+
+
+def _part(each: UsageSum, assumed: Collection[str]) -> UsagePart:
+    part = UsagePart(
+        responses=each.responses,
+        partial=each.partial,
+        tokens=each.tokens,
+        reasoning=each.reasoning,
+        web_searches=each.web_searches,
+        nanos=each.nanos,
+        missing_output=each.missing_output,
+        first_us=each.first_us,
+        last_us=each.last_us,
+    )
+    if each.price_id not in assumed:
+        return part
+    return replace(part, assumed=each.responses, assumed_nanos=each.nanos)
+
+
+def _line(key: tuple[str | None, ...], models: dict[str, UsagePart]) -> UsageLine:
+    dearest = sorted(models.items(), key=lambda item: (-item[1].nanos, item[0]))
+    return UsageLine(key, sum(models.values(), UsagePart()), dict(dearest))

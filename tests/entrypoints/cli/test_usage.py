@@ -1,0 +1,215 @@
+"""`tallygate usage`: the user's own history by time, session, project, model and client."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.transcripts import COUNTS, DAY, MODEL, PROJECT, write_all, write_claude
+
+EVERYTHING = sum(COUNTS.values())
+
+
+@pytest.fixture
+def days(home):
+    """Three days of March 2026: 2, 3 and 1 responses, the last one partial."""
+    write_claude(home, [1, 2], "a")
+    write_claude(home, [1, 2, 3], "b", at=DAY + timedelta(days=1))
+    write_claude(home, [1], "c", at=DAY + timedelta(days=2), stop_reason=None, cwd="/home/me/project/below")
+    return home
+
+
+def test_the_first_use_shows_the_users_own_history(run_json, home):
+    write_all(home)
+    found = run_json("usage")
+    assert (found["by"], found["total"]["responses"]) == ("day", EVERYTHING)
+    assert [line["day"] for line in found["lines"]] == sorted(line["day"] for line in found["lines"])
+
+
+def test_without_transcripts_there_is_no_usage(run, run_json):
+    assert run("usage").stdout == "No usage.\n"
+    assert run_json("usage")["lines"] == []
+
+
+def test_a_table_has_tokens_by_class_cost_and_the_share_of_partial_responses(run, days):
+    head, *rows, total = run("usage").stdout.splitlines()
+    assert head.split() == ["DAY", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL"]
+    assert [row.split()[0] for row in rows] == ["2026-03-01", "2026-03-02", "2026-03-03"]
+    assert rows[0].split()[1:6] == ["2", "6", "2,000", "40", "100"]
+    assert [row.split()[-1] for row in [*rows, total]] == ["-", "-", "100%", "16%"]
+    assert total.split()[:2] == ["total", "6"]
+
+
+def test_amounts_stand_with_their_points_below_one_another(run, days):
+    head, *rows = run("usage").stdout.splitlines()
+    assert len({row[: head.index("COST") + 4].rindex(".") for row in rows}) == 1
+
+
+# Each key, and the responses of its lines in their order.
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("day", {"2026-03-01": 2, "2026-03-02": 3, "2026-03-03": 1}),
+        ("week", {"2026-W09": 2, "2026-W10": 4}),
+        ("month", {"2026-03": 6}),
+        ("session", {"c": 1, "b": 3, "a": 2}),
+        ("project", {PROJECT: 5, f"{PROJECT}/below": 1}),
+        ("model", {MODEL: 6}),
+        ("client", {"claude_code": 6}),
+    ],
+)
+def test_usage_is_listed_by(run_json, days, by, expected):
+    found = run_json("usage", "--by", by)
+    assert {line[by]: line["responses"] for line in found["lines"]} == expected
+    assert [line[by] for line in found["lines"]] == [*expected]
+    assert found["total"]["responses"] == 6
+    assert sum(line["cost"] for line in found["lines"]) == pytest.approx(found["total"]["cost"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "responses"),
+    [
+        (["--since", "2026-03-02"], 4),
+        (["--until", "2026-03-02"], 5),
+        (["--since", "2026-03-02", "--until", "2026-03-02"], 3),
+        (["--since", "2026-03-01T10:00:02"], 5),
+        (["--since", "2026-03-02T12:00+02:00"], 4),
+        (["--since", "2w"], 0),
+        (["--project", PROJECT], 6),
+        (["--project", "project"], 5),
+        (["--project", "below"], 1),
+        (["--project", "elow"], 0),
+        (["--project", f"{PROJECT}/below/"], 1),
+        (["--project", "%"], 0),
+        (["--model", "OPUS"], 6),
+        (["--model", "o_us"], 0),
+        (["--client", "codex"], 0),
+        (["--client", "codex", "--client", "claude_code"], 6),
+    ],
+)
+def test_usage_is_narrowed_by(run_json, days, arguments, responses):
+    assert run_json("usage", *arguments)["total"]["responses"] == responses
+
+
+def test_days_are_those_of_the_users_time_zone(run_json, home, monkeypatch):
+    write_claude(home, [1], at=datetime(2026, 3, 1, 23, 30, tzinfo=UTC))
+    monkeypatch.setenv("TALLYGATE_TIME_ZONE", "Asia/Tokyo")
+    found = run_json("usage")
+    assert (found["time_zone"], [line["day"] for line in found["lines"]]) == ("Asia/Tokyo", ["2026-03-02"])
+    assert run_json("usage", "--since", "2026-03-02")["total"]["responses"] == 1
+    assert run_json("usage", "--until", "2026-03-01")["total"]["responses"] == 0
+
+
+def test_a_breakdown_has_every_line_by_model(run, run_json, home):
+    write_all(home)
+    (line,) = run_json("usage", "--by", "month", "--breakdown")["lines"]
+    assert len(line["models"]) == 4
+    assert sum(model["responses"] for model in line["models"]) == line["responses"]
+    shown = run("usage", "--by", "month", "--breakdown").stdout
+    assert shown.count(MODEL) == 2
+
+
+def test_of_days_the_last_are_shown_and_the_total_has_all(run, run_json, days):
+    found = run_json("usage", "--limit", "1")
+    assert ([line["day"] for line in found["lines"]], found["hidden_lines"]) == (["2026-03-03"], 2)
+    assert found["total"]["responses"] == 6
+    assert "2 more lines" in run("usage", "--limit", "1").stderr
+
+
+def test_of_sessions_the_latest_are_shown(run_json, days):
+    assert [line["session"] for line in run_json("usage", "--by", "session", "--limit", "1")["lines"]] == ["c"]
+
+
+def test_a_price_that_is_assumed_is_marked_and_said(run, run_json, home):
+    write_claude(home, [1])
+    write_claude(home, [2], "x", model="no-such-model-9")
+    shown = run("usage", "--by", "model")
+    assert [row.split()[-1] for row in shown.stdout.splitlines()] == ["PRICE", "assumed", "-", "assumed"]
+    assert "no price is known for no-such-model-9" in shown.stderr
+    found = run_json("usage")["total"]
+    assert 0 < found["assumed_cost"] < found["cost"]
+    assert found["assumed_responses"] == 1
+
+
+def test_missing_output_is_said_and_never_mixed_in(run, run_json, home):
+    write_claude(home, [1], output=2, stop_reason=None, content=[{"type": "text", "text": "x" * 2_400}])
+    found = run_json("usage")["total"]
+    assert found["output_tokens"] == 2
+    assert found["missing_output_tokens"] > 900
+    assert "100% of the responses have no final count" in run("usage").stderr
+
+
+def test_usage_reads_what_is_new_first_unless_it_is_told_not_to(run_json, home):
+    write_claude(home, [1])
+    assert run_json("usage", "--no-sync")["total"]["responses"] == 0
+    assert run_json("usage")["total"]["responses"] == 1
+    write_claude(home, [2])
+    assert run_json("usage", "--no-sync")["total"]["responses"] == 1
+    assert run_json("usage")["total"]["responses"] == 2
+
+
+def test_a_ledger_that_another_program_writes_to_is_shown_as_it_is(run, run_json, home, monkeypatch, made):
+    write_claude(home, [1])
+    run_json("sync")
+    write_claude(home, [2])
+    monkeypatch.setenv("TALLYGATE_LOCK_TIMEOUT_MS", "100")
+    with made.app.ledger.writing():
+        done = run("usage")
+    assert "the ledger is in use" in done.stderr
+    assert done.stdout.splitlines()[-1].split()[:2] == ["total", "1"]
+
+
+def test_names_from_transcripts_cannot_act_on_the_terminal(run, home):
+    write_claude(home, [1], cwd="/home/me/\u202eevil", model="m\x1b[31m")
+    for by in ("project", "model", "session"):
+        done = run("usage", "--by", by)
+        assert "\x1b" not in done.output
+        assert "\u202e" not in done.output
+
+
+def test_times_at_the_ends_of_the_calendar_are_listed(run_json, run, home, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_TIME_ZONE", "Pacific/Kiritimati")
+    write_claude(home, [1], at=datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
+    write_claude(home, [2], at=datetime(1, 1, 1, tzinfo=UTC))
+    found = run_json("usage")
+    assert [line["day"] for line in found["lines"]] == ["before 1971", "after 2199"]
+    assert run("usage", "--by", "session").exit_code == 0
+
+
+def test_a_session_is_shown_with_what_was_used_and_why_it_differs(run, run_json, made, home):
+    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    session_id = made.session(10)
+    made.call(session_id, prompt=100, output=10, tool_name="edit")
+    now = datetime.now(UTC) + timedelta(seconds=1)
+    write_claude(home, [1], at=now, model="claude-sonnet-4-6")
+    write_claude(home, [2], at=now, agentId="a1")
+    run_json("sync")
+    found = run_json("sessions", "show", session_id)
+    assert found["observed"]["responses"] == 2
+    assert found["observed"]["incomplete_responses"] == 0
+    assert {cause["cause"] for cause in found["drift"]} == {"other_model", "cache", "subagents"}
+    amounts = [abs(cause["amount"]) for cause in found["drift"]]
+    assert amounts == sorted(amounts, reverse=True)
+    shown = run("sessions", "show", session_id).stdout
+    assert "Used, by the client's own record" in shown
+    assert "Why it is not what was estimated" in shown
+    assert "claude-opus-4.7 was named, claude-sonnet-4-6 answered once" in shown
+
+
+def test_a_session_without_a_transcript_shows_none_of_it(run, run_json, made):
+    session_id = made.worked()
+    found = run_json("sessions", "show", session_id)
+    assert (found["observed"], found["drift"]) == (None, [])
+    assert "Used, by" not in run("sessions", "show", session_id).stdout
+
+
+def test_the_guide_has_every_column_and_cause():
+    from tallygate.core.drift import CauseKind
+
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "usage.md").read_text(encoding="utf-8")
+    for column in ("RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL", "PRICE"):
+        assert f"| {column} |" in guide
+    for kind in CauseKind:
+        assert f"| `{kind.value}` |" in guide
