@@ -301,5 +301,5 @@ def test_a_missing_file_is_gone(tmp_path):
 def test_an_advisor_s_iteration_without_counts_is_no_response():
     made = reader()
     rows = taken(made, claude(usage={"iterations": [{"type": "advisor_message"}]}))
-    assert [row.response_key for row in rows] == [ID]
+    assert [row.rule for row in rows] == [Rule.CLAUDE_RESPONSE]
     assert made.report.skipped[Skip.EMPTY] == 1

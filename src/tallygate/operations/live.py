@@ -6,6 +6,7 @@ and usage that an agent reported give way, and a pending call holds only what it
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,12 +14,52 @@ from tallygate.core import lifecycle
 from tallygate.core.attribution import call_for, closed_by
 from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
-from tallygate.core.words import CallState
+from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
 from tallygate.ledger.usage_store import microseconds
 
+# What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
 CALLS_LOOKED_AT = 500
+CALLS_MAX = 50_000
+NEVER_US = -(2**62)
+
+
+class SessionCalls:
+    """Calls of one session, so arranged that the one a response was made for is found among any number."""
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        self._by_id: dict[str, Call] = {}
+        self._pending: dict[str, Call] = {}
+        self._asked: dict[tuple[ActorType, str | None], list[tuple[int, str]]] = {}
+        for call in sorted(calls, key=lambda call: (call.at_us, call.call_id)):
+            self._asked.setdefault((call.actor_type, call.actor_id), []).append((call.at_us, call.call_id))
+            self.put(call)
+
+    def get(self, call_id: str) -> Call | None:
+        return self._by_id.get(call_id)
+
+    def put(self, call: Call) -> None:
+        """Take a call as it is now."""
+        self._by_id[call.call_id] = call
+        if call.state is CallState.PENDING:
+            self._pending[call.call_id] = call
+        else:
+            self._pending.pop(call.call_id, None)
+
+    def pending(self) -> list[Call]:
+        return list(self._pending.values())
+
+    def last_before(self, at_us: int) -> list[Call]:
+        """The last call that each actor was let through with by a time."""
+        found = []
+        for asked in self._asked.values():
+            index = bisect_right(asked, at_us, key=lambda entry: entry[0]) - 1
+            while index >= 0 and self._by_id[asked[index][1]].action is Action.HALT:
+                index -= 1
+            if index >= 0:
+                found.append(self._by_id[asked[index][1]])
+        return found
 
 
 class Accounts:
@@ -27,7 +68,8 @@ class Accounts:
     def __init__(self, tx: Tx) -> None:
         self._tx = tx
         self._budgets: dict[str, Budget] = {}
-        self._calls: dict[str, dict[str, Call]] = {}
+        self._calls: dict[str, SessionCalls] = {}
+        self._oldest_us: dict[str, int] = {}
         self._charges: dict[str, tuple[str, ...]] = {}
         self._touched_budgets: set[str] = set()
         self._touched_calls: dict[str, Call] = {}
@@ -52,7 +94,7 @@ class Accounts:
             for hold in call.holds:
                 self._settle(hold.budget_id, held=0, before=call.booked_nanos, cost=0)
             basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"
-            calls[call.call_id] = self._touch(replace(call, booked_nanos=0, cost_basis=basis))
+            self._touch(replace(call, booked_nanos=0, cost_basis=basis))
 
     def charge(self, stored: StoredUsage, session: Session, cost_before: int = 0) -> StoredUsage:
         """Count a response into a session's budgets and its call; `cost_before` is what it stood there with."""
@@ -62,16 +104,17 @@ class Accounts:
             self._charges[session_id] = tuple(budget.budget_id for budget in budgets)
             for budget in budgets:
                 self._budgets.setdefault(budget.budget_id, budget)
-        calls = self._calls_of(session_id)
+        at_us = microseconds(stored.row.at)
+        calls = self._calls_of(session_id, at_us)
         current = calls.get(stored.call_id or "") or call_for(
-            agent_id=stored.row.agent_id, at_us=microseconds(stored.row.at), calls=list(calls.values())
+            agent_id=stored.row.agent_id, at_us=at_us, calls=calls.last_before(at_us)
         )
         released = self._release(current, max(stored.cost_nanos - cost_before, 0))
         charges = stored.charges or self._charges[session_id]
         for budget_id in charges:
             self._settle(budget_id, held=released.get(budget_id, 0), before=cost_before, cost=stored.cost_nanos)
         if current is not None and stored.call_id is None:
-            self._close(closed_by(current, [c for c in calls.values() if c.state is CallState.PENDING]))
+            self._close(closed_by(current, calls.pending()))
         call_id = None if current is None else current.call_id
         return replace(stored, session_id=session_id, call_id=call_id, charges=charges)
 
@@ -84,11 +127,22 @@ class Accounts:
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
         return [*self._links, *budgets, *calls]
 
-    def _calls_of(self, session_id: str) -> dict[str, Call]:
-        if session_id not in self._calls:
-            recent = self._tx.recent_calls(session_id, self._tx.at_us, CALLS_LOOKED_AT)
-            self._calls[session_id] = {call.call_id: call for call in recent}
-        return self._calls[session_id]
+    def _calls_of(self, session_id: str, at_us: int | None = None) -> SessionCalls:
+        """The session's calls, at least those that a response of this time can belong to."""
+        known = self._calls.get(session_id)
+        if known is None:
+            known = self._load(session_id, CALLS_LOOKED_AT)
+        if at_us is not None and at_us < self._oldest_us[session_id]:
+            known = self._load(session_id, CALLS_MAX)
+        return known
+
+    def _load(self, session_id: str, limit: int) -> SessionCalls:
+        found = self._tx.recent_calls(session_id, self._tx.at_us, limit)
+        # Nothing is older than the first call of a session, and nothing is looked for beyond the bound.
+        whole = len(found) < limit or limit == CALLS_MAX
+        self._oldest_us[session_id] = NEVER_US if whole else found[-1].at_us
+        calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in found)
+        return calls
 
     def _release(self, call: Call | None, cost: int) -> dict[str, int]:
         """Take from a pending call's holds what its response used; returns what came free, by budget."""
@@ -116,7 +170,7 @@ class Accounts:
 
     def _touch(self, call: Call) -> Call:
         self._touched_calls[call.call_id] = call
-        self._calls_of(call.session_id)[call.call_id] = call
+        self._calls_of(call.session_id).put(call)
         return call
 
 
