@@ -204,7 +204,7 @@ def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(use
         feed.SOURCES, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
     )
     report = take()
-    assert report.taken == Taken(new=1)
+    assert (report.taken, report.read) == (Taken(new=1), 1)
     assert [(Path(fault.path), fault.why) for fault in report.faults] == [(bad, "RuntimeError: odd [31m file")]
 
 

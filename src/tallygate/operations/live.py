@@ -89,7 +89,6 @@ class Accounts:
         self._links.append(Insert("client_session", row))
         if was_live:
             return
-        calls = self._calls_of(session.session_id)
         for call in self._tx.booked_calls(session.session_id):
             for hold in call.holds:
                 self._settle(hold.budget_id, held=0, before=call.booked_nanos, cost=0)
@@ -104,17 +103,13 @@ class Accounts:
             self._charges[session_id] = tuple(budget.budget_id for budget in budgets)
             for budget in budgets:
                 self._budgets.setdefault(budget.budget_id, budget)
-        at_us = microseconds(stored.row.at)
-        calls = self._calls_of(session_id, at_us)
-        current = calls.get(stored.call_id or "") or call_for(
-            agent_id=stored.row.agent_id, at_us=at_us, calls=calls.last_before(at_us)
-        )
+        current = self._call_of(stored, session_id)
         released = self._release(current, max(stored.cost_nanos - cost_before, 0))
         charges = stored.charges or self._charges[session_id]
         for budget_id in charges:
             self._settle(budget_id, held=released.get(budget_id, 0), before=cost_before, cost=stored.cost_nanos)
         if current is not None and stored.call_id is None:
-            self._close(closed_by(current, calls.pending()))
+            self._close(closed_by(current, self._calls_of(session_id).pending()))
         call_id = None if current is None else current.call_id
         return replace(stored, session_id=session_id, call_id=call_id, charges=charges)
 
@@ -127,14 +122,20 @@ class Accounts:
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
         return [*self._links, *budgets, *calls]
 
-    def _calls_of(self, session_id: str, at_us: int | None = None) -> SessionCalls:
-        """The session's calls, at least those that a response of this time can belong to."""
-        known = self._calls.get(session_id)
-        if known is None:
-            known = self._load(session_id, CALLS_LOOKED_AT)
-        if at_us is not None and at_us < self._oldest_us[session_id]:
-            known = self._load(session_id, CALLS_MAX)
-        return known
+    def _call_of(self, stored: StoredUsage, session_id: str) -> Call | None:
+        """The call a response counts for: the one it has, else the one it was made for."""
+        calls = self._calls_of(session_id)
+        if stored.call_id is not None:
+            return calls.get(stored.call_id) or self._tx.call(stored.call_id)
+        agent, at_us = stored.row.agent_id, microseconds(stored.row.at)
+        found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        if (found is None or at_us < self._oldest_us[session_id]) and self._oldest_us[session_id] != NEVER_US:
+            calls = self._load(session_id, CALLS_MAX)
+            found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        return found
+
+    def _calls_of(self, session_id: str) -> SessionCalls:
+        return self._calls.get(session_id) or self._load(session_id, CALLS_LOOKED_AT)
 
     def _load(self, session_id: str, limit: int) -> SessionCalls:
         found = self._tx.recent_calls(session_id, self._tx.at_us, limit)

@@ -88,7 +88,7 @@ def sync(
     with closing((pieces_from_beside if fresh > WORTH_A_PROCESS else pieces)(wanted)) as found:
         for piece in found:
             if piece.batch is not None:
-                changed = True
+                changed = changed or piece.batch.position is not None
                 store.take(piece.number, piece.batch)
                 continue
             if piece.fault is not None:

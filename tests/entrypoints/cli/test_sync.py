@@ -41,11 +41,11 @@ def test_the_same_as_json(run_json, home):
 
 def test_responses_of_a_session_in_their_folder_are_counted_into_its_budget(run, run_json, made, home):
     from dataclasses import replace
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, timedelta
 
     made.app = replace(made.app, runtime=replace(made.app.runtime, project="/home/me/project"))
     session_id = made.session()
-    write_claude(home, range(3), at=datetime.now(UTC))
+    write_claude(home, range(3), at=datetime.now(UTC) + timedelta(seconds=1))
     assert "3 responses counted into sessions" in run("sync").stdout
     found = run_json("sessions", "show", session_id)
     assert found["observed"]["responses"] == 3
@@ -136,3 +136,13 @@ def test_progress_is_shown_on_a_terminal_only(environ, home, spawn):
     assert done.returncode == 0
     assert "reading transcripts" in shown
     assert b"reading transcripts" not in done.stdout
+
+
+def test_watching_says_once_what_goes_wrong_every_time(capsys):
+    from tallygate.entrypoints.cli.sync import _Telling
+    from tallygate.operations.sync import FileFault, SyncReport
+
+    telling = _Telling(as_json=False)
+    for path in ("a", "a", "b"):
+        telling(SyncReport(faults=[FileFault("codex", path, "it cannot be read")]))
+    assert capsys.readouterr().err == "tallygate: a: it cannot be read\ntallygate: b: it cannot be read\n"

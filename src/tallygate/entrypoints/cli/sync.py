@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.sync import REFUSED, Progress, SyncReport, nobody, watch
+from tallygate.operations.sync import REFUSED, FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
 
 _FAULTS_SHOWN = 20
@@ -71,8 +71,7 @@ def sync(
             "since_us": since_us(since, rt, zone_of(settings.time_zone)),
         }
         if watching:
-            show = _line_json if as_json else _line
-            watch(rt, wait=Event().wait, each=show, interval_s=interval, **options)
+            watch(rt, wait=Event().wait, each=_Telling(as_json), interval_s=interval, **options)
             return
         with progress_bar() as progress:
             report = synced(rt, progress=progress, **options)
@@ -129,12 +128,12 @@ def report_json(report: SyncReport) -> dict[str, Any]:
     }
 
 
-def say_faults(report: SyncReport) -> None:
+def say_faults(faults: Sequence[FileFault]) -> None:
     """Name on stderr the files that could not be read."""
-    for fault in report.faults[:_FAULTS_SHOWN]:
+    for fault in faults[:_FAULTS_SHOWN]:
         output.aside(f"{fault.path}: {fault.why}")
-    if len(report.faults) > _FAULTS_SHOWN:
-        output.aside(f"{len(report.faults) - _FAULTS_SHOWN:,} more files could not be read; --json names them all.")
+    if len(faults) > _FAULTS_SHOWN:
+        output.aside(f"{len(faults) - _FAULTS_SHOWN:,} more files could not be read; --json names them all.")
 
 
 def _summary(report: SyncReport) -> None:
@@ -152,7 +151,7 @@ def _summary(report: SyncReport) -> None:
     output.facts(rows)
     if not report.files and not report.older:
         output.aside("no transcripts were found; the guide says where they are looked for.")
-    say_faults(report)
+    say_faults(report.faults)
 
 
 def _skipped(report: SyncReport, *, expected: bool) -> str:
@@ -160,13 +159,21 @@ def _skipped(report: SyncReport, *, expected: bool) -> str:
     return ", ".join(f"{count:,} {_MEANING.get(why, why)}" for why, count in found)
 
 
-def _line(report: SyncReport) -> None:
-    taken = report.taken
-    if taken.new or taken.corrected:
-        click.echo(f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.attributed:,} counted into sessions")
-    say_faults(report)
+class _Telling:
+    """Says of each look what it brought; of what goes wrong every time, only the first."""
 
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._said: set[FileFault] = set()
 
-def _line_json(report: SyncReport) -> None:
-    if report.read:
-        click.echo(output.line(report_json(report)))
+    def __call__(self, report: SyncReport) -> None:
+        report.faults = [fault for fault in report.faults if fault not in self._said]
+        self._said.update(report.faults)
+        taken = report.taken
+        if self._as_json:
+            if report.read or report.faults:
+                click.echo(output.line(report_json(report)))
+            return
+        if taken.new or taken.corrected:
+            click.echo(f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.attributed:,} counted into sessions")
+        say_faults(report.faults)

@@ -107,7 +107,7 @@ def _sync(rt: Runtime, clients: tuple[str, ...]) -> None:
             raise
         output.aside("the ledger is in use by another program; what it holds so far is shown.")
     else:
-        say_faults(report)
+        say_faults(report.faults)
 
 
 def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
