@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tallygate.clients.base import FilePosition, Source, TranscriptFile
 from tallygate.core.errors import TallygateError
-from tallygate.operations.ingest import Reading, Taken, ingest
+from tallygate.operations.ingest import Reading, Taken, ingest, key_of
 from tallygate.operations.runtime import Runtime
 
 BUDGET_US = 20_000
@@ -102,7 +102,7 @@ class Follower:
         """Look once; whether anything was new."""
         try:
             taken = self.look()
-        except (TallygateError, OSError) as error:
+        except (TallygateError, OSError, ValueError) as error:
             self._failed(error)
             return False
         return bool(taken.new or taken.corrected)
@@ -115,18 +115,18 @@ class Follower:
         try:
             while True:
                 with self.rt.ledger.reading(self.rt.tenant) as reader:
-                    position = FilePosition.from_json(reader.position(str(file.path)))
+                    position = FilePosition.from_json(reader.position(key_of(file.path)))
                 more = False
                 for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
                     where = None if batch.position is None else batch.position.as_json()
                     skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
-                    taken += ingest(self.rt, Reading(source.client, str(file.path), batch.rows, where, skipped))
+                    taken += ingest(self.rt, Reading(source.client, key_of(file.path), batch.rows, where, skipped))
                     more = batch.position is not None and batch.position.size < 0
                 if not more and stamp is not None:
                     self._read_at[file.path] = stamp
                 if not more or (until_us is not None and self.ticks_us() >= until_us):
                     return taken
-        except (TallygateError, OSError) as error:
+        except (TallygateError, OSError, ValueError) as error:
             self._failed(error)
             return taken
 

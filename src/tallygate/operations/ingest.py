@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tallygate.core.attribution import session_for
@@ -47,6 +48,11 @@ class Taken:
             self.attributed + other.attributed,
             self.refused + other.refused,
         )
+
+
+def key_of(path: Path) -> str:
+    """A path as the ledger's key of its position: bytes that are no text are written out."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def ingest(rt: Runtime, reading: Reading) -> Taken:

@@ -14,7 +14,7 @@ from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
-from tallygate.operations.ingest import Reading, Taken, ingest_all
+from tallygate.operations.ingest import Reading, Taken, ingest_all, key_of
 from tallygate.operations.runtime import Runtime
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
@@ -120,11 +120,6 @@ def watch(
         took_s = (rt.clock_us() - began) // _MICROS
         if wait(max(interval_s, 9 * took_s)):
             return
-
-
-def key_of(path: Path) -> str:
-    """A path as the ledger's key of its position: bytes that are no text are written out."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _named(clients: Sequence[str] | None) -> list[str]:
