@@ -16,7 +16,7 @@ from tallygate.core.words import (
 )
 
 
-def session(name, *, started=0, ended=None, project="/work/p", client="claude-code", parent=None):
+def session(name, *, started=0, ended=None, project="/home/me/p", client="claude-code", parent=None):
     return Session(
         tenant="t",
         session_id=name,
@@ -74,20 +74,20 @@ def test_a_client_is_known_by_any_of_its_names(name, family):
 
 # sessions, response's (client, project, time) -> session
 SESSIONS = [
-    ([session("a")], ("claude_code", "/work/p", 5), "a"),
-    ([session("a")], ("claude_code", "/work/p/src", 5), "a"),
-    ([session("a")], ("claude_code", "/work/pp", 5), None),
+    ([session("a")], ("claude_code", "/home/me/p", 5), "a"),
+    ([session("a")], ("claude_code", "/home/me/p/src", 5), "a"),
+    ([session("a")], ("claude_code", "/home/me/pp", 5), None),
     ([session("a")], ("claude_code", None, 5), None),
-    ([session("a", project=None)], ("claude_code", "/work/p", 5), None),
-    ([session("a")], ("codex", "/work/p", 5), None),
-    ([session("a", client="unknown")], ("codex", "/work/p", 5), "a"),
-    ([session("a", started=6)], ("claude_code", "/work/p", 5), None),
-    ([session("a", ended=4)], ("claude_code", "/work/p", 5), None),
-    ([session("a", ended=5)], ("claude_code", "/work/p", 5), "a"),
-    ([session("a"), session("b", started=2)], ("claude_code", "/work/p", 5), None),
-    ([session("a", ended=3), session("b", started=4)], ("claude_code", "/work/p", 5), "b"),
-    ([session("a"), session("b", started=2, parent="a")], ("claude_code", "/work/p", 5), "b"),
-    ([session("a"), session("b", parent="a"), session("c", parent="a")], ("claude_code", "/work/p", 5), None),
+    ([session("a", project=None)], ("claude_code", "/home/me/p", 5), None),
+    ([session("a")], ("codex", "/home/me/p", 5), None),
+    ([session("a", client="unknown")], ("codex", "/home/me/p", 5), "a"),
+    ([session("a", started=6)], ("claude_code", "/home/me/p", 5), None),
+    ([session("a", ended=4)], ("claude_code", "/home/me/p", 5), None),
+    ([session("a", ended=5)], ("claude_code", "/home/me/p", 5), "a"),
+    ([session("a"), session("b", started=2)], ("claude_code", "/home/me/p", 5), None),
+    ([session("a", ended=3), session("b", started=4)], ("claude_code", "/home/me/p", 5), "b"),
+    ([session("a"), session("b", started=2, parent="a")], ("claude_code", "/home/me/p", 5), "b"),
+    ([session("a"), session("b", parent="a"), session("c", parent="a")], ("claude_code", "/home/me/p", 5), None),
 ]
 
 

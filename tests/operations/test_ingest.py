@@ -19,7 +19,7 @@ from tallygate.operations.ingest import Reading, Taken, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
-PROJECT = "/work/p"
+PROJECT = "/home/me/p"
 
 
 @pytest.fixture
