@@ -19,10 +19,10 @@ from bench.figures import mebibytes, milliseconds
 from bench.transcripts import heavy_claude
 from tallygate.app import App, compose, settings_here
 from tallygate.clients.sources import SOURCES
+from tallygate.core.moments import as_datetime
 from tallygate.operations import sync as syncing
 from tallygate.operations.follow import Follower, Places
 from tallygate.operations.ingest import link_session
-from tallygate.operations.runtime import as_datetime
 from tallygate.operations.session import Opening, start_session
 from tallygate.operations.sync import sync
 

@@ -14,12 +14,12 @@ from tests.world import MINUTE, T0, Clock, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
+from tallygate.core.moments import as_datetime
 from tallygate.ledger.audit import audit
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.rebuild import POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, rebuild
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.record import UsageReport, record_usage, void_call
-from tallygate.operations.runtime import as_datetime
 from tallygate.operations.session import end_session
 
 NOW = T0 + 90 * MINUTE

@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tallygate.core.chain import Link, Walk
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.fold import KEYS, Fold
+from tallygate.core.moments import as_datetime
 from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.files import APPLICATION_ID, create, on_disk, prepare
 from tallygate.ledger.lock import FileLock
@@ -31,7 +31,6 @@ POSITIONS = ("tenant", "path", "client", "position", "skipped", "read_us")
 QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
 RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDECARS = ("-wal", "-shm")
 _NO_EVENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _NO_ROW = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
@@ -141,7 +140,7 @@ def _no_id() -> str:
 
 def _quarantined(path: Path, at_us: int) -> Path:
     """The damaged file with its log, copied beside it for whoever wants to look; nobody writes meanwhile."""
-    stamp = (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y%m%dT%H%M%SZ")
+    stamp = as_datetime(at_us).strftime("%Y%m%dT%H%M%SZ")
     copy = path.with_name(f"{path.name}.corrupt-{stamp}")
     for ending in ("", *_SIDECARS):
         source, target = Path(f"{path}{ending}"), Path(f"{copy}{ending}")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
+from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.observed import ObservedUsage, Quality, Rule
 from tallygate.ledger import rows
 from tallygate.ledger.port import SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _KEYS_PER_QUERY = 200
 
 USAGE_COLUMNS = (
@@ -106,11 +104,6 @@ class ReadFile:
     read_us: int
 
 
-def microseconds(at: datetime) -> int:
-    """A moment as the ledger counts it."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
 def from_usage(stored: StoredUsage) -> dict[str, Value]:
     """A response as the columns of its row."""
     row, tokens = stored.row, stored.row.tokens
@@ -159,7 +152,7 @@ def to_usage(row: tuple[Any, ...]) -> StoredUsage:
         client=found["client"],
         session=found["client_session"],
         response_key=found["response_key"],
-        at=_EPOCH + timedelta(microseconds=found["at_us"]),
+        at=as_datetime(found["at_us"]),
         model=found["model"],
         tokens=tokens,
         rule=Rule(found["rule"]),

@@ -10,6 +10,7 @@ from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
 from tallygate.core.model import Actor, Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
+from tallygate.core.moments import as_datetime
 from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.wording import fault_message, halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, CallMode, Pressure, Reason
@@ -18,7 +19,7 @@ from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.quote import calibrated
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.operations.runtime import Runtime
 
 DUE_PER_CALL = 8
 SHARES_SHOWN = 3

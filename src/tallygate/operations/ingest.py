@@ -10,10 +10,11 @@ from typing import Any
 from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
+from tallygate.core.moments import microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.observed import ObservedUsage, better, merged, priced_as
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update, Value
-from tallygate.ledger.usage_store import from_usage, microseconds
+from tallygate.ledger.usage_store import from_usage
 from tallygate.operations.basis import basis_of
 from tallygate.operations.live import Accounts
 from tallygate.operations.runtime import Runtime

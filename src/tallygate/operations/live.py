@@ -14,10 +14,10 @@ from tallygate.core import lifecycle
 from tallygate.core.attribution import call_for, closed_by
 from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
+from tallygate.core.moments import microseconds
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
-from tallygate.ledger.usage_store import microseconds
 
 # What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
 CALLS_LOOKED_AT = 500

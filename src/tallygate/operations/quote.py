@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallygate.core.costing import Price, Tokens
+from tallygate.core.moments import as_datetime
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PricingSettings
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ from tallygate.core.answers import UsageAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound, present
 from tallygate.core.model import Call
+from tallygate.core.moments import as_datetime
 from tallygate.core.words import CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.basis import basis_changes
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
-from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.operations.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)

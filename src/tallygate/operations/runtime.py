@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.ledger.port import Ledger
 from tallygate.pricing.book import PriceBook
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RunLog(Protocol):
@@ -63,13 +60,3 @@ class Runtime:
     catch_up: Callable[[], object] = nothing_to_follow
     session_models: dict[str, str] = field(default_factory=dict)
     known_prices: set[str] = field(default_factory=set)
-
-
-def as_datetime(at_us: int) -> datetime:
-    """Ledger time as an aware UTC datetime."""
-    return _EPOCH + timedelta(microseconds=at_us)
-
-
-def iso(at_us: int | None) -> str | None:
-    """Ledger time as ISO 8601 text, for replies and files."""
-    return None if at_us is None else as_datetime(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")

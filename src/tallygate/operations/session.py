@@ -10,6 +10,7 @@ from tallygate.core import exactness
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
+from tallygate.core.moments import as_datetime
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -24,7 +25,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.operations.runtime import Runtime
 from tallygate.reports.run_line import RunLine, run_line
 
 SUMMARY_MAX = 200

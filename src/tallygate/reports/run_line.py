@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallygate.core import exactness
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
 from tallygate.core.model import Budget, Call, Session
+from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,8 @@ def run_line(run: RunLine) -> str:
         "source": "mcp",
         "client": session.client,
         "model": session.model,
-        "started_at": _iso(session.started_us),
-        "ended_at": _iso(session.ended_us),
+        "started_at": iso(session.started_us),
+        "ended_at": iso(session.ended_us),
         "end_cause": session.end_cause,
         "start_summary": session.task_summary,
         "end_summary": session.end_summary,
@@ -70,7 +69,7 @@ def run_line(run: RunLine) -> str:
         "usage_channel": session.usage_channel.value,
         "exactness_state": run.totals.exactness,
         "pending_exact_calls": run.totals.pending_exact_calls,
-        "last_reconciled_at": _iso(run.totals.last_reconciled_us),
+        "last_reconciled_at": iso(run.totals.last_reconciled_us),
         "mode_coverage": run.totals.coverage,
         "modes_without_exact_coverage": run.totals.uncovered_modes,
         "subagent_calls": sum(agent["calls_made"] for agent in subagents.values()),
@@ -115,7 +114,7 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
     return {
         "call_index": index,
         "call_id": call.call_id,
-        "at": _iso(call.at_us),
+        "at": iso(call.at_us),
         "stage": call.tool_name,
         "action": call.action.value,
         "reason": call.reason.value,
@@ -164,7 +163,7 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
 
 def _refused(call: Call) -> dict[str, Any]:
     return {
-        "at": _iso(call.at_us),
+        "at": iso(call.at_us),
         "stage": call.tool_name,
         "reason": call.reason.value,
         "model_requested": call.model_requested,
@@ -247,9 +246,3 @@ def _is_subagent(call: Call) -> bool:
 
 def _price_ids(calls: Sequence[Call]) -> set[str]:
     return {key for call in calls for key in (call.price_id, call.actual_price_id) if key is not None}
-
-
-def _iso(at_us: int | None) -> str | None:
-    if at_us is None:
-        return None
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,12 +9,11 @@ from enum import StrEnum
 
 from tallygate.core.answers import UsageSum
 from tallygate.core.costing import Tokens
+from tallygate.core.moments import as_datetime, microseconds
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.
-_FIRST_US = (datetime(1971, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LAST_US = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_FIRST_US = microseconds(datetime(1971, 1, 1, tzinfo=UTC))
+_LAST_US = microseconds(datetime(2200, 1, 1, tzinfo=UTC))
 ALWAYS_US = 2**62
 
 
@@ -94,7 +93,7 @@ def period_of(at_us: int, by: By, zone: tzinfo) -> Period:
         return Period("before 1971", -ALWAYS_US, _FIRST_US)
     if at_us >= _LAST_US:
         return Period("after 2199", _LAST_US, ALWAYS_US)
-    day = (_EPOCH + at_us * _MICROSECOND).astimezone(zone).date()
+    day = as_datetime(at_us).astimezone(zone).date()
     if by is By.DAY:
         return Period(day.isoformat(), _start_us(day, zone), _start_us(day + timedelta(days=1), zone))
     if by is By.WEEK:
@@ -108,7 +107,7 @@ def period_of(at_us: int, by: By, zone: tzinfo) -> Period:
 
 def _start_us(day: date, zone: tzinfo) -> int:
     """The first moment of a day; where midnight is skipped, the moment at which it is."""
-    return (datetime.combine(day, time(), zone) - _EPOCH) // _MICROSECOND
+    return microseconds(datetime.combine(day, time(), zone))
 
 
 def lines_of(sums: Iterable[UsageSum], by: By, assumed: Collection[str]) -> list[UsageLine]:

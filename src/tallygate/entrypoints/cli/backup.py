@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.operations.runtime import iso
 
 
 @click.command()

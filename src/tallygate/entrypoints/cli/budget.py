@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from tallygate.core.model import Budget
+from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number, parse_amount_nanos
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.look import budget_called, list_budgets
-from tallygate.operations.runtime import iso
 
 _REASON_MAX = 500
 _reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")

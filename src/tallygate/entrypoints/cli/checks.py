@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallygate.core.errors import RunLogError, SettingsError, TallygateError
+from tallygate.core.moments import as_datetime
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger import condition
@@ -17,7 +18,7 @@ from tallygate.ledger.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.look import standing
-from tallygate.operations.runtime import Runtime, as_datetime
+from tallygate.operations.runtime import Runtime
 from tallygate.settings import Settings
 
 PRICES_OLD_DAYS = 30

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallygate.core.errors import LedgerCorrupt
+from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED, sentence
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.operations.runtime import iso
 
 if TYPE_CHECKING:
     from tallygate.entrypoints.cli.checks import Check

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
+from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.text import shown
-from tallygate.operations.runtime import as_datetime
 
 _AGO = re.compile(r"(\d{1,5})([hdw])")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7d, 4w)"
 
 
@@ -52,7 +51,7 @@ def _ago(now: datetime, count: int, unit: str) -> datetime:
 
 
 def _us(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    return microseconds(at)
 
 
 def since_option(what: str) -> Callable[[Any], Any]:

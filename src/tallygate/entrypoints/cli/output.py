@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount
 from tallygate.core.text import cleaned
-from tallygate.operations.runtime import as_datetime
 
 NOTHING = "-"
 ID_END = 8

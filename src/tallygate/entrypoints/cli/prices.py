@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from tallygate.core.costing import Price, Tokens
+from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations import quote
-from tallygate.operations.runtime import as_datetime
 
 TEXT_BYTES_MAX = 64 * 2**20
 _TOKENS = click.IntRange(0, TOKENS_MAX)

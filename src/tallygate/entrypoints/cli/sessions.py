@@ -10,6 +10,7 @@ from tallygate.core import exactness
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import Cause
 from tallygate.core.model import Call, Session
+from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
@@ -25,7 +26,6 @@ from tallygate.operations.look import (
     session_called,
     show_session,
 )
-from tallygate.operations.runtime import iso
 from tallygate.operations.session import SUMMARY_MAX, end_session, flush_run_log
 
 _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}

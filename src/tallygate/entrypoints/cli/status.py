@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.ledger.condition import condition
 from tallygate.operations.look import standing
-from tallygate.operations.runtime import as_datetime, iso
 
 _SESSIONS_MAX = 100
 

@@ -11,12 +11,13 @@ import click
 from tallygate.clients.sources import SOURCES
 from tallygate.core.answers import UsageFilter
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, say_faults
-from tallygate.operations.runtime import Runtime, iso
+from tallygate.operations.runtime import Runtime
 from tallygate.operations.sync import sync
 from tallygate.operations.usage import UsageView, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
+from tallygate.core.moments import iso
 from tallygate.core.money import json_number
 from tallygate.core.words import Action
-from tallygate.operations.runtime import iso
 
 CONFIDENCE_MANUAL = "high"
 

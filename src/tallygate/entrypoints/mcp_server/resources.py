@@ -17,6 +17,7 @@ from mcp.types import INVALID_PARAMS
 from tallygate.core.answers import BindingBudget
 from tallygate.core.errors import InvalidArgument, NotFound, TallygateError
 from tallygate.core.model import Budget, Session
+from tallygate.core.moments import iso
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState, UnknownPrice
@@ -25,7 +26,7 @@ from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.ledger.port import SpendShare
-from tallygate.operations.runtime import Runtime, iso
+from tallygate.operations.runtime import Runtime
 
 if TYPE_CHECKING:
     from tallygate.operations.look import ObservedSummary, SessionLine, SessionView

@@ -9,6 +9,7 @@ from tallygate.core.answers import BindingBudget
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor
+from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
@@ -29,7 +30,7 @@ from tallygate.entrypoints.mcp_server.tools import (
 )
 from tallygate.operations import authorize as gate
 from tallygate.operations import record, session
-from tallygate.operations.runtime import Runtime, iso
+from tallygate.operations.runtime import Runtime
 
 DEFAULT_PROMPT_TOKENS = 2000
 DEFAULT_COMPLETION_TOKENS = 400
