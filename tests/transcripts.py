@@ -1,4 +1,4 @@
-"""Homes with transcripts of all four clients, made up, as the clients would write them."""
+"""Homes with transcripts of all clients, made up, as the clients would write them."""
 
 from __future__ import annotations
 
@@ -100,13 +100,45 @@ def write_opencode(home: Path, count: int) -> Path:
     return path
 
 
-COUNTS = {"claude_code": 30, "codex": 12, "gemini": 7, "opencode": 5}
+def write_qwen(home: Path, count: int) -> Path:
+    path = home / ".qwen" / "projects" / "-home-me-project" / "chats" / "q1.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    used = {"input_token_count": 100, "cached_content_token_count": 60, "output_token_count": 20}
+    used |= {"thoughts_token_count": 5, "total_token_count": 120}
+    rows = []
+    for number in range(count):
+        event = {"event.name": "qwen-code.api_response", "model": "qwen3-coder-plus", "auth_type": "openai"} | used
+        row = {"uuid": f"q{number}", "sessionId": "q1", "timestamp": iso(DAY + timedelta(seconds=number))}
+        row |= {"type": "system", "cwd": PROJECT, "version": "0.24.4", "subtype": "ui_telemetry"}
+        rows.append(row | {"systemPayload": {"uiEvent": event}})
+    path.write_bytes(lines(rows))
+    return path
+
+
+def write_copilot(home: Path, count: int) -> Path:
+    path = home / ".copilot" / "session-state" / "p1" / "events.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    used = {"model": "gpt-4.1", "inputTokens": 100, "cacheReadTokens": 60, "outputTokens": 20, "reasoningTokens": 5}
+    start = {"sessionId": "p1", "copilotVersion": "1.0.102", "context": {"cwd": PROJECT}}
+    rows = [{"type": "session.start", "data": start, "id": "e0", "timestamp": iso(DAY)}]
+    for number in range(1, count + 1):
+        account = {"sourceSessionId": "p1", "sequence": number, "usageId": f"chatcmpl-{number}"}
+        row = {"type": "session.usage_record", "data": {"usage": used | {"accounting": account}}, "id": f"e{number}"}
+        rows.append(row | {"timestamp": iso(DAY + timedelta(seconds=number))})
+    path.write_bytes(lines(rows))
+    return path
+
+
+COUNTS = {"claude_code": 30, "codex": 12, "gemini": 7, "opencode": 5, "qwen": 4, "copilot": 3}
+FILES = len(COUNTS) + 1  # Claude Code has two sessions
 
 
 def write_all(home: Path) -> None:
-    """A home in which every client has written something: COUNTS responses."""
+    """A home in which every client has written something: COUNTS responses in FILES files."""
     write_claude(home, range(20))
     write_claude(home, range(100, 110), "s2")
     write_codex(home, COUNTS["codex"])
     write_gemini(home, COUNTS["gemini"])
     write_opencode(home, COUNTS["opencode"])
+    write_qwen(home, COUNTS["qwen"])
+    write_copilot(home, COUNTS["copilot"])

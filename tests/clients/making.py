@@ -126,3 +126,58 @@ def recorded(
     if whole is not None:
         payload["thread_token_usage"] = whole
     return codex("token_usage_record", payload, second)
+
+
+def answered(uuid: str, top: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A response as Qwen Code's telemetry writes it; `top` changes the line, everything else the event."""
+    event = {
+        "event.name": "qwen-code.api_response",
+        "response_id": "chatcmpl-1",
+        "model": "qwen3-coder-plus",
+        "input_token_count": 1000,
+        "output_token_count": 80,
+        "cached_content_token_count": 900,
+        "thoughts_token_count": 30,
+        "total_token_count": 1080,
+        "prompt_id": "q1########0",
+        "auth_type": "openai",
+    }
+    row = {
+        "uuid": uuid,
+        "parentUuid": None,
+        "sessionId": "q1",
+        "timestamp": "2026-03-01T10:00:00.000Z",
+        "type": "system",
+        "cwd": "/home/me/project",
+        "version": "0.24.4",
+        "subtype": "ui_telemetry",
+        "systemPayload": {"uiEvent": event | changes},
+    }
+    return row | (top or {})
+
+
+def happened(kind: str, data: dict[str, Any], event: str = "e1", **top: Any) -> dict[str, Any]:
+    """An event of Copilot CLI."""
+    return {"type": kind, "data": data, "id": event, "timestamp": "2026-03-01T10:00:00.000Z"} | top
+
+
+def receipt(sequence: int, source: str = "p1", agent: str | None = None, **changes: Any) -> dict[str, Any]:
+    """Copilot CLI's receipt for a response."""
+    call = changes.pop("call", f"chatcmpl-{sequence}")
+    used = {
+        "model": "gpt-4.1",
+        "inputTokens": 1000,
+        "outputTokens": 80,
+        "cacheReadTokens": 900,
+        "cacheWriteTokens": 0,
+        "reasoningTokens": 30,
+        "apiCallId": call,
+        "accounting": {"sourceSessionId": source, "sequence": sequence, "usageId": call},
+    }
+    top = {} if agent is None else {"agentId": agent}
+    return happened("session.usage_record", {"usage": used | changes}, f"e{sequence}", **top)
+
+
+def ended(metrics: dict[str, Any], event: str = "end") -> dict[str, Any]:
+    """The event with which a run of Copilot CLI ends."""
+    return happened("session.shutdown", {"shutdownType": "routine", "modelMetrics": metrics}, event)

@@ -303,3 +303,29 @@ def test_an_advisor_s_iteration_without_counts_is_no_response():
     rows = taken(made, claude(usage={"iterations": [{"type": "advisor_message"}]}))
     assert [row.rule for row in rows] == [Rule.CLAUDE_RESPONSE]
     assert made.report.skipped[Skip.EMPTY] == 1
+
+
+def test_the_total_of_a_fork_names_the_sessions_that_are_in_it_however_the_file_is_read():
+    copy = claude(top={"sessionId": "s2", "requestSessionId": "s1"})
+    own = claude(OTHER, top={"sessionId": "s2"})
+    stated = {"type": "cost-state", "sessionId": "s2", "modelUsage": {"m": {"inputTokens": 5}}, "totalCostUSD": 1}
+    whole = ClaudeReader(session="s2")
+    whole.feed(lines(copy, own, stated))
+    first = ClaudeReader(session="s2")
+    first.feed(lines(copy, own))
+    rest = ClaudeReader(session="s2", state=json.loads(json.dumps(first.state())))
+    rest.feed(lines(stated))
+    assert [check.includes for check in (*whole.checks, *rest.checks)] == [("s1",), ("s1",)]
+    alone = ClaudeReader(session="s2")
+    alone.feed(lines(own, stated))
+    assert [check.includes for check in alone.checks] == [()]
+    assert alone.state() == {"shown": []}
+
+
+@pytest.mark.parametrize("others", [None, 5, "s1", [None, {}, "a\nb"], ["x"] * 100])
+def test_a_state_that_is_not_understood_names_no_other_sessions_that_are_none(others):
+    read_on = ClaudeReader(session="s2", state={"shown": [], "others": others})
+    stated = {"type": "cost-state", "sessionId": "s2", "modelUsage": {}, "totalCostUSD": 1}
+    read_on.feed(lines(stated))
+    assert set(read_on.checks[0].includes) <= {"x"}
+    assert len(read_on.checks[0].includes) <= 16

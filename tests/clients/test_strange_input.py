@@ -9,18 +9,37 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.clients.making import PARENT, claude, codex, counted, meta, progress, recorded, started, turn, usage
+from tests.clients.making import (
+    PARENT,
+    answered,
+    claude,
+    codex,
+    counted,
+    ended,
+    happened,
+    meta,
+    progress,
+    receipt,
+    recorded,
+    started,
+    turn,
+    usage,
+)
 
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
+from tallygate.clients.copilot.transcripts import reader_of as copilot_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
 from tallygate.clients.lines import ReadReport
 from tallygate.clients.opencode.messages import MessageFile
+from tallygate.clients.qwen.transcripts import reader_of as qwen_reader
 
 READERS = {
     "claude": lambda: claude_reader(Path("s1.jsonl")),
     "codex": lambda: codex_reader(Path("rollout.jsonl")),
     "gemini": lambda: gemini_reader(Path("chats/session-1.jsonl")),
+    "qwen": lambda: qwen_reader(Path("chats/q1.jsonl")),
+    "copilot": lambda: copilot_reader(Path("p1/events.jsonl")),
 }
 KNOWN = [
     claude(),
@@ -35,6 +54,11 @@ KNOWN = [
     codex("event_msg", {"type": "thread_settings_applied", "thread_settings": {"service_tier": "fast"}}),
     codex("response_item", {"type": "function_call", "call_id": "c"}),
     {"sessionId": "g", "$set": {"messages": [{"id": "a", "type": "gemini", "tokens": {"input": 1}}]}},
+    answered("q"),
+    happened("session.start", {"sessionId": "p1", "context": {"cwd": "/x"}}),
+    receipt(1),
+    ended({"gpt-4.1": {"requests": {"count": 1}, "usage": {"inputTokens": 1, "outputTokens": 1}}}),
+    happened("session.compaction_complete", {"compactionTokensUsed": {"inputTokens": 1, "model": "m"}}),
     {"role": "assistant", "tokens": {"input": 1, "cache": {"read": 1}}, "time": {"created": 1, "completed": 2}},
 ]
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([[], {}, -1])
@@ -84,8 +108,14 @@ def test_a_strange_message_file_never_stops_reading(row):
     MessageFile(Path("ses/msg.json")).document(json.dumps(row).encode())
 
 
-@pytest.mark.parametrize("state", [{}, {"shown": 5}, {"shown": [[1]]}, {"total": None}, {"session": 7}])
-@pytest.mark.parametrize("make", [claude_reader, codex_reader, gemini_reader])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *({}, {"shown": 5}, {"shown": [[1]]}, {"total": None}, {"session": 7}, {"totals": 5}, {"totals": {"turns": 1}}),
+        *({"totals": {"turns": 1, "told": told}} for told in (5, {"m": 5}, {"m": [1]}, {"m": [-1] * 6})),
+    ],
+)
+@pytest.mark.parametrize("make", [claude_reader, codex_reader, gemini_reader, qwen_reader, copilot_reader])
 def test_a_state_of_another_version_starts_anew(make, state):
     make(Path("chats/x.jsonl"), state).feed(b"{}\n")
 

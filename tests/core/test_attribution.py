@@ -64,6 +64,8 @@ def call(name, at, *, actor=ActorType.PARENT_AGENT, actor_id=None, action=Action
         ("codex-mcp-client", "codex"),
         ("gemini-cli-mcp-client", "gemini"),
         ("opencode", "opencode"),
+        ("qwen-cli-mcp-client-budget", "qwen"),
+        ("copilot-cli", "copilot"),
         ("cursor", None),
         ("unknown", None),
     ],

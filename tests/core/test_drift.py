@@ -65,6 +65,9 @@ CALL = Call(
 )
 
 
+OWN = Rule.CLAUDE_AUXILIARY
+
+
 def price_of(model: str, _: datetime) -> Price:
     return PRICES[model]
 
@@ -106,6 +109,9 @@ def test_a_response_as_it_was_estimated_has_no_cause():
         (used(agent_id="a1"), CauseKind.SUBAGENTS, 11 * CENT, "a subagent that had not asked responded once: $0.11"),
         (used(None, agent_id="a1"), CauseKind.SUBAGENTS, 11 * CENT, "a subagent that had not asked"),
         (used(None), CauseKind.OUTSIDE, 11 * CENT, "nobody had asked for 1 response: $0.11"),
+        (used(None, rule=OWN), CauseKind.AUXILIARY, 11 * CENT, "asked once of its own accord (compaction, titles"),
+        (used(None, rule=OWN, model="cheap"), CauseKind.AUXILIARY, 11_000_000, "of its own accord"),
+        (used(None, rule=OWN, agent_id="a1"), CauseKind.AUXILIARY, 11 * CENT, "of its own accord"),
         (used(speed="fast"), CauseKind.TIER, 55 * CENT, "fast was used once: $0.55 more"),
         (used(tier="priority"), CauseKind.TIER, None, "priority was used once; priority is priced as standard"),
         (used(quality=Quality.PARTIAL), CauseKind.PARTIAL, None, "1 of 1 responses have no final count"),

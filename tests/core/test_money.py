@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,8 @@ from tallygate.core.money import (
     json_number,
     parse_amount_nanos,
     share_percent,
+    to_unit_nanos,
+    to_usd_nanos,
 )
 
 
@@ -82,6 +85,34 @@ def test_a_cost_is_never_less_than_its_parts_and_rounds_by_less_than_one(parts):
 )
 def test_amounts_read_as_people_write_them(nanos, currency, text):
     assert format_amount(nanos, currency) == text
+
+
+AMOUNTS = st.integers(0, AMOUNT_NANOS_MAX)
+RATES = st.integers(1, 10**15 - 1)
+CONVERSIONS = st.sampled_from([to_unit_nanos, to_usd_nanos])
+
+
+@given(CONVERSIONS, AMOUNTS, AMOUNTS, RATES)
+def test_more_money_is_never_less_in_another_currency(convert, some, more, rate):
+    assert convert(some, rate) <= convert(some + more, rate)
+
+
+@given(AMOUNTS, RATES)
+def test_there_and_back_loses_nothing_and_gains_at_most_what_one_nano_unit_is_worth(nanos, rate):
+    one_unit, one_dollar = to_usd_nanos(1, rate), to_unit_nanos(1, rate)
+    assert 0 <= to_usd_nanos(to_unit_nanos(nanos, rate), rate) - nanos <= one_unit
+    assert 0 <= to_unit_nanos(to_usd_nanos(nanos, rate), rate) - nanos <= one_dollar
+
+
+@given(AMOUNTS, RATES)
+def test_a_conversion_is_exact_but_for_less_than_one_nano_upwards(nanos, rate):
+    assert 0 <= to_usd_nanos(nanos, rate) - Fraction(nanos * rate, 10**9) < 1
+    assert 0 <= to_unit_nanos(nanos, rate) - Fraction(nanos * 10**9, rate) < 1
+
+
+@given(CONVERSIONS, st.integers(-AMOUNT_NANOS_MAX, AMOUNT_NANOS_MAX))
+def test_dollars_stay_what_they_are(convert, nanos):
+    assert convert(nanos, 10**9) == nanos
 
 
 def test_a_budget_of_nothing_is_full():

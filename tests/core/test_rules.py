@@ -123,7 +123,7 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
     message = halt_message(
         Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding),
         session_id="session_a",
-        needed_nanos=200_000_000,
+        asked=200_000_000,
         shares=[("claude-opus-4-7", 900_000_000)],
         model="claude-opus-4-7",
     )

@@ -89,17 +89,24 @@ class TranscriptFile:
     path: Path
 
 
+def nothing_beside(_: Path) -> Iterator[Path]:
+    """A session that is written down in one file only."""
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One client's transcripts: where they lie, which files there are, how one is read.
 
-    `read(file, position, max_bytes)` yields nothing when the file did not change.
+    `read(file, position, max_bytes)` yields nothing when the file did not change. `beside(path)` finds what other
+    files of the same session there are by now, such as those of its subagents.
     """
 
     client: str
     locations: Callable[[Mapping[str, str], Path], list[Path]]
     discover: Callable[[Mapping[str, str], Path], Iterator[TranscriptFile]]
     read: Callable[[TranscriptFile, FilePosition | None, int | None], Iterator[Batch]]
+    beside: Callable[[Path], Iterator[Path]] = nothing_beside
 
 
 class TranscriptReader(ABC):

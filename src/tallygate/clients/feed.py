@@ -136,18 +136,18 @@ def _packed(piece: Piece) -> Packed:
     report = batch.report
     rows = [_packed_row(row) for row in batch.rows]
     skipped = dict(report.skipped)
-    return piece.number, (rows, position, batch.change, report.bytes_read, report.rows, skipped), None
+    return piece.number, (rows, position, batch.change, report.bytes_read, report.rows, skipped, batch.checks), None
 
 
 def _unpacked(packed: Packed) -> Piece:
     number, found, fault = packed
     if found is None:
         return Piece(number, None, fault)
-    rows, position, change, bytes_read, count, skipped = found
+    rows, position, change, bytes_read, count, skipped, checks = found
     report = ReadReport(bytes_read, count)
     report.skipped.update(skipped)
     taken = tuple([_unpacked_row(row) for row in rows])
-    return Piece(number, Batch(taken, FilePosition.from_json(position), Change(change), report))
+    return Piece(number, Batch(taken, FilePosition.from_json(position), Change(change), report, checks))
 
 
 def _packed_row(row: ObservedUsage) -> Packed:
@@ -157,7 +157,7 @@ def _packed_row(row: ObservedUsage) -> Packed:
         (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output),
         row.rule.value, row.quality.value, row.parent_session, row.reasoning, row.tier, row.speed, row.geo,
         row.web_searches, row.native_cost_text, row.estimated_output, row.agent_id, row.tool_use_ids, row.request_id,
-        row.project, row.version, row.provider,
+        row.project, row.version, row.provider, row.counted_by,
     )  # fmt: skip
 
 

@@ -177,7 +177,7 @@ def required(value: object) -> str:
 
 
 def moment(value: object) -> datetime:
-    """An ISO 8601 time in UTC; without a zone it is taken as UTC, as all four clients write it."""
+    """An ISO 8601 time in UTC; without a zone it is taken as UTC, as all clients write it."""
     if type(value) is not str:
         raise Unreadable(Skip.NO_TIME)
     try:

@@ -29,7 +29,7 @@ class BindingBudget:
             budget.budget_id,
             budget.unit,
             budget.limit_nanos,
-            budget.spent_nanos,
+            budget.spent_nanos + budget.carried_nanos,
             budget.reserved_nanos,
             budget.available_nanos,
             budget.resets_us,

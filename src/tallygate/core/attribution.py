@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tallygate.core.model import Call, Session
 from tallygate.core.words import Action, ActorType
 
-_FAMILIES = ("claude", "codex", "gemini", "opencode")
+_FAMILIES = ("claude", "codex", "gemini", "opencode", "qwen", "copilot")
 
 
 def client_family(name: str) -> str | None:

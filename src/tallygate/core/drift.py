@@ -10,7 +10,7 @@ from enum import StrEnum
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.money import cost_nanos, format_amount
-from tallygate.core.observed import ObservedUsage, Quality, priced_as, priced_as_standard
+from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, priced_as_standard
 from tallygate.core.words import ActorType
 
 _NORMAL_TIERS = frozenset({"", "standard", "default", "auto", "not_available"})
@@ -30,6 +30,9 @@ class CauseKind(StrEnum):
     PARTIAL = "partial_rows"
     TIER = "tier"
     OUTSIDE = "outside_calls"
+    AUXILIARY = "own_calls"
+    UNSEEN = "unseen"
+    NO_RESPONSE = "no_response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,29 @@ def drift_of(session: Session, calls: Sequence[Call], usages: Sequence[Used], pr
         _partial(responses),
         _tier(responses),
         _outside(responses),
+        _auxiliary(responses),
+        _no_response(calls, usages),
     ]
-    causes = [cause for cause in found if cause is not None]
+    return largest_first(cause for cause in found if cause is not None)
+
+
+def largest_first(causes: Iterable[Cause]) -> list[Cause]:
+    """Causes in the order they are shown in: by amount, then those that have none."""
     return sorted(causes, key=lambda cause: (cause.nanos is None, -abs(cause.nanos or 0), cause.kind))
+
+
+def _no_response(calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
+    """Model calls that were let through and of which nothing was written down: what they cost, nobody can tell."""
+    seen = {used.call_id for used in usages}
+    lost = [call for call in calls if call.is_unanswered and call.call_id not in seen]
+    if not lost:
+        return None
+    estimated = format_amount(sum(call.estimate_nanos for call in lost))
+    text = (
+        f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
+        f"client for itself; estimated at {estimated}, in no cost"
+    )
+    return Cause(CauseKind.NO_RESPONSE, 0, None, text)
 
 
 class _Response:
@@ -93,15 +116,21 @@ class _Response:
     @property
     def is_subagents(self) -> bool:
         """Whether a subagent made it that had not asked itself."""
-        return self.row.agent_id is not None and (self.call is None or self.call.actor_type is ActorType.PARENT_AGENT)
+        if self.row.agent_id is None or self.is_auxiliary:
+            return False
+        return self.call is None or self.call.actor_type is ActorType.PARENT_AGENT
 
     @property
     def is_outside(self) -> bool:
-        return self.call is None and self.row.agent_id is None
+        return self.call is None and self.row.agent_id is None and not self.is_auxiliary
+
+    @property
+    def is_auxiliary(self) -> bool:
+        return self.row.rule is Rule.CLAUDE_AUXILIARY
 
 
 def _other_model(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if each.standard_price.key != each.expected.key]
+    chosen = [each for each in responses if each.standard_price.key != each.expected.key and not each.is_auxiliary]
     nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
     if not nanos:
         return None  # another host of the same model at the same price is no cause
@@ -134,7 +163,7 @@ def _long_context(responses: Iterable[_Response]) -> Cause | None:
         price, tokens = each.standard_price, each.row.tokens
         if price.rates_for(tokens.context) is not price.rates:
             chosen.append(each)
-            nanos += each.standard - _at(price.rates, tokens)
+            nanos += each.standard - at_rates(price.rates, tokens)
     if not chosen:
         return None
     return Cause(
@@ -228,7 +257,17 @@ def _outside(responses: Iterable[_Response]) -> Cause | None:
     return Cause(CauseKind.OUTSIDE, len(chosen), nanos, text)
 
 
-def _at(rates: Rates, tokens: Tokens) -> int:
+def _auxiliary(responses: Iterable[_Response]) -> Cause | None:
+    chosen = [each for each in responses if each.is_auxiliary]
+    if not chosen:
+        return None
+    nanos = sum(each.cost for each in chosen)
+    text = f"the client asked {_times(chosen)} of its own accord (compaction, titles and the like): "
+    return Cause(CauseKind.AUXILIARY, len(chosen), nanos, text + format_amount(nanos))
+
+
+def at_rates(rates: Rates, tokens: Tokens) -> int:
+    """What tokens cost at some rates, whatever the size of their context."""
     return cost_nanos(
         [
             (tokens.fresh_input, rates.input_nanos),
@@ -247,7 +286,7 @@ def _cached(tokens: Tokens) -> int:
 def _cache_cost(each: _Response) -> int:
     tokens = each.row.tokens
     only = Tokens(0, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, 0)
-    return _at(each.rates, only)
+    return at_rates(each.rates, only)
 
 
 def _searches(each: _Response) -> int:

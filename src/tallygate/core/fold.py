@@ -16,6 +16,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 
 Key = tuple[str, ...]
+_CHANGED = {"~": "updated", "-": "deleted"}
 
 
 class Fold:
@@ -26,7 +27,7 @@ class Fold:
         self.faults: list[str] = []
 
     def apply(self, body: Mapping[str, Any]) -> None:
-        """Take one event: every row it inserts must be new, every row it updates must be there."""
+        """Take one event: every row it inserts must be new, every row it updates or deletes must be there."""
         tenant = str(body["tenant"])
         for op, table, row in body["rows"]:
             if table not in KEYS:
@@ -39,7 +40,9 @@ class Fold:
                     self.faults.append(f"{table} {'/'.join(key[1:])} is inserted twice")
                 known[key] = {"tenant": tenant, **{name: value for name, value in row.items() if value is not None}}
             elif key not in known:
-                self.faults.append(f"{table} {'/'.join(key[1:])} is updated before it is inserted")
+                self.faults.append(f"{table} {'/'.join(key[1:])} is {_CHANGED.get(op, op)} before it is inserted")
+            elif op == "-":
+                del known[key]
             else:
                 _merge(known[key], row)
 
@@ -57,19 +60,21 @@ def budget_sums(
 ) -> dict[Key, tuple[int, int]]:
     """What each budget's calls and responses add up to: (spent, reserved), by tenant and budget id.
 
-    `read` parses a call's `holds` (pairs of budget id and amount) and a response's `charges` (budget ids).
+    `read` parses a call's `holds` (budget id, amount held and, where it is another than the call's, amount booked)
+    and a response's `charges` (budget ids, each with its amount where that is another than the response's cost).
     """
     sums: dict[Key, tuple[int, int]] = {}
     for (tenant, *_), call in calls.items():
-        for budget_id, amount in read(call["holds"]):
+        for budget_id, amount, *booked in read(call["holds"]):
             spent, reserved = sums.get((tenant, budget_id), (0, 0))
             pending = call["state"] == "pending"
             sums[tenant, budget_id] = (
-                spent + int(call["booked_nanos"]),
+                spent + int(booked[0] if booked else call["booked_nanos"]),
                 reserved + (int(amount) if pending else 0),
             )
     for (tenant, *_), response in usage.items():
-        for budget_id in read(response.get("charges") or "[]"):
+        for entry in read(response.get("charges") or "[]"):
+            budget_id, charged = (entry, response["cost_nanos"]) if isinstance(entry, str) else entry
             spent, reserved = sums.get((tenant, budget_id), (0, 0))
-            sums[tenant, budget_id] = (spent + int(response["cost_nanos"]), reserved)
+            sums[tenant, budget_id] = (spent + int(charged), reserved)
     return sums

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tallygate.core.amounts import needed
 from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy
+from tallygate.core.money import COUNTED
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, UnknownPrice
 
 _BANDS = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH)
@@ -21,7 +23,8 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
         if session.unknown_price is UnknownPrice.REROUTE_REQUIRED:
             return _reroute_to_local(view)
 
-    refusing = [b for b in view.budgets if not admits(b, request.needed_nanos)]
+    asked = needed(request)
+    refusing = [b for b in view.budgets if not admits(b, asked.of(b))]
     hard = [b for b in refusing if b.mode is BudgetMode.HARD]
     if hard:
         return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=tightest(hard))
@@ -50,14 +53,24 @@ def _reroute_to_local(view: GateView) -> Decision:
     )
 
 
-def admits(budget: Budget, amount_nanos: int) -> bool:
-    """Whether a budget still carries an amount; filling it exactly is allowed, an overspent one carries nothing."""
-    return amount_nanos <= budget.available_nanos
+def admits(budget: Budget, amount: int) -> bool:
+    """Whether a budget still carries an amount of its unit; filling it exactly is allowed."""
+    return amount <= budget.available_nanos
 
 
 def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
-    """The budget with the least left: the one that decides, and the one a reply names."""
-    return min(budgets, key=lambda b: (b.available_nanos, b.budget_id), default=None)
+    """The budget with the least left: the one that decides, and the one a reply names.
+
+    Budgets of money are compared in dollars. One of tokens or calls can only be told by how full it is, and is named
+    where no budget of money is.
+    """
+    return min(budgets, key=_left, default=None)
+
+
+def _left(budget: Budget) -> tuple[bool, int, str]:
+    if budget.unit not in COUNTED:
+        return False, budget.available_nanos * budget.usd_nanos, budget.budget_id
+    return True, budget.available_nanos * 10**6 // max(budget.limit_nanos, 1), budget.budget_id
 
 
 def most_used(budgets: tuple[Budget, ...]) -> Budget | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tallygate.core.costing import Price, Tokens
+from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -72,6 +73,10 @@ class Session:
     project: str | None = None
     run_log: str | None = None
     server_id: str | None = None
+    usd_nanos: int = NANOS_PER_UNIT
+    rate_day: str | None = None
+    rules: str | None = None
+    warned_us: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -83,7 +88,9 @@ class Budget:
     """A limit on a scope for one window, with the counters it is decided on.
 
     `limit_nanos` is what may be used, `spent_nanos` what was, `reserved_nanos` what pending calls hold.
-    `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over.
+    `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over. All are in
+    the budget's own unit: nano-units of a currency, of which one unit is `usd_nanos` nano-dollars, or whole tokens
+    or calls. `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time.
     """
 
     tenant: str
@@ -99,15 +106,19 @@ class Budget:
     period: str = "session"
     resets_us: int | None = None
     touched_us: int = 0
+    usd_nanos: int = NANOS_PER_UNIT
+    rate_day: str | None = None
+    rule_limit: int | None = None
+    carried_nanos: int = 0
 
     @property
     def available_nanos(self) -> int:
-        return self.limit_nanos - self.spent_nanos - self.reserved_nanos
+        return self.limit_nanos - self.committed_nanos
 
     @property
     def committed_nanos(self) -> int:
         """Spent and reserved: what pressure is measured on, since a reservation may all be used."""
-        return self.spent_nanos + self.reserved_nanos
+        return self.carried_nanos + self.spent_nanos + self.reserved_nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,8 @@ class CallRequest:
 
     `price` is the price of `model`, or the assumed price where it is unknown. `estimate_nanos` is what will
     be reserved (after calibration), `raw_estimate_nanos` the agent's own number priced. `actual` is usage
-    that already happened, with `actual_nanos` its cost; it is recorded whatever the decision.
+    that already happened, with `actual_nanos` its cost; it is recorded whatever the decision. It `counts` unless the
+    client's own record tells of it, too.
     """
 
     session_id: str
@@ -144,11 +156,17 @@ class CallRequest:
     actual: Tokens | None = None
     actual_nanos: int | None = None
     client_key: str | None = None
+    counts: bool = True
 
     @property
     def needed_nanos(self) -> int:
         """What the decision is taken on: the actual cost where usage already happened, else the estimate."""
         return self.estimate_nanos if self.actual_nanos is None else self.actual_nanos
+
+    @property
+    def needed_tokens(self) -> int:
+        """The tokens the decision is taken on."""
+        return self.prompt_tokens + self.completion_tokens if self.actual is None else self.actual.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +183,7 @@ class Policy:
     """What the user lets the gate do."""
 
     reroute_at_percent: int = 80
+    warn_at_percent: int = 80
     pressure_percents: tuple[int, int, int] = (50, 80, 95)
     reservation_ttl_us: int = 600_000_000
     expire_as: ExpireAs = ExpireAs.ESTIMATE
@@ -193,12 +212,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What one call has reserved of one budget, and that its cost is charged there."""
+    """What one call holds of one budget while it is pending, and what of its cost stands there; in its unit."""
 
     budget_id: str
     amount_nanos: int
+    booked_nanos: int = 0
 
 
+# What the key of a call begins with that a hook asked for: it stands for one model call and is over with its response.
+HOOK_KEY = "hook:"
+# Why a model call is voided of which nothing was written down.
+NO_RESPONSE = "no response was written down"
 CostBasis = Literal["actual", "transcript", "estimate", "none"]
 
 
@@ -247,6 +271,16 @@ class Call:
     @property
     def has_actual(self) -> bool:
         return self.cost_basis in ("actual", "transcript")
+
+    @property
+    def is_model_call(self) -> bool:
+        """Whether the call is one model call that a hook asked for, not a step of an agent with any number of them."""
+        return self.client_key is not None and self.client_key.startswith(HOOK_KEY)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the call is a model call that was let through and got no response that anybody has written down."""
+        return self.is_model_call and self.state is CallState.VOIDED and self.void_reason == NO_RESPONSE
 
     @property
     def counted_nanos(self) -> int:

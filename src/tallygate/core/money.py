@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 from tallygate.core.errors import InvalidArgument
@@ -17,6 +17,9 @@ TOKENS_PER_RATE = 1_000_000
 AMOUNT_NANOS_MAX = 1_000_000 * NANOS_PER_UNIT
 SUM_NANOS_MAX = 4_000_000_000 * NANOS_PER_UNIT
 TOKENS_MAX = 1_000_000_000
+# Units of budgets that are counted, not paid: their amounts are whole numbers.
+TOKENS, CALLS = "tokens", "calls"
+COUNTED = (TOKENS, CALLS)
 
 
 def parse_amount_nanos(argument: str, value: object, *, allow_zero: bool = False) -> int:
@@ -34,6 +37,20 @@ def parse_amount_nanos(argument: str, value: object, *, allow_zero: bool = False
     if amount > AMOUNT_NANOS_MAX // NANOS_PER_UNIT:
         raise InvalidArgument(argument, f"{argument} must be at most 1,000,000, not {_short(value)}.")
     return int((amount * NANOS_PER_UNIT).to_integral_value(rounding=ROUND_CEILING))
+
+
+def recorded_nanos(argument: str, value: object) -> int:
+    """An amount that another program kept, to the nearest nano-unit: what binary fractions left in its digits goes.
+
+    >>> recorded_nanos("cost", "0.44999999999999996"), recorded_nanos("cost", "1E-7")
+    (450000000, 100)
+    """
+    if isinstance(value, str) and len(value) > 64:
+        raise InvalidArgument(argument, f"{argument} is an amount of {len(value)} characters.")
+    amount = _decimal(argument, value)
+    if not amount.is_finite() or not 0 <= amount <= SUM_NANOS_MAX // NANOS_PER_UNIT:
+        raise InvalidArgument(argument, f"{argument} must be from 0 to 4,000,000,000, not {_short(value)}.")
+    return int((amount * NANOS_PER_UNIT).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def _decimal(argument: str, value: object) -> Decimal:
@@ -71,6 +88,24 @@ def cost_nanos(priced_tokens: list[tuple[int, int]], per_request_nanos: int = 0)
     return -(-total // TOKENS_PER_RATE) + per_request_nanos
 
 
+def to_unit_nanos(usd_nanos: int, usd_per_unit_nanos: int) -> int:
+    """Nano-dollars as nano-units of a currency, upwards.
+
+    >>> to_unit_nanos(1_310_000_000, 1_310_000_000), to_unit_nanos(1, 1_310_000_000)
+    (1000000000, 1)
+    """
+    return -(-usd_nanos * NANOS_PER_UNIT // usd_per_unit_nanos)
+
+
+def to_usd_nanos(unit_nanos: int, usd_per_unit_nanos: int) -> int:
+    """Nano-units of a currency as nano-dollars, upwards.
+
+    >>> to_usd_nanos(1_000_000_000, 1_310_000_000), to_usd_nanos(1, 1_310_000_000)
+    (1310000000, 2)
+    """
+    return -(-unit_nanos * usd_per_unit_nanos // NANOS_PER_UNIT)
+
+
 def decimal_units(nanos: int, digits: int = 6) -> Decimal:
     """Nano-units as a decimal number of the currency, rounded half-even to `digits` for people and replies."""
     return (Decimal(nanos) / NANOS_PER_UNIT).quantize(Decimal(1).scaleb(-digits))
@@ -103,6 +138,8 @@ def format_amount(nanos: int, currency: str = "USD") -> str:
     >>> format_amount(2_500_000_000), format_amount(4_200_000), format_amount(1_000_000_000, "GBP")
     ('$2.50', '$0.0042', '£1.00')
     """
+    if currency in COUNTED:
+        return f"{nanos:,} {currency}"
     symbol = {"USD": "$", "GBP": "£", "EUR": "€"}.get(currency)
     sign = "-" if nanos < 0 else ""
     magnitude = abs(nanos)

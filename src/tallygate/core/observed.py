@@ -34,6 +34,9 @@ class Rule(StrEnum):
     CLAUDE_SIDECHAIN = "claude.sidechain"
     CLAUDE_PROGRESS = "claude.agent_progress"
     CLAUDE_ADVISOR = "claude.advisor"
+    CLAUDE_TELEMETRY = "claude.telemetry"
+    CLAUDE_TELEMETRY_SUBAGENT = "claude.telemetry_subagent"
+    CLAUDE_AUXILIARY = "claude.auxiliary"
     CODEX_LAST = "codex.last_usage"
     CODEX_DELTA = "codex.total_delta"
     CODEX_RECORD = "codex.usage_record"
@@ -41,17 +44,29 @@ class Rule(StrEnum):
     OPENCODE_INSIDE = "opencode.reasoning_inside"
     OPENCODE_BESIDE = "opencode.reasoning_beside"
     OPENCODE_UNPROVEN = "opencode.reasoning_unproven"
+    QWEN_RESPONSE = "qwen.api_response"
+    COPILOT_RECORD = "copilot.usage_record"
+    COPILOT_COMPACTION = "copilot.compaction"
+    COPILOT_SHUTDOWN = "copilot.shutdown_total"
 
 
 _QUALITY = {quality: rank for rank, quality in enumerate(Quality)}
 
-# Where one response is written in several places, nearer to the conversation that paid for it comes first.
+# What a client tells of its requests while it works. It knows the request a response answered, not the message.
+TELEMETRY = frozenset({Rule.CLAUDE_TELEMETRY, Rule.CLAUDE_TELEMETRY_SUBAGENT, Rule.CLAUDE_AUXILIARY})
+
+# Where one response is told of in several places, nearer to the conversation that paid for it comes first. Telemetry
+# stands behind the transcript of the same agent: it has the same counts and knows less about them.
 _NEARNESS = {
     Rule.CLAUDE_PROGRESS: 0,
     Rule.CLAUDE_SIDECHAIN: 1,
-    Rule.CLAUDE_SUBAGENT: 2,
+    Rule.CLAUDE_TELEMETRY_SUBAGENT: 2,
+    Rule.CLAUDE_SUBAGENT: 3,
+    Rule.CLAUDE_TELEMETRY: 4,
+    Rule.CLAUDE_AUXILIARY: 4,
 }
-_OWN = 3
+_CONVERSATION = 4
+_OWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,8 @@ class ObservedUsage:
     serves it. `tokens` are the recorded counts, with reasoning inside `output`; `reasoning` repeats that
     share for information. `estimated_output` stands beside the recorded output of a partial row and is
     never mixed into it. `native_cost_text` is the client's own figure, kept as text because it is never
-    trusted. `tool_use_ids` are sorted, each once.
+    trusted. `tool_use_ids` are sorted, each once. `counted_by` is the rule of the row that the counts come
+    from, where that is another one than the row they stand in.
     """
 
     client: str
@@ -87,6 +103,12 @@ class ObservedUsage:
     project: str | None = None
     version: str | None = None
     provider: str | None = None
+    counted_by: Rule | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether only telemetry tells of the response, and no transcript."""
+        return self.rule in TELEMETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +123,22 @@ class ModelTotal:
 
 @dataclass(frozen=True, slots=True)
 class SessionCheck:
-    """A client's own statement of a whole session: something to compare with, never usage to add."""
+    """A client's own statement of a whole session: something to compare with, never usage to add.
+
+    `includes` are the sessions it was forked from, as far as they are known: their totals are in it.
+    """
 
     client: str
     session: str
     models: tuple[ModelTotal, ...]
     cost_text: str | None
     unknown_model_cost: bool
+    includes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """All tokens together."""
+        return sum(model.tokens.total for model in self.models)
 
 
 def priced_as(row: ObservedUsage) -> str:
@@ -125,13 +156,16 @@ def priced_as_standard(row: ObservedUsage) -> str:
 def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
     """Bring two rows of one response together; order, grouping and repetition do not change the result.
 
-    The counts and their context come whole from one row: a conversation's own row before a copy in a side
-    conversation, then the largest output, then a fixed order. Time, quality, tool ids and the estimate are
-    joined from both, because every line of a response may know another part of them.
+    The counts, with what they are priced by, come whole from one row: the conversation's own before a copy in a
+    side conversation, then the largest output, a transcript's before telemetry's. The context comes whole from the
+    row nearest to the conversation. Time, quality, tool ids, the estimate and the client's own figure are joined
+    from both, because every line of a response may know another part of them.
     """
     if old == new:
         return old
-    winner = old if _precedence(old) >= _precedence(new) else new
+    counts = old if _counts_order(old) >= _counts_order(new) else new
+    context = old if _context_order(old) >= _context_order(new) else new
+    counted_by = _counted_by(counts)
     quality = old.quality if _QUALITY[old.quality] >= _QUALITY[new.quality] else new.quality
     estimates = [row.estimated_output for row in (old, new) if row.estimated_output is not None]
     estimate = max(estimates) if estimates and quality is not Quality.FINAL else None
@@ -139,30 +173,75 @@ def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
     if new.tool_use_ids != tools:
         tools = tuple(sorted({*tools, *new.tool_use_ids}))
     return replace(
-        winner,
+        context,
         at=min(old.at, new.at),
+        model=counts.model,
+        tokens=counts.tokens,
+        reasoning=counts.reasoning,
+        speed=counts.speed,
+        provider=counts.provider,
+        counted_by=None if counted_by is context.rule else counted_by,
         quality=quality,
+        native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
         estimated_output=estimate,
         tool_use_ids=tools,
     )
 
 
+def tells_of(told: ObservedUsage, row: ObservedUsage) -> bool:
+    """Whether a row of telemetry and a transcript's row are of one response, which they share by its request.
+
+    A side conversation repeats messages of its parent under a request of its own: only with the same counts is
+    such a row what the request was paid for. An advisor's row stands beside its response and is never told of.
+    """
+    if row.is_told or not told.is_told or told.request_id is None:
+        return False
+    if (told.client, told.request_id) != (row.client, row.request_id) or row.rule is Rule.CLAUDE_ADVISOR:
+        return False
+    return row.rule is not Rule.CLAUDE_SIDECHAIN or row.tokens == told.tokens
+
+
+def nearest(rows: Iterable[ObservedUsage]) -> ObservedUsage | None:
+    """Of several rows the one nearest to the conversation."""
+    return max(rows, key=_context_order, default=None)
+
+
 def merged(rows: Iterable[ObservedUsage]) -> dict[tuple[str, str], ObservedUsage]:
-    """Bring any rows, in any order and with any repetition, down to one row a response."""
+    """Bring any rows, in any order and with any repetition, down to one row a response.
+
+    Those that only telemetry tells of come last.
+    """
     best: dict[tuple[str, str], ObservedUsage] = {}
     for row in rows:
         key = (row.client, row.response_key)
         known = best.get(key)
         best[key] = row if known is None else better(known, row)
-    return best
+    told = {key: row for key, row in best.items() if row.is_told}
+    if not told:
+        return best
+    found = {key: row for key, row in best.items() if key not in told}
+    by_request: dict[tuple[str, str | None], list[ObservedUsage]] = {}
+    for row in found.values():
+        by_request.setdefault((row.client, row.request_id), []).append(row)
+    for key, row in told.items():
+        near = nearest(each for each in by_request.get((row.client, row.request_id), ()) if tells_of(row, each))
+        if near is None:
+            found[key] = row
+        else:
+            found[near.client, near.response_key] = better(near, row)
+    return found
 
 
-def _precedence(row: ObservedUsage) -> tuple[object, ...]:
-    """A total order over everything that is taken whole, so that no two different rows tie."""
-    tokens = row.tokens
-    nearness = _NEARNESS.get(row.rule, _OWN)
+def _counted_by(row: ObservedUsage) -> Rule:
+    return row.counted_by or row.rule
+
+
+def _counts_order(row: ObservedUsage) -> tuple[object, ...]:
+    """A total order over the counts and what they are priced by, so that no two different ones tie."""
+    tokens, rule = row.tokens, _counted_by(row)
+    nearness = _NEARNESS.get(rule, _OWN)
     return (
-        nearness == _OWN,
+        nearness >= _CONVERSATION,
         tokens.output,
         nearness,
         tokens.total,
@@ -170,18 +249,31 @@ def _precedence(row: ObservedUsage) -> tuple[object, ...]:
         tokens.cache_write_5m,
         tokens.cache_read,
         row.reasoning,
+        row.model,
+        row.speed or "",
+        row.provider or "",
+        rule,
+    )
+
+
+def _context_order(row: ObservedUsage) -> tuple[object, ...]:
+    """A total order over everything else that is taken whole.
+
+    What telemetry knows comes last, and before it a side conversation, whose request may be of another message.
+    """
+    return (
+        not row.is_told,
+        row.rule is not Rule.CLAUDE_SIDECHAIN,
+        _NEARNESS.get(row.rule, _OWN),
+        row.request_id is not None,
         row.web_searches,
         row.session,
-        row.model,
         row.parent_session or "",
         row.tier or "",
-        row.speed or "",
         row.geo or "",
-        row.native_cost_text or "",
         row.agent_id or "",
         row.request_id or "",
         row.project or "",
         row.version or "",
-        row.provider or "",
         row.rule,
     )

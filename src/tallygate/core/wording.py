@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tallygate.core.model import Budget, Decision
-from tallygate.core.money import format_amount
+from tallygate.core.moments import iso
+from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.words import Reason
 
 _MARGIN_PERCENT = 120
+_PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 
 
 def budget_name(budget: Budget) -> str:
@@ -18,19 +21,29 @@ def budget_name(budget: Budget) -> str:
     return f"{scope}{budget.scope_key}{period}"
 
 
-def raise_command(budget: Budget, needed_nanos: int) -> str:
-    """The command with which the user lets the work go on, with an amount that carries this step and a margin."""
-    missing = max(needed_nanos - budget.available_nanos, 0)
+def quoted(budget_id: str) -> str:
+    """A budget's id as a shell takes it for one word."""
+    return budget_id if _PLAIN.fullmatch(budget_id) else "'" + budget_id.replace("'", "'\\''") + "'"
+
+
+def raise_command(budget: Budget, asked: int) -> str:
+    """The command with which the user lets the work go on, with an amount that carries this step and a margin.
+
+    `asked` is in the budget's unit.
+    """
+    missing = max(asked - budget.available_nanos, 0)
+    if budget.unit in COUNTED:
+        return f"tallygate budget raise {quoted(budget.budget_id)} {max(missing * _MARGIN_PERCENT // 100, 1)}"
     padded = max(missing * _MARGIN_PERCENT // 100, budget.limit_nanos // 2, 10_000_000)
     cents = -(-padded // 10_000_000)
-    return f"tallygate budget raise {budget.budget_id} {cents // 100}.{cents % 100:02d}"
+    return f"tallygate budget raise {quoted(budget.budget_id)} {cents // 100}.{cents % 100:02d}"
 
 
 def halt_message(
     decision: Decision,
     *,
     session_id: str,
-    needed_nanos: int,
+    asked: int,
     shares: Sequence[tuple[str, int]],
     model: str,
     override_line: str | None = None,
@@ -59,24 +72,27 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, needed_nanos, shares)
+            return _budget_message(budget, asked, shares)
         case _:
             return "The step was stopped."
 
 
-def _budget_message(budget: Budget, needed_nanos: int, shares: Sequence[tuple[str, int]]) -> str:
-    unit = budget.unit
+def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]]) -> str:
+    def shown(amount: int) -> str:
+        return format_amount(amount, budget.unit)
+
     needs = (
-        f"The budget of {budget_name(budget)} does not carry this step: it needs {format_amount(needed_nanos, unit)}, "
-        f"of {format_amount(budget.limit_nanos, unit)} {format_amount(budget.spent_nanos, unit)} are spent and "
-        f"{format_amount(budget.reserved_nanos, unit)} reserved, "
-        f"{format_amount(max(budget.available_nanos, 0), unit)} left."
+        f"The budget of {budget_name(budget)} does not carry this step: it needs {shown(asked)}, "
+        f"of {shown(budget.limit_nanos)} {shown(budget.spent_nanos + budget.carried_nanos)} are spent and "
+        f"{shown(budget.reserved_nanos)} reserved, {shown(max(budget.available_nanos, 0))} left."
     )
+    if budget.resets_us is not None:
+        needs += f" It is renewed at {iso(budget.resets_us)}."
     parts = [needs]
     if shares:
-        listed = ", ".join(f"{label} {format_amount(nanos, unit)}" for label, nanos in shares)
+        listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
-    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, needed_nanos)}")
+    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, asked)}")
     return " ".join(parts)
 
 

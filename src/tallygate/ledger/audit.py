@@ -13,7 +13,7 @@ from tallygate.core.fold import KEYS, Fold, Key, budget_sums
 from tallygate.ledger import rows
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.ledger.usage_store import USAGE_COLUMNS
+from tallygate.ledger.usage_rows import USAGE_COLUMNS
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
 COLUMNS: dict[str, Sequence[str]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.ledger.lock import FileLock
 
+HOOK_SUFFIX = ".hook"
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -32,8 +33,23 @@ class ServerPresence:
         if self._own is None or self._own_path is None:
             return
         self._own_path.unlink(missing_ok=True)
+        self._own_path.with_suffix(HOOK_SUFFIX).unlink(missing_ok=True)
         self._own.close()
         self._own = None
+
+    def hook_file(self, server_id: str) -> Path:
+        """Where a server says how its hooks reach it."""
+        return self._path(server_id).with_suffix(HOOK_SUFFIX)
+
+    def sweep(self) -> None:
+        """Remove what servers left that were killed."""
+        try:
+            names = {path.stem for path in self._folder.iterdir()}
+        except OSError:
+            return
+        for server_id in names:
+            if not self.is_alive(server_id) and _NAME.fullmatch(server_id):
+                self.hook_file(server_id).unlink(missing_ok=True)
 
     def is_alive(self, server_id: str) -> bool:
         """Whether the server with this id still runs; removes what a dead one left."""

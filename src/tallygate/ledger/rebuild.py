@@ -17,6 +17,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.fold import KEYS, Fold
 from tallygate.core.moments import as_datetime
 from tallygate.ledger.audit import COLUMNS, audit
+from tallygate.ledger.check_store import CHECK_COLUMNS
 from tallygate.ledger.files import APPLICATION_ID, create, on_disk, prepare
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
@@ -29,6 +30,7 @@ SELECT_TOUCHED = "SELECT MAX(touched_us) FROM budget"
 QUEUE = ("tenant", "session_id", "path", "line", "queued_us", "written_us", "last_error")
 POSITIONS = ("tenant", "path", "client", "position", "skipped", "read_us")
 QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
+CHECKS_LEFT_OUT = "what clients stated as their sessions' totals"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
 RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
 _SIDECARS = ("-wal", "-shm")
@@ -268,6 +270,12 @@ def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _
         # Behind these positions lie responses whose events are lost: only reading again brings them back.
         return [*left_out, POSITIONS_LEFT_OUT]
     made.executemany(_insert("transcript_file", POSITIONS), positions)
+    try:
+        checks = damaged.execute(f"SELECT {', '.join(CHECK_COLUMNS)} FROM session_check").fetchall()
+    except sqlite3.DatabaseError as error:
+        # An older ledger has none.
+        return left_out if "no such table" in str(error) else [*left_out, CHECKS_LEFT_OUT]
+    made.executemany(_insert("session_check", CHECK_COLUMNS), checks)
     return left_out
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget, Call, CostBasis, Hold, ModeCoverage, Session
+from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -45,6 +47,10 @@ SESSION_COLUMNS = [
     "project",
     "run_log",
     "server_id",
+    "usd_nanos",
+    "rate_day",
+    "rules",
+    "warned_us",
 ]
 BUDGET_COLUMNS = [
     "tenant",
@@ -60,6 +66,9 @@ BUDGET_COLUMNS = [
     "period",
     "resets_us",
     "touched_us",
+    "usd_nanos",
+    "rate_day",
+    "rule_limit",
 ]
 CALL_COLUMNS = [
     "tenant",
@@ -130,6 +139,10 @@ def to_session(row: tuple[Any, ...]) -> Session:
         project=row[18],
         run_log=row[19],
         server_id=row[20],
+        usd_nanos=row[21] or NANOS_PER_UNIT,
+        rate_day=row[22],
+        rules=row[23],
+        warned_us=row[24],
     )
 
 
@@ -156,6 +169,10 @@ def from_session(session: Session) -> dict[str, Value]:
         "project": session.project,
         "run_log": session.run_log,
         "server_id": session.server_id,
+        "usd_nanos": None if session.currency == "USD" else session.usd_nanos,
+        "rate_day": session.rate_day,
+        "rules": session.rules,
+        "warned_us": session.warned_us,
     }
 
 
@@ -175,6 +192,9 @@ def to_budget(row: tuple[Any, ...]) -> Budget:
         period=row[10],
         resets_us=row[11],
         touched_us=row[12],
+        usd_nanos=row[13] or NANOS_PER_UNIT,
+        rate_day=row[14],
+        rule_limit=row[15],
     )
 
 
@@ -193,6 +213,9 @@ def from_budget(budget: Budget) -> dict[str, Value]:
         "period": budget.period,
         "resets_us": budget.resets_us,
         "touched_us": budget.touched_us,
+        "usd_nanos": None if budget.usd_nanos == NANOS_PER_UNIT else budget.usd_nanos,
+        "rate_day": budget.rate_day,
+        "rule_limit": budget.rule_limit,
     }
 
 
@@ -250,7 +273,7 @@ def to_call(row: tuple[Any, ...]) -> Call:
         reply=reply,
         void_reason=void_reason,
         correlation=correlation,
-        holds=tuple(Hold(budget_id, amount) for budget_id, amount in json.loads(holds)),
+        holds=tuple(Hold(name, held, *(rest or (booked,))) for name, held, *rest in json.loads(holds)),
     )
 
 
@@ -285,13 +308,25 @@ def from_call(call: Call) -> dict[str, Value]:
         "reply": call.reply,
         "void_reason": call.void_reason,
         "correlation": call.correlation,
-        "holds": _ENCODE([[hold.budget_id, hold.amount_nanos] for hold in call.holds]),
+        "holds": holds_text(call.holds, call.booked_nanos),
         "at_us": call.at_us,
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,
     }
     row.update(token_columns(call.actual))
     return {name: value for name, value in row.items() if value is not None}
+
+
+def holds_text(holds: Iterable[Hold], booked_nanos: int) -> str:
+    """A call's holds as they are kept; what is booked is left out where it is the call's own amount."""
+    return _ENCODE(
+        [
+            [hold.budget_id, hold.amount_nanos]
+            if hold.booked_nanos == booked_nanos
+            else [hold.budget_id, hold.amount_nanos, hold.booked_nanos]
+            for hold in holds
+        ]
+    )
 
 
 def token_columns(tokens: Tokens | None) -> dict[str, Value]:

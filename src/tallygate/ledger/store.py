@@ -9,10 +9,13 @@ from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.ledger import rows
-from tallygate.ledger.port import ActivityTotals, Change, Insert, QueuedLine, SpendShare, Update, Value
+from tallygate.ledger.check_store import CheckReads, CheckWrites
+from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
 from tallygate.ledger.statements import Execute
+from tallygate.ledger.tenant_store import TenantReads
 from tallygate.ledger.usage_store import UsageReads, UsageWrites
 
+_NAMES_PER_QUERY = 200
 _SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
 _CALL = rows.columns(rows.CALL_COLUMNS, "c")
@@ -31,6 +34,7 @@ SELECT_BUDGETS = (
     " AND b.tenant = sb.tenant AND b.budget_id = sb.budget_id ORDER BY sb.budget_id"
 )
 SELECT_BUDGET = f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.budget_id = :budget_id"
+SELECT_BUDGETS_NAMED = f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.budget_id IN "
 SELECT_CALL = f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.call_id = :call_id"
 SELECT_CALLS = (
     f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id ORDER BY c.at_us, c.call_id"
@@ -104,7 +108,7 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
-class StoreReader(UsageReads):
+class StoreReader(UsageReads, CheckReads, TenantReads):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
     def session(self, session_id: str) -> Session | None:
@@ -124,6 +128,15 @@ class StoreReader(UsageReads):
     def budget(self, budget_id: str) -> Budget | None:
         row = self._one(SELECT_BUDGET, budget_id=budget_id)
         return None if row is None else rows.to_budget(row)
+
+    def budgets_named(self, budget_ids: Sequence[str]) -> list[Budget]:
+        """Those of these budgets that there are."""
+        found: list[Budget] = []
+        for start in range(0, len(budget_ids), _NAMES_PER_QUERY):
+            names = {f"b{number}": name for number, name in enumerate(budget_ids[start : start + _NAMES_PER_QUERY])}
+            listed = ", ".join(f":{name}" for name in names)
+            found += [rows.to_budget(row) for row in self._all(f"{SELECT_BUDGETS_NAMED}({listed})", **names)]
+        return found
 
     def call(self, call_id: str) -> Call | None:
         row = self._one(SELECT_CALL, call_id=call_id)
@@ -171,7 +184,7 @@ class StoreReader(UsageReads):
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
-class StoreTx(StoreReader, UsageWrites):
+class StoreTx(StoreReader, UsageWrites, CheckWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(self, execute: Execute, tenant: str, ledger_id: str, wall_us: int) -> None:
@@ -216,11 +229,10 @@ class StoreTx(StoreReader, UsageWrites):
 
     def _write(self, change: Change) -> None:
         names = tuple(change.row)
-        make = _insert_sql if isinstance(change, Insert) else _update_sql
-        sql = make(change.table, names)
+        sql = _MAKERS[type(change)](change.table, names)
         cursor = self._execute(sql, {"tenant": self.tenant, **change.row})
-        if isinstance(change, Update):
-            ensure(cursor.rowcount == 1, f"an update of {change.table} changed {cursor.rowcount} rows, not one")
+        if not isinstance(change, Insert):
+            ensure(cursor.rowcount == 1, f"a change of {change.table} met {cursor.rowcount} rows, not one")
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None
@@ -241,7 +253,7 @@ def _stated(change: Change) -> list[object]:
     """A change as its event states it; what a new row does not have is left out."""
     if isinstance(change, Insert):
         return ["+", change.table, {name: value for name, value in change.row.items() if value is not None}]
-    return ["~", change.table, dict(change.row)]
+    return ["-" if isinstance(change, Delete) else "~", change.table, dict(change.row)]
 
 
 _SQL_CACHE: dict[tuple[str, str, tuple[str, ...]], str] = {}
@@ -267,3 +279,11 @@ def _update_sql(table: str, names: tuple[str, ...]) -> str:
         sql = f"UPDATE {table} SET {assigned} WHERE tenant = :tenant AND {where}"
         _SQL_CACHE["~", table, names] = sql
     return sql
+
+
+def _delete_sql(table: str, names: tuple[str, ...]) -> str:
+    ensure(set(names) == set(KEYS[table]), f"a row of {table} is deleted by its key")
+    return f"DELETE FROM {table} WHERE tenant = :tenant AND " + " AND ".join(f"{name} = :{name}" for name in names)
+
+
+_MAKERS = {Insert: _insert_sql, Update: _update_sql, Delete: _delete_sql}

@@ -1,4 +1,4 @@
-"""Observed usage in the ledger: its rows as core values, the queries, and how far each file was read."""
+"""Observed usage in the ledger: the queries, and how far each file was read."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from typing import Any
 from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
-from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.observed import Rule
 from tallygate.ledger import rows
 from tallygate.ledger.port import SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
+from tallygate.ledger.usage_rows import USAGE_COLUMNS, to_usage
 
 _KEYS_PER_QUERY = 200
 
-USAGE_COLUMNS = (
-    "tenant", "client", "response_key", "client_session", "parent_session", "at_us", "model", "provider",
-    "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "web_searches",
-    "estimated_output", "quality", "rule", "tier", "speed", "geo", "native_cost", "agent_id", "tool_use_ids",
-    "request_id", "project", "version", "price_id", "cost_nanos", "session_id", "call_id", "charges",
-)  # fmt: skip
 _USAGE = ", ".join(f"u.{name}" for name in USAGE_COLUMNS)
 _SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
 _CALL = rows.columns(rows.CALL_COLUMNS, "c")
 
 SELECT_USAGE = f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client AND u.response_key IN "
+SELECT_USAGE_OF_REQUESTS = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client AND u.request_id IN "
+)
 SELECT_SESSION_USAGE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id ORDER BY u.at_us, u.id"
 )
 SELECT_CLIENT_USAGE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
     " AND u.client_session = :client_session AND u.session_id IS NULL AND u.at_us >= :from_us ORDER BY u.at_us, u.id"
+)
+# In the order they came in, which the index keeps: a long session costs no more than a short one.
+SELECT_RECENT_USAGE = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
+    " AND u.client_session = :client_session ORDER BY u.id DESC LIMIT :limit"
+)
+SELECT_LAST_OF_CLIENT = (
+    "SELECT model, provider FROM usage WHERE tenant = :tenant AND client = :client AND id > "
+    "(SELECT COALESCE(MAX(id), 0) - 2000 FROM usage) ORDER BY id DESC LIMIT 1"
 )
 SELECT_USAGE_SINCE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.at_us >= :from_us AND u.at_us < :until_us"
@@ -45,6 +51,8 @@ SELECT_LINKED = (
     " AND l.client_session = :client_session AND s.tenant = l.tenant AND s.session_id = l.session_id"
     " ORDER BY s.started_us"
 )
+SELECT_FOUND_BY = "SELECT found_by FROM client_session WHERE tenant = :tenant AND session_id = :session_id"
+SELECT_HAS_USAGE = "SELECT 1 FROM usage WHERE tenant = :tenant AND session_id = :session_id LIMIT 1"
 SELECT_LINKS = "SELECT client, client_session FROM client_session WHERE tenant = :tenant AND session_id = :session_id"
 SELECT_IN_PROJECTS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND s.project IS NOT NULL"
@@ -57,7 +65,8 @@ SELECT_RECENT_CALLS = (
     " ORDER BY c.at_us DESC LIMIT :limit"
 )
 SELECT_BOOKED = (
-    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.booked_nanos > 0"
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id"
+    " AND c.cost_basis IN ('actual', 'estimate')"
 )
 SELECT_USAGE_TOTAL = (
     "SELECT COUNT(*), COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = :tenant AND session_id = :session_id"
@@ -66,6 +75,16 @@ SELECT_USAGE_BY_MODEL = (
     "SELECT model, COUNT(*), SUM(cost_nanos) AS nanos FROM usage WHERE tenant = :tenant AND session_id = :session_id"
     " GROUP BY 1 ORDER BY nanos DESC, 1 LIMIT :limit"
 )
+SELECT_USAGE_SHARES = (
+    "SELECT COALESCE({column}, 'outside of calls'), COUNT(*), SUM(u.cost_nanos) AS nanos FROM usage u LEFT JOIN call c"
+    " ON c.tenant = u.tenant AND c.call_id = u.call_id WHERE u.tenant = :tenant AND u.session_id = :session_id"
+    " GROUP BY 1 ORDER BY nanos DESC, 1 LIMIT :limit"
+)
+SHARE_COLUMNS = {
+    "model": "u.model",
+    "tool": "c.tool_name",
+    "actor": "COALESCE(c.actor_name, u.agent_id, c.actor_type, 'parent_agent')",
+}
 SELECT_USAGE_BY_CALL = (
     "SELECT call_id, COUNT(*), SUM(cost_nanos), SUM(fresh_input), SUM(cache_read), SUM(cache_write_5m),"
     " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END)"
@@ -84,6 +103,9 @@ _OF_PROJECT = (
     " OR substr(project, -length(:project) - 1) = '/' || :project)"
 )
 _OF_MODEL = " AND lower(model) LIKE :model ESCAPE '!'"
+SELECT_UNATTRIBUTED = (
+    "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
+)
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
@@ -102,84 +124,6 @@ class ReadFile:
     client: str
     skipped: dict[str, int]
     read_us: int
-
-
-def from_usage(stored: StoredUsage) -> dict[str, Value]:
-    """A response as the columns of its row."""
-    row, tokens = stored.row, stored.row.tokens
-    return {
-        "client": row.client,
-        "response_key": row.response_key,
-        "client_session": row.session,
-        "parent_session": row.parent_session,
-        "at_us": microseconds(row.at),
-        "model": row.model,
-        "provider": row.provider,
-        "fresh_input": tokens.fresh_input,
-        "cache_read": tokens.cache_read,
-        "cache_write_5m": tokens.cache_write_5m,
-        "cache_write_1h": tokens.cache_write_1h,
-        "output": tokens.output,
-        "reasoning": row.reasoning,
-        "web_searches": row.web_searches,
-        "estimated_output": row.estimated_output,
-        "quality": row.quality.value,
-        "rule": row.rule.value,
-        "tier": row.tier,
-        "speed": row.speed,
-        "geo": row.geo,
-        "native_cost": row.native_cost_text,
-        "agent_id": row.agent_id,
-        "tool_use_ids": " ".join(row.tool_use_ids) or None,
-        "request_id": row.request_id,
-        "project": row.project,
-        "version": row.version,
-        "price_id": stored.price_id,
-        "cost_nanos": stored.cost_nanos,
-        "session_id": stored.session_id,
-        "call_id": stored.call_id,
-        "charges": json.dumps(stored.charges, separators=(",", ":")) if stored.charges else None,
-    }
-
-
-def to_usage(row: tuple[Any, ...]) -> StoredUsage:
-    """A row of USAGE_COLUMNS as a response."""
-    found = dict(zip(USAGE_COLUMNS, row, strict=True))
-    tokens = Tokens(
-        found["fresh_input"], found["cache_read"], found["cache_write_5m"], found["cache_write_1h"], found["output"]
-    )
-    observed = ObservedUsage(
-        client=found["client"],
-        session=found["client_session"],
-        response_key=found["response_key"],
-        at=as_datetime(found["at_us"]),
-        model=found["model"],
-        tokens=tokens,
-        rule=Rule(found["rule"]),
-        quality=Quality(found["quality"]),
-        parent_session=found["parent_session"],
-        reasoning=found["reasoning"],
-        tier=found["tier"],
-        speed=found["speed"],
-        geo=found["geo"],
-        web_searches=found["web_searches"],
-        native_cost_text=found["native_cost"],
-        estimated_output=found["estimated_output"],
-        agent_id=found["agent_id"],
-        tool_use_ids=tuple((found["tool_use_ids"] or "").split()),
-        request_id=found["request_id"],
-        project=found["project"],
-        version=found["version"],
-        provider=found["provider"],
-    )
-    return StoredUsage(
-        row=observed,
-        price_id=found["price_id"],
-        cost_nanos=found["cost_nanos"],
-        session_id=found["session_id"],
-        call_id=found["call_id"],
-        charges=tuple(json.loads(found["charges"])) if found["charges"] else (),
-    )
 
 
 def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
@@ -223,16 +167,43 @@ class UsageReads(Statements):
 
     def usage_known(self, client: str, keys: Iterable[str]) -> dict[str, StoredUsage]:
         """Those of these responses that are in the ledger already."""
+        found = self._usage_in(SELECT_USAGE, "", client, keys)
+        return {stored.row.response_key: stored for stored in found}
+
+    def usage_of_requests(self, client: str, requests: Iterable[str], rules: Iterable[Rule]) -> list[StoredUsage]:
+        """The responses in the ledger that answered these requests; of some rules only, where any are named."""
+        listed = ", ".join(f"'{rule.value}'" for rule in sorted(rules))
+        among = f" AND u.rule IN ({listed})" if listed else ""
+        return self._usage_in(SELECT_USAGE_OF_REQUESTS, among, client, requests)
+
+    def _usage_in(self, sql: str, rest: str, client: str, keys: Iterable[str]) -> list[StoredUsage]:
         wanted = list(keys)
-        known: dict[str, StoredUsage] = {}
+        found: list[StoredUsage] = []
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
-            part = wanted[start : start + _KEYS_PER_QUERY]
-            names = {f"k{index}": key for index, key in enumerate(part)}
-            sql = SELECT_USAGE + "(" + ", ".join(f":{name}" for name in names) + ")"
-            for row in self._all(sql, client=client, **names):
-                stored = to_usage(row)
-                known[stored.row.response_key] = stored
-        return known
+            names = {f"k{index}": key for index, key in enumerate(wanted[start : start + _KEYS_PER_QUERY])}
+            listed = ", ".join(f":{name}" for name in names)
+            found += [to_usage(row) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
+        return found
+
+    def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]:
+        """The last responses of a client's session, the latest first."""
+        found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
+        return [to_usage(row) for row in found]
+
+    def last_model(self, client: str) -> str | None:
+        """The model a client's last response named, with who served it; None where none was seen of late."""
+        row = self._one(SELECT_LAST_OF_CLIENT, client=client)
+        if row is None or not row[0]:
+            return None
+        return f"{row[1]}/{row[0]}" if row[1] and "/" not in row[0] else str(row[0])
+
+    def has_usage(self, session_id: str) -> bool:
+        """Whether any response counts into a budget session."""
+        return self._one(SELECT_HAS_USAGE, session_id=session_id) is not None
+
+    def links_found_by(self, session_id: str) -> set[str]:
+        """By what a budget session's client sessions were found: workspace, registered, hook."""
+        return {row[0] for row in self._all(SELECT_FOUND_BY, session_id=session_id)}
 
     def sessions_linked(self, client: str, client_session: str) -> list[Session]:
         """The budget sessions a client's session is known to belong to."""
@@ -268,6 +239,15 @@ class UsageReads(Statements):
     def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]:
         """What a session's responses cost, by the model they name."""
         return [SpendShare(*row) for row in self._all(SELECT_USAGE_BY_MODEL, session_id=session_id, limit=limit)]
+
+    def usage_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]:
+        """What a session's responses cost, by model, by the step they were made for, or by who made them."""
+        sql = SELECT_USAGE_SHARES.format(column=SHARE_COLUMNS[column])
+        return [SpendShare(*row) for row in self._all(sql, session_id=session_id, limit=limit)]
+
+    def unattributed(self, from_us: int) -> dict[str, int]:
+        """How many responses since a time belong to no budget session, by client."""
+        return dict(self._all(SELECT_UNATTRIBUTED, from_us=from_us))
 
     def observed(self, session_id: str) -> dict[str | None, ObservedSum]:
         """What a session's responses add up to, by the call they were made for; None for those of no call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ _LONG_LINE = 4096
 # Lines of one response stand near each other, with those of parallel subagents between them.
 _REMEMBERED = 64
 _CONTEXTS = 256
+_OTHERS = 16
 # Ids that Anthropic, Bedrock and Vertex mint are this long and never given twice; a gateway's may repeat.
 _LONG_ID = 20
 
@@ -70,7 +72,7 @@ class _Response:
 
 
 class ClaudeReader(TranscriptReader):
-    """Reads one transcript; between reads it knows only how much text open responses have shown."""
+    """Reads one transcript; between reads it knows how much text open responses have shown, and whose copies it has."""
 
     def __init__(
         self,
@@ -84,17 +86,21 @@ class ClaudeReader(TranscriptReader):
         self._session = session
         self._agent = agent
         self._shown: dict[str, int] = _shown_of(state)
+        # The sessions that this one was forked from, as far as its copies of their responses name them.
+        self._others: list[str] = _others_of(state)
         self._open: dict[_Same, _Response] = {}
         self._contexts: dict[tuple[object, ...], _Context] = {}
         self._rows: dict[str, ObservedUsage] = {}
 
     def state(self) -> State:
-        return {"shown": [list(item) for item in self._shown.items()]}
+        others = {"others": self._others} if self._others else {}
+        return {"shown": [list(item) for item in self._shown.items()], **others}
 
     def rows_of(self, block: bytes) -> list[ObservedUsage]:
         # Most bytes are tool output. A long line is told by its first members alone; where those do not tell,
         # and in short lines, the key is searched for. Text cannot look like it, for its quotes are escaped.
         self._rows = {}
+        stated: list[bytes] = []
         find, head = block.find, _HEAD.match
         start, length = 0, len(block)
         while start < length:
@@ -106,11 +112,13 @@ class ClaudeReader(TranscriptReader):
                     if _ASSISTANT in line:
                         self._take(line)
                 elif block.startswith(_COST_STATE, start):
-                    self._take_check(block[start:end])
+                    stated.append(block[start:end])
             start = end + 1
         for known in self._open.values():
             self._close(known)
         self._open = {}
+        for line in stated:
+            self._take_check(line)
         return list(self._rows.values())
 
     def _take(self, line: bytes) -> None:
@@ -203,6 +211,8 @@ class ClaudeReader(TranscriptReader):
             rule = Rule.CLAUDE_SIDECHAIN if sidechain else Rule.CLAUDE_RESPONSE
         # A forked session keeps on its copies the session that made the request.
         paid_by = name(origin) or name(session) or required(self._session)
+        if paid_by not in {self._session, *self._others} and name(origin) and len(self._others) < _OTHERS:
+            self._others.append(paid_by)
         where = _Context(paid_by, agent_id, name(project), name(version), name(model) or "", rule)
         if len(self._contexts) >= _CONTEXTS:
             self._contexts.clear()
@@ -283,7 +293,8 @@ class ClaudeReader(TranscriptReader):
             self.report.skipped[error.reason] += 1
             return
         if check is not None:
-            self.checks.append(check)
+            includes = tuple(sorted(other for other in self._others if other != check.session))
+            self.checks.append(replace(check, includes=includes))
 
 
 def _estimate(shown: int, recorded: int) -> int | None:
@@ -311,3 +322,8 @@ def _shown_of(state: State | None) -> dict[str, int]:
     if not isinstance(stored, list):
         return {}
     return {str(item[0]): int(item[1]) for item in stored if isinstance(item, list) and len(item) == 2}
+
+
+def _others_of(state: State | None) -> list[str]:
+    stored = state.get("others") if isinstance(state, Mapping) else None
+    return [each for each in stored[:_OTHERS] if name(each)] if isinstance(stored, list) else []

@@ -60,4 +60,9 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return ClaudeReader(session=session, agent=stem.removeprefix("agent-"), state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+def beside(path: Path) -> Iterator[Path]:
+    """The transcripts of a session's subagents."""
+    return files_below(path.with_suffix("") / "subagents", (".jsonl",))
+
+
+SOURCE = Source(CLIENT, locations, discover, read, beside)

@@ -6,16 +6,18 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tallygate.clients.base import Batch, Change, FilePosition, nothing
-from tallygate.clients.lines import MAX_LINE, ReadReport, Skip, Unreadable, decode, fields
+from tallygate.clients.lines import MAX_LINE, ReadReport, Skip, Unreadable, decode, fields, name
 from tallygate.clients.opencode.messages import row_of
 from tallygate.core.observed import ObservedUsage
 
 _ROWS = 500
+_PARENTS = 100_000
 # SQLite's own unit of work; a schema made to be slow is given up on instead of waited for.
 _STEPS = 200_000_000
 _WAIT_MS = 200
@@ -117,6 +119,7 @@ def _messages(
     if kind is not None and "type" in columns:
         query += " AND type = ?"
         values.append(kind)
+    parents = _parents(database)
     cursor = database.execute(f"{query} ORDER BY {changed}", values)
     mark = since if since is not None else -1
     while found := cursor.fetchmany(_ROWS):
@@ -126,8 +129,24 @@ def _messages(
             mark = max(mark, stamp) if type(stamp) is int else mark
             row = _row(session, made, data, report, v2=kind is not None)
             if row is not None:
-                rows.append(row)
+                parent = parents.get(row.session)
+                rows.append(row if parent is None else replace(row, parent_session=parent, agent_id=row.session))
         yield rows, mark, report
+
+
+def _parents(database: sqlite3.Connection) -> dict[str, str]:
+    """Which session started which: a subagent's is one of its own."""
+    columns = {bytes(row[1]).decode(errors="replace") for row in database.execute("PRAGMA table_info(session)")}
+    if not {"id", "parent_id"} <= columns:
+        return {}
+    query = "SELECT id, parent_id FROM session WHERE parent_id IS NOT NULL LIMIT ?"
+    found = database.execute(query, (_PARENTS,)).fetchall()
+    texts = ((_text(child), _text(parent)) for child, parent in found)
+    return {child: parent for child, parent in texts if child is not None and parent is not None}
+
+
+def _text(value: Any) -> str | None:
+    return name(value.decode(errors="replace")) if type(value) is bytes else None
 
 
 def _row(session: Any, made: Any, data: Any, report: ReadReport, *, v2: bool) -> ObservedUsage | None:

@@ -1,0 +1,22 @@
+"""Why Claude Code would run none of the gate's hooks, though they are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallygate.clients.claude_code.guard import read_settings
+from tallygate.clients.installing.wanted import Finding, Surroundings
+
+
+def findings(where: Surroundings) -> Iterator[Finding]:
+    """What switches the hooks off in the settings that are in force here."""
+    files = [where.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"]
+    if where.project is not None:
+        folder = where.project / ".claude"
+        files += [folder / "settings.json", folder / "settings.local.json"]
+    for file in files:
+        settings = read_settings(file)
+        if settings is not None and settings.get("disableAllHooks") is True:
+            yield Finding(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
+    if where.environ.get("CLAUDE_CODE_SIMPLE"):
+        yield Finding("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")

@@ -1,0 +1,113 @@
+"""Claude Code's hooks: what they tell, and the words in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    cause_of,
+    context,
+    denial,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    origin_of,
+    session_of,
+    tool_calls_of,
+)
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+
+CLIENT = "claude_code"
+MOMENTS: Mapping[str, Moment] = {
+    "SessionStart": Moment.SESSION_START,
+    "UserPromptSubmit": Moment.PROMPT,
+    "PreToolUse": Moment.TOOL,
+    "PostToolBatch": Moment.TOOLS_DONE,
+    "PreCompact": Moment.COMPACTION,
+    "SubagentStart": Moment.AGENT_START,
+    "SubagentStop": Moment.AGENT_END,
+    "Stop": Moment.TURN_END,
+    "StopFailure": Moment.TURN_END,
+    "SessionEnd": Moment.SESSION_END,
+    "ConfigChange": Moment.SETTINGS_CHANGE,
+}
+_AGENT_TOOLS = frozenset({"Agent", "Task"})
+_BLOCKED = frozenset({"UserPromptSubmit", "PreCompact", "ConfigChange"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolBatch", "SubagentStart"})
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    moment = MOMENTS[event]
+    agent = identifier(raw, "agent_id")
+    tool = identifier(raw, "tool_name") if moment is Moment.TOOL else None
+    transcript = file_path(raw, "transcript_path")
+    if moment is Moment.AGENT_END:
+        transcript = file_path(raw, "agent_transcript_path") or transcript
+    calls: tuple[str, ...] = ()
+    if moment in {Moment.TOOL, Moment.TOOLS_DONE}:
+        calls = tool_calls_of(raw if moment is Moment.TOOLS_DONE else {"tool_use_id": raw.get("tool_use_id")})
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=session_of(raw),
+        name=event,
+        key=_key(raw, moment, calls, agent),
+        tool=tool,
+        tool_use_ids=calls,
+        starts_agent=tool in _AGENT_TOOLS,
+        agent_id=agent,
+        agent_type=identifier(raw, "agent_type"),
+        model=identifier(raw, "model"),
+        transcript=transcript,
+        folder=file_path(raw, "cwd"),
+        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
+        cause=cause_of(raw, "error" if event == "StopFailure" else "reason"),
+        changed_file=file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
+    )
+
+
+def _key(raw: Mapping[str, Any], moment: Moment, calls: tuple[str, ...], agent: str | None) -> str | None:
+    """One key for each model call that is announced.
+
+    A prompt that is queued, or a task's notice that comes in, while a turn runs carries that turn's `prompt_id` and
+    brings no call of its own. A batch is known by its first tool, which is all that an `mcp_tool` hook need send.
+    """
+    match moment:
+        case Moment.PROMPT:
+            return key_of("prompt", identifier(raw, "prompt_id"))
+        case Moment.TOOL:
+            return key_of("tool", *calls) if calls else None
+        case Moment.TOOLS_DONE:
+            return key_of("batch", calls[0]) if calls else None
+        case Moment.AGENT_START:
+            # An agent that was resumed starts again, in another turn.
+            turn = identifier(raw, "prompt_id")
+            return key_of("agent", agent) if turn is None else key_of("agent", agent, turn)
+        case _:
+            return None
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    """Always an object: an `mcp_tool` hook that says nothing counts as one that failed."""
+    message = message_of(answer)
+    if message is None:
+        return Reply({})
+    if not answer.stops:
+        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "PreToolUse":
+        # Without the denial the tool still runs; without the stop the model is asked once more.
+        return Reply({"continue": False, "stopReason": message, **denial(name, message)})
+    if name == "PostToolBatch":
+        return Reply({"continue": False, "stopReason": message})
+    return Reply({"decision": "block", "reason": message} if name in _BLOCKED else {})
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

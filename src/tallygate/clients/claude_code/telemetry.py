@@ -1,0 +1,135 @@
+"""Claude Code's own account of its requests, as its telemetry tells it: one `api_request` event, one response."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from tallygate.clients.lines import Unreadable, count, moment, name, required
+from tallygate.core.costing import Tokens
+from tallygate.core.observed import MAX_TOKENS, ObservedUsage, Rule
+
+CLIENT = "claude_code"
+SERVICE = "claude-code"
+EVENT = "api_request"
+# Where a request comes from a conversation, its response stands in a transcript too. All others are the client's own.
+_CONVERSATION = re.compile(r"sdk|repl_main_thread.*|agent:.*", re.DOTALL)
+# As the transcript names the speed that telemetry calls normal.
+_SPEEDS = {"normal": "standard"}
+_DAY_MS = 24 * 60 * 60 * 1000
+_COUNT = re.compile(r"(\d{1,13})(?:\.\d{1,40})?")
+_SECOND_NS = 10**9
+_LATEST_NS = 2**62
+
+
+class Untold(StrEnum):
+    """Why an event was not used, beside the reasons a transcript's line can have."""
+
+    NO_REQUEST = "no_request_id"
+
+
+@dataclass(slots=True)
+class Told:
+    """The responses that some events tell of, and what could not be used, by reason."""
+
+    rows: list[ObservedUsage] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def read_events(
+    events: Iterable[tuple[Mapping[str, object], Mapping[str, object], int | None]],
+) -> Told:
+    """The responses among events: each its resource's attributes, its own, and its time in nanoseconds since 1970."""
+    told = Told()
+    for resource, event, at_ns in events:
+        if resource.get("service.name") != SERVICE or event.get("event.name") != EVENT:
+            continue
+        try:
+            row = _row(resource, event, at_ns)
+        except Unreadable as error:
+            told.skipped[error.reason] += 1
+            continue
+        if row is None:
+            told.skipped[Untold.NO_REQUEST] += 1
+        elif row.tokens.total:
+            told.rows.append(row)
+        else:
+            told.skipped["empty_usage"] += 1
+    return told
+
+
+def _row(resource: Mapping[str, object], event: Mapping[str, object], at_ns: int | None) -> ObservedUsage | None:
+    """One response; None where nothing could join it to the transcript that has it as well."""
+    session, agent = required(event.get("session.id")), name(event.get("agent_id"))
+    request, at = name(event.get("request_id")), _began(event, at_ns)
+    rule = _rule(event.get("query_source"), agent)
+    if request is None and rule is not Rule.CLAUDE_AUXILIARY:
+        return None
+    key = f"request:{request}" if request else f"event:{session}:{_count(event, 'event.sequence')}:{at.isoformat()}"
+    speed = name(event.get("speed"))
+    return ObservedUsage(
+        client=CLIENT,
+        session=session,
+        response_key=key,
+        at=at,
+        model=name(event.get("model")) or "",
+        tokens=_tokens(event),
+        rule=rule,
+        speed=_SPEEDS.get(speed or "", speed),
+        native_cost_text=_cost(event.get("cost_usd")),
+        agent_id=agent,
+        request_id=request,
+        version=name(resource.get("service.version")),
+    )
+
+
+def _rule(source: object, agent: str | None) -> Rule:
+    """Versions that do not name the source are taken to speak of conversations: those have a transcript to say so."""
+    if isinstance(source, str) and not _CONVERSATION.fullmatch(source):
+        return Rule.CLAUDE_AUXILIARY
+    return Rule.CLAUDE_TELEMETRY if agent is None else Rule.CLAUDE_TELEMETRY_SUBAGENT
+
+
+def _tokens(event: Mapping[str, object]) -> Tokens:
+    written = _count(event, "cache_creation_tokens")
+    short, long = _count(event, "cache_creation_5m_tokens"), _count(event, "cache_creation_1h_tokens")
+    # What no class claims was written for the default five minutes, as in transcripts.
+    return Tokens(
+        fresh_input=_count(event, "input_tokens"),
+        cache_read=_count(event, "cache_read_tokens"),
+        cache_write_5m=max(short, written - long),
+        cache_write_1h=long,
+        output=_count(event, "output_tokens"),
+    )
+
+
+def _began(event: Mapping[str, object], at_ns: int | None) -> datetime:
+    """When the request was sent. The event is made when its response has come."""
+    if at_ns is not None and 0 < at_ns < _LATEST_NS:
+        seconds, rest = divmod(at_ns, _SECOND_NS)
+        ended = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    else:
+        ended = moment(event.get("event.timestamp"))
+    took_ms = min(_count(event, "duration_ms"), _DAY_MS)
+    try:
+        return ended - timedelta(milliseconds=took_ms)
+    except OverflowError:
+        return ended
+
+
+def _count(event: Mapping[str, object], key: str) -> int:
+    """A whole number; some versions write numbers as text, or with a fraction that says nothing."""
+    value = event.get(key)
+    if isinstance(value, str) and (found := _COUNT.fullmatch(value)):
+        value = int(found[1])
+    return count({key: value}, key)
+
+
+def _cost(value: object) -> str | None:
+    if type(value) is int:
+        return str(value) if abs(value) <= MAX_TOKENS else None
+    return name(value)

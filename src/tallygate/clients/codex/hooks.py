@@ -1,0 +1,102 @@
+"""Codex's hooks: what they tell, and the words in which they are answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    cause_of,
+    context,
+    denial,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    origin_of,
+    session_of,
+)
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+
+CLIENT = "codex"
+# SubagentStart is left out: it cannot be stopped. The prompt that a subagent gets fires UserPromptSubmit, which can.
+MOMENTS: Mapping[str, Moment] = {
+    "SessionStart": Moment.SESSION_START,
+    "UserPromptSubmit": Moment.PROMPT,
+    "PreToolUse": Moment.TOOL,
+    "PostToolUse": Moment.TOOL_DONE,
+    "SubagentStop": Moment.AGENT_END,
+    "Stop": Moment.TURN_END,
+    "SessionEnd": Moment.SESSION_END,
+}
+_AGENT_TOOLS = frozenset({"spawn_agent"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse"})
+_THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    session = session_of(raw)
+    moment = MOMENTS[event]
+    transcript = file_path(raw, "transcript_path")
+    agent = identifier(raw, "agent_id") or _agent_of(transcript, session)
+    if moment is Moment.PROMPT and agent is not None:
+        moment = Moment.AGENT_START
+    if moment is Moment.AGENT_END:
+        transcript = file_path(raw, "agent_transcript_path") or transcript
+    at_tool = moment in {Moment.TOOL, Moment.TOOL_DONE}
+    tool = identifier(raw, "tool_name") if at_tool else None
+    call = identifier(raw, "tool_use_id") if at_tool else None
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=session,
+        name=event,
+        key=_key(raw, event, call),
+        tool=tool,
+        tool_use_ids=() if call is None else (call,),
+        starts_agent=moment is Moment.TOOL and tool in _AGENT_TOOLS,
+        agent_id=agent,
+        agent_type=identifier(raw, "agent_type"),
+        model=identifier(raw, "model"),
+        transcript=transcript,
+        folder=file_path(raw, "cwd"),
+        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
+        cause=cause_of(raw),
+    )
+
+
+def _agent_of(transcript: str | None, session: str) -> str | None:
+    """The subagent whose rollout this is.
+
+    An `mcp_tool` hook cannot send `agent_id`: one that names a field which is absent is skipped without a word.
+    """
+    found = _THREAD.search(transcript or "")
+    return None if found is None or found[1] == session else found[1]
+
+
+def _key(raw: Mapping[str, Any], name: str, call: str | None) -> str | None:
+    if name == "UserPromptSubmit":
+        return key_of("prompt", identifier(raw, "turn_id"))
+    return key_of({"PreToolUse": "tool", "PostToolUse": "done"}[name], call) if call is not None else None
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    """Never `continue`, `stopReason`, `suppressOutput` or `ask`: they void the whole answer, and the tool runs."""
+    message = message_of(answer)
+    if message is None:
+        return Reply({})
+    if not answer.stops:
+        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "PreToolUse":
+        return Reply(denial(name, message))
+    return Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

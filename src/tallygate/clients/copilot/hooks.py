@@ -1,0 +1,91 @@
+"""GitHub Copilot CLI's hooks: what they tell, and the words in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    cause_of,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    origin_of,
+    session_of,
+)
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+from tallygate.core.text import shown
+
+CLIENT = "copilot"
+# It does not send the event's name; the installed command says it.
+MOMENTS: Mapping[str, Moment] = {
+    "sessionStart": Moment.SESSION_START,
+    "userPromptSubmitted": Moment.PROMPT,
+    "preToolUse": Moment.TOOL,
+    "agentStop": Moment.TURN_END,
+    "sessionEnd": Moment.SESSION_END,
+}
+# What the same event means in a subagent.
+_IN_AGENT = {Moment.PROMPT: Moment.AGENT_START, Moment.TURN_END: Moment.AGENT_END}
+_AGENT_TOOLS = frozenset({"task"})
+_TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse"})
+_LATEST_MS = 10**15
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    moment = MOMENTS[event]
+    session, agent = session_of(raw, "sessionId"), identifier(raw, "agentId")
+    if agent is not None and agent == session:
+        # In a subagent this is its own id, and the session's stands as that of whoever started it.
+        session = identifier(raw, "parentAgentId") or session
+    if agent is not None:
+        moment = _IN_AGENT.get(moment, moment)
+    tool = identifier(raw, "toolName") if moment is Moment.TOOL else None
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=session,
+        name=event,
+        # Nothing tells two tools apart that start within the same thousandth of a second.
+        key=key_of("prompt", _time(raw)) if event == "userPromptSubmitted" else None,
+        tool=tool,
+        starts_agent=tool in _AGENT_TOOLS,
+        agent_id=agent,
+        agent_type=identifier(raw, "agentType"),
+        transcript=file_path(raw, "transcriptPath"),
+        folder=file_path(raw, "cwd"),
+        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
+        cause=cause_of(raw),
+    )
+
+
+def _time(raw: Mapping[str, Any]) -> str | None:
+    """When the event fired, in thousandths of a second."""
+    value = raw.get("timestamp")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LATEST_MS:
+        raise InvalidArgument("timestamp", f"timestamp must be a time in milliseconds, not {shown(value)}.")
+    return str(value)
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    message = message_of(answer)
+    if message is None:
+        return Reply()
+    if not answer.stops:
+        return Reply({"additionalContext": message} if name in _TAKES_CONTEXT else None)
+    if name == "preToolUse":
+        return Reply({"permissionDecision": "deny", "permissionDecisionReason": message})
+    return Reply({"decision": "block", "reason": message} if name == "userPromptSubmitted" else None)
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

@@ -1,0 +1,52 @@
+"""What GitHub Copilot CLI needs: server, hooks and the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, hook_command, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
+
+_CLIENT = "copilot"
+EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "agentStop", "sessionEnd")
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.folder("COPILOT_HOME", ".copilot")
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _hook(where: Surroundings, event: str) -> Hook:
+    command = hook_command(where, _CLIENT, event)
+    shell = {"powershell": f"& {command}"} if where.platform == "win32" else {"bash": command}
+    return Hook(("hooks", event), {"type": "command", **shell}, flat=True)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("mcpServers", SERVER), {"type": "local", **server_command(where), "tools": ["*"]})
+    hooks = tuple(_hook(where, event) for event in EVENTS)
+    if scope is Scope.USER:
+        folder = _folder(where)
+        return Installation(
+            (
+                FileEdits(folder / "mcp-config.json", (server,)),
+                FileEdits(folder / "settings.json", hooks),
+                FileEdits(folder / "copilot-instructions.md", (rule_block(),)),
+            )
+        )
+    folder = where.root / ".github"
+    version = Member(("version",), 1)
+    return Installation(
+        (
+            FileEdits(folder / "mcp.json", (server,), shared=True),
+            FileEdits(folder / "hooks" / "tallygate.json", (version, *hooks), shared=True),
+            FileEdits(where.root / "AGENTS.md", (rule_block(),), shared=True),
+        ),
+        ("Copilot CLI runs a project's hooks and servers only in a folder that you trust.",),
+    )
+
+
+CLIENT = Client("copilot", "GitHub Copilot CLI", _signs, ("copilot",), _wanted, has_hooks=True)

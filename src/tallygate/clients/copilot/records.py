@@ -1,0 +1,161 @@
+"""One Copilot session's events as usage: its receipt for each response, its compactions, and older versions' totals."""
+
+from __future__ import annotations
+
+import re
+
+from tallygate.clients.base import State, TranscriptReader
+from tallygate.clients.copilot.totals import Totals
+from tallygate.clients.lines import (
+    Fields,
+    Skip,
+    Unreadable,
+    count,
+    decode,
+    fields,
+    inner,
+    moment,
+    name,
+    required,
+)
+from tallygate.core.costing import Tokens
+from tallygate.core.observed import ObservedUsage, Quality, Rule
+
+CLIENT = "copilot"
+_PLACES = frozenset({"session.start", "session.resume", "session.context_changed"})
+# Text inside a value cannot look like it, for its quotes are escaped.
+_WANTED = re.compile(
+    rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
+    rb'|assistant\.turn_start)"'
+)
+_HOUR_S = 3600
+
+
+class CopilotReader(TranscriptReader):
+    """Reads one session's events; between lines it knows whose they are, and what was accounted for so far."""
+
+    def __init__(self, *, stem: str, state: State | None = None, skipping: bool = False) -> None:
+        super().__init__(skipping=skipping)
+        known = dict(state or {})
+        self._stem = stem
+        self._session = name(known.get("session"))
+        self._project = name(known.get("project"))
+        self._version = name(known.get("version"))
+        self._totals = Totals.from_state(known.get("totals"))
+
+    def state(self) -> State:
+        return {
+            "session": self._session,
+            "project": self._project,
+            "version": self._version,
+            "totals": self._totals.as_state(),
+        }
+
+    def rows_of(self, block: bytes) -> list[ObservedUsage]:
+        rows: list[ObservedUsage] = []
+        for line in block.splitlines():
+            if _WANTED.search(line):
+                try:
+                    self._take(fields(decode(line)), rows)
+                except Unreadable as error:
+                    self.report.skipped[error.reason] += 1
+        return rows
+
+    def _take(self, event: Fields, rows: list[ObservedUsage]) -> None:
+        kind, data = event.get("type"), inner(event, "data")
+        if kind in _PLACES:
+            place = inner(data, "context") or data
+            self._session = self._session or name(data.get("sessionId"))
+            self._version = name(data.get("copilotVersion")) or self._version
+            self._project = name(place.get("cwd")) or self._project
+        elif kind == "assistant.turn_start":
+            self._totals.turns += 1
+        elif kind == "session.usage_record":
+            self._receipt(event, inner(data, "usage"), rows)
+        elif kind == "session.compaction_complete":
+            self._compaction(event, data, rows)
+        elif kind == "session.shutdown":
+            self._shutdown(event, inner(data, "modelMetrics"), rows)
+
+    def _receipt(self, event: Fields, used: Fields, rows: list[ObservedUsage]) -> None:
+        self._totals.receipts = True
+        account, call = inner(used, "accounting"), name(used.get("apiCallId"))
+        source = name(account.get("sourceSessionId"))
+        agent = name(event.get("agentId"))
+        session = self._session or self._stem
+        # Some local servers give an id of a few digits again and again, so the id alone names no response.
+        if source is not None:
+            key = f"{source}/{count(account, 'sequence')}/{name(account.get('usageId')) or call or ''}"
+        else:
+            key = f"{session}/{call or required(event.get('id'))}"
+        # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
+        payer = source if source is not None and agent is None else session
+        row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent)
+        self._add(row, rows)
+
+    def _compaction(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
+        """A compaction has no receipt, and no total holds it."""
+        used = inner(data, "compactionTokensUsed")
+        if not used:
+            return
+        key = f"compaction/{name(data.get('compactionAttemptId')) or required(event.get('id'))}"
+        model = used.get("model") or data.get("model")
+        self._add(self._row(event, used | {"model": model}, key, Rule.COPILOT_COMPACTION), rows)
+
+    def _shutdown(self, event: Fields, metrics: Fields, rows: list[ObservedUsage]) -> None:
+        """What a run of a version without receipts used, one row a model; with receipts it is known already."""
+        told = {}
+        for model, written in metrics.items():
+            held = fields(written) if type(written) is tuple else {}
+            told[required(model)] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
+        for model, used in self._totals.news(told):
+            key = f"shutdown/{required(event.get('id'))}/{model}"
+            row = self._row(event, used | {"model": model}, key, Rule.COPILOT_SHUTDOWN, Quality.SESSION_TOTAL)
+            self._add(row, rows)
+
+    def _add(self, row: ObservedUsage, rows: list[ObservedUsage]) -> None:
+        if row.tokens.total:
+            rows.append(row)
+        else:
+            self.report.skipped[Skip.EMPTY] += 1
+
+    def _row(
+        self,
+        event: Fields,
+        used: Fields,
+        key: str,
+        rule: Rule,
+        quality: Quality = Quality.FINAL,
+        *,
+        session: str | None = None,
+        agent: str | None = None,
+    ) -> ObservedUsage:
+        tokens, reasoning = self._tokens(used)
+        return ObservedUsage(
+            client=CLIENT,
+            session=session or self._session or self._stem,
+            response_key=key,
+            at=moment(event.get("timestamp")),
+            model=name(used.get("model")) or "",
+            tokens=tokens,
+            rule=rule,
+            quality=quality,
+            reasoning=reasoning,
+            agent_id=agent or name(event.get("agentId")),
+            request_id=name(used.get("apiCallId")),
+            project=self._project,
+            version=self._version,
+        )
+
+    def _tokens(self, used: Fields) -> tuple[Tokens, int]:
+        """The disjoint classes: what was read from the cache or put into it is part of input, reasoning of output."""
+        whole, read, write = (count(used, key) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens"))
+        output, reasoning = count(used, "outputTokens"), count(used, "reasoningTokens")
+        fresh = whole - read - write
+        if fresh < 0 or reasoning > output:
+            self.report.skipped[Skip.INCONSISTENT] += 1
+            # Parts larger than the whole can only stand beside it.
+            fresh = whole if fresh < 0 else fresh
+        hour = count(used, "cacheTtlSeconds") >= _HOUR_S
+        short, long = (0, write) if hour else (write, 0)
+        return Tokens(fresh, read, short, long, max(output, reasoning)), reasoning

@@ -1,0 +1,75 @@
+"""Gemini CLI's hooks: what they tell, and the words in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    cause_of,
+    context,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    origin_of,
+    session_of,
+)
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+
+CLIENT = "gemini"
+MOMENTS: Mapping[str, Moment] = {
+    "SessionStart": Moment.SESSION_START,
+    "BeforeAgent": Moment.PROMPT,
+    "BeforeModel": Moment.MODEL,
+    "BeforeTool": Moment.TOOL,
+    "AfterAgent": Moment.TURN_END,
+    "PreCompress": Moment.COMPACTION,
+    "SessionEnd": Moment.SESSION_END,
+}
+_BLOCKED = frozenset({"BeforeAgent", "BeforeModel"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "BeforeAgent"})
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    moment = MOMENTS[event]
+    if moment is Moment.COMPACTION and identifier(raw, "trigger") != "manual":
+        # Fires before every model call, ahead of the look at whether there is anything to compress.
+        return None
+    request = raw.get("llm_request")
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=session_of(raw),
+        name=event,
+        # Two tools may start within the thousandth of a second that this tells; one agent's calls and turns cannot.
+        key=key_of(event, identifier(raw, "timestamp")) if moment in {Moment.PROMPT, Moment.MODEL} else None,
+        # A subagent's calls come by BeforeModel like all others and do not say whose they are: none is started here.
+        tool=identifier(raw, "tool_name") if moment is Moment.TOOL else None,
+        model=identifier(request, "model") if isinstance(request, dict) else None,
+        transcript=file_path(raw, "transcript_path"),
+        folder=file_path(raw, "cwd"),
+        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
+        cause=cause_of(raw),
+    )
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    message = message_of(answer)
+    if message is None:
+        return Reply()
+    if not answer.stops:
+        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "BeforeTool":
+        return Reply({"decision": "deny", "reason": message, "continue": False, "stopReason": message})
+    # Here `continue` would end the turn too, but without a word to the user.
+    return Reply({"decision": "block", "reason": message} if name in _BLOCKED else None)
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

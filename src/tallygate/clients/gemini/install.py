@@ -1,0 +1,49 @@
+"""What Gemini CLI needs: server, hooks and the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, hook_command, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
+
+_CLIENT = "gemini"
+EVENTS = ("SessionStart", "BeforeAgent", "BeforeModel", "BeforeTool", "AfterAgent", "SessionEnd", "PreCompress")
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.folder("GEMINI_CLI_HOME") / ".gemini"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def matcher_of(event: str) -> str:
+    """When a hook fires. PreCompress does before every model call, too, of which BeforeModel tells."""
+    return "manual" if event == "PreCompress" else "*"
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("mcpServers", SERVER), server_command(where))
+    hooks = (
+        Hook(
+            ("hooks", event),
+            {"type": "command", "name": f"tallygate-{event}", "command": hook_command(where, _CLIENT, event)},
+            matcher_of(event),
+        )
+        for event in EVENTS
+    )
+    user = scope is Scope.USER
+    folder = _folder(where) if user else where.root / ".gemini"
+    rule = folder / "GEMINI.md" if user else where.root / "GEMINI.md"
+    return Installation(
+        (
+            FileEdits(folder / "settings.json", (server, *hooks), not user),
+            FileEdits(rule, (rule_block(),), not user),
+        ),
+        ("Gemini CLI starts no server in a folder that you have not trusted.",),
+    )
+
+
+CLIENT = Client("gemini", "Gemini CLI", _signs, ("gemini",), _wanted, has_hooks=True)

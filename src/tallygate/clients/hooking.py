@@ -1,0 +1,191 @@
+"""How the hooks of one client are read and answered; every client's folder has its own."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Origin, Verdict
+from tallygate.core.text import cleaned, shown
+
+LONGEST_ID = 200
+LONGEST_PATH = 4096
+LONGEST_MESSAGE = 2000
+MOST_TOOL_CALLS = 1000
+# The calls of one response as text, with what they were given and gave back.
+LONGEST_TOOL_CALLS = 8 * 1024 * 1024
+# Control characters, halves of characters, and what ends a line. Other strange ones do stand in names of files.
+_NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_REFUSED = "Tallygate refuses this step."
+# Clients say for a new session what they like; these words are common to them.
+_ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a hook gives back to its client: one JSON object for standard output, or nothing at all."""
+
+    body: Mapping[str, Any] | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """One client's hooks.
+
+    `read` makes an event of what the client sends, which is not trusted: None where the event is of no interest,
+    `InvalidArgument` where something the gate cannot do without is missing or of the wrong form. `name` is the
+    event's name where the client does not send it and the installed command says it. `reply` puts an answer into
+    the client's own words. `refuse` is the answer to a hook that could not be read or answered at all, for a
+    policy that stops on faults; it gets the client's name of the event.
+    """
+
+    client: str
+    read: Callable[[Mapping[str, Any], str | None], HookEvent | None]
+    reply: Callable[[HookEvent, HookAnswer], Reply]
+    refuse: Callable[[str, str], Reply]
+
+
+def hooks_of(
+    client: str,
+    read: Callable[[Mapping[str, Any], str | None], HookEvent | None],
+    answered: Callable[[str, HookAnswer], Reply],
+) -> Hooks:
+    """The hooks of a client whose answer turns on the event's name alone, which holds for all so far."""
+    return Hooks(
+        client=client,
+        read=read,
+        reply=lambda event, answer: answered(event.name, answer),
+        refuse=lambda name, message: answered(name, HookAnswer(Verdict.STOP, message)),
+    )
+
+
+def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Moment]) -> str | None:
+    """The event that fired, in the client's word; None where it is none of the known.
+
+    What the client says comes before what the installed command says.
+    """
+    told = identifier(raw, "hook_event_name")
+    installed = identifier({"event": name}, "event")
+    if told is None and installed is None:
+        raise InvalidArgument(
+            "event",
+            "The hook does not say which event fired.",
+            hint="Install the hooks again with: tallygate init",
+        )
+    return next((word for word in (told, installed) if word in known), None)
+
+
+def session_of(raw: Mapping[str, Any], argument: str = "session_id") -> str:
+    """The client's own session, without which no budget can be found."""
+    session = identifier(raw, argument)
+    if session is None:
+        raise InvalidArgument(
+            argument,
+            f"The hook does not say which session it belongs to: {argument} is missing.",
+            hint="Update the client, or install the hooks again with: tallygate init",
+        )
+    return session
+
+
+def identifier(raw: Mapping[str, Any], argument: str) -> str | None:
+    """A short printable word from a client, or None where it was left out."""
+    text = _text(raw, argument, LONGEST_ID)
+    if text is not None and not text.isprintable():
+        raise InvalidArgument(argument, f"{argument} must be printable, not {shown(text)}.")
+    return text
+
+
+def file_path(raw: Mapping[str, Any], argument: str) -> str | None:
+    """The name of a file or folder from a client, or None where it was left out."""
+    text = _text(raw, argument, LONGEST_PATH)
+    if text is not None and any(unicodedata.category(char) in _NEVER_IN_PATHS for char in text):
+        raise InvalidArgument(argument, f"{argument} must have no control characters, not {shown(text)}.")
+    return text
+
+
+def origin_of(raw: Mapping[str, Any], argument: str = "source") -> Origin | None:
+    """How the session began; None where the client says nothing, or a word nobody knows yet."""
+    return _ORIGINS.get(identifier(raw, argument) or "")
+
+
+def cause_of(raw: Mapping[str, Any], argument: str = "reason") -> str | None:
+    """Why something ended, as text for people."""
+    text = _text(raw, argument, LONGEST_MESSAGE)
+    return None if text is None else cleaned(text, LONGEST_ID) or None
+
+
+def key_of(kind: str, *parts: str | None) -> str | None:
+    """A key of the parts that tell one firing from all others; None where a client leaves one of them out."""
+    known = [part for part in parts if part is not None]
+    return ":".join((kind, *known)) if len(known) == len(parts) else None
+
+
+def tool_calls_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the tools of one response, in its order: from their list, its text, or the first one's id alone."""
+    calls = raw.get("tool_calls")
+    if isinstance(calls, str):
+        calls = _decoded(calls)
+    if calls is None:
+        first = identifier(raw, "tool_use_id")
+        return () if first is None else (first,)
+    if not isinstance(calls, list):
+        raise InvalidArgument("tool_calls", f"tool_calls must be a list, not {shown(calls)}.")
+    if len(calls) > MOST_TOOL_CALLS:
+        raise InvalidArgument("tool_calls", f"tool_calls has {len(calls)} calls; at most {MOST_TOOL_CALLS} are taken.")
+    ids = [identifier(call, "tool_use_id") for call in calls if isinstance(call, dict)]
+    return tuple(call for call in ids if call is not None)
+
+
+def message_of(answer: HookAnswer) -> str | None:
+    """The answer's words, safe to print and to hand to a model; a refusal always has some."""
+    text = cleaned(answer.message or "", LONGEST_MESSAGE)
+    return text or (_REFUSED if answer.stops else None)
+
+
+def context(name: str, message: str) -> dict[str, Any]:
+    """Claude Code's way, and that of its likes, to tell something to the model and to the user."""
+    return {
+        "hookSpecificOutput": {"hookEventName": name, "additionalContext": message},
+        "systemMessage": message,
+    }
+
+
+def denial(name: str, message: str) -> dict[str, Any]:
+    """Claude Code's way, and that of its likes, to keep a tool from running."""
+    return {
+        "hookSpecificOutput": {
+            "hookEventName": name,
+            "permissionDecision": "deny",
+            "permissionDecisionReason": message,
+        },
+    }
+
+
+def _text(raw: Mapping[str, Any], argument: str, longest: int) -> str | None:
+    """A field's text; None where it is absent, empty, or the unfilled template of it."""
+    value = raw.get(argument)
+    if value is None or value == "" or (isinstance(value, str) and value == "${" + argument + "}"):
+        return None
+    if not isinstance(value, str):
+        raise InvalidArgument(argument, f"{argument} must be text, not {shown(value)}.")
+    if len(value) > longest:
+        raise InvalidArgument(argument, f"{argument} has {len(value)} characters; at most {longest} are taken.")
+    return value
+
+
+def _decoded(text: str) -> Any:
+    if text in {"", "${tool_calls}"}:
+        return None
+    if len(text) > LONGEST_TOOL_CALLS:
+        raise InvalidArgument(
+            "tool_calls", f"tool_calls has {len(text)} characters; at most {LONGEST_TOOL_CALLS} are taken."
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidArgument("tool_calls", f"tool_calls must be a list in JSON, not {shown(text)}.") from None

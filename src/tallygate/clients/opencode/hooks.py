@@ -1,0 +1,104 @@
+"""opencode's hooks: what our plugin tells of them, and the words in which it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    session_of,
+)
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+from tallygate.core.text import shown
+
+CLIENT = "opencode"
+MOMENTS: Mapping[str, Moment] = {
+    "session.created": Moment.SESSION_START,
+    "chat.message": Moment.PROMPT,
+    "chat.params": Moment.MODEL,
+    "tool.execute.before": Moment.TOOL,
+    "session.idle": Moment.TURN_END,
+    "session.deleted": Moment.SESSION_END,
+    "dispose": Moment.SESSION_END,
+}
+# What the same event means in a subagent, which is a session of its own below the one that was started.
+_IN_AGENT = {
+    Moment.SESSION_START: Moment.AGENT_START,
+    Moment.TURN_END: Moment.AGENT_END,
+    Moment.SESSION_END: Moment.AGENT_END,
+}
+_AGENT_TOOLS = frozenset({"task"})
+_MOST_STEPS = 10**9
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    own = session_of(raw, "sessionID")
+    root = identifier(raw, "rootID") or own
+    agent = None if root == own else own
+    moment = MOMENTS[event] if agent is None else _IN_AGENT.get(MOMENTS[event], MOMENTS[event])
+    tool = identifier(raw, "tool") if moment is Moment.TOOL else None
+    call = identifier(raw, "callID") if moment is Moment.TOOL else None
+    model = raw.get("model")
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=root,
+        name=event,
+        key=_key(raw, moment, own, call),
+        tool=tool,
+        tool_use_ids=() if call is None else (call,),
+        starts_agent=tool in _AGENT_TOOLS,
+        agent_id=agent,
+        agent_type=identifier(raw, "agent"),
+        model=identifier(model, "modelID") if isinstance(model, dict) else None,
+        folder=file_path(raw, "directory"),
+        cause=event if moment is Moment.SESSION_END else None,
+    )
+
+
+def _key(raw: Mapping[str, Any], moment: Moment, own: str, call: str | None) -> str | None:
+    """The calls of one prompt are counted by the plugin: nothing that opencode tells it is theirs alone."""
+    message = identifier(raw, "messageID")
+    match moment:
+        case Moment.PROMPT:
+            return key_of("prompt", message)
+        case Moment.MODEL:
+            return key_of("model", message, _step(raw))
+        case Moment.TOOL:
+            return key_of("tool", call)
+        case Moment.AGENT_START:
+            return key_of("agent", own)
+        case _:
+            return None
+
+
+def _step(raw: Mapping[str, Any]) -> str | None:
+    value = raw.get("step")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_STEPS:
+        raise InvalidArgument("step", f"step must be a count from 0 to {_MOST_STEPS}, not {shown(value)}.")
+    return str(value)
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    """Always an object: to the plugin no answer is a fault."""
+    message = message_of(answer)
+    if message is None:
+        return Reply({})
+    stop = answer.stops and name in {"chat.message", "chat.params", "tool.execute.before"}
+    return Reply({"stop": True, "message": message} if stop else {"message": message})
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

@@ -1,0 +1,48 @@
+"""What opencode needs: server, the plugin that asks the gate, and the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import (
+    SERVER,
+    hook_arguments,
+    opencode_plugin,
+    rule_block,
+    server_arguments,
+)
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+_CLIENT = "opencode"
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.folder("XDG_CONFIG_HOME", ".config") / "opencode"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where), where.folder("XDG_DATA_HOME", ".local", "share") / "opencode")
+
+
+def _settings(folder: Path) -> Path:
+    """The file the user has; with comments where there are both, as opencode reads that one last."""
+    commented = folder / "opencode.jsonc"
+    return commented if commented.exists() else folder / "opencode.json"
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    command = [where.python, *server_arguments()]
+    server = Member(("mcp", SERVER), {"type": "local", "command": command, "enabled": True})
+    user = scope is Scope.USER
+    folder = _folder(where) if user else where.root
+    plugins = folder / "plugin" if user else where.root / ".opencode" / "plugin"
+    return Installation(
+        (
+            FileEdits(_settings(folder), (server,), not user),
+            FileEdits(plugins / "tallygate.js", (opencode_plugin(hook_arguments(where, _CLIENT)),), not user),
+            FileEdits(folder / "AGENTS.md", (rule_block(),), not user),
+        )
+    )
+
+
+CLIENT = Client("opencode", "opencode", _signs, ("opencode",), _wanted, has_hooks=True)

@@ -1,0 +1,91 @@
+"""Qwen Code's hooks: what they tell, and the words in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.clients.hooking import (
+    Reply,
+    cause_of,
+    context,
+    denial,
+    event_name,
+    file_path,
+    hooks_of,
+    identifier,
+    key_of,
+    message_of,
+    origin_of,
+    session_of,
+)
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+
+CLIENT = "qwen"
+MOMENTS: Mapping[str, Moment] = {
+    "SessionStart": Moment.SESSION_START,
+    "UserPromptSubmit": Moment.PROMPT,
+    "PreToolUse": Moment.TOOL,
+    "PreCompact": Moment.COMPACTION,
+    "SubagentStart": Moment.AGENT_START,
+    "SubagentStop": Moment.AGENT_END,
+    "Stop": Moment.TURN_END,
+    "SessionEnd": Moment.SESSION_END,
+}
+_AGENT_TOOLS = frozenset({"agent", "task"})
+_BLOCKED = frozenset({"UserPromptSubmit", "PreCompact"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit"})
+
+
+def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    event = event_name(raw, name, MOMENTS)
+    if event is None:
+        return None
+    moment = MOMENTS[event]
+    if moment is Moment.PROMPT and not raw.get("prompt"):
+        # The same event tells of every later model call of the turn, which has no prompt.
+        moment = Moment.MODEL
+    tool = identifier(raw, "tool_name") if moment is Moment.TOOL else None
+    # `tool_use_id` is made for the hooks alone; this is the one that the transcript has.
+    call = identifier(raw, "tool_call_id") or identifier(raw, "tool_use_id") if moment is Moment.TOOL else None
+    agent = identifier(raw, "agent_id")
+    return HookEvent(
+        client=CLIENT,
+        moment=moment,
+        client_session=session_of(raw),
+        name=event,
+        key=_key(raw, moment, call, agent),
+        tool=tool,
+        tool_use_ids=() if call is None else (call,),
+        starts_agent=tool in _AGENT_TOOLS,
+        agent_id=agent,
+        agent_type=identifier(raw, "agent_type"),
+        model=identifier(raw, "model"),
+        transcript=file_path(raw, "transcript_path"),
+        folder=file_path(raw, "cwd"),
+        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
+        cause=cause_of(raw),
+    )
+
+
+def _key(raw: Mapping[str, Any], moment: Moment, call: str | None, agent: str | None) -> str | None:
+    """A tool has an id; a model call has only its time, as `prompt_id` is the same for the whole turn."""
+    if moment in {Moment.PROMPT, Moment.MODEL}:
+        return key_of(moment.value, identifier(raw, "timestamp"))
+    if moment is Moment.AGENT_START:
+        return key_of("agent", agent, identifier(raw, "timestamp"))
+    return key_of("tool", call) if call is not None else None
+
+
+def _answered(name: str, answer: HookAnswer) -> Reply:
+    message = message_of(answer)
+    if message is None:
+        return Reply()
+    if not answer.stops:
+        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "PreToolUse":
+        return Reply(denial(name, message))
+    return Reply({"decision": "block", "reason": message} if name in _BLOCKED else None)
+
+
+HOOKS = hooks_of(CLIENT, _read, _answered)

@@ -1,0 +1,42 @@
+"""What Qwen Code needs: server, hooks and the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, hook_command, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
+
+_CLIENT = "qwen"
+EVENTS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PreCompact", "Stop", "SessionEnd")
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.folder("QWEN_HOME", ".qwen")
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("mcpServers", SERVER), server_command(where))
+    hooks = tuple(
+        Hook(
+            ("hooks", event),
+            {"type": "command", "name": f"tallygate-{event}", "command": hook_command(where, _CLIENT, event)},
+            "*",
+        )
+        for event in EVENTS
+    )
+    user = scope is Scope.USER
+    folder = _folder(where) if user else where.root / ".qwen"
+    rule = folder / "QWEN.md" if user else where.root / "QWEN.md"
+    notes = () if user else ("Qwen Code asks before it starts a server of a project: `qwen mcp approve tallygate`.",)
+    return Installation(
+        (FileEdits(folder / "settings.json", (server, *hooks), not user), FileEdits(rule, (rule_block(),), not user)),
+        notes,
+    )
+
+
+CLIENT = Client("qwen", "Qwen Code", _signs, ("qwen",), _wanted, has_hooks=True)

@@ -1,0 +1,113 @@
+"""What a client's hook tells the gate, and what the gate answers: the one form behind every client's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# How a link between a client's session and a budget session came about, where a hook told it.
+FOUND_BY_HOOK = "hook"
+
+
+class Moment(StrEnum):
+    """Where in a client's work a hook fires, told by what comes next."""
+
+    SESSION_START = "session_start"
+    PROMPT = "prompt"  # a turn begins: a model call follows
+    MODEL = "model"  # a model call follows at once
+    TOOL = "tool"  # a tool is about to run; a model call follows when its response's tools are through
+    TOOL_DONE = "tool_done"
+    TOOLS_DONE = "tools_done"  # every tool of one response is through: a model call follows
+    AGENT_START = "agent_start"  # a subagent begins: its first model call follows
+    AGENT_END = "agent_end"
+    COMPACTION = "compaction"  # the client is about to summarise its context: a model call no tool leads to
+    TURN_END = "turn_end"
+    SESSION_END = "session_end"
+    SETTINGS_CHANGE = "settings_change"
+
+
+class Origin(StrEnum):
+    """How a client's session began."""
+
+    STARTUP = "startup"
+    RESUME = "resume"
+    CLEAR = "clear"
+    COMPACT = "compact"
+    FORK = "fork"
+
+
+@dataclass(frozen=True, slots=True)
+class HookEvent:
+    """One firing of one hook.
+
+    `client` is the name its transcripts go by; `name` is the client's own word for the hook. `key` is the same
+    for the same firing, however often it is told, and another for every other one of the session; None where
+    the client gives nothing to make it of. `agent_id` is None in the main agent. `starts_agent` says that the
+    tool is the one by which the client starts a subagent. `changed_file` belongs to SETTINGS_CHANGE.
+    """
+
+    client: str
+    moment: Moment
+    client_session: str
+    name: str
+    key: str | None = None
+    tool: str | None = None
+    tool_use_ids: tuple[str, ...] = ()
+    starts_agent: bool = False
+    agent_id: str | None = None
+    agent_type: str | None = None
+    model: str | None = None
+    transcript: str | None = None
+    folder: str | None = None
+    origin: Origin | None = None
+    cause: str | None = None
+    changed_file: str | None = None
+
+
+# Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
+# are followed by an event for all tools of a response; Codex and Copilot have only the tool itself.
+_RESERVE_AT: dict[str, frozenset[Moment]] = {
+    "claude_code": frozenset({Moment.PROMPT, Moment.TOOLS_DONE, Moment.AGENT_START}),
+    "codex": frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
+    "gemini": frozenset({Moment.MODEL}),
+    "opencode": frozenset({Moment.MODEL}),
+    "qwen": frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
+    "copilot": frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
+}
+# Clients whose subagents begin without being asked: their first call is reserved with the tool that starts them.
+_BEGIN_UNASKED = frozenset({"claude_code"})
+# Where a client can still be kept from spending; at all others it only tells what happened.
+GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
+
+
+def reserves(client: str, moment: Moment) -> bool:
+    """Whether a model call follows this event with no other hook in between."""
+    return moment in _RESERVE_AT.get(client, frozenset({Moment.MODEL}))
+
+
+def begins_unasked(event: HookEvent) -> bool:
+    """Whether a tool is about to start a subagent that no later hook can keep from its first model call."""
+    return event.starts_agent and event.client in _BEGIN_UNASKED
+
+
+class Verdict(StrEnum):
+    """Whether the client may go on."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """The gate's answer to a hook, in words; every client's own form is made of it.
+
+    With STOP, `message` says what is spent, which budget binds and the command to go on. With GO_ON it is None,
+    or a short notice for the model and the user (what is left, when that has changed enough to be told).
+    """
+
+    verdict: Verdict = Verdict.GO_ON
+    message: str | None = None
+
+    @property
+    def stops(self) -> bool:
+        return self.verdict is Verdict.STOP

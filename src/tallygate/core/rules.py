@@ -1,0 +1,138 @@
+"""Budgets as the settings give them: what a rule limits, and which of them bind a session or a call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from tallygate.core.model import Session
+from tallygate.core.money import COUNTED, NANOS_PER_UNIT
+from tallygate.core.windows import SESSION as SESSION_PERIOD
+from tallygate.core.words import BudgetMode
+
+
+class Scope(StrEnum):
+    """What a budget limits."""
+
+    SESSION = "session"
+    PROJECT = "project"
+    TENANT = "tenant"
+    USER = "user"
+    CLIENT = "client"
+    MODEL = "model"
+    GLOBAL = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
+
+    `match` narrows a scope: the end of a project's path, a pattern of clients or models. `key` names what the rule was
+    found to limit for one session. `zone` is the time zone its windows begin in.
+    """
+
+    scope: Scope
+    limit: int
+    unit: str = "USD"
+    period: str = SESSION_PERIOD
+    mode: BudgetMode = BudgetMode.HARD
+    match: str | None = None
+    zone: str = "UTC"
+    usd_nanos: int = NANOS_PER_UNIT
+    rate_day: str | None = None
+    key: str | None = None
+
+    def budget_id(self, window: str) -> str:
+        """The id of this rule's budget for one window: what it limits, the period, the window."""
+        parts = [self.scope.value, str(self.key), self.period]
+        if self.period not in ("never", SESSION_PERIOD):
+            parts.append(window)
+        if self.unit != "USD":
+            parts.append(self.unit)
+        if self.mode is BudgetMode.SOFT:
+            parts.append("soft")
+        return ":".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What rules are held against: whose session it is, where, in which client."""
+
+    tenant: str
+    client: str
+    user: str
+    project: str | None = None
+
+
+def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
+    """The rules above the session that bind one, each with what it limits there; those for models bind by call."""
+    found = []
+    for rule in rules:
+        key = _key(rule, subject)
+        if key is not None:
+            found.append(replace(rule, key=key))
+    return tuple(dict.fromkeys(found))
+
+
+def _key(rule: Rule, subject: Subject) -> str | None:
+    match rule.scope:
+        case Scope.SESSION:
+            return None
+        case Scope.PROJECT:
+            return subject.project if _lies_at(subject.project, rule.match) else None
+        case Scope.TENANT:
+            return subject.tenant if rule.match in (None, subject.tenant) else None
+        case Scope.USER:
+            return subject.user if rule.match in (None, subject.user) else None
+        case Scope.CLIENT:
+            client = subject.client.lower().replace("_", "-")
+            if rule.match is None:
+                return client
+            return rule.match if fnmatchcase(client, rule.match.lower()) else None
+        case Scope.MODEL:
+            return rule.match or "every"
+        case Scope.GLOBAL:
+            return "all"
+
+
+def _lies_at(project: str | None, match: str | None) -> bool:
+    if project is None or match is None:
+        return project is not None
+    return project == match or project.endswith("/" + match.strip("/"))
+
+
+def binds(rule: Rule, model: str) -> bool:
+    """Whether a rule that binds a session binds a call of this model."""
+    if rule.scope is not Scope.MODEL or rule.match is None:
+        return True
+    name, pattern = model.lower(), rule.match.lower()
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)
+
+
+def to_text(rules: Iterable[Rule]) -> str | None:
+    """Rules as they are kept with a session; None where there are none."""
+    entries = [{name: value for name, value in asdict(rule).items() if value is not None} for rule in rules]
+    return json.dumps(entries, separators=(",", ":"), ensure_ascii=False) if entries else None
+
+
+@lru_cache(maxsize=256)
+def from_text(text: str | None) -> tuple[Rule, ...]:
+    """The rules kept with a session."""
+    entries = json.loads(text) if text else []
+    return tuple(
+        Rule(**{**entry, "scope": Scope(entry["scope"]), "mode": BudgetMode(entry["mode"])}) for entry in entries
+    )
+
+
+def rules_of(session: Session) -> tuple[Rule, ...]:
+    """The rules that bind a session."""
+    return from_text(session.rules)
+
+
+def is_money(unit: str) -> bool:
+    """Whether a unit is a currency."""
+    return unit not in COUNTED

@@ -1,0 +1,37 @@
+"""Which tenants a ledger has, and which of them an id belongs to: the only queries that look past one tenant."""
+
+from __future__ import annotations
+
+from tallygate.ledger.statements import Statements
+
+# From one tenant to the next along the primary key: as many steps as tenants, however many sessions they have.
+_TENANTS = (
+    "WITH RECURSIVE known(tenant) AS (SELECT MIN(tenant) FROM session UNION ALL"
+    " SELECT (SELECT MIN(s.tenant) FROM session s WHERE s.tenant > known.tenant) FROM known"
+    " WHERE known.tenant IS NOT NULL)"
+)
+SELECT_TENANTS = f"{_TENANTS} SELECT tenant FROM known WHERE tenant IS NOT NULL"
+SELECT_TENANTS_OF_SESSION = (
+    f"{_TENANTS} SELECT k.tenant FROM known k CROSS JOIN session s"
+    " WHERE k.tenant IS NOT NULL AND s.tenant = k.tenant AND s.session_id = :session_id ORDER BY k.tenant"
+)
+SELECT_TENANTS_OF_CALL = (
+    f"{_TENANTS} SELECT k.tenant FROM known k CROSS JOIN call c"
+    " WHERE k.tenant IS NOT NULL AND c.tenant = k.tenant AND c.call_id = :call_id ORDER BY k.tenant"
+)
+
+
+class TenantReads(Statements):
+    """Names of tenants; nothing of what they have."""
+
+    def tenants(self) -> list[str]:
+        """Every tenant that has a session."""
+        return [row[0] for row in self._all(SELECT_TENANTS)]
+
+    def tenants_of_session(self, session_id: str) -> list[str]:
+        """The tenants that have a session of this id: one, where ids come from here."""
+        return [row[0] for row in self._all(SELECT_TENANTS_OF_SESSION, session_id=session_id)]
+
+    def tenants_of_call(self, call_id: str) -> list[str]:
+        """The tenants that have a call of this id."""
+        return [row[0] for row in self._all(SELECT_TENANTS_OF_CALL, call_id=call_id)]

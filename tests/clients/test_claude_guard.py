@@ -1,0 +1,70 @@
+"""Which changes of Claude Code's settings would take the gate away."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tallygate.clients.claude_code.guard import weakened
+
+OURS = {"hooks": {"PreToolUse": [{"hooks": [{"type": "mcp_tool", "server": "tallygate", "tool": "tallygate_hook"}]}]}}
+OTHERS = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}]}}
+PLUGIN = {"enabledPlugins": {"tallygate@somewhere": True}}
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    "user, project, changed, weak",
+    [
+        (OURS, {"disableAllHooks": True}, "project", "disableAllHooks"),
+        ({**OURS, "disableAllHooks": True}, None, "user", "disableAllHooks"),
+        (OTHERS, None, "user", "no longer has"),
+        ({}, OTHERS, "project", "no longer has"),
+        (None, OTHERS, "project", "no longer has"),
+        (OURS, {"disableAllHooks": False}, "project", None),
+        (OURS, OTHERS, "project", None),
+        ({}, OURS, "user", None),
+        (PLUGIN, {"permissions": {}}, "project", None),
+        (OURS, "{ half a file", "project", None),
+        (OURS, "[]", "project", None),
+    ],
+)
+def test_a_change_is_refused_when_no_hook_of_the_gate_would_stay_on(home, user, project, changed, weak):
+    files = {"user": home / ".claude" / "settings.json", "project": home / "p" / ".claude" / "settings.local.json"}
+    for name, content in (("user", user), ("project", project)):
+        if content is not None:
+            write(files[name], content)
+    said = weakened(files[changed], home / "p", home, {})
+    assert (said is None) == (weak is None)
+    if weak:
+        assert weak in said
+        assert files[changed].name in said
+
+
+def test_a_settings_file_that_was_removed_counts_as_empty(home):
+    gone = home / ".claude" / "settings.json"
+    assert "no longer has" in weakened(gone, None, home, {})
+    write(home / "p" / ".claude" / "settings.json", OURS)
+    assert weakened(gone, home / "p", home, {}) is None
+
+
+def test_the_folder_that_the_environment_names_is_the_users(home):
+    write(home / "elsewhere" / "settings.json", OURS)
+    changed = write(home / "p" / ".claude" / "settings.json", OTHERS)
+    assert weakened(changed, home / "p", home, {}) is not None
+    assert weakened(changed, home / "p", home, {"CLAUDE_CONFIG_DIR": str(home / "elsewhere")}) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_a_settings_file_does_not_hold_the_gate_up(home):
+    (home / ".claude").mkdir()
+    os.mkfifo(home / ".claude" / "settings.json")
+    changed = write(home / "p" / ".claude" / "settings.json", OTHERS)
+    assert "no longer has" in weakened(changed, home / "p", home, {})
