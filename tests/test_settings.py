@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tallygate.core.errors import SettingsError
 from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
+from tallygate.pricing.exchange import CONFIGURED, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import (
     Durability,
@@ -26,11 +27,13 @@ from tallygate.settings import (
     OnFault,
     Places,
     Settings,
+    Telemetry,
     Transcripts,
     load_settings,
     places,
 )
 from tallygate.settings import load as load_module
+from tallygate.settings.model import UsageSettings
 from tallygate.settings.source import key_lines
 
 
@@ -159,6 +162,8 @@ retention_days = 400
 
 [usage]
 transcripts = "off"
+telemetry = "off"
+telemetry_port = 50000
 
 [privacy]
 task_summaries = "drop"
@@ -169,6 +174,14 @@ output_per_thousand = 0.08
 currency = "EUR"
 usd_per_unit = 1.16
 usd_rate_day = 2026-11-20
+
+[exchange.GBP]
+usd_per_unit = 1.31
+day = 2026-11-01
+
+[exchange.AED]
+usd_per_unit = 0.27229408
+day = "2026-11-02"
 
 [pricing]
 local_channels = ["ollama", "my-gateway"]
@@ -215,7 +228,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     ledger = settings.ledger
     assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
     assert settings.privacy.task_summaries is Keep.DROP
-    assert settings.usage.transcripts is Transcripts.OFF
+    assert settings.usage == UsageSettings(Transcripts.OFF, Telemetry.OFF, 50_000)
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
     assert settings.pricing == PricingSettings(
         overrides=(
@@ -236,22 +249,66 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
         unknown_input_per_thousand=Decimal("0.02"),
         unknown_output_per_thousand=Decimal("0.08"),
         unknown_currency="EUR",
-        usd_per_unknown_currency=Decimal("1.16"),
-        exchange_rate_date=dt.date(2026, 11, 20),
+        unknown_exchange=Rate(1_160_000_000, dt.date(2026, 11, 20), CONFIGURED, "EUR"),
         local_channels=("ollama", "my-gateway"),
     )
+    assert settings.exchange == {
+        "GBP": Rate(1_310_000_000, dt.date(2026, 11, 1), CONFIGURED, "GBP"),
+        "AED": Rate(272_294_080, dt.date(2026, 11, 2), CONFIGURED, "AED"),
+    }
 
 
-def test_a_rate_for_unknown_models_in_dollars_needs_no_exchange_rate(desk: Desk) -> None:
-    desk.shop("[unknown_price]\ncurrency = 'USD'")
-    assert desk.load().pricing.usd_per_unknown_currency == 1
+UNKNOWN_IN_POUNDS = "[unknown_price]\ncurrency = 'GBP'\nusd_per_unit = 1.31\nusd_rate_day = 2026-11-01\n"
+
+
+@pytest.mark.parametrize("code", ["USD", "EUR", "JPY"])
+def test_a_rate_for_unknown_models_in_another_currency_leaves_the_old_exchange_rate_behind(
+    desk: Desk, code: str
+) -> None:
+    desk.user(UNKNOWN_IN_POUNDS)
+    assert desk.load().pricing.unknown_exchange is not None
+    desk.shop(f"[unknown_price]\ncurrency = '{code}'")
+    pricing = desk.load().pricing
+    assert (pricing.unknown_currency, pricing.unknown_exchange) == (code, None)
+
+
+def test_a_currency_that_no_list_has_is_taken_where_the_user_sets_its_rate(desk: Desk) -> None:
+    desk.user("[exchange.AED]\nusd_per_unit = 0.27\nday = 2026-11-02")
+    desk.shop("[unknown_price]\ncurrency = 'AED'")
+    assert desk.load().pricing.unknown_currency == "AED"
+
+
+def test_exchange_rates_are_merged_currency_by_currency_each_with_its_day(desk: Desk) -> None:
+    table = "[exchange.{}]\nusd_per_unit = {}\nday = {}\n"
+    desk.user(table.format("GBP", "1.30", "2026-10-01") + table.format("CHF", "1.2", "2026-10-01"))
+    desk.shop(table.format("GBP", "1.31", "2026-11-01"))
+    assert {code: rate.text for code, rate in desk.load().exchange.items()} == {
+        "GBP": "1 GBP = 1.31 USD (configured rate of 2026-11-01)",
+        "CHF": "1 CHF = 1.2 USD (configured rate of 2026-10-01)",
+    }
+
+
+# usd_per_unit                 | nano-dollars
+DOLLARS = [
+    ("2", 2_000_000_000),
+    ("0.000000001", 1),
+    ("0.0000000015", 2),
+    ("0.0000000025", 2),
+    ("999999.999999999", 999_999_999_999_999),
+]
+
+
+@pytest.mark.parametrize("text,nanos", DOLLARS)
+def test_an_exchange_rate_is_rounded_half_even_to_nano_dollars(desk: Desk, text: str, nanos: int) -> None:
+    desk.shop(f"[exchange.GBP]\nusd_per_unit = {text}\nday = 2026-11-01")
+    assert desk.load().exchange["GBP"].usd_per_unit_nanos == nanos
 
 
 def test_the_example_in_the_tests_names_every_key_there_is() -> None:
     from tallygate.settings import sections
 
     rules = [sections.TOP, *sections.SECTIONS.values(), sections.PRICE, sections.DISCOUNT]
-    rules += [sections.UNKNOWN_PRICE, sections.PRICING]
+    rules += [sections.UNKNOWN_PRICE, sections.PRICING, sections.EXCHANGE]
     keys = {key for table in rules for key in table}
     assert [key for key in sorted(keys) if f"\n{key} = " not in WHOLE_FILE] == []
 
@@ -325,7 +382,33 @@ MISTAKES = [
     ),
     ("[[discount]]\nmatch = 'x'\nmultiplier = 0", 3, "discount[1].multiplier must be a number above 0"),
     ("[[discount]]\nmultiplier = 0.5", 1, "discount[1] lacks 'match'."),
-    ("[unknown_price]\ncurrency = 'CHF'", 2, "unknown_price in CHF lacks 'usd_per_unit'."),
+    ("[unknown_price]\ncurrency = 'AED'", 2, "No exchange rate is known for AED"),
+    ("[unknown_price]\ncurrency = 'AED'", 2, "config.toml:\n[exchange.AED]\nusd_per_unit = "),
+    ("[unknown_price]\nusd_per_unit = 1.31", 1, "unknown_price lacks 'usd_rate_day'"),
+    ("[unknown_price]\nusd_rate_day = 2026-11-01", 1, "unknown_price lacks 'usd_per_unit'"),
+    (
+        "[unknown_price]\ncurrency = 'USD'\nusd_per_unit = 1\nusd_rate_day = 2026-11-01",
+        3,
+        "unknown_price in USD takes no 'usd_per_unit'.",
+    ),
+    ("exchange = 1", 1, "exchange must be a table, not 1."),
+    ("[exchange]\nGBP = 1.31", 2, "exchange.GBP must be a table that begins with [exchange.GBP]."),
+    ("[exchange.GBP]\nusd_per_unit = 1.31", 1, "exchange.GBP lacks 'day'."),
+    ("[exchange.GBP]\nday = 2026-11-01", 1, "exchange.GBP lacks 'usd_per_unit'."),
+    ("[exchange.GBP]\nrate = 1", 2, "unknown setting 'exchange.GBP.rate'."),
+    ("[exchange.gbp]\nday = 2026-11-01", 1, "must be an ISO 4217 code such as USD, not 'gbp'."),
+    ("[exchange.USD]\nusd_per_unit = 1\nday = 2026-11-01", 1, "exchange.USD has no rate"),
+    ("[exchange.GBP]\nusd_per_unit = 0", 2, "must be an amount in dollars above 0 and below 1,000,000"),
+    ("[exchange.GBP]\nusd_per_unit = -1", 2, "not -1."),
+    ("[exchange.GBP]\nusd_per_unit = nan", 2, "not NaN."),
+    ("[exchange.GBP]\nusd_per_unit = inf", 2, "not Infinity."),
+    ("[exchange.GBP]\nusd_per_unit = '1.31'", 2, "not '1.31'."),
+    ("[exchange.GBP]\nusd_per_unit = 1000000", 2, "not 1000000."),
+    ("[exchange.GBP]\nusd_per_unit = 999999.9999999999", 2, "below 1,000,000"),
+    ("[exchange.GBP]\nusd_per_unit = 1e-10", 2, "above 0"),
+    ("[exchange.GBP]\nusd_per_unit = 1e999999", 2, "below 1,000,000"),
+    ("[exchange.GBP]\nusd_per_unit = 1e-999999", 2, "above 0"),
+    ("[exchange.GBP]\nday = 'yesterday'", 2, "must be a day such as 2026-10-01"),
     ("[unknown_price]\ninput_per_thousand = 0", 2, "must be a number above 0 and up to 1,000, not 0."),
     ("a = " + "[" * 9_999 + "]" * 9_999, 1, "too large to read"),
     ("\n" + ".".join("a" * 50_000) + " = 1", 2, "more than forty dots"),

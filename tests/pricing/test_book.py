@@ -13,6 +13,7 @@ from tests.pricing.ids import AT, CERTAIN, GUESSED, HOSTILE, LOCAL, UNKNOWN
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import InvariantBroken, SettingsError
 from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
 
 BOOK = PriceBook(PricingSettings())
@@ -76,11 +77,30 @@ def test_a_model_of_no_known_maker_costs_the_configured_rate():
     settings = PricingSettings(
         unknown_input_per_thousand=Decimal("0.01"),
         unknown_output_per_thousand=Decimal("0.02"),
-        usd_per_unknown_currency=Decimal("1.5"),
+        unknown_exchange=Rate(1_500_000_000, date(2026, 11, 1), CONFIGURED, "GBP"),
     )
     price = PriceBook(settings).quote("totally-new-model", AT)
     assert dollars(price) == (Decimal(15), Decimal(30))
-    assert dollars(BOOK.quote("totally-new-model", AT)) == (Decimal("32.75"), Decimal("32.75"))
+    assert price.version == "1 GBP = 1.5 USD (configured rate of 2026-11-01)"
+
+
+def test_without_a_rate_of_its_own_the_unknown_price_is_exchanged_at_the_rate_of_the_day():
+    on_sunday = datetime(2014, 3, 30, tzinfo=UTC)
+    price = BOOK.quote("totally-new-model", on_sunday)
+    assert price.version == "1 GBP = 1.66332205 USD (ECB reference rate of 2014-03-28)"
+    assert dollars(price) == (Decimal("41.58305125"), Decimal("41.58305125"))
+    own = ExchangeBook({"GBP": Rate(2_000_000_000, date(2026, 11, 1), CONFIGURED, "GBP")})
+    assert dollars(PriceBook(PricingSettings(), exchange=own).quote("totally-new-model", AT)) == (50, 50)
+
+
+@pytest.mark.parametrize("year", [1970, 1998, 2026, 9999])
+def test_an_unknown_model_has_a_price_whatever_time_a_caller_names(year):
+    assert BOOK.quote("totally-new-model", datetime(year, 1, 2, tzinfo=UTC)).rates.input_nanos > 0
+
+
+def test_an_unknown_price_in_dollars_is_what_it_says():
+    settings = PricingSettings(unknown_currency="USD", unknown_input_per_thousand=Decimal("0.02"))
+    assert dollars(PriceBook(settings).quote("totally-new-model", AT)) == (20, 25)
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "NaN", "Infinity", "1001"])

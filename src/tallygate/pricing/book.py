@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 
 from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError, ensure
-from tallygate.core.money import exact_text
+from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
+from tallygate.pricing.exchange import ExchangeBook, Rate
 from tallygate.pricing.identifiers import (
     ID_LENGTH_MAX,
     SHOWN_LENGTH_MAX,
@@ -50,7 +51,8 @@ _FREE = Rates(0, 0, 0, 0, 0)
 class PricingSettings:
     """What the settings say about prices: `[[price]]`, `[[discount]]`, `[alias]`, `[unknown_price]`.
 
-    The unknown rate is per 1,000 tokens in its currency; the dated exchange rate makes dollars of it.
+    The unknown rate is per 1,000 tokens in its currency. Where it has no exchange rate of its own, the book of
+    exchange rates makes dollars of it.
     """
 
     overrides: tuple[PriceOverride, ...] = ()
@@ -59,12 +61,11 @@ class PricingSettings:
     unknown_input_per_thousand: Decimal = Decimal("0.025")
     unknown_output_per_thousand: Decimal = Decimal("0.025")
     unknown_currency: str = "GBP"
-    usd_per_unknown_currency: Decimal = Decimal("1.31")
-    exchange_rate_date: date = date(2025, 11, 21)
+    unknown_exchange: Rate | None = None
     local_channels: tuple[str, ...] = LOCAL_CHANNELS
 
     def __post_init__(self) -> None:
-        for name in ("unknown_input_per_thousand", "unknown_output_per_thousand", "usd_per_unknown_currency"):
+        for name in ("unknown_input_per_thousand", "unknown_output_per_thousand"):
             value: Decimal = getattr(self, name)
             if not (value.is_finite() and 0 < value <= 1000):
                 raise SettingsError(
@@ -76,9 +77,12 @@ class PricingSettings:
 class PriceBook:
     """Quotes prices for ids as agents write them."""
 
-    def __init__(self, settings: PricingSettings, catalog: Catalog | None = None) -> None:
+    def __init__(
+        self, settings: PricingSettings, catalog: Catalog | None = None, exchange: ExchangeBook | None = None
+    ) -> None:
         self.settings = settings
         self.catalog = catalog if catalog is not None else Catalog()
+        self.exchange = exchange if exchange is not None else ExchangeBook()
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
         self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
         self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
@@ -167,7 +171,7 @@ class PriceBook:
                 f"the rate for unknown models, {s.unknown_currency} {s.unknown_input_per_thousand} in and "
                 f"{s.unknown_output_per_thousand} out per 1,000 tokens"
             )
-            price = self._unknown_rate()
+            price = self._unknown_rate(at)
         rates = f"${exact_text(price.rates.input_nanos)} in, ${exact_text(price.rates.output_nanos)} out"
         return replace(
             price,
@@ -179,15 +183,17 @@ class PriceBook:
             ),
         )
 
-    def _unknown_rate(self) -> Price:
+    def _unknown_rate(self, at: datetime) -> Price:
         s = self.settings
-        fresh = nanos_per_million(s.unknown_input_per_thousand * 1000 * s.usd_per_unknown_currency)
-        output = nanos_per_million(s.unknown_output_per_thousand * 1000 * s.usd_per_unknown_currency)
+        rate = s.unknown_exchange or self.exchange.rate(s.unknown_currency, at)
+        dollars = Decimal(rate.usd_per_unit_nanos) / NANOS_PER_UNIT
+        fresh = nanos_per_million(s.unknown_input_per_thousand * 1000 * dollars)
+        output = nanos_per_million(s.unknown_output_per_thousand * 1000 * dollars)
         return Price(
             key="unknown",
             rates=Rates(fresh, output, fresh, fresh, fresh),
             source=ASSUMED,
-            version=f"{s.unknown_currency} {s.usd_per_unknown_currency} of {s.exchange_rate_date}",
+            version=rate.text,
             valid_from=None,
         )
 

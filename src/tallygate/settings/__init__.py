@@ -12,6 +12,7 @@ from tallygate.settings.model import (
     PolicySettings,
     PrivacySettings,
     Settings,
+    Telemetry,
     Transcripts,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "PolicySettings",
     "PrivacySettings",
     "Settings",
+    "Telemetry",
     "Transcripts",
     "load_settings",
     "places",

@@ -9,8 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
+
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT
+from tallygate.core.windows import parse_period
 
 Check = Callable[[object], object]
 
@@ -117,6 +121,24 @@ def rate(value: object) -> Decimal:
     return amount
 
 
+def amount_nanos(value: object) -> int:
+    """A limit in units of a currency, kept in nano-units; what is below one is rounded upwards."""
+    words = "an amount above 0 and up to 1,000,000, such as 2.50"
+    amount = _number(value, words)
+    if not 0 < amount <= AMOUNT_NANOS_MAX // NANOS_PER_UNIT:
+        raise Unfit(f"must be {words}, not {short(value)}")
+    return int((amount * NANOS_PER_UNIT).to_integral_value(rounding=ROUND_CEILING))
+
+
+def period(value: object) -> str:
+    """The period of a budget."""
+    try:
+        return parse_period(value if isinstance(value, str) else "")
+    except InvalidArgument:
+        words = "session, day, week, month, never or hours such as 5h"
+        raise Unfit(f"must be {words}, not {short(value)}") from None
+
+
 def above_zero(most: int) -> Check:
     """A number that multiplies an amount and never makes it nothing."""
     words = f"a number above 0 and up to {most:,}"
@@ -130,6 +152,17 @@ def above_zero(most: int) -> Check:
     return check
 
 
+def usd_per_unit_nanos(value: object) -> int:
+    """An exchange rate in dollars for one unit of a currency, kept in nano-dollars, rounded half-even."""
+    words = f"an amount in dollars above 0 and below {RATE_MAX:,}, such as 1.31"
+    rate = _number(value, words)
+    if 0 < rate < RATE_MAX:
+        nanos = int(rate.quantize(Decimal("1e-9"), rounding=ROUND_HALF_EVEN) * NANOS_PER_UNIT)
+        if 0 < nanos < RATE_MAX * NANOS_PER_UNIT:
+            return nanos
+    raise Unfit(f"must be {words}, not {short(value)}")
+
+
 def choice(kind: type[StrEnum]) -> Check:
     """One of a few words."""
 
@@ -139,7 +172,8 @@ def choice(kind: type[StrEnum]) -> Check:
                 if member.value == value:
                     return member
         words = [f'"{member}"' for member in kind]
-        raise Unfit(f"must be {', '.join(words[:-1])} or {words[-1]}, not {short(value)}")
+        listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+        raise Unfit(f"must be {listed}, not {short(value)}")
 
     return check
 

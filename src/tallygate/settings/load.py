@@ -10,6 +10,7 @@ from typing import Any
 
 from tallygate.core.errors import SettingsError
 from tallygate.settings import checks, sections
+from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import Unfit, as_number
 from tallygate.settings.model import LedgerSettings, Paths, PolicySettings, Settings
 from tallygate.settings.source import Document, read_document
@@ -36,6 +37,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "TALLYGATE_RETENTION_DAYS": ("ledger", "retention_days"),
     "TALLYGATE_TASK_SUMMARIES": ("privacy", "task_summaries"),
     "TALLYGATE_TRANSCRIPTS": ("usage", "transcripts"),
+    "TALLYGATE_TELEMETRY": ("usage", "telemetry"),
+    "TALLYGATE_TELEMETRY_PORT": ("usage", "telemetry_port"),
 }
 # The first name that is set counts; those of l6e-mcp keep working.
 PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
@@ -87,11 +90,16 @@ def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Setti
         notices=notices,
     )
     if user:
-        settings = sections.apply(settings, user, project=False)
+        settings = _applied(settings, user, project=False)
     if project:
-        settings = sections.apply(settings, project, project=True)
+        settings = _applied(settings, project, project=True)
     settings = _apply_environment(settings, environ)
     return replace(settings, notices=(*settings.notices, *_without_effect(settings)))
+
+
+def _applied(settings: Settings, document: Document, *, project: bool) -> Settings:
+    settings = sections.apply(settings, document, project=project)
+    return replace(settings, budgets=(*settings.budgets, *read_budgets(document, settings.policy.budget_mode)))
 
 
 def _without_effect(settings: Settings) -> list[str]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
+from tallygate.pricing.exchange import Rate
 
 
 class OnFault(StrEnum):
@@ -70,6 +72,10 @@ class PolicySettings:
     local_model: str | None = None
 
 
+# What a session may cost where nobody has set a budget: enough to work with, too little to hurt.
+SESSION_LIMIT_NANOS = 5_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """How the ledger keeps what it is told, and how long."""
@@ -86,11 +92,23 @@ class Transcripts(StrEnum):
     OFF = "off"
 
 
+class Telemetry(StrEnum):
+    """Whether the server hears what clients tell of their requests while they work."""
+
+    RECEIVE = "receive"
+    OFF = "off"
+
+
+TELEMETRY_PORT = 47_318
+
+
 @dataclass(frozen=True, slots=True)
 class UsageSettings:
     """Where actual usage comes from without the agent's help."""
 
     transcripts: Transcripts = Transcripts.FOLLOW
+    telemetry: Telemetry = Telemetry.RECEIVE
+    telemetry_port: int = TELEMETRY_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +138,18 @@ class Settings:
     ledger: LedgerSettings = LedgerSettings()
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
+    budgets: tuple[Rule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)
     pricing: PricingSettings = field(default_factory=PricingSettings)
+    exchange: Mapping[str, Rate] = field(default_factory=dict)
     currency: str = "USD"
     time_zone: str = "UTC"
     log_level: LogLevel = LogLevel.WARNING
     notices: tuple[str, ...] = ()
+
+    @property
+    def session_budget(self) -> Rule:
+        """What a session that opens by itself may cost: the last rule for sessions, a project's before a user's."""
+        rules = [rule for rule in self.budgets if rule.scope is Scope.SESSION and rule.unit == "USD"]
+        return rules[-1] if rules else Rule(Scope.SESSION, SESSION_LIMIT_NANOS, mode=self.policy.budget_mode)

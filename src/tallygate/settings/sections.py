@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tallygate.core.errors import SettingsError
+from tallygate.core.errors import InvalidArgument, SettingsError
 from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
+from tallygate.pricing.exchange import CONFIGURED, USD, ExchangeBook, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks
 from tallygate.settings.checks import Check, Unfit
@@ -20,6 +21,7 @@ from tallygate.settings.model import (
     LogLevel,
     OnFault,
     Settings,
+    Telemetry,
     Transcripts,
 )
 from tallygate.settings.source import Document, KeyPath
@@ -67,6 +69,8 @@ SECTIONS: Mapping[str, Rules] = {
     },
     "usage": {
         "transcripts": Rule("transcripts", checks.choice(Transcripts)),
+        "telemetry": Rule("telemetry", checks.choice(Telemetry)),
+        "telemetry_port": Rule("telemetry_port", checks.whole(1_024, 65_535)),
     },
     "privacy": {
         "task_summaries": Rule("task_summaries", checks.choice(Keep)),
@@ -92,13 +96,28 @@ UNKNOWN_PRICE: Rules = {
     "input_per_thousand": Rule("unknown_input_per_thousand", checks.above_zero(1_000)),
     "output_per_thousand": Rule("unknown_output_per_thousand", checks.above_zero(1_000)),
     "currency": Rule("unknown_currency", checks.currency),
-    "usd_per_unit": Rule("usd_per_unknown_currency", checks.above_zero(1_000)),
-    "usd_rate_day": Rule("exchange_rate_date", checks.day),
+    "usd_per_unit": Rule("usd_per_unit_nanos", checks.usd_per_unit_nanos),
+    "usd_rate_day": Rule("day", checks.day),
+}
+EXCHANGE: Rules = {
+    "usd_per_unit": Rule("usd_per_unit_nanos", checks.usd_per_unit_nanos),
+    "day": Rule("day", checks.day),
 }
 PRICING: Rules = {"local_channels": Rule("local_channels", checks.names)}
 PRICE_KEYS, DISCOUNT_KEYS = ("match", "input", "output"), ("match", "multiplier")
 PATHS: Rules = {name: Rule(name, checks.path_text) for name in ("data_dir", "database", "key_dir", "run_log")}
-_OTHERS = ("paths", "ladder", "calibration", "alias", "price", "discount", "unknown_price", "pricing")
+_OTHERS = (
+    "paths",
+    "ladder",
+    "calibration",
+    "alias",
+    "price",
+    "discount",
+    "unknown_price",
+    "pricing",
+    "exchange",
+    "budget",
+)
 # Keys of l6e-mcp's file about its cloud; a user who brings that file along is told, not turned away.
 _WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summaries")
 
@@ -120,15 +139,17 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
     for section, rules in SECTIONS.items():
         values = _values(document, (section,), _table(document, section), rules)
         given[section] = replace(getattr(settings, section), **values)
+    exchange = _exchange(settings.exchange, document)
     return replace(
         settings,
         **given,
+        exchange=exchange,
         ladder=_ladder(settings.ladder, document),
         calibration_micros={
             **settings.calibration_micros,
             **_named(document, "calibration", checks.factor_micros),
         },
-        pricing=_pricing(settings.pricing, document),
+        pricing=_pricing(settings.pricing, document, exchange),
         notices=(*settings.notices, *_notices(document)),
     )
 
@@ -201,31 +222,65 @@ def _ladder(ladder: Ladder, document: Document) -> Ladder:
     return Ladder(default, {**ladder.by_client, **lists})
 
 
-def _pricing(pricing: PricingSettings, document: Document) -> PricingSettings:
+def _exchange(rates: Mapping[str, Rate], document: Document) -> Mapping[str, Rate]:
+    """A table for each currency; a rate counts as a whole, with its day."""
+    given = {}
+    for code, table in _table(document, "exchange").items():
+        path = ("exchange", code)
+        if not isinstance(table, dict):
+            raise document.error(path, f"{dotted(path)} must be a table that begins with [exchange.GBP].")
+        if _checked(document, path, code, checks.currency) == USD:
+            raise document.error(path, "exchange.USD has no rate: rates are dollars for one unit of another currency.")
+        values = _values(document, path, table, EXCHANGE)
+        for key in EXCHANGE:
+            if key not in table:
+                raise document.error(path, f"{dotted(path)} lacks {key!r}.")
+        given[code] = Rate(**values, source=CONFIGURED, code=code)
+    return {**rates, **given}
+
+
+def _unknown_price(pricing: PricingSettings, document: Document, exchange: Mapping[str, Rate]) -> dict[str, Any]:
+    """The price of unknown models; in a currency of its own it needs an exchange rate from somewhere."""
+    table = _table(document, "unknown_price")
+    values = _values(document, ("unknown_price",), table, UNKNOWN_PRICE)
+    nanos, day = values.pop("usd_per_unit_nanos", None), values.pop("day", None)
+    code = values.get("unknown_currency", pricing.unknown_currency)
+    if (nanos is None) != (day is None):
+        missing = "usd_per_unit" if nanos is None else "usd_rate_day"
+        raise document.error(("unknown_price",), f"unknown_price lacks {missing!r}: a rate and its day go together.")
+    if nanos is not None and day is not None:
+        if code == USD:
+            raise document.error(("unknown_price", "usd_per_unit"), "unknown_price in USD takes no 'usd_per_unit'.")
+        values["unknown_exchange"] = Rate(nanos, day, CONFIGURED, code)
+    elif code != pricing.unknown_currency:
+        try:
+            ExchangeBook(exchange).rate(code, datetime.max.replace(tzinfo=UTC))
+        except InvalidArgument as unlisted:
+            raise document.error(("unknown_price", "currency"), unlisted.message, hint=unlisted.hint) from None
+        values["unknown_exchange"] = None
+    return values
+
+
+def _pricing(pricing: PricingSettings, document: Document, exchange: Mapping[str, Rate]) -> PricingSettings:
     aliases = {**dict(pricing.aliases), **_named(document, "alias", checks.text)}
-    unknown_price = _values(document, ("unknown_price",), _table(document, "unknown_price"), UNKNOWN_PRICE)
-    code = unknown_price.get("unknown_currency", pricing.unknown_currency)
-    if code != pricing.unknown_currency and "usd_per_unknown_currency" not in unknown_price:
-        if code != "USD":
-            raise document.error(("unknown_price", "currency"), f"unknown_price in {code} lacks 'usd_per_unit'.")
-        unknown_price["usd_per_unknown_currency"] = Decimal(1)
     return replace(
         pricing,
         **_values(document, ("pricing",), _table(document, "pricing"), PRICING),
-        **unknown_price,
-        overrides=(*pricing.overrides, *_rows(document, "price", PRICE, PriceOverride, PRICE_KEYS)),
-        discounts=(*pricing.discounts, *_rows(document, "discount", DISCOUNT, Discount, DISCOUNT_KEYS)),
+        **_unknown_price(pricing, document, exchange),
+        overrides=(*pricing.overrides, *rows(document, "price", PRICE, PriceOverride, PRICE_KEYS)),
+        discounts=(*pricing.discounts, *rows(document, "discount", DISCOUNT, Discount, DISCOUNT_KEYS)),
         aliases=tuple(aliases.items()),
     )
 
 
-def _rows(
+def rows(
     document: Document,
     section: str,
     rules: Rules,
     row: Callable[..., Row],
     required: tuple[str, ...],
 ) -> list[Row]:
+    """The rows of a section that may have any number of them."""
     tables = document.values.get(section, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise document.error((section,), f"{section} must be rows that begin with [[{section}]].")
