@@ -1,0 +1,1 @@
+"""Claude Desktop: what it needs to be installed; it writes no transcripts that are read here."""

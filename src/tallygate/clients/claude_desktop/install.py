@@ -1,0 +1,26 @@
+"""What Claude Desktop needs: the server, for a user only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, application_data, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+
+def _folder(where: Surroundings) -> Path:
+    return application_data(where) / "Claude"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    if scope is Scope.PROJECT:
+        return Installation((), ("Claude Desktop knows no projects: run it with --scope user.",))
+    server = Member(("mcpServers", SERVER), server_command(where))
+    return Installation((FileEdits(_folder(where) / "claude_desktop_config.json", (server,)),))
+
+
+CLIENT = Client("claude-desktop", "Claude Desktop", _signs, (), _wanted)

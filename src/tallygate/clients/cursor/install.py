@@ -1,0 +1,32 @@
+"""What Cursor needs: the server, and the rule of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import CURSOR_FRONT, SERVER, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (where.home / ".cursor",)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("mcpServers", SERVER), server_command(where))
+    if scope is Scope.USER:
+        note = (
+            "Cursor keeps rules for all projects in its own settings, not in a file: "
+            "`tallygate init --client cursor --scope project` writes the rule into a project."
+        )
+        return Installation((FileEdits(where.home / ".cursor" / "mcp.json", (server,)),), (note,))
+    folder = where.root / ".cursor"
+    return Installation(
+        (
+            FileEdits(folder / "mcp.json", (server,), shared=True),
+            FileEdits(folder / "rules" / "tallygate.mdc", (rule_block(CURSOR_FRONT),), shared=True),
+        )
+    )
+
+
+CLIENT = Client("cursor", "Cursor", _signs, ("cursor", "cursor-agent"), _wanted)

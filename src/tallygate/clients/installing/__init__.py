@@ -1,0 +1,1 @@
+"""Putting entries into files of clients, and taking exactly those out again."""

@@ -1,0 +1,135 @@
+"""Reading a user's files with care and replacing them in one step."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.text import shown
+
+FILE_BYTES_MAX = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file as it is: where it really lies behind links, its bytes (None: there is none) and its mode (0)."""
+
+    target: Path
+    content: bytes | None
+    mode: int = 0
+
+
+def look(path: Path, inside: Path | None = None) -> Found:
+    """Read a file through links; with `inside` it has to lie below that folder."""
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise _unusable(path, "is a link that leads nowhere") from error
+    if inside is not None and not target.is_relative_to(inside.resolve()):
+        raise InvalidArgument(
+            "scope",
+            f"{path} leads out of the project, to {target}; nothing was changed.",
+            hint="Replace the link by a file of the project, or use --scope user.",
+        )
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    try:
+        descriptor = os.open(target, flags)
+    except FileNotFoundError:
+        return Found(target, None)
+    except OSError as error:
+        raise _unusable(path, f"cannot be opened: {error.strerror}") from error
+    try:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise _unusable(path, "is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise _unusable(path, f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(content) > FILE_BYTES_MAX:
+        raise _unusable(path, f"is larger than {FILE_BYTES_MAX >> 20} MiB")
+    return Found(target, content, stat.S_IMODE(info.st_mode))
+
+
+def writable(path: Path) -> None:
+    """Refuse what could not be replaced, before anything is: a read-only file, or a folder that is."""
+    if path.exists() and not os.access(path, os.W_OK):
+        raise _unusable(path, "may not be written")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(path, f"cannot be written: {folder} may not be changed")
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Put content in a file's place in one step that survives a power cut; mode and owner stay."""
+    # Made for this user alone, whatever the mode is going to be.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tallygate", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(mode)
+        _keep_owner(path, temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Take a file away; one that is gone already is none."""
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def make_folders(path: Path, mode: int = 0o755) -> list[Path]:
+    """Make the folders above a file; answers with those that were not there, outermost first."""
+    missing = []
+    folder = path.parent
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=mode)
+    return list(reversed(missing))
+
+
+def _keep_owner(path: Path, temporary: Path) -> None:
+    if not hasattr(os, "chown") or not path.exists():
+        return
+    was, now = path.stat(), temporary.stat()
+    if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+        with suppress(PermissionError):
+            os.chown(temporary, was.st_uid, was.st_gid)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unusable(path: Path, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        "client", f"{shown(str(path), 300)} {why}; nothing was changed.", hint="Put that right and run it again."
+    )

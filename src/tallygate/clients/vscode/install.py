@@ -1,0 +1,35 @@
+"""What VS Code needs: the server, and the rule as an instructions file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, VSCODE_FRONT, application_data, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+_RULE = "tallygate.instructions.md"
+
+
+def _folder(where: Surroundings) -> Path:
+    return application_data(where) / "Code" / "User"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where), where.home / ".vscode")
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("servers", SERVER), {"type": "stdio", **server_command(where)})
+    rule = (rule_block(VSCODE_FRONT),)
+    if scope is Scope.USER:
+        folder = _folder(where)
+        return Installation((FileEdits(folder / "mcp.json", (server,)), FileEdits(folder / "prompts" / _RULE, rule)))
+    return Installation(
+        (
+            FileEdits(where.root / ".vscode" / "mcp.json", (server,), shared=True),
+            FileEdits(where.root / ".github" / "instructions" / _RULE, rule, shared=True),
+        )
+    )
+
+
+CLIENT = Client("vscode", "VS Code", _signs, ("code",), _wanted)

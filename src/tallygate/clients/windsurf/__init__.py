@@ -1,0 +1,1 @@
+"""Windsurf: what it needs to be installed; it writes no transcripts that are read."""

@@ -1,0 +1,33 @@
+"""What Windsurf needs: the server, which it knows for a user only, and the rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, WINDSURF_FRONT, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.home / ".codeium" / "windsurf"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    if scope is Scope.USER:
+        folder = _folder(where)
+        server = Member(("mcpServers", SERVER), server_command(where))
+        return Installation(
+            (
+                FileEdits(folder / "mcp_config.json", (server,)),
+                FileEdits(folder / "memories" / "global_rules.md", (rule_block(),)),
+            )
+        )
+    rule = FileEdits(where.root / ".windsurf" / "rules" / "tallygate.md", (rule_block(WINDSURF_FRONT),), shared=True)
+    return Installation((rule,), ("Windsurf has no servers of a project: run it with --scope user, too.",))
+
+
+CLIENT = Client("windsurf", "Windsurf", _signs, ("windsurf",), _wanted)

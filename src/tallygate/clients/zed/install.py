@@ -1,0 +1,52 @@
+"""What Zed needs: the server, and the rule of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.installing.entries import SERVER, rule_block, server_command
+from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+
+# Of these Zed reads the first that is there, and no other.
+_RULES = (
+    ".rules",
+    ".cursorrules",
+    ".windsurfrules",
+    ".clinerules",
+    ".github/copilot-instructions.md",
+    "AGENT.md",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "GEMINI.md",
+)
+
+
+def _folder(where: Surroundings) -> Path:
+    if where.platform == "win32":
+        return where.folder("APPDATA", "AppData", "Roaming") / "Zed"
+    if where.platform == "darwin":
+        return where.home / ".config" / "zed"
+    return where.folder("XDG_CONFIG_HOME", ".config") / "zed"
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    server = Member(("context_servers", SERVER), {"source": "custom", **server_command(where)})
+    if scope is Scope.USER:
+        folder = _folder(where)
+        return Installation(
+            (FileEdits(folder / "settings.json", (server,)), FileEdits(folder / "AGENTS.md", (rule_block(),)))
+        )
+    rule = next((where.root / name for name in _RULES if (where.root / name).is_file()), where.root / "AGENTS.md")
+    return Installation(
+        (
+            FileEdits(where.root / ".zed" / "settings.json", (server,), shared=True),
+            FileEdits(rule, (rule_block(),), shared=True),
+        )
+    )
+
+
+CLIENT = Client("zed", "Zed", _signs, ("zed", "zeditor"), _wanted)

@@ -1,0 +1,222 @@
+"""`tallygate init` and `tallygate uninstall`: put the gate into clients, and take exactly that out again."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tallygate.clients.installers import CLIENTS
+from tallygate.clients.installing.entries import STARTING_BUDGET
+from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
+from tallygate.core.errors import InvalidArgument, NotFound
+from tallygate.core.words import BudgetMode
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
+from tallygate.settings import Settings, places
+from tallygate.settings.load import PROJECT_FILE
+from tallygate.settings.model import Telemetry as Receive
+
+if TYPE_CHECKING:
+    from tallygate.operations.install import Change, Plan
+
+_client_option = click.option(
+    "--client", "names", type=click.Choice([*CLIENTS]), multiple=True, help="Only this client; repeatable."
+)
+
+
+@click.command()
+@_client_option
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default=Scope.USER.value,
+    show_default=True,
+    help="For all your work, or for this project.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff, and change nothing.")
+@click.option("--print", "printing", is_flag=True, help="Print what belongs where, to put it there by hand.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool, printing: bool, as_json: bool) -> None:
+    """Install Tallygate in the clients that are here.
+
+    Writes the server's entry, hooks, a short rule, and where there is none a starting budget. Files keep their
+    comments, order and layout; each is copied before it is changed, and `tallygate uninstall` brings it back.
+    Running it again changes only what is out of date.
+    """
+    from tallygate.clients.installing.manifest import Manifest
+    from tallygate.operations.install import carry_out, plan_install
+
+    settings = program.settings()
+    wanted = Scope(scope)
+    where = surroundings(settings, telemetry_of(program, settings, making=not (dry_run or printing)))
+    _check_project(wanted, where)
+    clients = _chosen(names, where)
+    budget = _budget(settings, wanted, where)
+    if printing:
+        _print(clients, where, wanted, budget)
+        return
+    manifest = Manifest(_folder(settings))
+    plan = plan_install(clients, where, wanted, manifest, budget)
+    if not dry_run:
+        carry_out(plan, manifest)
+    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed")
+
+
+@click.command()
+@_client_option
+@click.option(
+    "--scope", type=click.Choice([scope.value for scope in Scope]), help="Only there; both where it is not given."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, as_json: bool) -> None:
+    """Take Tallygate out of clients.
+
+    A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
+    edited since, Tallygate's entries alone are removed. The ledger and its history stay.
+    """
+    from tallygate.clients.installing.manifest import Manifest
+    from tallygate.operations.install import carry_out, plan_uninstall
+
+    settings = program.settings()
+    where = surroundings(settings)
+    if scope is not None:
+        _check_project(Scope(scope), where)
+    scopes = [Scope(scope)] if scope else [each for each in Scope if each is Scope.USER or where.project]
+    clients = [CLIENTS[name] for name in names] or [*CLIENTS.values()]
+    manifest = Manifest(_folder(settings))
+    plan = plan_uninstall(clients, where, scopes, manifest)
+    if not dry_run:
+        carry_out(plan, manifest)
+    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
+
+
+def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surroundings:
+    """This machine and this project, as an installation sees them."""
+    return Surroundings(
+        home=Path.home(),
+        environ=os.environ,
+        platform=sys.platform,
+        python=sys.executable,
+        hook=str(Path(__file__).resolve().parent.parent / "hook.py"),
+        project=settings.paths.project_root,
+        hard=settings.policy.budget_mode is BudgetMode.HARD,
+        telemetry=telemetry,
+    )
+
+
+def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telemetry | None:
+    """Where clients are to send their telemetry; the token is made only where it is going to be used."""
+    usage, data_dir = settings.usage, settings.paths.data_dir
+    if usage.telemetry is Receive.OFF:
+        return None
+    if not making and not (data_dir / TOKEN_FILE).exists():
+        return Telemetry(usage.telemetry_port, "MADE-BY-TALLYGATE-INIT")
+    with program.opened(settings, by="init") as app:
+        return Telemetry(usage.telemetry_port, token_of(data_dir, app.runtime.new_token))
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.paths.data_dir / "init"
+
+
+def _check_project(scope: Scope, where: Surroundings) -> None:
+    if scope is Scope.PROJECT and where.project is None:
+        raise InvalidArgument(
+            "scope",
+            f"{Path.cwd()} belongs to no project.",
+            hint="Run it in a folder with .git or .l6e, or use --scope user.",
+        )
+
+
+def _chosen(names: Sequence[str], where: Surroundings) -> list[Client]:
+    from tallygate.operations.install import detected
+
+    if names:
+        return [CLIENTS[name] for name in dict.fromkeys(names)]
+    on_path = partial(shutil.which, path=where.environ.get("PATH"))
+    found = detected(CLIENTS.values(), where, lambda name: on_path(name) is not None)
+    if not found:
+        raise NotFound("No client was found on this machine.", hint=f"Name one with --client: {', '.join(CLIENTS)}.")
+    return found
+
+
+def _budget(settings: Settings, scope: Scope, where: Surroundings) -> tuple[FileEdits, ...]:
+    """A starting budget, where no settings file sets one."""
+    if settings.budgets:
+        return ()
+    if scope is Scope.PROJECT:
+        return (FileEdits(where.root / PROJECT_FILE, (Whole(STARTING_BUDGET, keeps=True),), shared=True),)
+    file = settings.paths.user_file or places().config_dir / "config.toml"
+    return (FileEdits(file, (Whole(STARTING_BUDGET, keeps=True),)),)
+
+
+def _print(clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits]) -> None:
+    from tallygate.clients.installing import edits
+
+    wanted = [(client.title, client.wanted(where, scope)) for client in clients]
+    for title, file in [*((t, file) for t, each in wanted for file in each.files), *(("Tallygate", f) for f in budget)]:
+        content, _, _ = edits.put_in(file.path, None, file.edits, {})
+        click.echo(f"{click.style(f'# {title}: {output.safe(file.path, 1000)}', bold=True)}\n")
+        click.echo(edits.as_text(file.path, content))
+    for title, each in wanted:
+        for note in each.notes:
+            output.aside(_sentence(title, note))
+
+
+def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool, verb: str) -> None:
+    changed = plan.changed
+    if as_json:
+        output.document(_json(plan, clients, dry_run=dry_run))
+        return
+    if dry_run:
+        for change in changed:
+            click.echo(_diff(change), nl=False)
+    elif changed:
+        output.facts([(change.word, str(change.path)) for change in changed])
+    for title, note in plan.notes:
+        output.aside(_sentence(title, note))
+    titles = ", ".join(client.title for client in clients)
+    if not changed:
+        output.aside(f"nothing to do: everything is as it should be ({titles}).")
+    elif dry_run:
+        output.aside(f"{output.plural(len(changed), 'file')} would change; nothing was changed.")
+    else:
+        output.aside(f"{verb}: {output.plural(len(changed), 'file')}. Restart the clients that run.")
+
+
+def _sentence(title: str, note: str) -> str:
+    return note if note.startswith(title) else f"{title}: {note}"
+
+
+def _json(plan: Plan, clients: Sequence[Client], *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "clients": [client.name for client in clients],
+        "dry_run": dry_run,
+        "changed": len(plan.changed),
+        "files": [{"path": str(change.path), "change": change.word} for change in plan.changes],
+        "notes": [{"about": title, "text": text} for title, text in plan.notes],
+    }
+
+
+def _diff(change: Change) -> str:
+    """A unified diff; what is not there has the name that other programs give it."""
+    from tallygate.clients.installing import edits
+
+    before = edits.as_text(change.path, change.found.content).splitlines(keepends=True)
+    after = edits.as_text(change.path, change.after).splitlines(keepends=True)
+    old = "/dev/null" if change.found.content is None else str(change.path)
+    new = "/dev/null" if change.after is None else str(change.path)
+    lines = difflib.unified_diff(before, after, old, new)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

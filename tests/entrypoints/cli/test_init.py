@@ -1,0 +1,237 @@
+"""`tallygate init` and `tallygate uninstall`: what the user sees and what it leads to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tallygate.clients.installers import CLIENTS
+from tallygate.entrypoints.cli.failures import USAGE
+from tallygate.settings import load_settings, places
+
+SETTINGS = '{\n  // mine\n  "model": "opus"\n}\n'
+
+
+@pytest.fixture
+def quiet_path(monkeypatch):
+    """No client is found by its program."""
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def claude(home, quiet_path):
+    """Claude Code lives here."""
+    path = home / ".claude" / "settings.json"
+    path.parent.mkdir()
+    path.write_text(SETTINGS)
+    return path
+
+
+@pytest.fixture
+def project(home, monkeypatch):
+    path = home / "project"
+    (path / ".git").mkdir(parents=True)
+    monkeypatch.chdir(path)
+    return path
+
+
+def content(home):
+    return {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
+
+
+def test_the_clients_that_are_here_are_found_by_themselves(run_json, claude):
+    found = run_json("init")
+    assert found["clients"] == ["claude-code"]
+    assert {"path": str(claude), "change": "changed"} in found["files"]
+    assert "tallygate_hook" in claude.read_text()
+
+
+def test_where_no_client_is_found_their_names_are_told(run, home, quiet_path):
+    result = run("init")
+    assert result.exit_code == 3
+    assert all(name in result.stderr for name in CLIENTS)
+    assert content(home) == {}
+
+
+def test_a_client_that_is_not_here_can_be_named(run_json, home, quiet_path):
+    assert run_json("init", "--client", "codex", "--client", "zed")["clients"] == ["codex", "zed"]
+    assert (home / ".codex" / "config.toml").exists()
+    assert (home / ".config" / "zed" / "settings.json").exists()
+
+
+def test_every_change_is_told_and_what_is_left_to_do(run, claude):
+    result = run("init", "--client", "claude-code", "--client", "codex")
+    assert result.exit_code == 0
+    assert f"changed  {claude}" in result.stdout
+    assert "/hooks" in result.stderr
+    assert "Restart the clients" in result.stderr
+
+
+def test_a_dry_run_shows_a_diff_and_changes_nothing(run, home, claude):
+    before = content(home)
+    result = run("init", "--dry-run")
+    assert result.exit_code == 0
+    assert f"--- {claude}\n+++ {claude}\n" in result.stdout
+    assert f"--- /dev/null\n+++ {home / '.claude' / 'CLAUDE.md'}\n" in result.stdout
+    assert '+  "hooks": {' in result.stdout
+    assert '-  "model": "opus"\n+  "model": "opus",' in result.stdout
+    assert "nothing was changed" in result.stderr
+    assert content(home) == before
+
+
+def test_the_diff_of_an_uninstallation_is_the_one_of_the_installation_backwards(run, claude):
+    run("init")
+    assert '-  "hooks": {' in run("uninstall", "--dry-run").stdout
+    assert "tallygate_hook" in claude.read_text()
+
+
+def test_printing_shows_what_belongs_where_and_changes_nothing(run, home, claude):
+    before = content(home)
+    result = run("init", "--client", "codex", "--print")
+    assert result.exit_code == 0
+    assert f"# Codex: {home / '.codex' / 'config.toml'}" in result.stdout
+    assert "[mcp_servers.tallygate]" in result.stdout
+    assert "tallygate:begin" in result.stdout
+    assert content(home) == before
+
+
+def test_installing_again_says_that_there_is_nothing_to_do(run, run_json, home, claude):
+    run("init")
+    before = content(home)
+    result = run("init")
+    assert "nothing to do" in result.stderr
+    assert run_json("init")["changed"] == 0
+    assert content(home) == before
+
+
+def test_uninstalling_brings_back_what_was_there(run, home, claude):
+    before = content(home)
+    run("init")
+    result = run("uninstall")
+    assert (result.exit_code, "taken out" in result.stderr) == (0, True)
+    assert content(home) == before
+
+
+def test_uninstalling_where_nothing_is_says_so(run, home, claude):
+    before = content(home)
+    assert "nothing to do" in run("uninstall").stderr
+    assert content(home) == before
+
+
+def test_the_server_is_started_with_this_interpreter(run, home, claude):
+    run("init")
+    server = json.loads((home / ".claude.json").read_text())["mcpServers"]["tallygate"]
+    assert [server["command"], *server["args"]] == [sys.executable, "-P", "-m", "tallygate", "serve"]
+
+
+def test_the_program_that_hooks_run_is_there(run, home, claude):
+    run("init", "--client", "gemini")
+    settings = json.loads((home / ".gemini" / "settings.json").read_text())
+    command = settings["hooks"]["BeforeModel"][0]["hooks"][0]["command"]
+    program = command.split('"')[3]
+    assert program.endswith("hook.py")
+    assert Path(program).is_file()
+
+
+def test_claude_code_sends_its_telemetry_to_the_port_and_with_the_token_of_the_receiver(run, home, claude, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_TELEMETRY", "receive")
+    monkeypatch.setenv("TALLYGATE_TELEMETRY_PORT", "40123")
+    run("init")
+    variables = json.loads(claude.read_text().replace("// mine", ""))["env"]
+    token = next(home.rglob("telemetry.token")).read_text().strip()
+    assert variables["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"] == "http://127.0.0.1:40123/v1/logs"
+    assert variables["OTEL_EXPORTER_OTLP_LOGS_HEADERS"] == f"x-tallygate-token={token}"
+
+
+def test_looking_at_what_would_change_makes_no_token(run, home, claude, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_TELEMETRY", "receive")
+    assert "OTEL_EXPORTER_OTLP_LOGS_HEADERS" in run("init", "--dry-run").stdout
+    run("init", "--print")
+    assert list(home.rglob("telemetry.token")) == []
+
+
+def test_where_nothing_is_received_no_telemetry_is_set(run, home, claude, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_TELEMETRY", "off")
+    run("init")
+    assert "OTEL" not in claude.read_text()
+    assert list(home.rglob("telemetry.token")) == []
+
+
+@pytest.mark.parametrize("mode, blocks", [("hard", True), ("soft", False)])
+def test_a_soft_policy_lets_work_go_on_when_a_hook_fails(run, claude, monkeypatch, mode, blocks):
+    monkeypatch.setenv("TALLYGATE_BUDGET_MODE", mode)
+    run("init")
+    assert ("onFailure" in claude.read_text()) is blocks
+
+
+# --- scope and budget -------------------------------------------------------------------------------------------
+
+
+def test_a_project_gets_files_of_its_own_and_a_starting_budget(run, home, project, claude):
+    assert run("init", "--scope", "project").exit_code == 0
+    assert (project / ".mcp.json").exists()
+    assert claude.read_text() == SETTINGS
+    (rule,) = load_settings({}, project, places()).budgets
+    assert rule.scope.value == "session"
+    assert "limit_usd = 5.00" in (project / ".l6e" / "config.toml").read_text()
+
+
+def test_for_all_work_the_starting_budget_stands_in_the_user_s_file(run, home, claude):
+    run("init")
+    assert load_settings({}, home, places()).budgets
+    assert (places().config_dir / "config.toml").exists()
+
+
+def test_a_budget_that_is_set_anywhere_is_the_one(run, home, project, claude):
+    (project / ".l6e").mkdir()
+    (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 1.00\n')
+    run("init")
+    assert not (places().config_dir / "config.toml").exists()
+    assert "1.00" in (project / ".l6e" / "config.toml").read_text()
+
+
+def test_outside_of_a_project_there_is_no_project_to_install_for(run, home, claude):
+    before = content(home)
+    result = run("init", "--scope", "project")
+    assert (result.exit_code, "belongs to no project" in result.stderr) == (USAGE, True)
+    assert content(home) == before
+
+
+def test_a_scope_can_be_taken_out_alone(run, home, project, claude):
+    run("init")
+    run("init", "--scope", "project")
+    run("uninstall", "--scope", "project")
+    assert not (project / ".mcp.json").exists()
+    assert "tallygate_hook" in claude.read_text()
+
+
+# --- what can be wrong ------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_read_is_told_with_its_line_and_nothing_is_changed(run, home, claude):
+    (home / ".codex").mkdir()
+    (home / ".codex" / "config.toml").write_text("a = 1\nb = \n")
+    before = content(home)
+    result = run("init")
+    assert result.exit_code == USAGE
+    assert f"{home / '.codex' / 'config.toml'}:2:" in result.stderr
+    assert content(home) == before
+
+
+def test_settings_that_cannot_be_read_stop_it_before_anything_else(run, home, project, claude):
+    (project / ".l6e").mkdir()
+    (project / ".l6e" / "config.toml").write_text("[[budget]]\n")
+    before = content(home)
+    assert run("init").exit_code == 6
+    assert content(home) == before
+
+
+@pytest.mark.parametrize("arguments", [("--client", "nobody"), ("--scope", "world"), ("extra",)])
+def test_what_it_does_not_know_is_refused(run, home, claude, arguments):
+    before = content(home)
+    assert run("init", *arguments).exit_code == USAGE
+    assert run("uninstall", *arguments).exit_code == USAGE
+    assert content(home) == before
