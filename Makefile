@@ -9,16 +9,20 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-e2e lint format bench clean
 
 help:  ## Show what there is to make.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, reroute, record, halt, end.
 	@$(BIN)/tallygate demo
 
 test: $(VENV)/.installed-dev  ## The whole test suite.
 	$(BIN)/python -m pytest $(ARGS)
+
+test-e2e: $(VENV)/.installed-dev  ## Real clients, from npm, against a model API on loopback; Linux.
+	$(BIN)/python tests/e2e/install.py
+	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## Style, types and the arrows between packages.
 	$(BIN)/ruff check

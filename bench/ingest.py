@@ -61,6 +61,7 @@ def places_of(folder: Path) -> dict[str, str]:
     """The variables that lead every client into a folder, and none anywhere else."""
     named = {"CLAUDE_CONFIG_DIR": "claude", "CODEX_HOME": "codex", "GEMINI_DATA_DIR": "gemini"}
     named |= {"OPENCODE_DATA_DIR": "opencode", "XDG_CONFIG_HOME": "config"}
+    named |= {"QWEN_DATA_DIR": "qwen", "COPILOT_HOME": "copilot"}
     return {variable: str(folder / below) for variable, below in named.items()}
 
 

@@ -30,7 +30,9 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     places = {"HOME": home, "USERPROFILE": home, "TALLYGATE_HOME": home / "data"}
     paths = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
-    return {**kept, **{name: str(path) for name, path in places.items()}, "PYTHONPATH": paths, **extra}
+    # The port of the receiver is one a machine: it stays this user's own.
+    apart = {"PYTHONPATH": paths, "TALLYGATE_TELEMETRY": "off"}
+    return {**kept, **{name: str(path) for name, path in places.items()}, **apart, **extra}
 
 
 class Server:

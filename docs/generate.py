@@ -25,7 +25,7 @@ from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger import sqlite
 from tallygate.operations import authorize, record, session
-from tallygate.settings import Places, Settings, load, load_settings, sections
+from tallygate.settings import Places, Settings, budgets, load, load_settings, sections
 from tallygate.settings.checks import Unfit
 
 DOCS = Path(__file__).resolve().parent
@@ -33,8 +33,13 @@ SOURCE = DOCS.parent / "src" / "tallygate"
 HELP_WIDTH = 100
 NOTE = "<!-- Written by docs/generate.py from the program and docs/descriptions.toml. Do not edit. -->"
 # Rows of arrays and names of models: what the settings know by other tables than their sections.
-ROWS = {"price": sections.PRICE, "discount": sections.DISCOUNT}
-TABLES = {"unknown_price": sections.UNKNOWN_PRICE, "pricing": sections.PRICING, "paths": sections.PATHS}
+ROWS = {"budget": budgets.BUDGET, "price": sections.PRICE, "discount": sections.DISCOUNT}
+TABLES = {
+    "unknown_price": sections.UNKNOWN_PRICE,
+    "exchange.CODE": sections.EXCHANGE,
+    "pricing": sections.PRICING,
+    "paths": sections.PATHS,
+}
 FREE_NAMES = ("ladder.default", "calibration.MODEL", "alias.NAME")
 KINDS: Mapping[str, tuple[type, ...]] = {
     "text": (str,),

@@ -30,7 +30,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 # What could lead a program under test to the settings, data or transcripts of whoever runs the tests.
-_OWN_PREFIXES = ("TALLYGATE_", "L6E_", "CLAUDE_", "CODEX_", "GEMINI_", "OPENCODE_", "TIKTOKEN_", "OTEL_")
+_OWN_PREFIXES = (
+    "TALLYGATE_", "L6E_", "CLAUDE_", "CODEX_", "GEMINI_", "OPENCODE_", "QWEN_", "COPILOT_", "TIKTOKEN_", "OTEL_",
+)  # fmt: skip
 _OWN_NAMES = ("DATA_GYM_CACHE_DIR", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS")
 _HOME_DIRS = {
     "HOME": "",
@@ -106,6 +108,8 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     for name, below in _HOME_DIRS.items():
         monkeypatch.setenv(name, str(path / below))
+    # The port is one a machine: a server under test must not take it from the user's own.
+    monkeypatch.setenv("TALLYGATE_TELEMETRY", "off")
     monkeypatch.chdir(path)
     return path
 

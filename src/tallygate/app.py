@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,14 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
+from tallygate.core.moments import as_datetime
+from tallygate.core.rules import Rule, is_money
 from tallygate.ledger.deferred import DeferredLedger
+from tallygate.ledger.port import Ledger
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
-from tallygate.settings import Keep, OnFault, Settings, Transcripts, load_settings, places
+from tallygate.pricing.exchange import ExchangeBook
+from tallygate.settings import Keep, OnFault, Settings, Telemetry, Transcripts, load_settings, places
+from tallygate.settings.load import PROJECT_VARIABLES
 
 if TYPE_CHECKING:
     from tallygate.operations.follow import Follower
@@ -33,6 +41,11 @@ def clock_us() -> int:
 def ticks_us() -> int:
     """Microseconds of a clock that only goes forward, for spans of time."""
     return time.monotonic_ns() // 1000
+
+
+def pause_us(microseconds: int) -> None:
+    """Let others work for a moment."""
+    time.sleep(microseconds / 1_000_000)
 
 
 def new_token(size: int) -> str:
@@ -62,12 +75,54 @@ class App:
         runtime = replace(self.runtime, server_id=server_id)
         if self.settings.usage.transcripts is Transcripts.OFF:
             return replace(self, runtime=runtime)
+        return self._following(runtime)
+
+    def for_hooks(self) -> App:
+        """The same program for one hook: what its client has written since is read first, by nobody else."""
+        if self.settings.usage.transcripts is Transcripts.OFF:
+            return self
+        return self._following(self.runtime)
+
+    def runtime_for(self, workspace: Path | None) -> Runtime:
+        """The program as the settings of another workspace make it, on the same ledger; its own where that is it."""
+        if workspace is None or str(workspace) == self.runtime.project:
+            return self.runtime
+        settings = self._settings_of(workspace)
+        if settings.paths.project_root == self.settings.paths.project_root:
+            return self.runtime
+        mine = self.runtime
+        return replace(
+            runtime_of(settings, mine.ledger, self.presence, by=mine.by),
+            server_id=mine.server_id,
+            catch_up=mine.catch_up,
+            follow=mine.follow,
+            known_prices=mine.known_prices,
+            tool_owners=mine.tool_owners,
+        )
+
+    def _settings_of(self, workspace: Path) -> Settings:
+        environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
+        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd())
+
+    def _following(self, runtime: Runtime) -> App:
         from tallygate.clients.sources import SOURCES
         from tallygate.operations.follow import Follower, Places
 
-        home = Places(os.environ, Path.home())
-        follower = Follower(runtime, home, tuple(SOURCES.values()), ticks_us)
-        return replace(self, runtime=replace(runtime, catch_up=follower.catch_up), follower=follower)
+        follower = Follower(runtime, Places(os.environ, Path.home()), tuple(SOURCES.values()), ticks_us)
+        runtime = replace(runtime, catch_up=follower.catch_up, follow=follower.include)
+        return replace(self, runtime=runtime, follower=follower)
+
+    def receive(self, stop: threading.Event) -> None:
+        """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
+        usage = self.settings.usage
+        if usage.telemetry is Telemetry.OFF:
+            return
+        from tallygate.entrypoints.receiver import Receiver
+        from tallygate.operations.telemetry import take_logs
+        from tallygate.operations.telemetry_token import token_of
+
+        token = token_of(self.settings.paths.data_dir, new_token)
+        Receiver(partial(take_logs, self.runtime), usage.telemetry_port, token).run(stop)
 
     def close(self) -> None:
         self.presence.leave()
@@ -92,14 +147,21 @@ def open_ledger(settings: Settings) -> SqliteLedger:
 
 def compose(settings: Settings, *, by: str) -> App:
     """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use."""
-    paths, policy = settings.paths, settings.policy
     deferred = DeferredLedger(partial(open_ledger, settings))
-    presence = ServerPresence(paths.database.parent / "servers")
-    runtime = Runtime(
-        ledger=deferred,
-        prices=PriceBook(settings.pricing),
+    presence = ServerPresence(settings.paths.database.parent / "servers")
+    return App(settings, runtime_of(settings, deferred, presence, by=by), deferred, presence)
+
+
+def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, by: str) -> Runtime:
+    """What operations need, as the settings say."""
+    paths, policy = settings.paths, settings.policy
+    exchange = ExchangeBook(settings.exchange)
+    return Runtime(
+        ledger=ledger,
+        prices=PriceBook(settings.pricing, exchange=exchange),
         policy=Policy(
             reroute_at_percent=policy.reroute_at_percent,
+            warn_at_percent=policy.warn_at_percent,
             pressure_percents=policy.pressure_percents,
             reservation_ttl_us=policy.reservation_ttl_us,
             expire_as=policy.expire_as,
@@ -109,6 +171,7 @@ def compose(settings: Settings, *, by: str) -> App:
         run_log=JsonLinesLog(),
         run_log_path=paths.run_log,
         presence=presence,
+        exchange=exchange,
         by=by,
         project=None if paths.project_root is None else str(paths.project_root),
         halt_on_fault=policy.on_fault is OnFault.HALT,
@@ -118,8 +181,42 @@ def compose(settings: Settings, *, by: str) -> App:
         keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
         abandon_after_us=policy.abandon_after_us,
         default_mode=policy.budget_mode.value,
+        rules=priced_rules(settings, exchange),
+        user=user_name(),
+        session_limit_nanos=settings.session_budget.limit,
+        session_mode=settings.session_budget.mode.value,
+        weakens=weakens,
+        pause_us=pause_us,
     )
-    return App(settings, runtime, deferred, presence)
+
+
+def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]:
+    """The budgets of the settings in the user's time zone, those in another currency with the rate of today."""
+    found = []
+    for rule in settings.budgets:
+        if is_money(rule.unit) and rule.unit != "USD":
+            rate = exchange.rate(rule.unit, as_datetime(clock_us()))
+            rule = replace(rule, usd_nanos=rate.usd_per_unit_nanos, rate_day=rate.day.isoformat())  # noqa: PLW2901
+        found.append(replace(rule, zone=settings.time_zone))
+    return tuple(found)
+
+
+def user_name() -> str:
+    """Whose budgets those of scope `user` are: the account this program runs in."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # an account without a name, as some containers have
+        return "user"
+
+
+def weakens(event: HookEvent) -> str | None:
+    """Whether a change of a client's settings would switch the gate off, in a sentence."""
+    if event.client != "claude_code" or event.changed_file is None:
+        return None
+    from tallygate.clients.claude_code.guard import weakened
+
+    folder = None if event.folder is None else Path(event.folder)
+    return weakened(Path(event.changed_file), folder, Path.home(), os.environ)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def test_the_tree_of_the_architecture_has_every_package_and_no_file_that_is_gone
 def test_the_guide_speaks_of_every_setting_and_variable():
     guide = text_of("docs/guides/settings.md") + text_of("docs/guides/prices.md")
     tables = [sections.TOP, *sections.SECTIONS.values(), sections.PRICE, sections.DISCOUNT, sections.UNKNOWN_PRICE]
-    for table in [*tables, sections.PRICING, sections.PATHS]:
+    for table in [*tables, sections.PRICING, sections.EXCHANGE, sections.PATHS]:
         for key in table:
             assert re.search(rf"(?<!\w){key} = ", guide), key
     variables = [
@@ -94,5 +94,5 @@ def test_troubleshooting_says_what_to_do_about_every_error_code():
 def test_no_page_promises_a_command_that_is_not_there():
     known = set(re.findall(r"^## `tallygate ([^`]+)`", text_of("docs/reference/commands.md"), re.MULTILINE))
     for page in PAGES:
-        for said in re.findall(r"`tallygate ([a-z]+(?: [a-z]+)?)", page.read_text(encoding="utf-8")):
+        for said in re.findall(r"`tallygate ([a-z][a-z0-9-]*(?: [a-z]+)?)", page.read_text(encoding="utf-8")):
             assert said in known or said.split()[0] in known, f"{named(page)}: tallygate {said}"

@@ -15,14 +15,18 @@ from tests.world import MINUTE, T0, Clock, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
+from tallygate.core.observed import ModelTotal, SessionCheck
 from tallygate.ledger.audit import audit
 from tallygate.ledger.lock import FileLock
-from tallygate.ledger.rebuild import POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, rebuild
+from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, rebuild
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
 
 NOW = T0 + 90 * MINUTE
+CHECKED = SessionCheck(
+    "claude_code", "client-1", (ModelTotal("dear", Tokens(1, 2, 3, 4, 5), 6, "7"),), "8", True, ("p",)
+)
 TAMPER_TRIGGERS = ("event_never_changes", "event_never_goes", "call_resolves_once")
 PAGE = 4096
 
@@ -50,6 +54,7 @@ def history(tmp_path_factory):
     assert world.budget(seen).spent_nanos == 1_000_000_000
     with world.ledger.writing() as tx:
         tx.save_position("a.jsonl", "codex", {"offset": 5}, {"torn": 1})
+        tx.save_check(CHECKED)
     world.ledger.close()
     return world.ledger.path.read_bytes()
 
@@ -60,6 +65,16 @@ def path(history, tmp_path):
     place.write_bytes(history)
     place.chmod(0o600)
     return place
+
+
+def checks_of(path):
+    ledger = SqliteLedger(path, clock=Clock(NOW), new_ledger_id=lambda: "ff" * 16)
+    try:
+        with ledger.reading() as reader:
+            sessions = reader.sessions(state=None, limit=100)
+            return [kept.check for session in sessions for kept in reader.session_checks(session.session_id)]
+    finally:
+        ledger.close()
 
 
 def contents(path, *, sound=True):
@@ -260,6 +275,23 @@ def test_facts_about_files_that_cannot_be_read_are_named(path, before):
     done = again(path)
     assert (done.left_out, done.lost) == ((QUEUE_LEFT_OUT, POSITIONS_LEFT_OUT), None)
     assert contents(path)["budgets"] == before["budgets"]
+
+
+def test_clients_own_totals_are_kept_where_the_events_are_whole(path):
+    tamper(path, "UPDATE budget SET spent_nanos = spent_nanos + 1")
+    assert again(path).left_out == ()
+    assert CHECKED in checks_of(path)
+
+
+def test_a_ledger_from_before_there_were_totals_has_none_to_miss(path):
+    tamper(path, "DROP TABLE session_check", "UPDATE budget SET spent_nanos = spent_nanos + 1")
+    assert again(path).left_out == ()
+    assert checks_of(path) == []
+
+
+def test_totals_that_cannot_be_read_are_named(path):
+    overwrite(path, pages_of(path, "session_check")[0])
+    assert again(path).left_out == (CHECKS_LEFT_OUT,)
 
 
 def garbage(path):

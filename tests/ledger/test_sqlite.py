@@ -6,19 +6,34 @@ import stat
 import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from tests.world import Clock, make_world
 
+from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
+from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.ledger.audit import audit
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.files import APPLICATION_ID
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrations, statements
-from tallygate.ledger.port import Insert, LedgerBusy, Update
+from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.authorize import Step, authorize
 
+USAGE = ObservedUsage(
+    client="claude_code",
+    session="c",
+    response_key="m1",
+    at=datetime(2026, 9, 21, tzinfo=UTC),
+    model="dear",
+    tokens=Tokens(1, 2, 3, 4, 5),
+    rule=Rule.CLAUDE_RESPONSE,
+    request_id="r1",
+)
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
 
 
@@ -257,10 +272,48 @@ def test_every_migration_is_numbered_without_a_gap_and_splits_into_whole_stateme
         assert "".join("".join(parts).split()) == "".join(sql.split())
 
 
-def test_every_hot_query_finds_its_rows_by_an_index(world):
-    from tallygate.ledger import store
+def test_a_row_is_deleted_by_its_key_alone_and_the_journal_says_so(world):
+    row = {"client": "codex", "client_session": "c", "session_id": world.start(), "found_by": "test"}
+    key = {name: row[name] for name in ("client", "client_session", "session_id")}
+    with world.ledger.writing() as tx:
+        tx.append("test", [Insert("client_session", row)], by="test")
+    with pytest.raises(InvariantBroken, match="by its key"), world.ledger.writing() as tx:
+        tx.append("test", [Delete("client_session", {"client": "codex"})], by="test")
+    with world.ledger.writing() as tx:
+        tx.append("test", [Delete("client_session", key)], by="test")
+    with world.ledger.reading() as reader:
+        assert reader.sessions_linked("codex", "c") == []
+    assert not world.problems()
+    with pytest.raises(InvariantBroken, match="met 0 rows"), world.ledger.writing() as tx:
+        tx.append("test", [Delete("client_session", key)], by="test")
 
-    parameters = dict.fromkeys(("tenant", "session_id", "budget_id", "call_id", "at_us", "limit", "price_id"), 1)
+
+def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, monkeypatch):
+    every = migrations()
+    monkeypatch.setattr("tallygate.ledger.migrate.migrations", lambda: every[:2])
+    monkeypatch.setattr("tallygate.ledger.sqlite.migrations", lambda: every[:2])
+    place = tmp_path / "ledger.db"
+    old = open_ledger(place)
+    columns = [row[1] for row in old._connection.execute("PRAGMA table_info(usage)")]
+    with old.writing() as tx:
+        usage = from_usage(StoredUsage(USAGE, "p", 5))
+        known = {name: value for name, value in usage.items() if name in columns}
+        tx.append("test", [Insert("price", {"price_id": "p", "basis": "{}"}), Insert("usage", known)], by="test")
+    old.close()
+    monkeypatch.undo()
+    ledger = open_ledger(place)
+    with ledger.reading() as reader:
+        assert reader.usage_known("claude_code", ["m1"])["m1"].row == USAGE
+        assert [each.row for each in reader.usage_of_requests("claude_code", ["r1"], ())] == [USAGE]
+    assert audit(ledger) == []
+    ledger.close()
+
+
+def test_every_hot_query_finds_its_rows_by_an_index(world):
+    from tallygate.ledger import check_store, store, usage_store
+
+    names = ("tenant", "session_id", "budget_id", "call_id", "at_us", "limit", "price_id", "client", "client_session")
+    parameters = dict.fromkeys(names, 1)
     for sql in (
         store.SELECT_SESSION_WITH_BUDGETS,
         store.SELECT_DUE,
@@ -268,6 +321,9 @@ def test_every_hot_query_finds_its_rows_by_an_index(world):
         store.SELECT_OPEN_EXACTNESS,
         store.SELECT_PRICE,
         store.SELECT_PENDING,
+        usage_store.SELECT_USAGE_OF_REQUESTS + "(:limit)",
+        check_store.SELECT_CHECKS,
+        check_store.SELECT_SEEN,
     ):
         plan = [row[3] for row in world.ledger._connection.execute("EXPLAIN QUERY PLAN " + sql, parameters)]
         assert not [step for step in plan if step.startswith("SCAN")], (sql, plan)

@@ -16,6 +16,7 @@ import pytest
 from tests.transcripts import (
     COUNTS,
     DAY,
+    FILES,
     claude,
     claude_file,
     lines,
@@ -67,7 +68,7 @@ def test_every_response_of_every_client_is_stored_once(world, user, take):
     write_all(user)
     report = take()
     assert report.taken == Taken(new=EVERYTHING)
-    assert (report.files, report.read, report.unchanged, report.faults) == (5, 5, 0, [])
+    assert (report.files, report.read, report.unchanged, report.faults) == (FILES, FILES, 0, [])
     assert Counter(stored.row.client for stored in rows_of(world)) == COUNTS
     assert all(stored.cost_nanos > 0 for stored in rows_of(world))
 
@@ -77,7 +78,7 @@ def test_a_second_sync_finds_nothing_new_and_writes_nothing(world, user, take):
     take()
     events = world.events()
     report = take()
-    assert (report.taken, report.read, report.unchanged) == (Taken(), 0, 5)
+    assert (report.taken, report.read, report.unchanged) == (Taken(), 0, FILES)
     assert (report.bytes_read, world.events()) == (0, events)
 
 
@@ -135,11 +136,11 @@ def test_a_file_that_is_gone_keeps_its_responses(world, user, take):
 def test_clients_can_be_chosen(user, take):
     write_all(user)
     assert take(clients=["codex", "gemini"]).taken == Taken(new=COUNTS["codex"] + COUNTS["gemini"])
-    assert take().taken == Taken(new=COUNTS["claude_code"] + COUNTS["opencode"])
+    assert take().taken == Taken(new=EVERYTHING - COUNTS["codex"] - COUNTS["gemini"])
 
 
 def test_an_unknown_client_is_an_error_that_names_the_known_ones(take):
-    with pytest.raises(InvalidArgument, match="claude_code, codex, gemini, opencode"):
+    with pytest.raises(InvalidArgument, match="claude_code, codex, gemini, opencode, qwen, copilot"):
         take(clients=["cursor"])
 
 
@@ -240,8 +241,8 @@ def test_progress_counts_files_and_responses(user, take):
     write_all(user)
     said = []
     take(progress=said.append)
-    assert said[0] == Progress(0, 5, 0)
-    assert said[-1] == Progress(5, 5, EVERYTHING)
+    assert said[0] == Progress(0, FILES, 0)
+    assert said[-1] == Progress(FILES, FILES, EVERYTHING)
     assert [step.files_done for step in said] == sorted(step.files_done for step in said)
 
 
@@ -291,12 +292,12 @@ def beside(monkeypatch):
 def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_path):
     write_all(user)
     report = take()
-    assert (report.taken, report.files, report.read) == (Taken(new=EVERYTHING), 5, 5)
+    assert (report.taken, report.files, report.read) == (Taken(new=EVERYTHING), FILES, FILES)
     found = {(each.row.client, each.row.response_key): each.row for each in rows_of(world)}
     wanted = [feed.Wanted(file) for source in feed.SOURCES.values() for file in source.discover({}, user)]
     read = [row for piece in feed.pieces(wanted) if piece.batch for row in piece.batch.rows]
     assert found == {(row.client, row.response_key): row for row in read}
-    assert take().unchanged == 5
+    assert take().unchanged == FILES
 
 
 SHORT_LIVED = """
@@ -316,7 +317,7 @@ def test_what_the_process_beside_leaves_undone_is_read_here(user, take, beside, 
     write_all(user)
     monkeypatch.setattr(feed, "_START", start)
     report = take()
-    assert (report.taken.new, report.read, report.faults) == (EVERYTHING, 5, [])
+    assert (report.taken.new, report.read, report.faults) == (EVERYTHING, FILES, [])
 
 
 def test_without_an_interpreter_to_start_everything_is_read_here(user, take, beside, monkeypatch):

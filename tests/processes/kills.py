@@ -148,8 +148,8 @@ def one_kill(folder: Path, before: int) -> dict[str, Any]:
     code = ended(in_child(work))
     log_before = run_ids(settings.paths.run_log)
     app = compose(settings, by="next")
-    look_after(app.runtime)
-    look_after(app.runtime)
+    look_after(app)
+    look_after(app)
     report = {
         "n": before,
         "code": code,

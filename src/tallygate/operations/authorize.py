@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from tallygate.core import gate
+from tallygate.core.amounts import in_usd, needed
 from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
@@ -15,11 +16,13 @@ from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.wording import fault_message, halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, CallMode, Pressure, Reason
 from tallygate.ledger.port import SpendShare, Tx
+from tallygate.operations.binding import binding
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.quote import calibrated
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.subject import rebound
 
 DUE_PER_CALL = 8
 SHARES_SHOWN = 3
@@ -56,9 +59,9 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     try:
         request = _price(rt, step)
         with rt.ledger.writing(rt.tenant) as tx:
-            answer, price_id = _authorize_in(rt, tx, request)
+            answer, price_id = authorize_in(rt, tx, request)
     except LedgerUnavailable as fault:
-        return _fault_answer(rt, fault)
+        return fault_answer(rt, fault)
     if price_id is not None:
         rt.known_prices.add(price_id)
     return answer
@@ -69,6 +72,8 @@ def check(rt: Runtime, session_id: str) -> BudgetState:
     rt.catch_up()
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.session_with_budgets(session_id)
+        if found is not None:
+            found = found[0], binding(reader, found[0], found[1], found[0].model, rt.clock_us()).budgets
     if found is None:
         raise unknown_session(session_id)
     session, budgets = found
@@ -77,7 +82,7 @@ def check(rt: Runtime, session_id: str) -> BudgetState:
     tightest = gate.tightest(budgets) or own
     return BudgetState(
         session_id=session_id,
-        remaining_nanos=tightest.available_nanos,
+        remaining_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
@@ -125,8 +130,12 @@ def _session_model(rt: Runtime, session_id: str) -> str:
     return known
 
 
-def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer, str | None]:
-    call_id = _call_id(rt, request)
+def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = True) -> tuple[GateAnswer, str | None]:
+    """Answer one priced request within a transaction; returns the answer and the price it was written at.
+
+    Without `reserve` only a halt is written: the step is looked at, not taken.
+    """
+    call_id = call_id_of(rt, request)
     if request.client_key is not None and (earlier := tx.call(call_id)) is not None:
         return replay(earlier, request), None
     if due := tx.due_calls(DUE_PER_CALL):
@@ -135,10 +144,14 @@ def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer
     found = tx.session_with_budgets(request.session_id)
     if found is None:
         raise unknown_session(request.session_id)
-    session, budgets = found
+    session, own = found
+    rules_before = session.rules
+    session = rebound(rt, session)
+    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True)
+    budgets = bound_to.budgets
     live = request.actual is not None and tx.is_live(session.session_id)
     if live:
-        request = replace(request, actual_nanos=0)  # the client's own record counts it
+        request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
     view = _view(rt, tx, session, budgets, request)
     decision = gate.decide(view, request, rt.policy)
@@ -149,10 +162,13 @@ def _authorize_in(rt: Runtime, tx: Tx, request: CallRequest) -> tuple[GateAnswer
     answer = _answer(rt, request, decision, after, call_id)
     if decision.action is Action.HALT:
         answer = _halted(tx, request, decision, session, answer)
-    return answer, write_decision(rt, tx, Decided(request, decision, session, after, call_id, answer, live))
+    elif not reserve:
+        return replace(answer, call_id=None), None
+    decided = Decided(request, decision, session, after, call_id, answer, bound_to, rules_before, live)
+    return answer, write_decision(rt, tx, decided)
 
 
-def _call_id(rt: Runtime, request: CallRequest) -> str:
+def call_id_of(rt: Runtime, request: CallRequest) -> str:
     """A fresh id, or one that the client's own key always leads to."""
     if request.client_key is None:
         return f"call_{rt.new_token(12)}"
@@ -207,7 +223,7 @@ def _target(rt: Runtime, session: Session, request: CallRequest, decision: Decis
         if price is not None:
             candidates.append(Candidate(model, price))
     ensure(decision.binding is not None, "budget pressure has a budget")
-    left = decision.binding.available_nanos if decision.binding else 0
+    left = in_usd(decision.binding.available_nanos, decision.binding) if decision.binding else 0
     return best_target(
         Candidate(request.model, request.price),
         candidates,
@@ -224,7 +240,7 @@ def _answer(
     return GateAnswer(
         action=decision.action,
         reason=decision.reason,
-        remaining_nanos=None if tightest is None else tightest.available_nanos,
+        remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         call_id=call_id,
         target_model=None if decision.target is None else decision.target.model,
@@ -237,13 +253,14 @@ def _answer(
 def _halted(tx: Tx, request: CallRequest, decision: Decision, session: Session, answer: GateAnswer) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
+    asked = 0 if decision.binding is None else needed(request).of(decision.binding)
     shares = _shares(tx, session.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
-    command = raise_command(decision.binding, request.needed_nanos) if exceeded and decision.binding else None
+    command = raise_command(decision.binding, asked) if exceeded and decision.binding else None
     message = halt_message(
         decision,
         session_id=session.session_id,
-        needed_nanos=request.needed_nanos,
+        asked=asked,
         shares=spent_by,
         model=request.model,
         override_line=request.price.warning,
@@ -265,7 +282,7 @@ def _shares(tx: Tx, session_id: str) -> list[SpendShare]:
     return tx.usage_by_model(session_id, SHARES_SHOWN) or tx.spend_by(session_id, "model", SHARES_SHOWN)
 
 
-def _fault_answer(rt: Runtime, fault: LedgerUnavailable) -> GateAnswer:
+def fault_answer(rt: Runtime, fault: LedgerUnavailable) -> GateAnswer:
     """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
     message = fault_message(fault.message, fault.hint)
     if rt.halt_on_fault:

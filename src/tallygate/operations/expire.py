@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session
 from tallygate.ledger.port import Reader
 from tallygate.operations.lookup import own_budget
@@ -27,16 +28,26 @@ def sweep(rt: Runtime) -> int:
 
 
 def close_abandoned(rt: Runtime) -> list[str]:
-    """End and log the open sessions whose server is gone and that have been idle for long; returns their ids."""
+    """End and log the open sessions that nobody works in any more; returns their ids.
+
+    Those are sessions whose server is gone: at once where hooks had opened them, since a client that still lives
+    goes on with the same budget at its next hook, else after they have been idle for long.
+    """
     with rt.ledger.reading(rt.tenant) as reader:
-        idle = [s for s in reader.sessions(state="open", limit=LOOK_AT_MAX) if _is_idle(rt, reader, s)]
+        found = reader.sessions(state="open", limit=LOOK_AT_MAX)
+        left = [s for s in found if _is_idle(rt, reader, s) or _has_lost_its_server(reader, s)]
     closed = []
-    for session in idle:
+    for session in left:
         if session.server_id is not None and rt.presence.is_alive(session.server_id):
             continue
         end_session(rt, session.session_id, cause="abandoned")
         closed.append(session.session_id)
     return closed
+
+
+def _has_lost_its_server(reader: Reader, session: Session) -> bool:
+    """Whether hooks opened a session in a server; the caller asks whether that one is alive."""
+    return session.server_id is not None and FOUND_BY_HOOK in reader.links_found_by(session.session_id)
 
 
 def _is_idle(rt: Runtime, reader: Reader, session: Session) -> bool:

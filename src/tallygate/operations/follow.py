@@ -21,6 +21,8 @@ BUDGET_US = 20_000
 STEP_BYTES = 128 * 1024
 LOOK_EVERY_S = 2
 QUIET_LOOKS = 30
+# So many files hooks may name in one process; each is a session of a client.
+TOLD_MAX = 256
 # A file that nobody wrote to for this long belongs to no work at hand; `sync` reads it when it is asked to.
 FRESH_US = 15 * 60 * 1_000_000
 
@@ -48,6 +50,7 @@ class Follower:
     failures: list[str] = field(default_factory=list)
     _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _files: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
+    _told: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _asked: threading.Event = field(default_factory=threading.Event)
 
@@ -59,13 +62,47 @@ class Follower:
         try:
             until = self.ticks_us() + budget_us
             taken = Taken()
-            for source, file in list(self._files.values()):
+            for source, file in self._followed():
                 if self.ticks_us() >= until:
                     break
                 taken += self._read_on(source, file, until)
             return taken
         finally:
             self._reading.release()
+
+    def include(self, client: str, transcript: Path | None) -> None:
+        """Follow a file at once that a hook named; one outside its client's own folders is not touched.
+
+        Where a client names none, as its sessions lie in one database, what it has is followed.
+        """
+        if transcript is None:
+            self._include_all(client)
+            return
+        if transcript in self._told or len(self._told) >= TOLD_MAX:
+            return
+        for source in self.sources:
+            if source.client == client and _lies_in(
+                transcript, source.locations(self.places.environ, self.places.home)
+            ):
+                self._told[transcript] = (source, TranscriptFile(client, transcript))
+
+    def _include_all(self, client: str) -> None:
+        if any(source.client == client for source, _ in self._told.values()):
+            return
+        oldest_us = self.rt.clock_us() - FRESH_US
+        for source in self.sources:
+            for file in source.discover(self.places.environ, self.places.home) if source.client == client else ():
+                stamp = _stamp(file.path)
+                if stamp is not None and stamp[0] // 1000 >= oldest_us and len(self._told) < TOLD_MAX:
+                    self._told[file.path] = (source, file)
+
+    def _followed(self) -> list[tuple[Source, TranscriptFile]]:
+        """The files to read on in before a decision: those of the session at hand first."""
+        found = dict(self._told)
+        for source, file in list(self._told.values()):
+            for path in source.beside(file.path):
+                found[path] = (source, TranscriptFile(source.client, path))
+        return list({**found, **self._files}.values())
 
     def look(self) -> Taken:
         """Find the files that are being written now, and read all that is new in them."""
@@ -120,7 +157,8 @@ class Follower:
                 for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
                     where = None if batch.position is None else batch.position.as_json()
                     skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
-                    taken += ingest(self.rt, Reading(source.client, key_of(file.path), batch.rows, where, skipped))
+                    reading = Reading(source.client, key_of(file.path), batch.rows, where, skipped, batch.checks)
+                    taken += ingest(self.rt, reading)
                     more = batch.position is not None and batch.position.size < 0
                 if not more and stamp is not None:
                     self._read_at[file.path] = stamp
@@ -135,6 +173,15 @@ class Follower:
         text = str(error)
         if text not in self.failures:
             self.failures.append(text)
+
+
+def _lies_in(path: Path, folders: list[Path]) -> bool:
+    """Whether a path, with its links followed, is below one of some folders."""
+    try:
+        real = path.resolve()
+        return any(real.is_relative_to(folder.resolve()) for folder in folders)
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,26 @@ from tallygate.core.costing import Price
 from tallygate.core.model import Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.observed import ObservedUsage, better, merged, priced_as
-from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update, Value
-from tallygate.ledger.usage_store import from_usage
+from tallygate.core.observed import ObservedUsage, SessionCheck, better, merged, priced_as
+from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
+from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.basis import basis_of
+from tallygate.operations.joining import Stored
 from tallygate.operations.live import Accounts
+from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look into one file brought: rows, how far it got, what it had to skip."""
+    """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals."""
 
     client: str
     path: str
     rows: Sequence[ObservedUsage]
     position: Mapping[str, Any] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
+    checks: Sequence[SessionCheck] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
         for reading in readings:
             if reading.position is not None:
                 tx.save_position(reading.path, reading.client, reading.position, reading.skipped)
+            for check in reading.checks:
+                tx.save_check(check)
     rt.known_prices.update(prices)
     return taken
 
@@ -109,50 +115,93 @@ class Pricer:
         return StoredUsage(row, known[1], cost), known[2]
 
 
+class _Batch:
+    """The responses of one client in one commit: what they change, and what became of them."""
+
+    def __init__(self, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer) -> None:
+        self.accounts = Accounts(tx)
+        self.changes: list[Change] = []
+        self.prices: dict[str, str] = {}
+        self.new = self.corrected = self.attributed = 0
+        self._tx = tx
+        self._pricer = pricer
+        self._stored = Stored(tx, client, rows)
+        self._finder = SessionFinder(tx, rows)
+
+    def take(self, found: Priced) -> None:
+        """Count one response: as a new one, or by what it adds to one that is known."""
+        row = found[0].row
+        before = self._stored.before(row)
+        told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
+        if before is None and told is None:
+            self._write(Insert, self._counted(found[0]), found[1])
+            self.new += 1
+            return
+        joined = reduce(better, [row, *(each.row for each in (before, told) if each is not None)])
+        joined = replace(joined, response_key=row.response_key if before is None else before.row.response_key)
+        if told is None and before is not None and joined == before.row:
+            return
+        after, basis = self._corrected(self._pricer.priced(joined), before, told)
+        if told is not None:
+            self.changes.append(Delete("usage", _key_columns(told.row)))
+            self._stored.drop(told)
+        self._write(Insert if before is None else Update, after, basis)
+        self.corrected += 1
+
+    def take_waiting(self) -> None:
+        """Count what telemetry had told before its client's session was known to belong to a budget session."""
+        for client, client_session, session in self._finder.fresh:
+            for waiting in self._tx.unattributed_usage(client, client_session, session.started_us):
+                late = session.ended_us is not None and microseconds(waiting.row.at) > session.ended_us
+                if waiting.row.is_told and not late and waiting.row.response_key not in self._stored.touched:
+                    self.changes.append(Update("usage", from_usage(self.accounts.charge(waiting, session))))
+                    self.attributed += 1
+
+    def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
+        self.prices.setdefault(after.price_id, basis)
+        self.changes.append(make("usage", from_usage(after)))
+        self._stored.put(after)
+        self.attributed += after.session_id is not None
+
+    def _counted(self, stored: StoredUsage) -> StoredUsage:
+        session = self._finder.find(stored.row, self.accounts)
+        return stored if session is None else self.accounts.charge(stored, session)
+
+    def _corrected(self, again: Priced, before: StoredUsage | None, told: StoredUsage | None) -> Priced:
+        """A known response of which more is known now: the difference is booked where it already counts."""
+        stored, basis = again
+        counted = [each for each in (before, told) if each is not None and each.session_id is not None]
+        for each in counted[1:]:
+            self.accounts.withdraw(each)
+        if counted:
+            base = counted[0]
+            after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
+            session = self._tx.session(base.session_id or "")
+            if session is not None:
+                after = self.accounts.charge(after, session)
+            return after, basis
+        # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
+        gained = told is not None or (before is not None and before.row.is_told)
+        return (self._counted(stored) if gained else stored), basis
+
+
+def _key_columns(row: ObservedUsage) -> dict[str, Value]:
+    return {"client": row.client, "response_key": row.response_key}
+
+
 def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer) -> tuple[Taken, set[str]]:
-    known = tx.usage_known(client, priced)
-    prices: dict[str, str] = {}
-    changes: list[Change] = []
-    accounts, finder = Accounts(tx), SessionFinder(tx, [stored.row for stored, _ in priced.values()])
-    new = corrected = attributed = 0
-    for key, (stored, basis) in priced.items():
-        before = known.get(key)
-        if before is None:
-            after = _counted(stored, accounts, finder)
-            prices.setdefault(after.price_id, basis)
-            changes.append(Insert("usage", from_usage(after)))
-            new += 1
-        else:
-            row = better(before.row, stored.row)
-            if row == before.row:
-                continue
-            after, basis_after = _corrected(pricer.priced(row), before, accounts, tx)
-            prices.setdefault(after.price_id, basis_after)
-            changes.append(Update("usage", from_usage(after)))
-            corrected += 1
-        attributed += after.session_id is not None
-    if changes:
+    batch = _Batch(tx, client, [stored.row for stored, _ in priced.values()], pricer)
+    for found in priced.values():
+        batch.take(found)
+    batch.take_waiting()
+    if batch.changes:
+        prices = batch.prices
         fresh = {key for key in prices if key not in rt.known_prices and not tx.knows_price(key)}
         rows: list[Change] = [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
-        note: dict[str, Value] = {"client": client, "new": new, "corrected": corrected}
-        tx.append("usage.observed", [*rows, *accounts.changes(), *changes], by=rt.by, note=note)
-    return Taken(new, corrected, len(priced) - new - corrected, attributed), set(prices)
-
-
-def _counted(stored: StoredUsage, accounts: Accounts, finder: SessionFinder) -> StoredUsage:
-    row = stored.row
-    session = finder.find(row, accounts)
-    return stored if session is None else accounts.charge(stored, session)
-
-
-def _corrected(again: Priced, before: StoredUsage, accounts: Accounts, tx: Tx) -> Priced:
-    """A known response that turned out larger: the difference is booked where the response already counts."""
-    stored, basis = again
-    after = replace(before, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
-    session = None if before.session_id is None else tx.session(before.session_id)
-    if session is not None:
-        after = accounts.charge(after, session, cost_before=before.cost_nanos)
-    return after, basis
+        note: dict[str, Value] = {"client": client, "new": batch.new, "corrected": batch.corrected}
+        tx.append("usage.observed", [*rows, *batch.accounts.changes(), *batch.changes], by=rt.by, note=note)
+    known = len(priced) - batch.new - batch.corrected
+    return Taken(batch.new, batch.corrected, known, batch.attributed), set(batch.prices)
 
 
 class SessionFinder:
@@ -161,27 +210,40 @@ class SessionFinder:
     def __init__(self, tx: Tx, rows: Iterable[ObservedUsage]) -> None:
         times = [microseconds(row.at) for row in rows]
         self._tx = tx
-        self._in_projects = tx.sessions_in_projects(min(times), max(times)) if times else []
+        # Where hooks gate a session its client's own are known by id; what is not among them belongs elsewhere.
+        found = tx.sessions_in_projects(min(times), max(times)) if times else []
+        self._in_projects = [session for session in found if not is_enforced(tx, session)]
         self._linked: dict[tuple[str, str], list[Session]] = {}
+        self.fresh: list[tuple[str, str, Session]] = []
 
     def find(self, row: ObservedUsage, accounts: Accounts) -> Session | None:
         """The session, linked to the client's own for the next time; None where there is none, or no telling."""
-        key = (row.client, row.session)
-        linked = self._linked.get(key)
-        if linked is None:
-            linked = self._linked[key] = self._tx.sessions_linked(*key)
-        if not linked and not self._in_projects:
-            return None
         at_us = microseconds(row.at)
-        for session in reversed(linked):
-            if session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us):
-                return session
-        found = session_for(client=row.client, project=row.project, at_us=at_us, sessions=self._in_projects)
+        found = self._covering(row.client, row.session, at_us)
+        if found is not None:
+            return found
+        how = "parent"
+        if row.parent_session is not None:
+            found = self._covering(row.client, row.parent_session, at_us)
+        if found is None:
+            how = "workspace"
+            found = session_for(client=row.client, project=row.project, at_us=at_us, sessions=self._in_projects)
         if found is None:
             return None
-        accounts.link(found, row.client, row.session, "workspace")
-        self._linked[key] = [*linked, found]
+        accounts.link(found, row.client, row.session, how)
+        self.fresh.append((row.client, row.session, found))
+        self._linked[row.client, row.session].append(found)
         return found
+
+    def _covering(self, client: str, client_session: str, at_us: int) -> Session | None:
+        """The innermost budget session that a client's session belonged to at a time."""
+        key = (client, client_session)
+        if key not in self._linked:
+            self._linked[key] = self._tx.sessions_linked(*key)
+        for session in reversed(self._linked[key]):
+            if session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us):
+                return session
+        return None
 
 
 def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> Taken:

@@ -7,22 +7,26 @@ and usage that an agent reported give way, and a pending call holds only what it
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tallygate.core import lifecycle
+from tallygate.core.amounts import Amount
 from tallygate.core.attribution import call_for, closed_by
 from tallygate.core.errors import present
-from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
+from tallygate.core.model import Budget, Call, CostBasis, Session
 from tallygate.core.moments import microseconds
+from tallygate.core.observed import Quality, Rule
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
+from tallygate.operations.binding import binding, budget_change
 
 # What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
 CALLS_LOOKED_AT = 500
 CALLS_MAX = 50_000
 NEVER_US = -(2**62)
+MINUTE_US = 60_000_000
 
 
 class SessionCalls:
@@ -70,7 +74,8 @@ class Accounts:
         self._budgets: dict[str, Budget] = {}
         self._calls: dict[str, SessionCalls] = {}
         self._oldest_us: dict[str, int] = {}
-        self._charges: dict[str, tuple[str, ...]] = {}
+        self._charges: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self._fresh: set[str] = set()
         self._touched_budgets: set[str] = set()
         self._touched_calls: dict[str, Call] = {}
         self._links: list[Change] = []
@@ -90,40 +95,53 @@ class Accounts:
         if was_live:
             return
         for call in self._tx.booked_calls(session.session_id):
-            for hold in call.holds:
-                self._settle(hold.budget_id, held=0, before=call.booked_nanos, cost=0)
             basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"
-            self._touch(replace(call, booked_nanos=0, cost_basis=basis))
+            self._touch(replace(self._unbooked(call), cost_basis=basis))
 
-    def charge(self, stored: StoredUsage, session: Session, cost_before: int = 0) -> StoredUsage:
-        """Count a response into a session's budgets and its call; `cost_before` is what it stood there with."""
+    def charge(self, stored: StoredUsage, session: Session) -> StoredUsage:
+        """Count a response into a session's budgets and its call; `charges` say what it stood there with before."""
         session_id = session.session_id
-        if session_id not in self._charges:
-            budgets = self._tx.budgets_of(session_id)
-            self._charges[session_id] = tuple(budget.budget_id for budget in budgets)
-            for budget in budgets:
-                self._budgets.setdefault(budget.budget_id, budget)
         current = self._call_of(stored, session_id)
-        released = self._release(current, max(stored.cost_nanos - cost_before, 0))
-        charges = stored.charges or self._charges[session_id]
-        for budget_id in charges:
-            self._settle(budget_id, held=released.get(budget_id, 0), before=cost_before, cost=stored.cost_nanos)
-        if current is not None and stored.call_id is None:
-            self._close(closed_by(current, self._calls_of(session_id).pending()))
+        charged = stored.charges or tuple((budget_id, 0) for budget_id in self._binding(session, stored))
+        released = self._release(current, stored.amount, dict(charged))
+        charges = []
+        for budget_id, before in charged:
+            after = stored.amount.of(self._budget(budget_id))
+            self._settle(budget_id, held=released.pop(budget_id, 0), before=before, cost=after)
+            charges.append((budget_id, after))
+        for budget_id, held in released.items():
+            # Held in a window that was over when the response was made.
+            self._settle(budget_id, held=held, before=0, cost=0)
+        if current is not None:
+            self._replaced(current)
+            if stored.call_id is None:
+                self._close(closed_by(current, self._calls_of(session_id).pending()))
+            if current.is_model_call and stored.row.quality is Quality.FINAL:
+                self._close([call for call in self._calls_of(session_id).pending() if call.call_id == current.call_id])
         call_id = None if current is None else current.call_id
-        return replace(stored, session_id=session_id, call_id=call_id, charges=charges)
+        return replace(stored, session_id=session_id, call_id=call_id, charges=tuple(charges))
+
+    def withdraw(self, stored: StoredUsage) -> None:
+        """Take a response out of the budgets it counts in: it stands in another row now."""
+        for budget_id, amount in stored.charges:
+            self._settle(budget_id, held=0, before=amount, cost=0)
 
     def changes(self) -> list[Change]:
         """Everything that changed, to be written with the responses in one event."""
-        budgets: list[Change] = [
-            Update("budget", rows.budget_counters(self._budgets[key], self._tx.at_us))
+        budgets = [
+            budget_change(self._budgets[key], self._tx.at_us, fresh=key in self._fresh)
             for key in sorted(self._touched_budgets)
         ]
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
         return [*self._links, *budgets, *calls]
 
     def _call_of(self, stored: StoredUsage, session_id: str) -> Call | None:
-        """The call a response counts for: the one it has, else the one it was made for."""
+        """The call a response counts for: the one it has, else the one it was made for.
+
+        What a client does of its own accord (it compacts, it finds a title) is no part of any step.
+        """
+        if stored.row.rule is Rule.CLAUDE_AUXILIARY:
+            return None
         calls = self._calls_of(session_id)
         if stored.call_id is not None:
             return calls.get(stored.call_id) or self._tx.call(stored.call_id)
@@ -145,14 +163,45 @@ class Accounts:
         calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in found)
         return calls
 
-    def _release(self, call: Call | None, cost: int) -> dict[str, int]:
-        """Take from a pending call's holds what its response used; returns what came free, by budget."""
-        if call is None or call.state is not CallState.PENDING or not cost:
+    def _binding(self, session: Session, stored: StoredUsage) -> tuple[str, ...]:
+        """The budgets that a response counts in, as of the time it was made."""
+        row = stored.row
+        # No window begins or ends within a minute.
+        key = (session.session_id, row.model, microseconds(row.at) // MINUTE_US)
+        if key not in self._charges:
+            found = binding(self._tx, session, self._tx.budgets_of(session.session_id), row.model, microseconds(row.at))
+            self._charges[key] = tuple(budget.budget_id for budget in found.budgets)
+            for budget in found.budgets:
+                if budget.budget_id not in self._budgets:
+                    self._budgets[budget.budget_id] = budget
+                    if budget.budget_id in found.fresh:
+                        self._fresh.add(budget.budget_id)
+        return self._charges[key]
+
+    def _release(self, call: Call | None, cost: Amount, before: Mapping[str, int]) -> dict[str, int]:
+        """Take from a pending call's holds what its response used more than it did before; returns what came free."""
+        if call is None or call.state is not CallState.PENDING:
             return {}
-        freed = {hold.budget_id: min(hold.amount_nanos, cost) for hold in call.holds}
-        holds = tuple(Hold(hold.budget_id, hold.amount_nanos - freed[hold.budget_id]) for hold in call.holds)
+        freed = {}
+        for hold in call.holds:
+            used = cost.of(self._budget(hold.budget_id)) - before.get(hold.budget_id, 0)
+            freed[hold.budget_id] = max(min(hold.amount_nanos, used), 0)
+        if not any(freed.values()):
+            return {}
+        holds = tuple(replace(hold, amount_nanos=hold.amount_nanos - freed[hold.budget_id]) for hold in call.holds)
         self._touch(replace(call, holds=holds))
         return freed
+
+    def _replaced(self, call: Call) -> None:
+        """What stood booked for a call nobody had reported on gives way to its first response."""
+        if call.state is CallState.EXPIRED and any(hold.booked_nanos for hold in call.holds):
+            self._touch(reconciled_by_transcript(self._unbooked(call), self._tx.at_us))
+
+    def _unbooked(self, call: Call) -> Call:
+        """A call that stands in no budget any more."""
+        for hold in call.holds:
+            self._settle(hold.budget_id, held=0, before=hold.booked_nanos, cost=0)
+        return replace(call, booked_nanos=0, holds=tuple(replace(hold, booked_nanos=0) for hold in call.holds))
 
     def _close(self, calls: Iterable[Call]) -> None:
         for call in calls:
@@ -160,12 +209,15 @@ class Accounts:
                 self._settle(hold.budget_id, held=hold.amount_nanos, before=0, cost=0)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
 
-    def _settle(self, budget_id: str, *, held: int, before: int, cost: int) -> None:
+    def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:
             found = self._tx.budget(budget_id)
             self._budgets[budget_id] = present(found, f"budget {budget_id} is in the ledger")
+        return self._budgets[budget_id]
+
+    def _settle(self, budget_id: str, *, held: int, before: int, cost: int) -> None:
         self._budgets[budget_id] = lifecycle.settle(
-            self._budgets[budget_id], held_nanos=held, booked_before_nanos=before, cost_nanos=cost
+            self._budget(budget_id), held_nanos=held, booked_before_nanos=before, cost_nanos=cost
         )
         self._touched_budgets.add(budget_id)
 
@@ -183,7 +235,7 @@ def reconciled_by_transcript(call: Call, at_us: int) -> Call:
         cost_basis="transcript",
         expires_us=None,
         resolved_us=at_us,
-        holds=tuple(Hold(hold.budget_id, 0) for hold in call.holds),
+        holds=tuple(replace(hold, amount_nanos=0) for hold in call.holds),
     )
 
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallygate.core import exactness, gate
+from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
 from tallygate.core.costing import Tokens
-from tallygate.core.drift import Cause, Used, drift_of
+from tallygate.core.drift import Cause, Used, drift_of, largest_first
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.model import Budget, Call, Session
+from tallygate.core.moments import as_datetime
 from tallygate.core.text import cleaned, shown
+from tallygate.core.unseen import unseen
 from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
-from tallygate.operations.lookup import own_budget
+from tallygate.operations.lookup import all_budgets, is_enforced, own_budget
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import look_at, totals_of
 
@@ -64,6 +67,7 @@ class SessionView:
     children: list[str]
     observed: ObservedSummary | None = None
     drift: list[Cause] = field(default_factory=list)
+    enforced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,9 @@ def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> lis
 def show_session(rt: Runtime, session_id: str) -> SessionView:
     """Everything about one session, as of one moment."""
     with rt.ledger.reading(rt.tenant) as reader:
-        session, budgets, calls = look_at(reader, session_id)
+        session, _, calls = look_at(reader, session_id)
+        at_us = session.ended_us or rt.clock_us()
+        budgets = all_budgets(reader, session, at_us)
         counted = Counter((call.action, call.reason) for call in calls)
         observed = reader.observed(session_id)
         used = [Used(each.row, each.cost_nanos, each.call_id) for each in reader.usage_of(session_id)]
@@ -94,14 +100,27 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             budgets=budgets,
             calls=calls,
             totals=totals_of(session, calls, observed),
-            by_model=reader.spend_by(session_id, "model", SHARES_MAX),
-            by_tool=reader.spend_by(session_id, "tool", SHARES_MAX),
-            by_actor=reader.spend_by(session_id, "actor", SHARES_MAX),
+            by_model=_shares(reader, session_id, "model"),
+            by_tool=_shares(reader, session_id, "tool"),
+            by_actor=_shares(reader, session_id, "actor"),
             decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
             children=reader.children_of(session_id),
             observed=_observed(observed, calls),
-            drift=drift_of(session, calls, used, rt.prices.quote),
+            drift=largest_first([*drift_of(session, calls, used, rt.prices.quote), *_unseen(rt, reader, session_id)]),
+            enforced=is_enforced(reader, session),
         )
+
+
+def _unseen(rt: Runtime, reader: Reader, session_id: str) -> list[Cause]:
+    """Where a client's own totals differ; one that was read before its session went on says nothing any more."""
+    kept = [each for each in reader.session_checks(session_id) if each.last_us <= each.read_us]
+    found = [unseen(each.check, each.seen, as_datetime(each.last_us), rt.prices.quote) for each in kept]
+    return [cause for cause in found if cause is not None]
+
+
+def _shares(reader: Reader, session_id: str, column: str) -> list[SpendShare]:
+    """What a session was spent on: by its responses where its client's record is read, else by its calls."""
+    return reader.usage_shares(session_id, column, SHARES_MAX) or reader.spend_by(session_id, column, SHARES_MAX)
 
 
 def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
@@ -163,13 +182,13 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
 
 
 def _line(rt: Runtime, reader: Reader, session: Session) -> SessionLine:
-    budgets = reader.budgets_of(session.session_id)
+    budgets = all_budgets(reader, session, rt.clock_us())
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
     return SessionLine(
         session=session,
         own=own,
-        left_nanos=tightest.available_nanos,
+        left_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
         totals=reader.totals(session.session_id),
     )

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from tallygate.core.errors import NotFound, ensure
+from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
+from tallygate.ledger.port import Reader
+from tallygate.operations.binding import binding
+
+ANCESTORS_MAX = 32
 
 
 def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
     """The budget a session was opened with, among all that apply to it."""
     for budget in budgets:
-        if budget.scope == "session" and budget.scope_key == session.session_id:
+        if budget.budget_id == session.session_id:
             return budget
     ensure(bool(budgets), f"session {session.session_id} has no budget")
     return budgets[0]
+
+
+def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
+    """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
+    return binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us).budgets
 
 
 def unknown_session(session_id: str) -> NotFound:
@@ -22,3 +32,15 @@ def unknown_session(session_id: str) -> NotFound:
         hint="Call l6e_run_start and pass the session_id it returns.",
         code="unknown_session",
     )
+
+
+def is_enforced(reader: Reader, session: Session) -> bool:
+    """Whether hooks of the client gate a session, or one that it lies inside; else only an agent's own asking does."""
+    for _ in range(ANCESTORS_MAX):
+        if FOUND_BY_HOOK in reader.links_found_by(session.session_id):
+            return True
+        parent = None if session.parent_session_id is None else reader.session(session.parent_session_id)
+        if parent is None:
+            return False
+        session = parent
+    return False

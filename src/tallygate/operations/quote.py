@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.moments import as_datetime
-from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.core.money import to_unit_nanos
 from tallygate.operations.runtime import Runtime
-from tallygate.pricing.book import PricingSettings
 
 if TYPE_CHECKING:
     from tallygate.pricing.tokens import TokenCount
@@ -91,15 +90,11 @@ def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at)
     usd = price.cost_nanos(tokens)
-    settings = rt.prices.settings
-    if settings.unknown_currency != "GBP":
-        settings = PricingSettings()  # the dated default rate; the user's is for another currency
-    rate = settings.usd_per_unknown_currency
-    rate_nanos = int(rate * NANOS_PER_UNIT)
+    pounds = rt.exchange.rate("GBP", at)
     return CostEstimate(
         price=price,
         usd_nanos=usd,
-        gbp_nanos=-(-usd * NANOS_PER_UNIT // rate_nanos),
-        exchange=f"GBP 1 = USD {rate} ({settings.exchange_rate_date})",
+        gbp_nanos=to_unit_nanos(usd, pounds.usd_per_unit_nanos),
+        exchange=pounds.text,
         prices_as_of=price.valid_from or rt.prices.info(at).newest_price or "unknown",
     )

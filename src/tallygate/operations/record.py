@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tallygate.core import exactness, gate
+from tallygate.core.amounts import NOTHING, Amount, in_usd
 from tallygate.core.answers import UsageAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound, present
@@ -16,6 +17,7 @@ from tallygate.core.words import CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.basis import basis_changes
+from tallygate.operations.binding import binding
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
@@ -66,7 +68,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
             by=rt.by,
             state=CallState.RECONCILED,
-            cost_nanos=0 if live else cost,
+            cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
             cost_basis="transcript" if live else "actual",
             columns=columns,
             extra=changes,
@@ -94,7 +96,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
             kind="call.voided",
             by=rt.by,
             state=CallState.VOIDED,
-            cost_nanos=0,
+            cost=NOTHING,
             cost_basis="none",
             columns={"void_reason": reason},
         )
@@ -141,7 +143,8 @@ def _shown(tokens: Tokens | None, model: str | None) -> str:
 
 def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
     call = present(tx.call(call_id), f"call {call_id} is in the ledger")
-    session, budgets = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
+    session, static = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
+    budgets = binding(tx, session, static, call.model_used or call.model_requested, rt.clock_us()).budgets
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
     return UsageAnswer(
@@ -149,8 +152,8 @@ def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
         session_id=session.session_id,
         status=call.state.value,
         exactness=exactness.of_call(call, session.accounting_mode).value,
-        spend_nanos=own.committed_nanos,
-        remaining_nanos=tightest.available_nanos,
+        spend_nanos=in_usd(own.committed_nanos, own),
+        remaining_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(gate.most_used(budgets), rt.policy.pressure_percents),
         cost_nanos=call.booked_nanos,
     )

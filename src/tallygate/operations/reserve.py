@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core import lifecycle
+from tallygate.core.amounts import NOTHING, Amount, needed
 from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.model import Budget, Call, CallRequest, Decision, Hold, Session
@@ -12,6 +13,7 @@ from tallygate.core.words import Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Tx, Update, Value
 from tallygate.operations.basis import basis_changes
+from tallygate.operations.binding import Binding, changes_of
 from tallygate.operations.runtime import Runtime
 
 
@@ -25,6 +27,8 @@ class Decided:
     after: tuple[Budget, ...]
     call_id: str
     answer: GateAnswer
+    bound_to: Binding
+    rules_before: str | None
     live: bool = False
 
 
@@ -45,13 +49,19 @@ def reserved_nanos(request: CallRequest, decision: Decision) -> int:
 
 def budgets_after(budgets: tuple[Budget, ...], request: CallRequest, decision: Decision) -> tuple[Budget, ...]:
     """Every budget of a session as the answer leaves it."""
+    weight = weight_of(request, decision)
     if request.actual_nanos is not None:
-        cost = request.actual_nanos
-        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=cost) for b in budgets)
+        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=weight.of(b)) for b in budgets)
     if decision.action is Action.HALT:
         return budgets
-    amount = reserved_nanos(request, decision)
-    return tuple(lifecycle.reserve(b, amount) for b in budgets)
+    return tuple(lifecycle.reserve(b, weight.of(b)) for b in budgets)
+
+
+def weight_of(request: CallRequest, decision: Decision) -> Amount:
+    """What an answered request holds of every budget, or, where its usage is known, what is booked there."""
+    if request.actual_nanos is not None:
+        return Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
+    return Amount(reserved_nanos(request, decision), request.needed_tokens, 1)
 
 
 def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
@@ -60,11 +70,13 @@ def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
     price_id, changes = basis_changes(tx, reserved_price(request, decision), rt.known_prices)
     call = _call(rt, tx, decided, price_id)
     written: list[Change] = [*changes]
-    if call.holds:
-        written += [Update("budget", rows.budget_counters(budget, tx.at_us)) for budget in decided.after]
+    written += changes_of(decided.bound_to, decided.after, tx.at_us, touched=bool(call.holds))
     written.append(Insert("call", rows.from_call(call)))
-    if rt.server_id is not None and session.server_id != rt.server_id and session.is_open:
-        written.append(Update("session", {"session_id": session.session_id, "server_id": rt.server_id}))
+    moved: dict[str, Value] = {"server_id": rt.server_id} if _is_moving_here(rt, session) else {}
+    if decided.rules_before != session.rules:
+        moved["rules"] = session.rules
+    if moved:
+        written.append(Update("session", {"session_id": session.session_id, **moved}))
     kind = {CallState.DENIED: "call.denied", CallState.PENDING: "call.authorized"}.get(call.state, "call.recorded")
     note: dict[str, Value] | None = None
     if decision.action is Action.HALT and (b := decision.binding) is not None:
@@ -73,10 +85,17 @@ def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
             "limit_nanos": b.limit_nanos,
             "spent_nanos": b.spent_nanos,
             "reserved_nanos": b.reserved_nanos,
-            "requested_nanos": request.needed_nanos,
+            "requested_nanos": needed(request).of(b),
         }
     tx.append(kind, written, by=rt.by, note=note)
     return price_id
+
+
+def _is_moving_here(rt: Runtime, session: Session) -> bool:
+    """Whether a session is this server's from now on, as it has none that lives; some clients run several at once."""
+    if rt.server_id is None or session.server_id == rt.server_id or not session.is_open:
+        return False
+    return session.server_id is None or not rt.presence.is_alive(session.server_id)
 
 
 def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
@@ -84,7 +103,7 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
     pending = request.actual is None and decision.action is not Action.HALT
     recorded = request.actual is not None
     amount = reserved_nanos(request, decision)
-    held = amount if pending else 0
+    weight = weight_of(request, decision)
     return Call(
         tenant=rt.tenant,
         call_id=decided.call_id,
@@ -117,5 +136,11 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         at_us=tx.at_us,
         expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,
-        holds=tuple(Hold(b.budget_id, held) for b in decided.after) if pending or recorded else (),
+        holds=_holds(decided.after, weight, pending=pending) if pending or recorded else (),
     )
+
+
+def _holds(budgets: tuple[Budget, ...], weight: Amount, *, pending: bool) -> tuple[Hold, ...]:
+    """What a call holds of each budget while it is pending, or what is booked there at once."""
+    amounts = [(budget.budget_id, weight.of(budget)) for budget in budgets]
+    return tuple(Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in amounts)

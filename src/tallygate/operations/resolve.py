@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tallygate.core import lifecycle
+from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.errors import ensure, present
-from tallygate.core.model import Budget, Call, CostBasis, Policy
+from tallygate.core.hooks import FOUND_BY_HOOK
+from tallygate.core.model import NO_RESPONSE, Budget, Call, CostBasis, Hold, Policy
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
@@ -14,19 +17,26 @@ from tallygate.ledger.port import Change, Tx, Update, Value
 EXPIRE_PER_EVENT_MAX = 500
 
 
-def budgets_after(tx: Tx, call: Call, cost_nanos: int, known: dict[str, Budget]) -> None:
-    """Settle one call on every budget it holds, in `known`, which carries budgets across several calls."""
+def budgets_after(tx: Tx, call: Call, cost: Amount, known: dict[str, Budget]) -> tuple[Hold, ...]:
+    """Settle one call on every budget it holds, in `known`, which carries budgets across several calls.
+
+    Returns the holds with what is booked now.
+    """
     pending = call.state is CallState.PENDING
+    holds = []
     for hold in call.holds:
         budget = known.get(hold.budget_id) or present(
             tx.budget(hold.budget_id), f"the hold of call {call.call_id} names no budget"
         )
+        booked = cost.of(budget)
         known[hold.budget_id] = lifecycle.settle(
             budget,
             held_nanos=hold.amount_nanos if pending else 0,
-            booked_before_nanos=call.booked_nanos,
-            cost_nanos=cost_nanos,
+            booked_before_nanos=hold.booked_nanos,
+            cost_nanos=booked,
         )
+        holds.append(replace(hold, booked_nanos=booked))
+    return tuple(holds)
 
 
 def resolve_call(
@@ -36,7 +46,7 @@ def resolve_call(
     kind: str,
     by: str,
     state: CallState,
-    cost_nanos: int,
+    cost: Amount,
     cost_basis: CostBasis,
     columns: Mapping[str, Value],
     extra: Sequence[Change] = (),
@@ -44,7 +54,8 @@ def resolve_call(
     """Move one call to its resolved state and book its cost, in one event."""
     ensure(lifecycle.may_become(call.state, state), f"call {call.call_id} cannot go from {call.state} to {state}")
     known: dict[str, Budget] = {}
-    budgets_after(tx, call, cost_nanos, known)
+    holds = budgets_after(tx, call, cost, known)
+    cost_nanos = cost.usd_nanos
     row: dict[str, Value] = {
         "call_id": call.call_id,
         "state": state.value,
@@ -52,6 +63,7 @@ def resolve_call(
         "cost_basis": cost_basis,
         "expires_us": None,
         "resolved_us": tx.at_us,
+        **_holds_column(call, holds, cost_nanos),
         **columns,
     }
     changes: list[Change] = [*extra, *_counter_updates(known, tx.at_us), Update("call", row)]
@@ -67,25 +79,47 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
 
     Where the client's own record is read, what a call used is known from its responses: nothing is booked for it.
     """
-    live = {session_id for session_id in {call.session_id for call in calls} if tx.is_live(session_id)}
+    live = {key for key in {call.session_id for call in calls} if tx.is_live(key) and _is_told(tx, key)}
     for start in range(0, len(calls), EXPIRE_PER_EVENT_MAX):
         known: dict[str, Budget] = {}
         updates: list[Change] = []
         for call in calls[start : start + EXPIRE_PER_EVENT_MAX]:
             is_live = call.session_id in live
-            booked = 0 if is_live or policy.expire_as is ExpireAs.RELEASE else call.estimate_nanos
-            budgets_after(tx, call, booked, known)
-            state = CallState.RECONCILED if is_live else CallState.EXPIRED
+            released = is_live or policy.expire_as is ExpireAs.RELEASE
+            cost = NOTHING if released else estimate_of(call)
+            booked = cost.usd_nanos
+            holds = budgets_after(tx, call, cost, known)
+            state = CallState.EXPIRED
+            if is_live:
+                state = CallState.VOIDED if call.is_model_call else CallState.RECONCILED
             row: dict[str, Value] = {
                 "call_id": call.call_id,
                 "state": state.value,
                 "booked_nanos": booked,
-                "cost_basis": "transcript" if is_live else "estimate" if booked else "none",
+                "cost_basis": "transcript" if state is CallState.RECONCILED else "none" if released else "estimate",
                 "expires_us": None,
                 "resolved_us": tx.at_us,
+                **_holds_column(call, holds, booked),
+                **({"void_reason": NO_RESPONSE} if state is CallState.VOIDED else {}),
             }
             updates.append(Update("call", row))
         tx.append("calls.expired", [*_counter_updates(known, tx.at_us), *updates], by=by, note={"cause": cause})
+
+
+def estimate_of(call: Call) -> Amount:
+    """What a call weighs in any budget by its estimate."""
+    return Amount(call.estimate_nanos, call.prompt_tokens + call.completion_tokens, 1)
+
+
+def _holds_column(call: Call, holds: tuple[Hold, ...], booked_nanos: int) -> dict[str, Value]:
+    """The column of a call's holds where it changes: most calls stand in every budget with their own amount."""
+    before, after = rows.holds_text(call.holds, call.booked_nanos), rows.holds_text(holds, booked_nanos)
+    return {} if before == after else {"holds": after}
+
+
+def _is_told(tx: Tx, session_id: str) -> bool:
+    """Whether responses of a session come in: one that hooks opened may have a client whose record nobody reads."""
+    return tx.has_usage(session_id) or FOUND_BY_HOOK not in tx.links_found_by(session_id)
 
 
 def _counter_updates(known: Mapping[str, Budget], at_us: int) -> list[Change]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
+from tallygate.core.rules import Rule
 from tallygate.ledger.port import Ledger
 from tallygate.pricing.book import PriceBook
+from tallygate.pricing.exchange import ExchangeBook
 
 
 class RunLog(Protocol):
@@ -29,6 +32,19 @@ def nothing_to_follow() -> None:
     """Where no transcripts are read, there is nothing to catch up with before a decision."""
 
 
+def nobody_follows(client: str, transcript: Path | None) -> None:
+    """Where no transcripts are read, one more is not read either."""
+
+
+def nothing_weakens(_: HookEvent) -> str | None:
+    """Where no client's settings can be looked at, no change of them is seen to switch its hooks off."""
+    return None
+
+
+def no_waiting(_: int) -> None:
+    """Where nobody else is at work, nothing comes of waiting."""
+
+
 def no_ladder(_: str) -> tuple[str, ...]:
     """No model to switch to, whatever the client."""
     return ()
@@ -36,7 +52,10 @@ def no_ladder(_: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The composed program, as operations see it. `by` names who acts, in every event."""
+    """The composed program, as operations see it. `by` names who acts, in every event.
+
+    `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client, session).
+    """
 
     ledger: Ledger
     prices: PriceBook
@@ -46,6 +65,7 @@ class Runtime:
     run_log: RunLog
     run_log_path: Path
     presence: Presence
+    exchange: ExchangeBook = field(default_factory=ExchangeBook)
     by: str = "tallygate"
     tenant: str = DEFAULT_TENANT
     server_id: str | None = None
@@ -57,6 +77,16 @@ class Runtime:
     keep_summaries: bool = True
     abandon_after_us: int = 3_600_000_000
     default_mode: str = "hard"
+    rules: tuple[Rule, ...] = ()
+    user: str = "user"
+    session_limit_nanos: int = 5_000_000_000
+    session_mode: str = "hard"
     catch_up: Callable[[], object] = nothing_to_follow
+    follow: Callable[[str, Path | None], None] = nobody_follows
+    weakens: Callable[[HookEvent], str | None] = nothing_weakens
+    pause_us: Callable[[int], None] = no_waiting
     session_models: dict[str, str] = field(default_factory=dict)
     known_prices: set[str] = field(default_factory=set)
+    tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    session_tenants: dict[str, str] = field(default_factory=dict)
+    tenant_prices: dict[str, set[str]] = field(default_factory=dict)

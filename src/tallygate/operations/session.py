@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallygate.core import exactness
+from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
 from tallygate.core.moments import as_datetime
+from tallygate.core.money import COUNTED, NANOS_PER_UNIT
+from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.rules import Scope
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -23,9 +28,11 @@ from tallygate.core.words import (
 )
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
-from tallygate.operations.lookup import unknown_session
+from tallygate.operations.binding import binding
+from tallygate.operations.lookup import all_budgets, is_enforced, unknown_session
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.subject import rules_for
 from tallygate.reports.run_line import RunLine, run_line
 
 SUMMARY_MAX = 200
@@ -40,6 +47,8 @@ class Opening:
     model: str
     client: str = "unknown"
     currency: str = "USD"
+    usd_nanos: int = NANOS_PER_UNIT
+    rate_day: str | None = None
     task_summary: str | None = None
     parent_session_id: str | None = None
     accounting_mode: AccountingMode = AccountingMode.ESTIMATE_ONLY
@@ -65,30 +74,77 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
     rt.catch_up()
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(opening.model, at)
-    session_id = f"session_{client_slug(opening.client)}_{at:%Y-%m-%d}_{rt.new_token(12)}"
+    session_id = new_session_id(rt, opening.client)
     with rt.ledger.writing(rt.tenant) as tx:
-        inherited = _ancestors(tx, opening.parent_session_id)
-        session = _session(rt, opening, session_id, tx.at_us)
-        own = Budget(
-            tenant=rt.tenant,
-            budget_id=session_id,
-            scope="session",
-            scope_key=session_id,
-            unit=opening.currency,
-            mode=BudgetMode(rt.default_mode),
-            limit_nanos=opening.limit_nanos,
-            touched_us=tx.at_us,
-        )
-        budgets = tuple(sorted((own, *inherited), key=lambda b: b.budget_id))
-        changes: list[Change] = [
-            Insert("session", {k: v for k, v in rows.from_session(session).items() if v is not None}),
-            Insert("budget", {k: v for k, v in rows.from_budget(own).items() if v is not None}),
-            *(Insert("session_budget", {"session_id": session_id, "budget_id": b.budget_id}) for b in budgets),
-        ]
-        tx.append("session.started", changes, by=rt.by)
+        parent, inherited = _parent(tx, opening.parent_session_id)
+        session = new_session(rt, opening, session_id, tx.at_us, parent)
+        own = own_new_budget(session, opening.limit_nanos, BudgetMode(rt.default_mode))
+        mine = (own, *policy_budgets(rt, session, own))
+        budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
+        tx.append("session.started", opening_changes(session, mine, budgets), by=rt.by)
+        every = binding(tx, session, budgets, session.model, tx.at_us).budgets
     rt.session_models[session_id] = session.model
-    tighter = tuple(b for b in inherited if b.mode is BudgetMode.HARD and b.available_nanos < own.limit_nanos)
-    return Opened(session, budgets, tighter, price.warning)
+    tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
+    return Opened(session, every, tighter, price.warning)
+
+
+def _is_tighter(other: Budget, own: Budget) -> bool:
+    """Whether another budget leaves less than a session was opened with; of one that is counted nobody can tell."""
+    if other.unit in COUNTED or own.unit in COUNTED:
+        return True
+    return in_usd(other.available_nanos, other) < in_usd(own.limit_nanos, own)
+
+
+def new_session_id(rt: Runtime, client: str) -> str:
+    """A fresh session id that tells the client and the day."""
+    return f"session_{client_slug(client)}_{as_datetime(rt.clock_us()):%Y-%m-%d}_{rt.new_token(12)}"
+
+
+def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budget:
+    """The budget a session is opened with."""
+    return Budget(
+        tenant=session.tenant,
+        budget_id=session.session_id,
+        scope="session",
+        scope_key=session.session_id,
+        unit=session.currency,
+        mode=mode,
+        limit_nanos=limit_nanos,
+        touched_us=session.started_us,
+        usd_nanos=session.usd_nanos,
+        rate_day=session.rate_day,
+    )
+
+
+def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
+    """The budgets that the settings give every session beside its own: in other units, or tighter than it asks for."""
+    found = []
+    for rule in rt.rules:
+        if rule.scope is not Scope.SESSION or (rule.unit == own.unit and rule.limit >= own.limit_nanos):
+            continue
+        name = f"{session.session_id}:{rule.unit}" + (":soft" if rule.mode is BudgetMode.SOFT else "")
+        found.append(
+            replace(
+                own,
+                budget_id=name,
+                unit=rule.unit,
+                mode=rule.mode,
+                limit_nanos=rule.limit,
+                usd_nanos=rule.usd_nanos,
+                rate_day=rule.rate_day,
+            )
+        )
+    return list({budget.budget_id: budget for budget in found}.values())
+
+
+def opening_changes(session: Session, new: Sequence[Budget], budgets: tuple[Budget, ...]) -> list[Change]:
+    """What opening a session writes: its row, its new budgets, and every budget of sessions that it spends."""
+    changes: list[Change] = [Insert("session", {k: v for k, v in rows.from_session(session).items() if v is not None})]
+    changes += [Insert("budget", {k: v for k, v in rows.from_budget(b).items() if v is not None}) for b in new]
+    for budget in budgets:
+        row: dict[str, Value] = {"session_id": session.session_id, "budget_id": budget.budget_id}
+        changes.append(Insert("session_budget", row))
+    return changes
 
 
 def client_slug(client: str) -> str:
@@ -97,9 +153,10 @@ def client_slug(client: str) -> str:
     return slug or "unknown"
 
 
-def _ancestors(tx: Tx, parent_session_id: str | None) -> tuple[Budget, ...]:
+def _parent(tx: Tx, parent_session_id: str | None) -> tuple[Session | None, tuple[Budget, ...]]:
+    """A session's parent with the budgets of it and its ancestors."""
     if parent_session_id is None:
-        return ()
+        return None, ()
     found = tx.session_with_budgets(parent_session_id)
     if found is None:
         raise NotFound(
@@ -107,10 +164,11 @@ def _ancestors(tx: Tx, parent_session_id: str | None) -> tuple[Budget, ...]:
             hint="Pass the session_id of the parent's l6e_run_start, or leave parent_session_id out.",
             code="unknown_parent",
         )
-    return found[1]
+    return found
 
 
-def _session(rt: Runtime, opening: Opening, session_id: str, at_us: int) -> Session:
+def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, parent: Session | None = None) -> Session:
+    """An open session as it is asked for."""
     default = ModeCoverage.default(opening.accounting_mode, opening.usage_channel)
     given = (opening.ask_capable, opening.plan_capable, opening.agent_capable)
     ask, plan, agent = (
@@ -134,6 +192,11 @@ def _session(rt: Runtime, opening: Opening, session_id: str, at_us: int) -> Sess
         project=rt.project,
         run_log=str(rt.run_log_path),
         server_id=rt.server_id,
+        usd_nanos=opening.usd_nanos,
+        rate_day=opening.rate_day,
+        rules=rules_for(
+            rt, client=opening.client, project=rt.project, inherited=None if parent is None else parent.rules
+        ),
     )
 
 
@@ -172,11 +235,30 @@ def end_session(
         observed = tx.observed(session_id)
         totals = totals_of(ended, calls, observed)
         line = run_line(
-            RunLine(ended, tx.budgets_of(session_id), calls, totals, tx.prices(), observed, head, rt.ledger.ledger_id)
+            RunLine(
+                ended,
+                all_budgets(tx, ended, tx.at_us),
+                calls,
+                totals,
+                tx.prices(),
+                observed,
+                head,
+                rt.ledger.ledger_id,
+                is_enforced(tx, ended),
+                _used_model(tx, ended),
+            )
         )
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
     flush_run_log(rt)
     return totals
+
+
+def _used_model(reader: Reader, session: Session) -> str | None:
+    """The model a session spent most on, where nobody said at its start which it would be."""
+    if session.model != UNKNOWN_MODEL:
+        return None
+    found = reader.usage_by_model(session.session_id, 1)
+    return found[0].label if found else None
 
 
 def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
@@ -206,6 +288,8 @@ def totals_of(session: Session, calls: list[Call], observed: Observed) -> Sessio
     states = [exactness.of_call(call, session.accounting_mode) for call in made]
     if observed:
         states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
+    if any(call.is_unanswered and call.call_id not in observed for call in calls):
+        states.append(Exactness.ESTIMATE_ONLY)  # what they cost is not known, so the total is not exact
     state = exactness.of_session(states)
     reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
     coverage = session.coverage

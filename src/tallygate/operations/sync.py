@@ -199,7 +199,7 @@ class _Store:
             self._add(Reading(file.client, key, rows[cut : cut + ROWS_A_COMMIT]))
             cut += ROWS_A_COMMIT
         position = None if batch.position is None else batch.position.as_json()
-        self._add(Reading(file.client, key, rows[cut:], position, skipped))
+        self._add(Reading(file.client, key, rows[cut:], position, skipped, batch.checks))
 
     def fault(self, number: int, why: str) -> None:
         file = self._wanted[number].file

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core import exactness
+from tallygate.core.amounts import unit_exact
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
 from tallygate.core.model import Budget, Call, Session
@@ -33,6 +34,8 @@ class RunLine:
     observed: Observed
     head: Head
     ledger_id: str
+    enforced: bool = False
+    used_model: str | None = None
 
 
 def run_line(run: RunLine) -> str:
@@ -46,10 +49,11 @@ def run_line(run: RunLine) -> str:
         "run_id": session.session_id,
         "source": "mcp",
         "client": session.client,
-        "model": session.model,
+        "model": run.used_model or session.model,
         "started_at": iso(session.started_us),
         "ended_at": iso(session.ended_us),
         "end_cause": session.end_cause,
+        "enforcement": "hooks" if run.enforced else "none",
         "start_summary": session.task_summary,
         "end_summary": session.end_summary,
         "parent_session_id": session.parent_session_id,
@@ -91,7 +95,8 @@ def run_line(run: RunLine) -> str:
 
 
 def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:
-    own = next((b for b in budgets if b.scope_key == session.session_id), None)
+    # A session that goes on with another's budget has none of its own.
+    own = next((b for b in budgets if b.scope_key == session.session_id), budgets[0] if budgets else None)
     return {
         "budget": None if own is None else json_number(own.limit_nanos),
         "budget_mode": "warn",
@@ -180,10 +185,10 @@ def _budget(budget: Budget) -> dict[str, Any]:
         "period": budget.period,
         "currency": budget.unit,
         "mode": budget.mode.value,
-        "limit": exact_text(budget.limit_nanos),
-        "spent": exact_text(budget.spent_nanos),
-        "reserved": exact_text(budget.reserved_nanos),
-        "overage": exact_text(budget.overage_nanos),
+        "limit": unit_exact(budget.limit_nanos, budget.unit),
+        "spent": unit_exact(budget.spent_nanos, budget.unit),
+        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
+        "overage": unit_exact(budget.overage_nanos, budget.unit),
     }
 
 

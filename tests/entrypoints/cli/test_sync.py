@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.transcripts import COUNTS, claude, lines, write_all, write_claude
+from tests.transcripts import COUNTS, FILES, claude, lines, write_all, write_claude
 
 EVERYTHING = sum(COUNTS.values())
 
@@ -24,7 +24,7 @@ def test_a_summary_says_what_became_of_responses_files_and_lines(run, home):
     said = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert said["responses"].strip() == f"{EVERYTHING} new, 0 corrected, 0 known"
     assert said["budgets"].strip() == "0 responses counted into sessions"
-    assert said["files"].strip().startswith("5: 5 read (")
+    assert said["files"].strip().startswith(f"{FILES}: {FILES} read (")
     assert said["files"].endswith(" 0 unchanged")
     assert said["left out"].strip() == "1 made by the client, not by a model"
     assert said["unusable"].strip() == "1 no JSON"
@@ -35,8 +35,8 @@ def test_the_same_as_json(run_json, home):
     write_all(home)
     found = run_json("sync")
     assert found["responses"] == {"new": EVERYTHING, "corrected": 0, "known": 0, "attributed": 0}
-    assert (found["files"]["read"], found["skipped"], found["faults"]) == (5, {}, [])
-    assert run_json("sync")["files"]["unchanged"] == 5
+    assert (found["files"]["read"], found["skipped"], found["faults"]) == (FILES, {}, [])
+    assert run_json("sync")["files"]["unchanged"] == FILES
 
 
 def test_responses_of_a_session_in_their_folder_are_counted_into_its_budget(run, run_json, made, home):

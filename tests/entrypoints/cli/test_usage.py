@@ -105,7 +105,7 @@ def test_days_are_those_of_the_users_time_zone(run_json, home, monkeypatch):
 def test_a_breakdown_has_every_line_by_model(run, run_json, home):
     write_all(home)
     (line,) = run_json("usage", "--by", "month", "--breakdown")["lines"]
-    assert len(line["models"]) == 4
+    assert len(line["models"]) == 6
     assert sum(model["responses"] for model in line["models"]) == line["responses"]
     shown = run("usage", "--by", "month", "--breakdown").stdout
     assert shown.count(MODEL) == 2

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from tallygate.core.amounts import unit_number
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, json_number, parse_amount_nanos
+from tallygate.core.money import format_amount, parse_amount_nanos
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
@@ -92,11 +93,11 @@ def budget_json(budget: Budget) -> dict[str, Any]:
         "period": budget.period,
         "mode": budget.mode.value,
         "currency": budget.unit,
-        "limit": json_number(budget.limit_nanos),
-        "spent": json_number(budget.spent_nanos),
-        "reserved": json_number(budget.reserved_nanos),
-        "overage": json_number(budget.overage_nanos),
-        "left": json_number(budget.available_nanos),
+        "limit": unit_number(budget.limit_nanos, budget.unit),
+        "spent": unit_number(budget.spent_nanos, budget.unit),
+        "reserved": unit_number(budget.reserved_nanos, budget.unit),
+        "overage": unit_number(budget.overage_nanos, budget.unit),
+        "left": unit_number(budget.available_nanos, budget.unit),
         "resets_at": iso(budget.resets_us),
         "touched_at": iso(budget.touched_us),
     }

@@ -64,6 +64,9 @@ def every(program: Program) -> Iterator[Check]:
             yield failed("ledger", error)
         else:
             yield from of_ledger(ledger, app.runtime)
+            from tallygate.entrypoints.cli.client_checks import of_clients
+
+            yield from of_clients(program, settings, app.runtime)
         yield price_table(app.runtime)
     yield run_log(settings.paths.run_log)
     yield tokenizer()

@@ -89,6 +89,7 @@ def _environ(folder: Path) -> dict[str, str]:
         "TALLYGATE_CONFIG": str(folder / "config.toml"),
         "TALLYGATE_LOG_PATH": str(folder / "runs.jsonl"),
         "TALLYGATE_PROJECT_DIR": str(folder),
+        "TALLYGATE_TELEMETRY": "off",  # the port is for this user's own sessions
     }
 
 

@@ -7,7 +7,22 @@ import sys
 import click
 
 from tallygate import __version__
-from tallygate.entrypoints.cli import backup, budget, demo, doctor, prices, serve, sessions, status, sync, usage
+from tallygate.entrypoints.cli import (
+    backup,
+    budget,
+    demo,
+    doctor,
+    hook,
+    import_l6e,
+    init,
+    prices,
+    serve,
+    sessions,
+    status,
+    statusline,
+    sync,
+    usage,
+)
 from tallygate.entrypoints.cli.program import Root
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
@@ -31,8 +46,11 @@ def tallygate(ctx: click.Context) -> None:
 
 for _command in (
     demo.demo,
+    init.init,
+    init.uninstall,
     serve.serve,
     status.status,
+    statusline.statusline,
     sessions.sessions,
     budget.budget,
     usage.usage,
@@ -40,6 +58,8 @@ for _command in (
     prices.estimate,
     prices.prices,
     doctor.doctor,
+    hook.hook,
     backup.backup,
+    import_l6e.import_,
 ):
     tallygate.add_command(_command)

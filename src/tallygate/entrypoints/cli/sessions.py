@@ -154,6 +154,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
     totals = view.totals
     found: dict[str, Any] = {
         **_session_json(view.session),
+        "enforcement": "hooks" if view.enforced else "none",
         "total_cost": json_number(totals.total_nanos),
         "calls_made": totals.calls_made,
         "halts": totals.halts,
@@ -245,6 +246,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         ("state", f"{session.state}, started {output.when(session.started_us, time_zone)}{ended}"),
         ("client", f"{output.safe(session.client)}, model {output.safe(session.model)}"),
         ("total", f"{format_amount(totals.total_nanos, unit)} in {output.plural(totals.calls_made, 'call')}"),
+        ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
         ("run log", output.safe(session.run_log, 1000)),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallygate.core.amounts import unit_number
 from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number
@@ -44,10 +45,10 @@ def budget_payload(budget: BindingBudget) -> dict[str, Any]:
     return {
         "id": budget.budget_id,
         "currency": budget.unit,
-        "limit": usd(budget.limit_nanos),
-        "spent": usd(budget.spent_nanos),
-        "reserved": usd(budget.reserved_nanos),
-        "remaining": usd(budget.available_nanos),
+        "limit": unit_number(budget.limit_nanos, budget.unit),
+        "spent": unit_number(budget.spent_nanos, budget.unit),
+        "reserved": unit_number(budget.reserved_nanos, budget.unit),
+        "remaining": unit_number(budget.available_nanos, budget.unit),
         "resets_at": iso(budget.resets_us),
     }
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from pathlib import Path
 from typing import Protocol
 
 from tallygate.core.errors import TallygateError
 from tallygate.core.words import UnknownPrice
+from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import LogLevel, build_server
+from tallygate.ledger.presence import ServerPresence
+from tallygate.operations.account import end_left_open, left_open
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import flush_run_log
 
 log = logging.getLogger("tallygate")
+
+# Some clients close their server first and tell of their end right afterwards.
+FAREWELLS, FAREWELL_US = 10, 40_000
 
 
 class Serving(Protocol):
@@ -26,14 +34,23 @@ class Serving(Protocol):
     def runtime(self) -> Runtime: ...
     @property
     def follower(self) -> Follower | None: ...
+    @property
+    def presence(self) -> ServerPresence: ...
+    def runtime_for(self, workspace: Path | None) -> Runtime: ...
+    def receive(self, stop: threading.Event) -> None: ...
     def close(self) -> None: ...
 
 
 def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel) -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
-    server = build_server(app.runtime, unknown_price=unknown_price, log_level=log_level)
+    desk = HookDesk(app.runtime_for)
+    server = build_server(app.runtime, desk=desk, unknown_price=unknown_price, log_level=log_level)
+    listener = listen_for_hooks(app, desk)
     ending = threading.Event()
-    threads = [threading.Thread(target=look_after, args=(app.runtime,), name="tallygate-tidy", daemon=True)]
+    threads = [
+        threading.Thread(target=look_after, args=(app,), name="tallygate-tidy", daemon=True),
+        threading.Thread(target=receive, args=(app, ending), name="tallygate-receive", daemon=True),
+    ]
     if app.follower is not None:
         threads.append(
             threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
@@ -47,15 +64,62 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     except KeyboardInterrupt:
         pass
     finally:
+        # What is left to do must not be broken off by a client that asks a second time.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ending.set()
         for thread in threads:
             thread.join(timeout=5)
+        leave(app.runtime)
+        if listener is not None:
+            listener.stop()
         app.close()
 
 
-def look_after(runtime: Runtime) -> None:
-    """Close what earlier servers left behind and write the lines that wait; a fault here is said, not fatal."""
+def listen_for_hooks(app: Serving, desk: HookDesk) -> HookListener | None:
+    """Let the hook program reach this server; where that cannot be, it answers by itself, only slower."""
+    runtime = app.runtime
+    if runtime.server_id is None:
+        return None
+    workspace = None if runtime.project is None else Path(runtime.project)
+    listener = HookListener(desk, app.presence.hook_file(runtime.server_id), workspace, runtime.new_token)
     try:
+        listener.start()
+    except OSError as error:
+        log.warning("Hooks cannot reach this server: %s", error)
+        return None
+    return listener
+
+
+def receive(app: Serving, ending: threading.Event) -> None:
+    """Hear clients' telemetry; where that cannot be, transcripts still tell, only later and not everything."""
+    try:
+        app.receive(ending)
+    except TallygateError as error:
+        log.warning("Telemetry is not received: %s", error)
+    except Exception:
+        log.exception("Telemetry is not received.")
+
+
+def leave(runtime: Runtime) -> None:
+    """End the sessions that hooks opened here: the client has gone, whether it said so or was killed."""
+    try:
+        for _ in range(FAREWELLS):
+            if not left_open(runtime):
+                return
+            runtime.pause_us(FAREWELL_US)
+        for session_id in end_left_open(runtime):
+            log.info("Session %s ended with its client.", session_id)
+    except TallygateError as error:
+        log.warning("A session could not be ended with its client; the next start does it: %s", error)
+    except Exception:
+        log.exception("A session could not be ended with its client; the next start does it.")
+
+
+def look_after(app: Serving) -> None:
+    """Close what earlier servers left behind and write the lines that wait; a fault here is said, not fatal."""
+    runtime = app.runtime
+    try:
+        app.presence.sweep()
         for session_id in close_abandoned(runtime):
             log.warning("Session %s was abandoned; it is closed and logged.", session_id)
         sweep(runtime)

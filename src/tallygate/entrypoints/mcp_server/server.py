@@ -7,10 +7,14 @@ from typing import Literal
 
 from mcp.server import MCPServer
 from mcp.server.caching import CacheHint
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import Tool as MCPTool
 
 from tallygate import __version__
 from tallygate.core.words import UnknownPrice
+from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
+from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
 from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import ToolSpec, build
@@ -30,20 +34,31 @@ def tool_specs(runtime: Runtime, unknown_price: UnknownPrice = UnknownPrice.WARN
     return [*SessionTools(runtime, unknown_price).specs(), *CatalogTools(runtime).specs()]
 
 
+class GateServer(MCPServer):
+    """The SDK's server with a tool that is answered and not listed: listing it would cost every session its tokens."""
+
+    async def list_tools(self) -> list[MCPTool]:
+        return [tool for tool in await super().list_tools() if tool.name != HOOK_TOOL]
+
+
 def build_server(
     runtime: Runtime,
     *,
+    desk: HookDesk | None = None,
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
     log_level: LogLevel = "WARNING",
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving."""
-    server: MCPServer = MCPServer(
+    tools: list[Tool] = [build(spec, runtime.ledger.at_once) for spec in tool_specs(runtime, unknown_price)]
+    if desk is not None:
+        tools.append(hook_tool(desk))
+    server: MCPServer = GateServer(
         "tallygate",
         title="Tallygate",
         version=__version__,
         description="Spend gate and tally for AI agents",
         instructions=INSTRUCTIONS,
-        tools=[build(spec, runtime.ledger.at_once) for spec in tool_specs(runtime, unknown_price)],
+        tools=tools,
         subscriptions=False,
         log_level=log_level,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},

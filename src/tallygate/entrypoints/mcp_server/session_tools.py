@@ -28,8 +28,8 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
+from tallygate.operations import account, record, session
 from tallygate.operations import authorize as gate
-from tallygate.operations import record, session
 from tallygate.operations.runtime import Runtime
 
 DEFAULT_PROMPT_TOKENS = 2000
@@ -118,7 +118,7 @@ class SessionTools:
             agent_capable=given.flag("agent_mode_exact_capable"),
             unknown_price=given.choice("unknown_model_pricing_mode", UnknownPrice) or self._unknown_price,
         )
-        opened = session.start_session(self._for(caller), opening)
+        opened = account.start_within(self._for(caller), opening, caller.key, caller.client_session)
         answer: dict[str, Any] = {"session_id": opened.session.session_id}
         if opened.pricing_warning:
             answer["pricing_warning"] = opened.pricing_warning

@@ -23,15 +23,18 @@ from tallygate.ledger.port import LedgerBusy
 log = logging.getLogger("tallygate.mcp")
 
 KEY_META = ("tallygate/idempotency-key", "claudecode/toolUseId")
+# Codex says with every call which of its sessions makes it.
+SESSION_META = "sessionId"
 KEY_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the client's own name, and its id for this very call where it gives one."""
+    """Who calls: the client's own name, its id for this very call and for its session where it gives them."""
 
     client: str = "unknown"
     key: str | None = None
+    client_session: str | None = None
 
 
 Answer = Callable[[Given, Caller], dict[str, Any]]
@@ -115,7 +118,12 @@ def caller_of(context: Context[Any, Any]) -> Caller:
     key = next((str(meta[name])[:KEY_MAX] for name in KEY_META if isinstance(meta.get(name), str)), None)
     parameters = getattr(request.session, "client_params", None)
     info = getattr(parameters, "client_info", None)
-    return Caller(client=getattr(info, "name", None) or "unknown", key=key or None)
+    session = meta.get(SESSION_META)
+    return Caller(
+        client=getattr(info, "name", None) or "unknown",
+        key=key or None,
+        client_session=session[:KEY_MAX] if isinstance(session, str) and session else None,
+    )
 
 
 def build(spec: ToolSpec, at_once: Callable[[], AbstractContextManager[None]]) -> GateTool:

@@ -1,0 +1,113 @@
+"""What `doctor` looks at in clients: whether the gate is installed as it should be, and whether its hooks run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from tallygate.clients.installers import CLIENTS
+from tallygate.clients.installing.manifest import Manifest
+from tallygate.clients.installing.wanted import Client, Scope
+from tallygate.core.attribution import client_family
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.checks import Check, State, failed
+from tallygate.entrypoints.cli.init import surroundings, telemetry_of
+from tallygate.entrypoints.cli.program import Program
+from tallygate.operations.install import plan_install
+from tallygate.operations.lookup import is_enforced
+from tallygate.operations.runtime import Runtime
+from tallygate.settings import Settings
+
+SESSIONS_LOOKED_AT = 50
+# Codex asks its model after about so long, whatever its servers do, unless it was told to wait for one.
+CLIENTS_WAIT_MS = 1_000
+ANSWER_S = 30
+STRAYS_SINCE_US = 24 * 3_600_000_000
+UNGATED = (
+    "The client ran without hooks: it was started before `tallygate init` or with --bare, --safe-mode or other "
+    "setting sources, its project disables hooks, or the hooks were never trusted."
+)
+
+
+def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterator[Check]:
+    """One line for each client that Tallygate was installed in, the server they start, and the last sessions."""
+    try:
+        manifest = Manifest(settings.paths.data_dir / "init")
+        where = surroundings(settings, telemetry_of(program, settings, making=False))
+        owned = {(owner, record.scope) for record in manifest.records.values() for owner in record.owners}
+        for name, client in CLIENTS.items():
+            scopes = [scope for scope in Scope if (name, scope.value) in owned]
+            here = [scope for scope in scopes if scope is Scope.USER or where.project is not None]
+            if not here:
+                continue
+            changed = [
+                str(change.path) for scope in here for change in plan_install([client], where, scope, manifest).changed
+            ]
+            yield _client(client, changed, [(found.what, found.to_do) for found in client.findings(where)])
+    except TallygateError as error:
+        yield failed("clients", error)
+        return
+    if owned:
+        yield server(runtime)
+        yield sessions(runtime)
+
+
+def _client(client: Client, changed: list[str], found: list[tuple[str, str]]) -> Check:
+    if found:
+        to_do = " ".join(dict.fromkeys(to_do for _, to_do in found))
+        return Check(client.name, State.FAIL, "; ".join(what for what, _ in found), to_do)
+    if changed:
+        text = f"not as this version would install it: {', '.join(changed)}"
+        return Check(client.name, State.WARN, text, f"Run: tallygate init --client {client.name}")
+    return Check(client.name, State.OK, "installed" + (", with hooks" if client.has_hooks else "; it has no hooks"))
+
+
+def server(runtime: Runtime) -> Check:
+    """How long a client waits for the server it starts, from the start of the process to its first answer."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "doctor", "version": "1"}}
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+    command = [sys.executable, "-P", "-m", "tallygate", "serve"]
+    began = runtime.clock_us()
+    try:
+        with subprocess.Popen(  # noqa: S603  # this program itself
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            if process.stdin is None or process.stdout is None:
+                return Check("server", State.WARN, "could not be asked")
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            took_ms = (runtime.clock_us() - began) // 1000
+            process.communicate(timeout=ANSWER_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("server", State.FAIL, f"could not be started: {error}", "Run `tallygate serve` to see why.")
+    if '"serverInfo"' not in answer:
+        return Check("server", State.FAIL, "does not answer", "Run `tallygate serve` to see why.")
+    found = f"answers after {took_ms:,} ms"
+    if took_ms > CLIENTS_WAIT_MS:
+        to_do = "Clients that do not wait begin without it. Tallygate's entries tell those that can to wait."
+        return Check("server", State.WARN, found, to_do)
+    return Check("server", State.OK, found)
+
+
+def sessions(runtime: Runtime) -> Check:
+    """Whether the last sessions of clients that have hooks were gated by them."""
+    families = {client_family(client.name) for client in CLIENTS.values() if client.has_hooks}
+    with runtime.ledger.reading(runtime.tenant) as reader:
+        last = [s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if client_family(s.client) in families]
+        loose = [session for session in last if not is_enforced(reader, session)]
+        strays = {
+            client: count
+            for client, count in reader.unattributed(runtime.clock_us() - STRAYS_SINCE_US).items()
+            if client_family(client) in families
+        }
+    if strays and not loose:
+        listed = ", ".join(f"{count:,} of {client.replace('_', '-')}" for client, count in sorted(strays.items()))
+        return Check("enforcement", State.WARN, f"responses of the last day that no session gated: {listed}", UNGATED)
+    if not loose:
+        return Check("enforcement", State.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")
+    found = f"{len(loose)} of the last {output.plural(len(last), 'session')} not enforced, lately {loose[0].session_id}"
+    return Check("enforcement", State.WARN, found, UNGATED)

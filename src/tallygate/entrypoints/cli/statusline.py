@@ -1,0 +1,44 @@
+"""`tallygate statusline`: one line on what is left, for the status line of Claude Code."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX
+from tallygate.operations.hooked import left_text
+
+SHOWN_MAX = 200
+
+
+@click.command()
+@click.option("--client", default="claude_code", metavar="CLIENT", help="Whose session the input names.")
+@pass_program
+def statusline(program: Program, client: str) -> None:
+    """Show what is left of a client's session.
+
+    Reads the client's JSON from standard input and prints one line; prints nothing where no budget is known.
+    """
+    session = _session(sys.stdin.buffer.read(INPUT_BYTES_MAX + 1))
+    if session is None:
+        return
+    try:
+        with program.opened(by="statusline") as app:
+            text = left_text(app.runtime, client, session)
+    except TallygateError as error:
+        text = f"tallygate: {error.message}"
+    if text is not None:
+        click.echo(text[:SHOWN_MAX])
+
+
+def _session(data: bytes) -> str | None:
+    try:
+        found = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
+    except (ValueError, RecursionError):
+        return None
+    session = found.get("session_id") if isinstance(found, dict) else None
+    return session if isinstance(session, str) and 0 < len(session) <= SHOWN_MAX and session.isprintable() else None

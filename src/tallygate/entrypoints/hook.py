@@ -1,0 +1,186 @@
+"""The program a client runs as its hook. It starts in milliseconds: a running server answers, this only carries.
+
+    python -I -S hook.py --client CLIENT [--event EVENT]
+
+Where no server runs, the whole gate is started in a process of its own, on the same ledger. Nothing but the standard
+library is imported here, and of that as little as can be.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+INPUT_BYTES_MAX = 16 * 2**20
+CONNECT_S = 1
+ANSWER_S = 4
+ALONE_S = 20
+PARENTS_MAX = 6
+# Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).
+GATING = (
+    "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool preToolUse"
+    " userPromptSubmitted chat.params chat.message tool.execute.before"
+)
+WORKSPACE_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
+
+
+def main() -> int:
+    """Answer one hook; the exit code is the client's to read."""
+    client, event = _words(sys.argv[1:])
+    data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+    answer = None
+    if len(data) <= INPUT_BYTES_MAX:
+        answer = _asked(client, event, data)
+    if answer is None:
+        answer = _by_itself(client, event, data)
+    if answer is None:
+        return _undecided(event)
+    code, body = answer
+    if body:
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
+    return code
+
+
+def _words(arguments: list[str]) -> tuple[str, str]:
+    found = {"--client": "-", "--event": "-"}
+    for name, value in zip(arguments[::2], arguments[1::2], strict=False):
+        if name in found and value and not any(c.isspace() for c in value):
+            found[name] = value
+    return found["--client"], found["--event"]
+
+
+def _asked(client: str, event: str, data: bytes) -> tuple[int, bytes] | None:
+    """The answer of a running server of this ledger, that of this workspace first; None where there is none."""
+    workspace = os.fsencode(
+        next((os.environ[name] for name in WORKSPACE_VARIABLES if os.environ.get(name)), "") or _cwd()
+    )
+    for port, token, own in _servers(workspace):
+        try:
+            return _carried(port, token, f"{client} {event} {own}", workspace, data)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
+    """Ports and tokens of the servers that run, that of the client this hook belongs to first.
+
+    It is the client's own where both were started by one process, or where no other is in this workspace.
+    """
+    folder = _folder()
+    found = []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    parents = _parents()
+    for name in names:
+        if not name.endswith(".hook"):
+            continue
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                first, _, path = file.read(16384).partition(b"\n")
+            port, token, parent = first.decode("ascii").split()
+        except (OSError, ValueError):
+            continue
+        inside = bool(path) and (workspace == path or workspace.startswith(path + b"/"))
+        found.append((parent not in parents, not inside, -len(path) if inside else 0, int(port), token))
+    found.sort()
+    alone = sum(not outside for _, outside, *_ in found) == 1
+    return [
+        (port, token, "own" if not stranger or (alone and not outside) else "guest")
+        for stranger, outside, _, port, token in found
+    ]
+
+
+def _parents() -> set[str]:
+    """The processes this one descends from, as far as they can be told: a shell or two may stand between."""
+    found: set[str] = set()
+    pid = os.getppid()
+    while pid > 1 and len(found) < PARENTS_MAX:
+        found.add(str(pid))
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read(4096).rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return found
+
+
+def _folder() -> str:
+    """The folder beside the ledger where servers say that they run."""
+    for name in ("TALLYGATE_DB", "L6E_SESSION_DB_PATH"):
+        if os.environ.get(name):
+            return os.path.join(os.path.dirname(os.path.abspath(os.path.expanduser(os.environ[name]))), "servers")
+    home = os.environ.get("TALLYGATE_HOME")
+    if home:
+        return os.path.join(os.path.abspath(os.path.expanduser(home)), "servers")
+    if sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Application Support")
+    elif sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
+    else:
+        base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(base, "tallygate", "servers")
+
+
+def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> tuple[int, bytes]:
+    # The plain C module: `socket` takes as long to import as everything else here together.
+    import _socket
+
+    link = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    try:
+        link.settimeout(CONNECT_S)
+        link.connect(("127.0.0.1", port))
+        link.settimeout(ANSWER_S)
+        head = f"tallygate-hook 1 {token} {what} {len(workspace)} {len(data)}\n"
+        link.sendall(head.encode() + workspace + data)
+        got = b""
+        while b"\n" not in got:
+            got += _received(link)
+        words, _, body = got.partition(b"\n")
+        code, size = (int(word) for word in words.split())
+        while len(body) < size:
+            body += _received(link)
+        return code, body
+    finally:
+        link.close()
+
+
+def _received(link: "_socket.socket") -> bytes:
+    piece: bytes = link.recv(65536)
+    if not piece:
+        raise OSError("the server went away")
+    return piece
+
+
+def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes] | None:
+    """The answer of a gate started for this hook alone; None where that fails."""
+    import subprocess
+
+    command = [sys.executable, "-P", "-m", "tallygate", "hook", "--client", client, "--event", event]
+    try:
+        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return None if done.returncode not in (0, 2) else (done.returncode, done.stdout)
+
+
+def _undecided(event: str) -> int:
+    allowed = os.environ.get("TALLYGATE_ON_FAULT") == "allow"
+    print("Tallygate: the gate could not be started; run `tallygate doctor`.", file=sys.stderr)
+    return 2 if event in GATING.split() and not allowed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Answer one hook in a process of its own, where no server runs that could."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, refused
+
+if TYPE_CHECKING:
+    from tallygate.operations.runtime import Runtime
+
+
+class HookProgram(Protocol):
+    """A composed program that answers one hook and is closed."""
+
+    def for_hooks(self) -> HookProgram: ...
+    def runtime_for(self, workspace: Path | None) -> Runtime: ...
+    def close(self) -> None: ...
+
+
+def answer_alone(compose: Callable[[], HookProgram], client: str, event: str) -> int:
+    """Read a client's JSON from standard input, print the client's JSON; returns the exit code for the client."""
+    data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+    try:
+        app = compose()
+    except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
+        reply = refused(client, event, str(error))
+    else:
+        try:
+            reply = HookDesk(app.for_hooks().runtime_for).answer_bytes(client, None if event == "-" else event, data)
+        finally:
+            app.close()
+    if reply.body is not None:
+        sys.stdout.write(json.dumps(reply.body, ensure_ascii=True))
+        sys.stdout.flush()
+    return reply.exit_code

@@ -1,0 +1,99 @@
+"""Where the hooks of every client come in: read by its rules, answered by the gate, put into its words."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.hooking import Hooks, Reply
+from tallygate.core.errors import InvalidArgument, TallygateError
+from tallygate.core.text import shown
+from tallygate.operations.hooked import on_hook
+from tallygate.operations.runtime import Runtime
+
+log = logging.getLogger("tallygate.hooks")
+
+INPUT_BYTES_MAX = 16 * 2**20
+
+# The program as a workspace's settings make it.
+RuntimeFor = Callable[[Path | None], Runtime]
+
+
+@dataclass(frozen=True, slots=True)
+class HookDesk:
+    """Answers hooks; `runtime_for` gives the program of the workspace a hook comes from."""
+
+    runtime_for: RuntimeFor
+
+    def answer(
+        self,
+        client: str,
+        name: str | None,
+        raw: Mapping[str, Any],
+        workspace: Path | None = None,
+        *,
+        guest: bool = False,
+    ) -> Reply:
+        """The client's own reply to one hook. Never raises: what fails is logged, and stops what the policy stops."""
+        hooks = HOOKS.get(client)
+        if hooks is None:
+            known = ", ".join(HOOKS)
+            log.error("A hook names the client %s; known are: %s.", shown(client), known)
+            return Reply(exit_code=1)
+        told = raw.get("hook_event_name")
+        name = name or (told if isinstance(told, str) else None)
+        try:
+            return self._answered(hooks, name, raw, workspace, guest=guest)
+        except InvalidArgument as error:
+            return self._failed(hooks, name, workspace, f"a hook could not be read: {error}")
+        except TallygateError as error:
+            return self._failed(hooks, name, workspace, str(error))
+        except Exception:
+            log.exception("The hook %s of %s failed.", shown(str(name)), client)
+            return self._failed(hooks, name, workspace, "the gate failed; its log has the details.")
+
+    def answer_bytes(
+        self, client: str, name: str | None, data: bytes, workspace: Path | None = None, *, guest: bool = False
+    ) -> Reply:
+        """As `answer`, for what a hook was given on its standard input."""
+        hooks = HOOKS.get(client)
+        try:
+            raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
+        except (ValueError, RecursionError):
+            raw = None
+        if isinstance(raw, dict) or hooks is None:
+            return self.answer(client, name, raw or {}, workspace, guest=guest)
+        return self._failed(hooks, name, workspace, "a hook's input was no JSON object of a size that can be read.")
+
+    def _answered(
+        self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, *, guest: bool
+    ) -> Reply:
+        event = hooks.read(raw, name)
+        if event is None:
+            return Reply()
+        folder = workspace or (None if event.folder is None else Path(event.folder))
+        runtime = self.runtime_for(folder)
+        return hooks.reply(event, on_hook(replace(runtime, server_id=None) if guest else runtime, event))
+
+    def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
+        log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)
+        try:
+            stops = self.runtime_for(workspace).halt_on_fault
+        except TallygateError as error:
+            what, stops = f"{what} {error}", True
+        if not stops:
+            return Reply()
+        return refused(hooks.client, name or "", what)
+
+
+def refused(client: str, name: str, what: str) -> Reply:
+    """The client's own refusal of a step that nothing can be said about."""
+    hooks = HOOKS.get(client)
+    if hooks is None:
+        return Reply(exit_code=1)
+    return hooks.refuse(name, f"Tallygate: this step cannot be counted, so it is stopped: {what}")

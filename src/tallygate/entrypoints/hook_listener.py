@@ -1,0 +1,114 @@
+"""Lets the hook program ask a running server: on loopback only, and only who can read this user's files.
+
+A server writes a file beside its presence: port, token, who started it, and workspace. The hook program sends its
+client's input as it came, and gets its client's answer. Requests are one line of words and lengths, then the bytes
+they announce:
+
+    tallygate-hook 1 TOKEN CLIENT EVENT own|guest WORKSPACE_BYTES INPUT_BYTES      ->      EXIT_CODE ANSWER_BYTES
+
+A guest is the hook of a client that this server was not started by: it is answered, and its session is not this
+server's to end.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import os
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tallygate.clients.hooking import Reply
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk
+
+log = logging.getLogger("tallygate.hooks")
+
+GREETING = "tallygate-hook"
+HEADER_BYTES_MAX = 1024
+WORKSPACE_BYTES_MAX = 8192
+WAIT_S = 10
+AT_ONCE_MAX = 64
+
+
+@dataclass
+class HookListener:
+    """One server's ear for the hook program; `announced` is the file by which it is found."""
+
+    desk: HookDesk
+    announced: Path
+    workspace: Path | None
+    new_token: Callable[[int], str]
+    _server: socketserver.ThreadingTCPServer | None = field(default=None)
+
+    def start(self) -> None:
+        """Listen on a free port, and say where."""
+        token = self.new_token(16)
+        desk, places = self.desk, threading.BoundedSemaphore(AT_ONCE_MAX)
+
+        class Handler(socketserver.StreamRequestHandler):
+            timeout = WAIT_S
+
+            def handle(self) -> None:
+                if not places.acquire(blocking=False):
+                    return  # the hook program then answers by itself
+                try:
+                    converse(self, desk, token)
+                except OSError as error:
+                    log.info("A hook went away: %s", error)
+                finally:
+                    places.release()
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        self._server = server
+        port = server.server_address[1]
+        workspace = b"" if self.workspace is None else os.fsencode(self.workspace)
+        _write_private(self.announced, f"{port} {token} {os.getppid()}\n".encode() + workspace)
+        threading.Thread(target=server.serve_forever, name="tallygate-hooks", daemon=True, args=(0.2,)).start()
+
+    def stop(self) -> None:
+        """Listen no more; whoever asks now finds nobody and answers by itself."""
+        self.announced.unlink(missing_ok=True)
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, token: str) -> None:
+    """Answer one request; one that is not ours, or not whole, gets nothing."""
+    words = connection.rfile.readline(HEADER_BYTES_MAX).decode("ascii", "replace").split()
+    if len(words) != 8 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
+        return
+    client, event, guest = words[3], words[4], words[5] != "own"
+    if not (words[6].isdecimal() and words[7].isdecimal()):
+        return
+    path_bytes, input_bytes = int(words[6]), int(words[7])
+    if path_bytes > WORKSPACE_BYTES_MAX or input_bytes > INPUT_BYTES_MAX:
+        return
+    path, data = connection.rfile.read(path_bytes), connection.rfile.read(input_bytes)
+    if len(path) != path_bytes or len(data) != input_bytes:
+        return
+    where = Path(os.fsdecode(path)) if path else None
+    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, guest=guest)
+    connection.wfile.write(framed(reply))
+
+
+def framed(reply: Reply) -> bytes:
+    """A reply as the hook program reads it."""
+    body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
+    return f"{reply.exit_code} {len(body)}\n".encode() + body
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner reads, complete or not at all."""
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    beside.replace(path)

@@ -1,0 +1,106 @@
+"""Answer a client's hook: open and end sessions by themselves, gate what comes next, keep the gate on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tallygate.core import gate
+from tallygate.core.errors import LedgerUnavailable, present
+from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.model import Budget, Session
+from tallygate.core.money import format_amount
+from tallygate.core.words import Action, Pressure
+from tallygate.ledger.port import Reader
+from tallygate.operations.account import Account, account_of, end_account, open_session_of
+from tallygate.operations.authorize import fault_answer
+from tallygate.operations.lookup import all_budgets
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.step import Gated, gate_step, let_land
+
+GO_ON = HookAnswer()
+OWNERS_MAX = 1000
+_RISING = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH, Pressure.CRITICAL)
+
+
+def on_hook(rt: Runtime, event: HookEvent) -> HookAnswer:
+    """Answer one firing of a client's hook.
+
+    Whoever calls this stops the client on STOP. A ledger that cannot be used stops what is gated, unless the
+    policy fails open; it never stops what only tells that something happened.
+    """
+    rt = replace(rt, by=f"hook:{event.client}")
+    rt.follow(event.client, None if event.transcript is None else Path(event.transcript))
+    rt.catch_up()
+    _remember(rt, event)
+    try:
+        return _answered(rt, event)
+    except LedgerUnavailable as fault:
+        if event.moment not in GATED:
+            return HookAnswer(message=f"Tallygate: {fault}")
+        answer = fault_answer(rt, fault)
+        verdict = Verdict.STOP if answer.action is Action.HALT else Verdict.GO_ON
+        return HookAnswer(verdict, f"Tallygate: {answer.message}")
+
+
+def _remember(rt: Runtime, event: HookEvent) -> None:
+    """Keep whose tool call an id is, so that a call of our own tools is known by it."""
+    if event.moment is not Moment.TOOL:
+        return
+    while len(rt.tool_owners) >= OWNERS_MAX:
+        rt.tool_owners.pop(next(iter(rt.tool_owners)))
+    for tool_use_id in event.tool_use_ids:
+        rt.tool_owners[tool_use_id] = (event.client, event.client_session)
+
+
+def _answered(rt: Runtime, event: HookEvent) -> HookAnswer:
+    if event.moment is Moment.SESSION_START:
+        return HookAnswer(message=_welcome(rt, account_of(rt, event)))
+    if event.moment in GATED:
+        account = account_of(rt, event)
+        return _gated(gate_step(rt, event, account.session))
+    if event.moment is Moment.SESSION_END:
+        if (session := open_session_of(rt, event.client, event.client_session)) is not None:
+            let_land(rt, session.session_id, None)  # what lands later counts, but is not in the run-log line
+        end_account(rt, event)
+    if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
+        return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
+    return GO_ON
+
+
+def _gated(gated: Gated) -> HookAnswer:
+    answer = gated.answer
+    if answer.action is Action.HALT:
+        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}")
+    if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
+        return GO_ON
+    left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
+    switch = f" Switching to {answer.target_model} pays." if answer.target_model else ""
+    return HookAnswer(message=f"Tallygate: the budget is under {answer.pressure.value} pressure.{left}{switch}")
+
+
+def _welcome(rt: Runtime, account: Account) -> str:
+    with rt.ledger.reading(rt.tenant) as reader:
+        tightest = _tightest(rt, reader, account.session)
+    return f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
+
+
+def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
+    """What is left for a client's session, in a few words; None where no budget is known for it."""
+    session = open_session_of(rt, client, client_session)
+    if session is None:
+        return None
+    with rt.ledger.reading(rt.tenant) as reader:
+        tightest = _tightest(rt, reader, session)
+    spent = format_amount(tightest.spent_nanos + tightest.carried_nanos, tightest.unit)
+    return f"tallygate: {spent} spent, {_left(tightest)}"
+
+
+def _tightest(rt: Runtime, reader: Reader, session: Session) -> Budget:
+    found = gate.tightest(all_budgets(reader, session, rt.clock_us()))
+    return present(found, f"session {session.session_id} has a budget")
+
+
+def _left(budget: Budget) -> str:
+    left = format_amount(max(budget.available_nanos, 0), budget.unit)
+    return f"{left} of {format_amount(budget.limit_nanos, budget.unit)} left"

@@ -1,0 +1,202 @@
+"""Gate the model call that follows a hook: reserve what the session's own steps cost, or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tallygate.core.amounts import NOTHING, Amount
+from tallygate.core.answers import GateAnswer
+from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves
+from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
+from tallygate.core.moments import as_datetime
+from tallygate.core.observed import UNKNOWN_MODEL, priced_as
+from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_step, is_aside, next_step, of_actor
+from tallygate.core.words import Action, ActorType, CallState, Pressure
+from tallygate.ledger.port import StoredUsage, Tx
+from tallygate.operations.authorize import authorize_in, call_id_of
+from tallygate.operations.lookup import all_budgets
+from tallygate.operations.resolve import resolve_call
+from tallygate.operations.runtime import Runtime
+
+STEPS_LOOKED_AT = 24
+PENDING_LOOKED_AT = 500
+# A response is written down within a tenth of a second of its end; so long a decision that turns on it waits for it.
+LANDING_STEP_US = 10_000
+LANDING_STEPS = 15
+# A turn that begins while an older call of the same agent has no response: that one was broken off.
+BROKEN_OFF_US = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """The answer to a step, and how pressed its session was at the step before."""
+
+    answer: GateAnswer
+    before: Pressure | None
+
+
+def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
+    """Answer whether the model call that follows an event may be made, and reserve it where it follows at once.
+
+    A tool that more hooks come after is only looked at: nothing is reserved, and only a halt is written.
+    """
+    recent = _recent(rt, event)
+    request = _request(rt, event, session, recent)
+    if _pressed(rt, session, request.estimate_nanos):
+        let_land(rt, session.session_id, _actor(replace(event, starts_agent=False)))
+        recent = _recent(rt, event)
+        request = _request(rt, event, session, recent)
+    with rt.ledger.writing(rt.tenant) as tx:
+        known = tx.call(call_id_of(rt, request))
+        if known is not None and known.reply is not None and known.action is Action.HALT:
+            return Gated(GateAnswer.from_json(known.reply), None)
+        before = _pressure_before(tx, session)
+        if known is not None:
+            # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
+            reserve, request = False, replace(_for_nothing(request), client_key=HOOK_KEY + rt.new_token(8))
+        else:
+            reserve, request = _turned(rt, tx, event, request, recent)
+        answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
+    if price_id is not None:
+        rt.known_prices.add(price_id)
+    return Gated(answer, before)
+
+
+def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
+    """The last responses of the session, and of a subagent that its client keeps as a session of its own."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
+        if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in found):
+            own = reader.recent_usage(event.client, event.agent_id, STEPS_LOOKED_AT)
+            found = [*(replace(s, row=replace(s.row, agent_id=event.agent_id)) for s in own), *found]
+    return found
+
+
+def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> CallRequest:
+    past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
+    aside = is_aside(event)
+    mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
+    model = event.model or _last_model(rt, event, session, mine or past) or session.model
+    price = rt.prices.quote(model, as_datetime(rt.clock_us()))
+    ahead: NextStep = aside_step(price) if aside else next_step(mine, price)
+    return CallRequest(
+        session_id=session.session_id,
+        tool_name=event.tool or event.name,
+        model=model,
+        prompt_tokens=ahead.prompt_tokens,
+        completion_tokens=ahead.completion_tokens,
+        price=price,
+        raw_estimate_nanos=ahead.nanos,
+        estimate_nanos=ahead.nanos,
+        actor=_actor(event),
+        client_key=HOOK_KEY + (event.key or rt.new_token(8)),
+    )
+
+
+def _last_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[PastStep]) -> str | None:
+    """The model the next call most probably names: that of the last one of this session, else of this client."""
+    if past:
+        return priced_as(past[-1].row)
+    with rt.ledger.reading(rt.tenant) as reader:
+        for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
+            if call.is_model_call and call.actor_id != ASIDE:
+                return call.model_requested
+        if session.model != UNKNOWN_MODEL:
+            return session.model
+        return reader.last_model(event.client) or FIRST_MODELS.get(event.client)
+
+
+def _actor(event: HookEvent) -> Actor:
+    if begins_unasked(event):
+        return Actor(ActorType.SUBAGENT)  # it has no id yet; whichever starts next takes it over
+    if is_aside(event):
+        return Actor(ActorType.SUBAGENT, ASIDE, event.agent_type)
+    if event.agent_id is not None:
+        return Actor(ActorType.SUBAGENT, event.agent_id, event.agent_type)
+    return Actor()
+
+
+def _pressed(rt: Runtime, session: Session, estimate_nanos: int) -> bool:
+    """Whether what is left is so little that a response not yet counted could decide."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        budgets = all_budgets(reader, session, rt.clock_us())
+    twice = Amount(2 * estimate_nanos)
+    return any(budget.available_nanos < twice.of(budget) for budget in budgets)
+
+
+def let_land(rt: Runtime, session_id: str, actor: Actor | None) -> None:
+    """Give the response that an agent (None: any of them) has just had a moment to be written down."""
+    for _ in range(LANDING_STEPS):
+        with rt.ledger.reading(rt.tenant) as reader:
+            calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
+        waiting = [call for call in calls if call.state is CallState.PENDING and call.is_model_call]
+        if not any(actor is None or _is_of(call, actor) for call in waiting):
+            return
+        rt.pause_us(LANDING_STEP_US)
+        rt.catch_up()
+
+
+def _is_of(call: Call, actor: Actor) -> bool:
+    return call.is_model_call and (call.actor_type, call.actor_id) == (actor.type, actor.id)
+
+
+def _pressure_before(tx: Tx, session: Session) -> Pressure | None:
+    """How pressed the session was when its last step was answered; None before the first."""
+    for call in tx.recent_calls(session.session_id, tx.at_us, PENDING_LOOKED_AT // 100):
+        if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
+            return GateAnswer.from_json(call.reply).pressure
+    return None
+
+
+def _turned(
+    rt: Runtime, tx: Tx, event: HookEvent, request: CallRequest, recent: Sequence[StoredUsage]
+) -> tuple[bool, CallRequest]:
+    """Whether to reserve, and what to look for; reservations that this event ends are released before."""
+    pending = [call for call in tx.pending_calls(request.session_id, PENDING_LOOKED_AT) if call.is_model_call]
+    mine = [call for call in pending if _is_of(call, request.actor)]
+    if event.moment is Moment.PROMPT:
+        for call in mine:
+            if call.at_us + BROKEN_OFF_US < tx.at_us:
+                _void(rt, tx, call, NO_RESPONSE)
+    if event.moment is Moment.AGENT_START:
+        nameless = [call for call in pending if call.actor_type is ActorType.SUBAGENT and call.actor_id is None]
+        if nameless:
+            _void(rt, tx, nameless[0], f"handed on to subagent {event.agent_id}")
+    if event.moment is not Moment.TOOL:
+        return reserves(event.client, event.moment), request
+    if not reserves(event.client, Moment.TOOL):
+        return begins_unasked(event), request
+    if _next_is_reserved(event, mine, recent):
+        return False, _for_nothing(request)
+    return True, request
+
+
+def _for_nothing(request: CallRequest) -> CallRequest:
+    """The question whether anything at all may still be done."""
+    return replace(request, estimate_nanos=0, raw_estimate_nanos=0, prompt_tokens=0, completion_tokens=0)
+
+
+def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[StoredUsage]) -> bool:
+    """Whether the call after a tool's response has its reservation already, from another tool of that response.
+
+    A response that is not written down yet is the oldest of the agent's pending calls.
+    """
+    response = next((s for s in recent if set(s.row.tool_use_ids) & set(event.tool_use_ids)), None)
+    if response is None:
+        return len(mine) > 1
+    made_for = response.call_id
+    return any(call.call_id != made_for for call in mine)
+
+
+def _void(rt: Runtime, tx: Tx, call: Call, reason: str) -> None:
+    resolve_call(
+        tx,
+        call,
+        kind="call.voided",
+        by=rt.by,
+        state=CallState.VOIDED,
+        cost=NOTHING,
+        cost_basis="none",
+        columns={"void_reason": reason},
+    )

@@ -1,0 +1,80 @@
+"""Install the clients of the end-to-end tests from npm, at their pinned versions: `python tests/e2e/install.py`.
+
+They go into `.clients` of the project, or where TALLYGATE_E2E_CLIENTS says; what is there already is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# The folder is not called by its table's name, so that nobody takes it for the Node of the system.
+NODE_FOLDER = "node22"
+
+
+def prefix(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the clients are installed."""
+    return Path(environ.get("TALLYGATE_E2E_CLIENTS") or ROOT / ".clients").absolute()
+
+
+def node_folder(clients: Path) -> Path:
+    """Where the Node is that npm and the clients run under."""
+    return clients / NODE_FOLDER / "node_modules" / "node" / "bin"
+
+
+def wanted() -> dict[str, list[str]]:
+    """The packages of every folder."""
+    table = tomllib.loads((HERE / "versions.toml").read_text(encoding="utf-8"))
+    return {NODE_FOLDER if name == "node" else name: entry["packages"] for name, entry in table.items()}
+
+
+def missing(clients: Path) -> list[str]:
+    """The packages that are not installed, or not at their version."""
+    return [
+        package
+        for folder, packages in wanted().items()
+        for package in packages
+        if _installed(clients / folder, package.rpartition("@")[0]) != package.rpartition("@")[2]
+    ]
+
+
+def install(clients: Path) -> None:
+    """Install what is missing; whatever npm cannot install ends the program."""
+    lacking = missing(clients)
+    for folder, packages in wanted().items():
+        if any(package in lacking for package in packages):
+            print(f"Installing {', '.join(packages)} ...", flush=True)
+            _npm(clients, clients / folder, packages)
+    if still := missing(clients):
+        sys.exit(f"npm reported no error, but these are not installed: {', '.join(still)}.")
+
+
+def _installed(folder: Path, name: str) -> str | None:
+    try:
+        return str(json.loads((folder / "node_modules" / name / "package.json").read_bytes())["version"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _npm(clients: Path, folder: Path, packages: list[str]) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm was not found: install Node.js, which brings it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    environ = {**os.environ, "PATH": f"{node_folder(clients)}{os.pathsep}{os.environ.get('PATH', '')}"}
+    quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+    done = subprocess.run([npm, "install", "--prefix", str(folder), *quiet, *packages], env=environ, check=False)
+    if done.returncode:
+        sys.exit(f"npm could not install {', '.join(packages)} (exit code {done.returncode}).")
+
+
+if __name__ == "__main__":
+    install(prefix())

@@ -1,0 +1,249 @@
+"""Claude Code: what no transcript tells, subagents, slow streams, and an agent that wants to be rid of its budget."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from tests.e2e.checking import assert_counted, assert_logged, assert_named, raise_as_told, recorded, rounded, spent
+from tests.e2e.driving import Machine, wait_for
+from tests.e2e.programs import ClaudeCode, write
+from tests.e2e.terminal import Terminal
+from tests.e2e.wire import Tokens, Tool, Turn
+
+pytestmark = pytest.mark.e2e
+
+CLAUDE = ClaudeCode()
+COSTLY = Tokens(fresh=1_000, cache_read=8_000, output=16_000)
+TASKS = ("TASK-ONE", "TASK-TWO", "TASK-THREE")
+
+Make = Callable[..., Machine]
+
+
+def marking(word: str = "ran", **more: object) -> Turn:
+    """A response that lets a command run, which leaves a mark."""
+    return Turn("Working.", (CLAUDE.shell(f"echo {word} >> marks"),), COSTLY, **more)
+
+
+def marks(machine: Machine) -> list[str]:
+    file = machine.work / "marks"
+    return file.read_text().split() if file.exists() else []
+
+
+def delegating(*, background: bool) -> Turn:
+    """A response that starts three subagents at once."""
+    agents = [
+        Tool("Agent", {"description": task, "prompt": f"{task} please", "subagent_type": "general-purpose"}
+             | {"run_in_background": background})
+        for task in TASKS
+    ]  # fmt: skip
+    return Turn("Delegating.", tuple(agents), Tokens(fresh=12, cache_write_5m=1_500, output=80))
+
+
+@pytest.fixture
+def terminal() -> object:
+    opened: list[Terminal] = []
+
+    def open_(machine: Machine, *, heard: bool = True) -> Terminal:
+        opened.append(Terminal(machine, [machine.place.program("claude"), "--model", CLAUDE.model]))
+        if heard:
+            wait_for(machine.hears, "the server hears what Claude Code tells")
+        opened[-1].wait_for("\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}")
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def test_titles_and_summaries_are_in_the_account_though_no_transcript_has_them(machine: Make, terminal) -> None:
+    here = machine(CLAUDE, [marking(), Turn("First fine.", tokens=COSTLY)])
+    here.init()
+    screen = terminal(here)
+    screen.type("The first prompt here")
+    screen.wait_for("First fine.")
+    screen.type("/compact")
+    wait_for(lambda: here.api.of_kind("summary"), "the context is summarised")
+    screen.wait_for("Compacted")
+    screen.close()
+    assert here.api.of_kind("aside"), "no title was made"
+    wait_for(here.run_lines, "the run log has its line")
+    assert_logged(here)
+    assert_counted(here)
+
+
+def test_a_title_made_before_anybody_listens_is_named_as_unseen(machine: Make, terminal) -> None:
+    here = machine(CLAUDE, [Turn("First fine.", tokens=COSTLY)])
+    here.init()
+    screen = terminal(here, heard=False)
+    screen.type("The first prompt here")
+    screen.wait_for("First fine.")
+    screen.close()
+    wait_for(here.run_lines, "the run log has its line")
+    assert here.api.of_kind("aside"), "no title was made"
+    assert_named(here)
+
+
+def test_without_telemetry_what_no_transcript_has_is_named_as_unseen(machine: Make) -> None:
+    here = machine(CLAUDE, [marking(), Turn("First fine.", tokens=COSTLY)])
+    here.init()
+    here.environ["CLAUDE_CODE_ENABLE_TELEMETRY"] = "0"
+    settings = here.home / ".claude" / "settings.json"
+    text = json.loads(settings.read_text(encoding="utf-8"))
+    del text["env"]
+    settings.write_text(json.dumps(text), encoding="utf-8")
+    first = here.run()
+    here.run("/compact", resume=first.seen.session)
+    assert here.api.of_kind("summary")
+    assert recorded(here)[0] < rounded(here.api.dollars())
+    assert_named(here)
+
+
+def test_a_cleared_conversation_begins_a_new_account(machine: Make, terminal) -> None:
+    here = machine(CLAUDE, [Turn("First fine.", tokens=COSTLY), Turn("Second fine.", tokens=COSTLY)])
+    here.init()
+    screen = terminal(here)
+    screen.type("The first prompt here")
+    screen.wait_for("First fine.")
+    screen.type("/clear")
+    wait_for(here.run_lines, "the cleared conversation is logged")
+    before = here.api.dollars()
+    screen.type("The second prompt here")
+    screen.wait_for("Second fine.")
+    screen.close()
+    first, second = wait_for(lambda: here.run_lines() if len(here.run_lines()) == 2 else None, "both are logged")
+    assert Decimal(first["total_cost"]) == before
+    assert Decimal(second["total_cost"]) == here.api.dollars() - before
+    assert_counted(here)
+
+
+def test_a_terminal_shows_why_the_work_stopped_and_how_it_goes_on(machine: Make, terminal) -> None:
+    here = machine(CLAUDE, itertools.repeat(marking()))
+    here.init("0.60")
+    screen = terminal(here)
+    screen.type("Do the thing.")
+    screen.wait_for("tallygate budget raise", 60)
+
+
+def test_a_fork_of_a_conversation_does_not_count_its_history_again(machine: Make) -> None:
+    here = machine(CLAUDE, [marking("first"), Turn("First fine.")])
+    here.init()
+    first = here.run()
+    here.api.play(marking("forked"), Turn("Forked fine."))
+    forked = here.run("Another way.", resume=first.seen.session, extra=("--fork-session",))
+    assert forked.seen.session != first.seen.session
+    assert marks(here) == ["first", "forked"]
+    assert_logged(here, 2)
+    assert_counted(here)
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["in the foreground", "in the background"])
+def test_three_subagents_at_once_spend_one_budget(machine: Make, *, background: bool) -> None:
+    agents = {task: [marking(task), Turn(f"{task} done.", tokens=COSTLY)] for task in TASKS}
+    here = machine(CLAUDE, [delegating(background=background), Turn("Waiting.")], agents=agents)
+    here.init()
+    run = here.run()
+    assert (run.code, sorted(marks(here))) == (0, sorted(TASKS))
+    assert_logged(here)
+    assert_counted(here)
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["in the foreground", "in the background"])
+def test_three_subagents_at_once_stop_at_one_limit(machine: Make, *, background: bool) -> None:
+    agents = {task: itertools.repeat(marking(task)) for task in TASKS}
+    here = machine(CLAUDE, [delegating(background=background)], agents=agents)
+    here.init("1.50")
+    here.run()
+    in_flight = len(TASKS) * max(each.dollars for each in here.api.served)
+    assert Decimal("0.75") < here.api.dollars() <= Decimal("1.50") + in_flight
+    assert_counted(here)
+
+
+def test_a_tool_that_starts_while_its_response_streams_is_counted_when_that_has_landed(machine: Make) -> None:
+    here = machine(CLAUDE)
+    two = (CLAUDE.shell("echo one >> marks"), CLAUDE.shell("echo two >> marks"))
+    slow = Turn("Two at once.", two, COSTLY, gap=0.02, hold=lambda: "one" in marks(here))
+    here.api.play(slow, marking("three"), Turn("All fine."))
+    here.init()
+    run = here.run()
+    assert (run.code, marks(here)) == (0, ["one", "two", "three"])
+    assert_logged(here)
+    assert_counted(here)
+
+
+def test_slow_streams_do_not_carry_the_work_past_its_limit(machine: Make) -> None:
+    here = machine(CLAUDE)
+    tool_runs_first = marking(gap=0.1, hold=lambda: bool(marks(here)))
+    here.api.play(tool_runs_first, *[marking(gap=0.1)] * 20)
+    here.init("0.60")
+    here.run()
+    assert here.api.dollars() <= Decimal("0.60") + here.api.served[0].dollars
+    assert_counted(here)
+
+
+def test_an_agent_that_switches_the_hooks_off_is_stopped_all_the_same(machine: Make) -> None:
+    off = "mkdir -p .claude; echo '{\"disableAllHooks\": true}' > .claude/settings.local.json; sleep 1.5"
+    attempt = Turn("No more hooks.", (CLAUDE.shell(off),), COSTLY)
+    here = machine(CLAUDE, itertools.chain([attempt], itertools.repeat(marking())))
+    here.environ["IS_SANDBOX"] = "1"  # else Claude Code refuses to skip its permissions for the superuser
+    here.init("0.60")
+    here.run(extra=("--dangerously-skip-permissions",))
+    assert (here.work / ".claude" / "settings.local.json").exists(), "the agent did not get at the file"
+    assert here.api.dollars() <= Decimal("0.60") + here.api.served[0].dollars
+    assert_counted(here)
+
+
+def test_a_session_whose_hooks_a_project_switches_off_is_reported_as_not_enforced(machine: Make) -> None:
+    start = Tool("mcp__tallygate__l6e_run_start", {"budget_usd": 1, "model": CLAUDE.model, "client": "claude-code"})
+    here = machine(CLAUDE, [Turn("Asking.", (start,)), marking(), Turn("All fine.")])
+    here.init()
+    write(here.work / ".claude" / "settings.json", {"disableAllHooks": True})
+    run = here.run()
+    assert [tool.ok for tool in run.seen.tools] == [True, True]
+    assert here.session()["enforcement"] == "none"
+    found = {
+        check["check"]: check for check in json.loads(here.tallygate("doctor", "--json", check=False).stdout)["checks"]
+    }
+    assert found["enforcement"]["state"] == "warn"
+    assert "disableAllHooks" in json.dumps(found)
+    assert found["claude-code"]["state"] != "ok"
+
+
+def test_a_hook_that_crashes_stops_the_work_under_a_hard_policy(machine: Make) -> None:
+    here = machine(CLAUDE, itertools.repeat(marking()))
+    here.init()
+    file = here.home / ".claude" / "settings.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    (hook,) = settings["hooks"]["UserPromptSubmit"][0]["hooks"]
+    hook["command"] = "exit 1"
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    here.run()
+    assert (here.api.served, marks(here)) == ([], [])
+
+
+def test_what_a_resumed_conversation_shows_is_what_both_runs_cost(machine: Make) -> None:
+    here = machine(CLAUDE, [marking(), Turn("First fine.")])
+    here.init()
+    first = here.run()
+    here.api.play(marking(), Turn("Second fine."))
+    here.run("Go on.", resume=first.seen.session)
+    assert_logged(here, 2)
+    (budget,) = here.asked("budget", "list")["budgets"]
+    assert Decimal(str(budget["spent"])) == spent(here) == rounded(here.api.dollars())
+
+
+def test_a_stopped_subagent_wave_goes_on_after_a_raise(machine: Make) -> None:
+    agents = {task: itertools.repeat(marking(task)) for task in TASKS}
+    here = machine(CLAUDE, [delegating(background=True)], agents=agents)
+    here.init("0.60")
+    run = here.run()
+    calls = len(here.api.served)
+    stopped = here.run("Go on.", resume=run.seen.session)
+    assert len(here.api.served) == calls
+    raise_as_told(here, stopped, "3.00")
+    here.api.play(Turn("Finished."))
+    assert "Finished." in here.run("Go on.", resume=run.seen.session).seen.said
+    assert_counted(here)

@@ -1,0 +1,154 @@
+"""Codex: hooks that the user has to trust, and subagents on their own threads."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.e2e.checking import assert_counted, assert_logged
+from tests.e2e.driving import Machine
+from tests.e2e.programs import Codex, Place
+from tests.e2e.wire import Tokens, Tool, Turn
+
+pytestmark = pytest.mark.e2e
+
+CODEX = Codex()
+COSTLY = Tokens(fresh=1_000, cache_read=8_000, output=16_000)
+
+Make = Callable[..., Machine]
+
+
+class Distrustful(Codex):
+    """Codex as users run it: a hook nobody has trusted is left out without a word."""
+
+    def command(self, place: Place, prompt: str, resume: str | None) -> list[str]:
+        argv = super().command(place, prompt, resume)
+        argv.remove("--dangerously-bypass-hook-trust")
+        return argv
+
+
+class Forgetful(Codex):
+    """Codex with so small a context that it summarises after the first response."""
+
+    def prepare(self, place: Place) -> None:
+        super().prepare(place)
+        settings = place.home / ".codex" / "config.toml"
+        text = settings.read_text(encoding="utf-8")
+        settings.write_text("model_auto_compact_token_limit = 5_000\n" + text, encoding="utf-8")
+
+
+class AppServer:
+    """What Codex's own screens talk to; through it the user's trust is read and written."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._process = subprocess.Popen(
+            [machine.place.program("codex"), "app-server"],
+            cwd=machine.work,
+            env=machine.client_environ(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._numbers = itertools.count(1)
+        self.ask("initialize", {"clientInfo": {"name": "test", "title": "Test", "version": "0"}})
+        self._say({"method": "initialized"})
+
+    def ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        number = next(self._numbers)
+        self._say({"id": number, "method": method, "params": params})
+        for line in self._process.stdout or ():
+            answer = json.loads(line)
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+        raise AssertionError(f"no answer to {method}")
+
+    def hooks(self, machine: Machine) -> list[dict[str, Any]]:
+        found = self.ask("hooks/list", {"cwds": [str(machine.work)]})["data"]
+        return [hook for entry in found for hook in entry["hooks"]]
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
+
+def doctors_word(machine: Machine) -> dict[str, str]:
+    """What doctor says about Codex."""
+    found = json.loads(machine.tallygate("doctor", "--json", check=False).stdout)["checks"]
+    return {check["check"]: check for check in found}["codex"]
+
+
+def test_hooks_that_nobody_trusts_are_reported_until_the_user_trusts_them(machine: Make) -> None:
+    client = Distrustful()
+    here = machine(client, [Turn("Working.", (client.shell("echo ran"),)), Turn("All fine.")])
+    here.init()
+    assert doctors_word(here)["state"] == "fail"
+    assert "/hooks" in doctors_word(here)["to_do"]
+    here.run()
+    assert here.run_lines() == []
+    server = AppServer(here)
+    hooks = server.hooks(here)
+    assert hooks
+    assert {hook["trustStatus"] for hook in hooks} == {"untrusted"}
+    trusted = {hook["key"]: {"enabled": True, "trusted_hash": hook["currentHash"]} for hook in hooks}
+    edit = {"keyPath": "hooks.state", "value": trusted, "mergeStrategy": "upsert"}
+    server.ask("config/batchWrite", {"edits": [edit]})
+    assert {hook["trustStatus"] for hook in server.hooks(here)} == {"trusted"}
+    server.close()
+    assert doctors_word(here)["state"] == "ok"
+    here.api.play(Turn("Working.", (client.shell("echo ran"),)), Turn("All fine."))
+    before = here.api.dollars()
+    here.run()
+    (line,) = here.run_lines()
+    assert Decimal(line["total_cost"]) == here.api.dollars() - before
+
+
+def test_subagents_spend_the_budget_of_the_session_that_started_them(machine: Make) -> None:
+    tasks = ("TASK-ONE", "TASK-TWO", "TASK-THREE")
+    spawn = tuple(Tool("spawn_agent", {"message": f"{task} please"}, "multi_agent_v1") for task in tasks)
+    agents = {task: [Turn("Sub.", (CODEX.shell(f"echo ran > {task}"),), COSTLY), Turn("Sub done.")] for task in tasks}
+    here = machine(CODEX, agents=agents)
+    wait = CODEX.shell(f"until {' && '.join(f'[ -e {task} ]' for task in tasks)}; do sleep 0.1; done; sleep 1")
+    here.api.play(Turn("Delegating.", spawn, COSTLY), Turn("Waiting.", (wait,)), Turn("All fine."))
+    here.init()
+    run = here.run()
+    assert run.code == 0
+    assert all((here.work / task).exists() for task in tasks)
+    assert_logged(here)
+    assert_counted(here)
+
+
+def test_a_tool_that_starts_while_its_response_streams_is_counted_when_that_has_landed(machine: Make) -> None:
+    here = machine(CODEX)
+    seen = here.work / "one"
+    two = (CODEX.shell("touch one"), CODEX.shell("touch two"))
+    slow = Turn("Two at once.", two, COSTLY, gap=0.02, hold=seen.exists)
+    here.api.play(slow, Turn("All fine."))
+    here.init()
+    assert here.run().code == 0
+    assert (here.work / "two").exists()
+    assert_logged(here)
+    assert_counted(here)
+
+
+def test_summaries_that_codex_makes_of_its_own_accord_are_in_the_account(machine: Make) -> None:
+    here = machine(Forgetful(), [Turn("Working.", (CODEX.shell("echo ran"),), COSTLY), Turn("All fine.")])
+    here.init()
+    assert here.run().code == 0
+    assert here.api.of_kind("summary"), "the context was not summarised"
+    assert_logged(here)
+    assert_counted(here)

@@ -1,0 +1,186 @@
+"""What holds in every client: an agent that never calls a tool of Tallygate is opened, counted, stopped and logged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+from tests.e2e.checking import assert_counted, assert_logged, assert_named, raise_as_told, rounded, spent
+from tests.e2e.driving import Machine, wait_for
+from tests.e2e.mock_api import dollars_of
+from tests.e2e.programs import ClaudeCode, Client, Codex, GeminiCli, OpenCode
+from tests.e2e.wire import Tokens, Turn, never
+
+pytestmark = pytest.mark.e2e
+
+# Between 13 and 25 cents, by client.
+COSTLY = Tokens(fresh=1_000, cache_read=8_000, output=16_000)
+
+Make = Callable[..., Machine]
+
+
+@pytest.fixture(params=[ClaudeCode, Codex, GeminiCli, OpenCode], ids=lambda kind: kind.name)
+def client(request: pytest.FixtureRequest) -> Client:
+    return request.param()
+
+
+def at_work(client: Client, tokens: Tokens = COSTLY, **more: object) -> Turn:
+    """A response that lets a command run, which leaves a mark."""
+    return Turn("Working.", (client.shell("echo ran >> marks"),), tokens, **more)
+
+
+def many(client: Client) -> Iterator[Turn]:
+    """Responses without end, no two of them alike: Gemini CLI breaks off a model that repeats itself."""
+    return (Turn("Working.", (client.shell(f"echo ran {n} >> marks"),), COSTLY) for n in itertools.count())
+
+
+def limit(client: Client) -> str:
+    """A budget that carries two costly responses and no third."""
+    return str(rounded(dollars_of(client.model, COSTLY) * Decimal("2.5")))
+
+
+def marks(machine: Machine) -> int:
+    file = machine.work / "marks"
+    return file.read_text().count("ran") if file.exists() else 0
+
+
+def test_a_session_is_opened_counted_ended_and_logged_by_itself(machine: Make, client: Client) -> None:
+    caches = Tokens(fresh=400, cache_read=8_000, output=300, reasoning=0 if client.name == "claude_code" else 100)
+    written = Tokens(fresh=40, cache_write_5m=2_000, cache_write_1h=1_000, output=60)
+    second = written if client.name == "claude_code" else Tokens(fresh=800, cache_read=16_000, output=60)
+    here = machine(client, [at_work(client, caches), at_work(client, second), Turn("All fine.")])
+    here.init()
+    run = here.run()
+    assert (run.code, marks(here)) == (0, 2)
+    assert "All fine." in run.seen.said
+    line = assert_logged(here)
+    assert (line["client"], line["enforcement"]) == (client.option, "hooks")
+    assert line["end_cause"].startswith(("client_ended", "client_gone"))
+    session = here.session()
+    assert (session["state"], session["exactness_state"]) == ("ended", "fully_exact_for_supported_calls")
+    assert_counted(here)
+
+
+def test_a_spent_budget_stops_the_work_and_a_raise_lets_it_go_on(machine: Make, client: Client) -> None:
+    # Codex cannot be stopped within a turn, only its tools; so the model has to heed what it is told.
+    heeds, last_words = ("does not carry this step", 1) if client.name == "codex" else (None, 0)
+    here = machine(client, many(client), heeds=heeds, ending=Turn("All done.", tokens=COSTLY))
+    here.init(limit(client))
+    run = here.run()
+    assert (len(here.api.of_kind("main")), marks(here)) == (2 + last_words, 1)
+    assert_logged(here)
+    stopped = here.run("Go on.", resume=run.seen.session)
+    assert (len(here.api.of_kind("main")), marks(here)) == (2 + last_words, 1), "a prompt on a spent budget passed"
+    raise_as_told(here, stopped if client.name != "codex" else run, "1.00")
+    here.api.heeds = None
+    here.api.play(at_work(client), Turn("Finished."))
+    resumed = here.run("Go on.", resume=run.seen.session)
+    assert (resumed.code, marks(here)) == (0, 2)
+    assert "Finished." in resumed.seen.said
+    (budget,) = here.asked("budget", "list")["budgets"]
+    assert Decimal(str(budget["limit"])) == Decimal(limit(client)) + 1
+    assert_counted(here)
+
+
+def test_a_budget_that_is_cut_while_a_tool_runs_stops_the_next_call(machine: Make, client: Client) -> None:
+    waiting = Turn("Waiting.", (client.shell("echo ran >> marks; until [ -e go ]; do sleep 0.05; done"),), COSTLY)
+    here = machine(client, [waiting, *[at_work(client)] * 3], heeds="does not carry this step")
+    here.init()
+    started = here.start()
+    wait_for(lambda: marks(here) == 1, "the first command runs")
+    (budget,) = here.asked("budget", "list")["budgets"]
+    here.tallygate("budget", "set", budget["budget_id"], "0")
+    (here.work / "go").touch()
+    started.ended()
+    # Between a tool and the next call Codex asks nobody: the call is made, and its tool is refused.
+    more = 2 if client.name == "codex" else 0
+    assert (len(here.api.of_kind("main")), marks(here)) == (1 + more, 1)
+
+
+def test_a_killed_client_is_closed_and_logged(machine: Make, client: Client) -> None:
+    here = machine(client, [at_work(client), at_work(client), Turn("Speaking.", tokens=COSTLY, hold=never)])
+    here.init()
+    started = here.start()
+    wait_for(lambda: len(here.api.of_kind("main")) == 3, "the third response streams")
+    wait_for(lambda: (here.session()["observed"] or {}).get("responses") == 2, "the first two are counted")
+    here.kill_client()
+    started.ended()
+    wait_for(here.run_lines, "the run log has the line of a client that was killed")
+    wait_for(lambda: all(each.ended for each in here.api.served), "the model API knows that nobody listens")
+    session = here.session()
+    assert (session["state"], len(here.run_lines())) == ("ended", 1)
+    whole = sum(each.dollars for each in here.api.of_kind("main") if each.whole)
+    assert spent(here) >= whole
+    assert_named(here)
+
+
+def test_nothing_goes_on_without_a_gate_when_the_server_is_killed(machine: Make, client: Client) -> None:
+    killed = Turn("Waiting.", (client.shell("echo ran >> marks; until [ -e go ]; do sleep 0.05; done"),), COSTLY)
+    here = machine(client, [killed, *[at_work(client)] * 3])
+    here.init(limit(client))
+    started = here.start()
+    wait_for(lambda: marks(here) == 1, "the first command runs")
+    here.kill_server()
+    (here.work / "go").touch()
+    started.ended()
+    assert marks(here) == 1
+
+
+def test_nothing_goes_on_without_a_gate_where_the_server_cannot_be_started(machine: Make, client: Client) -> None:
+    here = machine(client, [at_work(client)] * 4)
+    here.init(limit(client))
+    here.break_server()
+    here.run()
+    assert marks(here) <= 1
+
+
+def test_nothing_goes_on_while_the_ledger_cannot_be_read(machine: Make, client: Client) -> None:
+    here = machine(client, [at_work(client)] * 3)
+    here.init()
+    ledger = here.home / ".local" / "share" / "tallygate" / "ledger.db"
+    ledger.write_bytes(b"This is no database. " * 1_000)
+    here.run()
+    assert marks(here) == 0
+
+
+PAIRS = pytest.mark.parametrize(
+    "one, other", [(ClaudeCode(), Codex()), (GeminiCli(), OpenCode())], ids=lambda client: client.name
+)
+
+
+@PAIRS
+def test_two_sessions_at_once_keep_their_accounts_apart(machine: Make, one: Client, other: Client) -> None:
+    pause = "until [ -e both ]; do sleep 0.05; done; echo ran >> marks"
+    agents = {
+        "ONE": [Turn("Here.", (one.shell(pause),), COSTLY), Turn("One done.")],
+        "TWO": [Turn("There.", (other.shell(pause),), COSTLY), Turn("Two done.")],
+    }
+    here = machine(one, agents=agents)
+    there = here.beside(other)
+    here.init()
+    there.init()
+    runs = [here.start("Part ONE."), there.start("Part TWO.")]
+    wait_for(lambda: {each.kind for each in here.api.served} >= {"ONE", "TWO"}, "both clients are at work")
+    (here.work / "both").touch()
+    assert [each.ended().code for each in runs] == [0, 0]
+    by_client = {each["client"]: Decimal(each["total_cost"]) for each in here.run_lines()}
+    bill = {kind: sum(each.dollars for each in here.api.of_kind(kind)) for kind in ("ONE", "TWO")}
+    assert by_client == {one.option: bill["ONE"], other.option: bill["TWO"]}
+    assert marks(here) == 2
+
+
+@PAIRS
+def test_two_clients_at_once_spend_one_project_budget(machine: Make, one: Client, other: Client) -> None:
+    agents = {"ONE": many(one), "TWO": many(other)}
+    here = machine(one, agents=agents, heeds="does not carry this step")
+    there = here.beside(other)
+    here.init("50.00", project_usd="1.00")
+    there.init("50.00", project_usd="1.00")
+    for each in [here.start("Part ONE."), there.start("Part TWO.")]:
+        each.ended()
+    in_flight = dollars_of(one.model, COSTLY) + dollars_of(other.model, COSTLY)
+    assert Decimal("0.60") < here.api.dollars() <= Decimal("1.00") + in_flight
+    (project,) = [each for each in here.asked("budget", "list")["budgets"] if each["scope"] == "project"]
+    assert Decimal(str(project["spent"])) == rounded(here.api.dollars("aside"))

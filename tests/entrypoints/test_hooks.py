@@ -1,0 +1,247 @@
+"""Hooks from the client's side: the program it runs, the tool it calls, the server behind both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench import wire
+from bench.wire import SERVE, Server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tallygate.clients.hook_clients import HOOKS
+from tallygate.entrypoints import hook
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk
+
+PROGRAM = Path(hook.__file__)
+SESSION = "0b5c9d9e-0000-4000-8000-000000000001"
+PROMPT = {"session_id": SESSION, "hook_event_name": "UserPromptSubmit", "prompt_id": "p1", "prompt": "do it"}
+TOOL = {
+    "client": "claude_code",
+    "event": "PreToolUse",
+    "session_id": SESSION,
+    "tool_name": "Bash",
+    "tool_use_id": "toolu_1",
+}
+
+
+@pytest.fixture
+def project(home):
+    folder = home / "project"
+    (folder / ".l6e").mkdir(parents=True)
+    (folder / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n')
+    return folder
+
+
+def environment(home, project, **more):
+    return wire.environment(home, TALLYGATE_PROJECT_DIR=str(project), **more)
+
+
+def run_hook(home, project, event, *, client="claude_code", name="UserPromptSubmit", **more):
+    """Run the hook program as a client does; it must not depend on anything but its own file."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(PROGRAM), "--client", client, "--event", name],
+        input=event if isinstance(event, bytes) else json.dumps(event).encode(),
+        capture_output=True,
+        env=environment(home, project, **more),
+        timeout=50,
+        check=False,
+    )
+
+
+def spent(home, project):
+    listed = subprocess.run(
+        [sys.executable, "-m", "tallygate", "sessions", "list", "--json"],
+        capture_output=True,
+        env=environment(home, project),
+        check=True,
+    )
+    return json.loads(listed.stdout)["sessions"]
+
+
+@pytest.mark.slow
+def test_a_hook_is_answered_by_the_running_server_and_by_itself_where_there_is_none(home, project):
+    alone = run_hook(home, project, PROMPT)
+    with Server(SERVE, home, environ=environment(home, project)) as server:
+        server.greet().tools()
+        (announced,) = (home / "data" / "servers").glob("*.hook")
+        assert announced.stat().st_mode & 0o777 == 0o600
+        # A trap where the program would look for the whole gate: it must not need it.
+        served = run_hook(home, project, {**PROMPT, "prompt_id": "p2"}, PYTHONPATH="/nowhere")
+    for done in (alone, served):
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["decision"] == "block"
+        assert "tallygate budget raise" in answer["reason"]
+    assert not announced.exists()
+    (session,) = spent(home, project)
+    assert session["halts"] == 2
+
+
+@pytest.mark.slow
+def test_the_hidden_tool_answers_hooks_and_nobody_else(home, project):
+    with Server(SERVE, home, environ=environment(home, project)) as server:
+        assert "tallygate_hook" not in [tool["name"] for tool in server.greet().tools()]
+        answer = server.request("tools/call", {"name": "tallygate_hook", "arguments": TOOL})
+        said = json.loads(answer["content"][0]["text"])
+        assert said["hookSpecificOutput"]["permissionDecision"] == "deny"
+        assert said["continue"] is False
+        for meta in ({"claudecode/toolUseId": "toolu_9"}, {"callId": "c1", "threadId": "t"}):
+            asked = {"name": "tallygate_hook", "arguments": TOOL, "_meta": meta}
+            refused = server.request("tools/call", asked)
+            assert refused["isError"]
+            assert "hooks_only" in refused["content"][0]["text"]
+        nothing = server.request("tools/call", {"name": "tallygate_hook", "arguments": {}})
+        assert nothing["isError"]
+
+
+@pytest.mark.slow
+def test_a_server_that_loses_its_client_ends_and_logs_what_hooks_opened(home, project):
+    (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 5\n')
+    with Server(SERVE, home, environ=environment(home, project)) as server:
+        server.greet().tools()
+        server.request("tools/call", {"name": "tallygate_hook", "arguments": TOOL})
+        assert server.close() == 0
+    (line,) = (project / ".l6e" / "runs.jsonl").read_text().splitlines()
+    assert json.loads(line)["end_cause"] == "client_gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "event, name, code",
+    [
+        (b"no json", "PreToolUse", 0),
+        (b"[1]", "UserPromptSubmit", 0),
+        (b"\xff" * 100, "PostToolBatch", 0),
+        (b'{"session_id": 5}', "PreToolUse", 0),
+        (b"{}", "SessionEnd", 0),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_the_clients_own_words(home, project, event, name, code):
+    done = run_hook(home, project, event, name=name)
+    assert done.returncode == code
+    answer = json.loads(done.stdout)
+    stops = {"PreToolUse": "hookSpecificOutput", "UserPromptSubmit": "decision", "PostToolBatch": "stopReason"}
+    assert (stops.get(name, "continue") in answer) == (name in stops)
+    assert b"Hook" in done.stderr, "the reason is said where a person looks"
+
+
+@pytest.mark.parametrize("name, code", [("PreToolUse", 2), ("BeforeModel", 2), ("Stop", 0), ("SessionEnd", 0)])
+def test_where_no_gate_can_be_started_what_can_be_stopped_is_stopped(monkeypatch, capsys, name, code):
+    assert hook._undecided(name) == code
+    assert "tallygate doctor" in capsys.readouterr().err
+    monkeypatch.setenv("TALLYGATE_ON_FAULT", "allow")
+    assert hook._undecided(name) == 0
+
+
+def test_the_program_needs_nothing_but_the_standard_library_and_little_of_that():
+    code = f"import sys, runpy; runpy.run_path({str(PROGRAM)!r}); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split()) - {"runpy", "pkgutil"}
+    assert not loaded & {
+        "json",
+        "socket",
+        "subprocess",
+        "pathlib",
+        "asyncio",
+        "sqlite3",
+        "tallygate",
+        "mcp",
+        "pydantic",
+    }
+
+
+@pytest.mark.parametrize("request_line", [
+    b"", b"\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"tallygate-hook 1 wrong claude_code Stop own 0 2\n{}",
+    b"tallygate-hook 2 TOKEN claude_code Stop own 0 2\n{}", b"tallygate-hook 1 TOKEN claude_code Stop own -1 2\n{}",
+    b"tallygate-hook 1 TOKEN claude_code Stop own 0 99999999999\n{}",
+    b"tallygate-hook 1 TOKEN claude_code Stop own 0 500\n{}",
+    b"\xff" * 5000,
+])  # fmt: skip
+def test_a_stranger_at_the_port_gets_nothing(listening, request_line):
+    port, token = listening
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+        link.sendall(request_line.replace(b"TOKEN", token.encode()))
+        link.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert link.recv(100) == b""
+
+
+@pytest.fixture
+def listening(world, tmp_path):
+    from tallygate.entrypoints.hook_listener import HookListener
+
+    made = HookListener(HookDesk(lambda _: world.rt), tmp_path / "one.hook", None, lambda size: "ab" * size)
+    made.start()
+    port, token, parent = (tmp_path / "one.hook").read_text().split()
+    assert int(parent) == os.getppid()
+    yield int(port), token
+    made.stop()
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from([SESSION, "x" * 300, "${agent_id}"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["session_id", "sessionId", "tool_name", "tool_use_id", "transcript_path", "cwd", "agent_id", "prompt_id",
+          "hook_event_name", "tool_calls", "source", "reason", "model", "file_path"]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    client=st.sampled_from([*HOOKS, "nobody"]),
+    name=st.sampled_from(["PreToolUse", "SessionStart", "BeforeModel", "chat.params", "preToolUse", "nonsense"]),
+    raw=st.dictionaries(st.sampled_from(FIELDS), VALUES),
+)
+def test_whatever_comes_in_gets_an_answer_that_is_json(tmp_path_factory, client, name, raw):
+    from tests.world import make_world
+
+    world = make_world(tmp_path_factory.mktemp("w"))
+    try:
+        reply = HookDesk(lambda _: world.rt).answer(client, name, raw)
+        assert reply.exit_code in (0, 1, 2)
+        json.dumps(reply.body)
+        assert not world.problems()
+    finally:
+        world.ledger.close()
+
+
+def test_an_input_beyond_the_bound_is_refused(world):
+    reply = HookDesk(lambda _: world.rt).answer_bytes("claude_code", "PreToolUse", b" " * (INPUT_BYTES_MAX + 1))
+    assert reply.body["hookSpecificOutput"]["permissionDecision"] == "deny"
+
+
+@pytest.mark.slow
+def test_a_server_ends_only_the_sessions_of_its_own_client(home, project):
+    (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 5\n')
+    # A client of its own, which starts a server; another client's server runs in the same workspace.
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *SERVE],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(home, project),
+    )  # fmt: skip
+    with Server(SERVE, home, environ=environment(home, project)) as server:
+        server.greet().tools()
+        greeting = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": greeting}
+        other.stdin.write(json.dumps(hello).encode() + b"\n")
+        other.stdin.flush()
+        assert b"serverInfo" in other.stdout.readline()
+        # This process started one of the two servers, so it is that one's client.
+        run_hook(home, project, PROMPT)
+        other.communicate(timeout=30)
+        (session,) = spent(home, project)
+        assert session["state"] == "open", "another client's server has ended"
+    (session,) = spent(home, project)
+    assert (session["state"], session["end_cause"]) == ("ended", "client_gone")

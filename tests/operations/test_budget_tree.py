@@ -1,0 +1,388 @@
+"""Budgets above the session: every scope, every period, every unit; a call passes all of them or none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.world import MINUTE, NANOS, Clock, make_world
+
+from tallygate.core.costing import Tokens
+from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.observed import ObservedUsage
+from tallygate.core.observed import Rule as Reading_
+from tallygate.core.rules import Rule, Scope
+from tallygate.core.words import Action, BudgetMode, Reason
+from tallygate.ledger.audit import audit
+from tallygate.operations.authorize import check
+from tallygate.operations.budget import raise_budget
+from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.session import end_session
+
+CENT = NANOS // 100
+HOUR = 60 * MINUTE
+PROJECT = "/home/me/shop"
+
+
+@pytest.fixture
+def world(world):
+    return world.with_runtime(project=PROJECT, user="me")
+
+
+def ruled(world, *rules, **options):
+    return world.with_runtime(rules=rules, **options)
+
+
+def at(text, zone="UTC"):
+    return microseconds(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)))
+
+
+def day(cents, **options):
+    return Rule(Scope.PROJECT, cents * CENT, period="day", **options)
+
+
+def bound(world, session_id):
+    with world.ledger.reading() as reader:
+        found = reader.session_with_budgets(session_id)
+        from tallygate.operations.lookup import all_budgets
+
+        return {b.budget_id: b for b in all_budgets(reader, found[0], world.clock.at_us)}
+
+
+# ---------------------------------------------------------------- which budgets bind
+
+
+@pytest.mark.parametrize(
+    "rule, options, binds",
+    [
+        (Rule(Scope.PROJECT, CENT, period="day"), {}, f"project:{PROJECT}:day"),
+        (Rule(Scope.PROJECT, CENT, period="day", match="shop"), {}, f"project:{PROJECT}:day"),
+        (Rule(Scope.PROJECT, CENT, period="day", match="hop"), {}, None),
+        (Rule(Scope.PROJECT, CENT, period="never", match=PROJECT), {}, f"project:{PROJECT}:never"),
+        (Rule(Scope.TENANT, CENT, period="month"), {}, "tenant:default:month"),
+        (Rule(Scope.TENANT, CENT, period="month", match="acme"), {}, None),
+        (Rule(Scope.USER, CENT, period="week"), {}, "user:me:week"),
+        (Rule(Scope.CLIENT, CENT, period="day"), {"client": "Claude_Code"}, "client:claude-code:day"),
+        (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "codex-mcp"}, "client:codex*:day"),
+        (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "gemini"}, None),
+        (Rule(Scope.MODEL, CENT, period="day", match="d*r"), {}, "model:d*r:day"),
+        (Rule(Scope.MODEL, CENT, period="day", match="cheap"), {}, None),
+        (Rule(Scope.GLOBAL, CENT, period="5h"), {}, "global:all:5h"),
+    ],
+)
+def test_a_rule_binds_the_sessions_of_its_scope(world, rule, options, binds):
+    world = ruled(world, rule)
+    session = world.start("1", **options)
+    answer = world.ask(session, 20)
+    assert (answer.action is Action.HALT) == (binds is not None)
+    if binds is not None:
+        assert answer.reason is Reason.BUDGET_EXCEEDED
+        assert answer.binding.budget_id.startswith(binds)
+        assert answer.binding.budget_id in answer.command
+
+
+def test_a_first_session_cannot_slip_past_a_budget_that_nobody_has_used_yet(world):
+    world = ruled(world, day(5))
+    answers = [world.ask(world.start("1"), 20) for _ in range(4)]
+    assert [a.action is Action.HALT for a in answers] == [False, False, True, True], "two cents each, five in all"
+
+
+def test_the_answer_names_the_budget_that_binds_with_its_numbers_and_when_it_is_renewed(world):
+    world.clock.at_us = at("2026-11-22T12:00")
+    world = ruled(world, day(10))
+    one, two = world.start("1"), world.start("1")
+    world.ask(one, 80)
+    answer = world.ask(two, 30)
+    b = answer.binding
+    assert (b.limit_nanos, b.reserved_nanos, b.available_nanos) == (10 * CENT, 8 * CENT, 2 * CENT)
+    assert as_datetime(b.resets_us).isoformat() == "2026-11-23T00:00:00+00:00"
+    assert "2026-11-23T00:00:00" in answer.message
+    assert check(world.rt, two).remaining_nanos == 2 * CENT
+
+
+def test_all_or_none_a_call_that_one_budget_refuses_holds_nothing_of_the_others(world):
+    world = ruled(world, day(100), Rule(Scope.GLOBAL, 5 * CENT, period="never"))
+    session = world.start("1")
+    assert world.ask(session, 60).action is Action.HALT
+    assert all(b.committed_nanos == 0 for b in bound(world, session).values())
+
+
+def test_a_soft_budget_only_says_so(world):
+    world = ruled(world, day(5, mode=BudgetMode.SOFT))
+    answer = world.ask(world.start("10"), 60)
+    assert answer.action is not Action.HALT
+
+
+# ---------------------------------------------------------------- periods
+
+
+def test_a_new_day_is_a_new_window_and_the_old_one_keeps_what_it_had(world):
+    world.clock.at_us = at("2026-11-22T23:50")
+    world = ruled(world, day(10))
+    session = world.start("1")
+    assert world.ask(session, 80).action is not Action.HALT
+    assert world.ask(session, 80).action is Action.HALT
+    world.clock.at_us = at("2026-11-23T00:00:01")
+    assert world.ask(session, 80).action is not Action.HALT
+    assert world.budget(f"project:{PROJECT}:day:2026-11-22").committed_nanos == 8 * CENT
+    assert world.budget(f"project:{PROJECT}:day:2026-11-23").reserved_nanos == 8 * CENT
+
+
+def test_a_cost_reported_after_midnight_stands_where_it_was_reserved(world):
+    world.clock.at_us = at("2026-11-22T23:59")
+    world = ruled(world, day(10))
+    call = world.ask(world.start("1"), 80).call_id
+    world.clock.at_us = at("2026-11-23T00:01")
+    record_usage(world.rt, UsageReport(call, Tokens(output=30)))
+    old = world.budget(f"project:{PROJECT}:day:2026-11-22")
+    assert (old.spent_nanos, old.reserved_nanos) == (3 * CENT, 0)
+
+
+@pytest.mark.parametrize(
+    "moment, window, end",
+    [
+        ("2026-03-29T00:30", "2026-03-29", "2026-03-29T23:00:00+00:00"),
+        ("2026-10-25T23:30", "2026-10-25", "2026-10-26T00:00:00+00:00"),
+        ("2026-10-24T22:30", "2026-10-24", "2026-10-24T23:00:00+00:00"),
+        ("2026-10-24T23:30", "2026-10-25", "2026-10-26T00:00:00+00:00"),
+    ],
+)
+def test_days_are_the_users_own_also_when_clocks_are_changed(world, moment, window, end):
+    world.clock.at_us = at(moment)
+    world = ruled(world, day(10, zone="Europe/London"))
+    answer = world.ask(world.start("1"), 200)
+    assert answer.binding.budget_id == f"project:{PROJECT}:day:{window}"
+    assert as_datetime(answer.binding.resets_us).isoformat() == end
+
+
+def test_a_rolling_period_forgets_what_is_older_than_it_piece_by_piece(world):
+    world.clock.at_us = at("2026-11-22T00:00")
+    world = ruled(world, Rule(Scope.GLOBAL, 10 * CENT, period="5h"))
+    session = world.start("9")
+
+    def spend(tokens):
+        answer = world.ask(session, tokens)
+        if answer.call_id:
+            record_usage(world.rt, UsageReport(answer.call_id, Tokens(output=tokens)))
+        return answer
+
+    assert spend(60).action is not Action.HALT
+    world.clock.forward(3 * HOUR)
+    assert spend(40).action is not Action.HALT
+    refused = spend(10)
+    assert refused.action is Action.HALT
+    assert refused.binding.spent_nanos == 10 * CENT
+    assert as_datetime(refused.binding.resets_us).isoformat() == "2026-11-22T05:10:00+00:00", "pieces of ten minutes"
+    world.clock.forward(2 * HOUR - 1)
+    assert spend(10).action is Action.HALT, "the first spending is not yet five hours old"
+    world.clock.forward(10 * MINUTE + 1)
+    assert spend(60).action is not Action.HALT
+    assert spend(10).action is Action.HALT
+
+
+@settings(max_examples=60)
+@given(steps=st.lists(st.tuples(st.integers(0, 6 * 60), st.integers(1, 70)), max_size=25))
+def test_no_rolling_window_ever_holds_more_than_its_limit(tmp_path_factory, steps):
+    world = make_world(tmp_path_factory.mktemp("w"))
+    world = ruled(world, Rule(Scope.GLOBAL, 100 * CENT // 10, period="5h"))
+    session = world.start("1000")
+    spent = []
+    for minutes, tokens in steps:
+        world.clock.forward(minutes * MINUTE)
+        answer = world.ask(session, tokens)
+        if answer.call_id:
+            record_usage(world.rt, UsageReport(answer.call_id, Tokens(output=tokens)))
+            spent.append((world.clock.at_us, tokens))
+        recent = sum(n for when, n in spent if when > world.clock.at_us - 5 * HOUR)
+        assert recent <= 100
+    assert not audit(world.ledger)
+    world.ledger.close()
+
+
+# ---------------------------------------------------------------- units
+
+
+def test_limits_in_tokens_and_in_calls(world):
+    world = ruled(
+        world,
+        Rule(Scope.PROJECT, 100, unit="tokens", period="day"),
+        Rule(Scope.GLOBAL, 3, unit="calls", period="never"),
+    )
+    session = world.start("9")
+    assert world.ask(session, 60).action is not Action.HALT
+    tokens = world.ask(session, 60)
+    assert (tokens.binding.unit, tokens.binding.available_nanos) == ("tokens", 40)
+    assert "100 tokens" in tokens.message
+    assert [world.ask(session, 1).action is Action.HALT for _ in range(3)] == [False, False, True]
+
+
+def test_a_budget_in_another_currency_is_held_at_its_own_rate(world):
+    pounds = Rule(Scope.PROJECT, 10 * CENT, unit="GBP", period="never", usd_nanos=1_250_000_000, rate_day="2026-11-20")
+    world = ruled(world, pounds)
+    session = world.start("9")
+    call = world.ask(session, 100).call_id  # 10 cents are 8 pence
+    budget = world.budget(f"project:{PROJECT}:never:GBP")
+    assert (budget.reserved_nanos, budget.rate_day) == (8 * CENT, "2026-11-20")
+    answer = world.ask(session, 50)
+    assert answer.action is Action.HALT
+    assert "£0.02 left" in answer.message
+    assert answer.remaining_nanos == 2 * CENT * 125 // 100
+    record_usage(world.rt, UsageReport(call, Tokens(output=50)))
+    assert world.budget(f"project:{PROJECT}:never:GBP").spent_nanos == 4 * CENT
+
+
+def test_the_settings_bind_a_session_also_where_an_agent_asks_for_more(world):
+    world = ruled(world, Rule(Scope.SESSION, 5 * CENT), Rule(Scope.SESSION, 2, unit="calls"))
+    session = world.start("9")
+    assert world.ask(session, 60).binding.budget_id == f"{session}:USD"
+    assert [world.ask(session, 1).action is Action.HALT for _ in range(3)] == [False, False, True]
+
+
+# ---------------------------------------------------------------- trees, live sessions, changed settings
+
+
+def respond(world, key, tokens, *, model="dear", seconds=1):
+    row = ObservedUsage(
+        "claude_code", "c1", key, as_datetime(world.clock.at_us) + timedelta(seconds=seconds), model,
+        Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=PROJECT,
+    )  # fmt: skip
+    world.clock.forward(2_000_000)
+    return ingest(world.rt, Reading("claude_code", "/t", [row]))
+
+
+def test_responses_count_in_the_windows_of_their_own_time_and_model(world):
+    world.clock.at_us = at("2026-11-22T23:00")
+    world = ruled(world, day(500), Rule(Scope.MODEL, 500, unit="tokens", period="never", match="cheap"))
+    world.start("9", client="claude-code")
+    world.clock.forward(MINUTE)
+    respond(world, "r1", 100)
+    respond(world, "r2", 70, model="cheap")
+    world.clock.at_us = at("2026-11-23T01:00")
+    respond(world, "r3", 40)
+    assert world.budget(f"project:{PROJECT}:day:2026-11-22").spent_nanos == 10 * CENT + 7 * CENT // 10
+    assert world.budget(f"project:{PROJECT}:day:2026-11-23").spent_nanos == 4 * CENT
+    assert world.budget("model:cheap:never:tokens").spent_nanos == 70
+
+
+def test_a_reservation_of_yesterday_is_released_by_a_response_of_today(world):
+    world.clock.at_us = at("2026-11-22T23:59:50")
+    world = ruled(world, day(500))
+    session = world.start("9", client="claude-code")
+    world.ask(session, 100)
+    world.clock.at_us = at("2026-11-23T00:00:05")
+    respond(world, "r1", 100)
+    old, new = (world.budget(f"project:{PROJECT}:day:2026-11-{n}") for n in (22, 23))
+    assert (old.spent_nanos, old.reserved_nanos) == (0, 0)
+    assert (new.spent_nanos, new.reserved_nanos) == (10 * CENT, 0)
+
+
+def test_children_in_parallel_roll_up_to_the_root_and_to_the_project_once(world):
+    world = ruled(world, day(10_000))
+    root = world.start("9")
+    children = [world.start("3", parent_session_id=root) for _ in range(3)]
+    grandchild = world.start("2", parent_session_id=children[0])
+    total = 0
+    for number, session in enumerate([*children, grandchild, root] * 3):
+        tokens = 7 * number + 3
+        record_usage(world.rt, UsageReport(world.ask(session, tokens).call_id, Tokens(output=tokens)))
+        total += tokens
+    for session in [grandchild, *children, root]:
+        end_session(world.rt, session)
+    assert world.budget(root).spent_nanos == total * NANOS // 1000
+    assert bound(world, root)[f"project:{PROJECT}:day:2026-09-21"].spent_nanos == total * NANOS // 1000
+
+
+def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_was_raised(world):
+    name = f"project:{PROJECT}:never"
+    rule = Rule(Scope.PROJECT, 10 * CENT, period="never")
+    session = ruled(world, rule).start("9")
+    ruled(world, rule).ask(session, 50)
+    raise_budget(world.rt, name, 5 * CENT, reason="more", actor="me")
+    stricter = ruled(world, replace(rule, limit=8 * CENT))
+    assert stricter.ask(session, 90).action is Action.HALT
+    stricter.ask(session, 10)
+    assert world.budget(name).limit_nanos == 13 * CENT
+
+
+def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with(world):
+    opened = ruled(world, day(500))
+    session = opened.start("9", client="claude-code")
+    world.clock.forward(MINUTE)
+    elsewhere = world.with_runtime(project="/elsewhere", rules=(Rule(Scope.GLOBAL, 1, period="never"),))
+    respond(elsewhere, "r1", 100)
+    assert bound(world, session)[f"project:{PROJECT}:day:2026-09-21"].spent_nanos == 10 * CENT
+    assert elsewhere.ask(session, 10).action is not Action.HALT, "its own rules bind only its own sessions"
+
+
+def test_a_project_may_tighten_what_the_user_allows_and_not_loosen_it(world):
+    world = ruled(world, Rule(Scope.GLOBAL, 10 * CENT, period="day"), Rule(Scope.GLOBAL, 900 * CENT, period="day"))
+    assert world.ask(world.start("9"), 200).action is Action.HALT
+
+
+# ---------------------------------------------------------------- random trees
+
+
+RULES = st.lists(
+    st.builds(
+        Rule,
+        scope=st.sampled_from([Scope.PROJECT, Scope.TENANT, Scope.USER, Scope.CLIENT, Scope.GLOBAL, Scope.SESSION]),
+        limit=st.integers(1, 400),
+        unit=st.sampled_from(["USD", "GBP", "tokens", "calls"]),
+        period=st.sampled_from(["day", "week", "month", "never", "3h", "24h"]),
+        mode=st.sampled_from([BudgetMode.HARD, BudgetMode.HARD, BudgetMode.SOFT]),
+        zone=st.sampled_from(["UTC", "Europe/London", "Asia/Tokyo"]),
+    ).map(lambda r: replace(r, limit=r.limit * (CENT // 10 if r.unit in ("USD", "GBP") else 1),
+                            period="session" if r.scope is Scope.SESSION else r.period,
+                            usd_nanos=1_310_000_001 if r.unit == "GBP" else NANOS)),
+    max_size=6,
+)  # fmt: skip
+MOVES = st.lists(
+    st.one_of(
+        st.tuples(st.just("start"), st.integers(1, 30), st.booleans()),
+        st.tuples(st.just("ask"), st.integers(0, 9), st.integers(0, 120)),
+        st.tuples(st.just("record"), st.integers(0, 9), st.integers(0, 120)),
+        st.tuples(st.just("respond"), st.integers(0, 9), st.integers(0, 120)),
+        st.tuples(st.just("wait"), st.integers(1, 2000), st.just(0)),
+        st.tuples(st.just("end"), st.integers(0, 9), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=120)
+@given(rules=RULES, moves=MOVES)
+def test_no_tree_of_budgets_admits_past_a_hard_limit_and_counters_equal_their_sums(tmp_path_factory, rules, moves):
+    clock = Clock(at("2026-03-28T20:00"))
+    world = ruled(make_world(tmp_path_factory.mktemp("w"), clock=clock), *rules, project=PROJECT, user="me")
+    sessions, calls = [], []
+    for move, one, two in moves:
+        world.clock.forward(1000)
+        if move == "start":
+            parent = sessions[-1] if two and sessions else None
+            sessions.append(world.start(str(one), parent_session_id=parent))
+        elif move == "wait":
+            world.clock.forward(one * MINUTE)
+        elif move == "respond":
+            respond(world, f"r{one}", two)
+        elif sessions and move == "ask":
+            answer = world.ask(sessions[one % len(sessions)], two)
+            if answer.call_id:
+                calls.append(answer.call_id)
+        elif calls and move == "record":
+            call = world.call(calls[one % len(calls)])
+            if not call.has_actual:
+                record_usage(world.rt, UsageReport(call.call_id, Tokens(output=min(two, call.prompt_tokens))))
+        elif sessions and move == "end":
+            end_session(world.rt, sessions[one % len(sessions)])
+    with world.ledger.reading() as reader:
+        for budget in reader.budgets(1000):
+            over = budget.spent_nanos + budget.reserved_nanos - budget.limit_nanos
+            if budget.mode is BudgetMode.HARD and not any(move == "respond" for move, _, _ in moves):
+                assert over <= 0, budget
+    assert not audit(world.ledger)
+    world.ledger.close()

@@ -1,0 +1,542 @@
+"""Hooks: sessions that open by themselves, the gate before a model call, and what holds between the two."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.world import NANOS, make_world
+
+from tallygate.core.costing import Tokens
+from tallygate.core.drift import CauseKind
+from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
+from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.words import CallState, SessionState
+from tallygate.operations.account import end_left_open, open_session_of, start_within
+from tallygate.operations.budget import raise_budget
+from tallygate.operations.expire import close_abandoned
+from tallygate.operations.hooked import on_hook
+from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.look import show_session
+from tallygate.operations.session import Opening
+
+DOLLAR = NANOS
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def world(world):
+    """A policy that gives every session a dollar; a token of the model `dear` costs a tenth of a cent."""
+    return world.with_runtime(session_limit_nanos=DOLLAR, project="/home/me/p")
+
+
+def hook(world, moment, key=None, *, client="claude_code", session="client-1", **options):
+    world.clock.forward(SECOND)
+    event = HookEvent(client, moment, session, moment.value, key, model=options.pop("model", "cents"), **options)
+    return on_hook(world.rt, event)
+
+
+def respond(world, key, cents, *, session="client-1", client="claude_code", **options):
+    """A response lands that was made just now."""
+    world.clock.forward(SECOND)
+    row = ObservedUsage(
+        client=client,
+        session=session,
+        response_key=key,
+        at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us),
+        model="dear",
+        tokens=Tokens(output=cents * 10),
+        rule=options.pop("rule", Rule.CLAUDE_RESPONSE),
+        project="/home/me/p",
+        **options,
+    )
+    return ingest(world.rt, Reading(client, f"/t/{session}", [row]))
+
+
+def account(world, session="client-1", client="claude_code"):
+    found = open_session_of(world.rt, client, session)
+    assert found is not None
+    return found
+
+
+def figures(world, session="client-1", client="claude_code"):
+    """Spent and reserved, in cents."""
+    budget = world.budget(account(world, session, client).session_id)
+    return budget.spent_nanos // 10_000_000, budget.reserved_nanos // 10_000_000
+
+
+def logged(world):
+    path = world.rt.run_log_path
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+# ---------------------------------------------------------------- opening
+
+
+def test_a_session_opens_by_itself_with_the_budget_of_the_policy(world):
+    answer = hook(world, Moment.SESSION_START, origin=Origin.STARTUP)
+    session = account(world)
+    assert session.client == "claude-code"
+    assert session.project == "/home/me/p"
+    assert world.budget(session.session_id).limit_nanos == DOLLAR
+    assert answer.verdict is Verdict.GO_ON
+    assert "$1.00 of $1.00 left" in answer.message
+
+
+def test_a_session_whose_start_was_not_seen_opens_at_the_first_gated_hook(world):
+    assert not hook(world, Moment.TOOL, "tool:t1", tool="Bash", tool_use_ids=("t1",)).stops
+    assert account(world).is_open
+
+
+@pytest.mark.parametrize("moment", [Moment.TURN_END, Moment.SESSION_END, Moment.AGENT_END, Moment.TOOL_DONE])
+def test_what_only_ends_opens_nothing(world, moment):
+    assert not hook(world, moment).stops
+    assert open_session_of(world.rt, "claude_code", "client-1") is None
+
+
+def test_starting_again_compacting_and_resuming_an_open_session_keep_the_account(world):
+    hook(world, Moment.SESSION_START)
+    first = account(world)
+    for origin in (Origin.COMPACT, Origin.RESUME, Origin.STARTUP):
+        hook(world, Moment.SESSION_START, origin=origin)
+    assert account(world) == first
+
+
+def test_a_resumed_session_goes_on_with_the_budget_it_had(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 60)
+    first = account(world)
+    hook(world, Moment.SESSION_END, cause="other")
+    hook(world, Moment.SESSION_START, origin=Origin.RESUME)
+    again = account(world)
+    assert again.session_id != first.session_id
+    assert again.parent_session_id == first.session_id
+    with world.ledger.reading() as reader:
+        assert [b.budget_id for b in reader.budgets_of(again.session_id)] == [first.session_id]
+    hook(world, Moment.PROMPT, "prompt:2")
+    respond(world, "r2", 30)
+    assert world.budget(first.session_id).spent_nanos == 90 * 10_000_000
+    assert hook(world, Moment.TOOLS_DONE, "batch:2").stops, "the next step costs about 42 cents, 10 are left"
+
+
+def test_a_cleared_conversation_is_a_new_session_with_an_account_of_its_own(world):
+    hook(world, Moment.SESSION_START)
+    first = account(world)
+    hook(world, Moment.SESSION_END, cause="clear")
+    hook(world, Moment.SESSION_START, session="client-2", origin=Origin.CLEAR)
+    second = account(world, "client-2")
+    assert second.parent_session_id is None
+    assert world.budget(second.session_id).spent_nanos == 0
+    assert first.session_id != second.session_id
+    respond(world, "r1", 5, session="client-2")
+    assert figures(world, "client-2") == (5, 0)
+
+
+# ---------------------------------------------------------------- the gate
+
+
+def test_a_prompt_reserves_the_call_that_follows_and_its_response_takes_the_place(world):
+    hook(world, Moment.SESSION_START)
+    assert not hook(world, Moment.PROMPT, "prompt:1").stops
+    spent, reserved = figures(world)
+    assert spent == 0
+    assert reserved > 0
+    respond(world, "r1", 7)
+    assert figures(world) == (7, 0)
+    (call,) = world.calls(account(world).session_id)
+    assert call.state is CallState.RECONCILED
+    assert call.cost_basis == "transcript"
+
+
+def test_before_any_response_a_step_is_the_first_context_read_from_cache_and_a_typical_output(world):
+    world = world.with_runtime(session_limit_nanos=100 * DOLLAR)
+    hook(world, Moment.PROMPT, "prompt:1", model="dear")
+    (call,) = world.calls(account(world).session_id)
+    assert call.estimate_nanos == 20_000 * 100_000 + 200 * 1_000_000, "at a tenth of the input price for cache reads"
+
+
+def test_later_steps_are_reserved_at_the_sessions_own_level(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    for number, cents in enumerate((4, 16, 4)):
+        respond(world, f"r{number}", cents)
+        hook(world, Moment.TOOLS_DONE, f"batch:{number}")
+    spent, reserved = figures(world)
+    assert spent == 24
+    assert reserved == 5, "half-half in logarithms: 4, then 8, then 5.66"
+
+
+def test_a_tool_of_a_client_that_has_batches_is_only_looked_at(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 4, tool_use_ids=("t1", "t2"))
+    before = world.events()
+    for tool in ("t1", "t2"):
+        assert not hook(world, Moment.TOOL, f"tool:{tool}", tool="Bash", tool_use_ids=(tool,)).stops
+    assert world.events() == before
+    assert figures(world) == (4, 0)
+
+
+def test_a_spent_budget_stops_every_gated_moment_of_every_agent_until_it_is_raised(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 100)
+    first = account(world).session_id
+    stopped = [
+        hook(world, Moment.TOOL, "tool:1", tool="Bash", tool_use_ids=("t1",)),
+        hook(world, Moment.TOOL, "tool:2", tool="Bash", tool_use_ids=("t2",), agent_id="a1"),
+        hook(world, Moment.TOOL, "tool:3", tool="Agent", tool_use_ids=("t3",), starts_agent=True),
+        hook(world, Moment.TOOLS_DONE, "batch:1"),
+        hook(world, Moment.TOOLS_DONE, "batch:2", agent_id="a1"),
+        hook(world, Moment.PROMPT, "prompt:2"),
+        hook(world, Moment.COMPACTION),
+    ]
+    assert all(answer.stops for answer in stopped)
+    assert f"tallygate budget raise {first} " in stopped[0].message
+    assert "$1.00" in stopped[0].message
+    assert figures(world) == (100, 0)
+    denied = [call for call in world.calls(first) if call.state is CallState.DENIED]
+    assert len(denied) == len(stopped), "every refusal is recorded"
+    raise_budget(world.rt, first, 2 * DOLLAR, reason="more", actor="me")
+    assert not hook(world, Moment.PROMPT, "prompt:3").stops
+
+
+def test_the_same_hook_again_gets_the_same_answer_and_reserves_once(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    before = figures(world)
+    hook(world, Moment.PROMPT, "prompt:1")
+    assert figures(world) == before
+
+
+def test_an_overrun_is_what_was_in_flight_and_no_more(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 10)
+    calls = 1
+    for number in range(50):
+        if hook(world, Moment.TOOLS_DONE, f"batch:{number}").stops:
+            break
+        respond(world, f"n{number}", 15)
+        calls += 1
+    spent, reserved = figures(world)
+    assert reserved == 0
+    assert 85 <= spent <= 100 + 15
+    assert calls == 1 + (spent - 10) // 15
+
+
+# ---------------------------------------------------------------- responses in flight
+
+
+def test_a_response_still_streaming_is_held_beside_the_next_step_and_trued_up_when_it_lands(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 4)
+    hook(world, Moment.TOOLS_DONE, "batch:1")
+    streamed_at = world.clock.at_us
+    hook(world, Moment.TOOLS_DONE, "batch:2")
+    assert figures(world) == (4, 8), "the response in flight, and the one after it"
+    row_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=streamed_at + 1)
+    late = ObservedUsage("claude_code", "client-1", "r2", row_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
+    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    assert figures(world) == (11, 4)
+
+
+def test_a_decision_that_turns_on_a_response_waits_for_it_to_land(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 30)
+    hook(world, Moment.TOOLS_DONE, "batch:1")
+    waited = []
+
+    def pause(microseconds):
+        waited.append(microseconds)
+        if len(waited) == 3:
+            respond(world, "r2", 40)
+
+    slow = world.with_runtime(pause_us=pause)
+    assert hook(slow, Moment.TOOLS_DONE, "batch:2").stops, "70 of 100 cents are spent, a step takes 35"
+    assert len(waited) == 3
+
+
+def test_a_turn_that_was_broken_off_holds_nothing_in_the_next(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    first = figures(world)
+    world.clock.forward(10 * SECOND)
+    hook(world, Moment.PROMPT, "prompt:2")
+    assert figures(world) == first
+
+
+def test_the_auxiliary_calls_of_a_client_count_but_answer_no_reservation(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    held = figures(world)[1]
+    respond(world, "title", 1, rule=Rule.CLAUDE_AUXILIARY)
+    assert figures(world) == (1, held)
+
+
+# ---------------------------------------------------------------- subagents
+
+
+def test_parallel_subagents_share_one_budget_to_the_last_reservation(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 64, tool_use_ids=("t1", "t2", "t3"))
+    estimate = (20_000 * 10_000_000 // 1_000_000 + 200 * 10) * 1000  # nano-dollars of a first step at `cents`
+    answers = [
+        hook(world, Moment.TOOL, f"tool:t{n}", tool="Agent", tool_use_ids=(f"t{n}",), starts_agent=True)
+        for n in (1, 2, 3)
+    ]
+    stopped = [answer.stops for answer in answers]
+    fits = (36 * 10_000_000) // estimate
+    assert stopped == [n >= fits for n in range(3)]
+
+
+def test_a_subagent_takes_over_the_reservation_its_tool_made(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 4, tool_use_ids=("t1",))
+    hook(world, Moment.TOOL, "tool:t1", tool="Agent", tool_use_ids=("t1",), starts_agent=True)
+    one = figures(world)
+    hook(world, Moment.AGENT_START, "agent:a1", agent_id="a1", agent_type="general")
+    assert figures(world) == one
+    respond(world, "s1", 2, agent_id="a1", rule=Rule.CLAUDE_SUBAGENT)
+    assert figures(world) == (6, 0)
+    hook(world, Moment.TOOLS_DONE, "batch:s1", agent_id="a1")
+    assert figures(world) == (6, 2), "at the subagent's own level, not the main agent's"
+
+
+# ---------------------------------------------------------------- clients that have only the tool itself
+
+
+def test_parallel_tools_of_one_response_reserve_the_next_call_once(world):
+    codex = {"client": "codex"}
+    hook(world, Moment.PROMPT, "prompt:1", **codex)
+    respond(world, "r1", 4, client="codex", rule=Rule.CODEX_RECORD, tool_use_ids=("t1", "t2"))
+    for tool in ("t1", "t2"):
+        hook(world, Moment.TOOL, f"tool:{tool}", tool="Bash", tool_use_ids=(tool,), **codex)
+    assert figures(world, client="codex") == (4, 4)
+    respond(world, "r2", 4, client="codex", rule=Rule.CODEX_RECORD, tool_use_ids=("t3",))
+    hook(world, Moment.TOOL, "tool:t3", tool="Bash", tool_use_ids=("t3",), **codex)
+    assert figures(world, client="codex") == (8, 4)
+
+
+def test_tools_that_run_while_their_response_streams_hold_it_and_the_next(world):
+    codex = {"client": "codex"}
+    hook(world, Moment.PROMPT, "prompt:1", **codex)
+    respond(world, "r1", 4, client="codex", rule=Rule.CODEX_RECORD, tool_use_ids=("t1",))
+    hook(world, Moment.TOOL, "tool:t1", tool="Bash", tool_use_ids=("t1",), **codex)
+    for tool in ("t2", "t3"):
+        hook(world, Moment.TOOL, f"tool:{tool}", tool="Bash", tool_use_ids=(tool,), **codex)
+    assert figures(world, client="codex") == (4, 8)
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_the_end_of_the_clients_session_ends_and_logs_it_and_holds_nothing(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    session = account(world)
+    respond(world, "r1", 7)
+    hook(world, Moment.TOOLS_DONE, "batch:1")
+    hook(world, Moment.SESSION_END, cause="prompt_input_exit")
+    (line,) = logged(world)
+    assert line["run_id"] == session.session_id
+    assert line["total_cost"] == "0.07"
+    assert line["end_cause"] == "client_ended:prompt_input_exit"
+    assert line["enforcement"] == "hooks"
+    assert world.budget(session.session_id).reserved_nanos == 0
+    hook(world, Moment.SESSION_END, cause="prompt_input_exit")
+    assert len(logged(world)) == 1
+
+
+def test_a_server_whose_client_has_gone_ends_the_sessions_hooks_opened_in_it(world):
+    mine, other = world.with_runtime(server_id="aa" * 16), world.with_runtime(server_id="bb" * 16)
+    hook(mine, Moment.SESSION_START)
+    hook(other, Moment.SESSION_START, session="client-2")
+    by_hand = mine.start()
+    ended = account(world).session_id
+    assert end_left_open(mine.rt) == [ended]
+    assert [line["run_id"] for line in logged(world)] == [ended]
+    assert account(world, "client-2").is_open
+    with world.ledger.reading() as reader:
+        assert reader.session(by_hand).state is SessionState.OPEN
+
+
+def test_a_session_whose_client_and_server_were_killed_is_closed_by_the_next_start(world):
+    hook(world.with_runtime(server_id="aa" * 16), Moment.SESSION_START)
+    session = account(world).session_id
+    assert close_abandoned(world.rt) == [session]
+    hook(world, Moment.PROMPT, "prompt:1")
+    assert account(world).parent_session_id == session, "a client that lives on goes on with the same budget"
+
+
+def test_estimates_stand_where_the_record_of_a_client_is_never_read(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    session = account(world).session_id
+    reserved = world.budget(session).reserved_nanos
+    hook(world, Moment.SESSION_END)
+    assert world.budget(session).spent_nanos == reserved > 0
+    (call,) = world.calls(session)
+    assert call.cost_basis == "estimate"
+
+
+def test_a_response_that_comes_after_its_estimate_was_booked_takes_its_place(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    session = account(world).session_id
+    made_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us + 1000)
+    hook(world, Moment.SESSION_END)
+    late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
+    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    assert world.budget(session).spent_nanos == 70 * 1_000_000
+
+
+# ---------------------------------------------------------------- agents that open their own
+
+
+def test_a_session_an_agent_opens_lies_inside_the_one_its_client_has(world):
+    hook(world, Moment.TOOL, "tool:t1", tool="mcp__tallygate__l6e_run_start", tool_use_ids=("t1",))
+    outer = account(world).session_id
+    opened = start_within(world.rt, Opening(DOLLAR // 2, "cents", client="claude-code"), tool_use_id="t1")
+    inner = opened.session
+    assert inner.parent_session_id == outer
+    respond(world, "r1", 20)
+    assert world.budget(inner.session_id).spent_nanos == world.budget(outer).spent_nanos == 20 * 10_000_000
+    respond(world, "r2", 20)
+    assert hook(world, Moment.PROMPT, "prompt:1", model="dear").stops, "the inner budget is the tighter one"
+
+
+def test_an_agents_session_without_any_hook_is_its_own(world):
+    opened = start_within(world.rt, Opening(DOLLAR, "cents", client="claude-code"), tool_use_id="t1")
+    assert opened.session.parent_session_id is None
+
+
+# ---------------------------------------------------------------- words, faults
+
+
+def test_rising_pressure_is_told_once(world):
+    told = []
+    hook(world, Moment.PROMPT, "prompt:0")
+    for number in range(12):
+        respond(world, f"r{number}", 7)
+        told.append(hook(world, Moment.TOOLS_DONE, f"batch:{number}").message)
+    said = [text for text in told if text]
+    assert 2 <= len([text for text in said if "pressure" in text]) <= 3
+    assert "is left" in said[0]
+
+
+def test_settings_that_would_switch_the_gate_off_are_refused(world):
+    guarded = world.with_runtime(weakens=lambda event: f"{event.changed_file} says so.")
+    answer = hook(guarded, Moment.SETTINGS_CHANGE, changed_file="/p/.claude/settings.json")
+    assert answer.stops
+    assert "settings.json says so" in answer.message
+    assert not hook(world, Moment.SETTINGS_CHANGE, changed_file="/p/.claude/settings.json").stops
+
+
+class Broken:
+    """A ledger that cannot be used."""
+
+    ledger_id = "00" * 16
+
+    def _fail(self, *_):
+        raise LedgerUnavailable("The disk is full.", hint="Make room.")
+
+    reading = writing = _fail
+
+
+@pytest.mark.parametrize("halts", [True, False])
+@pytest.mark.parametrize("moment", list(Moment))
+def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fails_open(tmp_path, halts, moment):
+    world = make_world(tmp_path)
+    rt = replace(world.rt, ledger=Broken(), halt_on_fault=halts)
+    answer = on_hook(rt, HookEvent("claude_code", moment, "client-1", moment.value))
+    gated = moment in {
+        Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
+    }  # fmt: skip
+    assert answer.stops == (gated and halts)
+    if moment not in (Moment.TURN_END, Moment.AGENT_END, Moment.TOOL_DONE, Moment.SETTINGS_CHANGE):
+        assert "The disk is full." in answer.message
+    world.ledger.close()
+
+
+# ---------------------------------------------------------------- whose response it is
+
+
+def test_a_subagent_that_its_client_keeps_as_a_session_of_its_own_spends_the_account_of_its_parent(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 4, client="codex", rule=Rule.CODEX_RECORD)
+    child = {"client": "codex", "rule": Rule.CODEX_RECORD}
+    respond(world, "s1", 3, session="thread-2", parent_session="client-1", agent_id="thread-2", **child)
+    respond(world, "s2", 2, session="thread-3", parent_session="thread-2", agent_id="thread-3", **child)
+    assert figures(world, client="codex")[0] == 9
+    hook(world, Moment.AGENT_START, "prompt:s1", client="codex", agent_id="thread-2")
+    assert figures(world, client="codex") == (9, 3), "its own level is known by its own session"
+
+
+def test_a_client_without_hooks_in_the_same_workspace_spends_nothing_of_a_hooked_session(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 4)
+    respond(world, "x1", 50, session="a stranger's")
+    assert figures(world)[0] == 4
+
+
+def test_a_session_stays_with_its_server_while_that_lives(world):
+    mine, other = world.with_runtime(server_id="aa" * 16), world.with_runtime(server_id="bb" * 16)
+    hook(mine, Moment.SESSION_START)
+    world.rt.presence.announce("aa" * 16)
+    hook(other, Moment.PROMPT, "prompt:1")
+    assert account(world).server_id == "aa" * 16
+    world.rt.presence.leave()
+    hook(other, Moment.PROMPT, "prompt:2")
+    assert account(world).server_id == "bb" * 16
+
+
+# ---------------------------------------------------------------- calls nobody writes down
+
+
+def test_a_call_without_a_response_is_voided_at_the_end_and_named(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 7)
+    hook(world, Moment.TOOLS_DONE, "batch:1")
+    session = account(world).session_id
+    hook(world, Moment.SESSION_END)
+    lost = world.calls(session)[-1]
+    assert (lost.state, lost.is_unanswered) == (CallState.VOIDED, True)
+    (line,) = logged(world)
+    assert (line["total_cost"], line["exactness_state"]) == ("0.07", "partial_exact")
+    causes = show_session(world.rt, session).drift
+    assert [cause.kind for cause in causes if cause.kind is CauseKind.NO_RESPONSE] == [CauseKind.NO_RESPONSE]
+
+
+def test_a_response_that_comes_after_its_call_was_voided_counts_and_is_no_longer_missed(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r0", 5)
+    hook(world, Moment.TOOLS_DONE, "batch:1")
+    session = account(world).session_id
+    made_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us + 1000)
+    hook(world, Moment.SESSION_END)
+    late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
+    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    assert world.budget(session).spent_nanos == (5 + 7) * 10_000_000
+    view = show_session(world.rt, session)
+    assert not [cause for cause in view.drift if cause.kind is CauseKind.NO_RESPONSE]
+    assert view.totals.exactness == "fully_exact_for_supported_calls"
+
+
+def test_a_title_beside_the_conversation_has_a_small_reservation_of_its_own(world):
+    opencode = {"client": "opencode", "agent_type": "title"}
+    hook(world, Moment.MODEL, "model:m1:1", client="opencode")
+    hook(world, Moment.MODEL, "model:m1:2", **opencode)
+    respond(world, "r1", 7, client="opencode", rule=Rule.OPENCODE_BESIDE)
+    title = 1060 * 10_000  # nano-dollars of 1,060 tokens at `cents`
+    assert world.budget(account(world, client="opencode").session_id).reserved_nanos == title
+    assert figures(world, client="opencode")[0] == 7
+
+
+def test_a_tool_is_looked_at_with_the_price_of_the_model_that_the_session_last_named(world):
+    hook(world, Moment.MODEL, "model:m1:1", client="opencode", model="cents")
+    answer = hook(world, Moment.TOOL, "tool:t1", client="opencode", model=None, tool="bash", tool_use_ids=("t1",))
+    assert not answer.stops
+
+
+def test_what_a_live_session_was_spent_on_is_told_by_its_responses(world):
+    hook(world, Moment.PROMPT, "prompt:1")
+    respond(world, "r1", 7)
+    respond(world, "title", 1, rule=Rule.CLAUDE_AUXILIARY)
+    view = show_session(world.rt, account(world).session_id)
+    cents = {share.label: share.nanos // 10_000_000 for share in view.by_tool}
+    assert cents == {"prompt": 7, "outside of calls": 1}
+    assert [(share.label, share.nanos // 10_000_000) for share in view.by_model] == [("dear", 8)]
