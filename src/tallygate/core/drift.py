@@ -10,7 +10,7 @@ from enum import StrEnum
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.money import cost_nanos, format_amount
-from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, priced_as_standard
+from tallygate.core.observed import UNKNOWN_MODEL, ObservedUsage, Quality, Rule, priced_as, priced_as_standard
 from tallygate.core.words import ActorType
 
 _NORMAL_TIERS = frozenset({"", "standard", "default", "auto", "not_available"})
@@ -106,7 +106,9 @@ class _Response:
         self.row = row
         self.call = call
         self.cost = used.cost_nanos
-        self.model_asked = session.model if call is None else call.model_requested
+        # Nobody names the model of a call that a hook asks for, nor of a session that opened by itself.
+        named = session.model if call is None else None if call.is_model_call else call.model_requested
+        self.model_asked = priced_as_standard(row) if named in (None, UNKNOWN_MODEL) else str(named)
         self.standard_price = price_of(priced_as_standard(row), row.at)
         self.expected = price_of(self.model_asked, row.at)
         applied = self.standard_price if row.speed != "fast" else price_of(priced_as(row), row.at)

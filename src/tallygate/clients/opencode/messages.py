@@ -61,7 +61,8 @@ def row_of(message: Fields, session: str, report: ReadReport, created: object = 
     cost = message.get("cost")
     provider = name(message.get("providerID")) or name(model.get("providerID"))
     model_id = name(message.get("modelID")) or name(model.get("id")) or name(model.get("modelID")) or ""
-    at = moment_of_millis(began)
+    # A message is begun before its model is asked; what was asked for it lies before its end.
+    at = moment_of_millis(ended)
     return ObservedUsage(
         client=CLIENT,
         session=required(session),
