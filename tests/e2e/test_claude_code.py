@@ -247,3 +247,22 @@ def test_a_stopped_subagent_wave_goes_on_after_a_raise(machine: Make) -> None:
     here.api.play(Turn("Finished."))
     assert "Finished." in here.run("Go on.", resume=run.seen.session).seen.said
     assert_counted(here)
+
+
+def test_a_client_that_the_agent_starts_in_a_shell_spends_the_same_budget(machine: Make) -> None:
+    inner = [Turn("Inside.", (CLAUDE.shell("echo inner >> marks"),), COSTLY) for _ in range(6)]
+    here = machine(CLAUDE, agents={"INNER-TASK": inner})
+    program = here.place.program("claude")
+    nested = Turn(
+        "Starting.", (CLAUDE.shell(f"{program} -p INNER-TASK --model {CLAUDE.model} < /dev/null || true"),), COSTLY
+    )
+    here.api.play(nested, *[marking("outer")] * 6)
+    here.init("1.10")
+    here.run()
+    # Each response costs about 25 cents: the outer one, and with it three of the inner agent's; then neither goes on.
+    assert marks(here).count("inner") <= 3
+    assert marks(here).count("outer") == 0
+    outer = next(s for s in here.sessions() if s["parent_session_id"] is None)
+    (child,) = (s for s in here.sessions() if s["parent_session_id"] == outer["session_id"])
+    assert child["enforcement"] == "hooks"
+    assert here.api.dollars() <= Decimal("1.30")

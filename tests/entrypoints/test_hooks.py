@@ -159,10 +159,10 @@ def test_the_program_needs_nothing_but_the_standard_library_and_little_of_that()
 
 
 @pytest.mark.parametrize("request_line", [
-    b"", b"\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"tallygate-hook 1 wrong claude_code Stop own 0 2\n{}",
-    b"tallygate-hook 2 TOKEN claude_code Stop own 0 2\n{}", b"tallygate-hook 1 TOKEN claude_code Stop own -1 2\n{}",
-    b"tallygate-hook 1 TOKEN claude_code Stop own 0 99999999999\n{}",
-    b"tallygate-hook 1 TOKEN claude_code Stop own 0 500\n{}",
+    b"", b"\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"tallygate-hook 1 wrong claude_code Stop own - 0 2\n{}",
+    b"tallygate-hook 2 TOKEN claude_code Stop own - 0 2\n{}", b"tallygate-hook 1 TOKEN claude_code Stop own - -1 2\n{}",
+    b"tallygate-hook 1 TOKEN claude_code Stop own - 0 99999999999\n{}",
+    b"tallygate-hook 1 TOKEN claude_code Stop own - 0 500\n{}",
     b"\xff" * 5000,
 ])  # fmt: skip
 def test_a_stranger_at_the_port_gets_nothing(listening, request_line):
@@ -245,3 +245,44 @@ def test_a_server_ends_only_the_sessions_of_its_own_client(home, project):
         assert session["state"] == "open", "another client's server has ended"
     (session,) = spent(home, project)
     assert (session["state"], session["end_cause"]) == ("ended", "client_gone")
+
+
+NESTED = """
+import json, os, subprocess, sys
+client, hook, event = sys.argv[1:]
+def run(number):
+    subprocess.run(hook.split(), input=event.replace("NUMBER", str(number)).encode(), check=True, capture_output=True)
+if client == "outer":
+    server = subprocess.Popen([sys.executable, "-m", "tallygate", "serve"], stdin=-1, stdout=-1, stderr=-3)
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    server.stdin.write(json.dumps(request).encode() + b"\\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    run(1)
+    # What an agent may do in a shell: start another client.
+    shell = ["sh", "-c", '"$@"; true', "sh"]
+    subprocess.run([*shell, sys.executable, "-c", sys.argv_source, "inner", hook, event], check=True)
+    server.communicate()
+else:
+    run(2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only there a process can tell who started it")
+def test_a_client_that_an_agent_starts_in_a_shell_spends_the_budget_of_the_one_it_runs_in(home, project):
+    (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 5\n')
+    source = NESTED.replace("sys.argv_source", repr(NESTED.replace("sys.argv_source", "''")))
+    command = f"{sys.executable} -I -S {PROGRAM} --client claude_code --event UserPromptSubmit"
+    event = json.dumps({**PROMPT, "session_id": "client-NUMBER", "prompt_id": "pNUMBER"})
+    subprocess.run(
+        [sys.executable, "-c", source, "outer", command, event],
+        env=environment(home, project), cwd=project, check=True, timeout=50,
+    )  # fmt: skip
+    inner, outer = spent(home, project)
+    assert inner["parent_session_id"] == outer["session_id"]
+    assert outer["parent_session_id"] is None
+    used = [session["spent"] + session["reserved"] for session in (inner, outer)]
+    assert used[0] > 0
+    assert used[1] == pytest.approx(2 * used[0]), "its own step, and that of the client inside it"

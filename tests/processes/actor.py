@@ -149,6 +149,22 @@ def stop_inside_a_write() -> None:
     say(state="went on")
 
 
+def open_sessions_until_halted(seed: int) -> None:
+    """Open session after session under a budget that all share, and spend in each, until it says no."""
+    app = opened(f"opener {seed}")
+    chance = random.Random(seed)
+    wait_for_go()
+    for admitted in range(1000):
+        session = start_session(app.runtime, Opening(1000 * CENT, MODEL, client=f"client-{chance.random()}")).session
+        step = Step(session.session_id, "edit", prompt_tokens=chance.randint(10_000, 400_000), completion_tokens=0)
+        answer = authorize(app.runtime, step)
+        if answer.action is Action.HALT:
+            say(state="halted", admitted=admitted, budget=answer.binding.budget_id if answer.binding else None)
+            break
+        record_usage(app.runtime, UsageReport(answer.call_id or "", Tokens(fresh_input=step.prompt_tokens)))
+    app.close()
+
+
 def open_as(uid: int, session: str) -> None:
     """Open the ledger as another user, and ask; files' modes mean nothing to the superuser."""
     settings = settings_here()
@@ -176,6 +192,8 @@ if __name__ == "__main__":
             work(int(seed), 3600, shared.split(","), tells=True)
         case ["holder"]:
             stop_inside_a_write()
+        case ["openers", seed]:
+            open_sessions_until_halted(int(seed))
         case ["open-as", uid, session]:
             open_as(int(uid), session)
         case _:

@@ -43,7 +43,8 @@ class HookEvent:
     `client` is the name its transcripts go by; `name` is the client's own word for the hook. `key` is the same
     for the same firing, however often it is told, and another for every other one of the session; None where
     the client gives nothing to make it of. `agent_id` is None in the main agent. `starts_agent` says that the
-    tool is the one by which the client starts a subagent. `changed_file` belongs to SETTINGS_CHANGE.
+    tool is the one by which the client starts a subagent. `changed_file` belongs to SETTINGS_CHANGE. `inside` are
+    servers of clients that this one was started in, by an agent in a shell.
     """
 
     client: str
@@ -62,6 +63,7 @@ class HookEvent:
     origin: Origin | None = None
     cause: str | None = None
     changed_file: str | None = None
+    inside: tuple[str, ...] = ()
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools

@@ -17,7 +17,8 @@ INPUT_BYTES_MAX = 16 * 2**20
 CONNECT_S = 1
 ANSWER_S = 4
 ALONE_S = 20
-PARENTS_MAX = 6
+# A client runs its hooks itself or through one shell; what is further up started the client.
+NEAR, PARENTS_MAX = 2, 16
 # Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).
 GATING = (
     "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool preToolUse"
@@ -57,9 +58,9 @@ def _asked(client: str, event: str, data: bytes) -> tuple[int, bytes] | None:
     workspace = os.fsencode(
         next((os.environ[name] for name in WORKSPACE_VARIABLES if os.environ.get(name)), "") or _cwd()
     )
-    for port, token, own in _servers(workspace):
+    for port, token, whose in _servers(workspace):
         try:
-            return _carried(port, token, f"{client} {event} {own}", workspace, data)
+            return _carried(port, token, f"{client} {event} {whose}", workspace, data)
         except (OSError, ValueError):
             continue
     return None
@@ -73,9 +74,10 @@ def _cwd() -> str:
 
 
 def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
-    """Ports and tokens of the servers that run, that of the client this hook belongs to first.
+    """Ports and tokens of the servers that run, that of the client this hook belongs to first; and whose each is.
 
-    It is the client's own where both were started by one process, or where no other is in this workspace.
+    It is the client's own where both were started by one process, or where no other is in this workspace. Servers of
+    clients further up are those that this client was started in.
     """
     folder = _folder()
     found = []
@@ -83,7 +85,7 @@ def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parents = _parents()
+    parents, around = _parents(), []
     for name in names:
         if not name.endswith(".hook"):
             continue
@@ -94,21 +96,25 @@ def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
         except (OSError, ValueError):
             continue
         inside = bool(path) and (workspace == path or workspace.startswith(path + b"/"))
-        found.append((parent not in parents, not inside, -len(path) if inside else 0, int(port), token))
+        near = parent in parents[:NEAR]
+        if parent in parents[NEAR:]:
+            around.append(name.removesuffix(".hook"))
+        found.append((not near, not inside, -len(path) if inside else 0, int(port), token))
     found.sort()
-    alone = sum(not outside for _, outside, *_ in found) == 1
+    alone = sum(not outside for _, outside, *_ in found) == 1 and not around
+    listed = ",".join(around) or "-"
     return [
-        (port, token, "own" if not stranger or (alone and not outside) else "guest")
+        (port, token, f"{'own' if not stranger or (alone and not outside) else 'guest'} {listed}")
         for stranger, outside, _, port, token in found
     ]
 
 
-def _parents() -> set[str]:
-    """The processes this one descends from, as far as they can be told: a shell or two may stand between."""
-    found: set[str] = set()
+def _parents() -> list[str]:
+    """The processes this one descends from, the nearest first, as far as they can be told."""
+    found: list[str] = []
     pid = os.getppid()
     while pid > 1 and len(found) < PARENTS_MAX:
-        found.add(str(pid))
+        found.append(str(pid))
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 pid = int(file.read(4096).rpartition(b")")[2].split()[1])

@@ -25,6 +25,17 @@ RuntimeFor = Callable[[Path | None], Runtime]
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs."""
+
+    guest: bool = False
+    inside: tuple[str, ...] = ()
+
+
+ITS_CLIENT = Sender()
+
+
+@dataclass(frozen=True, slots=True)
 class HookDesk:
     """Answers hooks; `runtime_for` gives the program of the workspace a hook comes from."""
 
@@ -36,8 +47,7 @@ class HookDesk:
         name: str | None,
         raw: Mapping[str, Any],
         workspace: Path | None = None,
-        *,
-        guest: bool = False,
+        sender: Sender = ITS_CLIENT,
     ) -> Reply:
         """The client's own reply to one hook. Never raises: what fails is logged, and stops what the policy stops."""
         hooks = HOOKS.get(client)
@@ -48,7 +58,7 @@ class HookDesk:
         told = raw.get("hook_event_name")
         name = name or (told if isinstance(told, str) else None)
         try:
-            return self._answered(hooks, name, raw, workspace, guest=guest)
+            return self._answered(hooks, name, raw, workspace, sender)
         except InvalidArgument as error:
             return self._failed(hooks, name, workspace, f"a hook could not be read: {error}")
         except TallygateError as error:
@@ -58,7 +68,7 @@ class HookDesk:
             return self._failed(hooks, name, workspace, "the gate failed; its log has the details.")
 
     def answer_bytes(
-        self, client: str, name: str | None, data: bytes, workspace: Path | None = None, *, guest: bool = False
+        self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
         hooks = HOOKS.get(client)
@@ -67,18 +77,20 @@ class HookDesk:
         except (ValueError, RecursionError):
             raw = None
         if isinstance(raw, dict) or hooks is None:
-            return self.answer(client, name, raw or {}, workspace, guest=guest)
+            return self.answer(client, name, raw or {}, workspace, sender)
         return self._failed(hooks, name, workspace, "a hook's input was no JSON object of a size that can be read.")
 
     def _answered(
-        self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, *, guest: bool
+        self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, sender: Sender
     ) -> Reply:
         event = hooks.read(raw, name)
         if event is None:
             return Reply()
         folder = workspace or (None if event.folder is None else Path(event.folder))
         runtime = self.runtime_for(folder)
-        return hooks.reply(event, on_hook(replace(runtime, server_id=None) if guest else runtime, event))
+        if sender.guest:
+            runtime = replace(runtime, server_id=None)
+        return hooks.reply(event, on_hook(runtime, replace(event, inside=sender.inside)))
 
     def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)

@@ -4,10 +4,10 @@ A server writes a file beside its presence: port, token, who started it, and wor
 client's input as it came, and gets its client's answer. Requests are one line of words and lengths, then the bytes
 they announce:
 
-    tallygate-hook 1 TOKEN CLIENT EVENT own|guest WORKSPACE_BYTES INPUT_BYTES      ->      EXIT_CODE ANSWER_BYTES
+    tallygate-hook 1 TOKEN CLIENT EVENT own|guest SERVERS WORKSPACE_BYTES INPUT_BYTES  ->  EXIT_CODE ANSWER_BYTES
 
 A guest is the hook of a client that this server was not started by: it is answered, and its session is not this
-server's to end.
+server's to end. SERVERS are those of the clients that this one was started in, or a hyphen.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import socketserver
 import threading
 from collections.abc import Callable
@@ -23,11 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.clients.hooking import Reply
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender
 
 log = logging.getLogger("tallygate.hooks")
 
 GREETING = "tallygate-hook"
+_SERVER = re.compile(r"[0-9a-f]{8,64}")
 HEADER_BYTES_MAX = 1024
 WORKSPACE_BYTES_MAX = 8192
 WAIT_S = 10
@@ -82,19 +84,20 @@ class HookListener:
 def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, token: str) -> None:
     """Answer one request; one that is not ours, or not whole, gets nothing."""
     words = connection.rfile.readline(HEADER_BYTES_MAX).decode("ascii", "replace").split()
-    if len(words) != 8 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
+    if len(words) != 9 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
         return
     client, event, guest = words[3], words[4], words[5] != "own"
-    if not (words[6].isdecimal() and words[7].isdecimal()):
+    inside = tuple(word for word in words[6].split(",") if _SERVER.fullmatch(word))
+    if not (words[7].isdecimal() and words[8].isdecimal()):
         return
-    path_bytes, input_bytes = int(words[6]), int(words[7])
+    path_bytes, input_bytes = int(words[7]), int(words[8])
     if path_bytes > WORKSPACE_BYTES_MAX or input_bytes > INPUT_BYTES_MAX:
         return
     path, data = connection.rfile.read(path_bytes), connection.rfile.read(input_bytes)
     if len(path) != path_bytes or len(data) != input_bytes:
         return
     where = Path(os.fsdecode(path)) if path else None
-    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, guest=guest)
+    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, Sender(guest, inside))
     connection.wfile.write(framed(reply))
 
 

@@ -131,26 +131,36 @@ def _innermost_open(linked: Sequence[Session]) -> Session | None:
 def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) -> Account:
     client = event.client.replace("_", "-")
     before = _outermost(linked)
+    around = _around(tx, event) if before is None else None
     opening = Opening(
         limit_nanos=rt.session_limit_nanos,
         model=event.model or UNKNOWN_MODEL,
         client=client,
-        parent_session_id=None if before is None else before.session_id,
+        parent_session_id=around.session_id if around else before.session_id if before else None,
         accounting_mode=AccountingMode.EXACT_OPTIONAL,
         ask_capable=True,
         plan_capable=True,
         agent_capable=True,
     )
-    session = new_session(rt, opening, new_session_id(rt, client), tx.at_us, before)
+    session = new_session(rt, opening, new_session_id(rt, client), tx.at_us, around or before)
     if before is None:
         own = own_new_budget(session, rt.session_limit_nanos, BudgetMode(rt.session_mode))
         mine = (own, *policy_budgets(rt, session, own))
-        changes = opening_changes(session, mine, mine)
+        outer = () if around is None else tx.budgets_of(around.session_id)
+        changes = opening_changes(session, mine, tuple(sorted((*mine, *outer), key=lambda b: b.budget_id)))
     else:
         changes = opening_changes(session, (), tx.budgets_of(before.session_id))
     link: Change = Insert("client_session", _link_row(event, session))
     tx.append("session.started", [*changes, link], by=rt.by, note={"hook": event.name})
     return Account(session, opened=True, continues=None if before is None else before.session_id)
+
+
+def _around(tx: Tx, event: HookEvent) -> Session | None:
+    """The session of the client that this one was started in, by an agent in a shell: it spends that one's budgets."""
+    if not event.inside:
+        return None
+    found = [s for s in tx.sessions(state="open", limit=OPEN_LOOKED_AT) if s.server_id in event.inside]
+    return next((session for session in found if is_enforced(tx, session)), None)
 
 
 def _link_row(event: HookEvent, session: Session) -> dict[str, str | int | None]:
