@@ -142,6 +142,7 @@ WHOLE_FILE = """
 currency = "GBP"
 time_zone = "Europe/London"
 log_level = "debug"
+tenant = "acme"
 
 [policy]
 reroute_threshold = 0.75
@@ -200,10 +201,14 @@ cache_write_1h = 8.5
 from = 2026-10-01
 until = "2026-12-31"
 note = "EDP, 15 % off"
+tenant = "acme"
+project = "shop"
+session = "session_1"
 
 [[discount]]
 match = "*"
 multiplier = 0.85
+tenant = "acme"
 """
 
 
@@ -211,7 +216,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     desk.shop(WHOLE_FILE)
     settings = desk.load()
     assert (settings.currency, settings.time_zone) == ("GBP", "Europe/London")
-    assert settings.log_level is LogLevel.DEBUG
+    assert (settings.log_level, settings.tenant) == (LogLevel.DEBUG, "acme")
     assert settings.policy == dataclasses.replace(
         settings.policy,
         reroute_at_percent=75,
@@ -243,9 +248,12 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
                 valid_from=dt.date(2026, 10, 1),
                 valid_to=dt.date(2026, 12, 31),
                 note="EDP, 15 % off",
+                tenant="acme",
+                project="shop",
+                session="session_1",
             ),
         ),
-        discounts=(Discount(match="*", multiplier=Decimal("0.85")),),
+        discounts=(Discount(match="*", multiplier=Decimal("0.85"), tenant="acme"),),
         unknown_input_per_thousand=Decimal("0.02"),
         unknown_output_per_thousand=Decimal("0.08"),
         unknown_currency="EUR",
@@ -344,6 +352,14 @@ MISTAKES = [
     ("currency = 'usd'", 1, "must be an ISO 4217 code such as USD, not 'usd'."),
     ("time_zone = 'Mars/Olympus'", 1, "must be an IANA time zone"),
     ("time_zone = '../../etc/passwd'", 1, "must be an IANA time zone"),
+    ("tenant = ''", 1, "tenant must be text of 1 to 100 letters, digits, dots, dashes and underscores, not ''."),
+    ("tenant = 'a/b'", 1, "not 'a/b'."),
+    ("tenant = 'é'", 1, "not 'é'."),
+    (f"tenant = '{'a' * 101}'", 1, "1 to 100"),
+    ("tenant = 7", 1, "not 7."),
+    ("[[price]]\nmatch = 'x'\ntenant = 'a b'", 3, "price[1].tenant must be text"),
+    ("[[price]]\nmatch = 'x'\nproject = '../x'", 3, "price[1].project must not climb"),
+    ("[[discount]]\nmatch = 'x'\nsession = ''", 3, "discount[1].session must be text"),
     ("[calibration]\na = 0", 2, "calibration.a must be a number above 0 and up to 1,000, not 0."),
     ("[calibration]\na = -1", 2, "above 0"),
     ("[calibration]\na = 1000.5", 2, "up to 1,000"),
@@ -689,3 +705,42 @@ def test_days_of_a_file_may_be_text_or_dates(desk: Desk) -> None:
     row = '[[price]]\nmatch = "x"\ninput = 1\noutput = 1\nfrom = {}\n'
     desk.shop(row.format("2026-10-01") + row.format('"2026-10-01"'))
     assert {row.valid_from for row in desk.load().pricing.overrides} == {dt.date(2026, 10, 1)}
+
+
+def test_a_tenant_is_set_by_the_user_the_project_or_a_variable_and_the_later_one_counts(desk: Desk) -> None:
+    assert desk.load().tenant == "default"
+    desk.user("tenant = 'mine'")
+    assert desk.load().tenant == "mine"
+    desk.shop("tenant = 'acme'")
+    assert desk.load().tenant == "acme"
+    assert desk.load(TALLYGATE_TENANT="2024").tenant == "2024", "digits are a name, too"
+    assert desk.load(TALLYGATE_TENANT="").tenant == "acme"
+    with pytest.raises(SettingsError, match="TALLYGATE_TENANT: must be text of 1 to 100 letters"):
+        desk.load(TALLYGATE_TENANT="a/b")
+
+
+ABOVE = '[[budget]]\nscope = "{}"\nlimit_usd = 5\n'
+
+
+@pytest.mark.parametrize(
+    ("budgets", "refused"),
+    [
+        ("", False),
+        (ABOVE.format("session"), False),
+        (ABOVE.format("global") + 'period = "day"\nmode = "soft"', False),
+        (ABOVE.format("global") + 'period = "day"', True),
+        (ABOVE.format("tenant") + 'period = "day"\nmatch = "other"', True),
+        (ABOVE.format("tenant") + 'period = "day"\nmatch = "acme"', False),
+        (ABOVE.format("tenant") + 'period = "never"', False),
+    ],
+)
+def test_a_project_does_not_get_out_of_the_users_budgets_by_naming_a_tenant(
+    desk: Desk, budgets: str, refused: bool
+) -> None:
+    desk.user(budgets)
+    desk.shop("\ntenant = 'acme'")
+    if refused:
+        with pytest.raises(SettingsError, match=r":2: your own settings limit .* for the tenant 'acme'"):
+            desk.load()
+    else:
+        assert desk.load().tenant == "acme"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tallygate.core.model import Policy
+from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.ledger.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
@@ -80,8 +80,8 @@ class World:
     def with_runtime(self, **changes: Any) -> World:
         return replace(self, rt=replace(self.rt, **changes))
 
-    def budget(self, session_id: str):
-        with self.ledger.reading() as reader:
+    def budget(self, session_id: str, tenant: str = DEFAULT_TENANT):
+        with self.ledger.reading(tenant) as reader:
             found = reader.budget(session_id)
         assert found is not None
         return found
@@ -90,8 +90,8 @@ class World:
         with self.ledger.reading() as reader:
             return reader.call(call_id)
 
-    def calls(self, session_id: str):
-        with self.ledger.reading() as reader:
+    def calls(self, session_id: str, tenant: str = DEFAULT_TENANT):
+        with self.ledger.reading(tenant) as reader:
             return list(reader.calls_of(session_id))
 
     def events(self) -> int:

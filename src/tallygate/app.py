@@ -7,13 +7,15 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallygate.attest.ring import KeyRing
+from tallygate.core.errors import SettingsError
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
 from tallygate.core.moments import as_datetime
@@ -27,7 +29,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import Keep, OnFault, Settings, Telemetry, Transcripts, load_settings, places
-from tallygate.settings.load import PROJECT_VARIABLES
+from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
 
 if TYPE_CHECKING:
     from tallygate.operations.follow import Follower
@@ -55,13 +57,17 @@ def new_token(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The composed program: what operations need, and what only the process itself holds."""
+    """The composed program: what operations need, and what only the process itself holds.
+
+    `others` read transcripts for the work of other tenants that hooks of this process ask about.
+    """
 
     settings: Settings
     runtime: Runtime
     deferred: DeferredLedger[SqliteLedger]
     presence: ServerPresence
     follower: Follower | None = None
+    others: dict[str, Follower] = field(default_factory=dict)
 
     @property
     def ledger(self) -> SqliteLedger:
@@ -91,24 +97,34 @@ class App:
         if settings.paths.project_root == self.settings.paths.project_root:
             return self.runtime
         mine = self.runtime
-        return replace(
+        here = replace(
             runtime_of(settings, mine.ledger, self.presence, by=mine.by),
             server_id=mine.server_id,
             catch_up=mine.catch_up,
             follow=mine.follow,
             known_prices=mine.known_prices,
             tool_owners=mine.tool_owners,
+            session_tenants=mine.session_tenants,
+            tenant_prices=mine.tenant_prices,
         )
+        return here if here.tenant == mine.tenant else self._of_another_tenant(here)
+
+    def _of_another_tenant(self, here: Runtime) -> Runtime:
+        """Among the rows of another tenant: what its clients write is read into those."""
+        here = replace(here, known_prices=here.tenant_prices.setdefault(here.tenant, set()))
+        if self.follower is None:
+            return here
+        follower = self.others.get(here.tenant)
+        if follower is None:
+            follower = self.others[here.tenant] = follower_of(here)
+        return replace(here, catch_up=follower.catch_up, follow=follower.include)
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
         return settings_here(environ, workspace if workspace.is_dir() else Path.cwd())
 
     def _following(self, runtime: Runtime) -> App:
-        from tallygate.clients.sources import SOURCES
-        from tallygate.operations.follow import Follower, Places
-
-        follower = Follower(runtime, Places(os.environ, Path.home()), tuple(SOURCES.values()), ticks_us)
+        follower = follower_of(runtime)
         runtime = replace(runtime, catch_up=follower.catch_up, follow=follower.include)
         return replace(self, runtime=runtime, follower=follower)
 
@@ -127,6 +143,14 @@ class App:
     def close(self) -> None:
         self.presence.leave()
         self.deferred.close()
+
+
+def follower_of(runtime: Runtime) -> Follower:
+    """What reads the transcripts of every client for a program."""
+    from tallygate.clients.sources import SOURCES
+    from tallygate.operations.follow import Follower, Places
+
+    return Follower(runtime, Places(os.environ, Path.home()), tuple(SOURCES.values()), ticks_us)
 
 
 def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -172,7 +196,10 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         run_log_path=paths.run_log,
         presence=presence,
         exchange=exchange,
+        keys=KeyRing(paths.key_dir),
         by=by,
+        tenant=settings.tenant,
+        tenant_of=tenants_of_projects(),
         project=None if paths.project_root is None else str(paths.project_root),
         halt_on_fault=policy.on_fault is OnFault.HALT,
         factors_micros=settings.calibration_micros,
@@ -199,6 +226,24 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
             rule = replace(rule, usd_nanos=rate.usd_per_unit_nanos, rate_day=rate.day.isoformat())  # noqa: PLW2901
         found.append(replace(rule, zone=settings.time_zone))
     return tuple(found)
+
+
+def tenants_of_projects() -> Callable[[str | None], str | None]:
+    """Whose a project is, as the settings of its folder say; each folder is asked once a process.
+
+    Where a folder is not there any more it is the user's own tenant's; None where settings cannot be read.
+    """
+    environ = {name: value for name, value in os.environ.items() if name not in (*PROJECT_VARIABLES, TENANT_VARIABLE)}
+
+    @lru_cache(maxsize=4096)
+    def tenant_of(project: str | None) -> str | None:
+        try:
+            folder = None if project is None else Path(project)
+            return settings_here(environ, folder if folder is not None and folder.is_dir() else Path.home()).tenant
+        except (SettingsError, OSError, ValueError):
+            return None
+
+    return tenant_of
 
 
 def user_name() -> str:

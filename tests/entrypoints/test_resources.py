@@ -83,7 +83,7 @@ def test_what_is_offered_is_listed_and_adds_no_tool(world, mode):
         assert [(each.name, [(a.name, a.required) for a in each.arguments]) for each in prompts] == [
             ("budgeted_task", [("budget_usd", True), ("task", True)])
         ]
-        assert len((await client.list_tools()).tools) == 6
+        assert len((await client.list_tools()).tools) == 11
 
     talk(world, script, mode=mode)
 

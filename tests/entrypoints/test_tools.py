@@ -1,4 +1,4 @@
-"""The six tools as a client sees them: schemas, words, slim answers, refusals; in both protocol eras."""
+"""The l6e_* tools and prices as a client sees them: schemas, words, slim answers, refusals; in both protocol eras."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def talk(world, script, *, mode="auto"):
     """Run a coroutine against the server in memory, with the official client."""
 
     async def main():
-        async with Client(build_server(world.rt), mode=mode) as client:
+        async with Client(build_server(world.rt, family="l6e"), mode=mode) as client:
             return await script(client)
 
     return anyio.run(main)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, CallRequest
-from tallygate.core.money import CALLS, COUNTED, NANOS_PER_UNIT, TOKENS, exact_text, json_number, to_unit_nanos
+from tallygate.core.money import (
+    CALLS,
+    COUNTED,
+    NANOS_PER_UNIT,
+    TOKENS,
+    exact_text,
+    json_number,
+    parse_amount_nanos,
+    to_unit_nanos,
+    to_usd_nanos,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,49 @@ def unit_exact(amount: int, unit: str) -> str:
     return str(amount) if unit in COUNTED else exact_text(amount)
 
 
+def parse_amount(argument: str, value: str, unit: str, *, allow_zero: bool = False) -> int:
+    """An amount of a budget's unit as somebody writes it: money, or a whole number of tokens or calls.
+
+    Raises `InvalidArgument` naming the argument.
+    """
+    if unit not in COUNTED:
+        return parse_amount_nanos(argument, value, allow_zero=allow_zero)
+    text = value.replace(",", "").replace("_", "")
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or (int(text) == 0 and not allow_zero):
+        least = 0 if allow_zero else 1
+        raise InvalidArgument(
+            argument,
+            f"{argument} must be a whole number of {unit} from {least} to 999,999,999,999,999, not {value!r:.60}.",
+        )
+    return int(text)
+
+
 def unit_number(amount: int, unit: str) -> Any:
     """An amount of a budget as the number a reply carries."""
     return amount if unit in COUNTED else json_number(amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency that somebody speaks of amounts in; `basis` says its rate and day, where answers should name them."""
+
+    unit: str = "USD"
+    usd_nanos: int = NANOS_PER_UNIT
+    basis: str | None = None
+
+    def of_usd(self, nanos: int) -> int:
+        """Nano-dollars in this currency, upwards."""
+        return to_unit_nanos(nanos, self.usd_nanos)
+
+    def of(self, amount: int, budget: Budget) -> int:
+        """An amount of a budget in this currency; 0 for tokens and calls, which have no price."""
+        return amount if self._is_of(budget) else self.of_usd(in_usd(amount, budget))
+
+    def needed_of(self, amount: int, budget: Budget) -> int:
+        """What an amount of this currency takes of a budget; nothing of tokens and calls."""
+        if budget.unit in COUNTED:
+            return 0
+        return amount if self._is_of(budget) else to_unit_nanos(to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
+
+    def _is_of(self, budget: Budget) -> bool:
+        return (budget.unit, budget.usd_nanos) == (self.unit, self.usd_nanos)

@@ -143,6 +143,29 @@ class UsageFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendSum:
+    """What the responses and booked calls of one session add up to for one model; of no session, only responses.
+
+    `exact_nanos` of the cost rest on what was really used. One unit of the session's currency is `usd_nanos`
+    nano-dollars, by the rate of `rate_day`.
+    """
+
+    session_id: str | None
+    client: str | None
+    project: str | None
+    currency: str
+    usd_nanos: int
+    rate_day: str | None
+    model: str
+    responses: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    nanos: int
+    exact_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
 class UsageSum:
     """What responses add up to that share a key, a model as written, and a price.
 

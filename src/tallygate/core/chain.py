@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TAG = b"tallygate/event/v1\x00"
@@ -19,14 +20,15 @@ def canonical_bytes(body: dict[str, object]) -> bytes:
 
 def event_hash(chain_id: str, seq: int, previous: bytes, body: bytes) -> bytes:
     """SHA-256 over tag, chain id (length first), sequence number, previous hash and the body's bytes."""
+    return hashlib.sha256(_opening(chain_id) + seq.to_bytes(8, "big") + previous + body).digest()
+
+
+def _opening(chain_id: str) -> bytes:
     name = chain_id.encode()
-    return hashlib.sha256(
-        _TAG + len(name).to_bytes(2, "big") + name + seq.to_bytes(8, "big") + previous + body
-    ).digest()
+    return _TAG + len(name).to_bytes(2, "big") + name
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One stored event, as bytes."""
 
     seq: int
@@ -55,17 +57,18 @@ class Walk:
     """One chain followed link by link from its first event, as far as it holds."""
 
     def __init__(self, chain_id: str) -> None:
-        self._chain_id = chain_id
+        self._opening = _opening(chain_id)
         self._previous = GENESIS
         self._expected = 1
 
     def take(self, link: Link) -> Break | None:
         """Take the next link; what is wrong with it, or None where it holds."""
-        if link.seq != self._expected:
-            return Break(self._expected, f"event {self._expected} is missing: the next one is {link.seq}")
-        if link.hash != event_hash(self._chain_id, link.seq, self._previous, link.body):
-            return Break(link.seq, f"event {link.seq} was changed: its hash does not fit its content")
-        self._previous, self._expected = link.hash, self._expected + 1
+        seq, body, digest = link
+        if seq != self._expected:
+            return Break(self._expected, f"event {self._expected} is missing: the next one is {seq}")
+        if digest != hashlib.sha256(self._opening + seq.to_bytes(8, "big") + self._previous + body).digest():
+            return Break(seq, f"event {seq} was changed: its hash does not fit its content")
+        self._previous, self._expected = digest, seq + 1
         return None
 
     def end(self, head: Head) -> Break | None:

@@ -6,6 +6,8 @@
     ├── Conflict               the same id arrived with other values
     ├── SettingsError          a settings file or variable cannot be used
     ├── RunLogError            the run log cannot be written safely
+    ├── KeyUnusable            a key cannot be read, is not safe, or is none
+    ├── NotProven              an attestation does not say what it seems to, or nobody trusted has signed it
     └── LedgerUnavailable      the ledger cannot be read or written now
         ├── LedgerCorrupt      the file is damaged, or not a ledger
         └── LedgerTooNew       the file was written by a newer version
@@ -69,6 +71,18 @@ class RunLogError(TallygateError):
     """The run log is not a file this program may append to."""
 
     code = "run_log_unwritable"
+
+
+class KeyUnusable(TallygateError):
+    """A key file cannot be read or written, is open to others, or holds no key."""
+
+    code = "key_unusable"
+
+
+class NotProven(TallygateError):
+    """An attestation that a verifier has to refuse."""
+
+    code = "not_proven"
 
 
 class LedgerUnavailable(TallygateError):

@@ -90,7 +90,8 @@ class Budget:
     `limit_nanos` is what may be used, `spent_nanos` what was, `reserved_nanos` what pending calls hold.
     `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over. All are in
     the budget's own unit: nano-units of a currency, of which one unit is `usd_nanos` nano-dollars, or whole tokens
-    or calls. `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time.
+    or calls. `rule_limit` is the limit of its rule when it was last applied, or that its session was opened with.
+    `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time.
     """
 
     tenant: str

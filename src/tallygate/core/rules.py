@@ -83,7 +83,7 @@ def _key(rule: Rule, subject: Subject) -> str | None:
         case Scope.SESSION:
             return None
         case Scope.PROJECT:
-            return subject.project if _lies_at(subject.project, rule.match) else None
+            return subject.project if lies_at(subject.project, rule.match) else None
         case Scope.TENANT:
             return subject.tenant if rule.match in (None, subject.tenant) else None
         case Scope.USER:
@@ -99,7 +99,8 @@ def _key(rule: Rule, subject: Subject) -> str | None:
             return "all"
 
 
-def _lies_at(project: str | None, match: str | None) -> bool:
+def lies_at(project: str | None, match: str | None) -> bool:
+    """Whether a project is meant by its path or by the end of it; without either, whether there is one."""
     if project is None or match is None:
         return project is not None
     return project == match or project.endswith("/" + match.strip("/"))

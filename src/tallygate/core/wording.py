@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tallygate.core.model import Budget, Decision
+from tallygate.core.model import DEFAULT_TENANT, Budget, Decision
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, format_amount
-from tallygate.core.words import Reason
+from tallygate.core.words import BudgetMode, Reason
 
 _MARGIN_PERCENT = 120
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
@@ -33,10 +33,36 @@ def raise_command(budget: Budget, asked: int) -> str:
     """
     missing = max(asked - budget.available_nanos, 0)
     if budget.unit in COUNTED:
-        return f"tallygate budget raise {quoted(budget.budget_id)} {max(missing * _MARGIN_PERCENT // 100, 1)}"
-    padded = max(missing * _MARGIN_PERCENT // 100, budget.limit_nanos // 2, 10_000_000)
-    cents = -(-padded // 10_000_000)
-    return f"tallygate budget raise {quoted(budget.budget_id)} {cents // 100}.{cents % 100:02d}"
+        return raise_by(budget, max(missing * _MARGIN_PERCENT // 100, 1))
+    return raise_by(budget, max(missing * _MARGIN_PERCENT // 100, budget.limit_nanos // 2, 10_000_000))
+
+
+def raise_by(budget: Budget, added: int) -> str:
+    """The command that adds to a budget's limit; money to the cent, upwards."""
+    cents = -(-added // 10_000_000)
+    amount = str(added) if budget.unit in COUNTED else f"{cents // 100}.{cents % 100:02d}"
+    tenant = "" if budget.tenant == DEFAULT_TENANT else f" --tenant {quoted(budget.tenant)}"
+    return f"tallygate budget raise {quoted(budget.budget_id)} {amount}{tenant}"
+
+
+def standing_of(budget: Budget) -> str:
+    """How a budget stands, as a sentence."""
+
+    def shown(amount: int) -> str:
+        return format_amount(amount, budget.unit)
+
+    return (
+        f"The budget of {budget_name(budget)}: of {shown(budget.limit_nanos)} "
+        f"{shown(budget.spent_nanos + budget.carried_nanos)} are spent and {shown(budget.reserved_nanos)} reserved, "
+        f"{shown(max(budget.available_nanos, 0))} left."
+    )
+
+
+def nothing_left(budget: Budget) -> str:
+    """What to say of a budget that is exhausted, with the command to go on."""
+    refused = "The next step is refused. " if budget.mode is BudgetMode.HARD else ""
+    renewed = "" if budget.resets_us is None else f"It is renewed at {iso(budget.resets_us)}. "
+    return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {raise_command(budget, 0)}"
 
 
 def halt_message(

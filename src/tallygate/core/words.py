@@ -125,3 +125,21 @@ class ExpireAs(StrEnum):
 
     ESTIMATE = "estimate"
     RELEASE = "release"
+
+
+class SpendStatus(StrEnum):
+    """How a session stands after a step was recorded."""
+
+    OK = "ok"
+    WARNING = "warning"
+    EXHAUSTED = "exhausted"
+
+
+class CheckReason(StrEnum):
+    """What a look before a step finds; the first three are those that rules written for agent-token-budget-mcp know."""
+
+    WITHIN_BUDGET = "within_budget"
+    ESTIMATED_OVERAGE = "estimated_overage"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    SESSION_ENDED = "session_ended"
+    EXACTNESS_REQUIRED = "exactness_required"

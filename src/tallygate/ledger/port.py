@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tallygate.core.amounts import Amount
-from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
+from tallygate.core.answers import ObservedSum, SpendSum, UsageFilter, UsageSum
+from tallygate.core.attested import Kind, attestation_id
 from tallygate.core.chain import Head
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget, Call, Session
@@ -106,6 +107,58 @@ class KeptCheck:
     last_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    """One event as it is stored, with the hash of the one before it."""
+
+    seq: int
+    at_us: int
+    body: bytes
+    hash: bytes
+    previous: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something to be stated of an event, and signed after the event's commit."""
+
+    kind: Kind
+    head: Head
+    session_id: str | None = None
+    call_id: str | None = None
+
+    @property
+    def attestation_id(self) -> str:
+        return attestation_id(self.kind, self.head.hash, self.session_id)
+
+    def row(self) -> dict[str, Any]:
+        """As its row begins."""
+        return {
+            "attestation_id": self.attestation_id,
+            "kind": self.kind.value,
+            "session_id": self.session_id,
+            "call_id": self.call_id,
+            "seq": self.head.seq,
+            "event_hash": self.head.hash,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """One attestation as it is stored; without an envelope it is due."""
+
+    attestation_id: str
+    kind: str
+    session_id: str | None
+    call_id: str | None
+    seq: int
+    event_hash: bytes
+    payload: bytes | None
+    envelope: str | None
+    keyid: str | None
+    issued_us: int | None
+
+
 class Reader(Protocol):
     """Reads of one tenant's rows; of other tenants only that they are there."""
 
@@ -153,9 +206,23 @@ class Reader(Protocol):
     def position(self, path: str) -> dict[str, Any] | None: ...
     def head(self) -> Head: ...
     def queued_lines(self, limit: int) -> list[QueuedLine]: ...
+    def attestation(self, attestation_id: str) -> Attested | None: ...
+    def attestations(self, limit: int) -> list[Attested]: ...
+    def attestations_of(self, session_id: str, limit: int = ...) -> list[Attested]: ...
+    def last_attestation(self, session_id: str, kind: str) -> Attested | None: ...
+    def attestation_of_call(self, call_id: str) -> Attested | None: ...
+    def attestations_due(self, limit: int, session_id: str | None = ...) -> list[Attested]: ...
+    def journal_event(self, seq: int) -> JournalEvent | None: ...
+    def events_about(self, part: str) -> Iterator[JournalEvent]: ...
+    def price_basis(self, price_id: str) -> str | None: ...
+    def knows_key(self, keyid: str) -> bool: ...
+    def signing_keys(self) -> list[tuple[str, str, int, int]]: ...
     def tenants(self) -> list[str]: ...
     def tenants_of_session(self, session_id: str) -> list[str]: ...
     def tenants_of_call(self, call_id: str) -> list[str]: ...
+    def tenants_linked(self, client: str, client_session: str) -> list[str]: ...
+    def session_spend(self, from_us: int, until_us: int) -> list[SpendSum]: ...
+    def spend_next(self, from_us: int, until_us: int) -> int | None: ...
 
 
 class Tx(Reader, Protocol):
@@ -177,6 +244,10 @@ class Tx(Reader, Protocol):
     def queue_line(self, line: QueuedLine) -> None: ...
     def line_written(self, session_id: str) -> None: ...
     def line_failed(self, session_id: str, error: str) -> None: ...
+    def attest_later(self, due: Due) -> None: ...
+    def sign_attestation(self, attestation_id: str, payload: bytes, envelope: str, keyid: str) -> None: ...
+    def keep_key(self, keyid: str, public: str, head: Head) -> None: ...
+    def due_from_journal(self) -> int: ...
 
 
 class LedgerBusy(Exception):  # not a failure: the answer takes another way

@@ -16,6 +16,7 @@ from tallygate.core.chain import Link, Walk
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.fold import KEYS, Fold
 from tallygate.core.moments import as_datetime
+from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.check_store import CHECK_COLUMNS
 from tallygate.ledger.files import APPLICATION_ID, create, on_disk, prepare
@@ -31,6 +32,7 @@ QUEUE = ("tenant", "session_id", "path", "line", "queued_us", "written_us", "las
 POSITIONS = ("tenant", "path", "client", "position", "skipped", "read_us")
 QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
 CHECKS_LEFT_OUT = "what clients stated as their sessions' totals"
+ATTESTATIONS_LEFT_OUT = "attestations: `tallygate attest list` makes those of the events that are left again"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
 RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
 _SIDECARS = ("-wal", "-shm")
@@ -252,7 +254,7 @@ def _ask_tables(damaged: sqlite3.Connection, chains: _Chains) -> None:
 
 def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains, fold: Fold) -> list[str]:
     """Facts about files, which no event states; returns what had to be left out."""
-    left_out = []
+    left_out = _keep_attestations(damaged, made)
     sessions = fold.tables["session"]
     try:
         lines = damaged.execute(f"SELECT {', '.join(QUEUE)} FROM run_log_queue").fetchall()
@@ -277,6 +279,18 @@ def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _
         return left_out if "no such table" in str(error) else [*left_out, CHECKS_LEFT_OUT]
     made.executemany(_insert("session_check", CHECK_COLUMNS), checks)
     return left_out
+
+
+def _keep_attestations(damaged: sqlite3.Connection, made: sqlite3.Connection) -> list[str]:
+    """What was signed stays as it was, of events that are lost, too: it may be all that tells of them."""
+    try:
+        for table, names in (("attestation", ATTESTATION_COLUMNS), ("signing_key", SIGNING_KEY_COLUMNS)):
+            signed = " WHERE envelope IS NOT NULL" if table == "attestation" else ""
+            kept = damaged.execute(f"SELECT {', '.join(names)} FROM {table}{signed}").fetchall()
+            made.executemany(_insert(table, names), kept)
+    except sqlite3.DatabaseError as error:
+        return [] if "no such table" in str(error) else [ATTESTATIONS_LEFT_OUT]
+    return []
 
 
 def _verify(new: Path) -> None:

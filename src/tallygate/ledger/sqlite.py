@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -147,10 +147,10 @@ class SqliteLedger:
         finally:
             _NO_WAIT.reset(token)
 
-    def rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a read-only query, for the audit inside `reading()`; streams, so memory stays small."""
         with translated(self.path):
-            return self._connection.execute(sql)
+            return self._connection.execute(sql, parameters)
 
     def backup(self, target: Path, tenant: str = DEFAULT_TENANT) -> Head:
         """A complete copy in one new file, also while others write; returns the head of the chain in the copy.

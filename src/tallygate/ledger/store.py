@@ -9,8 +9,10 @@ from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.ledger import rows
+from tallygate.ledger.attest_store import AttestReads, AttestWrites
 from tallygate.ledger.check_store import CheckReads, CheckWrites
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
+from tallygate.ledger.spend_store import SpendReads
 from tallygate.ledger.statements import Execute
 from tallygate.ledger.tenant_store import TenantReads
 from tallygate.ledger.usage_store import UsageReads, UsageWrites
@@ -108,7 +110,7 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
-class StoreReader(UsageReads, CheckReads, TenantReads):
+class StoreReader(UsageReads, SpendReads, CheckReads, AttestReads, TenantReads):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
     def session(self, session_id: str) -> Session | None:
@@ -184,7 +186,7 @@ class StoreReader(UsageReads, CheckReads, TenantReads):
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
-class StoreTx(StoreReader, UsageWrites, CheckWrites):
+class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(self, execute: Execute, tenant: str, ledger_id: str, wall_us: int) -> None:
@@ -225,6 +227,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites):
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
         self._execute(INSERT_EVENT, event)
         self._head = Head(seq, digest, event_at)
+        self.attest_what(kind, changes, self._head)
         return self._head
 
     def _write(self, change: Change) -> None:

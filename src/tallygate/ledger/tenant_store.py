@@ -19,6 +19,11 @@ SELECT_TENANTS_OF_CALL = (
     f"{_TENANTS} SELECT k.tenant FROM known k CROSS JOIN call c"
     " WHERE k.tenant IS NOT NULL AND c.tenant = k.tenant AND c.call_id = :call_id ORDER BY k.tenant"
 )
+SELECT_TENANTS_LINKED = (
+    f"{_TENANTS} SELECT DISTINCT k.tenant FROM known k CROSS JOIN client_session l"
+    " WHERE k.tenant IS NOT NULL AND l.tenant = k.tenant AND l.client = :client"
+    " AND l.client_session = :client_session ORDER BY k.tenant"
+)
 
 
 class TenantReads(Statements):
@@ -31,6 +36,11 @@ class TenantReads(Statements):
     def tenants_of_session(self, session_id: str) -> list[str]:
         """The tenants that have a session of this id: one, where ids come from here."""
         return [row[0] for row in self._all(SELECT_TENANTS_OF_SESSION, session_id=session_id)]
+
+    def tenants_linked(self, client: str, client_session: str) -> list[str]:
+        """The tenants that have a session which a client's own session belongs to."""
+        found = self._all(SELECT_TENANTS_LINKED, client=client, client_session=client_session)
+        return [row[0] for row in found]
 
     def tenants_of_call(self, call_id: str) -> list[str]:
         """The tenants that have a call of this id."""

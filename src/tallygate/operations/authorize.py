@@ -22,6 +22,7 @@ from tallygate.operations.quote import calibrated
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_called, scope_of
 from tallygate.operations.subject import rebound
 
 DUE_PER_CALL = 8
@@ -93,7 +94,7 @@ def _price(rt: Runtime, step: Step) -> CallRequest:
     """Quote the step before the transaction opens, so that the lock is held for as little as possible."""
     model = step.model or _session_model(rt, step.session_id)
     at_us = rt.clock_us()
-    price = rt.prices.quote(model, as_datetime(at_us))
+    price = rt.prices.quote(model, as_datetime(at_us), scope_called(rt, step.session_id))
     raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
     estimate, factor, source = calibrated(rt, model, price, raw)
     return CallRequest(
@@ -208,7 +209,7 @@ def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], re
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and tx.has_open_exactness(session.session_id)
     local = None
     if not request.price.known and rt.local_model:
-        price = rt.prices.known_price(rt.local_model, as_datetime(tx.at_us))
+        price = rt.prices.known_price(rt.local_model, as_datetime(tx.at_us), scope_of(session))
         if price is not None and price.source == "local":
             local = RerouteTarget(rt.local_model, price)
     return GateView(session, budgets, has_open_exactness=waits, local_target=local)
@@ -219,7 +220,7 @@ def _target(rt: Runtime, session: Session, request: CallRequest, decision: Decis
     at = as_datetime(rt.clock_us())
     candidates = []
     for model in rt.ladder(session.client):
-        price = rt.prices.known_price(model, at)
+        price = rt.prices.known_price(model, at, scope_of(session))
         if price is not None:
             candidates.append(Candidate(model, price))
     ensure(decision.binding is not None, "budget pressure has a budget")

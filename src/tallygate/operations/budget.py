@@ -1,18 +1,25 @@
-"""What only the user may do to a budget: raise or set its limit. No tool of an agent leads here."""
+"""What only the user may do to a budget: raise or set its limit. An agent can ask the user to, and no more."""
 
 from __future__ import annotations
 
 from tallygate.core import lifecycle
-from tallygate.core.errors import InvalidArgument, NotFound
+from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
 from tallygate.ledger.port import Update, Value
+from tallygate.operations.binding import budget_change
 from tallygate.operations.runtime import Runtime
 
 
-def raise_budget(rt: Runtime, budget_id: str, amount_nanos: int, *, reason: str, actor: str) -> Budget:
-    """Add an amount to a limit, so that halted work goes on with its history; returns the new budget."""
-    return _change(rt, budget_id, None, amount_nanos, reason=reason, actor=actor)
+def raise_budget(
+    rt: Runtime, budget_id: str, amount_nanos: int, *, reason: str, actor: str, seen: Budget | None = None
+) -> Budget:
+    """Add an amount to a limit, so that halted work goes on with its history; returns the new budget.
+
+    `seen` is the budget as the user was shown it: with another limit by now, nothing is changed. One that no call has
+    met yet is written down with its new limit.
+    """
+    return _change(rt, budget_id, None, amount_nanos, reason=reason, actor=actor, seen=seen)
 
 
 def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, actor: str) -> Budget:
@@ -21,19 +28,35 @@ def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, ac
 
 
 def _change(
-    rt: Runtime, budget_id: str, limit_nanos: int | None, added_nanos: int, *, reason: str, actor: str
+    rt: Runtime,
+    budget_id: str,
+    limit_nanos: int | None,
+    added_nanos: int,
+    *,
+    reason: str,
+    actor: str,
+    seen: Budget | None = None,
 ) -> Budget:
     with rt.ledger.writing(rt.tenant) as tx:
-        budget = tx.budget(budget_id)
+        kept = tx.budget(budget_id)
+        budget = kept or seen
         if budget is None:
             raise NotFound(
                 f"No budget {budget_id!r} is in the ledger.",
                 hint="`tallygate budget list` shows the budgets; a session's budget has the session's id.",
                 code="unknown_budget",
             )
+        if seen is not None and budget.limit_nanos != seen.limit_nanos:
+            raise Conflict(
+                f"The limit of budget {budget_id!r} is {format_amount(budget.limit_nanos, budget.unit)} by now; "
+                f"the user was shown {format_amount(seen.limit_nanos, seen.unit)}. It stays as it is.",
+                hint="See what is left now; ask again if that is not enough.",
+                code="budget_changed",
+            )
         wanted = budget.limit_nanos + added_nanos if limit_nanos is None else limit_nanos
         if wanted > AMOUNT_NANOS_MAX:
-            raise InvalidArgument("amount", f"A limit of {format_amount(wanted, budget.unit)} is above 1,000,000.")
+            shown, most = (format_amount(amount, budget.unit) for amount in (wanted, AMOUNT_NANOS_MAX))
+            raise InvalidArgument("amount", f"A limit of {shown} is above {most}.")
         changed = lifecycle.change_limit(budget, wanted)
         row: dict[str, Value] = {
             "budget_id": budget_id,
@@ -41,6 +64,7 @@ def _change(
             "overage_nanos": changed.overage_nanos,
             "touched_us": tx.at_us,
         }
+        change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
         note: dict[str, Value] = {"actor": actor, "reason": reason, "limit_before_nanos": budget.limit_nanos}
-        tx.append("budget.limit_changed", [Update("budget", row)], by=rt.by, note=note)
+        tx.append("budget.limit_changed", [change], by=rt.by, note=note)
     return changed

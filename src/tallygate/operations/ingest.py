@@ -21,6 +21,9 @@ from tallygate.operations.joining import Stored
 from tallygate.operations.live import Accounts
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_of
+from tallygate.pricing.book import PriceScope
+from tallygate.pricing.overrides import ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of the rows of one reading; `refused` cost more than any one response can."""
+    """What became of the rows of one reading.
+
+    `refused` cost more than any one response can; those `elsewhere` were made in a project of another tenant, among
+    whose rows they are counted.
+    """
 
     new: int = 0
     corrected: int = 0
     known: int = 0
     attributed: int = 0
     refused: int = 0
+    elsewhere: int = 0
 
     def __add__(self, other: Taken) -> Taken:
         return Taken(
@@ -52,6 +60,7 @@ class Taken:
             self.known + other.known,
             self.attributed + other.attributed,
             self.refused + other.refused,
+            self.elsewhere + other.elsewhere,
         )
 
 
@@ -101,12 +110,26 @@ class Pricer:
     """Prices the responses of one commit; most of them share a model and a moment of the price table."""
 
     def __init__(self, rt: Runtime) -> None:
-        self._quote = rt.prices.quote
+        self._rt = rt
         self._bases: dict[int, tuple[Price, str, str]] = {}
 
     def priced(self, row: ObservedUsage) -> Priced:
-        """What a response cost when it was made."""
-        price = self._quote(priced_as(row), row.at)
+        """What a response cost when it was made, as far as can be told before its session is known."""
+        scope = PriceScope(self._rt.tenant, row.project) if self._rt.prices.is_scoped else ANYWHERE
+        return self._priced(row, scope)
+
+    def priced_in(self, found: Priced, session: Session) -> Priced:
+        """The same for a response whose session is known: prices may hold for that alone."""
+        if not self._rt.prices.is_scoped:
+            return found
+        stored = found[0]
+        price = self._priced(stored.row, scope_of(session))
+        if price[0].cost_nanos > AMOUNT_NANOS_MAX:
+            return found  # no one response costs that much, whatever was negotiated; what it was priced at stands there
+        return replace(stored, price_id=price[0].price_id, cost_nanos=price[0].cost_nanos), price[1]
+
+    def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
+        price = self._rt.prices.quote(priced_as(row), row.at, scope)
         known = self._bases.get(id(price))
         if known is None:
             # The price is kept with its basis, or another one could come to stand under its id.
@@ -118,11 +141,12 @@ class Pricer:
 class _Batch:
     """The responses of one client in one commit: what they change, and what became of them."""
 
-    def __init__(self, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer) -> None:
+    def __init__(self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer) -> None:
         self.accounts = Accounts(tx)
         self.changes: list[Change] = []
         self.prices: dict[str, str] = {}
-        self.new = self.corrected = self.attributed = 0
+        self.new = self.corrected = self.attributed = self.elsewhere = 0
+        self._rt = rt
         self._tx = tx
         self._pricer = pricer
         self._stored = Stored(tx, client, rows)
@@ -134,7 +158,11 @@ class _Batch:
         before = self._stored.before(row)
         told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
-            self._write(Insert, self._counted(found[0]), found[1])
+            counted = self._counted(found)
+            if counted[0].session_id is None and self._is_elsewhere(row):
+                self.elsewhere += 1
+                return
+            self._write(Insert, *counted)
             self.new += 1
             return
         joined = reduce(better, [row, *(each.row for each in (before, told) if each is not None)])
@@ -154,8 +182,12 @@ class _Batch:
             for waiting in self._tx.unattributed_usage(client, client_session, session.started_us):
                 late = session.ended_us is not None and microseconds(waiting.row.at) > session.ended_us
                 if waiting.row.is_told and not late and waiting.row.response_key not in self._stored.touched:
-                    self.changes.append(Update("usage", from_usage(self.accounts.charge(waiting, session))))
+                    self.changes.append(_taken_up(self._pricer, self.accounts, waiting, session, self.prices))
                     self.attributed += 1
+
+    def _is_elsewhere(self, row: ObservedUsage) -> bool:
+        """Whether a response that no session here has was made in a project of another tenant."""
+        return not row.is_told and self._rt.tenant_of(row.project) not in (None, self._rt.tenant)
 
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
         self.prices.setdefault(after.price_id, basis)
@@ -163,9 +195,12 @@ class _Batch:
         self._stored.put(after)
         self.attributed += after.session_id is not None
 
-    def _counted(self, stored: StoredUsage) -> StoredUsage:
-        session = self._finder.find(stored.row, self.accounts)
-        return stored if session is None else self.accounts.charge(stored, session)
+    def _counted(self, found: Priced) -> Priced:
+        session = self._finder.find(found[0].row, self.accounts)
+        if session is None:
+            return found
+        stored, basis = self._pricer.priced_in(found, session)
+        return self.accounts.charge(stored, session), basis
 
     def _corrected(self, again: Priced, before: StoredUsage | None, told: StoredUsage | None) -> Priced:
         """A known response of which more is known now: the difference is booked where it already counts."""
@@ -175,14 +210,14 @@ class _Batch:
             self.accounts.withdraw(each)
         if counted:
             base = counted[0]
-            after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
             session = self._tx.session(base.session_id or "")
             if session is not None:
-                after = self.accounts.charge(after, session)
-            return after, basis
+                stored, basis = self._pricer.priced_in(again, session)
+            after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
+            return (after if session is None else self.accounts.charge(after, session)), basis
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
         gained = told is not None or (before is not None and before.row.is_told)
-        return (self._counted(stored) if gained else stored), basis
+        return self._counted(again) if gained else again
 
 
 def _key_columns(row: ObservedUsage) -> dict[str, Value]:
@@ -190,18 +225,33 @@ def _key_columns(row: ObservedUsage) -> dict[str, Value]:
 
 
 def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer) -> tuple[Taken, set[str]]:
-    batch = _Batch(tx, client, [stored.row for stored, _ in priced.values()], pricer)
+    batch = _Batch(rt, tx, client, [stored.row for stored, _ in priced.values()], pricer)
     for found in priced.values():
         batch.take(found)
     batch.take_waiting()
     if batch.changes:
-        prices = batch.prices
-        fresh = {key for key in prices if key not in rt.known_prices and not tx.knows_price(key)}
-        rows: list[Change] = [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
+        rows = _new_prices(rt, tx, batch.prices)
         note: dict[str, Value] = {"client": client, "new": batch.new, "corrected": batch.corrected}
         tx.append("usage.observed", [*rows, *batch.accounts.changes(), *batch.changes], by=rt.by, note=note)
-    known = len(priced) - batch.new - batch.corrected
-    return Taken(batch.new, batch.corrected, known, batch.attributed), set(batch.prices)
+    known = len(priced) - batch.new - batch.corrected - batch.elsewhere
+    taken = Taken(batch.new, batch.corrected, known, batch.attributed, elsewhere=batch.elsewhere)
+    return taken, set(batch.prices)
+
+
+def _new_prices(rt: Runtime, tx: Tx, prices: Mapping[str, str]) -> list[Change]:
+    """The rows of those prices that the ledger does not have yet."""
+    fresh = {key for key in prices if key not in rt.known_prices and not tx.knows_price(key)}
+    return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
+
+
+def _taken_up(
+    pricer: Pricer, accounts: Accounts, waiting: StoredUsage, session: Session, prices: dict[str, str]
+) -> Change:
+    """Count a response into the session that is now known to be its own; `prices` takes a price that changes by it."""
+    stored, basis = pricer.priced_in((waiting, ""), session)
+    if basis:
+        prices.setdefault(stored.price_id, basis)
+    return Update("usage", from_usage(accounts.charge(stored, session)))
 
 
 class SessionFinder:
@@ -255,7 +305,8 @@ def link_session(rt: Runtime, client: str, client_session: str, session_id: str)
         accounts = Accounts(tx)
         accounts.link(session, client, client_session, "registered")
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
-        counted = [accounts.charge(stored, session) for stored in waiting]
-        updates = [Update("usage", from_usage(stored)) for stored in counted]
-        tx.append("session.linked", [*accounts.changes(), *updates], by=rt.by, note={"session_id": session_id})
-        return Taken(attributed=len(counted))
+        pricer, prices = Pricer(rt), dict[str, str]()
+        updates = [_taken_up(pricer, accounts, stored, session, prices) for stored in waiting]
+        changes = [*_new_prices(rt, tx, prices), *accounts.changes(), *updates]
+        tx.append("session.linked", changes, by=rt.by, note={"session_id": session_id})
+        return Taken(attributed=len(updates))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 
 from tallygate.core import exactness, gate
 from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Price, Tokens
 from tallygate.core.drift import Cause, Used, drift_of, largest_first
-from tallygate.core.errors import InvalidArgument, NotFound
+from tallygate.core.errors import InvalidArgument, NotFound, present
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.text import cleaned, shown
@@ -21,6 +23,7 @@ from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
 from tallygate.operations.lookup import all_budgets, is_enforced, own_budget
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_of
 from tallygate.operations.session import look_at, totals_of
 
 PART_MIN = 6
@@ -106,15 +109,20 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
             children=reader.children_of(session_id),
             observed=_observed(observed, calls),
-            drift=largest_first([*drift_of(session, calls, used, rt.prices.quote), *_unseen(rt, reader, session_id)]),
+            drift=largest_first([*drift_of(session, calls, used, _quote(rt, session)), *_unseen(rt, reader, session)]),
             enforced=is_enforced(reader, session),
         )
 
 
-def _unseen(rt: Runtime, reader: Reader, session_id: str) -> list[Cause]:
+def _quote(rt: Runtime, session: Session) -> Callable[[str, datetime], Price]:
+    """The prices that hold in a session."""
+    return partial(rt.prices.quote, scope=scope_of(session))
+
+
+def _unseen(rt: Runtime, reader: Reader, session: Session) -> list[Cause]:
     """Where a client's own totals differ; one that was read before its session went on says nothing any more."""
-    kept = [each for each in reader.session_checks(session_id) if each.last_us <= each.read_us]
-    found = [unseen(each.check, each.seen, as_datetime(each.last_us), rt.prices.quote) for each in kept]
+    kept = [each for each in reader.session_checks(session.session_id) if each.last_us <= each.read_us]
+    found = [unseen(each.check, each.seen, as_datetime(each.last_us), _quote(rt, session)) for each in kept]
     return [cause for cause in found if cause is not None]
 
 
@@ -166,6 +174,13 @@ def budget_called(rt: Runtime, text: str) -> str:
         if reader.budget(text) is not None:
             return text
         return _only("budget", text, reader.budgets_called, "`tallygate budget list` shows the budgets.")
+
+
+def find_budget(rt: Runtime, text: str) -> Budget:
+    """The budget an id names, as `budget_called` finds it."""
+    key = budget_called(rt, text)
+    with rt.ledger.reading(rt.tenant) as reader:
+        return present(reader.budget(key), f"budget {key} is in the ledger")
 
 
 def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: str) -> str:

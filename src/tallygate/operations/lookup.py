@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallygate.core.errors import NotFound, ensure
+from tallygate.core.errors import Conflict, NotFound, ensure
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
@@ -29,8 +29,29 @@ def unknown_session(session_id: str) -> NotFound:
     """The error for a session id that names nothing."""
     return NotFound(
         f"No session {session_id!r} is in the ledger.",
-        hint="Call l6e_run_start and pass the session_id it returns.",
+        hint="Call l6e_run_start or start_budget and pass the session_id it returns.",
         code="unknown_session",
+    )
+
+
+def named_before(reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+    """The session that has an id which a caller chose, with its budgets; an id belongs to one tenant of the ledger."""
+    for tenant in reader.tenants_of_session(session_id):
+        if tenant != reader.tenant:
+            raise Conflict(
+                f"Session {session_id!r} was opened with tenant_id {tenant!r}; now it came with {reader.tenant!r}.",
+                hint="Use another session_id.",
+                code="session_conflict",
+            )
+    return reader.session_with_budgets(session_id)
+
+
+def session_ended(session_id: str) -> Conflict:
+    """The error for a session that takes nothing more."""
+    return Conflict(
+        f"Session {session_id!r} has ended and takes no more calls.",
+        hint="Open a session with a budget that the user gives.",
+        code="session_ended",
     )
 
 

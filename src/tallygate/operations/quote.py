@@ -9,6 +9,7 @@ from tallygate.core.costing import Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_here
 
 if TYPE_CHECKING:
     from tallygate.pricing.tokens import TokenCount
@@ -50,13 +51,13 @@ def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: 
     at = as_datetime(rt.clock_us())
     wanted = (query or "").lower()
     found = []
-    for listed in rt.prices.models(at):
+    for listed in rt.prices.models(at, scope_here(rt)):
         if provider is not None and listed.provider.lower() != provider.lower():
             continue
         if wanted and wanted not in listed.id.lower():
             continue
         found.append(ModelLine(listed.provider, listed.id, listed.price, blended(listed.price)))
-    default = blended(rt.prices.quote("unknown", at))
+    default = blended(rt.prices.quote("unknown", at, scope_here(rt)))
     return ModelList(tuple(found[:limit]), len(found), default)
 
 
@@ -88,7 +89,7 @@ class CostEstimate:
 def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
     """Price counts of tokens for a model as of now; records nothing."""
     at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(model, at)
+    price = rt.prices.quote(model, at, scope_here(rt))
     usd = price.cost_nanos(tokens)
     pounds = rt.exchange.rate("GBP", at)
     return CostEstimate(

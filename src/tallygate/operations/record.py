@@ -21,6 +21,7 @@ from tallygate.operations.binding import binding
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
     """
     with rt.ledger.reading(rt.tenant) as reader:
         known = _let_through(reader.call(report.call_id), report.call_id)
+        scope = scope_in(rt, reader, known.session_id)
     model = report.model_used or known.model_used or known.model_requested
-    price = rt.prices.quote(model, as_datetime(known.at_us))
+    price = rt.prices.quote(model, as_datetime(known.at_us), scope)
     cost = price.cost_nanos(report.tokens)
 
     with rt.ledger.writing(rt.tenant) as tx:

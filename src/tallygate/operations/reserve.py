@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import NOTHING, Amount, needed
@@ -19,7 +20,11 @@ from tallygate.operations.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One answered request, with the budgets as they stand after it."""
+    """One answered request, with the budgets as they stand after it.
+
+    `reply` is the answer that is kept for the same request, where it is another than `answer`; `session_row` holds
+    further columns that the session changes in.
+    """
 
     request: CallRequest
     decision: Decision
@@ -30,6 +35,9 @@ class Decided:
     bound_to: Binding
     rules_before: str | None
     live: bool = False
+    reply: str | None = None
+    correlation: str | None = None
+    session_row: Mapping[str, Value] = field(default_factory=dict)
 
 
 def reserved_price(request: CallRequest, decision: Decision) -> Price:
@@ -72,7 +80,9 @@ def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
     written: list[Change] = [*changes]
     written += changes_of(decided.bound_to, decided.after, tx.at_us, touched=bool(call.holds))
     written.append(Insert("call", rows.from_call(call)))
-    moved: dict[str, Value] = {"server_id": rt.server_id} if _is_moving_here(rt, session) else {}
+    moved: dict[str, Value] = dict(decided.session_row)
+    if _is_moving_here(rt, session):
+        moved["server_id"] = rt.server_id
     if decided.rules_before != session.rules:
         moved["rules"] = session.rules
     if moved:
@@ -132,7 +142,8 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         call_mode=request.call_mode,
         mode_capable=session.coverage.covers(request.call_mode),
         client_key=request.client_key,
-        reply=None if request.client_key is None else answer.to_json(),
+        reply=None if request.client_key is None else decided.reply or answer.to_json(),
+        correlation=decided.correlation,
         at_us=tx.at_us,
         expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,

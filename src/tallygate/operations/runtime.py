@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tallygate.attest.ring import KeyRing
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.rules import Rule
@@ -45,6 +46,11 @@ def no_waiting(_: int) -> None:
     """Where nobody else is at work, nothing comes of waiting."""
 
 
+def in_no_tenant(_: str | None) -> str | None:
+    """Where no settings say whose a project is, what was made in it is counted wherever it is read."""
+    return None
+
+
 def no_ladder(_: str) -> tuple[str, ...]:
     """No model to switch to, whatever the client."""
     return ()
@@ -54,7 +60,8 @@ def no_ladder(_: str) -> tuple[str, ...]:
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event.
 
-    `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client, session).
+    `tenant_of` tells whose a project is, by its folder. `tool_owners` tells which client's session a tool call belongs
+    to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested.
     """
 
     ledger: Ledger
@@ -66,8 +73,10 @@ class Runtime:
     run_log_path: Path
     presence: Presence
     exchange: ExchangeBook = field(default_factory=ExchangeBook)
+    keys: KeyRing | None = None
     by: str = "tallygate"
     tenant: str = DEFAULT_TENANT
+    tenant_of: Callable[[str | None], str | None] = in_no_tenant
     server_id: str | None = None
     project: str | None = None
     halt_on_fault: bool = True

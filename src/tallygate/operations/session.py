@@ -29,9 +29,10 @@ from tallygate.core.words import (
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
 from tallygate.operations.binding import binding
-from tallygate.operations.lookup import all_budgets, is_enforced, unknown_session
+from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_here
 from tallygate.operations.subject import rules_for
 from tallygate.reports.run_line import RunLine, run_line
 
@@ -41,7 +42,7 @@ PENDING_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a session is opened with; `coverage` entries that are None take the channel's default."""
+    """What a session is opened with; what is None takes its default: the channel's coverage, a fresh id."""
 
     limit_nanos: int
     model: str
@@ -57,25 +58,33 @@ class Opening:
     plan_capable: bool | None = None
     agent_capable: bool | None = None
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY
+    session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A new session, with what there is to say about it at once."""
+    """A new session, with what there is to say about it at once, or the one that has the chosen id already."""
 
     session: Session
     budgets: tuple[Budget, ...]
     tighter: tuple[Budget, ...]
     pricing_warning: str | None
+    is_new: bool = True
 
 
 def start_session(rt: Runtime, opening: Opening) -> Opened:
-    """Open a session: its own budget, and those of its ancestors, which its calls also spend."""
+    """Open a session: its own budget, and those of its ancestors, which its calls also spend.
+
+    A session that has the chosen id already is given back as it is: the caller says what that means.
+    """
     rt.catch_up()
     at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(opening.model, at)
-    session_id = new_session_id(rt, opening.client)
+    session_id = opening.session_id or new_session_id(rt, opening.client)
+    price = rt.prices.quote(opening.model, at, replace(scope_here(rt), session=session_id))
     with rt.ledger.writing(rt.tenant) as tx:
+        before = None if opening.session_id is None else named_before(tx, session_id)
+        if before is not None:
+            return Opened(*before, (), None, is_new=False)
         parent, inherited = _parent(tx, opening.parent_session_id)
         session = new_session(rt, opening, session_id, tx.at_us, parent)
         own = own_new_budget(session, opening.limit_nanos, BudgetMode(rt.default_mode))
@@ -113,6 +122,7 @@ def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budg
         touched_us=session.started_us,
         usd_nanos=session.usd_nanos,
         rate_day=session.rate_day,
+        rule_limit=limit_nanos,
     )
 
 
@@ -132,6 +142,7 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
                 limit_nanos=rule.limit,
                 usd_nanos=rule.usd_nanos,
                 rate_day=rule.rate_day,
+                rule_limit=None,
             )
         )
     return list({budget.budget_id: budget for budget in found}.values())
@@ -188,7 +199,7 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
         currency=opening.currency,
         started_us=at_us,
         parent_session_id=opening.parent_session_id,
-        task_summary=_kept(rt, opening.task_summary),
+        task_summary=kept_summary(rt, opening.task_summary),
         project=rt.project,
         run_log=str(rt.run_log_path),
         server_id=rt.server_id,
@@ -200,7 +211,8 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
     )
 
 
-def _kept(rt: Runtime, summary: str | None) -> str | None:
+def kept_summary(rt: Runtime, summary: str | None) -> str | None:
+    """What is kept of a sentence about the work, as the user's settings say."""
     if summary is None or not rt.keep_summaries:
         return None
     return summary[:SUMMARY_MAX]
@@ -227,7 +239,7 @@ def end_session(
             "state": SessionState.ENDED.value,
             "ended_us": tx.at_us,
             "end_cause": cause,
-            "end_summary": _kept(rt, task_summary),
+            "end_summary": kept_summary(rt, task_summary),
         }
         head = tx.append("session.ended", [Update("session", columns)], by=rt.by)
         ended = tx.session(session_id) or session

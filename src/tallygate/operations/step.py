@@ -18,6 +18,7 @@ from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_of
 
 STEPS_LOOKED_AT = 24
 PENDING_LOOKED_AT = 500
@@ -78,7 +79,7 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     aside = is_aside(event)
     mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
     model = event.model or _last_model(rt, event, session, mine or past) or session.model
-    price = rt.prices.quote(model, as_datetime(rt.clock_us()))
+    price = rt.prices.quote(model, as_datetime(rt.clock_us()), scope_of(session))
     ahead: NextStep = aside_step(price) if aside else next_step(mine, price)
     return CallRequest(
         session_id=session.session_id,

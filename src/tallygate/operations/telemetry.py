@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tallygate.clients.claude_code.telemetry import CLIENT, read_events
+from tallygate.core.observed import ObservedUsage
 from tallygate.operations.ingest import Reading, Taken, ingest
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.tenants import in_tenant
 from tallygate.usage.otlp import read_logs
 
 
@@ -29,4 +32,23 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
     skipped = logs.left + told.skipped
     if not told.rows:
         return Heard(Taken(), skipped)
-    return Heard(ingest(rt, Reading(CLIENT, "telemetry", told.rows)), skipped)
+    taken = Taken()
+    for tenant, rows in _by_tenant(rt, told.rows).items():
+        taken += ingest(in_tenant(rt, tenant), Reading(CLIENT, "telemetry", rows))
+    return Heard(taken, skipped)
+
+
+def _by_tenant(rt: Runtime, told: Iterable[ObservedUsage]) -> dict[str, list[ObservedUsage]]:
+    """Responses by whose they are: that of the session they are known to belong to, else this program's own tenant.
+
+    One server hears all clients of a user.
+    """
+    owners: dict[str, str] = {}
+    found: dict[str, list[ObservedUsage]] = {}
+    with rt.ledger.reading(rt.tenant) as reader:
+        for row in told:
+            if row.session not in owners:
+                linked = reader.tenants_linked(row.client, row.session)
+                owners[row.session] = linked[0] if linked and rt.tenant not in linked else rt.tenant
+            found.setdefault(owners[row.session], []).append(row)
+    return found

@@ -1,7 +1,8 @@
 """The price of any model id as of a time: never nothing, never zero by accident, always with its basis.
 
-Order: the user's rows, local runtimes, the catalog where it is certain, our own rows, the catalog where it is
-not, and at last an assumed price at the dear side that says so and shows the line that would settle it.
+Order: the user's rows, those for a session, a project or a tenant before the others; local runtimes, the catalog
+where it is certain, our own rows, the catalog where it is not, and at last an assumed price at the dear side that
+says so and shows the line that would settle it.
 """
 
 from __future__ import annotations
@@ -26,20 +27,24 @@ from tallygate.pricing.identifiers import (
     shown,
 )
 from tallygate.pricing.overrides import (
+    ANYWHERE,
     OWN_SOURCE,
     SHIPPED_ALIASES,
     SHIPPED_PRICES,
     Discount,
     PriceOverride,
+    PriceScope,
+    applies,
     discounted,
     holds,
+    is_scoped,
     matching_row,
     override_price,
 )
 from tallygate.pricing.rates import nanos_per_million
 from tallygate.pricing.vendors import LOCAL_CHANNELS
 
-__all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PricingSettings", "family"]
+__all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSettings", "family"]
 
 OVERRIDE, LOCAL, ASSUMED = "override", "local", "assumed"
 _QUOTES_KEPT = 4096
@@ -83,29 +88,49 @@ class PriceBook:
         self.settings = settings
         self.catalog = catalog if catalog is not None else Catalog()
         self.exchange = exchange if exchange is not None else ExchangeBook()
+        rows: list[PriceOverride | Discount] = [*settings.overrides, *settings.discounts]
+        self._scoped = tuple(row for row in rows if is_scoped(row))
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
         self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
         self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
 
-    def quote(self, model: str, at: datetime) -> Price:
-        """The price of a model as of a time; an unknown one is assumed and says so.
+    @property
+    def is_scoped(self) -> bool:
+        """Whether any row of the settings holds only for a session, a project or a tenant."""
+        return bool(self._scoped)
+
+    def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> Price:
+        """The price of a model as of a time, in a scope; an unknown one is assumed and says so.
 
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
         """
         ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
-        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], int(at.timestamp()) // _HALF_HOUR_S)
+        half_hour = int(at.timestamp()) // _HALF_HOUR_S
+        scope = self._narrowed(scope) if self._scoped else ANYWHERE
+        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope)
 
-    def known_price(self, model: str, at: datetime) -> Price | None:
+    def _narrowed(self, scope: PriceScope) -> PriceScope:
+        """A scope without what no row names, so that sessions at the same prices share them."""
+        rows = [row for row in self._scoped if applies(row, scope)]
+        if not rows:
+            return ANYWHERE
+        return PriceScope(
+            scope.tenant if any(row.tenant is not None for row in rows) else None,
+            scope.project if any(row.project is not None for row in rows) else None,
+            scope.session if any(row.session is not None for row in rows) else None,
+        )
+
+    def known_price(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> Price | None:
         """The price of a model as of a time, if one is known."""
-        price = self.quote(model, at)
+        price = self.quote(model, at, scope)
         return price if price.known else None
 
-    def models(self, at: datetime) -> Iterator[ListedModel]:
+    def models(self, at: datetime, scope: PriceScope = ANYWHERE) -> Iterator[ListedModel]:
         """Everything that has a price as of a time: the user's rows, ours, then the catalog."""
         for rows, source in ((self.settings.overrides, OVERRIDE), (SHIPPED_PRICES, OWN_SOURCE)):
             for row in rows:
-                if holds(row, at.astimezone(UTC).date()):
+                if holds(row, at.astimezone(UTC).date()) and applies(row, scope):
                     price = override_price(row, self._identify(row.match), source)
                     yield ListedModel(row.provider or source, row.match, price)
         yield from self.catalog.models(at)
@@ -114,14 +139,14 @@ class PriceBook:
         """Version and age of the catalog as of a time."""
         return self.catalog.info(at)
 
-    def _quote(self, model: str, half_hour: int) -> Price:
+    def _quote(self, model: str, half_hour: int, scope: PriceScope) -> Price:
         at = datetime.fromtimestamp(half_hour * _HALF_HOUR_S, UTC)
         identifier = self._identify(model)
-        if (price := self._overridden(identifier, at)) is not None:
+        if (price := self._overridden(identifier, at, scope)) is not None:
             return price
         if (target := self._alias(identifier)) is not None:
             identifier = self._identify(target)
-            if (price := self._overridden(identifier, at)) is not None:
+            if (price := self._overridden(identifier, at, scope)) is not None:
                 return price
         if identifier.opaque is not None:
             return self._assumed(identifier, at)
@@ -130,11 +155,11 @@ class PriceBook:
         listed = self._listed(identifier, at)
         if listed is None:
             return self._assumed(identifier, at)
-        discount = matching_row(self.settings.discounts, identifier, at)
+        discount = matching_row(self.settings.discounts, identifier, at, scope)
         return discounted(listed, discount) if discount is not None else listed
 
-    def _overridden(self, identifier: Identifier, at: datetime) -> Price | None:
-        row = matching_row(self.settings.overrides, identifier, at)
+    def _overridden(self, identifier: Identifier, at: datetime, scope: PriceScope) -> Price | None:
+        row = matching_row(self.settings.overrides, identifier, at, scope)
         return override_price(row, identifier, OVERRIDE) if row is not None else None
 
     def _alias(self, identifier: Identifier) -> str | None:

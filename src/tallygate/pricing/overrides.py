@@ -11,12 +11,25 @@ from typing import Protocol, TypeVar
 
 from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError
+from tallygate.core.rules import lies_at
 from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
 from tallygate.pricing.rates import nanos_per_million, scaled
 from tallygate.pricing.vendors import CHANNELS, VENDORS
 
 RATE_MAX = Decimal(1_000_000)
 OWN_SOURCE = "tallygate"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceScope:
+    """Whose step is priced: rows of the settings may hold for one tenant, one project or one session only."""
+
+    tenant: str | None = None
+    project: str | None = None
+    session: str | None = None
+
+
+ANYWHERE = PriceScope()
 
 
 def _check_match(table: str, match: str, valid_from: date | None, valid_to: date | None) -> None:
@@ -45,6 +58,9 @@ class PriceOverride:
     valid_to: date | None = None
     note: str = ""
     approximate: bool = False
+    tenant: str | None = None
+    project: str | None = None
+    session: str | None = None
 
     def __post_init__(self) -> None:
         _check_match("price", self.match, self.valid_from, self.valid_to)
@@ -64,6 +80,9 @@ class Discount:
     valid_from: date | None = None
     valid_to: date | None = None
     note: str = ""
+    tenant: str | None = None
+    project: str | None = None
+    session: str | None = None
 
     def __post_init__(self) -> None:
         _check_match("discount", self.match, self.valid_from, self.valid_to)
@@ -95,7 +114,16 @@ SHIPPED_ALIASES: dict[str, str] = {
 }
 
 
-class _Dated(Protocol):
+class _Scoped(Protocol):
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def project(self) -> str | None: ...
+    @property
+    def session(self) -> str | None: ...
+
+
+class _Dated(_Scoped, Protocol):
     @property
     def match(self) -> str: ...
     @property
@@ -109,22 +137,50 @@ class _Dated(Protocol):
 _Row = TypeVar("_Row", bound=_Dated)
 
 
-def matching_row(rows: Sequence[_Row], identifier: Identifier, at: datetime) -> _Row | None:
-    """The row that holds for an id as of a time: exact before glob, then with provider, then the latest."""
+def matching_row(
+    rows: Sequence[_Row], identifier: Identifier, at: datetime, scope: PriceScope = ANYWHERE
+) -> _Row | None:
+    """The row that holds for an id as of a time, in a scope.
+
+    A row for the session comes before one for the project, the tenant, everything; of two for the same an exact match
+    before a pattern, then one with a provider, then the latest.
+    """
     day = at.astimezone(UTC).date()
-    best: tuple[tuple[bool, bool, date, int], _Row] | None = None
+    best: tuple[tuple[bool | int | date, ...], _Row] | None = None
     for place, row in enumerate(rows):
-        if not holds(row, day):
+        if not holds(row, day) or not applies(row, scope):
             continue
         provider, pattern = _provider_and_pattern(row.match, row.provider)
         if provider is not None and provider not in providers_of(identifier):
             continue
         exact = pattern in _forms(identifier) or _same_model(pattern, identifier)
         if exact or any(glob_matches(pattern, form) for form in _forms(identifier)):
-            rank = (exact, provider is not None, row.valid_from or date.min, place)
+            near = (row.session is not None, row.project is not None, row.tenant is not None)
+            rank = (*near, exact, provider is not None, row.valid_from or date.min, place)
             if best is None or rank > best[0]:
                 best = rank, row
     return best[1] if best else None
+
+
+def is_scoped(row: _Scoped) -> bool:
+    """Whether a row holds only for a session, a project or a tenant."""
+    return not (row.session is row.project is row.tenant is None)
+
+
+def applies(row: _Scoped, scope: PriceScope) -> bool:
+    """Whether a row holds in a scope; of a row that names several things, all must be so."""
+    return (
+        row.session in (None, scope.session)
+        and row.tenant in (None, scope.tenant)
+        and (row.project is None or lies_at(scope.project, row.project))
+    )
+
+
+def _version(text: str, row: _Scoped) -> str:
+    """The version of a price by a row, which says whom the row is for."""
+    named = (("session", row.session), ("project", row.project), ("tenant", row.tenant))
+    whom = ", ".join(f"{name} {shown(value)}" for name, value in named if value is not None)
+    return f"{text} for {whom}".strip() if whom else text
 
 
 def holds(row: _Dated, day: date) -> bool:
@@ -179,7 +235,7 @@ def override_price(row: PriceOverride, identifier: Identifier, source: str) -> P
             cache_write_1h_nanos=rate(row.cache_write_1h, 8 if claude else 4),
         ),
         source=source,
-        version=row.valid_from.isoformat() if row.valid_from else "",
+        version=_version(row.valid_from.isoformat() if row.valid_from else "", row),
         valid_from=row.valid_from.isoformat() if row.valid_from else None,
         approximate=row.approximate,
         warning=row.note if row.approximate else None,
@@ -189,7 +245,7 @@ def override_price(row: PriceOverride, identifier: Identifier, source: str) -> P
 def discounted(price: Price, discount: Discount) -> Price:
     """A list price times a negotiated multiplier; the version says so."""
     by = discount.multiplier
-    return replace(scaled(price, by), version=f"{price.version} x{by.normalize():f}")
+    return replace(scaled(price, by), version=_version(f"{price.version} x{by.normalize():f}", discount))
 
 
 def _forms(identifier: Identifier) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ Check = Callable[[object], object]
 MICROS = 1_000_000
 FACTOR_MAX = 1_000
 RATE_MAX = 1_000_000
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NUMBER = re.compile(r"[+-]?\d[\d_]*(\.\d+)?([eE][+-]?\d+)?")
 # ISO 4217, without funds, metals and test codes.
 _CODES = (
@@ -183,6 +184,13 @@ def text(value: object, *, most: int = 200) -> str:
     fits = isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
     if not isinstance(value, str) or not fits or value != value.strip():
         raise Unfit(f"must be text of 1 to {most} printable characters, not {short(value)}")
+    return value
+
+
+def tenant(value: object) -> str:
+    """The name of a tenant."""
+    if not isinstance(value, str) or not _TENANT.fullmatch(value):
+        raise Unfit(f"must be text of 1 to 100 letters, digits, dots, dashes and underscores, not {short(value)}")
     return value
 
 

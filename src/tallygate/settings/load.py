@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.rules import Scope
+from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import Unfit, as_number
-from tallygate.settings.model import LedgerSettings, Paths, PolicySettings, Settings
+from tallygate.settings.model import LedgerSettings, Paths, Settings
 from tallygate.settings.source import Document, read_document
 
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
 
+TENANT_VARIABLE = "TALLYGATE_TENANT"
 # Variables that stand for one key of a file, by section.
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "TALLYGATE_CURRENCY": ("", "currency"),
     "TALLYGATE_TIME_ZONE": ("", "time_zone"),
     "TALLYGATE_LOG_LEVEL": ("", "log_level"),
+    TENANT_VARIABLE: ("", "tenant"),
     "TALLYGATE_REROUTE_THRESHOLD": ("policy", "reroute_threshold"),
     "TALLYGATE_WARN_THRESHOLD": ("policy", "warn_threshold"),
     "TALLYGATE_BUDGET_MODE": ("policy", "budget_mode"),
@@ -98,15 +102,30 @@ def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Setti
 
 
 def _applied(settings: Settings, document: Document, *, project: bool) -> Settings:
+    if project and "tenant" in document.values:
+        _refuse_unknown_tenant(settings, document)
     settings = sections.apply(settings, document, project=project)
     return replace(settings, budgets=(*settings.budgets, *read_budgets(document, settings.policy.budget_mode)))
+
+
+def _refuse_unknown_tenant(settings: Settings, document: Document) -> None:
+    """Keep a project from getting out of the user's budgets: they are counted in each tenant by itself."""
+    tenant = document.values["tenant"]
+    above = [rule for rule in settings.budgets if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
+    known = any(rule.scope is Scope.TENANT and rule.match in (None, tenant) for rule in above)
+    if above and not known and tenant != settings.tenant and isinstance(tenant, str):
+        raise document.error(
+            ("tenant",),
+            f"your own settings limit more than single sessions and have no budget for the tenant "
+            f"{checks.short(tenant)}.",
+            hint='Add a [[budget]] with scope = "tenant" to your own config.toml, or set TALLYGATE_TENANT.',
+        )
 
 
 def _without_effect(settings: Settings) -> list[str]:
     """What is set and changes nothing in this version: better said than found out."""
     idle = {
         "currency": settings.currency != Settings(settings.paths).currency,
-        "policy.warn_threshold": settings.policy.warn_at_percent != PolicySettings().warn_at_percent,
         "ledger.retention_days": settings.ledger.retention_days != LedgerSettings().retention_days,
     }
     return [f"{key} is set, but has no effect in this version." for key, is_set in idle.items() if is_set]
@@ -225,7 +244,7 @@ def _apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settin
             continue
         rule = (sections.SECTIONS[section] if section else sections.TOP)[key]
         try:
-            value = rule.check(as_number(text))
+            value = rule.check(text if name == TENANT_VARIABLE else as_number(text))
         except Unfit as error:
             raise SettingsError(f"{name}: {error}.") from None
         (nested.setdefault(section, {}) if section else given)[rule.attribute] = value

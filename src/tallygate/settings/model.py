@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
@@ -146,6 +147,7 @@ class Settings:
     currency: str = "USD"
     time_zone: str = "UTC"
     log_level: LogLevel = LogLevel.WARNING
+    tenant: str = DEFAULT_TENANT
     notices: tuple[str, ...] = ()
 
     @property

@@ -48,6 +48,7 @@ TOP: Rules = {
     "currency": Rule("currency", checks.currency),
     "time_zone": Rule("time_zone", checks.time_zone),
     "log_level": Rule("log_level", checks.choice(LogLevel)),
+    "tenant": Rule("tenant", checks.tenant),
 }
 SECTIONS: Mapping[str, Rules] = {
     "policy": {
@@ -82,6 +83,9 @@ _MATCHED: Rules = {
     "from": Rule("valid_from", checks.day),
     "until": Rule("valid_to", checks.day),
     "note": Rule("note", checks.text),
+    "tenant": Rule("tenant", checks.tenant),
+    "project": Rule("project", checks.path_text),
+    "session": Rule("session", checks.text),
 }
 PRICE: Rules = {
     **_MATCHED,

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+
+from tallygate.core.costing import Tokens
+from tallygate.operations.spend import BudgetWanted, CallReport, record_call, start_budget
+
+RULES = """
+[[budget]]
+scope = "project"
+period = "day"
+limit_usd = 20
+[[budget]]
+scope = "session"
+limit_tokens = 5000
+[[budget]]
+scope = "global"
+period = "never"
+limit_calls = 2
+"""
 
 
 def limits(run_json):
@@ -74,3 +92,98 @@ def test_a_raise_above_the_highest_limit_is_refused(run, run_json, made):
     session_id = made.session(1)
     assert run("budget", "raise", session_id, "1000000").exit_code == 2
     assert limits(run_json) == {session_id: 1.0}
+
+
+@pytest.fixture
+def ruled(home: Path):
+    """Budgets of the settings: a project's day, tokens for each session, calls for everything."""
+    (home / "shop" / ".l6e").mkdir(parents=True)
+    (home / "shop" / ".l6e" / "config.toml").write_text(RULES)
+
+
+@pytest.fixture
+def there(ruled, home, monkeypatch):
+    monkeypatch.chdir(home / "shop")
+
+
+def named(run_json, part):
+    return next(each for each in run_json("budget", "list")["budgets"] if part in each["budget_id"])
+
+
+def test_budgets_of_tokens_and_calls_take_whole_numbers(there, run, run_json, made):
+    session_id = made.session(5)
+    assert made.call(session_id, prompt=4000, output=1000, tool_name="plan") != ""
+    assert made.call(session_id, prompt=1, output=0, tool_name="plan") == ""
+    for amount in ("1.5", "0", "-3", "many", "1e3"):
+        assert run("budget", "raise", f"{session_id}:tokens", amount).exit_code == 2
+    result = run("budget", "raise", f"{session_id}:tokens", "1_000")
+    assert result.stdout == f"{session_id}:tokens: the limit is 6,000 tokens now, 1,000 tokens left.\n"
+    assert run("budget", "set", "global:all:never:calls", "7").stdout.endswith(
+        "the limit is 7 calls now, 6 calls left.\n"
+    )
+    assert named(run_json, ":calls")["limit"] == 7
+
+
+def test_a_budget_of_the_settings_is_raised_by_its_whole_id(there, run, run_json, made, home):
+    made.call(made.session(5), prompt=100, output=0, tool_name="plan")
+    window = named(run_json, "project:")["budget_id"]
+    assert (str(home / "shop") in window, ":day:" in window) == (True, True)
+    assert run("budget", "raise", window, "2.50").exit_code == 0
+    assert named(run_json, "project:")["limit"] == 22.5
+
+
+def test_a_list_shows_when_windows_are_renewed(there, run, run_json, made):
+    made.call(made.session(5), prompt=100, output=0, tool_name="plan")
+    head = run("budget", "list").stdout.splitlines()[0].split()
+    assert head == ["BUDGET", "SCOPE", "PERIOD", "RESETS", "MODE", "LIMIT", "SPENT", "RESERVED", "LEFT", "USED"]
+    assert named(run_json, "project:")["resets_at"].endswith("T00:00:00.000Z")
+
+
+# What is booked   estimate   exit code   reason
+CHECKS = [
+    (0, None, 0, "within_budget"),
+    (0, "1.00", 0, "within_budget"),
+    (0, "1.01", 2, "estimated_overage"),
+    (160_000, None, 0, "within_budget"),
+    (160_000, "0.30", 2, "estimated_overage"),
+    (200_000, None, 2, "budget_exhausted"),
+    (900_000, "0", 2, "budget_exhausted"),
+]
+
+
+@pytest.mark.parametrize("tokens, estimate, code, reason", CHECKS)
+def test_a_check_leaves_with_two_where_the_session_may_not_go_on(run, made, tokens, estimate, code, reason):
+    session_id = made.session(1)
+    record_call(made.app.runtime, CallReport(session_id, "claude-opus-4.7", Tokens(fresh_input=tokens)))
+    asked = [] if estimate is None else ["--estimate", estimate]
+    result = run("budget", "check", session_id[-8:], *asked)
+    assert (result.exit_code, result.stdout.split(":")[0]) == (code, reason)
+    assert ("tallygate budget raise" in result.stdout) == (code == 2)
+    shown = json.loads(run("budget", "check", session_id, *asked, "--json").stdout)
+    assert (shown["allowed"], shown["reason"], shown["currency"]) == (code == 0, reason, "USD")
+    assert (shown["budget"] is None) == (code == 0)
+
+
+@pytest.mark.parametrize("arguments, code", [(("nobody-has-this",), 3), (("x" * 9, "--estimate", "-1"), 2)])
+def test_a_check_that_cannot_be_made_is_no_verdict(run, made, arguments, code):
+    result = run("budget", "check", *arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+
+
+def test_a_session_in_pounds_is_checked_and_raised_in_pounds(run, made):
+    wanted = BudgetWanted(10**9, "GBP", "work")
+    start_budget(made.app.runtime, wanted)
+    assert run("budget", "check", "work", "--estimate", "1.00").stdout == "within_budget: £1.00 left, 0.0 % used.\n"
+    assert run("budget", "raise", "work", "0.50").stdout == "work: the limit is £1.50 now, £1.50 left.\n"
+
+
+def test_a_tenants_budgets_are_apart(run, run_json, made):
+    start_budget(made.app.runtime, BudgetWanted(10**9, "GBP", "work", tenant="acme"))
+    assert run_json("budget", "list") == {"budgets": []}
+    assert [each["budget_id"] for each in run_json("budget", "list", "--tenant", "acme")["budgets"]] == ["work"]
+    assert run("budget", "check", "work").exit_code == 0
+    assert run("budget", "raise", "work", "1").exit_code == 0
+    assert run("budget", "raise", "work", "1", "--tenant", "acme").exit_code == 0
+    assert run("budget", "raise", "work", "1", "--tenant", "zeta").exit_code == 3
+    assert run("budget", "raise", "work", "1", "--tenant", "a/b").exit_code == 2
+    assert run_json("budget", "list", "--tenant", "acme")["budgets"][0]["limit"] == 3.0

@@ -34,7 +34,7 @@ def test_a_summary_says_what_became_of_responses_files_and_lines(run, home):
 def test_the_same_as_json(run_json, home):
     write_all(home)
     found = run_json("sync")
-    assert found["responses"] == {"new": EVERYTHING, "corrected": 0, "known": 0, "attributed": 0}
+    assert found["responses"] == {"new": EVERYTHING, "corrected": 0, "known": 0, "attributed": 0, "elsewhere": 0}
     assert (found["files"]["read"], found["skipped"], found["faults"]) == (FILES, {}, [])
     assert run_json("sync")["files"]["unchanged"] == FILES
 

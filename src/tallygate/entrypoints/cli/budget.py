@@ -6,81 +6,157 @@ from typing import Any
 
 import click
 
-from tallygate.core.amounts import unit_number
+from tallygate.core.amounts import parse_amount, unit_number
+from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, parse_amount_nanos
+from tallygate.core.money import TOKENS, format_amount, parse_amount_nanos, share_percent
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.look import budget_called, list_budgets
+from tallygate.operations.look import find_budget, list_budgets, session_called
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.spent import check_budget
+from tallygate.operations.tenants import in_tenant, runtime_for_session, tenant_id
 
+EXHAUSTED = 2
 _REASON_MAX = 500
 _reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")
+_tenant = click.option("--tenant", metavar="ID", help="Whose budgets; without it those of no tenant in particular.")
 
 
 @click.group(cls=Commands)
 def budget() -> None:
-    """List budgets, raise or set their limits."""
+    """List and check budgets, raise or set their limits."""
 
 
 @budget.command("list")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@_tenant
 @pass_program
-def list_(program: Program, limit: int, as_json: bool) -> None:
+def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> None:
     """Show budgets, those used last first."""
-    with program.opened() as app:
-        found = list_budgets(app.runtime, limit=limit)
+    settings = program.settings()
+    with program.opened(settings) as app:
+        found = list_budgets(_named(app.runtime, tenant), limit=limit)
     if as_json:
         output.document({"budgets": [budget_json(each) for each in found]})
     elif found:
-        budget_table(found)
+        budget_table(found, settings.time_zone)
     else:
         click.echo("No budgets yet: a session brings its own.")
+
+
+@budget.command("check")
+@click.argument("session_id", metavar="SESSION")
+@click.option("--estimate", metavar="AMOUNT", help="What the next step will cost, in the session's currency.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@_tenant
+@pass_program
+def check(program: Program, session_id: str, estimate: str | None, as_json: bool, tenant: str | None) -> int:
+    """Say whether SESSION may go on; leave with exit code 2 where it may not.
+
+    Every budget that binds it counts: its own, those around it, and those of the settings.
+    """
+    nanos = 0 if estimate is None else parse_amount_nanos("estimate", estimate, allow_zero=True)
+    with program.opened() as app:
+        rt = _home(app.runtime, session_id, tenant)
+        key = session_called(rt, session_id)
+        found = check_budget(rt, key, nanos)
+    used = share_percent(found.used, found.limit)
+    if as_json:
+        output.document(
+            {
+                "session_id": key,
+                "allowed": found.allowed,
+                "reason": found.reason.value,
+                "currency": found.currency,
+                "remaining": unit_number(found.remaining, found.currency),
+                "pct_used": unit_number(int(used * 10**9), found.currency),
+                "budget": None if found.binding is None else budget_json(found.binding),
+                "command": found.command,
+            }
+        )
+    else:
+        left = format_amount(found.remaining, found.currency)
+        click.echo(f"{found.reason.value}: {left} left, {used} % used.")
+        if found.command is not None:
+            click.echo(f"To go on: {output.safe(found.command, 500)}")
+    return 0 if found.allowed else EXHAUSTED
 
 
 @budget.command("raise")
 @click.argument("budget_id", metavar="ID")
 @click.argument("amount")
 @_reason
+@_tenant
 @pass_program
-def raise_(program: Program, budget_id: str, amount: str, reason: str) -> None:
-    """Add AMOUNT to the limit of budget ID, so that halted work can go on."""
-    nanos = parse_amount_nanos("amount", amount)
+def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
+    """Add AMOUNT to the limit of budget ID, so that halted work can go on.
+
+    A session's budget has the session's id. AMOUNT is of the budget's own currency, or a whole number of tokens or
+    calls.
+    """
+    _check_number(amount)
     with program.opened() as app:
-        key = budget_called(app.runtime, budget_id)
-        why = cleaned(reason, _REASON_MAX)
-        _say(raise_budget(app.runtime, key, nanos, reason=why, actor=_user()))
+        rt = _home(app.runtime, budget_id, tenant)
+        found = find_budget(rt, budget_id)
+        added = parse_amount("amount", amount, found.unit)
+        _say(raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), actor=_user()))
 
 
 @budget.command("set")
 @click.argument("budget_id", metavar="ID")
 @click.argument("amount")
 @_reason
+@_tenant
 @pass_program
-def set_(program: Program, budget_id: str, amount: str, reason: str) -> None:
+def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
     """Make AMOUNT the limit of budget ID; 0 stops all work on it."""
-    nanos = parse_amount_nanos("amount", amount, allow_zero=True)
+    _check_number(amount, allow_zero=True)
     with program.opened() as app:
-        key = budget_called(app.runtime, budget_id)
-        why = cleaned(reason, _REASON_MAX)
-        _say(set_budget(app.runtime, key, nanos, reason=why, actor=_user()))
+        rt = _home(app.runtime, budget_id, tenant)
+        found = find_budget(rt, budget_id)
+        limit = parse_amount("amount", amount, found.unit, allow_zero=True)
+        _say(set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), actor=_user()))
 
 
-def budget_table(budgets: list[Budget] | tuple[Budget, ...]) -> None:
+def _check_number(amount: str, *, allow_zero: bool = False) -> None:
+    """Refuse what is an amount of no unit, before the ledger is asked which unit it has to be."""
+    try:
+        parse_amount_nanos("amount", amount, allow_zero=allow_zero)
+    except InvalidArgument as no_money:
+        try:
+            parse_amount("amount", amount, TOKENS, allow_zero=allow_zero)
+        except InvalidArgument:
+            raise no_money from None
+
+
+def _named(rt: Runtime, tenant: str | None) -> Runtime:
+    return rt if tenant is None else in_tenant(rt, tenant_id(tenant))
+
+
+def _home(rt: Runtime, text: str, tenant: str | None) -> Runtime:
+    """Where an id is looked for: in the tenant that is named, else in that of the session it is, in full."""
+    return runtime_for_session(rt, text) if tenant is None else _named(rt, tenant)
+
+
+def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "UTC") -> None:
     """Budgets as a table; the end of an id is enough to name one."""
+    resets = [output.words("RESETS", [output.when(each.resets_us, time_zone) for each in budgets])]
     output.table(
         output.words("BUDGET", [output.short_id(each.budget_id) for each in budgets]),
         output.words("SCOPE", [each.scope for each in budgets]),
         output.words("PERIOD", [each.period for each in budgets]),
+        *(resets if any(each.resets_us is not None for each in budgets) else []),
         output.words("MODE", [each.mode for each in budgets]),
         output.money("LIMIT", [(each.limit_nanos, each.unit) for each in budgets]),
         output.money("SPENT", [(each.spent_nanos, each.unit) for each in budgets]),
         output.money("RESERVED", [(each.reserved_nanos, each.unit) for each in budgets]),
         output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
-        output.words("USED", [output.when(each.touched_us) for each in budgets]),
+        output.words("USED", [output.when(each.touched_us, time_zone) for each in budgets]),
     )
 
 

@@ -8,6 +8,7 @@ import click
 
 from tallygate import __version__
 from tallygate.entrypoints.cli import (
+    attest,
     backup,
     budget,
     demo,
@@ -15,13 +16,16 @@ from tallygate.entrypoints.cli import (
     hook,
     import_l6e,
     init,
+    keys,
     prices,
+    report,
     serve,
     sessions,
     status,
     statusline,
     sync,
     usage,
+    verify,
 )
 from tallygate.entrypoints.cli.program import Root
 
@@ -54,6 +58,7 @@ for _command in (
     sessions.sessions,
     budget.budget,
     usage.usage,
+    report.report,
     sync.sync,
     prices.estimate,
     prices.prices,
@@ -61,5 +66,8 @@ for _command in (
     hook.hook,
     backup.backup,
     import_l6e.import_,
+    attest.attest,
+    keys.keys,
+    verify.verify,
 ):
     tallygate.add_command(_command)

@@ -22,8 +22,15 @@ _LEVELS: dict[LogLevel, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {
 
 
 @click.command()
+@click.option(
+    "--tools",
+    type=click.Choice(["all", "l6e", "budget"]),
+    default="all",
+    show_default=True,
+    help="Which family of tools clients are shown.",
+)
 @pass_program
-def serve(program: Program) -> None:
+def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     """Serve MCP over stdio.
 
     Until the client closes its end; this is what an MCP client is given as its command.
@@ -46,4 +53,4 @@ def serve(program: Program) -> None:
     gc.freeze()
     if sys.stdin.isatty():
         aside("waits for an MCP client on its input; `tallygate --help` shows what else there is.")
-    serve_stdio(app, unknown_price=settings.policy.unknown_price, log_level=_LEVELS[settings.log_level])
+    serve_stdio(app, unknown_price=settings.policy.unknown_price, log_level=_LEVELS[settings.log_level], family=tools)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
@@ -47,6 +48,7 @@ def status(program: Program, as_json: bool) -> None:
                     "files": [str(path) for path in files],
                     "project": None if paths.project_root is None else str(paths.project_root),
                     "notices": list(settings.notices),
+                    "tenant": settings.tenant,
                 },
                 "prices": {
                     "source": prices.source,
@@ -71,6 +73,7 @@ def status(program: Program, as_json: bool) -> None:
             ),
             ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
             ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
+            *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
             ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}"),
         ]
     )

@@ -116,6 +116,7 @@ def report_json(report: SyncReport) -> dict[str, Any]:
             "corrected": taken.corrected,
             "known": taken.known,
             "attributed": taken.attributed,
+            "elsewhere": taken.elsewhere,
         },
         "files": {
             "found": report.files,
@@ -148,6 +149,7 @@ def _summary(report: SyncReport) -> None:
     ]
     left_out, unusable = _skipped(report, expected=True), _skipped(report, expected=False)
     rows += [("left out", left_out)] if left_out else []
+    rows += [("elsewhere", f"{taken.elsewhere:,} made in projects of other tenants")] if taken.elsewhere else []
     rows += [("unusable", unusable)] if unusable else []
     output.facts(rows)
     if not report.files and not report.older:

@@ -111,6 +111,19 @@ class Given:
             raise InvalidArgument(name, f"{name} has {len(value)} characters; at most {ID_MAX} are taken.")
         return cleaned(value, ID_MAX) or None
 
+    def exact(self, name: str) -> str | None:
+        """An id of the caller's own making: taken as it is, or refused where cleaning would make it another."""
+        value = self._string(name)
+        if value is None or value == "":
+            return None
+        if len(value) > ID_MAX or cleaned(value, ID_MAX) != value:
+            raise InvalidArgument(
+                name,
+                f"{name} {shown(value)} is no id.",
+                hint=f"It takes 1 to {ID_MAX} printable characters without spaces at its ends.",
+            )
+        return value
+
     def required_name(self, name: str) -> str:
         value = self.name(name)
         if value is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tallygate.core.amounts import unit_number
 from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
 from tallygate.core.moments import iso
-from tallygate.core.money import json_number
+from tallygate.core.money import json_number, share_percent
 from tallygate.core.words import Action
 
 CONFIDENCE_MANUAL = "high"
@@ -64,6 +65,11 @@ def usage_payload(answer: UsageAnswer) -> dict[str, Any]:
         "remaining_usd": usd(answer.remaining_nanos),
         "budget_pressure": answer.pressure.value,
     }
+
+
+def percent(used: int, limit: int) -> Any:
+    """How many per cent of a limit are used, as the number a reply carries."""
+    return json.loads(str(share_percent(used, limit)))
 
 
 def usd(nanos: int | None) -> Any:

@@ -27,6 +27,7 @@ from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.ledger.port import SpendShare
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.tenants import runtime_for_session
 
 if TYPE_CHECKING:
     from tallygate.operations.look import ObservedSummary, SessionLine, SessionView
@@ -78,7 +79,7 @@ class State:
         """One session in figures; what people wrote about it stays out."""
         from tallygate.operations.look import show_session
 
-        view = show_session(self._runtime, session_id)
+        view = show_session(runtime_for_session(self._runtime, session_id), session_id)
         ladder = self._runtime.ladder(view.session.client)
         return {**_view(view), "ladder": [_name(model) for model in ladder]}
 

@@ -13,13 +13,14 @@ from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
-from tallygate.entrypoints.mcp_server.server import LogLevel, build_server
+from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.account import end_left_open, left_open
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import flush_run_log
+from tallygate.operations.tenants import every_tenant
 
 log = logging.getLogger("tallygate")
 
@@ -41,10 +42,10 @@ class Serving(Protocol):
     def close(self) -> None: ...
 
 
-def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel) -> None:
+def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel, family: Family = "all") -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
     desk = HookDesk(app.runtime_for)
-    server = build_server(app.runtime, desk=desk, unknown_price=unknown_price, log_level=log_level)
+    server = build_server(app.runtime, desk=desk, unknown_price=unknown_price, family=family, log_level=log_level)
     listener = listen_for_hooks(app, desk)
     ending = threading.Event()
     threads = [
@@ -103,11 +104,12 @@ def receive(app: Serving, ending: threading.Event) -> None:
 def leave(runtime: Runtime) -> None:
     """End the sessions that hooks opened here: the client has gone, whether it said so or was killed."""
     try:
+        tenants = every_tenant(runtime)
         for _ in range(FAREWELLS):
-            if not left_open(runtime):
+            if not any(left_open(tenant) for tenant in tenants):
                 return
             runtime.pause_us(FAREWELL_US)
-        for session_id in end_left_open(runtime):
+        for session_id in [each for tenant in tenants for each in end_left_open(tenant)]:
             log.info("Session %s ended with its client.", session_id)
     except TallygateError as error:
         log.warning("A session could not be ended with its client; the next start does it: %s", error)
@@ -120,11 +122,12 @@ def look_after(app: Serving) -> None:
     runtime = app.runtime
     try:
         app.presence.sweep()
-        for session_id in close_abandoned(runtime):
-            log.warning("Session %s was abandoned; it is closed and logged.", session_id)
-        sweep(runtime)
-        for failure in flush_run_log(runtime):
-            log.warning("A run-log line waits in the ledger: %s", failure)
+        for tenant in every_tenant(runtime):
+            for session_id in close_abandoned(tenant):
+                log.warning("Session %s was abandoned; it is closed and logged.", session_id)
+            sweep(tenant)
+            for failure in flush_run_log(tenant):
+                log.warning("A run-log line waits in the ledger: %s", failure)
     except TallygateError as error:
         log.warning("The ledger could not be looked after: %s", error)
     except Exception:

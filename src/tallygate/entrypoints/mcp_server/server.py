@@ -13,25 +13,45 @@ from mcp.types import Tool as MCPTool
 from tallygate import __version__
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.mcp_server.asking import AskTool
+from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
 from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
+from tallygate.entrypoints.mcp_server.request_tool import RequestTool
 from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
-from tallygate.entrypoints.mcp_server.tools import ToolSpec, build
+from tallygate.entrypoints.mcp_server.tools import GateTool, ToolSpec, build
 from tallygate.operations.runtime import Runtime
 
-INSTRUCTIONS = (
-    "Spend gate with a local ledger. A session is opened by l6e_run_start with a budget in USD; l6e_authorize_call "
+_GATE = (
+    "A session is opened by l6e_run_start with a budget in USD; l6e_authorize_call "
     "prices a step and answers allow, reroute or halt; l6e_record_usage replaces the estimate by the tokens used; "
     "l6e_run_end closes the session and writes its run-log line. A halt carries a message for the user with the "
     "command that raises the budget; no tool raises it."
 )
+_TALLY = (
+    "start_budget opens a session with a budget in GBP; check_budget says whether the next step is within it; "
+    "record_call books a step that was made. Only the user raises a budget: request_budget asks them, or returns the "
+    "command for them to run."
+)
+_BOTH = "Both families of tools work on the same sessions."
+Family = Literal["all", "l6e", "budget"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-def tool_specs(runtime: Runtime, unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY) -> list[ToolSpec]:
-    """Every tool, in the order clients list them; the order is fixed, so that prompt caches hold."""
-    return [*SessionTools(runtime, unknown_price).specs(), *CatalogTools(runtime).specs()]
+def instructions(family: Family = "all") -> str:
+    """What the server says of itself: how its tools belong together."""
+    parts = {"all": (_GATE, _TALLY, _BOTH), "l6e": (_GATE,), "budget": (_TALLY,)}[family]
+    return " ".join(("Spend gate with a local ledger.", *parts))
+
+
+def tool_specs(
+    runtime: Runtime, unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY, family: Family = "all"
+) -> list[ToolSpec]:
+    """The tools of a family or of both, in the order clients list them; it is fixed, so that prompt caches hold."""
+    sessions = [] if family == "budget" else SessionTools(runtime, unknown_price).specs()
+    budgets = [] if family == "l6e" else [*BudgetTools(runtime).specs(), RequestTool(runtime).spec()]
+    return [*sessions, *budgets, *CatalogTools(runtime).specs()]
 
 
 class GateServer(MCPServer):
@@ -46,10 +66,14 @@ def build_server(
     *,
     desk: HookDesk | None = None,
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
+    family: Family = "all",
     log_level: LogLevel = "WARNING",
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving."""
-    tools: list[Tool] = [build(spec, runtime.ledger.at_once) for spec in tool_specs(runtime, unknown_price)]
+    tools: list[Tool] = [
+        build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool)
+        for spec in tool_specs(runtime, unknown_price, family)
+    ]
     if desk is not None:
         tools.append(hook_tool(desk))
     server: MCPServer = GateServer(
@@ -57,7 +81,7 @@ def build_server(
         title="Tallygate",
         version=__version__,
         description="Spend gate and tally for AI agents",
-        instructions=INSTRUCTIONS,
+        instructions=instructions(family),
         tools=tools,
         subscriptions=False,
         log_level=log_level,

@@ -10,11 +10,10 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor
 from tallygate.core.moments import iso
-from tallygate.core.money import json_number, share_percent
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
-from tallygate.entrypoints.mcp_server.payloads import budget_payload, gate_payload, usage_payload, usd
+from tallygate.entrypoints.mcp_server.payloads import budget_payload, gate_payload, percent, usage_payload, usd
 from tallygate.entrypoints.mcp_server.tools import (
     INTEGER,
     NUMBER,
@@ -28,7 +27,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import account, record, session
+from tallygate.operations import account, record, session, tenants
 from tallygate.operations import authorize as gate
 from tallygate.operations.runtime import Runtime
 
@@ -118,7 +117,10 @@ class SessionTools:
             agent_capable=given.flag("agent_mode_exact_capable"),
             unknown_price=given.choice("unknown_model_pricing_mode", UnknownPrice) or self._unknown_price,
         )
-        opened = account.start_within(self._for(caller), opening, caller.key, caller.client_session)
+        rt = self._for(caller)
+        if opening.parent_session_id is not None:
+            rt = tenants.runtime_for_session(rt, opening.parent_session_id)
+        opened = account.start_within(rt, opening, caller.key, caller.client_session)
         answer: dict[str, Any] = {"session_id": opened.session.session_id}
         if opened.pricing_warning:
             answer["pricing_warning"] = opened.pricing_warning
@@ -150,14 +152,14 @@ class SessionTools:
             actual=_actual(given),
             client_key=caller.key,
         )
-        return gate_payload(gate.authorize(self._for(caller), step))
+        return gate_payload(gate.authorize(tenants.runtime_for_session(self._for(caller), session_id), step))
 
     def _check(self, session_id: str) -> dict[str, Any]:
-        state = gate.check(self._runtime, session_id)
+        state = gate.check(tenants.runtime_for_session(self._runtime, session_id), session_id)
         return {
             "budget_pressure": state.pressure.value,
             "remaining_usd": usd(state.remaining_nanos),
-            "pct_used": json_number(int(share_percent(state.used_nanos, state.limit_nanos) * 10**9)),
+            "pct_used": percent(state.used_nanos, state.limit_nanos),
         }
 
     def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
@@ -171,7 +173,7 @@ class SessionTools:
                     f"void_reason says the step did not happen, but {tokens.total} tokens were given.",
                     hint="Give 0 tokens to void the call, or leave void_reason out to record them.",
                 )
-            return usage_payload(record.void_call(self._for(caller), call_id, reason))
+            return usage_payload(record.void_call(self._for_call(caller, call_id), call_id, reason))
         correlation = {
             name: value
             for name in (
@@ -184,12 +186,12 @@ class SessionTools:
             if (value := given.name(name)) is not None
         }
         report = record.UsageReport(call_id, tokens, given.name("model_used"), correlation)
-        return usage_payload(record.record_usage(self._for(caller), report))
+        return usage_payload(record.record_usage(self._for_call(caller, call_id), report))
 
     def run_end(self, given: Given, caller: Caller) -> dict[str, Any]:
-        totals = session.end_session(
-            self._for(caller), given.required_name("session_id"), task_summary=given.text("task_summary")
-        )
+        session_id = given.required_name("session_id")
+        rt = tenants.runtime_for_session(self._for(caller), session_id)
+        totals = session.end_session(rt, session_id, task_summary=given.text("task_summary"))
         return {
             "session_id": totals.session_id,
             "total_cost_usd": usd(totals.total_nanos),
@@ -204,6 +206,9 @@ class SessionTools:
 
     def _for(self, caller: Caller) -> Runtime:
         return replace(self._runtime, by=f"mcp:{caller.client[:60]}")
+
+    def _for_call(self, caller: Caller, call_id: str) -> Runtime:
+        return tenants.runtime_for_call(self._for(caller), call_id)
 
     def specs(self) -> list[ToolSpec]:
         """The four tools, in the order a session uses them."""

@@ -42,7 +42,7 @@ Answer = Callable[[Given, Caller], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """Everything a client sees of a tool, and what answers it."""
+    """Everything a client sees of a tool, and what answers it; `asks` does where the user can be asked first."""
 
     name: str
     title: str
@@ -53,6 +53,7 @@ class ToolSpec:
     read_only: bool = False
     idempotent: bool = False
     quick: bool = False
+    asks: Any = None
 
 
 class GateTool(Tool):
@@ -79,17 +80,22 @@ class GateTool(Tool):
 
 def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) -> CallToolResult:
     """Check the arguments, do the work, shape the answer; safe on any thread."""
+    return result_of(spec.name, lambda: spec.answer(Given(spec.name, spec.arguments, arguments), caller))
+
+
+def result_of(name: str, answer: Callable[[], dict[str, Any]]) -> CallToolResult:
+    """What one piece of a tool's work answers, or why it could not be done."""
     try:
-        payload = spec.answer(Given(spec.name, spec.arguments, arguments), caller)
+        payload = answer()
     except LedgerBusy:
         raise
     except TallygateError as error:
         return error_result(error.code, error.message, error.hint)
     except Exception:
-        log.exception("%s failed", spec.name)
+        log.exception("%s failed", name)
         return error_result(
             "internal_error",
-            f"{spec.name} failed inside Tallygate; nothing was recorded.",
+            f"{name} failed inside Tallygate; nothing was recorded.",
             "The server's standard error has the details. Do not treat this as an allow.",
         )
     return CallToolResult(
@@ -126,9 +132,11 @@ def caller_of(context: Context[Any, Any]) -> Caller:
     )
 
 
-def build(spec: ToolSpec, at_once: Callable[[], AbstractContextManager[None]]) -> GateTool:
+def build(
+    spec: ToolSpec, at_once: Callable[[], AbstractContextManager[None]], kind: type[GateTool] = GateTool
+) -> GateTool:
     """The SDK's tool for a spec; inside `at_once` the ledger answers without waiting or not at all."""
-    return GateTool(
+    return kind(
         fn=answer_call,
         name=spec.name,
         title=spec.title,

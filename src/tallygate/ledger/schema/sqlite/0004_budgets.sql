@@ -10,6 +10,7 @@ ALTER TABLE session ADD COLUMN rules TEXT;
 ALTER TABLE budget ADD COLUMN usd_nanos INTEGER CHECK (usd_nanos > 0);
 ALTER TABLE budget ADD COLUMN rate_day TEXT;
 -- The limit of the rule when it was last applied: a limit that the user has raised since keeps the difference.
+-- Of a session's own budget: the limit it was opened with.
 ALTER TABLE budget ADD COLUMN rule_limit INTEGER;
 
 -- When the caller was told that most of the session's budget is used: it is said once.

@@ -1,0 +1,145 @@
+"""`tallygate report`: what was spent in sessions, by tenant, project, client, model or session, and by period."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tallygate.core.money import format_amount, json_number
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.report import ReportWanted, SpendReport, report_spending
+from tallygate.reports.spending import Every, SpendBy, SpendPart, csv_of
+from tallygate.reports.usage import ALWAYS_US
+
+_FORMATS = ("table", "csv", "json")
+
+
+@click.command()
+@click.option(
+    "--by",
+    type=click.Choice([each.value for each in SpendBy]),
+    default=SpendBy.TENANT.value,
+    show_default=True,
+    help="What a line stands for.",
+)
+@click.option(
+    "--period",
+    type=click.Choice([each.value for each in Every]),
+    default=Every.MONTH.value,
+    show_default=True,
+    help="What is added up; periods are those of the time zone in the settings.",
+)
+@since_option("Only what was spent")
+@click.option("--until", metavar="MOMENT", help="Only what was spent before that, or on that day.")
+@click.option("--tenant", metavar="TENANT", help="Only this tenant. Without it: all by tenant, else the one here.")
+@click.option("--format", "as_", type=click.Choice(_FORMATS), default="table", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, as --format json.")
+@pass_program
+def report(
+    program: Program,
+    *,
+    by: str,
+    period: str,
+    since: str | None,
+    until: str | None,
+    tenant: str | None,
+    as_: str,
+    as_json: bool,
+) -> None:
+    """Show what was spent in sessions.
+
+    Each response counts once, when it was made, and so does each call of a session whose client writes nothing down.
+    `tallygate usage` also lists what was used outside of any session; `tallygate sync` reads what is new.
+    """
+    settings = program.settings()
+    zone = zone_of(settings.time_zone)
+    with program.opened(settings) as app:
+        now = app.runtime.clock_us()
+        wanted = ReportWanted(
+            by=SpendBy(by),
+            every=Every(period),
+            from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
+            until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
+            tenant=tenant,
+        )
+        found = report_spending(app.runtime, wanted, zone)
+    if as_json or as_ == "json":
+        output.document(_json(found, wanted, settings.time_zone))
+    elif as_ == "csv":
+        # Bytes, since a text stream of some systems would end the lines in its own way.
+        click.echo(csv_of(found.lines, wanted.by).encode(), nl=False)
+    elif found.lines:
+        _table(found, wanted.by)
+    else:
+        click.echo("Nothing was spent." if since is until is tenant is None else "Nothing of that was spent.")
+    if as_ == "table" and not as_json and found.outside.responses:
+        beside = f"{output.plural(found.outside.responses, 'response')}, {format_amount(found.outside.nanos)},"
+        output.aside(f"{beside} outside of any session; `tallygate usage` lists them.")
+
+
+def _table(found: SpendReport, by: SpendBy) -> None:
+    lines = found.lines
+    parts = [*(line.whole for line in lines), found.total]
+    columns = [
+        output.words(by.value.upper(), [*(line.key for line in lines), "total"], tight=by is not SpendBy.PROJECT),
+        output.words("PERIOD", [*(line.period for line in lines), None]),
+        output.numbers("SESSIONS", [len(part.sessions) for part in parts]),
+        output.counts("RESP", [part.responses for part in parts]),
+        output.counts("CALLS", [part.calls for part in parts]),
+        output.counts("INPUT", [part.input_tokens for part in parts]),
+        output.counts("OUTPUT", [part.output_tokens for part in parts]),
+        output.money("COST", [(part.nanos, "USD") for part in parts]),
+        output.words("EXACT", [_percent(part) for part in parts]),
+    ]
+    if found.total.own:
+        columns.append(output.words("OWN CURRENCY", [_own(part) for part in parts]))
+    output.table(*columns)
+
+
+def _percent(part: SpendPart) -> str:
+    """A share in whole per cent, downwards: only what is exact as a whole is 100 %."""
+    return output.NOTHING if part.exact_permille is None else f"{part.exact_permille // 10}%"
+
+
+def _own(part: SpendPart) -> str | None:
+    return ", ".join(format_amount(nanos, currency) for currency, nanos in part.by_currency().items()) or None
+
+
+def _json(found: SpendReport, wanted: ReportWanted, time_zone: str) -> dict[str, Any]:
+    by = wanted.by.value
+    return {
+        "by": by,
+        "period": wanted.every.value,
+        "time_zone": time_zone,
+        "currency": "USD",
+        "tenants": found.tenants,
+        "lines": [{by: line.key, "period": line.period, **_part_json(line.whole)} for line in found.lines],
+        "total": _part_json(found.total),
+        "outside_sessions": {"responses": found.outside.responses, "cost": json_number(found.outside.nanos)},
+    }
+
+
+def _part_json(part: SpendPart) -> dict[str, Any]:
+    return {
+        "sessions": len(part.sessions),
+        "responses": part.responses,
+        "calls": part.calls,
+        "input_tokens": part.input_tokens,
+        "output_tokens": part.output_tokens,
+        "cost": json_number(part.nanos),
+        "exact_cost": json_number(part.exact_nanos),
+        "exact_percent": None if part.exact_permille is None else json_number(part.exact_permille * 10**8),
+        "own_currency": [
+            {
+                "currency": rate.currency,
+                "cost": json_number(part.own_nanos(rate)),
+                "cost_usd": json_number(nanos),
+                "usd_per_unit": json_number(rate.usd_nanos),
+                "rate_day": rate.day,
+            }
+            for rate, nanos in part.own.items()
+        ],
+    }

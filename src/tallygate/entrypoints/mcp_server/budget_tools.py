@@ -1,0 +1,248 @@
+"""The tools that speak of pounds: open a budget, record what was spent, look before a step, sum up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tallygate.core.answers import BindingBudget
+from tallygate.core.costing import Tokens
+from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.moments import iso
+from tallygate.core.money import json_number
+from tallygate.entrypoints.mcp_server import arguments as arg
+from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.payloads import budget_payload, percent
+from tallygate.entrypoints.mcp_server.tools import (
+    INTEGER,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    Caller,
+    ToolSpec,
+    output,
+)
+from tallygate.operations import spend, spent, tenants
+from tallygate.operations.runtime import Runtime
+
+POUNDS = "GBP"
+NOTE_MAX = 500
+
+START = (
+    arg.amount("budget_gbp", required=True),
+    arg.text("session_id", "A fresh one if left out"),
+    arg.text("tenant_id"),
+    arg.text("description"),
+)
+RECORD = (
+    arg.text("session_id", required=True),
+    arg.text("model", required=True),
+    arg.tokens("input_tokens", required=True),
+    arg.tokens("output_tokens", required=True),
+    arg.text("note"),
+    arg.text("record_id", "Counted once"),
+)
+CHECK = (arg.text("session_id", required=True), arg.amount("estimated_next_call_gbp"))
+SUMMARY = (arg.text("session_id", required=True),)
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+
+
+class BudgetTools:
+    """Translates between the tools' words and the operations; amounts named gbp are pounds in every session."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def start_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+        wanted = spend.BudgetWanted(
+            limit=given.amount_nanos("budget_gbp"),
+            currency=POUNDS,
+            session_id=given.exact("session_id"),
+            tenant=given.exact("tenant_id"),
+            description=given.text("description"),
+            client=caller.client,
+        )
+        started = spend.start_budget(self._for(caller), wanted, caller.key, caller.client_session)
+        return {
+            "session_id": started.session.session_id,
+            "budget_gbp": json_number(started.limit),
+            "started_at": iso(started.session.started_us),
+            "exchange": started.exchange,
+        }
+
+    def record_call(self, given: Given, caller: Caller) -> dict[str, Any]:
+        report = spend.CallReport(
+            session_id=given.required_name("session_id"),
+            model=given.required_name("model"),
+            tokens=Tokens(fresh_input=given.tokens("input_tokens") or 0, output=given.tokens("output_tokens") or 0),
+            note=given.text("note", longest=NOTE_MAX),
+            record_id=given.name("record_id"),
+            client_key=caller.key,
+        )
+        done = spend.record_call(self._of(caller, report.session_id), report, POUNDS)
+        return _with_exchange(
+            {
+                "session_id": done.session_id,
+                "call_cost_gbp": json_number(done.cost),
+                "total_spent_gbp": json_number(done.spent),
+                "budget_remaining_gbp": json_number(done.remaining),
+                "pct_used": percent(done.used, done.limit),
+                "status": done.status.value,
+                "warnings": list(done.warnings),
+            },
+            done.exchange,
+        )
+
+    def check_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+        session_id = given.required_name("session_id")
+        name = "estimated_next_call_gbp"
+        estimate = given.amount_nanos(name, allow_zero=True) if given.has(name) else 0
+        found = spent.check_budget(self._of(caller, session_id), session_id, estimate, POUNDS)
+        answer: dict[str, Any] = {
+            "allowed": found.allowed,
+            "reason": found.reason.value,
+            "budget_remaining_gbp": json_number(found.remaining),
+            "pct_used": percent(found.used, found.limit),
+        }
+        if found.binding is not None:
+            answer["budget"] = budget_payload(BindingBudget.of(found.binding))
+            answer["command"] = found.command
+        return _with_exchange(answer, found.exchange)
+
+    def get_summary(self, given: Given, caller: Caller) -> dict[str, Any]:
+        session_id = given.required_name("session_id")
+        found = spent.summary(self._of(caller, session_id), session_id, POUNDS)
+        session = found.session
+        answer: dict[str, Any] = {
+            "session_id": session.session_id,
+            "tenant_id": None if session.tenant == DEFAULT_TENANT else session.tenant,
+            "description": session.task_summary,
+            "budget_gbp": json_number(found.limit),
+            "spent_gbp": json_number(found.spent),
+            "reserved_gbp": json_number(found.reserved),
+            "remaining_gbp": json_number(found.remaining),
+            **_tokens(found.tokens),
+            "total_calls": found.calls,
+            "model_breakdown": {
+                share.model: {"calls": share.calls, **_tokens(share.tokens), "cost_gbp": json_number(share.cost)}
+                for share in found.models
+            },
+            "exhausted": found.exhausted,
+            "started_at": iso(session.started_us),
+            "ended_at": iso(session.ended_us),
+            "ts": iso(found.at_us),
+        }
+        return _with_exchange(answer, found.exchange)
+
+    def _for(self, caller: Caller) -> Runtime:
+        return replace(self._runtime, by=f"mcp:{caller.client[:60]}")
+
+    def _of(self, caller: Caller, session_id: str) -> Runtime:
+        return tenants.runtime_for_session(self._for(caller), session_id)
+
+    def specs(self) -> list[ToolSpec]:
+        """The four tools, in the order a session uses them."""
+        return [
+            ToolSpec(
+                "start_budget",
+                "Open a budget",
+                "Opens a session with a budget in GBP; the same session_id and fields find it again.",
+                START,
+                output(
+                    "session_id budget_gbp started_at exchange",
+                    session_id=TEXT,
+                    budget_gbp=NUMBER,
+                    started_at=TEXT,
+                    exchange=TEXT,
+                ),
+                self.start_budget,
+            ),
+            ToolSpec(
+                "record_call",
+                "Record a call",
+                "Books a model call that was made, also past the limit.",
+                RECORD,
+                output(
+                    "session_id call_cost_gbp total_spent_gbp budget_remaining_gbp pct_used status warnings",
+                    session_id=TEXT,
+                    call_cost_gbp=NUMBER,
+                    total_spent_gbp=NUMBER,
+                    budget_remaining_gbp=NUMBER,
+                    pct_used=NUMBER,
+                    status=TEXT,
+                    warnings=TEXTS,
+                    exchange=TEXT,
+                ),
+                self.record_call,
+                quick=True,
+            ),
+            ToolSpec(
+                "check_budget",
+                "Look before a call",
+                "Says whether the next call is within every budget; records nothing.",
+                CHECK,
+                output(
+                    "allowed reason budget_remaining_gbp pct_used",
+                    allowed=BOOLEAN,
+                    reason=TEXT,
+                    budget_remaining_gbp=NUMBER,
+                    pct_used=NUMBER,
+                    budget=OBJECT,
+                    command=TEXT,
+                    exchange=TEXT,
+                ),
+                self.check_budget,
+                read_only=True,
+                quick=True,
+            ),
+            self._summary_spec(),
+        ]
+
+    def _summary_spec(self) -> ToolSpec:
+        return ToolSpec(
+            "get_summary",
+            "Sum up a session",
+            "Spend, tokens and models of a session.",
+            SUMMARY,
+            output(
+                "session_id tenant_id description budget_gbp spent_gbp reserved_gbp remaining_gbp input_tokens"
+                " cache_read_tokens cache_write_tokens output_tokens total_calls model_breakdown exhausted"
+                " started_at ended_at ts",
+                session_id=TEXT,
+                tenant_id=TEXT_OR_NULL,
+                description=TEXT_OR_NULL,
+                budget_gbp=NUMBER,
+                spent_gbp=NUMBER,
+                reserved_gbp=NUMBER,
+                remaining_gbp=NUMBER,
+                input_tokens=INTEGER,
+                cache_read_tokens=INTEGER,
+                cache_write_tokens=INTEGER,
+                output_tokens=INTEGER,
+                total_calls=INTEGER,
+                model_breakdown=OBJECT,
+                exhausted=BOOLEAN,
+                started_at=TEXT,
+                ended_at=TEXT_OR_NULL,
+                ts=TEXT,
+                exchange=TEXT,
+            ),
+            self.get_summary,
+            read_only=True,
+        )
+
+
+def _tokens(tokens: Tokens) -> dict[str, int]:
+    return {
+        "input_tokens": tokens.fresh_input,
+        "cache_read_tokens": tokens.cache_read,
+        "cache_write_tokens": tokens.cache_write_5m + tokens.cache_write_1h,
+        "output_tokens": tokens.output,
+    }
+
+
+def _with_exchange(answer: dict[str, Any], exchange: str | None) -> dict[str, Any]:
+    """The answer, with the rate where its pounds are not those that the session counts in."""
+    return answer if exchange is None else {**answer, "exchange": exchange}

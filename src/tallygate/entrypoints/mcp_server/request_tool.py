@@ -1,0 +1,136 @@
+"""The tool with which an agent asks the user for more: only the user's own yes raises a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tallygate.core.amounts import in_usd
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.model import Budget
+from tallygate.core.money import json_number, parse_amount_nanos
+from tallygate.entrypoints.mcp_server import arguments as arg
+from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.asking import Question
+from tallygate.entrypoints.mcp_server.payloads import usd
+from tallygate.entrypoints.mcp_server.tools import NUMBER, TEXT, Caller, ToolSpec, output
+from tallygate.operations import ask, tenants
+from tallygate.operations.runtime import Runtime
+
+REASON_MAX = 500
+
+REQUEST = (
+    arg.text("session_id", required=True),
+    arg.amount("amount_usd", "To add", required=True),
+    arg.text("reason", required=True),
+)
+
+
+class RequestTool:
+    """Translates between the tool's words, the form that the user sees, and the raise."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def request_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+        """What is answered where nobody can be asked: the command that the user can run."""
+        found = self._request(given, caller)
+        message = "This client cannot ask the user, so nothing was changed. Stop and show the user the command."
+        return self._outcome("not_asked", found, message)
+
+    def question(self, given: Given, caller: Caller) -> Question:
+        """What the user is shown; they may change the amount."""
+        found = self._request(given, caller)
+        amount = given.amount_nanos("amount_usd")
+        form = {
+            "type": "object",
+            "properties": {
+                "amount_usd": {
+                    "type": "number",
+                    "title": "Raise the limit by (USD)",
+                    "default": json_number(amount),
+                    "minimum": 0,
+                }
+            },
+        }
+        return Question(found.question, form, {"budget": found.budget.budget_id, "limit": found.budget.limit_nanos})
+
+    def accepted(
+        self, given: Given, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What the user has granted, which may be another amount than was asked for."""
+        session_id = given.required_name("session_id")
+        value = content.get("amount_usd")
+        asked = given.amount_nanos("amount_usd")
+        added = asked if value is None else parse_amount_nanos("amount_usd", value, allow_zero=True)
+        if added == 0:
+            return self.refused(given, caller, "decline")
+        rt = self._of(caller, session_id)
+        seen = (str(state["budget"]), int(state["limit"]))
+        changed = ask.grant(rt, session_id, seen, added, _reason(given))
+        return {
+            "session_id": session_id,
+            "status": "raised",
+            **_standing(changed),
+            "message": ask.granted(seen[1], changed),
+        }
+
+    def refused(self, given: Given, caller: Caller, action: str) -> dict[str, Any]:
+        """What is said where the user did not say yes."""
+        declined = action == "decline"
+        said = "The user declined." if declined else "The user did not answer."
+        message = f"{said} The budget stays as it is: stop, or do only what still fits."
+        return self._outcome("declined" if declined else "cancelled", self._request(given, caller), message)
+
+    def _request(self, given: Given, caller: Caller) -> ask.Request:
+        session_id = given.required_name("session_id")
+        amount = given.amount_nanos("amount_usd")
+        return ask.request_of(self._of(caller, session_id), session_id, amount, _reason(given))
+
+    def _outcome(self, status: str, found: ask.Request, message: str) -> dict[str, Any]:
+        return {
+            "session_id": found.session.session_id,
+            "status": status,
+            **_standing(found.budget),
+            "message": message,
+            "command": found.command,
+        }
+
+    def _of(self, caller: Caller, session_id: str) -> Runtime:
+        return tenants.runtime_for_session(replace(self._runtime, by=f"mcp:{caller.client[:60]}"), session_id)
+
+    def spec(self) -> ToolSpec:
+        return ToolSpec(
+            "request_budget",
+            "Ask the user for more",
+            "Asks the user to raise the session's tightest budget; returns what they decided, or the command.",
+            REQUEST,
+            output(
+                "session_id status budget_id limit_usd remaining_usd message",
+                session_id=TEXT,
+                status=TEXT,
+                budget_id=TEXT,
+                limit_usd=NUMBER,
+                remaining_usd=NUMBER,
+                message=TEXT,
+                command=TEXT,
+            ),
+            self.request_budget,
+            asks=self,
+        )
+
+
+def _reason(given: Given) -> str:
+    reason = given.text("reason", longest=REASON_MAX)
+    if reason is None:
+        raise InvalidArgument("reason", "reason must not be empty.", hint="Say what the money is needed for.")
+    return reason
+
+
+def _standing(budget: Budget) -> dict[str, Any]:
+    return {
+        "budget_id": budget.budget_id,
+        "limit_usd": usd(in_usd(budget.limit_nanos, budget)),
+        "remaining_usd": usd(in_usd(budget.available_nanos, budget)),
+    }

@@ -1,0 +1,46 @@
+"""What was spent in sessions: responses where a client's record is read, booked calls elsewhere; nothing twice."""
+
+from __future__ import annotations
+
+from tallygate.core.answers import SpendSum
+from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.ledger.statements import Statements
+
+_SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
+# A call of a session whose responses are read is booked at nothing. The words are those of the index.
+_BOOKED = "cost_basis IN ('actual', 'estimate')"
+_RESPONSES = (
+    "SELECT session_id, model, COUNT(*) AS responses, 0 AS calls,"
+    " SUM(fresh_input + cache_read + cache_write_5m + cache_write_1h) AS input, SUM(output) AS output,"
+    " SUM(cost_nanos) AS nanos, SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END) AS exact"
+    f" FROM usage WHERE {_SPAN} GROUP BY 1, 2"
+)
+_CALLS = (
+    "SELECT session_id, COALESCE(model_used, model_requested), 0, COUNT(*),"
+    " SUM(COALESCE(fresh_input + cache_read + cache_write_5m + cache_write_1h, prompt_tokens)),"
+    " SUM(COALESCE(output, completion_tokens)), SUM(booked_nanos),"
+    " SUM(CASE WHEN cost_basis = 'actual' THEN booked_nanos ELSE 0 END)"
+    f" FROM call WHERE {_SPAN} AND {_BOOKED} GROUP BY 1, 2"
+)
+# The sums come first: the few sessions they name are then looked up by their key.
+SELECT_SPEND = (
+    "SELECT g.session_id, s.client, s.project, COALESCE(s.currency, 'USD'),"
+    f" COALESCE(s.usd_nanos, {NANOS_PER_UNIT}), s.rate_day, g.model, SUM(g.responses), SUM(g.calls), SUM(g.input),"
+    f" SUM(g.output), SUM(g.nanos), SUM(g.exact) FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
+    " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id GROUP BY g.session_id, g.model"
+)
+SELECT_NEXT_RESPONSE = f"SELECT at_us FROM usage WHERE {_SPAN} ORDER BY at_us LIMIT 1"
+SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY at_us LIMIT 1"
+
+
+class SpendReads(Statements):
+    """Sums for reports; each reads the rows of a span along an index on time."""
+
+    def session_spend(self, from_us: int, until_us: int) -> list[SpendSum]:
+        """What was spent in a span, by session and model; of no session, the responses that belong to none."""
+        return [SpendSum(*row) for row in self._all(SELECT_SPEND, from_us=from_us, until_us=until_us)]
+
+    def spend_next(self, from_us: int, until_us: int) -> int | None:
+        """When the first thing in a span was spent."""
+        found = [self._one(sql, from_us=from_us, until_us=until_us) for sql in (SELECT_NEXT_RESPONSE, SELECT_NEXT_CALL)]
+        return min((int(row[0]) for row in found if row is not None), default=None)

@@ -1,0 +1,156 @@
+"""Look at what a session has spent, before its next step and as a whole. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tallygate.core import exactness, gate, spending
+from tallygate.core.amounts import Currency
+from tallygate.core.costing import Tokens
+from tallygate.core.model import Budget, Call, GateView, Session
+from tallygate.core.moments import as_datetime
+from tallygate.core.wording import raise_command
+from tallygate.core.words import AccountingMode, CheckReason, SpendStatus
+from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.binding import binding
+from tallygate.operations.lookup import own_budget, unknown_session
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.subject import rebound
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChecked:
+    """What a look before a step finds; `remaining` is in nano-units of the currency that was asked for.
+
+    `binding` and `command` are there where the step is refused for a budget.
+    """
+
+    allowed: bool
+    reason: CheckReason
+    remaining: int
+    used: int
+    limit: int
+    currency: str
+    binding: Budget | None = None
+    command: str | None = None
+    exchange: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShare:
+    """What one model's calls of a session used; `cost` as in the summary."""
+
+    model: str
+    calls: int
+    tokens: Tokens
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSummary:
+    """A session in figures; amounts are in nano-units of the currency that was asked for."""
+
+    session: Session
+    limit: int
+    spent: int
+    reserved: int
+    remaining: int
+    tokens: Tokens
+    calls: int
+    models: tuple[ModelShare, ...]
+    exhausted: bool
+    at_us: int
+    exchange: str | None = None
+
+
+def currency_of(rt: Runtime, session: Session, code: str) -> Currency:
+    """A currency as a session counts it: its own at its own rate, another at that of the day it began."""
+    if session.currency == code:
+        return Currency(code, session.usd_nanos)
+    rate = rt.exchange.rate(code, as_datetime(session.started_us))
+    return Currency(code, rate.usd_per_unit_nanos, rate.text)
+
+
+def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str | None = None) -> BudgetChecked:
+    """Whether a session's next step may be made, as a pure read: every budget that applies must carry it.
+
+    `estimate` is in nano-units of `currency`, which is the session's own where none is named.
+    """
+    rt.catch_up()
+    with rt.ledger.reading(rt.tenant) as reader:
+        session, budgets = _standing(rt, reader, session_id)
+        waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
+    spoken = currency_of(rt, session, currency or session.currency)
+    verdict = spending.judge(
+        GateView(session, budgets, has_open_exactness=waits), lambda budget: spoken.needed_of(estimate, budget)
+    )
+    own = own_budget(session, budgets)
+    tightest, fullest = gate.tightest(budgets) or own, gate.most_used(budgets) or own
+    refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
+    command = None if refusing is None else raise_command(refusing, spoken.needed_of(estimate, refusing))
+    return BudgetChecked(
+        allowed=verdict.allowed,
+        reason=verdict.reason,
+        remaining=spoken.of(tightest.available_nanos, tightest),
+        used=fullest.committed_nanos,
+        limit=fullest.limit_nanos,
+        currency=spoken.unit,
+        binding=refusing,
+        command=command,
+        exchange=spoken.basis,
+    )
+
+
+_FOR_A_BUDGET = (CheckReason.BUDGET_EXHAUSTED, CheckReason.ESTIMATED_OVERAGE)
+
+
+def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendSummary:
+    """What a session has spent on which models: its client's own record where that is read, else its calls."""
+    rt.catch_up()
+    with rt.ledger.reading(rt.tenant) as reader:
+        session, budgets = _standing(rt, reader, session_id)
+        observed = reader.usage_of(session_id)
+        calls = [call for call in reader.calls_of(session_id) if exactness.counts(call)]
+    spoken = currency_of(rt, session, currency or session.currency)
+    own = own_budget(session, budgets)
+    tightest = gate.tightest(budgets) or own
+    shares = _shares(observed, calls)
+    return SpendSummary(
+        session=session,
+        limit=spoken.of(own.limit_nanos, own),
+        spent=spoken.of(own.spent_nanos, own),
+        reserved=spoken.of(own.reserved_nanos, own),
+        remaining=spoken.of(tightest.available_nanos, tightest),
+        tokens=sum((share.tokens for share in shares), Tokens()),
+        calls=sum(share.calls for share in shares),
+        models=tuple(replace(share, cost=spoken.of_usd(share.cost)) for share in shares),
+        exhausted=spending.status_of(budgets, rt.policy.warn_at_percent) is SpendStatus.EXHAUSTED,
+        at_us=rt.clock_us(),
+        exchange=spoken.basis,
+    )
+
+
+def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]]:
+    """A session with every budget that binds it now, as its workspace's settings have them."""
+    found = reader.session_with_budgets(session_id)
+    if found is None:
+        raise unknown_session(session_id)
+    session = rebound(rt, found[0])
+    return session, binding(reader, session, found[1], session.model, rt.clock_us(), relimit=True).budgets
+
+
+def _shares(observed: Iterable[StoredUsage], calls: Iterable[Call]) -> list[ModelShare]:
+    """By model, dearest first, in nano-dollars. Where responses are there, calls that they count for add nothing."""
+    shares: dict[str, ModelShare] = {}
+
+    def add(model: str, tokens: Tokens, cost: int) -> None:
+        known = shares.get(model) or ModelShare(model, 0, Tokens(), 0)
+        shares[model] = ModelShare(model, known.calls + 1, known.tokens + tokens, known.cost + cost)
+
+    for each in observed:
+        add(each.row.model, each.row.tokens, each.cost_nanos)
+    for call in calls:
+        if call.cost_basis in ("actual", "estimate"):
+            add(call.model_used or call.model_requested, call.actual or Tokens(), call.booked_nanos)
+    return sorted(shares.values(), key=lambda share: (-share.cost, share.model))

@@ -1,0 +1,185 @@
+"""`tallygate report`, and what a tenant of the settings sees of a ledger that has several."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from tests.entrypoints.cli.conftest import Made
+from tests.transcripts import DAY, PROJECT, write_claude
+
+from tallygate.app import compose, settings_here
+
+TENANTS = ("acme", "globex")
+
+
+@pytest.fixture
+def two(home, monkeypatch):
+    """A session with work in each of two tenants; returns their ids."""
+    found = {}
+    for tenant in TENANTS:
+        monkeypatch.setenv("TALLYGATE_TENANT", tenant)
+        app = compose(settings_here(), by="test")
+        found[tenant] = Made(app).worked()
+        app.close()
+    monkeypatch.delenv("TALLYGATE_TENANT")
+    return found
+
+
+def rows_of(result):
+    return list(csv.reader(io.StringIO(result.stdout_bytes.decode(), newline="")))
+
+
+def test_spending_by_tenant_and_month_as_a_table(run, two):
+    head, *rows, total = run("report").stdout.splitlines()
+    assert head.split() == [
+        "TENANT", "PERIOD", "SESSIONS", "RESP", "CALLS", "INPUT", "OUTPUT", "COST", "EXACT",
+    ]  # fmt: skip
+    assert sorted(row.split()[0] for row in rows) == [*TENANTS]
+    assert total.split() == ["total", "-", "2", "0", "2", "16,000", "800", "$0.10", "100%"]
+
+
+def test_spending_as_json_has_numbers_and_what_they_are_about(run, run_json, two):
+    found = run_json("report", "--period", "all")
+    assert found == run_json("report", "--period", "all", "--format", "json")
+    assert (found["by"], found["period"], found["time_zone"], found["currency"]) == ("tenant", "all", "UTC", "USD")
+    assert found["tenants"] == ["default", *TENANTS]
+    assert found["lines"][0] == {
+        "tenant": "acme", "period": "all", "sessions": 1, "responses": 0, "calls": 1, "input_tokens": 8000,
+        "output_tokens": 400, "cost": 0.05, "exact_cost": 0.05, "exact_percent": 100.0, "own_currency": [],
+    }  # fmt: skip
+    assert found["total"]["cost"] == 0.1
+    assert found["outside_sessions"] == {"responses": 0, "cost": 0.0}
+
+
+def test_spending_as_csv_is_that_of_rfc_4180_with_amounts_to_the_last_digit(run, two):
+    result = run("report", "--period", "all", "--format", "csv")
+    head, *rows = rows_of(result)
+    assert head == [
+        "tenant", "period", "sessions", "responses", "calls", "input_tokens", "output_tokens", "cost_usd",
+        "exact_cost_usd", "exact_percent", "own_currency",
+    ]  # fmt: skip
+    assert rows == [[tenant, "all", "1", "0", "1", "8000", "400", "0.05", "0.05", "100.0", ""] for tenant in TENANTS]
+    assert result.stdout_bytes.count(b"\r\n") == result.stdout_bytes.count(b"\n") == 3
+
+
+@pytest.mark.parametrize(
+    "model, shown",
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'=1"),
+        ("\x1b[2J=1", "[2J=1"),
+        ('a,"b"\r\n=c', 'a,"b" =c'),
+        ("plain", "plain"),
+    ],
+)
+def test_no_cell_of_a_csv_acts_in_a_spreadsheet(run, made, model, shown):
+    session = made.session(1000, model=model)
+    made.call(session, prompt=10, output=1, tool_name="x")
+    made.end(session)
+    [_, row] = rows_of(run("report", "--by", "model", "--format", "csv"))
+    assert row[0] == shown
+
+
+def test_what_sessions_spent_in_pounds_stands_beside_the_dollars(run, run_json, made):
+    session = made.session(1, currency="GBP", usd_nanos=1_250_000_000, rate_day="2026-11-20")
+    made.call(session, prompt=10_000, output=0, tool_name="x")
+    made.end(session)
+    [line] = run_json("report")["lines"]
+    assert line["own_currency"] == [
+        {"currency": "GBP", "cost": 0.04, "cost_usd": 0.05, "usd_per_unit": 1.25, "rate_day": "2026-11-20"}
+    ]
+    assert rows_of(run("report", "--format", "csv"))[1][-1] == "GBP 0.04"
+    head, row, _ = run("report").stdout.splitlines()
+    assert head.endswith("OWN CURRENCY")
+    assert row.split()[-1] == "£0.04"
+
+
+def test_an_empty_ledger_and_an_empty_span_say_so(run, made):
+    assert run("report").stdout == "Nothing was spent.\n"
+    assert run("report", "--since", "2999-01-01").stdout == "Nothing of that was spent.\n"
+    assert rows_of(run("report", "--format", "csv"))[1:] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tenant", "a/b"], ["--since", "soon"], ["--by", "user"], ["--period", "year"]]
+)
+def test_what_cannot_be_asked_for_is_refused_in_a_sentence(run, made, arguments):
+    result = run("report", *arguments)
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+
+
+def test_responses_of_no_session_are_told_beside_the_report(run, home):
+    write_claude(home, [1, 2])
+    run("sync")
+    result = run("report")
+    assert result.stdout == "Nothing was spent.\n"
+    assert "2 responses, $" in result.stderr
+    assert "`tallygate usage` lists them" in result.stderr
+
+
+# ---------------------------------------------------------------- the tenant of the settings
+
+LISTS = [
+    ("sessions", "list"),
+    ("sessions", "list", "--state", "open"),
+    ("budget", "list"),
+    ("status",),
+    ("usage", "--by", "session", "--no-sync"),
+    ("report", "--by", "session"),
+    ("report", "--by", "project"),
+]
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_a_tenant_sees_its_own_rows_and_nobody_elses(run, two, monkeypatch, command, tenant):
+    monkeypatch.setenv("TALLYGATE_TENANT", tenant)
+    shown = run(*command, json_=True).stdout
+    [other] = {*TENANTS} - {tenant}
+    assert two[other] not in shown
+    assert f'"{other}"' not in shown
+    if command[-1] not in ("--no-sync", "project"):
+        assert two[tenant] in shown
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+def test_where_no_tenant_is_set_rows_of_tenants_are_not_shown(run, two, command):
+    shown = run(*command, json_=True).stdout
+    assert not any(session in shown for session in two.values())
+
+
+def test_a_session_of_another_tenant_is_not_found_or_ended(run, two, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_TENANT", "acme")
+    for command in (("sessions", "show"), ("sessions", "end")):
+        assert run(*command, two["globex"]).exit_code == 3
+        assert run(*command, two["acme"]).exit_code == 0
+
+
+def test_status_names_the_tenant_where_one_is_set(run, run_json, home, monkeypatch):
+    assert run_json("status")["settings"]["tenant"] == "default"
+    assert "tenant" not in run("status").stdout
+    monkeypatch.setenv("TALLYGATE_TENANT", "acme")
+    assert "acme" in run("status").stdout
+
+
+def test_each_project_brings_its_tenant_and_its_transcripts_are_counted_there_alone(run, run_json, home, monkeypatch):
+    shop, blog = home / "shop", home / "blog"
+    for folder, text in ((shop, 'tenant = "acme"\n'), (blog, "")):
+        (folder / ".l6e").mkdir(parents=True)
+        (folder / ".l6e" / "config.toml").write_text(text)
+    (shop / "src").mkdir()
+    write_claude(home, [1, 2], "a", cwd=str(shop / "src"))
+    write_claude(home, [1, 2, 3], "b", cwd=str(blog), at=DAY)
+    write_claude(home, [1], "c", cwd=PROJECT)
+    assert run_json("usage")["total"]["responses"] == 4
+    monkeypatch.chdir(shop)
+    assert run_json("sync")["responses"]["elsewhere"] == 4
+    assert run_json("usage")["total"]["responses"] == 2
+    assert [line["session"] for line in run_json("usage", "--by", "session")["lines"]] == ["a"]
