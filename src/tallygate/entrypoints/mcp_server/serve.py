@@ -16,6 +16,7 @@ from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.account import end_left_open, left_open
+from tallygate.operations.attest import issue_missing
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime
@@ -128,6 +129,7 @@ def look_after(app: Serving) -> None:
             sweep(tenant)
             for failure in flush_run_log(tenant):
                 log.warning("A run-log line waits in the ledger: %s", failure)
+            issue_missing(tenant)
     except TallygateError as error:
         log.warning("The ledger could not be looked after: %s", error)
     except Exception:

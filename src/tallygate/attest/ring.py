@@ -1,0 +1,234 @@
+"""The user's keys on disk: made on first use, for this user alone, refused where anybody else can read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallygate.attest.dsse import pae
+from tallygate.attest.keys import PublicKey, Signer, b64url, jwks, new_signer, public_keys_from, signer_from, unb64url
+from tallygate.core.chain import canonical_bytes
+from tallygate.core.errors import KeyUnusable
+
+KEY_FILE, TRUST_FILE, ROTATIONS = "signing-key.json", "trusted.json", "rotated-"
+_ROTATION_TYPE = "application/vnd.tallygate.key-rotation+json"
+_BYTES_MAX = 1 << 20
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """One key in the place of another, signed by both: that the old one agrees, and that the new one is there."""
+
+    old: PublicKey
+    new: PublicKey
+    old_signature: bytes
+    new_signature: bytes
+
+    @staticmethod
+    def message(old: PublicKey, new: PublicKey) -> bytes:
+        """What both sign."""
+        return pae(_ROTATION_TYPE, canonical_bytes({"new": new.x, "old": old.x}))
+
+    @staticmethod
+    def of(old: Signer, new: Signer) -> Rotation:
+        """The rotation from one key to another."""
+        message = Rotation.message(old.public, new.public)
+        return Rotation(old.public, new.public, old.sign(message), new.sign(message))
+
+    @property
+    def holds(self) -> bool:
+        """Whether both have signed."""
+        message = self.message(self.old, self.new)
+        return self.old.verifies(message, self.old_signature) and self.new.verifies(message, self.new_signature)
+
+    def stated(self) -> dict[str, str]:
+        """The rotation as text, for its file and its event."""
+        return {
+            "keyid": self.new.keyid,
+            "public": self.new.x,
+            "replaces": self.old.keyid,
+            "replaces_public": self.old.x,
+            "old_signature": b64url(self.old_signature),
+            "new_signature": b64url(self.new_signature),
+        }
+
+    @staticmethod
+    def read(stated: object, where: str) -> Rotation:
+        """A rotation out of such text. Raises `KeyUnusable`."""
+        if not isinstance(stated, dict):
+            raise KeyUnusable(f"{where} is not a rotation of a key.")
+        names = ("replaces_public", "public", "old_signature", "new_signature")
+        old, new, old_signature, new_signature = (unb64url(stated.get(name), where) for name in names)
+        return Rotation(PublicKey(old), PublicKey(new), old_signature, new_signature)
+
+
+class KeyRing:
+    """The keys in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key that signs lies."""
+        return self.folder / KEY_FILE
+
+    def signer(self) -> Signer:
+        """The key that signs; it is made where there is none. Raises `KeyUnusable`."""
+        raw = _read(self.key_file)
+        if raw is None:
+            self._prepare()
+            _create(self.key_file, new_signer().secret_jwk().encode())
+            raw = _read(self.key_file) or b""
+        return signer_from(raw, str(self.key_file))
+
+    def public(self) -> PublicKey:
+        """The public half of the key that signs. Needs no cryptography where the key is there already."""
+        raw = _read(self.key_file)
+        return self.signer().public if raw is None else public_keys_from(raw, str(self.key_file))[0]
+
+    def rotate(self) -> Rotation:
+        """Put a new key in the place of the old one, whose secret half is gone then."""
+        old, new = self.signer(), new_signer()
+        rotation = Rotation.of(old, new)
+        # First what connects the keys: one that was never used harms nobody, one that nothing leads to does.
+        record = json.dumps(rotation.stated(), indent=2) + "\n"
+        _create(self.folder / f"{ROTATIONS}{new.public.keyid}.json", record.encode())
+        _replace(self.key_file, new.secret_jwk().encode())
+        return rotation
+
+    def rotation_to(self, keyid: str) -> Rotation | None:
+        """The rotation that brought a key, or None where it was the first."""
+        path = self.folder / f"{ROTATIONS}{keyid}.json"
+        raw = _read(path)
+        if raw is None:
+            return None
+        try:
+            return Rotation.read(json.loads(raw), str(path))
+        except (ValueError, RecursionError) as error:
+            raise KeyUnusable(f"{path} is damaged.") from error
+
+    def trusted(self) -> dict[str, PublicKey]:
+        """Every key that this user signs or signed with, or was told to trust, by key id. Makes none."""
+        found = [*self._trust_file()]
+        raw = _read(self.key_file)
+        key = None if raw is None else public_keys_from(raw, str(self.key_file))[0]
+        while key is not None and key not in found:
+            found.append(key)
+            rotation = self.rotation_to(key.keyid)
+            key = rotation.old if rotation is not None and rotation.holds else None
+        return {key.keyid: key for key in found}
+
+    def trust(self, keys: list[PublicKey]) -> list[PublicKey]:
+        """Trust further keys; returns those that were not trusted before."""
+        known = self.trusted()
+        fresh = [key for key in keys if key.keyid not in known]
+        if fresh:
+            self._prepare()
+            _replace(self.folder / TRUST_FILE, jwks([*self._trust_file(), *fresh]).encode())
+        return fresh
+
+    def _trust_file(self) -> list[PublicKey]:
+        path = self.folder / TRUST_FILE
+        raw = _read(path)
+        return [] if raw is None else public_keys_from(raw, str(path))
+
+    def _prepare(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = self.folder.stat().st_mode
+        except OSError as error:
+            raise KeyUnusable(
+                f"The folder for keys {self.folder} cannot be made: {error.strerror}.",
+                hint="Check its permissions, or set TALLYGATE_KEY_DIR.",
+            ) from error
+        if sys.platform != "win32" and mode & 0o022:
+            raise KeyUnusable(
+                f"Others can put files into {self.folder} (mode {stat.S_IMODE(mode):o}).",
+                hint=f"Run: chmod 700 {self.folder}",
+            )
+
+
+def _read(path: Path) -> bytes | None:
+    """A file of this user alone; None where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _SAFE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KeyUnusable(
+            f"The key file {path} cannot be opened: {error.strerror}.", hint="It must be a file, not a link."
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        _check(os.fstat(file.fileno()), path)
+        return file.read(_BYTES_MAX)
+
+
+def _check(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _BYTES_MAX:
+        raise KeyUnusable(f"The key file {path} is not a regular, small file.")
+    if sys.platform == "win32":
+        return
+    if found.st_uid != os.getuid():
+        raise KeyUnusable(f"The key file {path} belongs to another user (uid {found.st_uid}).")
+    if found.st_mode & 0o077:
+        raise KeyUnusable(
+            f"The key file {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):o}).",
+            hint=f"Run: chmod 600 {path}; if others had access, `tallygate keys rotate` too.",
+        )
+
+
+def _create(path: Path, content: bytes) -> None:
+    """A new file, whole or not at all; where somebody else was faster, theirs stays."""
+    with _written(path, content) as written:
+        try:
+            os.link(written, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without second names
+            written.rename(path)
+    _on_disk(path.parent)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with _written(path, content) as written:
+        written.replace(path)
+    _on_disk(path.parent)
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """A file beside another one, on disk, that is gone at the end unless it got the other's name."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield beside
+    except OSError as error:
+        raise KeyUnusable(
+            f"The key file {path} cannot be written: {error.strerror}.",
+            hint="Check the folder's permissions and free space, or set TALLYGATE_KEY_DIR.",
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _on_disk(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+"""`tallygate attest`: what is signed of the ledger, one in full, and a session's evidence for somebody else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tallygate.core.moments import iso
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.operations.attest import found, newest, of_session
+from tallygate.operations.look import session_called
+
+if TYPE_CHECKING:
+    from tallygate.ledger.port import Attested
+
+
+@click.group(cls=Commands)
+def attest() -> None:
+    """List what is signed, show one, export evidence."""
+
+
+@attest.command("list")
+@click.option("--session", help="Of this session only.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def list_(program: Program, session: str | None, limit: int, as_json: bool) -> None:
+    """Show attestations, the youngest first. What is due is signed first."""
+    settings = program.settings()
+    with program.opened(settings, by="attest") as app:
+        if session is None:
+            attested = newest(app.runtime, limit)
+        else:
+            attested = of_session(app.runtime, session_called(app.runtime, session))[:limit]
+    if as_json:
+        output.document({"attestations": [attested_json(each) for each in attested]})
+    elif attested:
+        output.table(
+            output.words("ID", [each.attestation_id for each in attested]),
+            output.words("KIND", [each.kind for each in attested]),
+            output.numbers("EVENT", [each.seq for each in attested]),
+            output.words("SIGNED", [output.when(each.issued_us, settings.time_zone) for each in attested]),
+            output.words("SESSION", [each.session_id for each in attested], tight=False),
+        )
+    else:
+        click.echo("Nothing has been attested yet: no hard budget has refused a call, and no session has ended.")
+
+
+@attest.command()
+@click.argument("attestation_id", metavar="ID")
+@click.option("--envelope", is_flag=True, help="The DSSE envelope alone, for other tools.")
+@pass_program
+def show(program: Program, attestation_id: str, envelope: bool) -> None:
+    """Show one attestation: its statement and its envelope."""
+    with program.opened(by="attest") as app:
+        each = found(app.runtime, attestation_id)
+    if envelope:
+        click.echo(each.envelope)
+        return
+    output.document({**attested_json(each), "statement": json.loads(each.payload or b"{}")})
+
+
+@attest.command()
+@click.argument("session")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="The new folder or archive.")
+@click.option("--zip", "as_zip", is_flag=True, help="One archive instead of a folder.")
+@pass_program
+def export(program: Program, session: str, target: Path | None, as_zip: bool) -> None:
+    """Write the evidence of SESSION for somebody else.
+
+    Statements, envelopes, events, a checkpoint, the public key, and how to verify them without this program.
+    """
+    from tallygate.operations.bundle import export_bundle
+
+    with program.opened(by="attest") as app:
+        session_id = session_called(app.runtime, session)
+        name = f"evidence-{output.short_id(session_id)}".replace("/", "-") + (".zip" if as_zip else "")
+        place = Path(name) if target is None else target
+        files = export_bundle(app.runtime, session_id, place, as_zip=as_zip)
+    click.echo(f"{output.safe(place, 1000)}: {output.plural(len(files), 'file')}. README.md in it says how to verify.")
+
+
+def attested_json(each: Attested) -> dict[str, Any]:
+    """An attestation for programs."""
+    return {
+        "id": each.attestation_id,
+        "kind": each.kind,
+        "session_id": each.session_id,
+        "call_id": each.call_id,
+        "event": each.seq,
+        "event_sha256": each.event_hash.hex(),
+        "key_id": each.keyid,
+        "signed_at": iso(each.issued_us),
+        "envelope": None if each.envelope is None else json.loads(each.envelope),
+    }

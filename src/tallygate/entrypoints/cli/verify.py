@@ -1,0 +1,113 @@
+"""`tallygate verify`: whether a ledger, a run log and attestations are what they say, without believing any of them.
+
+Exit codes beside those of every command, the gravest finding first:
+10 file, 11 schema, 12 chain, 13 tables or counters, 14 head, 15 attestation, 16 key, 17 run log.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from tallygate.attest.ring import KeyRing
+from tallygate.core.errors import InvalidArgument, NotProven
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.keys import keys_in
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.verify import Asked, Part, Report, verify_ledger
+
+CODES = {
+    Part.FILE: 10,
+    Part.SCHEMA: 11,
+    Part.CHAIN: 12,
+    Part.PROJECTION: 13,
+    Part.COUNTERS: 13,
+    Part.HEAD: 14,
+    Part.ATTESTATION: 15,
+    Part.KEY: 16,
+    Part.RUN_LOG: 17,
+}
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_EPILOG = (
+    "Exit codes when something is broken, the gravest first: 10 file, 11 schema, 12 chain, 13 tables or counters, "
+    "14 head, 15 attestation, 16 key, 17 run log."
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--db", type=click.Path(path_type=Path), help="A ledger's file; yours where nothing else is asked for.")
+@click.option("--attestation", type=click.Path(path_type=Path), help="An envelope, or a folder or zip of evidence.")
+@click.option("--head", help="A hash that was written down elsewhere: the history must still contain it.")
+@click.option("--key", type=click.Path(path_type=Path), help="The public key to verify by; else those you trust.")
+@click.option("--log", type=click.Path(path_type=Path), help="A run log to hold against the ledger.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def verify(
+    program: Program,
+    *,
+    db: Path | None,
+    attestation: Path | None,
+    head: str | None,
+    key: Path | None,
+    log: Path | None,
+    as_json: bool,
+) -> int:
+    """Verify a ledger and what was signed of it; changes nothing.
+
+    Chain, tables against events, schema, signatures, run log and an expected head. Keys come from --key, or from your
+    own folder for keys and those you trust; never from what is verified.
+    """
+    settings = program.settings()
+    if head is not None and not _HASH.fullmatch(head):
+        raise InvalidArgument("--head", "--head takes the 64 hexadecimal digits of a hash.")
+    keys = {each.keyid: each for each in keys_in(key)} if key else KeyRing(settings.paths.key_dir).trusted()
+    asked = Asked(keys, None if head is None else bytes.fromhex(head), log)
+    report = Report()
+    if db is not None or attestation is None or head is not None or log is not None:
+        with output.working("verifying the ledger"):
+            report = verify_ledger(settings.paths.database if db is None else db, asked)
+    if attestation is not None:
+        _attested(report, attestation, asked, db)
+    _say(report, as_json=as_json)
+    return next((code for part, code in CODES.items() if report.counted[part]), 0)
+
+
+def _attested(report: Report, path: Path, asked: Asked, db: Path | None) -> None:
+    from tallygate.operations.bundle import verify_attestations
+    from tallygate.operations.verify import held_against
+
+    try:
+        proven = verify_attestations(report, path, asked.keys)
+    except NotProven as error:
+        report.add(Part.ATTESTATION, str(path), error.message, "this proves nothing")
+        return
+    if db is not None:
+        held_against(report, db, proven)
+
+
+def _say(report: Report, *, as_json: bool) -> None:
+    parts = [{"kind": b.part.value, "where": b.where, "what": b.what, "meaning": b.meaning} for b in report.broken]
+    if as_json:
+        output.document(
+            {
+                "verifies": not report.broken,
+                "facts": [{"name": name, "value": value} for name, value in report.facts],
+                "broken": parts,
+                "counts": {part.value: count for part, count in report.counted.items()},
+                "notes": report.notes,
+            }
+        )
+        return
+    output.facts(report.facts)
+    for note in report.notes:
+        click.echo(f"note: {output.safe(note, 1000)}")
+    for each in report.broken:
+        kind = click.style(each.part.value.upper(), fg="red")
+        click.echo(f"{kind}  {output.safe(f'{each.where}: {each.what}', 1000)}. {output.safe(each.meaning, 500)}.")
+    for part, count in report.counted.items():
+        shown = sum(each.part is part for each in report.broken)
+        if count > shown:
+            click.echo(f"{part.value}: {count - shown:,} more.")
+    click.echo("Something is broken." if report.broken else "Everything verifies.")

@@ -1,0 +1,160 @@
+"""Attestations beside the journal: which events are to be signed, what was signed, and the keys that did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from tallygate.core.attested import TRACES, called_for
+from tallygate.core.chain import GENESIS, Head
+from tallygate.ledger.port import Attested, Change, Due, JournalEvent
+from tallygate.ledger.statements import Statements
+
+ATTESTATION_COLUMNS = (
+    "tenant", "attestation_id", "kind", "session_id", "call_id", "seq", "event_hash",
+    "payload", "envelope", "keyid", "issued_us",
+)  # fmt: skip
+SIGNING_KEY_COLUMNS = ("tenant", "keyid", "public", "seq", "at_us")
+_ATTESTED = "attestation_id, kind, session_id, call_id, seq, event_hash, payload, envelope, keyid, issued_us"
+
+INSERT_DUE = (
+    "INSERT INTO attestation (tenant, attestation_id, kind, session_id, call_id, seq, event_hash)"
+    " VALUES (:tenant, :attestation_id, :kind, :session_id, :call_id, :seq, :event_hash)"
+    " ON CONFLICT (tenant, attestation_id) DO NOTHING"
+)
+SIGN = (
+    "UPDATE attestation SET payload = :payload, envelope = :envelope, keyid = :keyid, issued_us = :at_us"
+    " WHERE tenant = :tenant AND attestation_id = :attestation_id AND envelope IS NULL"
+)
+SELECT_DUE = (
+    f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND envelope IS NULL"
+    " AND (:session_id IS NULL OR session_id = :session_id) ORDER BY id LIMIT :limit"
+)
+SELECT_OF_SESSION = (
+    f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND session_id = :session_id ORDER BY id DESC"
+    " LIMIT :limit"
+)
+SELECT_NEWEST = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant ORDER BY id DESC LIMIT :limit"
+SELECT_ONE = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND attestation_id = :attestation_id"
+SELECT_OF_CALL = (
+    f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND call_id = :call_id ORDER BY id DESC LIMIT 1"
+)
+SELECT_LAST_OF_KIND = (
+    f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND session_id = :session_id AND kind = :kind"
+    " ORDER BY id DESC LIMIT 1"
+)
+# Each tenant counts its own events, so none has an id below its number: with one tenant the first look finds it.
+SELECT_EVENT = (
+    "SELECT id, seq, at_us, body, hash FROM event WHERE id >= :seq AND tenant = :tenant AND seq = :seq"
+    " ORDER BY id LIMIT 1"
+)
+SELECT_BEFORE = "SELECT hash FROM event WHERE tenant = :tenant AND id < :id ORDER BY id DESC LIMIT 1"
+SELECT_ABOUT = (
+    "SELECT id, seq, at_us, body, hash FROM event WHERE tenant = :tenant"
+    " AND instr(body, CAST(:part AS BLOB)) > 0 ORDER BY id"
+)
+SELECT_BASIS = "SELECT basis FROM price WHERE tenant = :tenant AND price_id = :price_id"
+SELECT_KEY = "SELECT 1 FROM signing_key WHERE tenant = :tenant AND keyid = :keyid"
+SELECT_KEYS = "SELECT keyid, public, seq, at_us FROM signing_key WHERE tenant = :tenant ORDER BY seq"
+INSERT_KEY = (
+    "INSERT INTO signing_key (tenant, keyid, public, seq, at_us) VALUES (:tenant, :keyid, :public, :seq, :at_us)"
+    " ON CONFLICT (tenant, keyid) DO NOTHING"
+)
+
+
+class AttestReads(Statements):
+    """Reads of attestations; a part of every reader."""
+
+    def attestation(self, attestation_id: str) -> Attested | None:
+        """One attestation by its id."""
+        row = self._one(SELECT_ONE, attestation_id=attestation_id)
+        return None if row is None else Attested(*row)
+
+    def attestations(self, limit: int) -> list[Attested]:
+        """Attestations, the youngest first."""
+        return [Attested(*row) for row in self._all(SELECT_NEWEST, limit=limit)]
+
+    def attestations_of(self, session_id: str, limit: int = 1000) -> list[Attested]:
+        """Those of a session, the youngest first, signed or due."""
+        return [Attested(*row) for row in self._all(SELECT_OF_SESSION, session_id=session_id, limit=limit)]
+
+    def last_attestation(self, session_id: str, kind: str) -> Attested | None:
+        """The youngest of its kind in a session."""
+        row = self._one(SELECT_LAST_OF_KIND, session_id=session_id, kind=kind)
+        return None if row is None else Attested(*row)
+
+    def attestation_of_call(self, call_id: str) -> Attested | None:
+        """That of one refused call."""
+        row = self._one(SELECT_OF_CALL, call_id=call_id)
+        return None if row is None else Attested(*row)
+
+    def attestations_due(self, limit: int, session_id: str | None = None) -> list[Attested]:
+        """Those that are not signed yet, the oldest first."""
+        return [Attested(*row) for row in self._all(SELECT_DUE, limit=limit, session_id=session_id)]
+
+    def journal_event(self, seq: int) -> JournalEvent | None:
+        """One event with its bytes and the hash before it."""
+        row = self._one(SELECT_EVENT, seq=seq)
+        return None if row is None else self._event(*row)
+
+    def events_about(self, part: str) -> Iterator[JournalEvent]:
+        """Every event whose body holds a text, in order; reads the whole journal."""
+        for row in self._execute(SELECT_ABOUT, {"tenant": self.tenant, "part": part}):
+            yield self._event(*row)
+
+    def _event(self, number: int, seq: int, at_us: int, body: bytes, digest: bytes) -> JournalEvent:
+        before = self._one(SELECT_BEFORE, id=number)
+        return JournalEvent(seq, at_us, body, digest, GENESIS if before is None else before[0])
+
+    def price_basis(self, price_id: str) -> str | None:
+        """What a price was, as JSON."""
+        row = self._one(SELECT_BASIS, price_id=price_id)
+        return None if row is None else str(row[0])
+
+    def knows_key(self, keyid: str) -> bool:
+        """Whether an event of this tenant tells of a key."""
+        return self._one(SELECT_KEY, keyid=keyid) is not None
+
+    def signing_keys(self) -> list[tuple[str, str, int, int]]:
+        """Key id, public key, event and time of every key that signed, in order."""
+        return [tuple(row) for row in self._all(SELECT_KEYS)]
+
+
+class AttestWrites(AttestReads):
+    """What is written of attestations: that one is due with its event, its signature later."""
+
+    at_us: int
+
+    def attest_later(self, due: Due) -> None:
+        """Note that something is to be signed; once is enough."""
+        self._execute(INSERT_DUE, {"tenant": self.tenant, **due.row()})
+
+    def sign_attestation(self, attestation_id: str, payload: bytes, envelope: str, keyid: str) -> None:
+        """Keep what was signed, with the exact bytes; what is signed already stays as it is."""
+        signed = {"payload": payload, "envelope": envelope, "keyid": keyid, "at_us": self.at_us}
+        self._execute(SIGN, {"tenant": self.tenant, "attestation_id": attestation_id, **signed})
+
+    def keep_key(self, keyid: str, public: str, head: Head) -> None:
+        """Keep which event tells of a key."""
+        row = {"keyid": keyid, "public": public, "seq": head.seq, "at_us": head.at_us}
+        self._execute(INSERT_KEY, {"tenant": self.tenant, **row})
+
+    def attest_what(self, kind: str, changes: Sequence[Change], head: Head) -> None:
+        """Note what an event that is just being written calls for."""
+        found = called_for(kind, ((change.table, change.row) for change in changes))
+        if found is not None:
+            self.attest_later(Due(found[0], head, found[1], found[2]))
+
+    def due_from_journal(self) -> int:
+        """Note again what the journal calls for, where rows were lost; returns how many were missing."""
+        missing = 0
+        for event in (event for trace in TRACES for event in self.events_about(trace)):
+            body = json.loads(event.body)
+            found = called_for(str(body["kind"]), ((table, row) for _, table, row in body["rows"]))
+            if found is None:
+                continue
+            due = Due(found[0], Head(event.seq, event.hash, event.at_us), found[1], found[2])
+            if self.attestation(due.attestation_id) is None:
+                self.attest_later(due)
+                missing += 1
+        return missing

@@ -1,0 +1,210 @@
+"""Attest what the ledger holds: named at once by the event's hash, signed after its commit, never in a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.attest.dsse import enclosed
+from tallygate.attest.keys import Signer
+from tallygate.attest.ring import KeyRing, Rotation
+from tallygate.attest.statement import statement_bytes
+from tallygate.core.attested import Kind
+from tallygate.core.chain import Head, event_hash
+from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present
+from tallygate.ledger.port import Attested, Due, Reader, Tx
+from tallygate.operations.lookup import unknown_session
+from tallygate.operations.predicates import event_of, exhausted, reached, subject_of, summed
+from tallygate.operations.runtime import Runtime
+
+PER_ROUND = 200
+_ROTATIONS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SlimAttestation:
+    """An attestation as a reply carries it; `keyid` is None only while the key cannot be read."""
+
+    attestation_id: str
+    kind: str
+    digest: str
+    seq: int
+    keyid: str | None
+
+    def as_json(self) -> dict[str, object]:
+        """For a reply: `tallygate attest show ID` gives the whole."""
+        return {"id": self.attestation_id, "kind": self.kind, "event_sha256": self.digest, "key_id": self.keyid}
+
+
+def slim(rt: Runtime, session_id: str) -> SlimAttestation | None:
+    """The last refusal of a session at an exhausted budget, or None where there was none. Signs nothing."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return slim_in(rt, reader, session_id)
+
+
+def slim_in(rt: Runtime, reader: Reader, session_id: str, call_id: str | None = None) -> SlimAttestation | None:
+    """The same within a transaction: the session's last refusal, or that of one call."""
+    if rt.keys is None:
+        return None
+    if call_id is None:
+        found = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
+    else:
+        found = reader.attestation_of_call(call_id)
+    return None if found is None else _slim(rt.keys, found)
+
+
+def _slim(keys: KeyRing, found: Attested) -> SlimAttestation:
+    keyid = found.keyid
+    if keyid is None:
+        try:
+            keyid = keys.public().keyid
+        except KeyUnusable:
+            keyid = None  # the answer matters more; `doctor` and every signing say what is wrong
+    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid)
+
+
+def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = None) -> int:
+    """Sign what is due, the oldest first; returns how many were signed. Raises `KeyUnusable`."""
+    if rt.keys is None:
+        return 0
+    with rt.ledger.reading(rt.tenant) as reader:
+        if not reader.attestations_due(1, session_id):
+            return 0
+    signer = announced(rt, rt.keys)
+    with rt.ledger.writing(rt.tenant) as tx:
+        due = tx.attestations_due(limit, session_id)
+        as_of = tx.head()
+        for each in due:
+            _sign(rt, tx, each, signer, as_of)
+    return len(due)
+
+
+def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> None:
+    event = event_of(tx, due.seq)
+    chain_id = f"{rt.ledger.ledger_id}/{rt.tenant}"
+    if event.hash != due.event_hash or event.hash != event_hash(chain_id, event.seq, event.previous, event.body):
+        raise LedgerCorrupt(
+            f"Event {due.seq} is not the one that {due.attestation_id} is about: it was changed after it was written.",
+            hint="Nothing was signed. Run `tallygate verify`, then restore a backup.",
+        )
+    kind = Kind(due.kind)
+    if kind is Kind.BUDGET_EXHAUSTED:
+        predicate = exhausted(tx, event)
+    elif kind is Kind.SESSION_SUMMARY:
+        session = present(tx.session(str(due.session_id)), "an attested session is in the ledger")
+        predicate = summed(tx, session, as_of)
+    else:
+        predicate = reached(event)
+    payload = statement_bytes(kind, subject_of(rt.ledger.ledger_id, rt.tenant, event), predicate)
+    envelope = enclosed(payload, signer)
+    tx.sign_attestation(due.attestation_id, payload, envelope.to_json(), envelope.keyid)
+
+
+def announced(rt: Runtime, keys: KeyRing) -> Signer:
+    """The key that signs, after an event has told of it and of those that it took the place of."""
+    signer = keys.signer()
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.knows_key(signer.public.keyid):
+            return signer
+    with rt.ledger.writing(rt.tenant) as tx:
+        signer = keys.signer()
+        _tell(rt, tx, keys, signer)
+    return signer
+
+
+def _tell(rt: Runtime, tx: Tx, keys: KeyRing, signer: Signer) -> None:
+    way: list[Rotation] = []
+    key = signer.public
+    while not tx.knows_key(key.keyid) and len(way) < _ROTATIONS_MAX:
+        rotation = keys.rotation_to(key.keyid)
+        if rotation is None or not rotation.holds:
+            break
+        way.append(rotation)
+        key = rotation.old
+    if not tx.knows_key(key.keyid):
+        known = tx.signing_keys()
+        if way and not known:
+            way, key = [], signer.public  # a ledger that never saw the older ones begins with this one
+        note = {"keyid": key.keyid, "public": key.x} | ({"lost": known[-1][0]} if known else {})
+        tx.keep_key(key.keyid, key.x, tx.append("key.created", [], by=rt.by, note=note))
+    for rotation in reversed(way):
+        head = tx.append("key.rotated", [], by=rt.by, note=rotation.stated())
+        tx.keep_key(rotation.new.keyid, rotation.new.x, head)
+
+
+def of_session(rt: Runtime, session_id: str) -> list[Attested]:
+    """Every attestation of a session, signed by now, the youngest first. Raises `NotFound`, `KeyUnusable`."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.session(session_id) is None:
+            raise unknown_session(session_id)
+    while issue_missing(rt, session_id=session_id):
+        continue
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.attestations_of(session_id)
+
+
+def newest(rt: Runtime, limit: int) -> list[Attested]:
+    """The youngest attestations, all signed by now, those noted again whose rows were lost."""
+    with rt.ledger.writing(rt.tenant) as tx:
+        tx.due_from_journal()
+    while issue_missing(rt):
+        continue
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.attestations(limit)
+
+
+def found(rt: Runtime, attestation_id: str) -> Attested:
+    """One attestation, signed by now. Raises `NotFound`."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        each = reader.attestation(attestation_id)
+    if each is None:
+        raise NotFound(
+            f"No attestation {attestation_id!r:.60} is in the ledger.",
+            hint="`tallygate attest list` shows the attestations.",
+            code="unknown_attestation",
+        )
+    if each.envelope is not None:
+        return each
+    while issue_missing(rt, session_id=each.session_id):
+        continue
+    with rt.ledger.reading(rt.tenant) as reader:
+        return present(reader.attestation(attestation_id), "an attestation stays")
+
+
+def summary(rt: Runtime, session_id: str) -> Attested:
+    """What a session has come to, signed: as of its end, or of the ledger's last event while it is open."""
+    with rt.ledger.writing(rt.tenant) as tx:
+        session = tx.session(session_id)
+        if session is None:
+            raise unknown_session(session_id)
+        last = None if session.is_open else tx.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
+        if last is None:
+            tx.attest_later(due := Due(Kind.SESSION_SUMMARY, tx.head(), session_id))
+    return found(rt, due.attestation_id if last is None else last.attestation_id)
+
+
+def slim_summary(rt: Runtime, session_id: str) -> SlimAttestation | None:
+    """What a session has come to, as a reply carries it; the whole is kept beside."""
+    return None if rt.keys is None else _slim(rt.keys, summary(rt, session_id))
+
+
+def checkpoint(rt: Runtime) -> Attested | None:
+    """How far the history goes, signed; None where nothing has happened yet. The same head gives the same one."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.head().seq == 0:
+            return None
+    if rt.keys is not None:
+        announced(rt, rt.keys)
+    with rt.ledger.writing(rt.tenant) as tx:
+        due = Due(Kind.CHECKPOINT, tx.head())
+        if tx.attestation(due.attestation_id) is None:
+            tx.attest_later(due)
+    return found(rt, due.attestation_id)
+
+
+def announce_everywhere(rt: Runtime) -> None:
+    """Let every tenant's journal tell of the key that signs now."""
+    from tallygate.operations.tenants import every_tenant
+
+    for tenant in every_tenant(rt):
+        if tenant.keys is not None:
+            announced(tenant, tenant.keys)

@@ -1,0 +1,136 @@
+"""What statements say, from what the ledger holds: amounts as exact text, times as ISO 8601, nothing rounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.attest.statement import Subject
+from tallygate.core.amounts import unit_exact
+from tallygate.core.chain import Head
+from tallygate.core.errors import LedgerCorrupt
+from tallygate.core.model import Budget, Session
+from tallygate.core.moments import iso
+from tallygate.core.money import exact_text
+from tallygate.ledger.port import JournalEvent, Reader, SpendShare
+from tallygate.operations.lookup import all_budgets, is_enforced
+from tallygate.operations.session import totals_of
+
+SHARES_MAX = 50
+
+
+def subject_of(ledger_id: str, tenant: str, event: JournalEvent) -> Subject:
+    """An event as the subject of a statement."""
+    return Subject(ledger_id, tenant, event.seq, event.hash, event.previous)
+
+
+def exhausted(reader: Reader, event: JournalEvent) -> dict[str, object]:
+    """Why a call was refused: the same for the same event, whenever it is asked for."""
+    body = json.loads(event.body)
+    call: Mapping[str, Any] = next(row for op, table, row in body["rows"] if op == "+" and table == "call")
+    note, unit, budget = body.get("note") or {}, "USD", None
+    if note:
+        budget = reader.budget(str(note["budget_id"]))
+        unit = "USD" if budget is None else budget.unit
+    basis = reader.price_basis(str(call["price_id"]))
+    return {
+        "decision": "halt",
+        "reason": str(call["reason"]),
+        "decidedAt": iso(event.at_us),
+        "session": str(call["session_id"]),
+        "call": str(call["call_id"]),
+        "tool": str(call["tool_name"]),
+        "model": str(call["model_requested"]),
+        "budget": _bound(note, budget, unit),
+        "requested": unit_exact(int(note.get("requested_nanos", 0)), unit),
+        "estimate": {
+            "promptTokens": int(call["prompt_tokens"]),
+            "completionTokens": int(call["completion_tokens"]),
+            "cost": exact_text(int(call["estimate_nanos"])),
+            "currency": "USD",
+        },
+        "price": {"id": str(call["price_id"]), "basis": None if basis is None else _price(basis)},
+    }
+
+
+def _bound(note: Mapping[str, Any], budget: Budget | None, unit: str) -> dict[str, object] | None:
+    if not note:
+        return None
+    limit, spent, reserved = (int(note[f"{name}_nanos"]) for name in ("limit", "spent", "reserved"))
+    return {
+        "id": str(note["budget_id"]),
+        "scope": None if budget is None else budget.scope,
+        "period": None if budget is None else budget.period,
+        "currency": unit,
+        "mode": "hard",
+        "limit": unit_exact(limit, unit),
+        "spent": unit_exact(spent, unit),
+        "reserved": unit_exact(reserved, unit),
+    }
+
+
+def _price(basis: str) -> object:
+    """A price's basis; rates of nano-dollars may be larger than a JSON number holds safely, so they are text."""
+    found = json.loads(basis)
+    return {name: str(value) if type(value) is int else value for name, value in found.items()}
+
+
+def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
+    """What a session came to, as of an event of the journal."""
+    calls, observed = list(reader.calls_of(session.session_id)), reader.observed(session.session_id)
+    totals = totals_of(session, calls, observed)
+    own = reader.usage_shares(session.session_id, "model", SHARES_MAX)
+    shares = own or reader.spend_by(session.session_id, "model", SHARES_MAX)
+    return {
+        "session": session.session_id,
+        "client": session.client,
+        "description": session.task_summary,
+        "outcome": session.end_summary,
+        "state": session.state.value,
+        "startedAt": iso(session.started_us),
+        "endedAt": iso(session.ended_us),
+        "endCause": session.end_cause,
+        "total": {"amount": exact_text(totals.total_nanos), "currency": "USD"},
+        "calls": totals.calls_made,
+        "halts": totals.halts,
+        "models": [_share(share) for share in shares],
+        "countedBy": "client-record" if own else "calls",
+        "exactness": totals.exactness,
+        "enforcement": "hooks" if is_enforced(reader, session) else "none",
+        "budgets": [_budget(each) for each in all_budgets(reader, session, session.ended_us or as_of.at_us)],
+        "asOf": {"seq": as_of.seq, "hash": as_of.hash.hex(), "at": iso(as_of.at_us)},
+    }
+
+
+def _share(share: SpendShare) -> dict[str, object]:
+    return {"model": share.label, "calls": share.calls, "amount": exact_text(share.nanos), "currency": "USD"}
+
+
+def _budget(budget: Budget) -> dict[str, object]:
+    return {
+        "id": budget.budget_id,
+        "scope": budget.scope,
+        "period": budget.period,
+        "currency": budget.unit,
+        "mode": budget.mode.value,
+        "limit": unit_exact(budget.limit_nanos, budget.unit),
+        "spent": unit_exact(budget.spent_nanos, budget.unit),
+        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
+        "overage": unit_exact(budget.overage_nanos, budget.unit),
+    }
+
+
+def reached(event: JournalEvent) -> dict[str, object]:
+    """How far a history goes."""
+    return {"events": event.seq, "at": iso(event.at_us)}
+
+
+def event_of(reader: Reader, seq: int) -> JournalEvent:
+    """An event that something else names. Raises `LedgerCorrupt` where it is gone."""
+    event = reader.journal_event(seq)
+    if event is None:
+        raise LedgerCorrupt(
+            f"Event {seq} is not in the journal any more.", hint="Run `tallygate verify`, then restore a backup."
+        )
+    return event

@@ -1,0 +1,248 @@
+"""Verify a ledger as an auditor does: nothing in it is believed but what its chain, a key and an anchor carry."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+from tallygate.attest import dsse
+from tallygate.attest.keys import PublicKey
+from tallygate.attest.ring import Rotation
+from tallygate.attest.statement import Statement, read_statement, statement_bytes
+from tallygate.core.attested import TRACES, Kind, attestation_id, called_for
+from tallygate.core.errors import KeyUnusable, NotProven
+from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
+from tallygate.ledger.audit import audit
+from tallygate.ledger.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
+from tallygate.ledger.port import JournalEvent, Reader
+from tallygate.operations.predicates import exhausted, subject_of
+
+SHOWN_MAX = 100
+
+
+class Part(StrEnum):
+    """What can be broken, the gravest first."""
+
+    FILE = "file"
+    SCHEMA = "schema"
+    CHAIN = "chain"
+    PROJECTION = "projection"
+    COUNTERS = "counters"
+    HEAD = "head"
+    ATTESTATION = "attestation"
+    KEY = "key"
+    RUN_LOG = "run_log"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One thing that is wrong: where, what, and what it means for whoever relies on it."""
+
+    part: Part
+    where: str
+    what: str
+    meaning: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification looked at and found."""
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counted: Counter[Part] = field(default_factory=Counter)
+
+    def add(self, part: Part, where: str, what: str, meaning: str) -> None:
+        """One more thing that is wrong; of each kind only the first are kept, all are counted."""
+        self.counted[part] += 1
+        if self.counted[part] <= SHOWN_MAX:
+            self.broken.append(Broken(part, where, what, meaning))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is held against a ledger from outside: trusted keys by id, a head that somebody wrote down, a run log."""
+
+    keys: Mapping[str, PublicKey]
+    head: bytes | None = None
+    log: Path | None = None
+
+
+def verify_ledger(path: Path, asked: Asked) -> Report:
+    """Everything that is wrong with a ledger's file. Raises `LedgerUnavailable` where it cannot be opened as one."""
+    return examined(path, lambda ledger: _verified(ledger, asked))
+
+
+def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
+    report = Report()
+    print_there, print_here = schema_of(ledger), expected_fingerprint()
+    report.facts += [("ledger", f"{ledger.path}, id {ledger.ledger_id}"), ("schema", f"sha256 {print_there}")]
+    if odd := unreadable_tables(ledger):
+        for name in odd:
+            report.add(Part.SCHEMA, f"table {name}", "is not as this program made it", "nothing in the file was read")
+        return report
+    with ledger.reading():
+        for finding in audit(cast("Any", ledger)):
+            report.add(Part(finding.kind), finding.where, finding.what, finding.meaning)
+        if print_there != print_here and not report.counted[Part.SCHEMA]:
+            report.add(Part.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
+        seen = Counter[str]()
+        for tenant in ledger.tenants():
+            with ledger.reading(tenant) as reader:
+                _tenant(report, ledger, reader, asked, seen)
+        report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
+        if asked.head is not None:
+            _anchor(report, ledger, asked.head)
+        if asked.log is not None:
+            from tallygate.operations.verify_log import verify_log
+
+            verify_log(report, ledger, asked.log)
+    return report
+
+
+def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, asked: Asked, seen: Counter[str]) -> None:
+    head = reader.head()
+    report.facts.append(("chain", f"{reader.tenant}: {head.seq:,} events, head {head.hash.hex()}"))
+    keys = trusted_keys(report, reader, asked.keys)
+    for row in _rows(ledger, reader.tenant):
+        if row["envelope"] is None:
+            seen["due"] += 1
+            continue
+        seen[str(row["kind"])] += 1
+        _attested(report, ledger, reader, row, keys)
+    missing = sum(1 for _ in _without(reader))
+    if missing:
+        report.notes.append(
+            f"{reader.tenant}: {missing} events call for an attestation and have none; `tallygate attest list` "
+            "makes them again from the journal."
+        )
+
+
+def _rows(ledger: ForeignLedger, tenant: str) -> Iterator[dict[str, Any]]:
+    sql = f"SELECT {', '.join(ATTESTATION_COLUMNS)} FROM attestation WHERE tenant = ? ORDER BY id"  # noqa: S608
+    for values in ledger.rows(sql, (tenant,)):
+        yield dict(zip(ATTESTATION_COLUMNS, values, strict=True))
+
+
+def _without(reader: Reader) -> Iterator[JournalEvent]:
+    for event in (event for trace in TRACES for event in reader.events_about(trace)):
+        try:
+            body = json.loads(event.body)
+            found = called_for(str(body["kind"]), ((table, row) for _, table, row in body["rows"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue  # the chain has told of it
+        if found is not None and reader.attestation(attestation_id(found[0], event.hash, found[1])) is None:
+            yield event
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys that are trusted, and the event after which each that was replaced may sign nothing more."""
+
+    by_id: Mapping[str, PublicKey]
+    retired: Mapping[str, int]
+
+
+def trusted_keys(report: Report, reader: Reader, given: Mapping[str, PublicKey]) -> Keys:
+    """The keys given from outside, and those which these have signed over to in the journal."""
+    known, retired = dict(given), {}
+    for event in reader.events_about('"kind":"key.'):
+        try:
+            body = json.loads(event.body)
+            note = body["note"]
+            if body["kind"] == "key.created" and "lost" in note:
+                report.notes.append(
+                    f"event {event.seq}: key {note['keyid']} was made without a signature of {note['lost']}: "
+                    "that key was lost, so the new one must be trusted by itself."
+                )
+            if body["kind"] != "key.rotated":
+                continue
+            rotation = Rotation.read(note, f"event {event.seq}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, KeyUnusable):
+            report.add(Part.KEY, f"event {event.seq}", "does not tell of a key", "a key was put in by hand")
+            continue
+        if rotation.old.keyid not in known:
+            continue
+        if not rotation.holds:
+            report.add(Part.KEY, f"event {event.seq}", "both keys must have signed", "a key was put in by hand")
+            continue
+        known[rotation.new.keyid] = rotation.new
+        retired[rotation.old.keyid] = event.seq
+    return Keys(known, retired)
+
+
+def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:
+    where = f"attestation {row['attestation_id']}"
+    try:
+        envelope = dsse.read(str(row["envelope"]).encode())
+        payload = envelope.opened(keys.by_id)
+        stated = read_statement(payload)
+    except NotProven as error:
+        part = Part.KEY if error.code == "key_untrusted" else Part.ATTESTATION
+        report.add(part, where, error.message, "nobody you trust has signed this")
+        return
+    if payload != row["payload"] or envelope.keyid != row["keyid"]:
+        report.add(Part.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
+    expected = attestation_id(stated.kind, stated.digest, row["session_id"])
+    said = stated.kind.value, expected, stated.digest, stated.predicate.get("call")
+    if said != (row["kind"], row["attestation_id"], row["event_hash"], row["call_id"]):
+        report.add(Part.ATTESTATION, where, "the envelope is about something else", "an envelope was swapped")
+    if (retired := keys.retired.get(envelope.keyid)) is not None and stated.seq > retired:
+        what = f"signed by a key that was replaced at event {retired}, before event {stated.seq}"
+        report.add(Part.KEY, where, what, "somebody kept a key that should be gone")
+    against_journal(report, ledger, reader, stated, payload)
+
+
+def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, stated: Statement, payload: bytes) -> None:
+    """Hold a signed statement against the event that it is about."""
+    where = f"statement about {stated.name}"
+    if (stated.ledger_id, stated.tenant) != (ledger.ledger_id, reader.tenant):
+        report.add(Part.ATTESTATION, where, f"this is ledger {ledger.ledger_id}", "it belongs to another ledger")
+        return
+    event = reader.journal_event(stated.seq)
+    if event is None or event.hash != stated.digest:
+        what = "the journal does not reach so far" if event is None else "the event there has another hash"
+        report.add(Part.HEAD, where, what, "the history was rewritten or cut after this was signed")
+        return
+    if stated.kind is Kind.BUDGET_EXHAUSTED:
+        try:
+            again = statement_bytes(
+                stated.kind, subject_of(ledger.ledger_id, reader.tenant, event), exhausted(reader, event)
+            )
+        except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
+            again = b""
+        if again != payload:
+            report.add(Part.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
+
+
+def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:
+    for tenant, seq in ledger.rows("SELECT tenant, seq FROM event WHERE hash = ?", (head,)):
+        with ledger.reading(str(tenant)) as reader:
+            later = reader.head().seq - int(seq)
+        report.facts.append(("anchor", f"{tenant}: event {seq:,}, {later:,} later"))
+        return
+    report.add(
+        Part.HEAD,
+        "expected head",
+        f"no event has the hash {head.hex()}",
+        "the history up to it was rewritten or cut, an older copy was put in place, or it is another ledger's head",
+    )
+
+
+def held_against(report: Report, path: Path, proven: list[tuple[Statement, bytes]]) -> None:
+    """Hold statements that came from elsewhere against a ledger's file."""
+
+    def look(ledger: ForeignLedger) -> None:
+        if unreadable_tables(ledger):
+            return
+        for stated, payload in proven:
+            with ledger.reading(stated.tenant) as reader:
+                against_journal(report, ledger, reader, stated, payload)
+
+    examined(path, look)

@@ -1,0 +1,275 @@
+"""`tallygate verify` says what is broken and where, leaves with the code of its kind, and believes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import zipfile
+
+import pytest
+
+from tallygate.app import compose, settings_here
+from tallygate.attest.keys import new_signer
+from tallygate.core.chain import GENESIS, event_hash
+
+
+@pytest.fixture
+def proof(run, made, home):
+    """A copy of a ledger with attestations, the key, and a head that was written down."""
+    session_id = made.worked()
+    made.end(session_id)
+    made.worked()
+    made.app.close()
+    assert run("attest", "list").exit_code == 0
+    assert run("attest", "export", session_id, "--to", "evidence").exit_code == 0
+    (home / "key.pem").write_text(run("keys", "export").output)
+    copy = home / "copy.db"
+    assert run("backup", str(copy)).exit_code == 0
+    return copy
+
+
+def edited(path, *statements):
+    connection = sqlite3.connect(path, isolation_level=None)
+    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    for _, sql in triggers:
+        connection.execute(sql)
+    connection.close()
+
+
+def head_of(path):
+    with sqlite3.connect(path) as connection:
+        (digest,) = connection.execute("SELECT hash FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    connection.close()
+    return digest.hex()
+
+
+def found(run, *arguments):
+    result = run("verify", *arguments, json_=True)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_a_fresh_ledger_verifies_and_nothing_is_left_beside_it(run, proof, home):
+    before = {path: path.read_bytes() for path in home.iterdir() if path.is_file()}
+    code, said = found(run, "--db", str(proof), "--key", "key.pem", "--head", head_of(proof))
+    assert (code, said["broken"], said["verifies"]) == (0, [], True)
+    assert {path: path.read_bytes() for path in home.iterdir() if path.is_file()} == before
+
+
+def test_a_ledger_that_a_server_has_open_verifies(run, made):
+    session_id = made.worked()
+    assert found(run)[0] == 0
+    made.end(session_id)
+    assert found(run)[0] == 0
+
+
+SWAPPED = (
+    "UPDATE attestation SET (payload, envelope) ="
+    " (SELECT b.payload, b.envelope FROM attestation b WHERE b.kind = 'checkpoint') WHERE kind = 'budget-exhausted'"
+)
+ATTACKS = [
+    ("T1 a raised limit", 13, "projection", "UPDATE budget SET limit_nanos = limit_nanos + 1000000000"),
+    ("T1 a zeroed counter", 13, "projection", "UPDATE budget SET spent_nanos = 0, reserved_nanos = 0"),
+    ("an edited call", 13, "projection", "UPDATE call SET tool_name = 'other'"),
+    ("a deleted call", 13, "projection", "DELETE FROM call WHERE state = 'denied'"),
+    (
+        "T2 an edited event", 12, "chain",
+        "UPDATE event SET body = CAST(replace(CAST(body AS TEXT), '\"by\"', '\"bz\"') AS BLOB) WHERE seq = 4",
+    ),
+    ("a deleted event", 12, "chain", "DELETE FROM event WHERE seq = 3"),
+    ("swapped events", 12, "chain", "UPDATE event SET seq = CASE seq WHEN 2 THEN 3 WHEN 3 THEN 2 ELSE seq END"),
+    ("T3 a cut tail", 13, "projection", "DELETE FROM event WHERE seq > 8"),
+    (
+        "T4 an injected trigger", 11, "schema",
+        "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos = 0; END",
+    ),
+    ("a missing index", 11, "schema", "DROP INDEX call_due"),
+    ("an edited statement", 15, "attestation", "UPDATE attestation SET payload = CAST(payload || ' ' AS BLOB)"),
+    ("T28 another's envelope", 15, "attestation", SWAPPED),
+    ("T28 another session", 15, "attestation", "UPDATE attestation SET session_id = 'x' WHERE session_id IS NOT NULL"),
+    ("T28 another call", 15, "attestation", "UPDATE attestation SET call_id = 'x' WHERE kind = 'budget-exhausted'"),
+    ("a cut envelope", 15, "attestation", "UPDATE attestation SET envelope = substr(envelope, 1, 80)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "code", "kind", "attack"), ATTACKS, ids=[name for name, *_ in ATTACKS])
+def test_an_attack_is_reported_with_the_code_of_its_kind(run, proof, name, code, kind, attack):
+    edited(proof, attack)
+    left, said = found(run, "--db", str(proof), "--key", "key.pem")
+    assert left == code, said["broken"]
+    assert kind in {each["kind"] for each in said["broken"]}
+    assert all(each["where"] and each["what"] and each["meaning"] for each in said["broken"])
+
+
+def test_a_whole_forgery_is_told_by_the_head_that_was_written_down_and_by_what_was_signed(run, proof):
+    """T5: every hash made anew, the tables fitting."""
+    head = head_of(proof)
+    connection = sqlite3.connect(proof, isolation_level=None)
+    sql = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"))
+    connection.execute("DROP TRIGGER event_never_changes")
+    (ledger_id,) = connection.execute("SELECT ledger_id FROM ledger").fetchone()
+    previous = GENESIS
+    for seq, body in connection.execute("SELECT seq, body FROM event ORDER BY id").fetchall():
+        changed = body.replace(b'"by":"test"', b'"by":"nobody"')
+        previous = event_hash(f"{ledger_id}/default", seq, previous, changed)
+        connection.execute("UPDATE event SET body = ?, hash = ? WHERE seq = ?", (changed, previous, seq))
+    connection.execute(sql["event_never_changes"])
+    connection.execute("DROP TRIGGER attestation_is_signed_once")
+    kept = connection.execute("SELECT COUNT(*) FROM attestation").fetchone()
+    connection.execute(sql["attestation_is_signed_once"])
+    connection.close()
+    assert kept[0] > 2
+    code, said = found(run, "--db", str(proof), "--key", "key.pem", "--head", head)
+    assert code == 14
+    assert {each["kind"] for each in said["broken"]} <= {"head", "attestation"}
+    edited(proof, "DELETE FROM attestation", "DELETE FROM signing_key")
+    assert found(run, "--db", str(proof), "--key", "key.pem")[0] == 0, "without an anchor nobody can tell"
+    assert found(run, "--db", str(proof), "--key", "key.pem", "--head", head)[0] == 14
+
+
+def test_an_older_copy_is_told_by_a_later_head(run, proof, made):
+    """T6: put back in the place of the ledger, it lacks the head that was written down since."""
+    app = compose(settings_here(), by="test")
+    type(made)(app).worked()
+    app.close()
+    later = str(settings_here().paths.database)
+    code, _ = found(run, "--db", str(proof), "--key", "key.pem", "--head", head_of(later))
+    assert code == 14
+    assert found(run, "--db", later, "--head", head_of(proof))[0] == 0
+
+
+def test_a_key_inside_the_bundle_is_never_believed(run, proof, home):
+    """T29: a forger signs with a key of his own and puts it in."""
+    (home / "stranger.pem").write_text(new_signer().public.pem())
+    code, said = found(run, "--attestation", "evidence", "--key", "stranger.pem")
+    assert code == 16
+    assert any("not believed" in note for note in said["notes"])
+    assert found(run, "--attestation", "evidence", "--key", "key.pem")[0] == 0
+
+
+def test_without_a_key_that_is_trusted_nothing_signed_counts(run, proof, home, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_KEY_DIR", str(home / "none"))
+    assert found(run, "--db", str(proof))[0] == 16
+    assert run("keys", "trust", "key.pem").exit_code == 0
+    assert found(run, "--db", str(proof))[0] == 0
+
+
+def test_the_first_key_is_enough_after_rotations(run, made, home):
+    session_id = made.worked()
+    made.app.close()
+    run("attest", "list")
+    (home / "first.pem").write_text(run("keys", "export").output)
+    assert run("keys", "rotate").exit_code == 0
+    assert run("sessions", "end", session_id).exit_code == 0
+    run("attest", "list")
+    assert run("keys", "rotate").exit_code == 0
+    code, said = found(run, "--key", "first.pem")
+    assert (code, said["broken"]) == (0, [])
+    assert len(json.loads(run("keys", "export", "--format", "jwks").output)["keys"]) == 3
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_evidence_verifies_by_itself_and_against_the_ledger(run, proof, home, as_zip):
+    place = "evidence"
+    if as_zip:
+        place = shutil.make_archive(str(home / "packed"), "zip", home / "evidence")
+    assert found(run, "--attestation", place, "--key", "key.pem", "--db", str(proof))[0] == 0
+    assert found(run, "--attestation", f"{home}/evidence/checkpoint.json", "--key", "key.pem")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "name, old, new, code",
+    [
+        ("statement.json", '"halts":1', '"halts":0', 15),
+        ("events.jsonl", "mend the parser", "mind the parser", 12),
+        ("envelope.json", '"payload":"ey', '"payload":"ez', 15),
+        ("checkpoint.json", "in-toto", "in-tota", 15),
+        ("envelope.json", "{", "[", 15),
+    ],
+)
+def test_edited_evidence_is_told_from_what_was_signed(run, proof, home, name, old, new, code):
+    file = home / "evidence" / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    assert found(run, "--attestation", "evidence", "--key", "key.pem")[0] == code
+
+
+def test_evidence_of_another_ledger_is_not_of_this_one(run, proof, home, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_DB", str(home / "other.db"))
+    assert run("status").exit_code == 0
+    code, said = found(run, "--attestation", "evidence", "--key", "key.pem", "--db", str(home / "other.db"))
+    assert code == 15
+    assert any("another ledger" in each["meaning"] for each in said["broken"])
+
+
+@pytest.mark.parametrize(
+    "old, new, code",
+    [
+        ('"total_cost":"', '"total_cost":"9', 17),
+        ('"hash":"', '"hash":"00', 17),
+        ('"run_id":"session', '"run_id":"sessions', 17),
+        ("{", "", 17),
+    ],
+)
+def test_a_run_log_is_held_against_the_ledger(run, proof, home, old, new, code):
+    log = settings_here().paths.run_log
+    assert found(run, "--log", str(log))[0] == 0
+    text = log.read_text()
+    assert old in text
+    (home / "edited.jsonl").write_text(text.replace(old, new, 1))
+    assert found(run, "--log", "edited.jsonl")[0] == code
+
+
+def test_a_file_that_is_no_ledger_is_refused_unread(run, home):
+    """T30: strange files end in one line and an exit code, never in a change of them."""
+    (home / "text.db").write_text("not a database")
+    connection = sqlite3.connect(home / "foreign.db")
+    connection.execute("CREATE TABLE event (x)")
+    connection.commit()
+    connection.close()
+    for name in ("text.db", "foreign.db", "missing.db", "."):
+        result = run("verify", "--db", name)
+        assert result.exit_code == 5, name
+        assert "tallygate: " in result.stderr
+
+
+def test_a_view_in_the_place_of_a_table_is_not_read(run, proof):
+    """T30: it could compute for ever, or say whatever its maker wants."""
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS tenant FROM n"
+    edited(proof, "DROP TABLE price", f"CREATE VIEW price AS {endless}")
+    code, said = found(run, "--db", str(proof))
+    assert code == 11
+    assert [each["where"] for each in said["broken"]] == ["table price"]
+
+
+def test_a_damaged_page_is_said_to_be_one(run, proof):
+    raw = bytearray(proof.read_bytes())
+    raw[4096 * 3 : 4096 * 4] = b"\xff" * 4096
+    proof.write_bytes(raw)
+    assert run("verify", "--db", str(proof)).exit_code in (5, 10, 13)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(run, home):
+    with zipfile.ZipFile(home / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("envelope.json", b" " * (30 << 20))
+    code, said = found(run, "--attestation", "bomb.zip")
+    assert code == 15
+    assert "unpacks" in said["broken"][0]["what"]
+
+
+@pytest.mark.parametrize("head", ["", "ab", "z" * 64, "0x" + "a" * 62])
+def test_a_head_that_is_no_hash_is_wrong_usage(run, head):
+    assert run("verify", "--head", head).exit_code == 2
+
+
+def test_what_is_said_to_a_person_names_the_place_and_the_meaning(run, proof):
+    edited(proof, "UPDATE call SET tool_name = 'a\x1b[31mb'")
+    said = run("verify", "--db", str(proof), "--key", "key.pem").output
+    assert "PROJECTION" in said
+    assert "edited by hand" in said
+    assert "\x1b[31mb" not in said
