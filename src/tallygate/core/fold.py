@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -20,7 +20,11 @@ _CHANGED = {"~": "updated", "-": "deleted"}
 
 
 class Fold:
-    """Rows of the projection tables, built from event bodies alone."""
+    """Rows of the projection tables, built from event bodies alone.
+
+    A subclass may keep rows elsewhere, so that memory does not grow with the journal: it takes back what an event
+    asks for in `recalled`.
+    """
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[Key, dict[str, Any]]] = {name: {} for name in KEYS}
@@ -33,48 +37,65 @@ class Fold:
             if table not in KEYS:
                 self.faults.append(f"event at {body['at_us']} names table {table!r}")
                 continue
-            key = (tenant, *(str(row[name]) for name in KEYS[table]))
+            first, *others = KEYS[table]
+            key: Key = (tenant, str(row[first]))
+            if others:
+                key += tuple([str(row[name]) for name in others])
             known = self.tables[table]
             if op == "+":
                 if key in known:
-                    self.faults.append(f"{table} {'/'.join(key[1:])} is inserted twice")
-                known[key] = {"tenant": tenant, **{name: value for name, value in row.items() if value is not None}}
-            elif key not in known:
+                    self.faults.append(inserted_twice(table, key))
+                known[key] = _merge({"tenant": tenant}, row)
+                continue
+            found = known.get(key)
+            if found is None and (found := self.recalled(table, key)) is None:
                 self.faults.append(f"{table} {'/'.join(key[1:])} is {_CHANGED.get(op, op)} before it is inserted")
             elif op == "-":
                 del known[key]
+                self.deleted(table, key)
             else:
-                _merge(known[key], row)
+                _merge(found, row)
+
+    def recalled(self, table: str, key: Key) -> dict[str, Any] | None:
+        """The row that is not in `tables` and yet known, put back there; None where no event has inserted it."""
+        return self.tables[table].get(key)
+
+    def deleted(self, table: str, key: Key) -> None:
+        """Hear that a row is gone from `tables`."""
 
 
-def _merge(known: dict[str, Any], row: Mapping[str, Any]) -> None:
-    for name, value in row.items():
-        if value is None:
-            known.pop(name, None)
-        else:
-            known[name] = value
+def inserted_twice(table: str, key: Key) -> str:
+    """What is wrong with an event that inserts a row that is there."""
+    return f"{table} {'/'.join(key[1:])} is inserted twice"
 
 
-def budget_sums(
-    calls: Mapping[Key, Mapping[str, Any]], usage: Mapping[Key, Mapping[str, Any]], read: Any
-) -> dict[Key, tuple[int, int]]:
-    """What each budget's calls and responses add up to: (spent, reserved), by tenant and budget id.
+def _merge(known: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    known.update(row)
+    for name in [name for name, value in row.items() if value is None]:
+        del known[name]
+    return known
 
-    `read` parses a call's `holds` (budget id, amount held and, where it is another than the call's, amount booked)
-    and a response's `charges` (budget ids, each with its amount where that is another than the response's cost).
+
+Parts = list[tuple[str, int, int]]
+
+
+def call_parts(call: Mapping[str, Any], read: Callable[[str], Any]) -> Parts:
+    """What a call adds to its budgets: budget id, spent, reserved.
+
+    `read` parses its `holds`: budget id, amount held and, where it is another than the call's, amount booked.
     """
-    sums: dict[Key, tuple[int, int]] = {}
-    for (tenant, *_), call in calls.items():
-        for budget_id, amount, *booked in read(call["holds"]):
-            spent, reserved = sums.get((tenant, budget_id), (0, 0))
-            pending = call["state"] == "pending"
-            sums[tenant, budget_id] = (
-                spent + int(booked[0] if booked else call["booked_nanos"]),
-                reserved + (int(amount) if pending else 0),
-            )
-    for (tenant, *_), response in usage.items():
-        for entry in read(response.get("charges") or "[]"):
-            budget_id, charged = (entry, response["cost_nanos"]) if isinstance(entry, str) else entry
-            spent, reserved = sums.get((tenant, budget_id), (0, 0))
-            sums[tenant, budget_id] = (spent + int(charged), reserved)
-    return sums
+    pending = call["state"] == "pending"
+    return [
+        (str(budget_id), int(booked[0] if booked else call["booked_nanos"]), int(amount) if pending else 0)
+        for budget_id, amount, *booked in read(call["holds"])
+    ]
+
+
+def usage_parts(response: Mapping[str, Any], read: Callable[[str], Any]) -> Parts:
+    """What a response adds to its budgets: budget id, spent, nothing reserved.
+
+    `read` parses its `charges`: budget ids, each with its amount where that is another than the response's cost.
+    """
+    entries = read(response.get("charges") or "[]")
+    cost = response["cost_nanos"]
+    return [(entry, int(cost), 0) if isinstance(entry, str) else (str(entry[0]), int(entry[1]), 0) for entry in entries]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
 
 from tallygate.core import chain
-from tallygate.core.fold import KEYS, Fold, Key, budget_sums
+from tallygate.core.fold import KEYS, Key
 from tallygate.ledger import rows
 from tallygate.ledger.migrate import migrations, statements
+from tallygate.ledger.settling import ROWS_MAX, UNREADABLE, SettlingFold, decoded
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.ledger.usage_rows import USAGE_COLUMNS
 
@@ -26,6 +28,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "client_session": ["tenant", "client", "client_session", "session_id", "found_by"],
 }
 FINDINGS_MAX = 100
+EVENTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +41,16 @@ class Finding:
     meaning: str
 
 
-def audit(ledger: SqliteLedger) -> list[Finding]:
-    """Everything that is wrong with a ledger; an empty list is a ledger that verifies."""
-    with ledger.reading():
-        found = [*_file(ledger), *_schema(ledger)]
-        fold = Fold()
-        for tenant in [str(row[0]) for row in ledger.rows("SELECT DISTINCT tenant FROM event ORDER BY tenant")]:
-            found += _chain(ledger, tenant, fold)
-        found += [
-            Finding("projection", "events", fault, "an event contradicts an earlier one") for fault in fold.faults
-        ]
-        found += _projection(ledger, fold)
-        found += _counters(fold)
+def audit(ledger: SqliteLedger, *, rows_max: int = ROWS_MAX) -> list[Finding]:
+    """Everything that is wrong with a ledger; an empty list is a ledger that verifies.
+
+    Reads every event once; memory holds at most `rows_max` rows of each table, however long the journal is.
+    """
+    with ledger.reading(), closing(SettlingFold(ledger.rows, COLUMNS, rows_max)) as fold:
+        found = [*_file(ledger), *_schema(ledger), *_journal(ledger, fold)]
+        for table in KEYS:
+            found += islice(_projection(fold, table), FINDINGS_MAX)
+        found += islice(_counters(fold), FINDINGS_MAX)
     return found[:FINDINGS_MAX]
 
 
@@ -78,68 +79,81 @@ def _schema(ledger: SqliteLedger) -> Iterator[Finding]:
             yield Finding("schema", f"{kind} {name}", "is missing", "a guard of the journal was taken away")
 
 
-def _chain(ledger: SqliteLedger, tenant: str, fold: Fold) -> list[Finding]:
-    quoted = tenant.replace("'", "''")
-    links = ledger.rows(f"SELECT seq, body, hash, at_us FROM event WHERE tenant = '{quoted}' ORDER BY id")
-    previous_us = 0
-    found: list[Finding] = []
+@dataclass(slots=True)
+class _Journal:
+    """The events of one tenant, as far as they were read."""
 
-    def walk() -> Iterator[chain.Link]:
-        nonlocal previous_us
-        for seq, body, digest, at_us in links:
+    walk: chain.Walk
+    found: list[Finding] = field(default_factory=list)
+    broken: Finding | None = None
+    faults: list[Finding] = field(default_factory=list)
+    at_us: int = 0
+
+    def add(self, where: str, what: str, meaning: str) -> None:
+        """Remember what is wrong with an event."""
+        if len(self.found) < FINDINGS_MAX:
+            self.found.append(Finding("chain", where, what, meaning))
+
+    def take_faults(self, faults: list[str]) -> None:
+        """Remember what the fold has against an event."""
+        for fault in faults[: FINDINGS_MAX - len(self.faults)]:
+            self.faults.append(Finding("projection", "events", fault, "an event contradicts an earlier one"))
+        faults.clear()
+
+
+def _journal(ledger: SqliteLedger, fold: SettlingFold) -> list[Finding]:
+    """Walk all events in the order in which they were written, each tenant's chain on its own."""
+    journals: dict[str, _Journal] = {}
+    journal = _Journal(chain.Walk(ledger.ledger_id))
+    events = ledger.rows("SELECT tenant, seq, body, hash, at_us FROM event ORDER BY id")
+    while batch := list(islice(events, EVENTS_AT_ONCE)):
+        for tenant, seq, body, digest, at_us in batch:
+            if (known := journals.get(tenant)) is None:
+                known = journals[tenant] = _Journal(chain.Walk(f"{ledger.ledger_id}/{tenant}"))
+            journal = known
             try:
-                parsed = json.loads(body)
-                if parsed["at_us"] != at_us or at_us <= previous_us:
-                    found.append(
-                        Finding("chain", f"event {seq}", "its time does not increase", "events were reordered")
-                    )
+                parsed = decoded(body.decode())
+                if parsed["at_us"] != at_us or at_us <= journal.at_us:
+                    journal.add(f"event {seq}", "its time does not increase", "events were reordered")
                 fold.apply(parsed)
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                found.append(Finding("chain", f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited"))
-            previous_us = at_us
-            yield chain.Link(seq, body, digest)
+            except UNREADABLE as error:
+                journal.add(f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited")
+            journal.at_us = at_us
+            if journal.broken is None and (broken := journal.walk.take(chain.Link(seq, body, digest))) is not None:
+                meaning = "the history was edited after it was written"
+                journal.broken = Finding("chain", f"event {broken.seq}", broken.what, meaning)
+            if fold.faults:
+                journal.take_faults(fold.faults)
+        fold.relieve()
+    fold.finish()
+    journal.take_faults(fold.faults)
+    ordered = [journals[tenant] for tenant in sorted(journals)]
+    found = [each for read in ordered for each in (*read.found, *([read.broken] if read.broken else []))]
+    return [*found, *(fault for read in ordered for fault in read.faults)]
 
-    pending = walk()
-    broken = chain.first_break(f"{ledger.ledger_id}/{tenant}", pending, None)
-    for _ in pending:
-        continue  # the fold still wants the events behind a break
-    if broken is not None:
-        found.append(
-            Finding("chain", f"event {broken.seq}", broken.what, "the history was edited after it was written")
-        )
-    return found
 
-
-def _projection(ledger: SqliteLedger, fold: Fold) -> Iterator[Finding]:
-    for table, key_names in KEYS.items():
-        names = COLUMNS[table]
-        expected = fold.tables[table]
-        seen: set[Key] = set()
-        for values in ledger.rows(f"SELECT {', '.join(names)} FROM {table}"):
-            row = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            key = (str(row["tenant"]), *(str(row[name]) for name in key_names))
-            seen.add(key)
-            yield from _row(table, key, row, expected.get(key))
-        for key in expected.keys() - seen:
+def _projection(fold: SettlingFold, table: str) -> Iterator[Finding]:
+    for key, row, expected in fold.differences(table):
+        if row is None:
             yield Finding("projection", _name(table, key), "is missing", "a row was deleted")
+        elif expected is None:
+            yield Finding("projection", _name(table, key), "is in no event", "a row was added by hand")
+        else:
+            for name in sorted(row.keys() | expected.keys()):
+                if row.get(name) != expected.get(name):
+                    what = f"{name} is {row.get(name)!r}, the events say {expected.get(name)!r}"
+                    yield Finding("projection", _name(table, key), what, "a row was edited by hand")
 
 
-def _row(table: str, key: Key, row: dict[str, Any], expected: dict[str, Any] | None) -> Iterator[Finding]:
-    if expected is None:
-        yield Finding("projection", _name(table, key), "is in no event", "a row was added by hand")
-        return
-    for name in sorted(row.keys() | expected.keys()):
-        if row.get(name) != expected.get(name):
-            what = f"{name} is {row.get(name)!r}, the events say {expected.get(name)!r}"
-            yield Finding("projection", _name(table, key), what, "a row was edited by hand")
-
-
-def _counters(fold: Fold) -> Iterator[Finding]:
-    sums = budget_sums(fold.tables["call"], fold.tables["usage"], json.loads)
-    for key, budget in fold.tables["budget"].items():
+def _counters(fold: SettlingFold) -> Iterator[Finding]:
+    for (table, key), error in fold.unsummed.items():
+        yield Finding("counters", _name(table, key), f"has no amount: {error}", "what the events say is none")
+    for key, budget, (spent, reserved) in fold.budgets():
+        if ("budget", key) in fold.unsummed:
+            continue
         counted = (int(budget["spent_nanos"]), int(budget["reserved_nanos"]))
-        summed = sums.get(key, (0, 0))
-        if counted != summed:
+        if spent or reserved:
+            summed = (counted[0] - spent, counted[1] - reserved)
             what = f"spent and reserved are {counted}, its calls and responses add up to {summed}"
             yield Finding("counters", _name("budget", key), what, "a counter is wrong: this is a fault of the program")
         limit = int(budget["limit_nanos"]) + int(budget["overage_nanos"])

@@ -1,0 +1,96 @@
+"""The check of a whole ledger: how long it takes beside reading and hashing the same events, and what memory it needs.
+
+Each round runs the floor and the check in processes of their own, the floor first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from bench.figures import Ratio, mebibytes, report
+from bench.fill import filled_home
+from bench.wire import ROOT
+
+CALLS = 500_000
+SECONDS_MAX, RATIO_MAX, MEBIBYTES_MAX = 20, 14, 200
+
+
+def floor(path: Path) -> int:
+    """Read and hash every event's bytes; returns how many there are."""
+    connection = sqlite3.connect(path)
+    events = 0
+    for (body,) in connection.execute("SELECT body FROM event ORDER BY id"):
+        sha256(body).digest()
+        events += 1
+    connection.close()
+    return events
+
+
+def check(path: Path) -> int:
+    """What `verify` does to the same file; returns how many things are wrong."""
+    from tallygate.ledger.audit import audit
+    from tallygate.ledger.sqlite import SqliteLedger
+
+    ledger = SqliteLedger(path, clock=lambda: 0, new_ledger_id=lambda: "0" * 32)
+    try:
+        return len(audit(ledger))
+    finally:
+        ledger.close()
+
+
+def alone(what: str, path: Path) -> dict[str, float]:
+    """Run one of the two in a process of its own: its seconds, its peak of memory and what it returned."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
+    command = [sys.executable, "-m", "bench.verify", what, str(path)]
+    found: dict[str, float] = json.loads(subprocess.check_output(command, env=environ, cwd=ROOT))
+    return found
+
+
+def _run(what: str, path: Path) -> None:
+    import resource
+
+    started = time.perf_counter()
+    result = {"floor": floor, "check": check}[what](path)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "kibibytes": peak, "result": result}))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench verify", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a ledger of 40,000 events")
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args(arguments)
+    path = filled_home(20_000 if chosen.quick else CALLS) / "data" / "ledger.db"
+    floor(path)  # so that the first round reads from memory like the others
+    floors, checks = [], []
+    for _ in range(chosen.rounds):
+        floors.append(alone("floor", path))
+        checks.append(alone("check", path))
+    events = int(floors[0]["result"])
+    best = min(each["seconds"] for each in checks)
+    peak = max(each["kibibytes"] for each in checks)
+    sound = not any(each["result"] for each in checks)
+    seconds_max = SECONDS_MAX * events / (2 * CALLS)
+    fits = sound and best <= seconds_max and peak <= MEBIBYTES_MAX * 1024
+    measured, floored = ([each["seconds"] for each in those] for those in (checks, floors))
+    ratio = Ratio("verify", "reading and hashing", measured, floored)
+    failed = report(f"a ledger of {events:,} events", [ratio], lambda seconds: f"{seconds:.2f} s")
+    print(
+        f"  best of {chosen.rounds}: {best:.2f} s, {events / best:,.0f} events a second, at most {mebibytes(peak)}"
+        f"  goal <= {seconds_max:.1f} s, <= {MEBIBYTES_MAX} MiB  {'ok' if fits else 'MISSED'}",
+        flush=True,
+    )
+    return 1 if failed or not fits else 0
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1], Path(sys.argv[2]))
