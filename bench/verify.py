@@ -20,7 +20,7 @@ from bench.fill import filled_home
 from bench.wire import ROOT
 
 CALLS = 500_000
-SECONDS_MAX, RATIO_MAX, MEBIBYTES_MAX = 20, 14, 200
+SECONDS_MAX, MEBIBYTES_MAX = 20, 200
 
 
 def floor(path: Path) -> int:
