@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # The folder is not called by its table's name, so that nobody takes it for the Node of the system.
 NODE_FOLDER = "node22"
+SYSTEM_TRUST = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 def prefix(environ: Mapping[str, str] = os.environ) -> Path:
@@ -70,6 +71,9 @@ def _npm(clients: Path, folder: Path, packages: list[str]) -> None:
         sys.exit("npm was not found: install Node.js, which brings it.")
     folder.mkdir(parents=True, exist_ok=True)
     environ = {**os.environ, "PATH": f"{node_folder(clients)}{os.pathsep}{os.environ.get('PATH', '')}"}
+    trusted = next((path for path in SYSTEM_TRUST if Path(path).is_file()), None)
+    if trusted is not None:
+        environ.setdefault("NODE_EXTRA_CA_CERTS", trusted)  # Node has a list of its own; the system's counts, too
     quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
     done = subprocess.run([npm, "install", "--prefix", str(folder), *quiet, *packages], env=environ, check=False)
     if done.returncode:
