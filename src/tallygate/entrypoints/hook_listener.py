@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tallygate.clients.hooking import Reply
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender
+from tallygate.ledger.files import create
 
 log = logging.getLogger("tallygate.hooks")
 
@@ -111,7 +112,6 @@ def _write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner reads, complete or not at all."""
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(handle, "wb") as file:
+    with os.fdopen(create(beside), "wb") as file:
         file.write(data)
     beside.replace(path)

@@ -68,9 +68,6 @@ SELECT_BOOKED = (
     f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id"
     " AND c.cost_basis IN ('actual', 'estimate')"
 )
-SELECT_USAGE_TOTAL = (
-    "SELECT COUNT(*), COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = :tenant AND session_id = :session_id"
-)
 SELECT_USAGE_BY_MODEL = (
     "SELECT model, COUNT(*), SUM(cost_nanos) AS nanos FROM usage WHERE tenant = :tenant AND session_id = :session_id"
     " GROUP BY 1 ORDER BY nanos DESC, 1 LIMIT :limit"
@@ -230,11 +227,6 @@ class UsageReads(Statements):
     def booked_calls(self, session_id: str) -> list[Call]:
         """The calls of a session that stand in its budgets with a cost of their own."""
         return [rows.to_call(row) for row in self._all(SELECT_BOOKED, session_id=session_id)]
-
-    def usage_total(self, session_id: str) -> tuple[int, int]:
-        """How many responses a session has, and what they cost."""
-        found = self._all(SELECT_USAGE_TOTAL, session_id=session_id)[0]
-        return int(found[0]), int(found[1])
 
     def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]:
         """What a session's responses cost, by the model they name."""

@@ -16,6 +16,7 @@ from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.attested import Kind
 from tallygate.core.chain import event_hash
 from tallygate.core.errors import InvalidArgument, KeyUnusable, NotProven, present
+from tallygate.ledger.files import create
 from tallygate.operations.attest import checkpoint, of_session, summary
 from tallygate.operations.predicates import event_of
 from tallygate.operations.runtime import Runtime
@@ -39,8 +40,7 @@ def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = 
     files = _files(rt, session_id)
     try:
         if as_zip:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-            with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            with os.fdopen(create(target), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in files.items():
                     # One day for every file, so that the same evidence gives the same archive.
                     archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)

@@ -76,11 +76,10 @@ def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
 
 def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> CallRequest:
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
-    aside = is_aside(event)
     mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
     model = event.model or _last_model(rt, event, session, mine or past) or session.model
     price = rt.prices.quote(model, as_datetime(rt.clock_us()), scope_of(session))
-    ahead: NextStep = aside_step(price) if aside else next_step(mine, price)
+    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price)
     return CallRequest(
         session_id=session.session_id,
         tool_name=event.tool or event.name,
