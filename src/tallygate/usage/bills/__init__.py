@@ -1,0 +1,1 @@
+"""Bills that providers give out as files, one file a format."""
