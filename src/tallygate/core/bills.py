@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from tallygate.core.errors import ensure
+from tallygate.core.text import shown
+
+# What the ledger keeps; every sum of it stays inside 64 bits.
+COUNT_MAX = 1_000_000_000_000
+LINE_NANOS_MAX = 4_000_000_000_000_000
+TOTAL_NANOS_MAX = 4_000_000_000_000_000_000
+BILL_LINES_MAX = 1_000_000
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Grain(StrEnum):
@@ -59,8 +72,9 @@ class BillLine:
     `at` is when the request was made or the span begins, in UTC; `until` is the end of a span. `cost_nanos` is below
     zero for a credit and None where the bill tells no money. `requests` is how many requests the line covers. `key`
     and `workspace` are what the bill calls the API key and the account's part. `identity` names the line so that a
-    later export of the same days can replace it: format, time, model, key, token class or request id, without
-    anything that still changes; rows that are alike in it are told apart by nothing and all count.
+    later export of the same days can replace it: time, model, key, token class or request id, without anything that
+    still changes; rows that are alike in it are told apart by nothing and all count. A line that comes back from the
+    ledger has the digest of its identity there, in one part.
     """
 
     number: int
@@ -82,7 +96,10 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One imported bill. It counts once it is complete and until it is deleted; times in microseconds."""
+    """One imported bill. It counts once it is complete and until it is deleted; times in microseconds.
+
+    `total_nanos` is what is charged; what is included in a subscription is not in it, and None means no money is told.
+    """
 
     tenant: str
     bill_id: str
@@ -101,3 +118,41 @@ class Bill:
     @property
     def counts(self) -> bool:
         return self.complete_us is not None and self.deleted_us is None
+
+
+@dataclass(frozen=True, slots=True)
+class BilledLine:
+    """A line that counts, with the bill it stands in."""
+
+    bill_id: str
+    format: str
+    currency: str
+    line: BillLine
+
+
+def identity_digest(form: str, identity: tuple[str, ...]) -> str:
+    """What makes a line the same line in a later export of its format, as SHA-256."""
+    return hashlib.sha256(json.dumps([form, *identity], separators=(",", ":")).encode()).hexdigest()
+
+
+def unfit(line: BillLine) -> str | None:
+    """Why a line cannot be kept, as a sentence without its number; None where it can."""
+    return next(_faults(line), None)
+
+
+def _faults(line: BillLine) -> Iterator[str]:
+    ensure(line.number > 0, f"a line of a bill has the number {line.number}")
+    for name, at in (("time", line.at), ("end", line.until)):
+        if at is not None and not _FIRST <= at < _LAST:
+            yield f"the {name} {at:%Y-%m-%d} lies outside of the years 2000 to 2199"
+    if line.until is not None and line.until < line.at:
+        yield f"the end {line.until.isoformat()} lies before the beginning {line.at.isoformat()}"
+    tokens = line.tokens
+    counts = (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.read, line.requests)
+    for count in counts:
+        if count is not None and not 0 <= count <= COUNT_MAX:
+            yield f"the count {shown(count)} is not one from 0 to {COUNT_MAX:,}"
+    if line.cost_nanos is not None and abs(line.cost_nanos) > LINE_NANOS_MAX:
+        yield "the amount is above 4,000,000"
+    if not line.provider:
+        yield "nobody is named who bills it"

@@ -8,6 +8,9 @@
     ├── RunLogError            the run log cannot be written safely
     ├── KeyUnusable            a key cannot be read, is not safe, or is none
     ├── NotProven              an attestation does not say what it seems to, or nobody trusted has signed it
+    ├── ProviderUnavailable    a provider's API does not give the answer that the user asked it for
+    │   ├── ProviderRefused    the provider does not take the key, or the question
+    │   └── AnswerUnusable     the answer is not what the provider documents
     └── LedgerUnavailable      the ledger cannot be read or written now
         ├── LedgerCorrupt      the file is damaged, or not a ledger
         └── LedgerTooNew       the file was written by a newer version
@@ -83,6 +86,24 @@ class NotProven(TallygateError):
     """An attestation that a verifier has to refuse."""
 
     code = "not_proven"
+
+
+class ProviderUnavailable(TallygateError):
+    """A provider's API gave no answer; nothing was imported."""
+
+    code = "provider_unavailable"
+
+
+class ProviderRefused(ProviderUnavailable):
+    """A provider's API does not take the key, or does not answer such a question."""
+
+    code = "provider_refused"
+
+
+class AnswerUnusable(ProviderUnavailable):
+    """A provider's API answered with something else than it documents."""
+
+    code = "provider_answer_unusable"
 
 
 class LedgerUnavailable(TallygateError):

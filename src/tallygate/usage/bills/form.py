@@ -9,9 +9,9 @@ from tallygate.core.bills import BillLine
 
 
 class BadRow(Exception):
-    """Why a row of a file cannot be read, as a sentence without its line number.
+    """Why a row of a file cannot be read, without its line number and without a full stop.
 
-    Such as: cost_usd is "abc", not an amount.
+    Such as: cost_usd is 'abc', not an amount such as 1.25
     """
 
 
@@ -19,18 +19,39 @@ class BadRow(Exception):
 # row lacks is "". Or one object of a JSON file, its numbers as the text they were written with.
 Row = Mapping[str, str]
 Numbered = tuple[int, Row]
+Lacks = Callable[[Sequence[str]], tuple[str, ...]]
+
+
+def _names_none(row: Row) -> str | None:  # noqa: ARG001  # most rows name no currency
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class BillFormat:
     """One format. `name` forces it (`--format`), `title` is for people, `currency` where its rows name none.
 
-    `recognises` looks at the header of a table, or at the keys of the first object of a JSON file. `read` turns one row
-    into the lines it stands for, none where it is a total or an empty one; raises `BadRow`.
+    `recognises` looks at the header of a table, or at the keys of the first object of a JSON file; no header is
+    recognised by two formats. `lacks` names the columns without which nothing can be read: none where it is recognised,
+    so ask it where a format is forced. `read` turns one row into the lines it stands for, none where it is a total or
+    an empty one; raises `BadRow`. `currency_of` is the code that a row names, in capitals, and None where it names none
+    (an empty row, or a format that has no such column); it may raise `BadRow` too. A bill has one currency: rows that
+    name different ones are no bill.
     """
 
     name: str
     title: str
     recognises: Callable[[Sequence[str]], bool]
     read: Callable[[Numbered], Iterator[BillLine]]
+    lacks: Lacks
     currency: str | None = "USD"
+    currency_of: Callable[[Row], str | None] = _names_none
+
+
+def needs(*columns: str) -> Lacks:
+    """What a header lacks of the columns that a format cannot do without."""
+    return lambda header: tuple(column for column in columns if column not in header)
+
+
+def complete(lacks: Lacks) -> Callable[[Sequence[str]], bool]:
+    """Whether a header lacks nothing: how a format is recognised whose columns nobody else has."""
+    return lambda header: not lacks(header)
