@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from tallygate.attest.keys import PublicKey, jwks, new_signer, public_keys_from
-from tallygate.attest.ring import KEY_FILE, KeyRing, Rotation
+from tallygate.attest.ring import KEY_FILE, TRUST_FILE, KeyRing, Rotation
 from tallygate.core.errors import KeyUnusable
 
 
@@ -24,7 +24,7 @@ def test_a_key_is_made_on_first_use_for_its_user_alone(ring):
     assert ring.key_file.stat().st_mode & 0o777 == 0o600
     assert ring.folder.stat().st_mode & 0o777 == 0o700
     assert (ring.signer().public, ring.public()) == (key, key)
-    assert [path.name for path in ring.folder.iterdir()] == [KEY_FILE]
+    assert sorted(path.name for path in ring.folder.iterdir()) == sorted((KEY_FILE, TRUST_FILE))
 
 
 def test_many_that_need_the_first_key_at_once_get_the_same(ring):
@@ -140,6 +140,16 @@ def test_a_rotation_that_one_of_both_did_not_sign_does_not_hold():
         whole.stated() | {"old_signature": whole.stated()["new_signature"]},
     ):
         assert not Rotation.read(forged, "event").holds
+
+
+def test_the_public_halves_of_keys_outlive_the_secret_ones(ring):
+    first = ring.public().keyid
+    second = ring.rotate().new.keyid
+    ring.key_file.unlink()
+    assert set(ring.trusted()) == {first, second}
+    third = ring.public().keyid
+    assert set(ring.trusted()) == {first, second, third}
+    assert not any('"d"' in path.read_text() for path in ring.folder.iterdir() if path != ring.key_file)
 
 
 def test_trusted_keys_are_kept_once(ring):

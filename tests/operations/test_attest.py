@@ -7,12 +7,17 @@ import json
 import pytest
 
 from tallygate.attest import dsse
+from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
 from tallygate.core.attested import Kind
-from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound
+from tallygate.core.costing import Tokens
+from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
 from tallygate.operations import attest
 from tallygate.operations.bundle import export_bundle
+from tallygate.operations.hooked import on_hook
+from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 
@@ -22,12 +27,19 @@ def proving(world, tmp_path):
 
 
 @pytest.fixture
-def halted(proving):
+def refusal(proving):
+    """The answer to a step that a budget had not enough left for."""
+    attest.ready(proving.rt)
     session_id = proving.start("1")
     proving.ask(session_id, 900)
     answer = proving.ask(session_id, 200)
     assert answer.action == "halt"
-    return session_id
+    return answer
+
+
+@pytest.fixture
+def halted(refusal):
+    return refusal.binding.budget_id
 
 
 def stated(world, attested):
@@ -36,8 +48,8 @@ def stated(world, attested):
     return json.loads(payload)
 
 
-def test_a_refusal_has_its_name_before_anything_is_signed(proving, halted):
-    slim = attest.slim(proving.rt, halted)
+def test_a_refusal_has_its_name_before_anything_is_signed(proving, refusal):
+    slim = refusal.attestation
     with proving.ledger.reading() as reader:
         [due] = reader.attestations_due(10)
         head = reader.head()
@@ -46,12 +58,14 @@ def test_a_refusal_has_its_name_before_anything_is_signed(proving, halted):
     assert due.envelope is None
 
 
-def test_naming_a_refusal_writes_nothing(proving, halted):
-    before = proving.events()
-    attest.slim(proving.rt, halted)
-    assert proving.events() == before
-    with proving.ledger.reading() as reader:
-        assert len(reader.attestations_due(10)) == 1
+def test_an_answer_that_is_kept_gets_its_name_from_the_ledger_each_time(proving, halted):
+    first = proving.ask(halted, 300, client_key="k")
+    [kept] = [call.reply for call in proving.calls(halted) if call.reply and call.prompt_tokens == 300]
+    assert "attestation" not in json.loads(kept)
+    proving.ledger._connection.execute("DELETE FROM attestation")
+    assert proving.ask(halted, 300, client_key="k").attestation is None
+    attest.newest(proving.rt, 10)
+    assert proving.ask(halted, 300, client_key="k") == first
 
 
 def test_a_signed_refusal_says_which_budget_refused_what(proving, halted):
@@ -69,12 +83,11 @@ def test_a_signed_refusal_says_which_budget_refused_what(proving, halted):
     assert predicate["price"]["basis"]["source"]
 
 
-def test_the_name_that_was_given_is_that_of_the_signed_one(proving, halted):
-    slim = attest.slim(proving.rt, halted)
+def test_the_name_that_was_given_is_that_of_the_signed_one(proving, refusal):
+    slim = refusal.attestation
     attested = attest.found(proving.rt, slim.attestation_id)
     assert attested.envelope
     assert (attested.keyid, attested.event_hash.hex()) == (slim.keyid, slim.digest)
-    assert attest.slim(proving.rt, halted) == slim
 
 
 def test_signing_again_signs_the_same_bytes(proving, halted):
@@ -109,6 +122,21 @@ def test_an_ended_session_states_what_it_came_to(proving):
     assert (predicate["description"], predicate["outcome"]) == ("mend the parser", "mended")
     assert predicate["exactness"] == "all_estimate_only"
     assert attest.summary(proving.rt, session_id) == attest.summary(proving.rt, session_id)
+
+
+def test_usage_that_comes_in_after_the_end_is_in_what_is_stated_from_then_on(proving):
+    session_id = proving.start("1")
+    call_id = proving.ask(session_id, 100).call_id
+    end_session(proving.rt, session_id)
+    first = attest.summary(proving.rt, session_id)
+    record_usage(proving.rt, UsageReport(call_id, Tokens(300)))
+    later = attest.summary(proving.rt, session_id)
+    totals = [stated(proving, each)["predicate"]["total"]["amount"] for each in (first, later)]
+    assert totals == ["0.1", "0.3"]
+    assert attest.summary(proving.rt, session_id) == later
+    assert {each.attestation_id for each in attest.of_session(proving.rt, session_id)} == {
+        first.attestation_id, later.attestation_id,
+    }  # fmt: skip
 
 
 def test_an_open_session_states_what_it_has_come_to_by_now(proving):
@@ -189,31 +217,93 @@ def test_a_lost_key_is_replaced_and_the_journal_says_which_was_lost(proving, hal
 
 
 def test_a_key_that_others_can_read_signs_nothing_and_the_refusal_stands(proving, halted):
-    proving.rt.keys.signer()
     proving.rt.keys.key_file.chmod(0o644)
-    slim = attest.slim(proving.rt, halted)
+    slim = proving.ask(halted, 300).attestation
     assert slim.keyid is None
-    with pytest.raises(Exception, match="chmod 600"):
-        attest.issue_missing(proving.rt)
+    assert "chmod 600" in slim.warning
+    assert slim.as_json()["warning"] == slim.warning
+    for sign in (attest.issue_missing, lambda rt: attest.slim_summary(rt, halted)):
+        with pytest.raises(KeyUnusable, match="chmod 600"):
+            sign(proving.rt)
 
 
 def test_a_program_without_keys_attests_nothing_and_goes_on(world):
     session_id = world.start("1")
-    assert world.ask(session_id, 2000).action == "halt"
-    assert attest.slim(world.rt, session_id) is None
+    assert world.ask(session_id, 2000).attestation is None
+    assert attest.slim_summary(world.rt, session_id) is None
+    assert attest.of_exhausted(world.rt, session_id, 0) is None
     assert attest.issue_missing(world.rt) == 0
 
 
-def test_a_refusal_is_one_commit_and_signs_nothing(proving):
-    """Signing adds no wait for the disk to a decision."""
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("client_key", [None, "k"])
+def test_a_refusal_is_one_commit_and_signs_nothing(proving, monkeypatch, keyed, client_key):
+    """Signing adds no wait for the disk to a decision: not a commit, not a file, not a signature."""
+    if keyed:
+        attest.ready(proving.rt)
     session_id = proving.start("0.1")
     proving.ask(session_id, 1)
-    statements = []
+    statements, waits = [], []
+    monkeypatch.setattr("os.fsync", waits.append)
+    monkeypatch.setattr(Signer, "sign", lambda *_: pytest.fail("a decision signs nothing"))
     proving.ledger._connection.set_trace_callback(statements.append)
-    assert proving.ask(session_id, 200).action == "halt"
+    answer = proving.ask(session_id, 200, client_key=client_key)
     proving.ledger._connection.set_trace_callback(None)
-    assert [sql for sql in statements if sql.startswith("BEGIN IMMEDIATE")] == ["BEGIN IMMEDIATE"]
-    assert not proving.rt.keys.key_file.exists()
+    assert answer.action == "halt"
+    assert statements.count("BEGIN IMMEDIATE") == 1
+    assert waits == []
+    assert (answer.attestation.keyid is not None) == keyed == proving.rt.keys.key_file.exists()
+
+
+def test_a_look_at_an_exhausted_budget_names_its_last_refusal_until_the_budget_changes(proving, halted):
+    changed = proving.budget(halted).touched_us
+    refused = proving.ask(halted, 300).attestation
+    assert attest.of_exhausted(proving.rt, halted, changed) == refused
+    with proving.ledger.reading() as reader:
+        at_us = reader.head().at_us
+    summed = attest.of_exhausted(proving.rt, halted, at_us + 1)
+    assert summed.kind == Kind.SESSION_SUMMARY
+    assert attest.of_exhausted(proving.rt, halted, at_us + 1) == summed, "the same until something changes"
+    proving.ask(halted, 50)
+    again = attest.of_exhausted(proving.rt, halted, proving.budget(halted).touched_us)
+    assert again.attestation_id not in (summed.attestation_id, refused.attestation_id)
+
+
+@pytest.mark.parametrize(("slow_us", "rounds"), [(0, [5, 0]), (30_000, [2, 2, 1, 0]), (90_000, [1, 1, 1, 1, 1, 0])])
+def test_others_wait_only_so_long_while_much_is_signed(proving, slow_us, rounds):
+    session_id = proving.start("0.1")
+    for _ in range(5):
+        proving.ask(session_id, 200)
+    attest.announced(proving.rt, proving.rt.keys)
+
+    def clock():
+        proving.clock.forward(slow_us)
+        return proving.clock()
+
+    slow = proving.with_runtime(clock_us=clock)
+    assert [attest.issue_missing(slow.rt) for _ in rounds] == rounds
+
+
+def hooked(world, moment):
+    return on_hook(world.rt, HookEvent("claude_code", moment, "client-1", moment.value, None, model="dear"))
+
+
+def test_a_session_that_a_hook_ends_is_signed_at_once(proving):
+    hooked(proving, Moment.SESSION_START)
+    assert hooked(proving, Moment.SESSION_END) == HookAnswer()
+    with proving.ledger.reading() as reader:
+        [attested] = reader.attestations(10)
+    assert (attested.kind, attested.envelope is None) == (Kind.SESSION_SUMMARY, False)
+
+
+def test_a_session_that_a_hook_ends_ends_also_where_nothing_can_be_signed(proving):
+    attest.ready(proving.rt)
+    proving.rt.keys.key_file.chmod(0o644)
+    hooked(proving, Moment.SESSION_START)
+    answer = hooked(proving, Moment.SESSION_END)
+    assert (answer.verdict, "chmod 600" in answer.message) == (Verdict.GO_ON, True)
+    with proving.ledger.reading() as reader:
+        assert len(reader.attestations_due(10)) == 1
 
 
 def test_unknown_names_are_said_to_be_unknown(proving):
@@ -239,11 +329,3 @@ def test_a_bundle_never_holds_the_secret_half(proving, halted, tmp_path):
     export_bundle(proving.rt, halted, tmp_path / "evidence")
     secret = json.loads(proving.rt.keys.key_file.read_text())["d"]
     assert not any(secret.encode() in path.read_bytes() for path in (tmp_path / "evidence").rglob("*.*"))
-
-
-def test_the_same_refused_key_is_found_by_its_call(proving, halted):
-    with proving.ledger.reading() as reader:
-        [due] = reader.attestations_due(10)
-        found = attest.slim_in(proving.rt, reader, halted, due.call_id)
-        assert attest.slim_in(proving.rt, reader, halted, "call_other") is None
-    assert found.attestation_id == due.attestation_id

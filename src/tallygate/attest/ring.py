@@ -87,17 +87,24 @@ class KeyRing:
         if raw is None:
             self._prepare()
             _create(self.key_file, new_signer().secret_jwk().encode())
-            raw = _read(self.key_file) or b""
+            signer = signer_from(_read(self.key_file) or b"", str(self.key_file))
+            self._remember(signer.public)
+            return signer
         return signer_from(raw, str(self.key_file))
 
     def public(self) -> PublicKey:
         """The public half of the key that signs. Needs no cryptography where the key is there already."""
+        return self.known() or self.signer().public
+
+    def known(self) -> PublicKey | None:
+        """The public half of the key that signs, or None where none was made yet. Makes none. Raises `KeyUnusable`."""
         raw = _read(self.key_file)
-        return self.signer().public if raw is None else public_keys_from(raw, str(self.key_file))[0]
+        return None if raw is None else public_keys_from(raw, str(self.key_file))[0]
 
     def rotate(self) -> Rotation:
         """Put a new key in the place of the old one, whose secret half is gone then."""
         old, new = self.signer(), new_signer()
+        self._remember(new.public)
         rotation = Rotation.of(old, new)
         # First what connects the keys: one that was never used harms nobody, one that nothing leads to does.
         record = json.dumps(rotation.stated(), indent=2) + "\n"
@@ -118,23 +125,49 @@ class KeyRing:
 
     def trusted(self) -> dict[str, PublicKey]:
         """Every key that this user signs or signed with, or was told to trust, by key id. Makes none."""
-        found = [*self._trust_file()]
-        raw = _read(self.key_file)
-        key = None if raw is None else public_keys_from(raw, str(self.key_file))[0]
+        return {key.keyid: key for key in (*self._trust_file(), *self.lineage())}
+
+    def lineage(self) -> list[PublicKey]:
+        """The key that signs and those that it took the place of, the youngest first. Makes none.
+
+        Raises `KeyUnusable` where both have not signed that one took the place of the other.
+        """
+        found: list[PublicKey] = []
+        key = self.known()
         while key is not None and key not in found:
             found.append(key)
             rotation = self.rotation_to(key.keyid)
-            key = rotation.old if rotation is not None and rotation.holds else None
-        return {key.keyid: key for key in found}
+            if rotation is not None and not (rotation.new == key and rotation.holds):
+                path = self.folder / f"{ROTATIONS}{key.keyid}.json"
+                raise KeyUnusable(
+                    f"{path} says that another key agreed to {key.keyid}, which is not so.",
+                    hint="Restore the file from a backup. Without it the key has to be trusted by itself.",
+                )
+            key = None if rotation is None else rotation.old
+        return found
+
+    def examine(self) -> list[PublicKey]:
+        """The same, and that the key can sign and nobody else can get at the folder."""
+        if self.folder.exists():
+            self._check_folder()
+        found = self.lineage()
+        if found:
+            self.signer()
+        return found
 
     def trust(self, keys: list[PublicKey]) -> list[PublicKey]:
         """Trust further keys; returns those that were not trusted before."""
         known = self.trusted()
         fresh = [key for key in keys if key.keyid not in known]
-        if fresh:
-            self._prepare()
-            _replace(self.folder / TRUST_FILE, jwks([*self._trust_file(), *fresh]).encode())
+        self._remember(*fresh)
         return fresh
+
+    def _remember(self, *keys: PublicKey) -> None:
+        """Keep public keys; those of this user too, since what they signed outlives a secret half that was lost."""
+        kept = self._trust_file()
+        if fresh := [key for key in keys if key not in kept]:
+            self._prepare()
+            _replace(self.folder / TRUST_FILE, jwks([*kept, *fresh]).encode())
 
     def _trust_file(self) -> list[PublicKey]:
         path = self.folder / TRUST_FILE
@@ -144,12 +177,15 @@ class KeyRing:
     def _prepare(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = self.folder.stat().st_mode
         except OSError as error:
             raise KeyUnusable(
                 f"The folder for keys {self.folder} cannot be made: {error.strerror}.",
                 hint="Check its permissions, or set TALLYGATE_KEY_DIR.",
             ) from error
+        self._check_folder()
+
+    def _check_folder(self) -> None:
+        mode = self.folder.stat().st_mode
         if sys.platform != "win32" and mode & 0o022:
             raise KeyUnusable(
                 f"Others can put files into {self.folder} (mode {stat.S_IMODE(mode):o}).",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from tallygate.core.attested import SlimAttestation
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget
 from tallygate.core.words import Action, Pressure, Reason
@@ -37,8 +38,20 @@ class BindingBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class Factor:
+    """What an estimate was multiplied by, in millionths, where that comes from, and how much to make of it."""
+
+    micros: int
+    source: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateAnswer:
-    """The answer to one authorize; a halt carries no call id, since there is nothing to report usage for."""
+    """The answer to one authorize; a halt carries no call id, since there is nothing to report usage for.
+
+    `attestation` names what is signed of a refusal. It comes from the ledger, so it is no part of the kept answer.
+    """
 
     action: Action
     reason: Reason
@@ -53,10 +66,17 @@ class GateAnswer:
     binding: BindingBudget | None = None
     spent_by: tuple[tuple[str, int], ...] = ()
     command: str | None = None
+    attestation: SlimAttestation | None = None
+    confidence: str | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
+    saves_nanos: int | None = None
 
     def to_json(self) -> str:
         """The answer as text, kept with a call whose id the client chose, so that asking again says the same."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        kept = asdict(replace(self, attestation=None))
+        del kept["attestation"]
+        return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> GateAnswer:
@@ -76,13 +96,17 @@ class GateAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What a pure read of a session's budgets shows."""
+    """What a pure read of a session's budgets shows, and what a step that was named would count for."""
 
     session_id: str
     remaining_nanos: int | None
     pressure: Pressure
     used_nanos: int
     limit_nanos: int
+    estimate_nanos: int | None = None
+    factor: Factor | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

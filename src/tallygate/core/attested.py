@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +26,31 @@ class Kind(StrEnum):
     def predicate_type(self) -> str:
         """The name of the kind in a statement."""
         return f"{_PREFIX}{self.value}{_VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class SlimAttestation:
+    """An attestation as a reply carries it.
+
+    `keyid` is None while there is no key yet, or none that can be used: `warning` says why.
+    """
+
+    attestation_id: str
+    kind: str
+    digest: str
+    seq: int
+    keyid: str | None
+    warning: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For a reply: `tallygate attest show ID` gives the whole."""
+        slim: dict[str, object] = {
+            "id": self.attestation_id,
+            "kind": self.kind,
+            "event_sha256": self.digest,
+            "key_id": self.keyid,
+        }
+        return slim if self.warning is None else {**slim, "warning": self.warning}
 
 
 def attestation_id(kind: Kind, digest: bytes, session_id: str | None = None) -> str:

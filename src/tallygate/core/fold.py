@@ -13,6 +13,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     "call": ("call_id",),
     "usage": ("client", "response_key"),
     "client_session": ("client", "client_session", "session_id"),
+    "bill": ("bill_id",),
+    "bill_line": ("bill_id", "number", "part"),
+    "calibration_sample": ("call_id",),
+    "calibration_start": ("client", "model"),
+    "calibration_factor": ("model",),
 }
 
 Key = tuple[str, ...]
@@ -34,13 +39,12 @@ class Fold:
         """Take one event: every row it inserts must be new, every row it updates or deletes must be there."""
         tenant = str(body["tenant"])
         for op, table, row in body["rows"]:
-            if table not in KEYS:
+            if (names := KEYS.get(table)) is None:
                 self.faults.append(f"event at {body['at_us']} names table {table!r}")
                 continue
-            first, *others = KEYS[table]
-            key: Key = (tenant, str(row[first]))
-            if others:
-                key += tuple([str(row[name]) for name in others])
+            key: Key = (tenant, str(row[names[0]]))
+            if len(names) > 1:
+                key = (tenant, *[str(row[name]) for name in names])
             known = self.tables[table]
             if op == "+":
                 if key in known:
@@ -71,8 +75,9 @@ def inserted_twice(table: str, key: Key) -> str:
 
 def _merge(known: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     known.update(row)
-    for name in [name for name, value in row.items() if value is None]:
-        del known[name]
+    if None in row.values():
+        for name in [name for name, value in row.items() if value is None]:
+            del known[name]
     return known
 
 

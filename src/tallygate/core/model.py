@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tallygate.core.calibration import Expectation
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.words import (
@@ -12,6 +13,7 @@ from tallygate.core.words import (
     Action,
     ActorType,
     BudgetMode,
+    CalibrationMode,
     CallMode,
     CallState,
     ExpireAs,
@@ -138,7 +140,8 @@ class CallRequest:
     `price` is the price of `model`, or the assumed price where it is unknown. `estimate_nanos` is what will
     be reserved (after calibration), `raw_estimate_nanos` the agent's own number priced. `actual` is usage
     that already happened, with `actual_nanos` its cost; it is recorded whatever the decision. It `counts` unless the
-    client's own record tells of it, too.
+    client's own record tells of it, too. `expected` is what was learned of such steps, and `billed_micros` what bills
+    have shown beyond that.
     """
 
     session_id: str
@@ -158,6 +161,8 @@ class CallRequest:
     actual_nanos: int | None = None
     client_key: str | None = None
     counts: bool = True
+    expected: Expectation | None = None
+    billed_micros: int = 1_000_000
 
     @property
     def needed_nanos(self) -> int:
@@ -188,6 +193,8 @@ class Policy:
     pressure_percents: tuple[int, int, int] = (50, 80, 95)
     reservation_ttl_us: int = 600_000_000
     expire_as: ExpireAs = ExpireAs.ESTIMATE
+    calibration: CalibrationMode = CalibrationMode.ENFORCE
+    quantile_percent: int = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +238,9 @@ CostBasis = Literal["actual", "transcript", "estimate", "none"]
 class Call:
     """One authorised (or refused) step as the ledger keeps it.
 
-    `booked_nanos` is what of it stands in `spent` of its budgets; `cost_basis` says what that number is.
+    `booked_nanos` is what of it stands in `spent` of its budgets; `cost_basis` says what that number is. What it was
+    expected to cost: `cold_nanos` from its estimate, `level_nanos` from its session's last steps, `expected_nanos` from
+    both. `observed_nanos` is what its responses cost so far, where the client's own record is read.
     """
 
     tenant: str
@@ -268,6 +277,10 @@ class Call:
     void_reason: str | None = None
     correlation: str | None = None
     holds: tuple[Hold, ...] = ()
+    cold_nanos: int | None = None
+    level_nanos: int | None = None
+    expected_nanos: int | None = None
+    observed_nanos: int | None = None
 
     @property
     def has_actual(self) -> bool:

@@ -29,6 +29,14 @@ class Reason(StrEnum):
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
 
 
+class CalibrationMode(StrEnum):
+    """What the gate does with what it has learned: decide on it, warn by it, or only tell it."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OBSERVE = "observe"
+
+
 class CallState(StrEnum):
     """Where a call stands; `denied` calls are recorded and never change."""
 

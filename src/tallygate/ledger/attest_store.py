@@ -30,6 +30,7 @@ SELECT_DUE = (
     f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND envelope IS NULL"
     " AND (:session_id IS NULL OR session_id = :session_id) ORDER BY id LIMIT :limit"
 )
+COUNT_DUE = "SELECT COUNT(*) FROM attestation WHERE tenant = :tenant AND envelope IS NULL"
 SELECT_OF_SESSION = (
     f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND session_id = :session_id ORDER BY id DESC"
     " LIMIT :limit"
@@ -91,6 +92,11 @@ class AttestReads(Statements):
     def attestations_due(self, limit: int, session_id: str | None = None) -> list[Attested]:
         """Those that are not signed yet, the oldest first."""
         return [Attested(*row) for row in self._all(SELECT_DUE, limit=limit, session_id=session_id)]
+
+    def count_due(self) -> int:
+        """How many are not signed yet."""
+        row = self._one(COUNT_DUE)
+        return 0 if row is None else int(row[0])
 
     def journal_event(self, seq: int) -> JournalEvent | None:
         """One event with its bytes and the hash before it."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from tallygate.core import chain
 from tallygate.core.fold import KEYS, Key
 from tallygate.ledger import rows
+from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS
+from tallygate.ledger.calibration_store import FACTOR_COLUMNS, SAMPLE_COLUMNS, START_COLUMNS
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.settling import ROWS_MAX, UNREADABLE, SettlingFold, decoded
-from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.ledger.usage_rows import USAGE_COLUMNS
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
@@ -26,9 +28,15 @@ COLUMNS: dict[str, Sequence[str]] = {
     "call": rows.CALL_COLUMNS,
     "usage": USAGE_COLUMNS,
     "client_session": ["tenant", "client", "client_session", "session_id", "found_by"],
+    "bill": BILL_COLUMNS,
+    "bill_line": BILL_LINE_COLUMNS,
+    "calibration_sample": SAMPLE_COLUMNS,
+    "calibration_start": START_COLUMNS,
+    "calibration_factor": FACTOR_COLUMNS,
 }
 FINDINGS_MAX = 100
 EVENTS_AT_ONCE = 100
+_MANY_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +49,50 @@ class Finding:
     meaning: str
 
 
-def audit(ledger: SqliteLedger, *, rows_max: int = ROWS_MAX) -> list[Finding]:
-    """Everything that is wrong with a ledger; an empty list is a ledger that verifies.
+class Audited(Protocol):
+    """What an audit asks of a ledger."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def ledger_id(self) -> str: ...
+    def reading(self) -> AbstractContextManager[object]: ...
+    def rows(self, sql: str, parameters: Sequence[Any] = ...) -> Iterator[tuple[Any, ...]]: ...
+
+
+class Listener(Protocol):
+    """Who hears of tenants and events as the audit goes by them: events whose bytes hold one of `traces`."""
+
+    @property
+    def traces(self) -> Sequence[bytes]: ...
+    def begin(self, tenant: str) -> None: ...
+    def hear(self, tenant: str, seq: int, digest: bytes, event: Mapping[str, Any]) -> None: ...
+
+
+def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[Finding]:
+    """Everything that is wrong with a ledger; an empty list is a ledger that verifies."""
+    return [*damage(ledger), *edits(ledger, rows_max=rows_max)][:FINDINGS_MAX]
+
+
+def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | None = None) -> list[Finding]:
+    """What somebody did to a ledger: events, tables, counters and schema that do not fit.
 
     Reads every event once; memory holds at most `rows_max` rows of each table, however long the journal is.
     """
     with ledger.reading(), closing(SettlingFold(ledger.rows, COLUMNS, rows_max)) as fold:
-        found = [*_file(ledger), *_schema(ledger), *_journal(ledger, fold)]
+        found = [*_schema(ledger), *_journal(ledger, fold, listener)]
         for table in KEYS:
             found += islice(_projection(fold, table), FINDINGS_MAX)
         found += islice(_counters(fold), FINDINGS_MAX)
     return found[:FINDINGS_MAX]
 
 
-def _file(ledger: SqliteLedger) -> Iterator[Finding]:
+def damage(ledger: Audited) -> list[Finding]:
+    """What is wrong with the file: pages that SQLite cannot read, rows that refer to nothing."""
+    return list(islice(_damage(ledger), FINDINGS_MAX))
+
+
+def _damage(ledger: Audited) -> Iterator[Finding]:
     for (answer,) in ledger.rows("PRAGMA quick_check(20)"):
         if answer != "ok":
             yield Finding("file", str(ledger.path), str(answer), "the file is damaged: restore a backup")
@@ -62,7 +100,7 @@ def _file(ledger: SqliteLedger) -> Iterator[Finding]:
         yield Finding("file", str(row[0]), f"row {row[1]} refers to nothing in {row[2]}", "rows were removed")
 
 
-def _schema(ledger: SqliteLedger) -> Iterator[Finding]:
+def _schema(ledger: Audited) -> Iterator[Finding]:
     """A trigger or table that does not ship with the program could change what the program writes."""
     model = sqlite3.connect(":memory:")
     for _, sql in migrations():
@@ -101,8 +139,9 @@ class _Journal:
         faults.clear()
 
 
-def _journal(ledger: SqliteLedger, fold: SettlingFold) -> list[Finding]:
+def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> list[Finding]:
     """Walk all events in the order in which they were written, each tenant's chain on its own."""
+    traces = () if listener is None else tuple(listener.traces)
     journals: dict[str, _Journal] = {}
     journal = _Journal(chain.Walk(ledger.ledger_id))
     events = ledger.rows("SELECT tenant, seq, body, hash, at_us FROM event ORDER BY id")
@@ -110,12 +149,20 @@ def _journal(ledger: SqliteLedger, fold: SettlingFold) -> list[Finding]:
         for tenant, seq, body, digest, at_us in batch:
             if (known := journals.get(tenant)) is None:
                 known = journals[tenant] = _Journal(chain.Walk(f"{ledger.ledger_id}/{tenant}"))
+                if listener is not None:
+                    listener.begin(tenant)
             journal = known
             try:
                 parsed = decoded(body.decode())
                 if parsed["at_us"] != at_us or at_us <= journal.at_us:
                     journal.add(f"event {seq}", "its time does not increase", "events were reordered")
                 fold.apply(parsed)
+                if len(parsed["rows"]) >= _MANY_ROWS:
+                    fold.relieve()
+                for trace in traces:
+                    if listener is not None and trace in body:
+                        listener.hear(tenant, seq, digest, parsed)
+                        break
             except UNREADABLE as error:
                 journal.add(f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited")
             journal.at_us = at_us

@@ -10,7 +10,7 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,8 +46,9 @@ _ALLOWED = frozenset(
 class ForeignLedger:
     """A ledger's file, open to be read; what an audit asks of a ledger."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, how: str) -> None:
         self.path = path
+        self._how = how
         self._connection = connection
         self.ledger_id = str(self._connection.execute("SELECT ledger_id FROM ledger").fetchone()[0])
 
@@ -64,14 +65,14 @@ class ForeignLedger:
                 if not nested:
                     self._connection.execute("COMMIT")
 
-    def rows(self, sql: str, parameters: tuple[str | int | bytes, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a query; streams, so memory stays small."""
         with translated(self.path):
             return self._connection.execute(sql, parameters)
 
-    def tenants(self) -> list[str]:
-        """Everybody who has events."""
-        return [str(row[0]) for row in self.rows("SELECT DISTINCT tenant FROM event ORDER BY tenant")]
+    def apart(self, look: Callable[[ForeignLedger], T]) -> T:
+        """What a look finds by a connection of its own, as another thread needs one."""
+        return _look(self.path, look, self._how)
 
 
 def examined(path: Path, look: Callable[[ForeignLedger], T]) -> T:
@@ -134,12 +135,12 @@ def _look(path: Path, look: Callable[[ForeignLedger], T], how: str) -> T:
     with translated(path):
         connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
         try:
-            return look(_hardened(path, connection))
+            return look(_hardened(path, connection, how))
         finally:
             connection.close()
 
 
-def _hardened(path: Path, connection: sqlite3.Connection) -> ForeignLedger:
+def _hardened(path: Path, connection: sqlite3.Connection, how: str) -> ForeignLedger:
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES_MAX)
@@ -160,7 +161,7 @@ def _hardened(path: Path, connection: sqlite3.Connection) -> ForeignLedger:
             code="ledger_too_old",
         )
     try:
-        return ForeignLedger(path, connection)
+        return ForeignLedger(path, connection, how)
     except (sqlite3.OperationalError, TypeError) as error:
         raise LedgerCorrupt(f"{path} has no ledger in it: {error}.", hint="Nothing was changed.") from error
 

@@ -71,45 +71,13 @@ BUDGET_COLUMNS = [
     "rule_limit",
 ]
 CALL_COLUMNS = [
-    "tenant",
-    "call_id",
-    "session_id",
-    "state",
-    "action",
-    "reason",
-    "tool_name",
-    "model_requested",
-    "prompt_tokens",
-    "completion_tokens",
-    "raw_estimate_nanos",
-    "estimate_nanos",
-    "factor_micros",
-    "actor_type",
-    "at_us",
-    "expires_us",
-    "resolved_us",
-    "booked_nanos",
-    "cost_basis",
-    "model_target",
-    "model_used",
-    "fresh_input",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "output",
-    "price_id",
-    "actual_price_id",
-    "actor_id",
-    "actor_name",
-    "parent_call_id",
-    "call_mode",
-    "mode_capable",
-    "client_key",
-    "reply",
-    "void_reason",
-    "correlation",
-    "holds",
-]
+    "tenant", "call_id", "session_id", "state", "action", "reason", "tool_name", "model_requested", "prompt_tokens",
+    "completion_tokens", "raw_estimate_nanos", "estimate_nanos", "factor_micros", "actor_type", "at_us", "expires_us",
+    "resolved_us", "booked_nanos", "cost_basis", "model_target", "model_used", "fresh_input", "cache_read",
+    "cache_write_5m", "cache_write_1h", "output", "price_id", "actual_price_id", "actor_id", "actor_name",
+    "parent_call_id", "call_mode", "mode_capable", "client_key", "reply", "void_reason", "correlation", "holds",
+    "cold_nanos", "level_nanos", "expected_nanos", "observed_nanos",
+]  # fmt: skip
 
 
 def columns(names: list[str], alias: str) -> str:
@@ -237,7 +205,7 @@ def to_call(row: tuple[Any, ...]) -> Call:
         completion_tokens, raw_estimate, estimate, factor, actor_type, at_us, expires_us, resolved_us, booked,
         cost_basis, model_target, model_used, fresh, cache_read, write_5m, write_1h, output, price_id,
         actual_price_id, actor_id, actor_name, parent_call_id, call_mode, mode_capable, client_key, reply,
-        void_reason, correlation, holds,
+        void_reason, correlation, holds, cold, level, expected, observed,
     ) = row  # fmt: skip
     return Call(
         tenant=tenant,
@@ -274,6 +242,10 @@ def to_call(row: tuple[Any, ...]) -> Call:
         void_reason=void_reason,
         correlation=correlation,
         holds=tuple(Hold(name, held, *(rest or (booked,))) for name, held, *rest in json.loads(holds)),
+        cold_nanos=cold,
+        level_nanos=level,
+        expected_nanos=expected,
+        observed_nanos=observed,
     )
 
 
@@ -309,6 +281,10 @@ def from_call(call: Call) -> dict[str, Value]:
         "void_reason": call.void_reason,
         "correlation": call.correlation,
         "holds": holds_text(call.holds, call.booked_nanos),
+        "cold_nanos": call.cold_nanos,
+        "level_nanos": call.level_nanos,
+        "expected_nanos": call.expected_nanos,
+        "observed_nanos": call.observed_nanos,
         "at_us": call.at_us,
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,

@@ -23,7 +23,9 @@ Read = Callable[[str, Sequence[Any]], Iterator[tuple[Any, ...]]]
 ROWS_MAX = 250
 _CACHE_KIBIBYTES = 16_384
 # Tables with a row number, which is the shorter name of a place.
-_NUMBERED = ("call", "usage")
+_NUMBERED = ("call", "usage", "calibration_sample", "bill", "bill_line")
+# Tables with a number in their key, which is text in every key.
+_COUNTED = ("bill_line",)
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _DECODE = json.JSONDecoder().raw_decode
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -136,6 +138,7 @@ class Shelf:
         self._names = names
         self._nothing = dict.fromkeys(names)
         self._numbered = table in _NUMBERED
+        self._counted = table in _COUNTED
         self._key_of = itemgetter(*(names.index(name) + 1 for name in ("tenant", *KEYS[table])))
         self._read = read
         self._kept = kept
@@ -172,7 +175,7 @@ class Shelf:
                 del self._ahead[key]
         self._write_waiting()
         for values in islice(self._ahead_rows, count - len(self._ahead)):
-            self._ahead[self._key_of(values)] = values
+            self._ahead[self._key(values) if self._counted else self._key_of(values)] = values
 
     def put(self, key: Key, row: Row) -> Row | None:
         """Take a row; returns the one that was there under its key, which is a fault of the events."""

@@ -10,6 +10,8 @@ from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.ledger import rows
 from tallygate.ledger.attest_store import AttestReads, AttestWrites
+from tallygate.ledger.bill_store import BillReads
+from tallygate.ledger.calibration_store import CalibrationReads
 from tallygate.ledger.check_store import CheckReads, CheckWrites
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
 from tallygate.ledger.spend_store import SpendReads
@@ -110,7 +112,7 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
-class StoreReader(UsageReads, SpendReads, CheckReads, AttestReads, TenantReads):
+class StoreReader(UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
     def session(self, session_id: str) -> Session | None:

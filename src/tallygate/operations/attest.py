@@ -2,80 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from tallygate.attest.dsse import enclosed
 from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
-from tallygate.core.attested import Kind
+from tallygate.core.answers import GateAnswer
+from tallygate.core.attested import Kind, SlimAttestation
 from tallygate.core.chain import Head, event_hash
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present
+from tallygate.core.words import Action
 from tallygate.ledger.port import Attested, Due, Reader, Tx
-from tallygate.operations.lookup import unknown_session
+from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.predicates import event_of, exhausted, reached, subject_of, summed
 from tallygate.operations.runtime import Runtime
 
 PER_ROUND = 200
+# So long others wait for the ledger while much is signed.
+HELD_US = 50_000
 _ROTATIONS_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class SlimAttestation:
-    """An attestation as a reply carries it; `keyid` is None only while the key cannot be read."""
-
-    attestation_id: str
-    kind: str
-    digest: str
-    seq: int
-    keyid: str | None
-
-    def as_json(self) -> dict[str, object]:
-        """For a reply: `tallygate attest show ID` gives the whole."""
-        return {"id": self.attestation_id, "kind": self.kind, "event_sha256": self.digest, "key_id": self.keyid}
+def ready(rt: Runtime) -> None:
+    """Make the key that will sign where there is none, so that no answer has to. Raises `KeyUnusable`."""
+    if rt.keys is not None:
+        rt.keys.public()
 
 
-def slim(rt: Runtime, session_id: str) -> SlimAttestation | None:
-    """The last refusal of a session at an exhausted budget, or None where there was none. Signs nothing."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        return slim_in(rt, reader, session_id)
-
-
-def slim_in(rt: Runtime, reader: Reader, session_id: str, call_id: str | None = None) -> SlimAttestation | None:
-    """The same within a transaction: the session's last refusal, or that of one call."""
-    if rt.keys is None:
-        return None
-    if call_id is None:
-        found = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
-    else:
-        found = reader.attestation_of_call(call_id)
-    return None if found is None else _slim(rt.keys, found)
+def named(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
+    """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
+    if answer.action is not Action.HALT or rt.keys is None:
+        return answer
+    found = reader.attestation_of_call(call_id)
+    return answer if found is None else replace(answer, attestation=_slim(rt.keys, found))
 
 
 def _slim(keys: KeyRing, found: Attested) -> SlimAttestation:
-    keyid = found.keyid
+    keyid, warning = found.keyid, None
     if keyid is None:
         try:
-            keyid = keys.public().keyid
-        except KeyUnusable:
-            keyid = None  # the answer matters more; `doctor` and every signing say what is wrong
-    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid)
+            key = keys.known()
+            keyid = None if key is None else key.keyid
+        except KeyUnusable as error:  # the answer matters more
+            warning = str(error)
+    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid, warning)
 
 
 def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = None) -> int:
-    """Sign what is due, the oldest first; returns how many were signed. Raises `KeyUnusable`."""
+    """Sign some of what is due, the oldest first; returns how many were signed. Raises `KeyUnusable`."""
     if rt.keys is None:
         return 0
     with rt.ledger.reading(rt.tenant) as reader:
         if not reader.attestations_due(1, session_id):
             return 0
     signer = announced(rt, rt.keys)
+    signed = 0
     with rt.ledger.writing(rt.tenant) as tx:
-        due = tx.attestations_due(limit, session_id)
-        as_of = tx.head()
-        for each in due:
+        began_us, as_of = rt.clock_us(), tx.head()
+        for each in tx.attestations_due(limit, session_id):
+            if signed and rt.clock_us() - began_us > HELD_US:
+                break
             _sign(rt, tx, each, signer, as_of)
-    return len(due)
+            signed += 1
+    return signed
 
 
 def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> None:
@@ -97,6 +87,12 @@ def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> No
     payload = statement_bytes(kind, subject_of(rt.ledger.ledger_id, rt.tenant, event), predicate)
     envelope = enclosed(payload, signer)
     tx.sign_attestation(due.attestation_id, payload, envelope.to_json(), envelope.keyid)
+
+
+def signing(rt: Runtime) -> tuple[list[str], int]:
+    """The ids of the keys that a ledger was signed with, in order, and how much waits to be signed."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return [keyid for keyid, *_ in reader.signing_keys()], reader.count_due()
 
 
 def announced(rt: Runtime, keys: KeyRing) -> Signer:
@@ -171,20 +167,40 @@ def found(rt: Runtime, attestation_id: str) -> Attested:
 
 
 def summary(rt: Runtime, session_id: str) -> Attested:
-    """What a session has come to, signed: as of its end, or of the ledger's last event while it is open."""
+    """What a session has come to, signed: as of now while it is open, then as of its end or of what came in later."""
     with rt.ledger.writing(rt.tenant) as tx:
-        session = tx.session(session_id)
-        if session is None:
+        known = tx.session_with_budgets(session_id)
+        if known is None:
             raise unknown_session(session_id)
+        session, budgets = known
         last = None if session.is_open else tx.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
-        if last is None:
+        changed_us = own_budget(session, budgets).touched_us
+        if last is None or (last.issued_us is not None and last.issued_us <= changed_us):
             tx.attest_later(due := Due(Kind.SESSION_SUMMARY, tx.head(), session_id))
+            last = None
     return found(rt, due.attestation_id if last is None else last.attestation_id)
 
 
 def slim_summary(rt: Runtime, session_id: str) -> SlimAttestation | None:
-    """What a session has come to, as a reply carries it; the whole is kept beside."""
+    """What a session has come to, signed, as a reply carries it. Raises `KeyUnusable`."""
     return None if rt.keys is None else _slim(rt.keys, summary(rt, session_id))
+
+
+def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestation | None:
+    """What is signed of a session with nothing left: its last refusal, or what it has come to.
+
+    Neither counts where a budget has changed since, at `changed_us`: then what it has come to is signed anew.
+    """
+    if rt.keys is None:
+        return None
+    with rt.ledger.reading(rt.tenant) as reader:
+        refusal = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
+        if refusal is not None and event_of(reader, refusal.seq).at_us >= changed_us:
+            return _slim(rt.keys, refusal)
+        summed_up = reader.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
+    if summed_up is not None and (summed_up.issued_us or 0) > changed_us:
+        return _slim(rt.keys, summed_up)
+    return slim_summary(rt, session_id)
 
 
 def checkpoint(rt: Runtime) -> Attested | None:

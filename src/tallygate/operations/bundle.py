@@ -21,6 +21,7 @@ from tallygate.operations.attest import checkpoint, of_session, summary
 from tallygate.operations.predicates import event_of
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.verify import Part, Report
+from tallygate.operations.verify_heard import KEY_TRACE, Told
 
 if TYPE_CHECKING:
     from tallygate.ledger.port import Attested
@@ -61,14 +62,15 @@ def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:
     main = summary(rt, session_id)
     attested = [each for each in of_session(rt, session_id) if each.kind == Kind.BUDGET_EXHAUSTED]
     reached = present(checkpoint(rt), "a ledger with a session has events")
-    key = present(rt.keys, "what is exported is signed").trusted()[str(main.keyid)]
+    trusted = present(rt.keys, "what is exported is signed").trusted()
+    signers = {str(each.keyid): trusted[str(each.keyid)] for each in (main, reached, *attested)}
     files = {
         STATEMENT: main.payload or b"",
         ENVELOPE: _line(main),
         CHECKPOINT: _line(reached),
         EVENTS: _events(rt, session_id, [main.seq, *(each.seq for each in attested)]),
-        "public-key.pem": key.pem().encode(),
-        "public-key.jwks.json": jwks([key]).encode(),
+        "public-key.pem": trusted[str(main.keyid)].pem().encode(),
+        "public-key.jwks.json": jwks(signers.values()).encode(),
         "README.md": GUIDE.read_bytes(),
     }
     for each in attested:
@@ -81,9 +83,10 @@ def _line(attested: Attested) -> bytes:
 
 
 def _events(rt: Runtime, session_id: str, stated: list[int]) -> bytes:
-    """The session's events and those that are stated, each with the bytes that its hash is made from."""
+    """The session's events, those that are stated and those that tell of keys, with the bytes of their hashes."""
     with rt.ledger.reading(rt.tenant) as reader:
         found = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
+        found |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
         found |= {seq: event_of(reader, seq) for seq in stated}
     lines = []
     for seq in sorted(found):
@@ -156,20 +159,22 @@ def verify_attestations(report: Report, path: Path, keys: Mapping[str, PublicKey
     """Check every envelope in a file or bundle by keys from elsewhere; returns what is proven, with its bytes."""
     bundle = opened(path)
     report.facts.append(("attestation", str(path)))
-    for key in bundle.keys:
-        if key.keyid not in keys:
-            report.notes.append(
-                f"the bundle brings the key {key.keyid}; it is not believed, since anybody can put one in"
-            )
     events = _hashed(report, bundle.events)
+    told = _told(report, keys, events)
+    for keyid in sorted({key.keyid for key in bundle.keys} - told.known.keys()):
+        report.notes.append(f"the bundle brings the key {keyid}; it is not believed, since anybody can put one in")
     proven: list[tuple[Statement, bytes]] = []
     for name, raw in sorted(bundle.envelopes.items()):
         try:
-            payload = dsse.read(raw).opened(keys)
+            envelope = dsse.read(raw)
+            payload = envelope.opened(told.known)
             stated = read_statement(payload)
         except NotProven as error:
             part = Part.KEY if error.code == "key_untrusted" else Part.ATTESTATION
             report.add(part, name, error.message, "this proves nothing")
+            continue
+        if stated.seq > told.retired.get(envelope.keyid, stated.seq):
+            report.add(Part.KEY, name, "the key that signed had been replaced before", "somebody kept a key")
             continue
         proven.append((stated, payload))
         report.facts.append(
@@ -180,6 +185,24 @@ def verify_attestations(report: Report, path: Path, keys: Mapping[str, PublicKey
     if bundle.events is not None and proven:
         _in_events(report, proven, events)
     return proven
+
+
+def _told(report: Report, given: Mapping[str, PublicKey], events: Mapping[int, tuple[bytes, bytes, bytes]]) -> Told:
+    """What a bundle's events tell of keys: both have signed that one took the place of the other, so it is believed."""
+    told = Told(dict(given))
+    for seq in sorted(events):
+        try:
+            event = json.loads(events[seq][2])
+            is_of_key = event["kind"].startswith("key.")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            report.add(Part.CHAIN, f"{EVENTS}, event {seq}", "is no event", "the bundle was edited")
+            continue
+        if is_of_key:
+            told.key(seq, event)
+    for where, what in told.faults:
+        report.add(Part.KEY, f"{EVENTS}, {where}", what, "a key was put in by hand")
+    report.notes += told.notes
+    return told
 
 
 def _hashed(report: Report, raw: bytes | None) -> dict[int, tuple[bytes, bytes, bytes]]:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tallygate.core import gate
-from tallygate.core.errors import LedgerUnavailable, present
+from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
 from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.words import Action, Pressure
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
+from tallygate.operations.attest import issue_missing
 from tallygate.operations.authorize import fault_answer
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.runtime import Runtime
@@ -62,9 +63,19 @@ def _answered(rt: Runtime, event: HookEvent) -> HookAnswer:
     if event.moment is Moment.SESSION_END:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
             let_land(rt, session.session_id, None)  # what lands later counts, but is not in the run-log line
-        end_account(rt, event)
+        return _signed(rt, end_account(rt, event))
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
+    return GO_ON
+
+
+def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
+    """Sign what sessions came to that have just ended; what cannot be signed now waits."""
+    try:
+        for session_id in ended:
+            issue_missing(rt, session_id=session_id)
+    except KeyUnusable as error:
+        return HookAnswer(message=f"Tallygate: nothing is signed yet: {error}")
     return GO_ON
 
 

@@ -159,6 +159,12 @@ def standing(rt: Runtime, *, limit: int) -> Standing:
         return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
+def head_of(rt: Runtime) -> Head:
+    """The last event: kept elsewhere, its hash shows a history that was rewritten."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.head()
+
+
 def session_called(rt: Runtime, text: str) -> str:
     """The session an id names, in full or by a beginning or an end of it that no other has."""
     with rt.ledger.reading(rt.tenant) as reader:
@@ -174,6 +180,14 @@ def budget_called(rt: Runtime, text: str) -> str:
         if reader.budget(text) is not None:
             return text
         return _only("budget", text, reader.budgets_called, "`tallygate budget list` shows the budgets.")
+
+
+def bill_called(rt: Runtime, text: str) -> str:
+    """The bill an id names, in full or by a beginning or an end of it that no other has."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        if reader.bill(text) is not None:
+            return text
+        return _only("bill", text, reader.bills_called, "`tallygate import list` shows the bills.")
 
 
 def find_budget(rt: Runtime, text: str) -> Budget:

@@ -23,7 +23,8 @@ from tallygate.operations.subject import rebound
 class BudgetChecked:
     """What a look before a step finds; `remaining` is in nano-units of the currency that was asked for.
 
-    `binding` and `command` are there where the step is refused for a budget.
+    `binding` and `command` are there where the step is refused for a budget, and where that has nothing left,
+    `exhausted_us`: when a budget last changed.
     """
 
     allowed: bool
@@ -35,6 +36,7 @@ class BudgetChecked:
     binding: Budget | None = None
     command: str | None = None
     exchange: str | None = None
+    exhausted_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     tightest, fullest = gate.tightest(budgets) or own, gate.most_used(budgets) or own
     refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
     command = None if refusing is None else raise_command(refusing, spoken.needed_of(estimate, refusing))
+    nothing_left = verdict.reason is CheckReason.BUDGET_EXHAUSTED and not verdict.allowed
     return BudgetChecked(
         allowed=verdict.allowed,
         reason=verdict.reason,
@@ -99,6 +102,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         binding=refusing,
         command=command,
         exchange=spoken.basis,
+        exhausted_us=max(budget.touched_us for budget in budgets) if nothing_left else None,
     )
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tallygate.attest import dsse
 from tallygate.attest.keys import PublicKey
-from tallygate.attest.ring import Rotation
 from tallygate.attest.statement import Statement, read_statement, statement_bytes
-from tallygate.core.attested import TRACES, Kind, attestation_id, called_for
-from tallygate.core.errors import KeyUnusable, NotProven
+from tallygate.core.attested import Kind, attestation_id
+from tallygate.core.errors import NotProven
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit import damage, edits
 from tallygate.ledger.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
-from tallygate.ledger.port import JournalEvent, Reader
+from tallygate.ledger.port import Reader
 from tallygate.operations.predicates import exhausted, subject_of
+from tallygate.operations.verify_heard import Heard, Keys, Told
 
 SHOWN_MAX = 100
 
@@ -88,38 +88,45 @@ def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
             report.add(Part.SCHEMA, f"table {name}", "is not as this program made it", "nothing in the file was read")
         return report
     with ledger.reading():
-        for finding in audit(cast("Any", ledger)):
+        heard = Heard(ledger, asked.keys)
+        with ThreadPoolExecutor(1) as pool:  # SQLite looks through the pages meanwhile
+            pages = pool.submit(ledger.apart, damage)
+            edited = edits(ledger, listener=heard)
+        for finding in (*pages.result(), *edited):
             report.add(Part(finding.kind), finding.where, finding.what, finding.meaning)
         if print_there != print_here and not report.counted[Part.SCHEMA]:
             report.add(Part.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
         seen = Counter[str]()
-        for tenant in ledger.tenants():
+        for tenant, told in heard.tenants():
             with ledger.reading(tenant) as reader:
-                _tenant(report, ledger, reader, asked, seen)
+                _tenant(report, ledger, reader, told, seen)
         report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
         if asked.head is not None:
             _anchor(report, ledger, asked.head)
         if asked.log is not None:
             from tallygate.operations.verify_log import verify_log
 
-            verify_log(report, ledger, asked.log)
+            verify_log(report, ledger, [tenant for tenant, _ in heard.tenants()], asked.log)
     return report
 
 
-def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, asked: Asked, seen: Counter[str]) -> None:
+def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, seen: Counter[str]) -> None:
     head = reader.head()
     report.facts.append(("chain", f"{reader.tenant}: {head.seq:,} events, head {head.hash.hex()}"))
-    keys = trusted_keys(report, reader, asked.keys)
+    told.compare(reader.signing_keys())
+    for where, what in told.faults:
+        report.add(Part.KEY, where, what, "a key was put in or taken out by hand")
+    report.notes += told.notes
+    keys = told.keys()
     for row in _rows(ledger, reader.tenant):
         if row["envelope"] is None:
             seen["due"] += 1
             continue
         seen[str(row["kind"])] += 1
         _attested(report, ledger, reader, row, keys)
-    missing = sum(1 for _ in _without(reader))
-    if missing:
+    if told.unnoted:
         report.notes.append(
-            f"{reader.tenant}: {missing} events call for an attestation and have none; `tallygate attest list` "
+            f"{reader.tenant}: {told.unnoted:,} events call for an attestation and have none; `tallygate attest list` "
             "makes them again from the journal."
         )
 
@@ -128,53 +135,6 @@ def _rows(ledger: ForeignLedger, tenant: str) -> Iterator[dict[str, Any]]:
     sql = f"SELECT {', '.join(ATTESTATION_COLUMNS)} FROM attestation WHERE tenant = ? ORDER BY id"  # noqa: S608
     for values in ledger.rows(sql, (tenant,)):
         yield dict(zip(ATTESTATION_COLUMNS, values, strict=True))
-
-
-def _without(reader: Reader) -> Iterator[JournalEvent]:
-    for event in (event for trace in TRACES for event in reader.events_about(trace)):
-        try:
-            body = json.loads(event.body)
-            found = called_for(str(body["kind"]), ((table, row) for _, table, row in body["rows"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue  # the chain has told of it
-        if found is not None and reader.attestation(attestation_id(found[0], event.hash, found[1])) is None:
-            yield event
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Keys that are trusted, and the event after which each that was replaced may sign nothing more."""
-
-    by_id: Mapping[str, PublicKey]
-    retired: Mapping[str, int]
-
-
-def trusted_keys(report: Report, reader: Reader, given: Mapping[str, PublicKey]) -> Keys:
-    """The keys given from outside, and those which these have signed over to in the journal."""
-    known, retired = dict(given), {}
-    for event in reader.events_about('"kind":"key.'):
-        try:
-            body = json.loads(event.body)
-            note = body["note"]
-            if body["kind"] == "key.created" and "lost" in note:
-                report.notes.append(
-                    f"event {event.seq}: key {note['keyid']} was made without a signature of {note['lost']}: "
-                    "that key was lost, so the new one must be trusted by itself."
-                )
-            if body["kind"] != "key.rotated":
-                continue
-            rotation = Rotation.read(note, f"event {event.seq}")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, KeyUnusable):
-            report.add(Part.KEY, f"event {event.seq}", "does not tell of a key", "a key was put in by hand")
-            continue
-        if rotation.old.keyid not in known:
-            continue
-        if not rotation.holds:
-            report.add(Part.KEY, f"event {event.seq}", "both keys must have signed", "a key was put in by hand")
-            continue
-        known[rotation.new.keyid] = rotation.new
-        retired[rotation.old.keyid] = event.seq
-    return Keys(known, retired)
 
 
 def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:
@@ -190,8 +150,8 @@ def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mappin
     if payload != row["payload"] or envelope.keyid != row["keyid"]:
         report.add(Part.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
     expected = attestation_id(stated.kind, stated.digest, row["session_id"])
-    said = stated.kind.value, expected, stated.digest, stated.predicate.get("call")
-    if said != (row["kind"], row["attestation_id"], row["event_hash"], row["call_id"]):
+    said = stated.kind.value, expected, stated.digest, stated.seq, stated.predicate.get("call")
+    if said != (row["kind"], row["attestation_id"], row["event_hash"], row["seq"], row["call_id"]):
         report.add(Part.ATTESTATION, where, "the envelope is about something else", "an envelope was swapped")
     if (retired := keys.retired.get(envelope.keyid)) is not None and stated.seq > retired:
         what = f"signed by a key that was replaced at event {retired}, before event {stated.seq}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -122,6 +123,40 @@ def test_ending_a_session_closes_its_calls_and_writes_its_line(run, run_json, ma
     assert [call["state"] for call in found["calls"]] == ["reconciled", "expired", "denied"]
     [line] = (made.app.settings.paths.run_log).read_text().splitlines()
     assert json.loads(line)["run_id"] == session_id
+
+
+def test_ending_a_session_signs_what_it_came_to_and_prints_the_head_of_the_chain(run, run_json, made):
+    session_id = made.worked()
+    said = run("sessions", "end", session_id).stdout
+    signed = run_json("attest", "list", "--session", session_id)["attestations"]
+    assert [each["kind"] for each in signed] == ["session-summary", "budget-exhausted"]
+    assert all(each["key_id"] for each in signed)
+    assert signed[0]["id"] in said
+    head = run_json("status")["ledger"]["head"]
+    assert head in said
+    assert head in run("status").stdout
+    assert run("verify", "--head", head).exit_code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
+def test_a_key_that_cannot_be_used_is_said_and_the_session_ends(run, run_json, made):
+    session_id = made.worked()
+    run("keys", "show")
+    made.app.settings.paths.key_dir.joinpath("signing-key.json").chmod(0o644)
+    result = run("sessions", "end", session_id)
+    assert (result.exit_code, "chmod 600" in result.stderr, "Signed:" in result.stdout) == (0, True, False)
+    made.app.settings.paths.key_dir.joinpath("signing-key.json").chmod(0o600)
+    assert "Signed:" in run("sessions", "end", session_id).stdout
+
+
+def test_a_session_in_another_currency_is_shown_with_its_budget_in_that_and_its_costs_in_dollars(run, run_json, made):
+    session_id = made.session(2, currency="EUR", usd_nanos=1_250_000_000, rate_day="2026-09-01")
+    made.call(session_id, tool_name="plan")
+    [line] = run_json("sessions", "list")["sessions"]
+    assert (line["limit"], line["spent"] + line["reserved"], line["left"]) == (2.0, 0.06, 1.94)
+    assert "€1.94" in run("sessions", "list").stdout
+    assert "$0.0750 in 1 call" in run("sessions", "show", session_id).stdout
+    assert "has ended: 1 call, $0.0750." in run("sessions", "end", session_id).stdout
 
 
 def test_ending_an_ended_session_changes_nothing(run, run_json, made):

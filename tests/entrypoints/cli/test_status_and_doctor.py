@@ -58,12 +58,12 @@ def test_a_sound_installation_passes_every_check(run, made):
     found = diagnosis(run)
     assert failing(found) == []
     assert list(found) == [
-        "python", "sqlite", "settings", "disk", "ledger", "lock", "clock", "pages", "chain", "log queue", "prices",
-        "run log", "tokens",
+        "python", "sqlite", "settings", "disk", "ledger", "lock", "clock", "pages", "chain", "log queue", "keys",
+        "prices", "run log", "tokens",
     ]  # fmt: skip
     assert "5 events verified" in found["chain"]["found"]
     text = run("doctor").stdout
-    assert "13 checks, 0 failed" in text
+    assert "14 checks, 0 failed" in text
 
 
 UNGUARDED = "DROP TRIGGER event_never_changes;"
@@ -189,3 +189,56 @@ def test_old_prices_are_a_warning(made, days, state):
 def test_a_network_disk_is_a_warning(home, monkeypatch, kind, state):
     monkeypatch.setattr(condition, "file_system", lambda path: kind)
     assert checks.network(home / "ledger.db").state == state
+
+
+def keys(run):
+    found = diagnosis(run)["keys"]
+    return found["state"], f"{found['found']} {found['to_do']}"
+
+
+def test_keys_that_can_sign_are_named_with_their_rotations_and_what_waits(run, made):
+    state, found = keys(run)
+    assert (state, "none yet" in found) == ("ok", True)
+    made.worked()
+    assert "1 attestation to be signed" in keys(run)[1]
+    run("attest", "list")
+    run("keys", "rotate")
+    state, found = keys(run)
+    assert (state, "after 1 rotation" in found, "to be signed" in found) == ("ok", True, False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
+@pytest.mark.parametrize(
+    ("name", "mode", "help_"), [("signing-key.json", 0o640, "chmod 600"), (".", 0o777, "chmod 700")]
+)
+def test_keys_that_others_can_get_at_fail_with_the_command_that_helps(run, made, name, mode, help_):
+    run("keys", "show")
+    made.app.settings.paths.key_dir.joinpath(name).chmod(mode)
+    state, found = keys(run)
+    assert (state, help_ in found) == ("fail", True)
+
+
+def test_a_key_that_is_lost_is_told_until_verifiers_have_the_new_one(run, made):
+    made.worked()
+    run("attest", "list")
+    lost = made.app.runtime.keys.public().keyid
+    made.app.runtime.keys.key_file.unlink()
+    state, found = keys(run)
+    assert (state, lost in found, "give verifiers the new key" in found) == ("warn", True, True)
+    run("keys", "show")
+    state, found = keys(run)
+    assert (state, "never agreed" in found, lost in found) == ("warn", True, True)
+    made.worked()
+    run("attest", "list")
+    assert keys(run)[0] == "ok", "the journal tells of the loss, and the new key signs"
+
+
+def test_a_rotation_that_was_edited_fails(run, made):
+    run("keys", "show")
+    run("keys", "rotate")
+    [record] = made.app.settings.paths.key_dir.glob("rotated-*.json")
+    stated = json.loads(record.read_text())
+    stated["old_signature"] = stated["new_signature"]
+    record.write_text(json.dumps(stated))
+    state, found = keys(run)
+    assert (state, "which is not so" in found) == ("fail", True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import sqlite3
+import time
 import zipfile
 
 import pytest
@@ -92,6 +94,10 @@ ATTACKS = [
     ("T28 another's envelope", 15, "attestation", SWAPPED),
     ("T28 another session", 15, "attestation", "UPDATE attestation SET session_id = 'x' WHERE session_id IS NOT NULL"),
     ("T28 another call", 15, "attestation", "UPDATE attestation SET call_id = 'x' WHERE kind = 'budget-exhausted'"),
+    (
+        "half a character", 12, "chain",
+        "UPDATE event SET body = CAST(replace(body, 'session_id\":\"', 'session_id\":\"\\ud800') AS BLOB)",
+    ),
     ("a cut envelope", 15, "attestation", "UPDATE attestation SET envelope = substr(envelope, 1, 80)"),
 ]  # fmt: skip
 
@@ -126,7 +132,7 @@ def test_a_whole_forgery_is_told_by_the_head_that_was_written_down_and_by_what_w
     code, said = found(run, "--db", str(proof), "--key", "key.pem", "--head", head)
     assert code == 14
     assert {each["kind"] for each in said["broken"]} <= {"head", "attestation"}
-    edited(proof, "DELETE FROM attestation", "DELETE FROM signing_key")
+    edited(proof, "DELETE FROM attestation")
     assert found(run, "--db", str(proof), "--key", "key.pem")[0] == 0, "without an anchor nobody can tell"
     assert found(run, "--db", str(proof), "--key", "key.pem", "--head", head)[0] == 14
 
@@ -172,6 +178,50 @@ def test_the_first_key_is_enough_after_rotations(run, made, home):
     assert len(json.loads(run("keys", "export", "--format", "jwks").output)["keys"]) == 3
 
 
+def test_what_a_lost_key_signed_still_verifies_for_its_user(run, made):
+    made.worked()
+    run("attest", "list")
+    made.app.runtime.keys.key_file.unlink()
+    made.worked()
+    run("attest", "list")
+    code, said = found(run)
+    assert (code, said["broken"]) == (0, [])
+    assert ["that key was lost" in note for note in said["notes"]] == [True]
+
+
+def test_evidence_of_several_keys_needs_the_first_alone(run, made, home):
+    """Each of both has signed that one took the place of the other, and the events of that are in the bundle."""
+    session_id = made.worked()
+    made.app.close()
+    run("attest", "list")
+    (home / "first.pem").write_text(run("keys", "export").output)
+    run("keys", "rotate")
+    run("sessions", "end", session_id)
+    assert run("attest", "export", session_id, "--to", "evidence").exit_code == 0
+    assert len(json.loads((home / "evidence" / "public-key.jwks.json").read_text())["keys"]) == 2
+    code, said = found(run, "--attestation", "evidence", "--key", "first.pem")
+    assert (code, said["broken"], said["notes"]) == (0, [], [])
+    events = home / "evidence" / "events.jsonl"
+    events.write_text("".join(line for line in events.read_text().splitlines(True) if "key.rotated" not in line))
+    assert found(run, "--attestation", "evidence", "--key", "first.pem")[0] == 16
+
+
+def test_evidence_that_a_replaced_key_has_signed_is_refused(run, made, home):
+    """Somebody kept the key that should be gone, and signs what came later with it."""
+    session_id = made.worked()
+    run("attest", "list")
+    ring = made.app.runtime.keys
+    kept = ring.key_file.read_bytes()
+    (home / "first.pem").write_text(run("keys", "export").output)
+    run("keys", "rotate")
+    ring.key_file.write_bytes(kept)
+    made.end(session_id)
+    run("attest", "export", session_id, "--to", "evidence")
+    code, said = found(run, "--attestation", "evidence", "--key", "first.pem")
+    assert code == 16
+    assert {"envelope.json", "checkpoint.json"} == {each["where"] for each in said["broken"]}
+
+
 @pytest.mark.parametrize("as_zip", [False, True])
 def test_evidence_verifies_by_itself_and_against_the_ledger(run, proof, home, as_zip):
     place = "evidence"
@@ -213,6 +263,8 @@ def test_evidence_of_another_ledger_is_not_of_this_one(run, proof, home, monkeyp
         ('"total_cost":"', '"total_cost":"9', 17),
         ('"hash":"', '"hash":"00', 17),
         ('"run_id":"session', '"run_id":"sessions', 17),
+        ('"run_id":"session', '"run_id":"\\ud800session', 17),
+        ('"total_cost":"', '"total_cost":["', 17),
         ("{", "", 17),
     ],
 )
@@ -245,6 +297,49 @@ def test_a_view_in_the_place_of_a_table_is_not_read(run, proof):
     code, said = found(run, "--db", str(proof))
     assert code == 11
     assert [each["where"] for each in said["broken"]] == ["table price"]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_file_that_was_damaged_anywhere_ends_in_a_report_or_a_refusal(run, proof, seed):
+    """T30: bytes by chance, or an end that is gone; nothing but a report comes of it."""
+    chance = random.Random(seed)
+    raw = bytearray(proof.read_bytes())
+    for _ in range(chance.randrange(1, 30)):
+        start = chance.randrange(len(raw) if seed % 2 else 8192)
+        raw[start : start + chance.choice((1, 4, 100))] = chance.randbytes(4)
+    if seed % 5 == 0:
+        del raw[chance.randrange(len(raw)) :]
+    proof.write_bytes(raw)
+    result = run("verify", "--db", str(proof), "--key", "key.pem")
+    assert result.exit_code in (0, 5, 10, 11, 12, 13, 14, 15, 16)
+    assert proof.read_bytes() == bytes(raw)
+    assert "Traceback" not in result.output
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+HARM = {
+    "a view without an end": f"CREATE VIEW x AS {ENDLESS}",
+    "a trigger without an end": f"CREATE TRIGGER x AFTER INSERT ON event BEGIN {ENDLESS}; END",
+    "a program that an index loads": "INSERT INTO sqlite_schema VALUES"
+    " ('index', 'x', 'event', 2, 'CREATE INDEX x ON event (load_extension(tenant))')",
+    "half a gigabyte in each row": "CREATE TABLE x (a, b AS (hex(zeroblob(500000000))))",
+    "a hundred megabytes in one": "INSERT INTO price VALUES ('default', 'x', hex(zeroblob(50000000)))",
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_file_that_would_do_harm_is_reported_and_does_none(run, proof, harm):
+    """T30: nothing of its schema is run, and no value is larger than any of ours."""
+    connection = sqlite3.connect(proof, isolation_level=None)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(HARM[harm])
+    connection.close()
+    started = time.monotonic()
+    result = run("verify", "--db", str(proof), "--key", "key.pem")
+    assert result.exit_code in (5, 10, 11, 13), result.output
+    assert time.monotonic() - started < 10
 
 
 def test_a_damaged_page_is_said_to_be_one(run, proof):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import RunLogError, SettingsError, TallygateError
 from tallygate.core.moments import as_datetime
 from tallygate.entrypoints.cli import output
@@ -67,6 +68,9 @@ def every(program: Program) -> Iterator[Check]:
             from tallygate.entrypoints.cli.client_checks import of_clients
 
             yield from of_clients(program, settings, app.runtime)
+            from tallygate.entrypoints.cli.key_checks import of_keys
+
+            yield of_keys(KeyRing(settings.paths.key_dir), app.runtime)
         yield price_table(app.runtime)
     yield run_log(settings.paths.run_log)
     yield tokenizer()

@@ -28,8 +28,8 @@ _NAME_WIDTH = 12
 def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -> None:
     """Check that everything is sound.
 
-    Looks at the ledger, the run log, settings, prices and the machine, and says what to do. Exit code 1 where something
-    fails.
+    Looks at the ledger, the keys that sign, the run log, settings, prices and the machine, and says what to do. Exit
+    code 1 where something fails.
 
     With --rebuild a ledger that does not verify is copied aside and replaced by one made from its events. A sound one
     is left alone, and so is one of which no event can be read.

@@ -53,17 +53,7 @@ def export(program: Program, form: str) -> None:
     elif form == "did":
         click.echo(key.did())
     else:
-        earlier = _rotated_from(ring, key)
-        click.echo(jwks([key, *earlier]), nl=False)
-
-
-def _rotated_from(ring: KeyRing, key: PublicKey) -> list[PublicKey]:
-    """Keys that this one took the place of, the youngest first."""
-    found: list[PublicKey] = []
-    while (rotation := ring.rotation_to(key.keyid)) is not None and rotation.old not in (key, *found):
-        found.append(rotation.old)
-        key = rotation.old
-    return found
+        click.echo(jwks(ring.lineage()), nl=False)
 
 
 @keys.command()

@@ -7,25 +7,30 @@ from typing import Any
 import click
 
 from tallygate.core import exactness
+from tallygate.core.attested import SlimAttestation
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import Cause
+from tallygate.core.errors import KeyUnusable
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, json_number
+from tallygate.core.money import format_amount, json_number, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.ledger.port import SpendShare
+from tallygate.operations.attest import slim_summary
 from tallygate.operations.look import (
     ObservedSummary,
     SessionLine,
     SessionView,
+    head_of,
     list_sessions,
     session_called,
     show_session,
 )
+from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import SUMMARY_MAX, end_session, flush_run_log
 
 _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
@@ -91,11 +96,25 @@ def end(program: Program, session: str, summary: str | None) -> None:
         totals = end_session(app.runtime, session_id, task_summary=text, cause="user")
         view = show_session(app.runtime, session_id)
         waiting = flush_run_log(app.runtime)
-    cost = format_amount(totals.total_nanos, view.session.currency)
+        attested = _signed(app.runtime, session_id)
+        head = head_of(app.runtime)
+    cost = format_amount(totals.total_nanos)
     click.echo(f"{output.safe(session_id)} has ended: {output.plural(totals.calls_made, 'call')}, {cost}.")
     click.echo(f"Run log: {output.safe(view.session.run_log, 1000)}")
+    if attested is not None:
+        click.echo(f"Signed: {attested.attestation_id}; to export: tallygate attest export {output.safe(session_id)}")
+    click.echo(f"Chain: {output.plural(head.seq, 'event')}, head {head.hash.hex()}")
     for failure in waiting:
         output.aside(f"a run-log line waits in the ledger and is written later: {failure}")
+
+
+def _signed(rt: Runtime, session_id: str) -> SlimAttestation | None:
+    """What the session came to, signed; where that cannot be now, it is said and waits."""
+    try:
+        return slim_summary(rt, session_id)
+    except KeyUnusable as error:
+        output.aside(f"nothing is signed yet: {error}")
+        return None
 
 
 def session_table(lines: list[SessionLine], time_zone: str) -> None:
@@ -106,12 +125,17 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         output.words("STARTED", [output.when(line.session.started_us, time_zone)[5:] for line in lines]),
         output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
         output.money("SPENT", [(line.own.spent_nanos, line.own.unit) for line in lines]),
-        output.money("LEFT", [(line.left_nanos, line.own.unit) for line in lines]),
+        output.money("LEFT", [(_left(line), line.own.unit) for line in lines]),
         output.numbers("CALLS", [line.totals.calls for line in lines]),
         output.numbers("HALTS", [line.totals.denied for line in lines]),
         output.words("MODEL", [line.session.model for line in lines], tight=False),
         output.words("TASK", [line.session.task_summary for line in lines], tight=False),
     )
+
+
+def _left(line: SessionLine) -> int:
+    """What is left, in the currency of the session's own budget."""
+    return to_unit_nanos(line.left_nanos, line.own.usd_nanos)
 
 
 def line_json(line: SessionLine) -> dict[str, Any]:
@@ -121,7 +145,7 @@ def line_json(line: SessionLine) -> dict[str, Any]:
         "limit": json_number(line.own.limit_nanos),
         "spent": json_number(line.own.spent_nanos),
         "reserved": json_number(line.own.reserved_nanos),
-        "left": json_number(line.left_nanos),
+        "left": json_number(_left(line)),
         "pressure": line.pressure.value,
         "calls": line.totals.calls,
         "pending": line.totals.pending,
@@ -239,7 +263,7 @@ def _call_json(call: Call, session: Session) -> dict[str, Any]:
 
 
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
-    session, totals, unit = view.session, view.totals, view.session.currency
+    session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
     ended = f", ended {output.when(session.ended_us, time_zone)} by {session.end_cause}" if session.ended_us else ""
     pairs = [
         ("session", session.session_id),

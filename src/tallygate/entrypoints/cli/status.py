@@ -67,10 +67,8 @@ def status(program: Program, as_json: bool) -> None:
     output.facts(
         [
             ("ledger", f"{paths.database} ({output.size(state.size_bytes)}, schema {state.schema})"),
-            (
-                "chain",
-                _chain(stands.head.seq, stands.head.hash.hex(), output.when(stands.head.at_us, settings.time_zone)),
-            ),
+            ("chain", _chain(stands.head.seq, output.when(stands.head.at_us, settings.time_zone))),
+            *([("head", stands.head.hash.hex())] if stands.head.seq else []),
             ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
             ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
             *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
@@ -86,5 +84,5 @@ def status(program: Program, as_json: bool) -> None:
         click.echo("\nNo open sessions.")
 
 
-def _chain(events: int, head: str, last: str) -> str:
-    return f"{output.plural(events, 'event')}, head {head[:16]}, last {last}" if events else "no events yet"
+def _chain(events: int, last: str) -> str:
+    return f"{output.plural(events, 'event')}, last {last}" if events else "no events yet"

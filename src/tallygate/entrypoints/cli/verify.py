@@ -105,7 +105,8 @@ def _say(report: Report, *, as_json: bool) -> None:
         click.echo(f"note: {output.safe(note, 1000)}")
     for each in report.broken:
         kind = click.style(each.part.value.upper(), fg="red")
-        click.echo(f"{kind}  {output.safe(f'{each.where}: {each.what}', 1000)}. {output.safe(each.meaning, 500)}.")
+        what = output.safe(f"{each.where}: {each.what.rstrip('.')}", 1000)
+        click.echo(f"{kind}  {what}. {output.safe(each.meaning, 500)}.")
     for part, count in report.counted.items():
         shown = sum(each.part is part for each in report.broken)
         if count > shown:

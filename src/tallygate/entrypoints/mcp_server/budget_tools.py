@@ -12,7 +12,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
-from tallygate.entrypoints.mcp_server.payloads import budget_payload, percent
+from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent
 from tallygate.entrypoints.mcp_server.tools import (
     INTEGER,
     NUMBER,
@@ -24,7 +24,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import spend, spent, tenants
+from tallygate.operations import attest, spend, spent, tenants
 from tallygate.operations.runtime import Runtime
 
 POUNDS = "GBP"
@@ -99,7 +99,8 @@ class BudgetTools:
         session_id = given.required_name("session_id")
         name = "estimated_next_call_gbp"
         estimate = given.amount_nanos(name, allow_zero=True) if given.has(name) else 0
-        found = spent.check_budget(self._of(caller, session_id), session_id, estimate, POUNDS)
+        rt = self._of(caller, session_id)
+        found = spent.check_budget(rt, session_id, estimate, POUNDS)
         answer: dict[str, Any] = {
             "allowed": found.allowed,
             "reason": found.reason.value,
@@ -109,11 +110,14 @@ class BudgetTools:
         if found.binding is not None:
             answer["budget"] = budget_payload(BindingBudget.of(found.binding))
             answer["command"] = found.command
+        if (changed_us := found.exhausted_us) is not None:
+            answer |= attested("signed_attestation", lambda: attest.of_exhausted(rt, session_id, changed_us))
         return _with_exchange(answer, found.exchange)
 
     def get_summary(self, given: Given, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
-        found = spent.summary(self._of(caller, session_id), session_id, POUNDS)
+        rt = self._of(caller, session_id)
+        found = spent.summary(rt, session_id, POUNDS)
         session = found.session
         answer: dict[str, Any] = {
             "session_id": session.session_id,
@@ -133,6 +137,7 @@ class BudgetTools:
             "started_at": iso(session.started_us),
             "ended_at": iso(session.ended_us),
             "ts": iso(found.at_us),
+            **attested("attestation", lambda: attest.slim_summary(rt, session_id)),
         }
         return _with_exchange(answer, found.exchange)
 
@@ -192,6 +197,8 @@ class BudgetTools:
                     budget=OBJECT,
                     command=TEXT,
                     exchange=TEXT,
+                    signed_attestation=OBJECT,
+                    signed_attestation_warning=TEXT,
                 ),
                 self.check_budget,
                 read_only=True,
@@ -228,6 +235,8 @@ class BudgetTools:
                 ended_at=TEXT_OR_NULL,
                 ts=TEXT,
                 exchange=TEXT,
+                attestation=OBJECT,
+                attestation_warning=TEXT,
             ),
             self.get_summary,
             read_only=True,

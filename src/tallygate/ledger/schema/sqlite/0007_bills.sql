@@ -19,6 +19,9 @@ CREATE TABLE bill (
   UNIQUE (tenant, bill_id)
 ) STRICT;
 
+-- The same bytes, read as the same format, count once.
+CREATE UNIQUE INDEX bill_counts ON bill (tenant, format, digest) WHERE complete_us IS NOT NULL AND deleted_us IS NULL;
+
 -- NULL is what the bill does not say. `identity` is the SHA-256 of what makes it the same line in a later export.
 CREATE TABLE bill_line (
   id               INTEGER PRIMARY KEY,

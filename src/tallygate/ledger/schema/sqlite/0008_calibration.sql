@@ -25,7 +25,6 @@ CREATE TABLE calibration_sample (
 ) STRICT;
 
 CREATE INDEX calibration_of_key ON calibration_sample (tenant, kind, client, model, id);
-CREATE INDEX calibration_of_kind ON calibration_sample (tenant, kind, id);
 -- First calls of an agent are few, and asked for by themselves.
 CREATE INDEX calibration_cold ON calibration_sample (tenant, kind, client, model, id) WHERE level_nanos IS NULL;
 CREATE INDEX calibration_of_session ON calibration_sample (tenant, session_id, id);

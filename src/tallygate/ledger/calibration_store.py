@@ -1,0 +1,114 @@
+"""How far estimates were off, as the ledger keeps it: one row for each call whose cost came to be known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallygate.core.calibration import Sample
+from tallygate.core.learned import Kept, SampleKey
+from tallygate.core.model import Call
+from tallygate.ledger import rows
+from tallygate.ledger.statements import Statements
+
+SAMPLE_COLUMNS = (
+    "tenant", "call_id", "session_id", "kind", "client", "model", "agent", "at_us", "estimate_nanos", "cold_nanos",
+    "level_nanos", "expected_nanos", "actual_nanos",
+)  # fmt: skip
+START_COLUMNS = ("tenant", "client", "model", "from_us")
+FACTOR_COLUMNS = ("tenant", "model", "factor_micros", "applied_us")
+_SAMPLE = (
+    "s.id, s.call_id, s.session_id, s.kind, s.client, s.model, s.agent, s.at_us, s.estimate_nanos, s.cold_nanos,"
+    " s.level_nanos, s.expected_nanos, s.actual_nanos"
+)
+# What came before the user had it forgotten does not count.
+_COUNTING = (
+    " AND NOT EXISTS (SELECT 1 FROM calibration_start c WHERE c.tenant = s.tenant AND c.client IN ('', s.client)"
+    " AND c.model IN ('', s.model) AND c.from_us > s.at_us)"
+)
+_OF_KIND = f"SELECT {_SAMPLE} FROM calibration_sample s WHERE s.tenant = :tenant AND s.kind = :kind"
+_OF_KEY = f"{_OF_KIND} AND s.client = :client AND s.model = :model"
+_NEWEST = f"{_COUNTING} ORDER BY s.id DESC LIMIT :limit"
+_FIRST, _LATER = " AND s.level_nanos IS NULL", " AND s.level_nanos IS NOT NULL"
+SELECT_AFTER = f"{_OF_KIND} AND s.id > :after{_COUNTING} ORDER BY s.id"
+SELECT_LAST = "SELECT id FROM calibration_sample WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
+SELECT_RECONCILED = (
+    f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant AND c.state = 'reconciled'"
+    " AND c.raw_estimate_nanos > 0 ORDER BY c.resolved_us DESC, c.call_id DESC LIMIT :limit"
+)
+SELECT_LEVELS = (
+    "SELECT actual_nanos FROM calibration_sample WHERE tenant = :tenant AND session_id = :session_id"
+    " AND agent = :agent ORDER BY id DESC LIMIT :limit"
+)
+SELECT_KEYS = (
+    "SELECT s.kind, s.client, s.model, COUNT(*), MAX(s.at_us) FROM calibration_sample s WHERE s.tenant = :tenant"
+    f"{_COUNTING} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
+)
+SELECT_STARTS = "SELECT COUNT(*), COALESCE(MAX(from_us), 0) FROM calibration_start WHERE tenant = :tenant"
+SELECT_START = "SELECT 1 FROM calibration_start WHERE tenant = :tenant AND client = :client AND model = :model"
+SELECT_FACTOR = "SELECT factor_micros FROM calibration_factor WHERE tenant = :tenant AND model = :model"
+SELECT_FACTORS = "SELECT model, factor_micros, applied_us FROM calibration_factor WHERE tenant = :tenant ORDER BY model"
+SELECT_KNOWN = "SELECT 1 FROM calibration_sample WHERE tenant = :tenant AND call_id = :call_id"
+
+
+class CalibrationReads(Statements):
+    """Reads of what estimates are corrected by; a part of every reader."""
+
+    def samples_of(self, key: SampleKey, limit: int, *, first: bool) -> list[Kept]:
+        """The last samples of a key, the oldest first: of the first calls of agents, or of later ones."""
+        sql = f"{_OF_KEY}{_FIRST if first else _LATER}{_NEWEST}"
+        names = {"kind": key.kind, "client": key.client, "model": key.model}
+        return [_kept(row) for row in reversed(self._all(sql, **names, limit=limit))]
+
+    def samples_of_kind(self, kind: str, limit: int, *, first: bool) -> list[Kept]:
+        """The same of every key of a kind."""
+        sql = f"{_OF_KIND}{_FIRST if first else _LATER}{_NEWEST}"
+        return [_kept(row) for row in reversed(self._all(sql, kind=kind, limit=limit))]
+
+    def samples_after(self, kind: str, after: int) -> list[Kept]:
+        """The samples that came in after one, the oldest first."""
+        return [_kept(row) for row in self._all(SELECT_AFTER, kind=kind, after=after)]
+
+    def last_sample(self) -> int:
+        """The number of the last sample; 0 where there is none."""
+        row = self._one(SELECT_LAST)
+        return 0 if row is None else int(row[0])
+
+    def has_sample(self, call_id: str) -> bool:
+        """Whether a call's cost was learned from."""
+        return self._one(SELECT_KNOWN, call_id=call_id) is not None
+
+    def reconciled_calls(self, limit: int) -> list[Call]:
+        """The calls whose cost came to be known last, in that order."""
+        return [rows.to_call(row) for row in reversed(self._all(SELECT_RECONCILED, limit=limit))]
+
+    def levels(self, session_id: str, agent: str, limit: int) -> list[int]:
+        """What the last steps of one agent of a session cost, the oldest first."""
+        found = self._all(SELECT_LEVELS, session_id=session_id, agent=agent, limit=limit)
+        return [row[0] for row in reversed(found)]
+
+    def sample_keys(self) -> list[tuple[SampleKey, int, int]]:
+        """Every key that something was learned of: key, number of samples, time of the last."""
+        return [(SampleKey(*row[:3]), row[3], row[4]) for row in self._all(SELECT_KEYS)]
+
+    def calibration_starts(self) -> tuple[int, int]:
+        """How often the user had something forgotten, and when last: another answer is another state."""
+        count, last = self._one(SELECT_STARTS)
+        return int(count), int(last)
+
+    def has_calibration_start(self, client: str, model: str) -> bool:
+        """Whether this was forgotten before."""
+        return self._one(SELECT_START, client=client, model=model) is not None
+
+    def calibration_factor(self, model: str) -> int | None:
+        """What the user took over for a model from bills, in millionths."""
+        row = self._one(SELECT_FACTOR, model=model)
+        return None if row is None else int(row[0])
+
+    def calibration_factors(self) -> dict[str, tuple[int, int]]:
+        """All of these, by model, each with its time."""
+        return {row[0]: (row[1], row[2]) for row in self._all(SELECT_FACTORS)}
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    number, call_id, session_id, kind, client, model, agent, at_us, *amounts = row
+    return Kept(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, Sample(*amounts))

@@ -1,0 +1,113 @@
+"""What a verification hears while the journal goes by: keys that took the place of others, and what is not attested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tallygate.attest.keys import PublicKey
+from tallygate.attest.ring import Rotation
+from tallygate.core.attested import TRACES, attestation_id, called_for
+from tallygate.core.errors import KeyUnusable
+from tallygate.ledger.foreign import ForeignLedger
+
+KEPT_MAX, KEYS_MAX = 100, 10_000
+KEY_TRACE = '"kind":"key.'
+_NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys that are trusted, and the event after which each that was replaced may sign nothing more."""
+
+    by_id: Mapping[str, PublicKey]
+    retired: Mapping[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Told:
+    """What one tenant's journal told: keys given from outside and those they signed over to, and what is amiss."""
+
+    known: dict[str, PublicKey]
+    retired: dict[str, int] = field(default_factory=dict)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unnoted: int = 0
+    signed_by: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+
+    def keys(self) -> Keys:
+        """The keys that are trusted."""
+        return Keys(self.known, self.retired)
+
+    def key(self, seq: int, event: Mapping[str, Any]) -> None:
+        """Take an event that tells of a key."""
+        where = f"event {seq}"
+        try:
+            kind, note = event["kind"], event["note"]
+            if len(self.signed_by) < KEYS_MAX:
+                self.signed_by[str(note["keyid"])] = str(note["public"]), seq, int(event["at_us"])
+            if kind == "key.created" and "lost" in note and len(self.notes) < KEPT_MAX:
+                self.notes.append(
+                    f"{where}: key {note['keyid']} was made without a signature of {note['lost']}: "
+                    "that key was lost, so the new one must be trusted by itself."
+                )
+            if kind != "key.rotated":
+                return
+            rotation = Rotation.read(note, where)
+        except (*_NO_EVENT, KeyUnusable):
+            self._fault(where, "does not tell of a key")
+            return
+        if rotation.old.keyid not in self.known:
+            return
+        if not rotation.holds:
+            self._fault(where, "both keys must have signed")
+            return
+        self.known[rotation.new.keyid] = rotation.new
+        self.retired[rotation.old.keyid] = seq
+
+    def compare(self, there: Iterable[tuple[str, str, int, int]]) -> None:
+        """Hold the table of keys against the events that tell of them."""
+        rows = {keyid: tuple(others) for keyid, *others in there}
+        for keyid in sorted(rows.keys() | self.signed_by.keys()):
+            if rows.get(keyid) != self.signed_by.get(keyid):
+                told = "has no row, and an event tells of it" if keyid not in rows else "is not as an event tells of it"
+                self._fault(f"signing key {keyid}", told)
+
+    def _fault(self, where: str, what: str) -> None:
+        if len(self.faults) < KEPT_MAX:
+            self.faults.append((where, what))
+
+
+class Heard:
+    """Listens to an audit, so that the journal is read once."""
+
+    traces = tuple(trace.encode() for trace in (KEY_TRACE, *TRACES))
+
+    def __init__(self, ledger: ForeignLedger, given: Mapping[str, PublicKey]) -> None:
+        self._ledger = ledger
+        self._given = given
+        self._tenants: dict[str, Told] = {}
+
+    def tenants(self) -> list[tuple[str, Told]]:
+        """Everybody who has events, and what theirs told."""
+        return sorted(self._tenants.items(), key=lambda named: named[0])
+
+    def begin(self, tenant: str) -> None:
+        """Take the first event of a tenant."""
+        self._tenants[tenant] = Told(dict(self._given))
+
+    def hear(self, tenant: str, seq: int, digest: bytes, event: Mapping[str, Any]) -> None:
+        """Take an event that may tell of a key or call for an attestation."""
+        told = self._tenants[tenant]
+        try:
+            kind = str(event["kind"])
+            found = called_for(kind, ((table, row) for _, table, row in event["rows"]))
+            named = None if found is None else attestation_id(found[0], digest, found[1])
+        except _NO_EVENT:
+            return  # the audit has told of it
+        if kind.startswith("key."):
+            told.key(seq, event)
+        if named is not None:
+            with self._ledger.reading(tenant) as reader:
+                told.unnoted += reader.attestation(named) is None
