@@ -6,8 +6,8 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "race")
-BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify")
+NAMES = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "race")
+BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay")
 
 
 def main() -> int:

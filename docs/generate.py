@@ -24,7 +24,7 @@ from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger import sqlite
-from tallygate.operations import authorize, record, session
+from tallygate.operations import asked, authorize, record, session
 from tallygate.settings import Places, Settings, budgets, load, load_settings, sections
 from tallygate.settings.checks import Unfit
 
@@ -123,7 +123,7 @@ def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
         sid = started.session.session_id
 
         def ask(tokens: int, actor: Actor | None = None) -> str:
-            step = authorize.Step(sid, "edit", prompt_tokens=tokens, actor=actor or Actor())
+            step = asked.Step(sid, "edit", prompt_tokens=tokens, actor=actor or Actor())
             return authorize.authorize(rt, step).call_id or ""
 
         used = ask(1000, Actor(ActorType.SUBAGENT, "a1", "tests"))
@@ -206,7 +206,8 @@ def command(found: click.Command, parent: click.Context | None, name: str) -> It
     yield f"```text\n{found.get_help(context)}\n```"
     if isinstance(found, click.Group):
         for below in found.list_commands(context):
-            yield from command(found.commands[below], context, below)
+            if (inner := found.get_command(context, below)) is not None:
+                yield from command(inner, context, below)
 
 
 def settings(words: Words) -> Iterator[str]:
@@ -286,6 +287,8 @@ def variables() -> Iterator[list[str]]:
         yield [f"`{name}`", "folder of the project"]
     for name in load.CALIBRATION_VARIABLES:
         yield [f"`{name}`", "factors as `model:factor,model:factor`, over those of the files"]
+    for name in load.ADDRESS_VARIABLES:
+        yield [f"`{name}`", "address that `import fetch` asks instead of the provider: https, or http on loopback"]
 
 
 def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:

@@ -32,6 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 # What could lead a program under test to the settings, data or transcripts of whoever runs the tests.
 _OWN_PREFIXES = (
     "TALLYGATE_", "L6E_", "CLAUDE_", "CODEX_", "GEMINI_", "OPENCODE_", "QWEN_", "COPILOT_", "TIKTOKEN_", "OTEL_",
+    "ANTHROPIC_ADMIN_", "OPENAI_ADMIN_", "OPENROUTER_",
 )  # fmt: skip
 _OWN_NAMES = ("DATA_GYM_CACHE_DIR", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS")
 _HOME_DIRS = {

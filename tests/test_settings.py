@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
@@ -155,6 +155,8 @@ reservation_ttl_minutes = 5
 abandon_after_minutes = 90
 unknown_price = "halt_on_unknown_pricing"
 local_model = "ollama/qwen2.5-coder:32b"
+calibration = "warn"
+calibration_quantile = 0.9
 
 [ledger]
 durability = "normal"
@@ -229,6 +231,8 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
         abandon_after_us=5_400_000_000,
         unknown_price=UnknownPrice.HALT,
         local_model="ollama/qwen2.5-coder:32b",
+        calibration=CalibrationMode.WARN,
+        quantile_percent=90,
     )
     ledger = settings.ledger
     assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
@@ -344,9 +348,12 @@ MISTAKES = [
     ("[policy]\nreservation_ttl_minutes = 0", 2, "a whole number from 1 to 1,440, not 0"),
     ("[policy]\nreservation_ttl_minutes = 2.5", 2, "not 2.5"),
     ("[policy]\nreservation_ttl_minutes = true", 2, "not true"),
+    ("[policy]\ncalibration = 'on'", 2, 'must be "enforce", "warn" or "observe", not \'on\''),
+    ("[policy]\ncalibration_quantile = 0.4", 2, "must be from 0.50 to 0.99, such as 0.8, not 0.4"),
+    ("[policy]\ncalibration_quantile = 1", 2, "must be from 0.50 to 0.99"),
     ("[policy]\nlocal_model = ''", 2, "must be text of 1 to 200 printable characters"),
     ('[policy]\nlocal_model = "a\\u001b[2J"', 2, "not 'a\\x1b[2J'"),
-    ("[ledger]\nretention_days = 182", 2, "from 183 to 36,500, not 182"),
+    ("[ledger]\nretention_days = 182", 2, "from 183 to 36,500, not 182; what an AI system did is to be kept"),
     ("[ledger]\nlock_timeout_ms = 99999999999999999999", 2, "from 50 to 60,000"),
     ("[ledger]\nlock_timeout_ms = 1" + "0" * 5_000, 1, "too large to read"),
     ("currency = 'usd'", 1, "must be an ISO 4217 code such as USD, not 'usd'."),

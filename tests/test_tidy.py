@@ -247,7 +247,10 @@ def commands(command: click.Command, path: str) -> Iterator[str]:
     if not isinstance(command, click.Group):
         yield path
         return
-    for name, below in command.commands.items():
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None, name
         if not below.hidden:
             yield from commands(below, f"{path} {name}")
 

@@ -106,6 +106,7 @@ class App:
             tool_owners=mine.tool_owners,
             session_tenants=mine.session_tenants,
             tenant_prices=mine.tenant_prices,
+            learned=mine.learned,
         )
         return here if here.tenant == mine.tenant else self._of_another_tenant(here)
 
@@ -189,6 +190,8 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
             pressure_percents=policy.pressure_percents,
             reservation_ttl_us=policy.reservation_ttl_us,
             expire_as=policy.expire_as,
+            calibration=policy.calibration,
+            quantile_percent=policy.quantile_percent,
         ),
         clock_us=clock_us,
         new_token=new_token,

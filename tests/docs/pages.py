@@ -4,6 +4,8 @@
 ```json answer            what it must answer; ids are learned from it
 ```text error             the text of a refusal
 ```toml PATH              a file of the project, written before the server starts
+```csv PATH               the same, of any name
+`2026-11-20` on a page, in commands and such files, is the day (UTC) it is run on.
 ```console                commands after "$ ", each with its output; "..." stands for anything
 """
 
@@ -18,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ _BLOCK = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE |
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _LENIENT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SHORT = 8
+DAY = "2026-11-20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +70,30 @@ class Story:
     folder: Path
     environ: Mapping[str, str]
     ids: dict[str, str] = field(default_factory=dict)
+    today: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
     def learn(self, told: Mapping[str, Any], real: Mapping[str, Any]) -> None:
         """Take the ids of an answer as the names of the real ones."""
         for key in ("session_id", "call_id"):
             if key in told and key in real:
                 self.ids.setdefault(told[key], real[key])
+        if "attestation" in told and "attestation" in real:
+            for key in ("id", "event_sha256", "key_id"):
+                self.ids.setdefault(told["attestation"][key], str(real["attestation"][key]))
 
     def real(self, text: str) -> str:
         """Text of the page with the ids of this run; the end of an id stands for it."""
         for told, real in self.ids.items():
             text = text.replace(told, real).replace(told[-SHORT:], real[-SHORT:])
-        return text
+        return text.replace(DAY, self.today)
 
     def told(self, text: str) -> str:
         """Text of this run with the ids of the page, and without moments."""
         for told, real in self.ids.items():
             text = text.replace(real, told).replace(real[-SHORT:], told[-SHORT:])
+        # In full, as tables shorten it, and as a day of this year.
+        for start in (0, 2, 5):
+            text = re.sub(rf"(?<![\w-]){self.today[start:]}(?![\w-])", DAY[start:], text)
         return _TIME.sub("TIME", text)
 
     def command(self, line: str) -> str:
@@ -114,10 +125,10 @@ async def run(page: Path, story: Story) -> None:
     """Do what a page says, and hold every answer against the page."""
     steps = blocks(page)
     for block in steps:
-        if block.info[:1] == ("toml",) and "/" in block.info[-1]:
+        if (block.info[:1] == ("toml",) and "/" in block.info[-1]) or (block.info[0:1] == ("csv",) and block.info[1:]):
             path = story.folder / block.info[1]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
+            path.write_text(story.real(block.text), encoding="utf-8")
     if all(block.info[:2] != ("json", "call") for block in steps):
         for block in steps:
             say(story, block)

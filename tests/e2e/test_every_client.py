@@ -185,4 +185,33 @@ def test_two_clients_at_once_spend_one_project_budget(machine: Make, one: Client
     in_flight = dollars_of(one.model, COSTLY) + dollars_of(other.model, COSTLY)
     assert Decimal("0.60") < here.api.dollars() <= Decimal("1.00") + in_flight
     (project,) = [each for each in here.asked("budget", "list")["budgets"] if each["scope"] == "project"]
-    assert Decimal(str(project["spent"])) == rounded(here.api.dollars("aside"))
+    # Where a client ends before its first response is on disk, what it had asked for by then stands at its estimate; a
+    # title, which is never written down, stays so.
+    calls = [
+        call for line in here.run_lines() for call in here.asked("sessions", "show", line["run_id"], "--calls")["calls"]
+    ]
+    titles = sum((Decimal(str(call["cost"])) for call in calls if call["cost_basis"] == "estimate"), Decimal())
+    assert Decimal(str(project["spent"])) == rounded(here.api.dollars("aside") + titles)
+
+
+def test_what_steps_cost_teaches_the_next_reservation_and_is_held_against_a_bill(machine: Make, client: Client) -> None:
+    here = machine(client, [*itertools.islice(many(client), 12), Turn("All done.", tokens=COSTLY)])
+    here.init("50.00")
+    assert here.run().code == 0
+    learned = here.asked("calibrate", "show")["learned"][0]  # the model that answered most
+    assert (learned["kind"], learned["client"], learned["confidence"]) == ("hook", client.option, "medium")
+    # The provider bills a tenth more than its list says.
+    day = here.session()["started_at"][:10]
+    rows = ["date,model,input_tokens,cache_read_tokens,output_tokens,cost"]
+    for each in here.api.of_kind("main"):
+        tokens = each.tokens
+        rows.append(f"{day},{each.model},{tokens.fresh},{tokens.cache_read},{tokens.output},{each.dollars * 11 / 10:f}")
+    bill = here.root / "bill.csv"
+    bill.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert here.asked("import", str(bill))["bills"][0]["lines"] == 13
+    review = here.asked("drift")
+    main = sum((each.dollars for each in here.api.of_kind("main")), Decimal())
+    assert Decimal(str(review["total"]["billed"])) == rounded(main * 11 / 10)
+    (factor,) = review["calibration"]["billed"]
+    assert Decimal(str(factor["factor"])) == Decimal("1.1")
+    assert "in both, at another price" in here.tallygate("drift").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -12,16 +13,19 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from tests.docs.pages import ROOT
 from tests.operations.test_ingest import PROJECT, response, take
 
+from tallygate.core.bills import BilledTokens, BillLine, Grain
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Actor
 from tallygate.core.words import ActorType, ExpireAs, UnknownPrice
 from tallygate.entrypoints.mcp_server.server import build_server
+from tallygate.operations.bills import Draft, keep_bill
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
 FIXED = ("tally://sessions", "tally://policy")
+TEMPLATES = ["tally://session/{session_id}", "tally://drift/{session_id}"]
 
 
 def talk(world, script, *, mode="auto", **options):
@@ -52,9 +56,9 @@ def refusal(world, script, *, mode="auto"):
     return talk(world, caught, mode=mode)
 
 
-def prompt(world, *, mode="auto", **arguments):
+def prompt(world, *, mode="auto", name="budgeted_task", **arguments):
     async def script(client):
-        (message,) = (await client.get_prompt("budgeted_task", arguments)).messages
+        (message,) = (await client.get_prompt(name, arguments)).messages
         assert message.role == "user"
         return message.content.text
 
@@ -77,11 +81,12 @@ def test_what_is_offered_is_listed_and_adds_no_tool(world, mode):
         templates = (await client.list_resource_templates()).resource_templates
         prompts = (await client.list_prompts()).prompts
         assert [each.uri for each in resources] == list(FIXED)
-        assert [each.uri_template for each in templates] == ["tally://session/{session_id}"]
+        assert [each.uri_template for each in templates] == TEMPLATES
         assert {each.mime_type for each in [*resources, *templates]} == {"application/json"}
         assert all(each.title and each.description for each in [*resources, *templates, *prompts])
         assert [(each.name, [(a.name, a.required) for a in each.arguments]) for each in prompts] == [
-            ("budgeted_task", [("budget_usd", True), ("task", True)])
+            ("budgeted_task", [("budget_usd", True), ("task", True)]),
+            ("drift_review", [("session_id", True)]),
         ]
         assert len((await client.list_tools()).tools) == 11
 
@@ -152,7 +157,7 @@ def test_what_the_client_s_own_record_says_stands_beside_the_estimates(world):
 
 def test_what_people_wrote_and_places_of_the_machine_stay_out(world):
     session = worked(world)
-    for uri in (*FIXED, f"tally://session/{session}"):
+    for uri in (*FIXED, f"tally://session/{session}", f"tally://drift/{session}"):
         text = json.dumps(read(world, uri))
         for word in ("secret", str(world.folder), "runs.jsonl", "\\u001b"):
             assert word not in text, uri
@@ -161,7 +166,7 @@ def test_what_people_wrote_and_places_of_the_machine_stay_out(world):
 def test_reading_writes_nothing(world):
     session = worked(world)
     before = world.events()
-    for uri in (*FIXED, f"tally://session/{session}"):
+    for uri in (*FIXED, f"tally://session/{session}", f"tally://drift/{session}"):
         read(world, uri)
     assert world.events() == before
 
@@ -190,9 +195,11 @@ def test_the_policy_says_what_an_agent_meets(world, mode):
 @ERAS
 @pytest.mark.parametrize("name", ["session_x_2026-01-01_00", "%1b%5b31m", "x" * 5000, "..%2f..%2fetc"])
 def test_an_unknown_session_is_a_resource_that_is_not_there(world, mode, name):
-    error = refusal(world, lambda client: client.read_resource(f"tally://session/{name}"), mode=mode)
-    assert error.code == INVALID_PARAMS
-    assert "\x1b" not in error.message
+    for place in ("session", "drift"):
+        uri = f"tally://{place}/{name}"
+        error = refusal(world, lambda client, uri=uri: client.read_resource(uri), mode=mode)
+        assert error.code == INVALID_PARAMS
+        assert "\x1b" not in error.message
 
 
 @ERAS
@@ -256,4 +263,58 @@ def test_every_field_of_a_resource_is_in_the_guide(world):
     guide = (ROOT / "docs" / "guides" / "resources.md").read_text(encoding="utf-8")
     (line,) = read(world, "tally://sessions")["sessions"]
     fields = {*line, *read(world, f"tally://session/{session}"), *read(world, "tally://policy")}
+    fields |= {*read(world, f"tally://drift/{session}")}
     assert {field for field in fields if f"`{field}`" not in guide} == set()
+
+
+@ERAS
+def test_the_drift_of_a_session_has_all_three_figures_and_their_causes(world, mode):
+    session = reviewed(world)
+    found = read(world, f"tally://drift/{session}", mode=mode)
+    [line] = found["lines"]
+    assert (line["estimate"], line["recorded"], line["billed"]) == (0.3, 0.2, 0.27)
+    assert [cause["cause"] for cause in line["causes"]] == ["hidden_reasoning"]
+    assert {each["bucket"]: each["tokens"] for each in found["buckets"]} == {"matched": 200, "bill_only": 70}
+
+
+def test_what_an_agent_reads_of_a_drift_is_bounded(world):
+    session = reviewed(world)
+    for number in range(60):
+        call = world.ask(session, 1, model=f"model-{number}").call_id
+        record_usage(world.rt, UsageReport(call, Tokens(1), model_used=f"model-{number}"))
+    found = read(world, f"tally://drift/{session}")
+    assert (len(found["lines"]), found["hidden_lines"]) == (20, 41)
+    assert len(found["calibration"]["estimates"]) == 20
+    assert len(json.dumps(found)) < 40_000
+
+
+@ERAS
+def test_the_drift_prompt_brings_the_figures_and_what_to_make_of_them(world, mode):
+    session = reviewed(world)
+    text = prompt(world, mode=mode, name="drift_review", session_id=session)
+    for part in (session, "hidden_reasoning", '"billed":0.27', "null is unknown", "change nothing"):
+        assert part in text
+    assert text.replace("\n", "").isprintable()
+
+
+@ERAS
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({}, "session_id"), ({"session_id": "no such"}, "no such"), ({"session_id": "x", "task": "y"}, "task")],
+)
+def test_arguments_of_the_drift_prompt_that_cannot_be_are_named(world, mode, arguments, named):
+    error = refusal(world, lambda client: client.get_prompt("drift_review", arguments), mode=mode)
+    assert error.code == INVALID_PARAMS
+    assert named in error.message
+
+
+def reviewed(world):
+    """A session with one call, of which a bill tells more output."""
+    session = world.start("100", client="codex")
+    call = world.ask(session, 300).call_id
+    record_usage(world.rt, UsageReport(call, Tokens(100, output=100)))
+    tokens = BilledTokens(100, 0, 0, 170)
+    at = datetime(2026, 9, 21, tzinfo=UTC)
+    line = BillLine(1, Grain.DAY, at, "acme", ("x",), model="dear", tokens=tokens, cost_nanos=270_000_000)
+    keep_bill(world.rt, Draft("generic", "bill.csv", "0" * 64, "USD", [line]))
+    return session

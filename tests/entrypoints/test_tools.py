@@ -366,8 +366,10 @@ def test_a_fault_inside_is_hidden_from_the_model_and_never_an_allow(world, caplo
         def __getattr__(self, name):
             raise RuntimeError("secret path /home/user")
 
+    session = world.start("1")
+
     async def script(client):
-        return await client.call_tool("l6e_authorize_call", {"session_id": "s", "tool_name": "t", "model": "m"})
+        return await client.call_tool("l6e_authorize_call", {"session_id": session, "tool_name": "t", "model": "m"})
 
     broken = replace(world, rt=replace(world.rt, prices=Exploding()))
     result = talk(broken, script)

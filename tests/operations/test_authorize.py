@@ -10,7 +10,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, UnknownPrice
-from tallygate.operations.authorize import check
+from tallygate.operations.asked import check
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session

@@ -18,7 +18,7 @@ from tallygate.core.observed import Rule as Reading_
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit import audit
-from tallygate.operations.authorize import check
+from tallygate.operations.asked import check
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage

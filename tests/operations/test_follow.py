@@ -10,7 +10,7 @@ from tests.clients.making import claude, lines
 from tests.world import MINUTE
 
 from tallygate.clients.sources import SOURCES
-from tallygate.operations.authorize import check
+from tallygate.operations.asked import check
 from tallygate.operations.follow import Follower, Places, _stamp
 
 

@@ -22,7 +22,8 @@ from tallygate.core.spending import judge, status_of
 from tallygate.core.wording import raise_command
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
 from tallygate.operations.ask import grant, request_of
-from tallygate.operations.authorize import Step, authorize
+from tallygate.operations.asked import Step
+from tallygate.operations.authorize import authorize
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage

@@ -23,7 +23,8 @@ from tallygate.core.errors import Conflict, TallygateError
 from tallygate.core.model import Policy
 from tallygate.core.words import Action
 from tallygate.ledger.migrate import migrations
-from tallygate.operations.authorize import Step, authorize
+from tallygate.operations.asked import Step
+from tallygate.operations.authorize import authorize
 from tallygate.operations.expire import sweep
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Runtime

@@ -73,6 +73,7 @@ def halt_message(
     shares: Sequence[tuple[str, int]],
     model: str,
     override_line: str | None = None,
+    because: str | None = None,
 ) -> str:
     """One paragraph for the agent to pass on: what stopped it, the numbers, the command to go on."""
     budget = decision.binding
@@ -98,12 +99,12 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, asked, shares)
+            return _budget_message(budget, asked, shares, because)
         case _:
             return "The step was stopped."
 
 
-def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]]) -> str:
+def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]], because: str | None) -> str:
     def shown(amount: int) -> str:
         return format_amount(amount, budget.unit)
 
@@ -114,7 +115,7 @@ def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]
     )
     if budget.resets_us is not None:
         needs += f" It is renewed at {iso(budget.resets_us)}."
-    parts = [needs]
+    parts = [needs] if because is None else [needs, because]
     if shares:
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tallygate.core.answers import SpendSum
+from tallygate.core.model import Call
 from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.ledger import rows
 from tallygate.ledger.statements import Statements
 
 _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
@@ -29,6 +33,11 @@ SELECT_SPEND = (
     f" SUM(g.output), SUM(g.nanos), SUM(g.exact) FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
     " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id GROUP BY g.session_id, g.model"
 )
+SELECT_BOOKED_CALLS = (
+    f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant"
+    " AND c.at_us >= :from_us AND c.at_us < :until_us AND c.cost_basis IN ('actual', 'estimate')"
+    " ORDER BY c.at_us, c.call_id"
+)
 SELECT_NEXT_RESPONSE = f"SELECT at_us FROM usage WHERE {_SPAN} ORDER BY at_us LIMIT 1"
 SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY at_us LIMIT 1"
 
@@ -44,3 +53,8 @@ class SpendReads(Statements):
         """When the first thing in a span was spent."""
         found = [self._one(sql, from_us=from_us, until_us=until_us) for sql in (SELECT_NEXT_RESPONSE, SELECT_NEXT_CALL)]
         return min((int(row[0]) for row in found if row is not None), default=None)
+
+    def booked_between(self, from_us: int, until_us: int) -> Iterator[Call]:
+        """The calls of a span that stand in their budgets with a cost of their own, in order of time."""
+        parameters = {"tenant": self.tenant, "from_us": from_us, "until_us": until_us}
+        return map(rows.to_call, self._execute(SELECT_BOOKED_CALLS, parameters))

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tallygate.core import gate
 from tallygate.core.amounts import in_usd, needed
-from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer
-from tallygate.core.costing import Tokens
+from tallygate.core.answers import BindingBudget, GateAnswer
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
-from tallygate.core.model import Actor, Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
+from tallygate.core.model import Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
 from tallygate.core.moments import as_datetime
-from tallygate.core.reroute import Candidate, best_target
+from tallygate.core.prospects import Prospect, corrected, prospect
 from tallygate.core.wording import fault_message, halt_message, raise_command
-from tallygate.core.words import AccountingMode, Action, CallMode, Pressure, Reason
+from tallygate.core.words import AccountingMode, Action, Pressure, Reason
 from tallygate.ledger.port import SpendShare, Tx
+from tallygate.operations.asked import Step, priced
+from tallygate.operations.attest import named
 from tallygate.operations.binding import binding
-from tallygate.operations.lookup import own_budget, unknown_session
-from tallygate.operations.quote import calibrated
+from tallygate.operations.calibrate import shown_factor
+from tallygate.operations.lookup import unknown_session
+from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_called, scope_of
+from tallygate.operations.scope import scope_of
 from tallygate.operations.subject import rebound
 
 DUE_PER_CALL = 8
@@ -34,22 +36,6 @@ _COMPARED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What an agent says about the step it asks for; token counts are checked at the door."""
-
-    session_id: str
-    tool_name: str
-    model: str | None = None
-    prompt_tokens: int = 2000
-    completion_tokens: int = 400
-    actor: Actor = field(default_factory=Actor)
-    parent_call_id: str | None = None
-    call_mode: CallMode | None = None
-    actual: Tokens | None = None
-    client_key: str | None = None
-
-
 def authorize(rt: Runtime, step: Step) -> GateAnswer:
     """Answer allow, reroute or halt for one step, and record the answer with what it reserves.
 
@@ -58,7 +44,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     """
     rt.catch_up()
     try:
-        request = _price(rt, step)
+        request = priced(rt, step)
         with rt.ledger.writing(rt.tenant) as tx:
             answer, price_id = authorize_in(rt, tx, request)
     except LedgerUnavailable as fault:
@@ -68,69 +54,6 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     return answer
 
 
-def check(rt: Runtime, session_id: str) -> BudgetState:
-    """What is left of a session, as a pure read: records nothing, reserves nothing."""
-    rt.catch_up()
-    with rt.ledger.reading(rt.tenant) as reader:
-        found = reader.session_with_budgets(session_id)
-        if found is not None:
-            found = found[0], binding(reader, found[0], found[1], found[0].model, rt.clock_us()).budgets
-    if found is None:
-        raise unknown_session(session_id)
-    session, budgets = found
-    own = own_budget(session, budgets)
-    fullest = gate.most_used(budgets) or own
-    tightest = gate.tightest(budgets) or own
-    return BudgetState(
-        session_id=session_id,
-        remaining_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
-        used_nanos=fullest.committed_nanos,
-        limit_nanos=fullest.limit_nanos,
-    )
-
-
-def _price(rt: Runtime, step: Step) -> CallRequest:
-    """Quote the step before the transaction opens, so that the lock is held for as little as possible."""
-    model = step.model or _session_model(rt, step.session_id)
-    at_us = rt.clock_us()
-    price = rt.prices.quote(model, as_datetime(at_us), scope_called(rt, step.session_id))
-    raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
-    estimate, factor, source = calibrated(rt, model, price, raw)
-    return CallRequest(
-        session_id=step.session_id,
-        tool_name=step.tool_name,
-        model=model,
-        prompt_tokens=step.prompt_tokens,
-        completion_tokens=step.completion_tokens,
-        price=price,
-        raw_estimate_nanos=raw,
-        estimate_nanos=estimate,
-        factor_micros=factor,
-        factor_source=source,
-        actor=step.actor,
-        parent_call_id=step.parent_call_id,
-        call_mode=step.call_mode,
-        actual=step.actual,
-        actual_nanos=None if step.actual is None else price.cost_nanos(step.actual),
-        client_key=step.client_key,
-    )
-
-
-def _session_model(rt: Runtime, session_id: str) -> str:
-    """The model a session was started with; it never changes, so it is asked once a process."""
-    known = rt.session_models.get(session_id)
-    if known is None:
-        with rt.ledger.reading(rt.tenant) as reader:
-            session = reader.session(session_id)
-        if session is None:
-            raise unknown_session(session_id)
-        if len(rt.session_models) > 10_000:
-            rt.session_models.clear()
-        known = rt.session_models[session_id] = session.model
-    return known
-
-
 def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = True) -> tuple[GateAnswer, str | None]:
     """Answer one priced request within a transaction; returns the answer and the price it was written at.
 
@@ -138,7 +61,7 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     """
     call_id = call_id_of(rt, request)
     if request.client_key is not None and (earlier := tx.call(call_id)) is not None:
-        return replay(earlier, request), None
+        return named(rt, tx, replay(earlier, request), call_id), None
     if due := tx.due_calls(DUE_PER_CALL):
         expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
 
@@ -156,17 +79,22 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
 
     view = _view(rt, tx, session, budgets, request)
     decision = gate.decide(view, request, rt.policy)
+    why_no_target = None
     if decision.wants_target:
-        decision = replace(decision, target=_target(rt, session, request, decision))
+        target, why_no_target = target_of(rt, tx, session, request, decision)
+        decision = replace(decision, target=target)
 
     after = budgets_after(budgets, request, decision)
-    answer = _answer(rt, request, decision, after, call_id)
+    ahead = prospect(request, gate.tightest(budgets), gate.tightest(after), rt.policy)
+    answer = _answer(rt, request, decision, after, ahead)
+    answer = replace(answer, call_id=call_id, message=ahead.warning or why_no_target)
     if decision.action is Action.HALT:
-        answer = _halted(tx, request, decision, session, answer)
+        answer = _halted(rt, tx, request, decision, answer)
     elif not reserve:
         return replace(answer, call_id=None), None
     decided = Decided(request, decision, session, after, call_id, answer, bound_to, rules_before, live)
-    return answer, write_decision(rt, tx, decided)
+    price_id = write_decision(rt, tx, decided)
+    return named(rt, tx, answer, call_id), price_id
 
 
 def call_id_of(rt: Runtime, request: CallRequest) -> str:
@@ -215,62 +143,49 @@ def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], re
     return GateView(session, budgets, has_open_exactness=waits, local_target=local)
 
 
-def _target(rt: Runtime, session: Session, request: CallRequest, decision: Decision) -> RerouteTarget | None:
-    """The cheapest model of the user's ladder for which switching pays with what is left, or none."""
-    at = as_datetime(rt.clock_us())
-    candidates = []
-    for model in rt.ladder(session.client):
-        price = rt.prices.known_price(model, at, scope_of(session))
-        if price is not None:
-            candidates.append(Candidate(model, price))
-    ensure(decision.binding is not None, "budget pressure has a budget")
-    left = in_usd(decision.binding.available_nanos, decision.binding) if decision.binding else 0
-    return best_target(
-        Candidate(request.model, request.price),
-        candidates,
-        context_tokens=request.prompt_tokens,
-        output_tokens=request.completion_tokens,
-        left_nanos=left,
-    )
-
-
 def _answer(
-    rt: Runtime, request: CallRequest, decision: Decision, after: tuple[Budget, ...], call_id: str
+    rt: Runtime, request: CallRequest, decision: Decision, after: tuple[Budget, ...], ahead: Prospect
 ) -> GateAnswer:
     tightest, fullest = gate.tightest(after), gate.most_used(after)
+    factor = shown_factor(request, rt.policy)
     return GateAnswer(
         action=decision.action,
         reason=decision.reason,
         remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(fullest, rt.policy.pressure_percents),
-        call_id=call_id,
         target_model=None if decision.target is None else decision.target.model,
+        saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
         pricing_warning=request.price.warning,
-        factor_micros=request.factor_micros if request.factor_source != "none" else None,
-        factor_source=request.factor_source,
+        factor_micros=None if factor is None else factor.micros,
+        factor_source="none" if factor is None else factor.source,
+        confidence=None if factor is None else factor.confidence,
+        over_micros=ahead.over_micros,
+        remaining_steps=ahead.remaining_steps,
     )
 
 
-def _halted(tx: Tx, request: CallRequest, decision: Decision, session: Session, answer: GateAnswer) -> GateAnswer:
+def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answer: GateAnswer) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
-    shares = _shares(tx, session.session_id) if exceeded else []
+    shares = _shares(tx, request.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
     command = raise_command(decision.binding, asked) if exceeded and decision.binding else None
     message = halt_message(
         decision,
-        session_id=session.session_id,
+        session_id=request.session_id,
         asked=asked,
         shares=spent_by,
         model=request.model,
         override_line=request.price.warning,
+        because=None if command is None else corrected(request, rt.policy),
     )
     if request.actual_nanos is not None:
         message += " The usage you reported was recorded in full."
     return replace(
         answer,
         call_id=None,
+        remaining_steps=None,
         message=message,
         binding=None if decision.binding is None else BindingBudget.of(decision.binding),
         spent_by=spent_by,

@@ -214,7 +214,10 @@ class _Batch:
             if session is not None:
                 stored, basis = self._pricer.priced_in(again, session)
             after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
-            return (after if session is None else self.accounts.charge(after, session)), basis
+            if session is None:
+                return after, basis
+            counted_before = 0 if base.call_id is None else base.cost_nanos
+            return self.accounts.charge(after, session, counted_before), basis
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
         gained = told is not None or (before is not None and before.row.is_told)
         return self._counted(again) if gained else again

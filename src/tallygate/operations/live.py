@@ -21,6 +21,7 @@ from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
 from tallygate.operations.binding import binding, budget_change
+from tallygate.operations.calibrate import learned_from
 
 # What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
 CALLS_LOOKED_AT = 500
@@ -79,6 +80,7 @@ class Accounts:
         self._touched_budgets: set[str] = set()
         self._touched_calls: dict[str, Call] = {}
         self._links: list[Change] = []
+        self._learned: list[Change] = []
 
     def link(self, session: Session, client: str, client_session: str, found_by: str) -> None:
         """Make a session live: what its calls had booked gives way to what the client's record says."""
@@ -98,8 +100,11 @@ class Accounts:
             basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"
             self._touch(replace(self._unbooked(call), cost_basis=basis))
 
-    def charge(self, stored: StoredUsage, session: Session) -> StoredUsage:
-        """Count a response into a session's budgets and its call; `charges` say what it stood there with before."""
+    def charge(self, stored: StoredUsage, session: Session, before_nanos: int = 0) -> StoredUsage:
+        """Count a response into a session's budgets and its call.
+
+        `charges` say what it stood in the budgets with before, `before_nanos` what it cost then.
+        """
         session_id = session.session_id
         current = self._call_of(stored, session_id)
         charged = stored.charges or tuple((budget_id, 0) for budget_id in self._binding(session, stored))
@@ -113,6 +118,7 @@ class Accounts:
             # Held in a window that was over when the response was made.
             self._settle(budget_id, held=held, before=0, cost=0)
         if current is not None:
+            self._observed(current, stored.cost_nanos - before_nanos)
             self._replaced(current)
             if stored.call_id is None:
                 self._close(closed_by(current, self._calls_of(session_id).pending()))
@@ -125,6 +131,9 @@ class Accounts:
         """Take a response out of the budgets it counts in: it stands in another row now."""
         for budget_id, amount in stored.charges:
             self._settle(budget_id, held=0, before=amount, cost=0)
+        call = None if stored.call_id is None else self._tx.call(stored.call_id)
+        if call is not None:
+            self._observed(call, -stored.cost_nanos)
 
     def changes(self) -> list[Change]:
         """Everything that changed, to be written with the responses in one event."""
@@ -133,7 +142,7 @@ class Accounts:
             for key in sorted(self._touched_budgets)
         ]
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
-        return [*self._links, *budgets, *calls]
+        return [*self._links, *budgets, *calls, *self._learned]
 
     def _call_of(self, stored: StoredUsage, session_id: str) -> Call | None:
         """The call a response counts for: the one it has, else the one it was made for.
@@ -192,6 +201,12 @@ class Accounts:
         self._touch(replace(call, holds=holds))
         return freed
 
+    def _observed(self, call: Call, more_nanos: int) -> None:
+        """Add to what the responses of a pending call have cost, where that is held against an expectation."""
+        call = self._touched_calls.get(call.call_id, call)
+        if call.state is CallState.PENDING and call.expected_nanos is not None:
+            self._touch(replace(call, observed_nanos=max((call.observed_nanos or 0) + more_nanos, 0)))
+
     def _replaced(self, call: Call) -> None:
         """What stood booked for a call nobody had reported on gives way to its first response."""
         if call.state is CallState.EXPIRED and any(hold.booked_nanos for hold in call.holds):
@@ -208,6 +223,7 @@ class Accounts:
             for hold in call.holds:
                 self._settle(hold.budget_id, held=hold.amount_nanos, before=0, cost=0)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
+            self._learned += learned_from(self._tx, call, call.observed_nanos or 0)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:
@@ -249,4 +265,5 @@ def _call_columns(call: Call) -> dict[str, str | int | None]:
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,
         "holds": row["holds"],
+        "observed_nanos": call.observed_nanos,
     }

@@ -14,17 +14,8 @@ from tallygate.operations.scope import scope_here
 if TYPE_CHECKING:
     from tallygate.pricing.tokens import TokenCount
 
-FACTOR_ONE = 1_000_000
 # Of four tokens of an agent's traffic three are read: the usual weighting of a blended rate.
 BLEND_INPUT, BLEND_ALL = 3, 4
-
-
-def calibrated(rt: Runtime, model: str, price: Price, raw_nanos: int) -> tuple[int, int, str]:
-    """The estimate with the user's factor for this model: (nano-units, factor in millionths, its source)."""
-    factor = rt.factors_micros.get(model) or rt.factors_micros.get(price.key)
-    if factor is None:
-        return raw_nanos, FACTOR_ONE, "none"
-    return -(-raw_nanos * factor // FACTOR_ONE), factor, "manual"
 
 
 @dataclass(frozen=True, slots=True)

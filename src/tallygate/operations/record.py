@@ -18,6 +18,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.basis import basis_changes
 from tallygate.operations.binding import binding
+from tallygate.operations.calibrate import learned_from
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
@@ -73,7 +74,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
             cost_basis="transcript" if live else "actual",
             columns=columns,
-            extra=changes,
+            extra=[*changes, *([] if live else learned_from(tx, call, cost))],
         )
         answer = _answer(rt, tx, call.call_id)
     rt.known_prices.add(price_id)

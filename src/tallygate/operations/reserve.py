@@ -114,6 +114,7 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
     recorded = request.actual is not None
     amount = reserved_nanos(request, decision)
     weight = weight_of(request, decision)
+    expected = request.expected if pending else None
     return Call(
         tenant=rt.tenant,
         call_id=decided.call_id,
@@ -148,6 +149,9 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,
         holds=_holds(decided.after, weight, pending=pending) if pending or recorded else (),
+        cold_nanos=None if expected is None else expected.cold_nanos,
+        level_nanos=None if expected is None else expected.level_nanos,
+        expected_nanos=None if expected is None else expected.expected_nanos,
     )
 
 

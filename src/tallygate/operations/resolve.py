@@ -13,6 +13,7 @@ from tallygate.core.model import NO_RESPONSE, Budget, Call, CostBasis, Hold, Pol
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
+from tallygate.operations.calibrate import learned_from
 
 EXPIRE_PER_EVENT_MAX = 500
 
@@ -103,6 +104,8 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
                 **({"void_reason": NO_RESPONSE} if state is CallState.VOIDED else {}),
             }
             updates.append(Update("call", row))
+            if state is CallState.RECONCILED:
+                updates += learned_from(tx, call, call.observed_nanos or 0)
         tx.append("calls.expired", [*_counter_updates(known, tx.at_us), *updates], by=by, note={"cause": cause})
 
 

@@ -12,6 +12,7 @@ from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.rules import Rule
 from tallygate.ledger.port import Ledger
+from tallygate.operations.learned import Learned
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
 
@@ -94,7 +95,8 @@ class Runtime:
     follow: Callable[[str, Path | None], None] = nobody_follows
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     pause_us: Callable[[int], None] = no_waiting
-    session_models: dict[str, str] = field(default_factory=dict)
+    session_heads: dict[str, tuple[str, str]] = field(default_factory=dict)
+    learned: Learned = field(default_factory=Learned)
     known_prices: set[str] = field(default_factory=set)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     session_tenants: dict[str, str] = field(default_factory=dict)

@@ -92,7 +92,7 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
         tx.append("session.started", opening_changes(session, mine, budgets), by=rt.by)
         every = binding(tx, session, budgets, session.model, tx.at_us).budgets
-    rt.session_models[session_id] = session.model
+    rt.session_heads[session_id] = (session.model, session.client)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return Opened(session, every, tighter, price.warning)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.answers import GateAnswer
+from tallygate.core.calibration import Kind
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves
+from tallygate.core.learned import SampleKey
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import UNKNOWN_MODEL, priced_as
@@ -15,6 +17,7 @@ from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_
 from tallygate.core.words import Action, ActorType, CallState, Pressure
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.authorize import authorize_in, call_id_of
+from tallygate.operations.calibrate import Estimated, Guess, estimated, model_key
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
@@ -78,8 +81,14 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
     mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
     model = event.model or _last_model(rt, event, session, mine or past) or session.model
-    price = rt.prices.quote(model, as_datetime(rt.clock_us()), scope_of(session))
-    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price)
+    at = as_datetime(rt.clock_us())
+    price = rt.prices.quote(model, at, scope_of(session))
+    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price, at)
+    counted = Estimated(ahead.nanos)
+    if not is_aside(event):
+        key = SampleKey(Kind.HOOK.value, session.client, model_key(price, model))
+        with rt.ledger.reading(rt.tenant) as reader:
+            counted = estimated(rt, reader, Guess(key, model, ahead.nanos, ahead.nanos if mine else None))
     return CallRequest(
         session_id=session.session_id,
         tool_name=event.tool or event.name,
@@ -88,7 +97,11 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
         completion_tokens=ahead.completion_tokens,
         price=price,
         raw_estimate_nanos=ahead.nanos,
-        estimate_nanos=ahead.nanos,
+        estimate_nanos=counted.nanos,
+        factor_micros=counted.factor_micros,
+        factor_source=counted.source,
+        expected=counted.expected,
+        billed_micros=counted.billed_micros,
         actor=_actor(event),
         client_key=HOOK_KEY + (event.key or rt.new_token(8)),
     )
@@ -174,7 +187,7 @@ def _turned(
 
 def _for_nothing(request: CallRequest) -> CallRequest:
     """The question whether anything at all may still be done."""
-    return replace(request, estimate_nanos=0, raw_estimate_nanos=0, prompt_tokens=0, completion_tokens=0)
+    return replace(request, estimate_nanos=0, raw_estimate_nanos=0, prompt_tokens=0, completion_tokens=0, expected=None)
 
 
 def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[StoredUsage]) -> bool:

@@ -67,12 +67,12 @@ def as_number(value: object) -> object:
     return int(number) if "." not in value and "e" not in value.lower() else number
 
 
-def whole(least: int, most: int, *, times: int = 1) -> Check:
-    """A whole number within bounds, kept in a smaller unit: `times` of it make one."""
+def whole(least: int, most: int, *, times: int = 1, why: str = "") -> Check:
+    """A whole number within bounds, kept in a smaller unit: `times` of it make one. `why` explains the bounds."""
 
     def check(value: object) -> int:
         if type(value) is not int or not least <= value <= most:
-            raise Unfit(f"must be a whole number from {least:,} to {most:,}, not {short(value)}")
+            raise Unfit(f"must be a whole number from {least:,} to {most:,}, not {short(value)}{why}")
         return value * times
 
     return check
@@ -91,6 +91,14 @@ def share_percent(value: object) -> int:
     if not 0 < share <= 1 or share * 100 != int(share * 100):
         raise Unfit(f"must be {words}, not {short(value)}")
     return int(share * 100)
+
+
+def quantile_percent(value: object) -> int:
+    """How many of a hundred steps the amount that is reserved should carry."""
+    percent = share_percent(value)
+    if not 50 <= percent <= 99:
+        raise Unfit(f"must be from 0.50 to 0.99, such as 0.8, not {short(value)}")
+    return percent
 
 
 def pressure_bands(value: object) -> tuple[int, ...]:

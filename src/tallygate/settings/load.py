@@ -54,6 +54,8 @@ PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
 USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
 PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR")
 CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
+# Where `import fetch` asks instead of at the provider; read there, since nothing else reaches out.
+ADDRESS_VARIABLES = ("TALLYGATE_ANTHROPIC_URL", "TALLYGATE_OPENAI_URL", "TALLYGATE_OPENROUTER_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,13 @@ def _refuse_unknown_tenant(settings: Settings, document: Document) -> None:
 
 
 def _without_effect(settings: Settings) -> list[str]:
-    """What is set and changes nothing in this version: better said than found out."""
-    idle = {
-        "currency": settings.currency != Settings(settings.paths).currency,
-        "ledger.retention_days": settings.ledger.retention_days != LedgerSettings().retention_days,
-    }
-    return [f"{key} is set, but has no effect in this version." for key, is_set in idle.items() if is_set]
+    """What is set and changes nothing: better said than found out."""
+    notices = []
+    if settings.currency != Settings(settings.paths).currency:
+        notices.append("currency is set, but has no effect in this version.")
+    if (days := settings.ledger.retention_days) != LedgerSettings().retention_days:
+        notices.append(f"ledger.retention_days: the ledger keeps everything, for {days:,} days and after them too.")
+    return notices
 
 
 def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Path | None, tuple[str, ...]]:
@@ -229,6 +232,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
             *USER_FILE_VARIABLES,
             *PROJECT_VARIABLES,
             *CALIBRATION_VARIABLES,
+            *ADDRESS_VARIABLES,
         }
     )
     for name in environ:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.rules import Rule, Scope
-from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import Rate
 
@@ -71,6 +71,8 @@ class PolicySettings:
     abandon_after_us: int = 3_600_000_000
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY
     local_model: str | None = None
+    calibration: CalibrationMode = CalibrationMode.ENFORCE
+    quantile_percent: int = 80
 
 
 # What a session may cost where nobody has set a budget: enough to work with, too little to hurt.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from tallygate.core.errors import InvalidArgument, SettingsError
-from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, USD, ExchangeBook, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
@@ -29,6 +29,7 @@ from tallygate.settings.source import Document, KeyPath
 MINUTE_US = 60_000_000
 # Logs of what an automated system did are kept for six months where the law asks for them.
 RETENTION_DAYS_MIN = 183
+RETENTION_WHY = "; what an AI system did is to be kept for six months at least"
 
 
 Row = TypeVar("Row")
@@ -62,11 +63,13 @@ SECTIONS: Mapping[str, Rules] = {
         "abandon_after_minutes": Rule("abandon_after_us", checks.whole(5, 43_200, times=MINUTE_US)),
         "unknown_price": Rule("unknown_price", checks.choice(UnknownPrice)),
         "local_model": Rule("local_model", checks.text),
+        "calibration": Rule("calibration", checks.choice(CalibrationMode)),
+        "calibration_quantile": Rule("quantile_percent", checks.quantile_percent),
     },
     "ledger": {
         "durability": Rule("durability", checks.choice(Durability)),
         "lock_timeout_ms": Rule("lock_timeout_ms", checks.whole(50, 60_000)),
-        "retention_days": Rule("retention_days", checks.whole(RETENTION_DAYS_MIN, 36_500)),
+        "retention_days": Rule("retention_days", checks.whole(RETENTION_DAYS_MIN, 36_500, why=RETENTION_WHY)),
     },
     "usage": {
         "transcripts": Rule("transcripts", checks.choice(Transcripts)),

@@ -22,8 +22,9 @@ def test_help_lists_every_command_with_a_whole_sentence(run):
     listed = run("--help").stdout.partition("Commands:")[2].partition("Exit codes")[0].strip().splitlines()
     found = {line.split()[0]: line.strip() for line in listed if line.strip()}
     assert sorted(found) == [
-        "attest", "backup", "budget", "demo", "doctor", "estimate", "hook", "import-l6e", "init", "keys", "prices",
-        "report", "serve", "sessions", "status", "statusline", "sync", "uninstall", "usage", "verify",
+        "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import",
+        "import-l6e", "init", "keys", "prices", "report", "serve", "sessions", "status", "statusline", "sync",
+        "uninstall", "usage", "verify",
     ]  # fmt: skip
     assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
 

@@ -7,32 +7,40 @@ import sys
 import click
 
 from tallygate import __version__
-from tallygate.entrypoints.cli import (
-    attest,
-    backup,
-    budget,
-    demo,
-    doctor,
-    hook,
-    import_l6e,
-    init,
-    keys,
-    prices,
-    report,
-    serve,
-    sessions,
-    status,
-    statusline,
-    sync,
-    usage,
-    verify,
-)
 from tallygate.entrypoints.cli.program import Root
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
 
 
-@click.group(cls=Root, invoke_without_command=True, epilog=EPILOG)
+# Where each command is, in the order of their names: only what is asked for is loaded.
+COMMANDS = {
+    "attest": "attest:attest",
+    "backup": "backup:backup",
+    "budget": "budget:budget",
+    "calibrate": "calibrate:calibrate",
+    "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "drift": "drift:drift",
+    "estimate": "prices:estimate",
+    "hook": "hook:hook",
+    "import": "import_bills:import_",
+    "import-l6e": "import_l6e:import_",
+    "init": "init:init",
+    "keys": "keys:keys",
+    "prices": "prices:prices",
+    "report": "report:report",
+    "serve": "serve:serve",
+    "sessions": "sessions:sessions",
+    "status": "status:status",
+    "statusline": "statusline:statusline",
+    "sync": "sync:sync",
+    "uninstall": "init:uninstall",
+    "usage": "usage:usage",
+    "verify": "verify:verify",
+}
+
+
+@click.group(cls=Root, where=COMMANDS, invoke_without_command=True, epilog=EPILOG)
 @click.version_option(__version__, prog_name="tallygate", message="%(prog)s %(version)s")
 @click.pass_context
 def tallygate(ctx: click.Context) -> None:
@@ -45,29 +53,6 @@ def tallygate(ctx: click.Context) -> None:
     if sys.stdin is None or sys.stdin.isatty():
         click.echo(ctx.get_help())
         return
-    ctx.invoke(serve.serve)
+    from tallygate.entrypoints.cli.serve import serve
 
-
-for _command in (
-    demo.demo,
-    init.init,
-    init.uninstall,
-    serve.serve,
-    status.status,
-    statusline.statusline,
-    sessions.sessions,
-    budget.budget,
-    usage.usage,
-    report.report,
-    sync.sync,
-    prices.estimate,
-    prices.prices,
-    doctor.doctor,
-    hook.hook,
-    backup.backup,
-    import_l6e.import_,
-    attest.attest,
-    keys.keys,
-    verify.verify,
-):
-    tallygate.add_command(_command)
+    ctx.invoke(serve)

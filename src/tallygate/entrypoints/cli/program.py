@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -71,7 +72,26 @@ class Commands(click.Group):
 
 
 class Root(Commands):
-    """The outermost group: every expected failure becomes one line on stderr and an exit code."""
+    """The outermost group: every expected failure becomes one line on stderr and an exit code.
+
+    `where` says in which module of this package each command is, and under which name; it is loaded when it is asked
+    for, so that a command starts no slower for the others that there are.
+    """
+
+    def __init__(self, *arguments: Any, where: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._where = where
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click hands it in
+        return list(self._where)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._where:
+            return None
+        if cmd_name not in self.commands:
+            module, _, name = self._where[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f"{__package__}.{module}"), name), cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run one command; always leaves through `SystemExit`."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tallygate.core.amounts import unit_number
-from tallygate.core.answers import BindingBudget, GateAnswer, UsageAnswer
+from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer, UsageAnswer
+from tallygate.core.attested import SlimAttestation
+from tallygate.core.calibration import Confidence
+from tallygate.core.errors import TallygateError
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
 from tallygate.core.words import Action
-
-CONFIDENCE_MANUAL = "high"
+from tallygate.ledger.port import LedgerBusy
 
 
 def gate_payload(answer: GateAnswer) -> dict[str, Any]:
@@ -31,14 +34,43 @@ def gate_payload(answer: GateAnswer) -> dict[str, Any]:
     payload.update({name: value for name, value in optional.items() if value is not None})
     if answer.factor_micros is not None:
         payload["calibration_factor"] = json_number(answer.factor_micros * 1000)
-        payload["calibration_confidence"] = CONFIDENCE_MANUAL
+        payload["calibration_confidence"] = answer.confidence or Confidence.HIGH.value
     if answer.action is not Action.HALT:
         payload["calibration_source"] = answer.factor_source
+    payload |= _ahead(answer)
+    if answer.saves_nanos is not None:
+        payload["saves_usd"] = usd(answer.saves_nanos)
     if answer.binding is not None and answer.action is Action.HALT:
         payload["budget"] = budget_payload(answer.binding)
+    if answer.attestation is not None:
+        payload["attestation"] = answer.attestation.as_json()
     if answer.spent_by:
         payload["spent_by"] = [{"model": label, "usd": usd(nanos)} for label, nanos in answer.spent_by]
     return payload
+
+
+def check_payload(state: BudgetState) -> dict[str, Any]:
+    """What is left, and what a step that was named would count for, where that is not just its own estimate."""
+    payload = {
+        "budget_pressure": state.pressure.value,
+        "remaining_usd": usd(state.remaining_nanos),
+        "pct_used": percent(state.used_nanos, state.limit_nanos),
+    }
+    if state.factor is not None:
+        payload["estimate_usd"] = usd(state.estimate_nanos)
+        payload["calibration_factor"] = json_number(state.factor.micros * 1000)
+        payload["calibration_source"] = state.factor.source
+        payload["calibration_confidence"] = state.factor.confidence
+    return payload | _ahead(state)
+
+
+def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if answer.over_micros is not None:
+        found["p_over"] = json_number(answer.over_micros * 1000)
+    if answer.remaining_steps is not None:
+        found["remaining_steps"] = answer.remaining_steps
+    return found
 
 
 def budget_payload(budget: BindingBudget) -> dict[str, Any]:
@@ -70,6 +102,17 @@ def usage_payload(answer: UsageAnswer) -> dict[str, Any]:
 def percent(used: int, limit: int) -> Any:
     """How many per cent of a limit are used, as the number a reply carries."""
     return json.loads(str(share_percent(used, limit)))
+
+
+def attested(name: str, made: Callable[[], SlimAttestation | None]) -> dict[str, Any]:
+    """What is signed of an answer, under a name. Where nothing can be, the answer says why and stands."""
+    try:
+        found = made()
+    except LedgerBusy:
+        raise
+    except TallygateError as error:
+        return {f"{name}_warning": str(error)}
+    return {} if found is None else {name: found.as_json()}
 
 
 def usd(nanos: int | None) -> Any:

@@ -1,4 +1,4 @@
-"""Read-only state as MCP resources, and the prompt that says how a budgeted task goes."""
+"""Read-only state as MCP resources, and the prompts: how a budgeted task goes, and a drift review."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState, UnknownPrice
 from tallygate.entrypoints.mcp_server import arguments as arg
+from tallygate.entrypoints.mcp_server import drift_review
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
@@ -115,7 +116,7 @@ class TaskPrompt(Prompt):
 
 
 def attach(server: MCPServer, runtime: Runtime, unknown_price: UnknownPrice) -> None:
-    """Give a server the resources and the prompt; what it lists as tools stays as it is."""
+    """Give a server the resources and the prompts; what it lists as tools stays as it is."""
     state = State(runtime, unknown_price)
     for uri, name, title, description, answer in (
         (SESSIONS, "sessions", "Open sessions", "Open sessions with what is left of their budgets.", state.sessions),
@@ -155,6 +156,7 @@ def attach(server: MCPServer, runtime: Runtime, unknown_price: UnknownPrice) -> 
             context_kwarg=None,
         )
     )
+    drift_review.attach(server, runtime, _reading)
 
 
 def task_text(given: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.core.errors import TallygateError
+from tallygate.core.errors import KeyUnusable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
@@ -16,7 +16,7 @@ from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.account import end_left_open, left_open
-from tallygate.operations.attest import issue_missing
+from tallygate.operations.attest import issue_missing, ready
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime
@@ -46,11 +46,12 @@ class Serving(Protocol):
 def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel, family: Family = "all") -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
     desk = HookDesk(app.runtime_for)
+    prepare_key(app.runtime)
     server = build_server(app.runtime, desk=desk, unknown_price=unknown_price, family=family, log_level=log_level)
     listener = listen_for_hooks(app, desk)
     ending = threading.Event()
     threads = [
-        threading.Thread(target=look_after, args=(app,), name="tallygate-tidy", daemon=True),
+        threading.Thread(target=look_after, args=(app, ending), name="tallygate-tidy", daemon=True),
         threading.Thread(target=receive, args=(app, ending), name="tallygate-receive", daemon=True),
     ]
     if app.follower is not None:
@@ -112,13 +113,32 @@ def leave(runtime: Runtime) -> None:
             runtime.pause_us(FAREWELL_US)
         for session_id in [each for tenant in tenants for each in end_left_open(tenant)]:
             log.info("Session %s ended with its client.", session_id)
+        sign(runtime, ending=None)
     except TallygateError as error:
         log.warning("A session could not be ended with its client; the next start does it: %s", error)
     except Exception:
         log.exception("A session could not be ended with its client; the next start does it.")
 
 
-def look_after(app: Serving) -> None:
+def prepare_key(runtime: Runtime) -> None:
+    """Make the key, once in a lifetime, before an answer has to name it."""
+    try:
+        ready(runtime)
+    except KeyUnusable as error:
+        log.warning("Nothing can be signed: %s", error)
+
+
+def sign(runtime: Runtime, ending: threading.Event | None) -> None:
+    """Sign what is due until the server ends, or where it ends already only some of it; the rest waits."""
+    try:
+        for tenant in every_tenant(runtime):
+            while issue_missing(tenant) and ending is not None and not ending.is_set():
+                continue
+    except KeyUnusable as error:
+        log.warning("Attestations wait for the key that signs them: %s", error)
+
+
+def look_after(app: Serving, ending: threading.Event | None = None) -> None:
     """Close what earlier servers left behind and write the lines that wait; a fault here is said, not fatal."""
     runtime = app.runtime
     try:
@@ -129,7 +149,7 @@ def look_after(app: Serving) -> None:
             sweep(tenant)
             for failure in flush_run_log(tenant):
                 log.warning("A run-log line waits in the ledger: %s", failure)
-            issue_missing(tenant)
+        sign(runtime, ending)
     except TallygateError as error:
         log.warning("The ledger could not be looked after: %s", error)
     except Exception:

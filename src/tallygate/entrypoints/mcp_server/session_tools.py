@@ -13,7 +13,14 @@ from tallygate.core.moments import iso
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
-from tallygate.entrypoints.mcp_server.payloads import budget_payload, gate_payload, percent, usage_payload, usd
+from tallygate.entrypoints.mcp_server.payloads import (
+    attested,
+    budget_payload,
+    check_payload,
+    gate_payload,
+    usage_payload,
+    usd,
+)
 from tallygate.entrypoints.mcp_server.tools import (
     INTEGER,
     NUMBER,
@@ -27,7 +34,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import account, record, session, tenants
+from tallygate.operations import account, asked, attest, record, session, tenants
 from tallygate.operations import authorize as gate
 from tallygate.operations.runtime import Runtime
 
@@ -88,10 +95,15 @@ _GATE_OUTPUT = output(
     calibration_factor=NUMBER,
     calibration_source=TEXT,
     calibration_confidence=TEXT,
+    p_over=NUMBER,
+    remaining_steps=INTEGER,
+    saves_usd=NUMBER,
+    estimate_usd=NUMBER,
     message=TEXT,
     budget=OBJECT,
     spent_by=OBJECTS,
     command=TEXT,
+    attestation=OBJECT,
 )
 
 
@@ -130,15 +142,14 @@ class SessionTools:
 
     def authorize_call(self, given: Given, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
-        if given.flag("check_only"):
-            return self._check(session_id)
+        look = given.flag("check_only")
         estimated = given.tokens("estimated_tokens")
         prompt = given.tokens("estimated_prompt_tokens")
         completion = given.tokens("estimated_completion_tokens")
         fallback = DEFAULT_PROMPT_TOKENS if estimated is None else estimated
-        step = gate.Step(
+        step = asked.Step(
             session_id=session_id,
-            tool_name=given.required_name("tool_name"),
+            tool_name=(given.name("tool_name") or "look") if look else given.required_name("tool_name"),
             model=given.name("model"),
             prompt_tokens=fallback if prompt is None else prompt,
             completion_tokens=DEFAULT_COMPLETION_TOKENS if completion is None else completion,
@@ -152,15 +163,9 @@ class SessionTools:
             actual=_actual(given),
             client_key=caller.key,
         )
+        if look:
+            return check_payload(asked.check(tenants.runtime_for_session(self._runtime, session_id), session_id, step))
         return gate_payload(gate.authorize(tenants.runtime_for_session(self._for(caller), session_id), step))
-
-    def _check(self, session_id: str) -> dict[str, Any]:
-        state = gate.check(tenants.runtime_for_session(self._runtime, session_id), session_id)
-        return {
-            "budget_pressure": state.pressure.value,
-            "remaining_usd": usd(state.remaining_nanos),
-            "pct_used": percent(state.used_nanos, state.limit_nanos),
-        }
 
     def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
         call_id = given.required_name("call_id")
@@ -202,6 +207,7 @@ class SessionTools:
             "last_reconciled_at": iso(totals.last_reconciled_us),
             "mode_coverage": totals.coverage,
             "modes_without_exact_coverage": totals.uncovered_modes,
+            **attested("attestation", lambda: attest.slim_summary(rt, session_id)),
         }
 
     def _for(self, caller: Caller) -> Runtime:
@@ -270,6 +276,8 @@ class SessionTools:
                     last_reconciled_at=TEXT_OR_NULL,
                     mode_coverage=OBJECT,
                     modes_without_exact_coverage=TEXTS,
+                    attestation=OBJECT,
+                    attestation_warning=TEXT,
                 ),
                 self.run_end,
                 idempotent=True,

@@ -1,0 +1,69 @@
+"""What lies ahead of a step: how probably it passes its limit, how many more of its kind are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.core.amounts import in_usd
+from tallygate.core.calibration import MILLION, Source
+from tallygate.core.model import Budget, CallRequest, Policy
+from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.words import CalibrationMode
+
+# Below this share of a hundred a step is not near its limit.
+NEAR_MICROS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What was learned about a step, against what is left; None where nothing is known, or the limit is far.
+
+    `upper_nanos` is what so many of 100 such steps stay below as the policy's quantile says, `over_micros` the share
+    of them, in millionths, that would pass what is left, `remaining_steps` how many follow after it at the session's
+    level.
+    """
+
+    upper_nanos: int | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
+    warning: str | None = None
+
+
+def prospect(request: CallRequest, before: Budget | None, after: Budget | None, policy: Policy) -> Prospect:
+    """Hold what was learned against the tightest budget, as it stands before and after the step's reservation."""
+    expected = request.expected
+    if expected is None or request.actual is not None:
+        return Prospect()
+    billed = request.billed_micros
+    steps = None
+    if expected.level_nanos is not None and after is not None and after.unit not in COUNTED:
+        steps = max(in_usd(after.available_nanos, after), 0) * MILLION // (expected.level_nanos * billed)
+    if expected.source is Source.NONE or before is None or before.unit in COUNTED:
+        return Prospect(remaining_steps=steps)
+    left = max(in_usd(before.available_nanos, before), 0)
+    upper = -(-expected.needed_nanos(policy.quantile_percent) * billed // MILLION)
+    over = expected.over_micros(left * MILLION // billed)
+    warning = None
+    if policy.calibration is CalibrationMode.WARN and upper > left:
+        warning = (
+            f"Steps like this one cost {format_amount(upper)} or less in {policy.quantile_percent} of 100 cases, and "
+            f"{format_amount(left)} are left: it may pass the limit. Finish what you can and tell the user."
+        )
+    return Prospect(upper, over if over >= NEAR_MICROS else None, steps, warning)
+
+
+def corrected(request: CallRequest, policy: Policy) -> str | None:
+    """Why a step needs another amount than was said of it, as a sentence; None where it does not."""
+    said = format_amount(request.raw_estimate_nanos)
+    match request.factor_source:
+        case "learned" if request.expected is not None and request.expected.level_nanos is not None:
+            why = f"by what such steps cost, {policy.quantile_percent} of 100 stay below"
+        case "learned":
+            why = "by what such steps cost, it takes"
+        case "manual":
+            why = "with the factor you set, it takes"
+        case "billed":
+            why = "by what was billed, it takes"
+        case _:
+            return None
+    return f"It was estimated at {said}; {why} {format_amount(request.estimate_nanos)}."

@@ -1,0 +1,172 @@
+"""`tallygate calibrate`: what estimates are corrected by, and how to see, forget and relearn it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tallygate.core.learned import Kept
+from tallygate.core.moments import iso
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.calibrate_backtest import backtest
+from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.operations import recalibrate
+from tallygate.operations.recalibrate import Taught
+
+_MILLI = 1_000
+
+
+@click.group(cls=Commands)
+def calibrate() -> None:
+    """See, forget or relearn what corrects estimates."""
+
+
+calibrate.add_command(backtest)
+
+
+@calibrate.command("show")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def show(program: Program, as_json: bool) -> None:
+    """Show what was learned of estimates, by client and model, and the factors that were set or taken from bills.
+
+    FACTOR makes an estimate right in the middle; FIRST and LATER are what is reserved on top, for the first step of a
+    session or subagent and for those after it, so that most steps stay below.
+    """
+    settings = program.settings()
+    with program.opened(settings) as app:
+        found = recalibrate.show(app.runtime)
+        percent = app.runtime.policy.quantile_percent
+        mode = app.runtime.policy.calibration.value
+    if as_json:
+        output.document(
+            {
+                "mode": mode,
+                "quantile_percent": percent,
+                "learned": [_taught(each) for each in found.learned],
+                "manual": [{"model": model, "factor": ratio(micros)} for model, micros in found.manual.items()],
+                "billed": [
+                    {"model": model, "factor": ratio(micros), "applied_at": iso(at_us)}
+                    for model, (micros, at_us) in found.billed.items()
+                ],
+            }
+        )
+        return
+    if not found.learned:
+        click.echo("Nothing was learned yet: it takes calls whose cost came to be known.")
+    else:
+        _table(found.learned, settings.time_zone)
+        click.echo(f"\nReserved: what {percent} of 100 steps stay below (calibration = {mode}).")
+    for model, micros in found.manual.items():
+        click.echo(f"Set by you: {output.safe(model)} {ratio(micros)}x; it counts in place of what was learned.")
+    for model, (micros, at_us) in found.billed.items():
+        when = output.when(at_us, settings.time_zone)
+        click.echo(f"Taken from bills: {output.safe(model)} {ratio(micros)}x since {when}.")
+
+
+def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
+    output.table(
+        output.words("BY", [each.key.kind for each in learned]),
+        output.words("CLIENT", [each.key.client for each in learned]),
+        output.words("MODEL", [each.key.model for each in learned], tight=False),
+        output.numbers("CALLS", [each.samples for each in learned]),
+        _ratios("FACTOR", [each.factor_micros for each in learned]),
+        _ratios("FIRST", [each.first_micros for each in learned]),
+        _ratios("LATER", [each.later_micros for each in learned]),
+        output.words("CONFIDENCE", [each.confidence for each in learned]),
+        output.words("LAST", [output.when(each.last_us, time_zone) for each in learned]),
+    )
+
+
+def _ratios(title: str, micros: list[int]) -> output.Column:
+    return output.Column(title, [f"{ratio(each)}x" for each in micros], right=True)
+
+
+def ratio(micros: int) -> str:
+    """A factor with three decimals.
+
+    >>> ratio(1_000_000), ratio(2_345_678)
+    ('1.000', '2.346')
+    """
+    thousandths = (micros + _MILLI // 2) // _MILLI
+    return f"{thousandths // 1000}.{thousandths % 1000:03d}"
+
+
+def _taught(each: Taught) -> dict[str, Any]:
+    return {
+        "kind": each.key.kind,
+        "client": each.key.client,
+        "model": each.key.model,
+        "reconciled_calls": each.samples,
+        "factor": ratio(each.factor_micros),
+        "first_step": ratio(each.first_micros),
+        "later_steps": ratio(each.later_micros),
+        "confidence": each.confidence,
+        "last_at": iso(each.last_us),
+    }
+
+
+@calibrate.command("rebuild")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def rebuild(program: Program, as_json: bool) -> None:
+    """Learn anew from the calls in the ledger, the oldest first; what came before a reset is learned again, too.
+
+    Each call's expectation is worked out from the calls before it alone. Needed only for ledgers that are older than
+    this kind of learning, or after a reset.
+    """
+    with program.opened() as app, output.working("Learning"):
+        count = recalibrate.rebuild(app.runtime)
+    if as_json:
+        output.document({"samples": count})
+    else:
+        click.echo(f"Learned from {output.plural(count, 'call')}.")
+
+
+@calibrate.command("reset")
+@click.option("--client", metavar="NAME", help="Only what was learned in this client.")
+@click.option("--model", metavar="MODEL", help="Only what was learned of this model, as `calibrate show` names it.")
+@click.option("--billed", is_flag=True, help="Forget the factors taken from bills instead.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_program
+def reset(program: Program, client: str | None, model: str | None, billed: bool, yes: bool) -> None:
+    """Let what was learned count no more. Nothing is erased: the ledger keeps what happened."""
+    if billed and (client is not None or model is not None):
+        raise click.UsageError("--billed forgets all factors from bills; it goes with no other option.")
+    if not yes:
+        what = "the factors taken from bills" if billed else "what was learned of estimates"
+        click.confirm(f"Forget {what}?", abort=True)
+    with program.opened() as app:
+        if billed:
+            click.echo(f"Forgotten: {output.plural(recalibrate.forget_factors(app.runtime), 'factor')} from bills.")
+            return
+        count = recalibrate.forget(app.runtime, client, model)
+    click.echo(f"Forgotten: {output.plural(count, 'sample')}. Estimates count as they are given until more is known.")
+
+
+@calibrate.command("export")
+@pass_program
+def export(program: Program) -> None:
+    """Write every sample as one JSON line: what was said of a call before, and what it cost, in nano-dollars."""
+    with program.opened() as app:
+        for kept in recalibrate.samples(app.runtime):
+            click.echo(output.line(_sample(kept)))
+
+
+def _sample(kept: Kept) -> dict[str, Any]:
+    sample = kept.sample
+    return {
+        "call_id": kept.call_id,
+        "session_id": kept.session_id,
+        "kind": kept.key.kind,
+        "client": kept.key.client,
+        "model": kept.key.model,
+        "agent": kept.agent or None,
+        "at": iso(kept.at_us),
+        "estimate_nanos": sample.estimate_nanos,
+        "cold_nanos": sample.cold_nanos,
+        "level_nanos": sample.level_nanos,
+        "expected_nanos": sample.expected_nanos,
+        "actual_nanos": sample.actual_nanos,
+    }

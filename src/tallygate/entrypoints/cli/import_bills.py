@@ -1,0 +1,324 @@
+"""`tallygate import`: providers' bills from files, and the bills that were imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallygate.core.bills import Bill, BillLine
+from tallygate.core.moments import as_datetime, iso, microseconds
+from tallygate.core.money import exact_text, format_amount
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.import_api import fetch
+from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
+from tallygate.operations.look import bill_called
+
+_DEFAULT = "FILE"
+_SEVERAL = 2
+
+
+class _Files(click.Command):
+    """What `tallygate import` does without a command; it appears as the group itself."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None and info_name == _DEFAULT:
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent, **extra)
+
+
+class _Import(Commands):
+    """A group whose commands are few, and for which everything else is a file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return files if cmd_name == _DEFAULT else super().get_command(ctx, cmd_name)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        files.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.command(cls=_Files)
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", metavar="NAME", help="Read them as this format, whatever their header says.")
+@click.option("--currency", metavar="CODE", help="The currency of files that name none, such as EUR.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, and keep nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def files(
+    program: Program, *, paths: tuple[Path, ...], form: str | None, currency: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Import providers' bills from files.
+
+    All files are read and checked before any is kept. What was imported before is not imported again.
+    """
+    from tallygate.operations.bill_files import as_kept, read_files  # all formats: other commands start without them
+
+    with program.opened(by="import") as app:
+        rt = app.runtime
+        with _progress(len(paths)) as told:
+            drafts = read_files(paths, form=form, currency=currency, tell=told.reads)
+            kept = as_kept(rt, drafts) if dry_run else [keep_bill(rt, each, progress=told.writes) for each in drafts]
+    if as_json:
+        bills = [_kept_json(path, each, dry_run=dry_run) for path, each in zip(paths, kept, strict=True)]
+        output.document({"dry_run": dry_run, "bills": bills})
+        return
+    _kept_table(drafts, kept, dry_run=dry_run)
+    if dry_run:
+        output.aside("this was a dry run: nothing was written.")
+
+
+@click.group("import", cls=_Import, subcommand_metavar="FILE... | COMMAND [ARGS]...")
+def import_() -> None:
+    """Import providers' bills, to hold them against what was recorded.
+
+    A FILE is a usage or cost export of a provider's console, as it was downloaded: CSV or JSON, also gzipped or zipped.
+    Its header tells its format. All files are read and checked before any is kept; a bill is kept whole or not at all.
+    What was imported before is not imported again, and where exports overlap the later one counts. Bills change no
+    budget. A file that is called as a command can be given as ./list.
+    """
+
+
+class _Told:
+    """What is said while it takes long; nothing where nobody is looking."""
+
+    def reads(self, path: Path) -> None:
+        """A file is being read."""
+
+    def writes(self, done: int, lines: int) -> None:
+        """So many lines of a bill are written."""
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[_Told]:
+    if not sys.stderr.isatty():
+        yield _Told()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    class Shown(_Told):
+        def reads(self, path: Path) -> None:
+            bar.update(task, doing=f"reading {output.safe(path.name, 40)}", total=None, refresh=True)
+
+        def writes(self, done: int, lines: int) -> None:
+            of = f" of {output.plural(count, 'file')}" if count >= _SEVERAL else ""
+            bar.update(task, doing=f"writing lines{of}", completed=done, total=lines)
+
+    columns = (TextColumn("{task.fields[doing]}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, doing="reading")
+        yield Shown()
+
+
+def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool) -> None:
+    bills = [each.bill for each in kept]
+    fresh = "would be new" if dry_run else "imported"
+    output.table(
+        output.words("file", [draft.name for draft in drafts], tight=False),
+        output.words("format", [bill.format for bill in bills]),
+        output.numbers("lines", [bill.lines for bill in bills]),
+        output.words("days (UTC)", map(_days, bills)),
+        output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
+        output.words("result", [fresh if each.fresh else "was there already" for each in kept]),
+        output.words("bill", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
+    )
+    for draft, each in zip(drafts, kept, strict=True):
+        if each.replacing:
+            lines = output.plural(each.replacing, "line")
+            output.aside(f"{draft.name}: {lines} stand in earlier bills as well, and count here from now on.")
+        if draft.currency != each.bill.currency:
+            output.aside(f"{draft.name} was imported in {each.bill.currency}: delete {each.bill.bill_id} first.")
+
+
+def _days(bill: Bill) -> str:
+    if bill.from_us is None or bill.until_us is None:
+        return output.NOTHING
+    first, last = as_datetime(bill.from_us), as_datetime(max(bill.from_us, bill.until_us - 1))
+    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}" if first.date() != last.date() else f"{first:%Y-%m-%d}"
+
+
+def _state(bill: Bill) -> str:
+    if bill.complete_us is None:
+        return "unfinished"
+    return "counts" if bill.counts else "deleted"
+
+
+def bill_json(bill: Bill) -> dict[str, Any]:
+    """A bill for programs; its sum is decimal text without rounding."""
+    return {
+        "bill_id": bill.bill_id,
+        "state": _state(bill),
+        "format": bill.format,
+        "name": bill.name,
+        "digest": bill.digest,
+        "currency": bill.currency,
+        "lines": bill.lines,
+        "total": None if bill.total_nanos is None else exact_text(bill.total_nanos),
+        "from": iso(bill.from_us),
+        "until": iso(bill.until_us),
+        "imported_at": iso(bill.imported_us or None),
+        "deleted_at": iso(bill.deleted_us),
+    }
+
+
+def _kept_json(path: Path, kept: Kept, *, dry_run: bool) -> dict[str, Any]:
+    answer = {"file": str(path), "new": kept.fresh, "replacing": kept.replacing, **bill_json(kept.bill)}
+    if dry_run and kept.fresh:
+        answer |= {"bill_id": None, "state": None, "replacing": None}
+    return answer
+
+
+@import_.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def list_(program: Program, *, limit: int, as_json: bool) -> None:
+    """Show bills, the youngest first; also those that count no more."""
+    settings = program.settings()
+    with program.opened(settings) as app:
+        found = list_bills(app.runtime, limit=limit)
+    if as_json:
+        output.document({"bills": [bill_json(bill) for bill in found]})
+    elif not found:
+        click.echo("No bills: `tallygate import FILE` brings one.")
+    else:
+        output.table(
+            output.words("bill", [bill.bill_id for bill in found]),
+            output.words("imported", [output.when(bill.imported_us, settings.time_zone) for bill in found]),
+            output.words("format", [bill.format for bill in found]),
+            output.words("days (UTC)", map(_days, found)),
+            output.numbers("lines", [bill.lines for bill in found]),
+            output.money("sum", [(bill.total_nanos, bill.currency) for bill in found]),
+            output.words("state", map(_state, found)),
+            output.words("name", [bill.name for bill in found], tight=False),
+        )
+
+
+@import_.command()
+@click.argument("bill")
+@click.option("--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many lines of it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
+    """Show one bill with its first lines."""
+    settings = program.settings()
+    with program.opened(settings) as app:
+        view = show_bill(app.runtime, bill_called(app.runtime, bill), limit=lines)
+    if as_json:
+        answer = {"replacing": view.replacing, "replaced": view.replaced}
+        output.document({**bill_json(view.bill), **answer, "first_lines": [_line_json(line) for line in view.lines]})
+        return
+    _view_facts(view, settings.time_zone)
+    if view.lines:
+        output.heading("lines" if len(view.lines) == view.bill.lines else f"the first {len(view.lines):,} lines")
+        _lines_table(view.lines, view.bill.currency)
+
+
+def _view_facts(view: BillView, time_zone: str) -> None:
+    bill = view.bill
+    total = "no money" if bill.total_nanos is None else format_amount(bill.total_nanos, bill.currency)
+    rows = [
+        ("bill", bill.bill_id),
+        ("state", _state(bill)),
+        ("name", bill.name),
+        ("format", bill.format),
+        ("sha256", bill.digest),
+        ("imported", output.when(bill.imported_us, time_zone)),
+        ("days", f"{_days(bill)}, in UTC"),
+        ("lines", f"{bill.lines:,}"),
+        ("sum", total),
+    ]
+    if view.replacing:
+        rows.append(("replacing", f"{output.plural(view.replacing, 'line')} stand in earlier bills, and count here"))
+    if view.replaced:
+        rows.append(("replaced", f"{output.plural(view.replaced, 'line')} stand in later bills, and count there"))
+    output.facts(rows)
+
+
+def _lines_table(lines: Sequence[BillLine], currency: str) -> None:
+    output.table(
+        output.numbers("line", [line.number for line in lines]),
+        output.words("time (UTC)", [output.when(microseconds(line.at)) for line in lines]),
+        output.words("of", [line.grain.value for line in lines]),
+        output.words("provider", [line.provider for line in lines]),
+        output.words("model", [line.model for line in lines], tight=False),
+        output.words("tokens", [_tokens_text(line) for line in lines]),
+        output.money("cost", [(line.cost_nanos, currency) for line in lines]),
+        output.words("charged", [line.billing.value for line in lines]),
+    )
+
+
+def _tokens_text(line: BillLine) -> str:
+    """What was read and written, as far as the bill tells."""
+    tokens = line.tokens
+    told = [each for each in (tokens.fresh_input, tokens.cache_read, tokens.cache_write) if each is not None]
+    read = tokens.read if tokens.read is not None else sum(told) if told else None
+    both = [output.NOTHING if each is None else output.short_count(each) for each in (read, tokens.output)]
+    return output.NOTHING if both == [output.NOTHING] * 2 else f"{both[0]} in, {both[1]} out"
+
+
+def _line_json(line: BillLine) -> dict[str, Any]:
+    tokens = line.tokens
+    return {
+        "line": line.number,
+        "grain": line.grain.value,
+        "from": iso(microseconds(line.at)),
+        "until": None if line.until is None else iso(microseconds(line.until)),
+        "provider": line.provider,
+        "model": line.model,
+        "tokens": {
+            "fresh_input": tokens.fresh_input,
+            "cache_read": tokens.cache_read,
+            "cache_write": tokens.cache_write,
+            "output": tokens.output,
+            "read": tokens.read,
+        },
+        "token_class": None if line.token_class is None else line.token_class.value,
+        "requests": line.requests,
+        "cost": None if line.cost_nanos is None else exact_text(line.cost_nanos),
+        "billing": line.billing.value,
+        "request_id": line.request_id,
+        "key": line.key,
+        "workspace": line.workspace,
+    }
+
+
+@import_.command()
+@click.argument("bill")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def delete(program: Program, *, bill: str, as_json: bool) -> None:
+    """Let one bill count no more.
+
+    It stays in the ledger and its history. What it replaced of earlier bills counts again, and the file can be imported
+    anew.
+    """
+    with program.opened(by="import") as app:
+        gone = delete_bill(app.runtime, bill_called(app.runtime, bill))
+    if as_json:
+        output.document({"deleted": gone.fresh, "again": gone.again, **bill_json(gone.bill)})
+        return
+    if not gone.fresh:
+        click.echo(f"{gone.bill.bill_id} was deleted already: nothing changed.")
+        return
+    lines = output.plural(gone.bill.lines, "line")
+    click.echo(f"{gone.bill.bill_id} counts no more ({lines}); it stays in the ledger, and can be imported again.")
+    if gone.again:
+        click.echo(f"{output.plural(gone.again, 'line')} that it had replaced count again in earlier bills.")
+
+
+import_.add_command(fetch)

@@ -1,0 +1,124 @@
+"""What an agent asks for: its step with a price, corrected by what was learned, before any lock is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tallygate.core import gate
+from tallygate.core.amounts import in_usd
+from tallygate.core.answers import BudgetState
+from tallygate.core.calibration import Kind
+from tallygate.core.costing import Tokens
+from tallygate.core.learned import SampleKey
+from tallygate.core.model import Actor, CallRequest
+from tallygate.core.moments import as_datetime
+from tallygate.core.prospects import prospect
+from tallygate.core.words import CallMode
+from tallygate.operations.binding import binding
+from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, model_key, shown_factor
+from tallygate.operations.lookup import own_budget, unknown_session
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_called
+
+HEADS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an agent says about the step it asks for; token counts are checked at the door."""
+
+    session_id: str
+    tool_name: str
+    model: str | None = None
+    prompt_tokens: int = 2000
+    completion_tokens: int = 400
+    actor: Actor = field(default_factory=Actor)
+    parent_call_id: str | None = None
+    call_mode: CallMode | None = None
+    actual: Tokens | None = None
+    client_key: str | None = None
+
+
+def priced(rt: Runtime, step: Step) -> CallRequest:
+    """The step as the gate looks at it. Raises `NotFound` for an unknown session."""
+    session_model, client = _head(rt, step.session_id)
+    model = step.model or session_model
+    price = rt.prices.quote(model, as_datetime(rt.clock_us()), scope_called(rt, step.session_id))
+    raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
+    counted = Estimated(raw)
+    if step.actual is None:
+        key = SampleKey(Kind.AGENT.value, client, model_key(price, model))
+        with rt.ledger.reading(rt.tenant) as reader:
+            level = agent_level(reader, step.session_id, step.actor)
+            counted = estimated(rt, reader, Guess(key, model, raw, level))
+    return CallRequest(
+        session_id=step.session_id,
+        tool_name=step.tool_name,
+        model=model,
+        prompt_tokens=step.prompt_tokens,
+        completion_tokens=step.completion_tokens,
+        price=price,
+        raw_estimate_nanos=raw,
+        estimate_nanos=counted.nanos,
+        factor_micros=counted.factor_micros,
+        factor_source=counted.source,
+        actor=step.actor,
+        parent_call_id=step.parent_call_id,
+        call_mode=step.call_mode,
+        actual=step.actual,
+        actual_nanos=None if step.actual is None else price.cost_nanos(step.actual),
+        client_key=step.client_key,
+        expected=counted.expected,
+        billed_micros=counted.billed_micros,
+    )
+
+
+def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
+    """Model and client that a session was started with; they never change, so they are asked once a process."""
+    known = rt.session_heads.get(session_id)
+    if known is None:
+        with rt.ledger.reading(rt.tenant) as reader:
+            session = reader.session(session_id)
+        if session is None:
+            raise unknown_session(session_id)
+        if len(rt.session_heads) > HEADS_MAX:
+            rt.session_heads.clear()
+        known = rt.session_heads[session_id] = (session.model, session.client)
+    return known
+
+
+def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState:
+    """What is left of a session, and what a step would count for, as a pure read: records and reserves nothing."""
+    rt.catch_up()
+    request = None if step is None else priced(rt, step)
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.session_with_budgets(session_id)
+        if found is None:
+            raise unknown_session(session_id)
+        session = found[0]
+        model = session.model if request is None else request.model
+        budgets = binding(reader, session, found[1], model, rt.clock_us()).budgets
+    own = own_budget(session, budgets)
+    fullest = gate.most_used(budgets) or own
+    tightest = gate.tightest(budgets) or own
+    state = BudgetState(
+        session_id=session_id,
+        remaining_nanos=in_usd(tightest.available_nanos, tightest),
+        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
+        used_nanos=fullest.committed_nanos,
+        limit_nanos=fullest.limit_nanos,
+    )
+    if request is None or request.expected is None:
+        return state
+    ahead = prospect(request, tightest, tightest, rt.policy)
+    return BudgetState(
+        session_id=session_id,
+        remaining_nanos=state.remaining_nanos,
+        pressure=state.pressure,
+        used_nanos=state.used_nanos,
+        limit_nanos=state.limit_nanos,
+        estimate_nanos=request.estimate_nanos,
+        factor=shown_factor(request, rt.policy),
+        over_micros=ahead.over_micros,
+        remaining_steps=ahead.remaining_steps,
+    )

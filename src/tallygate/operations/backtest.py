@@ -1,0 +1,180 @@
+"""Go through the sessions in the ledger again, to see how good its estimates are and what its gate would have done."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tallygate.core.answers import UsageFilter
+from tallygate.core.calibration import Kind
+from tallygate.core.costing import Price
+from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.replay import (
+    Accuracy,
+    AccuracySum,
+    Ask,
+    Figures,
+    Gate,
+    Outcome,
+    Run,
+    figures,
+    outcome,
+    usual_budget,
+    walk_forward,
+)
+from tallygate.core.steps import ASIDE, PastStep, next_step
+from tallygate.ledger.port import Reader
+from tallygate.operations.calibrate import model_key
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.step import STEPS_LOOKED_AT
+from tallygate.pricing.book import PriceScope
+from tallygate.pricing.overrides import ANYWHERE
+
+# The budget of a session where none is given: what three of four like it stay within.
+BUDGET_PERCENT = 75
+_WEEK_US = 7 * 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Which responses and calls are gone through; `until_us` is the first moment after them."""
+
+    from_us: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """One response, what its model cost then, and what it cost."""
+
+    row: ObservedUsage
+    price: Price
+    nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of the sessions of one kind of estimate: those of hooks, or those that agents gave."""
+
+    kind: Kind
+    figures: Mapping[Gate, Figures]
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """How good the estimates are on this ledger; without a budget each session had what is usual for its like."""
+
+    quantile_percent: int
+    budget_nanos: int | None
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many sessions were gone through, of how many."""
+
+    done: int
+    sessions: int
+
+
+def nobody(_: Progress) -> None:
+    """Progress that nobody looks at."""
+
+
+def backtest(
+    rt: Runtime, period: Period, *, budget_nanos: int | None = None, progress: Callable[[Progress], None] = nobody
+) -> Backtest:
+    """Go through every session the oldest first, each with what those before it teach; nothing is written."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        runs = {Kind.HOOK: _observed(rt, reader, period), Kind.AGENT: _asked(reader, period)}
+    sessions = sum(map(len, runs.values()))
+    done = 0
+    parts = []
+    for kind, own in runs.items():
+        limits = _limits(own, budget_nanos)
+        outcomes: dict[Gate, list[Outcome]] = {gate: [] for gate in Gate}
+        heard = AccuracySum()
+        for run, told in walk_forward(own):
+            for gate, found in outcomes.items():
+                found.append(outcome(told, limits[run.group], gate, rt.policy.quantile_percent))
+            for each in told:
+                heard.add(each)
+            done += 1
+            progress(Progress(done, sessions))
+        if own:
+            parts.append(Part(kind, {gate: figures(found) for gate, found in outcomes.items()}, heard.result()))
+    return Backtest(rt.policy.quantile_percent, budget_nanos, tuple(parts))
+
+
+def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
+    """The calls of one session as its hooks would have asked for them, at the time of each response."""
+    past: dict[str | None, deque[PastStep]] = defaultdict(lambda: deque(maxlen=STEPS_LOOKED_AT))
+    for each in responses:
+        row = each.row
+        key = f"{row.client} {model_key(each.price, priced_as(row))}"
+        if row.rule is Rule.CLAUDE_AUXILIARY:
+            # No hook stands before it: it is paid, and nobody had said anything.
+            yield Ask(key, ASIDE, 0, each.nanos)
+            continue
+        mine = past[row.agent_id]
+        yield Ask(key, row.agent_id or "", next_step(list(mine), each.price, row.at).nanos, each.nanos, is_level=True)
+        mine.append(PastStep(row, each.nanos))
+
+
+def session_of(row: ObservedUsage) -> str:
+    """The client's session that a response is part of: a subagent may write one of its own, beside its parent's."""
+    return row.parent_session if row.agent_id is not None and row.parent_session is not None else row.session
+
+
+def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
+    """The sessions that clients wrote down."""
+    found: dict[tuple[str, str], list[Paid]] = {}
+    for row, nanos in _responses(reader, period):
+        scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
+        paid = Paid(row, rt.prices.quote(priced_as(row), row.at, scope), nanos)
+        found.setdefault((row.client, session_of(row)), []).append(paid)
+    return [
+        Run(name, f"{client} {responses[0].row.project or ''}", tuple(hook_asks(responses)))
+        for (client, name), responses in found.items()
+    ]
+
+
+def _responses(reader: Reader, period: Period) -> Iterator[tuple[ObservedUsage, int]]:
+    """Every response with its cost, the oldest first; a client's sum of a whole session is none."""
+    chosen = UsageFilter(period.from_us, period.until_us)
+    while (at_us := reader.usage_next(chosen)) is not None:
+        end_us = min(at_us + _WEEK_US, period.until_us)
+        for stored in reader.usage_between(at_us, end_us):
+            if stored.row.quality is not Quality.SESSION_TOTAL:
+                yield stored.row, stored.cost_nanos
+        chosen = UsageFilter(end_us, period.until_us)
+
+
+def _asked(reader: Reader, period: Period) -> list[Run]:
+    """The sessions whose agents said what a step would cost, as far as it is known what it did."""
+    found: dict[str, list[Ask]] = {}
+    groups: dict[str, str] = {}
+    for kept in reader.samples_after(Kind.AGENT.value, 0):
+        if period.from_us <= kept.at_us < period.until_us:
+            sample, key = kept.sample, f"{kept.key.client} {kept.key.model}"
+            ask = Ask(key, kept.agent, sample.estimate_nanos, sample.actual_nanos)
+            found.setdefault(kept.session_id, []).append(ask)
+            groups.setdefault(kept.session_id, f"{kept.key.client} ")
+    return [Run(name, groups[name], tuple(asks)) for name, asks in found.items()]
+
+
+def _limits(runs: Sequence[Run], budget_nanos: int | None) -> dict[str, int]:
+    """The budget of every group: the given one, or the usual one of its project, or of its client."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    clients: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.group].append(run)
+        clients[run.group.partition(" ")[0]].append(run)
+    if budget_nanos is not None:
+        return dict.fromkeys(groups, budget_nanos)
+    return {
+        group: usual_budget(members, clients[group.partition(" ")[0]], BUDGET_PERCENT)
+        for group, members in groups.items()
+    }

@@ -1,0 +1,218 @@
+"""Bills: keep what a provider states, once and whole or not at all; look at it; take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from tallygate.core.bills import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
+from tallygate.core.errors import Conflict, InvalidArgument, NotFound, TallygateError, present
+from tallygate.core.moments import microseconds
+from tallygate.core.text import shown
+from tallygate.ledger.bill_rows import from_bill, from_line
+from tallygate.ledger.port import Insert, Tx, Update, Value
+from tallygate.operations.runtime import Runtime
+
+# Lines in one transaction: a gate waits for this many at most. Lines in one event: what is read at once again.
+LINES_AT_ONCE = 500
+LINES_PER_EVENT = 100
+# Between two transactions, so that whoever waits for the ledger gets it.
+BREATH_US = 3_000
+# An import that wrote nothing for so long is none any more.
+ABANDONED_US = 900_000_000
+FAULTS_SHOWN = 20
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A bill that was read and is not kept yet. `digest` is the SHA-256 of what it was read from, in hexadecimal."""
+
+    format: str
+    name: str
+    digest: str
+    currency: str
+    lines: Sequence[BillLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A bill in the ledger; not `fresh` where it was there already, and nothing has changed.
+
+    `replacing` is how many of its lines stand in earlier bills as well, where they count no more.
+    """
+
+    bill: Bill
+    fresh: bool
+    replacing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A bill that counts no more; not `fresh` where that was so before. `again` lines of earlier bills count again."""
+
+    bill: Bill
+    fresh: bool
+    again: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BillView:
+    """One bill with its first lines, and how many of all its lines replace others or are replaced by later ones."""
+
+    bill: Bill
+    lines: list[BillLine]
+    replacing: int
+    replaced: int
+
+
+def draft_bill(rt: Runtime, draft: Draft) -> Bill:
+    """A draft as the bill it will be; raises `InvalidArgument` where it cannot be kept, and names the lines."""
+    if not draft.lines:
+        raise InvalidArgument("lines", f"{shown(draft.name)} holds no line that could be kept.")
+    if len(draft.lines) > BILL_LINES_MAX:
+        message = f"{shown(draft.name)} has {len(draft.lines):,} lines; a bill has at most {BILL_LINES_MAX:,}."
+        raise InvalidArgument("lines", message, hint="Export fewer days at a time.")
+    faults = [(line.number, fault) for line in draft.lines if (fault := unfit(line)) is not None]
+    if faults:
+        listed = "; ".join(f"line {number}: {fault}" for number, fault in faults[:FAULTS_SHOWN])
+        more = f"; and {len(faults) - FAULTS_SHOWN:,} more" if len(faults) > FAULTS_SHOWN else ""
+        raise InvalidArgument("lines", f"{shown(draft.name)} cannot be kept: {listed}{more}.")
+    amounts = [(line.cost_nanos, line.billing) for line in draft.lines if line.cost_nanos is not None]
+    total = sum(nanos for nanos, billing in amounts if billing is Billing.METERED)
+    if abs(total) > TOTAL_NANOS_MAX:
+        raise InvalidArgument("lines", f"The lines of {shown(draft.name)} add up to more than 4,000,000,000.")
+    return Bill(
+        tenant=rt.tenant,
+        bill_id=f"bill_{rt.new_token(8)}",
+        format=draft.format,
+        name=draft.name,
+        digest=draft.digest,
+        currency=draft.currency,
+        lines=len(draft.lines),
+        imported_us=0,
+        from_us=microseconds(min(line.at for line in draft.lines)),
+        until_us=microseconds(max(line.until or line.at for line in draft.lines)),
+        total_nanos=total if amounts else None,
+    )
+
+
+def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) -> Kept:
+    """Keep a bill: whole, or nothing of it counts. The same bytes read as the same format are kept once.
+
+    Its lines are written in several short transactions into a bill that is not complete, the last one completes it.
+    Raises `Conflict` where another import of the same bill took over meanwhile.
+    """
+    bill = draft_bill(rt, draft)
+    with rt.ledger.writing(rt.tenant) as tx:
+        if (known := tx.live_bill(bill.format, bill.digest)) is not None:
+            return Kept(known, fresh=False)
+        bill = replace(bill, imported_us=tx.at_us)
+        _take_back_leftovers(tx, bill, by=rt.by)
+        tx.append("bill.begun", [Insert("bill", from_bill(bill))], by=rt.by)
+    try:
+        _write_lines(rt, bill, draft.lines, progress)
+        with rt.ledger.writing(rt.tenant) as tx:
+            _see_that_it_is_ours(tx, bill)
+            row: dict[str, Value] = {"bill_id": bill.bill_id, "complete_us": tx.at_us}
+            tx.append("bill.completed", [Update("bill", row)], by=rt.by)
+    except BaseException:
+        with suppress(TallygateError):  # the next import sees to it
+            _take_back(rt, bill)
+        raise
+    with rt.ledger.reading(rt.tenant) as reader:
+        kept = present(reader.bill(bill.bill_id), f"bill {bill.bill_id} was written")
+        return Kept(kept, fresh=True, replacing=reader.lines_replacing(bill.bill_id))
+
+
+def _write_lines(rt: Runtime, bill: Bill, lines: Sequence[BillLine], progress: Progress | None) -> None:
+    changes, done = _changes(bill, lines), 0
+    # Rows are made before the lock is taken: nobody waits for that.
+    while batch := list(islice(changes, LINES_AT_ONCE)):
+        if done:
+            rt.pause_us(BREATH_US)
+        with rt.ledger.writing(rt.tenant) as tx:
+            _see_that_it_is_ours(tx, bill)
+            for start in range(0, len(batch), LINES_PER_EVENT):
+                tx.append("bill.lines", batch[start : start + LINES_PER_EVENT], by=rt.by)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(lines))
+
+
+def _changes(bill: Bill, lines: Sequence[BillLine]) -> Iterator[Insert]:
+    parts: dict[int, int] = {}
+    for line in lines:
+        part = parts[line.number] = parts.get(line.number, -1) + 1
+        yield Insert("bill_line", from_line(line, bill, part))
+
+
+def _see_that_it_is_ours(tx: Tx, bill: Bill) -> None:
+    found = tx.bill(bill.bill_id)
+    if found is None or found.deleted_us is not None:
+        raise Conflict(
+            f"{shown(bill.name)} was not imported: the import was taken back while it ran.",
+            hint="Another import of the same bill runs; look with `tallygate import list`, then try again.",
+        )
+
+
+def _take_back_leftovers(tx: Tx, bill: Bill, *, by: str) -> None:
+    """Mark what killed imports left: earlier attempts at this bill at once, others when nobody can be at them still."""
+    for left in tx.unfinished_bills():
+        same = (left.format, left.digest) == (bill.format, bill.digest)
+        if same or left.imported_us + ABANDONED_US <= tx.at_us:
+            _mark_deleted(tx, left, by=by, cause="unfinished")
+
+
+def _take_back(rt: Runtime, bill: Bill) -> None:
+    with rt.ledger.writing(rt.tenant) as tx:
+        found = tx.bill(bill.bill_id)
+        if found is not None and found.complete_us is None and found.deleted_us is None:
+            _mark_deleted(tx, found, by=rt.by, cause="unfinished")
+
+
+def _mark_deleted(tx: Tx, bill: Bill, *, by: str, cause: str) -> None:
+    row: dict[str, Value] = {"bill_id": bill.bill_id, "deleted_us": tx.at_us}
+    tx.append("bill.deleted", [Update("bill", row)], by=by, note={"cause": cause})
+
+
+def list_bills(rt: Runtime, *, limit: int) -> list[Bill]:
+    """Bills, the youngest first; also those that count no more."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.bills(limit)
+
+
+def show_bill(rt: Runtime, bill_id: str, *, limit: int) -> BillView:
+    """One bill with its first lines."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        bill = reader.bill(bill_id)
+        if bill is None:
+            raise _unknown(bill_id)
+        shared = (reader.lines_replacing(bill_id), reader.lines_replaced(bill_id)) if bill.counts else (0, 0)
+        return BillView(bill, reader.bill_lines(bill_id, limit), *shared)
+
+
+def delete_bill(rt: Runtime, bill_id: str) -> Deleted:
+    """Let a bill count no more. Its lines stay in the ledger, and those of earlier bills that it replaced count again.
+
+    Deleting it again changes nothing.
+    """
+    with rt.ledger.reading(rt.tenant) as reader:
+        bill = reader.bill(bill_id)
+        again = reader.lines_replacing(bill_id) if bill is not None and bill.counts else 0
+    with rt.ledger.writing(rt.tenant) as tx:
+        bill = tx.bill(bill_id)
+        if bill is None:
+            raise _unknown(bill_id)
+        if bill.deleted_us is not None:
+            return Deleted(bill, fresh=False)
+        _mark_deleted(tx, bill, by=rt.by, cause="user")
+        return Deleted(present(tx.bill(bill_id), f"bill {bill_id} is there"), fresh=True, again=again)
+
+
+def _unknown(bill_id: str) -> NotFound:
+    hint = "`tallygate import list` shows the bills."
+    return NotFound(f"No bill {shown(bill_id)} is in the ledger.", hint=hint, code="unknown_bill")

@@ -1,0 +1,141 @@
+"""Correct estimates by what became of earlier ones, and keep what became of this one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tallygate.core.answers import Factor
+from tallygate.core.calibration import LEVEL_STEPS, MILLION, Confidence, Expectation, Kind, Sample, Source, level_of
+from tallygate.core.costing import Price
+from tallygate.core.learned import SampleKey
+from tallygate.core.model import Actor, Call, CallRequest, Policy, Session
+from tallygate.core.words import CalibrationMode
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.operations.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A step's cost as somebody says it, for a model as it is spelled; `level_nanos` is that of the agent's steps."""
+
+    key: SampleKey
+    model: str
+    nanos: int
+    level_nanos: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What a step is taken to cost. `nanos` is decided on and reserved, `factor_micros` times the agent's own number.
+
+    `expected` is what was learned, whether or not it decides; `billed_micros` what bills have shown on top of it.
+    """
+
+    nanos: int
+    factor_micros: int = MILLION
+    source: str = Source.NONE.value
+    expected: Expectation | None = None
+    billed_micros: int = MILLION
+
+
+def model_key(price: Price, model: str) -> str:
+    """The name under which a model's estimates are looked at together, however it is spelled."""
+    return price.key if price.known else model
+
+
+def agent_of(actor: Actor) -> str:
+    """Who of a session asks, as samples name it."""
+    return actor.id or ("" if actor.name is None else actor.name)
+
+
+def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
+    """The estimate as it counts: by the user's own factor, else by what was learned, else as it was given."""
+    raw_nanos, key = guess.nanos, guess.key
+    if raw_nanos <= 0:
+        return Estimated(raw_nanos)
+    expected = rt.learned.expect(reader, key, raw_nanos, guess.level_nanos)
+    manual = rt.factors_micros.get(guess.model) or rt.factors_micros.get(key.model)
+    if manual is not None:
+        return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
+    billed = reader.calibration_factor(key.model) or MILLION
+    decides = rt.policy.calibration is CalibrationMode.ENFORCE
+    nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
+    if expected.source is Source.LEARNED and decides:
+        nanos, source = expected.needed_nanos(rt.policy.quantile_percent), Source.LEARNED.value
+    if decides:
+        nanos = -(-nanos * billed // MILLION)
+    return Estimated(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
+
+
+def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
+    """The factor as an answer tells it: that which was applied, or what was learned where it is only looked at."""
+    expected = request.expected
+    if request.factor_source != Source.NONE.value:
+        confident = Confidence.HIGH
+        if request.factor_source == Source.LEARNED.value and expected is not None:
+            confident = expected.confidence
+        return Factor(request.factor_micros, request.factor_source, confident.value)
+    if policy.calibration is CalibrationMode.ENFORCE or expected is None or expected.source is Source.NONE:
+        return None
+    needed = expected.needed_nanos(policy.quantile_percent)
+    return Factor(
+        max(-(-needed * MILLION // request.raw_estimate_nanos), 1), Source.LEARNED.value, expected.confidence.value
+    )
+
+
+def agent_level(reader: Reader, session_id: str, actor: Actor) -> int | None:
+    """What the steps cost by now that an agent of a session asks for itself; None before the first one's cost."""
+    return level_of(reader.levels(session_id, agent_of(actor), LEVEL_STEPS))
+
+
+def learned_from(tx: Tx, call: Call, actual_nanos: int) -> list[Change]:
+    """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing."""
+    if call.expected_nanos is None or call.cold_nanos is None or actual_nanos <= 0 or call.raw_estimate_nanos <= 0:
+        return []
+    session = tx.session(call.session_id)
+    if session is None or tx.has_sample(call.call_id):
+        return []
+    sample = Sample(call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos)
+    return [Insert("calibration_sample", sample_row(tx, call, session, recorded_model(tx, call), sample))]
+
+
+def sample_row(tx: Tx, call: Call, session: Session, model: str, sample: Sample) -> dict[str, Value]:
+    """A sample as its row: what was said of a call before, and what it cost."""
+    return {
+        "call_id": call.call_id,
+        "session_id": call.session_id,
+        "kind": (Kind.HOOK if call.is_model_call else Kind.AGENT).value,
+        "client": session.client,
+        "model": model,
+        "agent": agent_of(Actor(call.actor_type, call.actor_id, call.actor_name)),
+        "at_us": tx.at_us,
+        "estimate_nanos": sample.estimate_nanos,
+        "cold_nanos": sample.cold_nanos,
+        "level_nanos": sample.level_nanos,
+        "expected_nanos": sample.expected_nanos,
+        "actual_nanos": sample.actual_nanos,
+    }
+
+
+def recorded_model(reader: Reader, call: Call) -> str:
+    """The name under which a call's estimate is looked at, from the price it was made at."""
+    basis = None if call.price_id is None else reader.price_basis(call.price_id)
+    told: Mapping[str, object] = {} if basis is None else json.loads(basis)
+    return str(told["key"]) if told.get("known") else call.model_requested
+
+
+def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str) -> None:
+    """Take over, model by model, what bills of a span of time have shown beyond what was recorded.
+
+    Reservations are multiplied by it from now on; what is spent is never scaled.
+    """
+    with rt.ledger.writing(rt.tenant) as tx:
+        known = tx.calibration_factors()
+        changes: list[Change] = []
+        for model, micros in sorted(factors_micros.items()):
+            row: dict[str, Value] = {"model": model, "factor_micros": micros, "applied_us": tx.at_us}
+            changes.append((Update if model in known else Insert)("calibration_factor", row))
+        if changes:
+            tx.append("calibration.applied", changes, by=rt.by, note={"span": span})

@@ -1,0 +1,333 @@
+"""Review what sessions cost: estimates, the record and the bills side by side, with why they differ. Writes nothing.
+
+Lines are read day by day, so that memory is needed for sessions, days and models, and for the requests of two days that
+a bill names by their id, however many rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+
+from tallygate.core import exactness
+from tallygate.core.bill_lines import LedgerLine, Who
+from tallygate.core.bills import BilledLine
+from tallygate.core.cells import Cell, Matched
+from tallygate.core.drift import Used, drift_of, largest_first
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.implied import billed_factors, estimate_factors, prices_that_differ
+from tallygate.core.matching import Matcher
+from tallygate.core.model import Call, Session
+from tallygate.core.moments import EPOCH, as_datetime, microseconds
+from tallygate.core.observed import priced_as_standard
+from tallygate.core.reviewing import Finding, Line, Lines, Place, Why, bucket_sums, recorded_alone, swapped
+from tallygate.core.tallies import Bucket, Gap, Outcome, Share
+from tallygate.core.text import shown
+from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.advice import pastes_for
+from tallygate.operations.bill_keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import scope_of
+from tallygate.reports.drift import BillShown, GapSum, Review, total_line
+
+DAY_US = 86_400_000_000
+_EVER_US = 2**62
+_KEYS_SHOWN = 5
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewWanted:
+    """What a review is about; `until_us` is the first moment after it. Days are whole days of UTC, as bills have them.
+
+    `model` is a part of a name, `key` what a bill calls an API key.
+    """
+
+    from_us: int = -_EVER_US
+    until_us: int = _EVER_US
+    session_id: str | None = None
+    model: str | None = None
+    key: str | None = None
+    limit: int = 100
+
+
+def review(rt: Runtime, wanted: ReviewWanted) -> Review:
+    """Everything that was estimated, recorded and billed in a span, held against each other."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return _Reviewing(rt, reader, wanted).run()
+
+
+class _Ahead:
+    """Lines of bills, of which the next can be looked at before it is taken."""
+
+    def __init__(self, lines: Iterator[BilledLine]) -> None:
+        self._lines = lines
+        self.next = next(lines, None)
+
+    def step(self) -> None:
+        self.next = next(self._lines, None)
+
+
+class _Reviewing:
+    """One review while it is made."""
+
+    def __init__(self, rt: Runtime, reader: Reader, wanted: ReviewWanted) -> None:
+        self.rt, self.reader, self.wanted = rt, reader, wanted
+        self.names, self.bases, self.dollars = ModelNames(rt.prices), Bases(reader), Dollars(rt.exchange)
+        self.from_us, self.until_us = self._span()
+        last = as_datetime(self.until_us).date() if self.until_us < _EVER_US else date.max
+        self.matcher = Matcher(self.names.price, last)
+        self.lines = Lines()
+        self.sessions: dict[str, Session | None] = {}
+        self.bills: dict[str, BillShown] = {}
+        self.keys_seen: set[str] = set()
+        self.has_key = False
+
+    def _span(self) -> tuple[int, int]:
+        """The whole days that are looked at; of a session those it has anything on, and one around them for bills."""
+        from_us, until_us = self.wanted.from_us, self.wanted.until_us
+        if self.wanted.session_id is not None:
+            moments = list(self._moments(self.wanted.session_id))
+            if moments:
+                from_us, until_us = max(from_us, min(moments) - DAY_US), min(until_us, max(moments) + 1 + DAY_US)
+        whole = from_us // DAY_US * DAY_US if from_us > -_EVER_US else from_us
+        return whole, -(-until_us // DAY_US) * DAY_US if until_us < _EVER_US else until_us
+
+    def _moments(self, session_id: str) -> Iterator[int]:
+        yield from (call.at_us for call in self.reader.calls_of(session_id))
+        yield from (microseconds(stored.row.at) for stored in self.reader.usage_of(session_id))
+
+    def run(self) -> Review:
+        """The days in their order, then the sessions, then what comes of it."""
+        self._days()
+        for session_id in sorted(self._session_ids()):
+            self._estimates(session_id)
+        found = self.matcher.result()
+        if self.wanted.key is not None and not self.has_key:
+            raise _no_such_key(self.wanted.key, self.keys_seen)
+        if self.bills:
+            self.lines.billed(found)
+            self._swaps(found.cells)
+        self.lines.explained()
+        return self._review(found)
+
+    def _days(self) -> None:
+        """Feed the matcher: bills a day ahead of the ledger, since a request may be billed across midnight."""
+        bills = _Ahead(self._billed())
+        from_us = self.from_us
+        while (at_us := self.reader.spend_next(from_us, self.until_us)) is not None:
+            start_us = at_us // DAY_US * DAY_US
+            day = (EPOCH + timedelta(microseconds=start_us)).date()
+            self._feed(bills, day)
+            from_us = start_us + DAY_US
+            for line in self._recorded(start_us, min(from_us, self.until_us)):
+                self.matcher.recorded(line)
+                self.lines.recorded(line)
+        self._feed(bills, None)
+
+    def _feed(self, bills: _Ahead, day: date | None) -> None:
+        """Bills up to the day after one of the ledger, or all; requests that it is too late for are let go."""
+        earliest = None if day is None else day - _ONE_DAY
+        now: date | None = None
+        while bills.next is not None and (day is None or bills.next.line.at.date() <= day + _ONE_DAY):
+            at = bills.next.line.at.date()
+            if at != now:
+                self.matcher.settle(before=min(at - _ONE_DAY, earliest or at))
+                now = at
+            self._take(bills.next)
+            bills.step()
+        self.matcher.settle(before=earliest)
+
+    def _billed(self) -> Iterator[BilledLine]:
+        key = self.wanted.key
+        for billed in self.reader.billed_between(self.from_us, self.until_us):
+            if key is None or billed.line.key == key:
+                self.has_key = True
+                yield billed
+            elif billed.line.key is not None and len(self.keys_seen) < _KEYS_SHOWN:
+                self.keys_seen.add(billed.line.key)
+
+    def _take(self, billed: BilledLine) -> None:
+        line = self.dollars.line(billed, self.names)
+        self.matcher.billed(line)
+        known = self.bills.get(billed.bill_id)
+        own, usd = billed.line.cost_nanos, line.nanos
+        if known is None:
+            self.bills[billed.bill_id] = BillShown(billed.bill_id, billed.format, billed.currency, 1, own, usd)
+            return
+        self.bills[billed.bill_id] = BillShown(
+            known.bill_id,
+            known.format,
+            known.currency,
+            known.lines + 1,
+            _sum(known.nanos, own),
+            _sum(known.usd_nanos, usd),
+        )
+
+    def _recorded(self, from_us: int, until_us: int) -> Iterator[LedgerLine]:
+        for stored in self.reader.usage_between(from_us, until_us):
+            yield line_of_response(stored, self._client(stored.session_id) or stored.row.client, self.names, self.bases)
+        for call in self.reader.booked_between(from_us, until_us):
+            client = self._client(call.session_id)
+            if call.cost_basis == "actual":
+                yield line_of_call(call, client, self.names, self.bases)
+            else:
+                self.lines.at(self._place(call, Who(call.session_id, client))).estimate_only += 1
+
+    def _place(self, call: Call, who: Who) -> Place:
+        key, _ = self.names.recorded(call.model_used or call.model_requested)
+        return Place(who, as_datetime(call.at_us).date(), key.name)
+
+    def _session(self, session_id: str) -> Session | None:
+        if session_id not in self.sessions:
+            self.sessions[session_id] = self.reader.session(session_id)
+        return self.sessions[session_id]
+
+    def _client(self, session_id: str | None) -> str:
+        session = None if session_id is None else self._session(session_id)
+        return "" if session is None else session.client
+
+    def _session_ids(self) -> set[str]:
+        wanted = self.wanted.session_id
+        if wanted is not None:
+            return {wanted}
+        return {line.place.who.session_id for line in self.lines if line.place.who and line.place.who.session_id}
+
+    def _estimates(self, session_id: str) -> None:
+        """The estimates of a session's calls, each beside the response it was made for."""
+        made = [call for call in self.reader.calls_of(session_id) if exactness.counts(call)]
+        made = [call for call in made if self.from_us <= call.at_us < self.until_us]
+        placed = self._responses_of(session_id) if self.reader.has_usage(session_id) else {}
+        for call in made:
+            place = placed.get(call.call_id) or self._place(call, Who(session_id, self._client(session_id)))
+            self.lines.estimated(place, call.raw_estimate_nanos)
+
+    def _responses_of(self, session_id: str) -> dict[str, Place]:
+        """Where the first response of each call stands."""
+        found: dict[str, Place] = {}
+        for stored in self.reader.usage_of(session_id):
+            if stored.call_id is not None and stored.call_id not in found and self._is_inside(stored):
+                key, _ = self.names.recorded(priced_as_standard(stored.row))
+                who = Who(session_id, self._client(session_id) or stored.row.client)
+                found[stored.call_id] = Place(who, stored.row.at.date(), key.name)
+        return found
+
+    def _is_inside(self, stored: StoredUsage) -> bool:
+        return self.from_us <= microseconds(stored.row.at) < self.until_us
+
+    def _swaps(self, cells: Iterable[Cell]) -> None:
+        for mine, theirs in swapped(cells):
+            recorded, billed = recorded_alone(mine) or Share(), theirs.outcome.shares[Bucket.BILL_ONLY]
+            text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
+            nanos = billed.billed.total_nanos - recorded.recorded.total_nanos
+            for who in mine.recorded.sessions:
+                self.lines.at(Place(who, mine.day, mine.key.name)).findings.insert(
+                    0, Finding(Why.OTHER_MODEL, nanos, text)
+                )
+
+    def _is_wanted(self, line: Line) -> bool:
+        who, wanted = line.place.who, self.wanted
+        if wanted.session_id is not None and (who is None or who.session_id != wanted.session_id):
+            return False
+        return wanted.model is None or wanted.model.lower() in line.place.model.lower()
+
+    def _is_cell_wanted(self, cell: Cell) -> bool:
+        wanted = self.wanted
+        if wanted.session_id is not None and all(who.session_id != wanted.session_id for who in cell.recorded.sessions):
+            return False
+        return wanted.model is None or wanted.model.lower() in cell.key.text.lower()
+
+    def _review(self, found: Matched) -> Review:
+        cells = [cell for cell in found.cells if self._is_cell_wanted(cell)]
+        lines = sorted(filter(self._is_wanted, self.lines), key=_order)
+        shown_lines = lines[: self.wanted.limit]
+        days = [*(line.place.day for line in lines), *(cell.day for cell in cells)]
+        narrowed = self.wanted.session_id is not None or self.wanted.model is not None
+        outcomes = [cell.outcome for cell in cells] + ([] if narrowed else [found.unplaced])
+        start, end = (min(days), max(days) + _ONE_DAY) if days else (EPOCH.date(), EPOCH.date())
+        return Review(
+            from_us=_start_us(start),
+            until_us=_start_us(end),
+            lines=shown_lines,
+            hidden=len(lines) - len(shown_lines),
+            total=total_line(lines, Line(Place(None, start, ""))),
+            buckets=bucket_sums(outcomes) if self.bills else [],
+            gaps=self._gaps(outcomes, lines),
+            billed_factors=billed_factors(cells) if self.bills else [],
+            estimate_factors=estimate_factors(lines),
+            bills=sorted(self.bills.values(), key=lambda bill: bill.bill_id),
+            pastes=pastes_for(prices_that_differ(cells), self.rt, self.names) if self.bills else [],
+            causes=self._causes(shown_lines),
+            rates=dict(sorted(self.dollars.texts.items())),
+            tolerance_nanos=sum(cell.outcome.tolerance_nanos for cell in cells if _is_compared(cell)),
+            priced_nanos=sum(cell.outcome.priced_nanos for cell in cells),
+        )
+
+    def _gaps(self, outcomes: Iterable[Outcome], lines: Iterable[Line]) -> list[GapSum]:
+        counts = {Gap.NO_RATE: sum(self.dollars.without_rate.values()), Gap.PARTIAL: 0, Gap.ESTIMATE_ONLY: 0}
+        assumed = 0
+        for line in lines:
+            counts[Gap.PARTIAL] += line.partial
+            counts[Gap.ESTIMATE_ONLY] += line.estimate_only
+            assumed += line.assumed_nanos
+            counts[Gap.ASSUMED] = counts.get(Gap.ASSUMED, 0) + line.assumed
+        amounts: dict[Gap, tuple[int, int, int]] = {}
+        for outcome in outcomes:
+            for gap, count in outcome.gaps.items():
+                counts[gap] = counts.get(gap, 0) + count
+            for gap, share in outcome.aside.items():
+                tokens = max(share.recorded.total_tokens, share.billed.total_tokens)
+                before = amounts.get(gap, (0, 0, 0))
+                more = (tokens, share.recorded.total_nanos, share.billed.total_nanos)
+                amounts[gap] = (before[0] + more[0], before[1] + more[1], before[2] + more[2])
+        if not self.bills:
+            counts.pop(Gap.NO_BILL, None)
+        order = list(Gap)
+        return [
+            GapSum(gap, count, *amounts[gap])
+            if gap in amounts
+            else GapSum(gap, count, recorded_nanos=assumed if gap is Gap.ASSUMED else None)
+            for gap, count in sorted(counts.items(), key=lambda item: order.index(item[0]))
+            if count
+        ]
+
+    def _causes(self, lines: Iterable[Line]) -> dict[str, list[Finding]]:
+        """Why the record of the sessions shown is not what was estimated."""
+        found: dict[str, list[Finding]] = {}
+        for line in lines:
+            session_id = None if line.place.who is None else line.place.who.session_id
+            session = None if session_id is None else self._session(session_id)
+            if session_id is None or session is None or session_id in found:
+                continue
+            used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
+            quote = partial(self.rt.prices.quote, scope=scope_of(session))
+            causes = drift_of(session, list(self.reader.calls_of(session_id)), used, quote)
+            found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in largest_first(causes)]
+        return {session_id: causes for session_id, causes in found.items() if causes}
+
+
+def _order(line: Line) -> tuple[object, ...]:
+    """The latest day first, then the dearest, then what only bills have."""
+    who = line.place.who
+    most = max(line.recorded_nanos or 0, line.billed_nanos or 0, line.estimate_nanos or 0)
+    return (-line.place.day.toordinal(), who is None, -most, line.place.model, who or ("", ""))
+
+
+def _is_compared(cell: Cell) -> bool:
+    return Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares
+
+
+def _sum(before: int | None, more: int | None) -> int | None:
+    return before if more is None else (before or 0) + more
+
+
+def _start_us(day: date) -> int:
+    return (day.toordinal() - EPOCH.toordinal()) * DAY_US
+
+
+def _no_such_key(key: str, known: set[str]) -> InvalidArgument:
+    listed = ", ".join(shown(each) for each in sorted(known))
+    hint = f"Bills of these days name: {listed}." if known else "No bill of these days names an API key."
+    return InvalidArgument("key", f"No line of a bill is under the key {shown(key)}.", hint=hint)
