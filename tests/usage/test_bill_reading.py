@@ -28,10 +28,10 @@ def _read(numbered):
         return
     try:
         cost = recorded_nanos("cost", row["cost"])
-    except InvalidArgument:
+        at = datetime.fromisoformat(row["day"]).replace(tzinfo=UTC)
+    except (InvalidArgument, ValueError):
         raise BadRow(f"cost is {row['cost']!r}, not an amount.") from None
     for model in row.get("model", "").split("+"):
-        at = datetime.fromisoformat(row["day"]).replace(tzinfo=UTC)
         yield BillLine(number, Grain.DAY, at, "tiny", (row["day"], model), model or None, cost_nanos=cost)
 
 
