@@ -48,8 +48,9 @@ from tallygate.core.replay import (
     usual_budget,
     walk_forward,
 )
-from tallygate.operations.backtest import Paid, hook_asks, session_of
+from tallygate.operations.backtest import Paid, hook_asks
 from tallygate.operations.calibrate import model_key
+from tallygate.operations.relearn import session_of
 from tallygate.pricing.book import PriceBook, PricingSettings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,15 +21,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def observed(world, session, cents, *, after=timedelta(0), **options):
-    """Responses of one session, a second apart; a token costs a tenth of a cent."""
+    """Responses of one session, a second apart; a thousand tokens cost a cent."""
     rows = [
         ObservedUsage(
             client="claude_code",
             session=session,
             response_key=f"{session}-{at}-{options.get('agent_id')}",
             at=EPOCH + timedelta(microseconds=T0) + after + timedelta(seconds=at),
-            model="dear",
-            tokens=Tokens(output=each * 10),
+            model="cents",
+            tokens=Tokens(output=each * 1_000),
             rule=options.get("rule", Rule.CLAUDE_RESPONSE),
             project="/home/me/p",
             **{name: value for name, value in options.items() if name != "rule"},

@@ -20,6 +20,7 @@ from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.model import Actor
 from tallygate.core.observed import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
+from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
 from tallygate.operations.calibrate import apply_factors
 from tallygate.operations.hooked import on_hook
@@ -371,6 +372,22 @@ def test_a_response_of_which_more_is_known_later_counts_once_in_what_is_learned(
     final = replace(row, tokens=Tokens(output=80), quality=Quality.FINAL)
     ingest(world.rt, Reading("claude_code", "/t/client-1", [final]))
     assert [each.sample.actual_nanos for each in kept(world)] == [8 * CENT]
+
+
+def test_responses_of_sessions_that_nobody_gated_teach_what_hooks_reserve(world):
+    world = world.with_runtime(session_limit_nanos=100 * NANOS)
+    for number in range(30):
+        respond(world, f"r{number}", 10 + number % 3)
+    assert kept(world) == []
+    assert rebuild(world.rt) == 30
+    [learned] = show(world.rt).learned
+    assert (learned.key.kind, learned.key.client, learned.samples) == ("hook", "claude-code", 30)
+    hooked(world, Moment.PROMPT, "prompt:1")
+    [call] = world.calls(open_session_of(world.rt, "claude_code", "client-1").session_id)
+    assert call.factor_micros != MILLION
+    assert rebuild(world.rt) == 30, "the same again"
+    assert len(kept(world)) == 30
+    assert world.problems() == []
 
 
 # ---------------------------------------------------------------- reroute

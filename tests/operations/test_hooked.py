@@ -151,11 +151,12 @@ def test_a_prompt_reserves_the_call_that_follows_and_its_response_takes_the_plac
     assert call.cost_basis == "transcript"
 
 
-def test_before_any_response_a_step_is_the_first_context_read_from_cache_and_a_typical_output(world):
+def test_before_any_response_a_step_is_the_first_context_half_of_it_cached_and_a_typical_output(world):
     world = world.with_runtime(session_limit_nanos=100 * DOLLAR)
     hook(world, Moment.PROMPT, "prompt:1", model="dear")
     (call,) = world.calls(account(world).session_id)
-    assert call.estimate_nanos == 20_000 * 100_000 + 200 * 1_000_000, "at a tenth of the input price for cache reads"
+    cached, written = 10_000 * 100_000, 10_000 * 1_000_000
+    assert call.estimate_nanos == cached + written + 200 * 1_000_000, "a tenth of the input price for what is cached"
 
 
 def test_later_steps_are_reserved_at_the_sessions_own_level(world):

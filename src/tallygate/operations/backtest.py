@@ -6,10 +6,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tallygate.core.answers import UsageFilter
 from tallygate.core.calibration import Kind
 from tallygate.core.costing import Price
-from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.observed import ObservedUsage, Rule, priced_as
 from tallygate.core.replay import (
     Accuracy,
     AccuracySum,
@@ -26,6 +25,7 @@ from tallygate.core.replay import (
 from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader
 from tallygate.operations.calibrate import model_key
+from tallygate.operations.relearn import responses, session_of
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import STEPS_LOOKED_AT
 from tallygate.pricing.book import PriceScope
@@ -33,7 +33,6 @@ from tallygate.pricing.overrides import ANYWHERE
 
 # The budget of a session where none is given: what three of four like it stay within.
 BUDGET_PERCENT = 75
-_WEEK_US = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,37 +118,23 @@ def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
             yield Ask(key, ASIDE, 0, each.nanos)
             continue
         mine = past[row.agent_id]
-        yield Ask(key, row.agent_id or "", next_step(list(mine), each.price, row.at).nanos, each.nanos, is_level=True)
+        ahead = next_step(list(mine), each.price, row.at, row.client)
+        yield Ask(key, row.agent_id or "", ahead.nanos, each.nanos, is_level=True)
         mine.append(PastStep(row, each.nanos))
-
-
-def session_of(row: ObservedUsage) -> str:
-    """The client's session that a response is part of: a subagent may write one of its own, beside its parent's."""
-    return row.parent_session if row.agent_id is not None and row.parent_session is not None else row.session
 
 
 def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
     """The sessions that clients wrote down."""
     found: dict[tuple[str, str], list[Paid]] = {}
-    for row, nanos in _responses(reader, period):
+    for stored in responses(reader, period.from_us, period.until_us):
+        row = stored.row
         scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
-        paid = Paid(row, rt.prices.quote(priced_as(row), row.at, scope), nanos)
+        paid = Paid(row, rt.prices.quote(priced_as(row), row.at, scope), stored.cost_nanos)
         found.setdefault((row.client, session_of(row)), []).append(paid)
     return [
         Run(name, f"{client} {responses[0].row.project or ''}", tuple(hook_asks(responses)))
         for (client, name), responses in found.items()
     ]
-
-
-def _responses(reader: Reader, period: Period) -> Iterator[tuple[ObservedUsage, int]]:
-    """Every response with its cost, the oldest first; a client's sum of a whole session is none."""
-    chosen = UsageFilter(period.from_us, period.until_us)
-    while (at_us := reader.usage_next(chosen)) is not None:
-        end_us = min(at_us + _WEEK_US, period.until_us)
-        for stored in reader.usage_between(at_us, end_us):
-            if stored.row.quality is not Quality.SESSION_TOTAL:
-                yield stored.row, stored.cost_nanos
-        chosen = UsageFilter(end_us, period.until_us)
 
 
 def _asked(reader: Reader, period: Period) -> list[Run]:

@@ -10,7 +10,7 @@ from tallygate.core.answers import Factor
 from tallygate.core.calibration import LEVEL_STEPS, MILLION, Confidence, Expectation, Kind, Sample, Source, level_of
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
-from tallygate.core.model import Actor, Call, CallRequest, Policy, Session
+from tallygate.core.model import Actor, Call, CallRequest, Policy
 from tallygate.core.words import CalibrationMode
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
@@ -98,18 +98,21 @@ def learned_from(tx: Tx, call: Call, actual_nanos: int) -> list[Change]:
     if session is None or tx.has_sample(call.call_id):
         return []
     sample = Sample(call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos)
-    return [Insert("calibration_sample", sample_row(tx, call, session, recorded_model(tx, call), sample))]
+    kind = Kind.HOOK if call.is_model_call else Kind.AGENT
+    key = SampleKey(kind.value, session.client, recorded_model(tx, call))
+    row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id)
+    agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
+    return [Insert("calibration_sample", {**row, "agent": agent})]
 
 
-def sample_row(tx: Tx, call: Call, session: Session, model: str, sample: Sample) -> dict[str, Value]:
-    """A sample as its row: what was said of a call before, and what it cost."""
+def sample_row(tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_id: str) -> dict[str, Value]:
+    """A sample as its row: what was said of a step before, and what it cost."""
     return {
-        "call_id": call.call_id,
-        "session_id": call.session_id,
-        "kind": (Kind.HOOK if call.is_model_call else Kind.AGENT).value,
-        "client": session.client,
-        "model": model,
-        "agent": agent_of(Actor(call.actor_type, call.actor_id, call.actor_name)),
+        "call_id": call_id,
+        "session_id": session_id,
+        "kind": key.kind,
+        "client": key.client,
+        "model": key.model,
         "at_us": tx.at_us,
         "estimate_nanos": sample.estimate_nanos,
         "cold_nanos": sample.cold_nanos,

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tallygate.core.calibration import LEVEL_STEPS, MILLION, Kind, Learner, Sample, expect, level_of
+from tallygate.core.calibration import MILLION, Kind
 from tallygate.core.errors import NotFound
 from tallygate.core.learned import Kept, SampleKey
-from tallygate.core.model import Actor, Call, Session
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
-from tallygate.operations.calibrate import agent_of, recorded_model, sample_row
+from tallygate.operations.calibrate import sample_row
+from tallygate.operations.relearn import of_agents, of_hooks, relearned
 from tallygate.operations.runtime import Runtime
 
-REBUILT_MAX = 20_000
 PER_EVENT = 500
 _UNIT_NANOS = 1_000_000_000
 
@@ -22,15 +21,16 @@ _UNIT_NANOS = 1_000_000_000
 class Taught:
     """What was learned under one key; factors are in millionths.
 
-    `factor_micros` is what an estimate is multiplied by to be right in the middle, `first_micros` and `later_micros`
-    what is added on top so that the policy's share of first and of later calls stays below.
+    `first_micros` is what the estimate of an agent's first step is multiplied by, `later_micros` that of later ones, to
+    be right in the middle, and `reserved_micros` what is reserved beyond that, so that the policy's share of later steps
+    stays below.
     """
 
     key: SampleKey
     samples: int
-    factor_micros: int
     first_micros: int
     later_micros: int
+    reserved_micros: int
     confidence: str
     last_us: int
 
@@ -53,14 +53,13 @@ def show(rt: Runtime) -> Calibrated:
 
 def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
     first = rt.learned.expect(reader, key, _UNIT_NANOS, None)
-    later = rt.learned.expect(reader, key, _UNIT_NANOS, first.cold_nanos)
-    percent = rt.policy.quantile_percent
+    later = rt.learned.expect(reader, key, _UNIT_NANOS, _UNIT_NANOS)
     return Taught(
         key=key,
         samples=samples,
-        factor_micros=first.cold_nanos * MILLION // _UNIT_NANOS,
-        first_micros=first.upper_nanos(percent) * MILLION // first.expected_nanos,
-        later_micros=later.upper_nanos(percent) * MILLION // later.expected_nanos,
+        first_micros=first.expected_nanos * MILLION // _UNIT_NANOS,
+        later_micros=later.cold_nanos * MILLION // _UNIT_NANOS,
+        reserved_micros=later.upper_nanos(rt.policy.quantile_percent) * MILLION // later.expected_nanos,
         confidence=first.confidence.value,
         last_us=last_us,
     )
@@ -108,65 +107,23 @@ def forget_factors(rt: Runtime) -> int:
 
 
 def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None) -> int:
-    """Learn anew from the calls of the ledger, the oldest first, as if each had been asked for today.
+    """Learn anew from what the ledger has, the oldest first, as if each step had been asked for today.
 
-    What each call was expected to cost is worked out from the calls before it alone. Returns the number of samples.
+    Agents' estimates are held against their calls, those of hooks against every response that clients wrote down, also
+    of sessions that nobody gated. What each was expected to cost is worked out from those before it alone. Returns the
+    number of samples.
     """
     with rt.ledger.reading(rt.tenant) as reader:
-        made = list(_walk(reader))
+        made = [*relearned(of_agents(reader)), *relearned(of_hooks(rt, reader))]
     for start in range(0, max(len(made), 1), PER_EVENT):
         with rt.ledger.writing(rt.tenant) as tx:
             changes: list[Change] = [] if start else [_start(tx, "", "")]
-            for call, session, model, sample in made[start : start + PER_EVENT]:
-                if tx.has_sample(call.call_id):
-                    changes.append(Delete("calibration_sample", {"call_id": call.call_id}))
-                changes.append(Insert("calibration_sample", sample_row(tx, call, session, model, sample)))
+            for step, sample in made[start : start + PER_EVENT]:
+                if tx.has_sample(step.call_id):
+                    changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
+                row = sample_row(tx, step.key, sample, call_id=step.call_id, session_id=step.session_id)
+                changes.append(Insert("calibration_sample", {**row, "agent": step.agent}))
             tx.append("calibration.rebuilt", changes, by=rt.by)
         if progress is not None:
             progress(min(start + PER_EVENT, len(made)), len(made))
     return len(made)
-
-
-def _walk(reader: Reader) -> Iterator[tuple[Call, Session, str, Sample]]:
-    pools = {kind: Learner() for kind in Kind}
-    learners: dict[SampleKey, Learner] = {}
-    levels: dict[tuple[str, Kind, str], list[int]] = {}
-    sessions: dict[str, Session | None] = {}
-    costs: dict[str, dict[str | None, int]] = {}
-    for call in reader.reconciled_calls(REBUILT_MAX):
-        if call.session_id not in sessions:
-            sessions[call.session_id] = reader.session(call.session_id)
-        session = sessions[call.session_id]
-        actual = _actual(reader, call, costs)
-        if session is None or actual <= 0 or call.raw_estimate_nanos <= 0:
-            continue
-        kind = Kind.HOOK if call.is_model_call else Kind.AGENT
-        model = recorded_model(reader, call)
-        key = SampleKey(kind.value, session.client, model)
-        learner = learners.setdefault(key, Learner())
-        past = levels.setdefault((call.session_id, kind, agent_of(_actor(call))), [])
-        expected = expect(learner, pools[kind], call.raw_estimate_nanos, level_of(past))
-        sample = Sample(
-            call.raw_estimate_nanos, expected.cold_nanos, expected.level_nanos, expected.expected_nanos, actual
-        )
-        learner.add(sample)
-        pools[kind].add(sample)
-        past.append(actual)
-        del past[:-LEVEL_STEPS]
-        yield call, session, model, sample
-
-
-def _actor(call: Call) -> Actor:
-    return Actor(call.actor_type, call.actor_id, call.actor_name)
-
-
-def _actual(reader: Reader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
-    """What a call cost: as it was booked, or what its responses add up to where the client's record is read."""
-    if call.cost_basis == "actual":
-        return call.booked_nanos
-    if call.observed_nanos is not None:
-        return call.observed_nanos
-    if call.session_id not in costs:
-        observed = reader.observed(call.session_id)
-        costs[call.session_id] = {key: part.nanos for key, part in observed.items()}
-    return costs[call.session_id].get(call.call_id, 0)

@@ -83,7 +83,7 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     model = event.model or _last_model(rt, event, session, mine or past) or session.model
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at, scope_of(session))
-    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price, at)
+    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client)
     counted = Estimated(ahead.nanos)
     if not is_aside(event):
         key = SampleKey(Kind.HOOK.value, session.client, model_key(price, model))

@@ -29,7 +29,7 @@ def test_with_nothing_learned_it_says_what_it_takes(run, made):
 def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
     text = run("calibrate", "show").stdout
     assert text.splitlines()[0].split() == [
-        "BY", "CLIENT", "MODEL", "CALLS", "FACTOR", "FIRST", "LATER", "CONFIDENCE", "LAST",
+        "BY", "CLIENT", "MODEL", "CALLS", "FIRST", "LATER", "ON", "TOP", "CONFIDENCE", "LAST",
     ]  # fmt: skip
     assert "what 80 of 100 steps stay below (calibration = enforce)" in text
     [learned] = run_json("calibrate", "show")["learned"]
@@ -39,7 +39,8 @@ def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
         20,
         "medium",
     )
-    assert 1.4 < float(learned["factor"]) < 2
+    assert 1 < float(learned["first_step"]) < 2
+    assert 1.4 < float(learned["later_steps"]) < 2.1
 
 
 def test_factors_of_the_user_and_from_bills_are_named_beside(run, run_json, taught, monkeypatch):

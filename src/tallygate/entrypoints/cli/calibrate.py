@@ -31,8 +31,8 @@ calibrate.add_command(backtest)
 def show(program: Program, as_json: bool) -> None:
     """Show what was learned of estimates, by client and model, and the factors that were set or taken from bills.
 
-    FACTOR makes an estimate right in the middle; FIRST and LATER are what is reserved on top, for the first step of a
-    session or subagent and for those after it, so that most steps stay below.
+    FIRST is what the estimate of the first step of a session or subagent is multiplied by, LATER that of those after
+    it, to be right in the middle. ON TOP is what is reserved beyond that, so that most steps stay below.
     """
     settings = program.settings()
     with program.opened(settings) as app:
@@ -71,9 +71,9 @@ def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
         output.words("CLIENT", [each.key.client for each in learned]),
         output.words("MODEL", [each.key.model for each in learned], tight=False),
         output.numbers("CALLS", [each.samples for each in learned]),
-        _ratios("FACTOR", [each.factor_micros for each in learned]),
         _ratios("FIRST", [each.first_micros for each in learned]),
         _ratios("LATER", [each.later_micros for each in learned]),
+        _ratios("ON TOP", [each.reserved_micros for each in learned]),
         output.words("CONFIDENCE", [each.confidence for each in learned]),
         output.words("LAST", [output.when(each.last_us, time_zone) for each in learned]),
     )
@@ -99,9 +99,9 @@ def _taught(each: Taught) -> dict[str, Any]:
         "client": each.key.client,
         "model": each.key.model,
         "reconciled_calls": each.samples,
-        "factor": ratio(each.factor_micros),
         "first_step": ratio(each.first_micros),
         "later_steps": ratio(each.later_micros),
+        "reserved_on_top": ratio(each.reserved_micros),
         "confidence": each.confidence,
         "last_at": iso(each.last_us),
     }

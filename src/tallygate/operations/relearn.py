@@ -1,0 +1,128 @@
+"""What the ledger could have taught from its beginning: every step with what was said of it, and what it cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tallygate.core.answers import UsageFilter
+from tallygate.core.calibration import LEVEL_STEPS, Kind, Learner, Sample, expect, level_of
+from tallygate.core.learned import SampleKey
+from tallygate.core.model import Actor, Call, Session
+from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.steps import PastStep, next_step
+from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.calibrate import agent_of, model_key, recorded_model
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.step import STEPS_LOOKED_AT
+from tallygate.pricing.book import PriceScope
+from tallygate.pricing.overrides import ANYWHERE
+
+# What is further back is forgotten by the windows of what is learned.
+LOOKED_AT = 20_000
+EVER_US = 2**62
+_WEEK_US = 7 * 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: under which key it is looked at, who asked, what was said and what it cost, in nano-dollars.
+
+    An estimate that `is_level` was taken from the agent's last calls, as hooks do.
+    """
+
+    call_id: str
+    session_id: str
+    key: SampleKey
+    agent: str
+    estimate_nanos: int
+    actual_nanos: int
+    is_level: bool = False
+
+
+def relearned(steps: Iterable[Step]) -> Iterator[tuple[Step, Sample]]:
+    """Each step, in the order in which its cost came to be known, with what those before it let expect."""
+    pool = Learner()
+    learners: dict[SampleKey, Learner] = defaultdict(Learner)
+    costs: dict[tuple[str, str], deque[int]] = defaultdict(lambda: deque(maxlen=LEVEL_STEPS))
+    for step in steps:
+        if step.actual_nanos <= 0 or step.estimate_nanos <= 0:
+            continue
+        mine = costs[step.session_id, step.agent]
+        level = level_of(list(mine))
+        if level is not None and step.is_level:
+            level = step.estimate_nanos
+        was = expect(learners[step.key], pool, step.estimate_nanos, level)
+        sample = Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, step.actual_nanos)
+        learners[step.key].add(sample)
+        pool.add(sample)
+        mine.append(step.actual_nanos)
+        yield step, sample
+
+
+def of_agents(reader: Reader) -> Iterator[Step]:
+    """The calls whose estimates agents gave."""
+    sessions: dict[str, Session | None] = {}
+    costs: dict[str, dict[str | None, int]] = {}
+    for call in reader.reconciled_calls(LOOKED_AT):
+        if call.session_id not in sessions:
+            sessions[call.session_id] = reader.session(call.session_id)
+        session = sessions[call.session_id]
+        if session is not None and not call.is_model_call:
+            key = SampleKey(Kind.AGENT.value, session.client, recorded_model(reader, call))
+            agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
+            actual = _actual(reader, call, costs)
+            yield Step(call.call_id, call.session_id, key, agent, call.raw_estimate_nanos, actual)
+
+
+def _actual(reader: Reader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
+    """What a call cost: as it was booked, or what its responses add up to where the client's record is read."""
+    if call.cost_basis == "actual":
+        return call.booked_nanos
+    if call.observed_nanos is not None:
+        return call.observed_nanos
+    if call.session_id not in costs:
+        observed = reader.observed(call.session_id)
+        costs[call.session_id] = {key: part.nanos for key, part in observed.items()}
+    return costs[call.session_id].get(call.call_id, 0)
+
+
+def of_hooks(rt: Runtime, reader: Reader) -> Iterator[Step]:
+    """The last responses that clients wrote down, each as its hook would have asked for it."""
+    past: dict[tuple[str, str, str | None], deque[PastStep]] = defaultdict(lambda: deque(maxlen=STEPS_LOOKED_AT))
+    last = deque(responses(reader, -EVER_US, EVER_US), maxlen=LOOKED_AT)
+    for stored in last:
+        row = stored.row
+        if row.rule is Rule.CLAUDE_AUXILIARY:
+            continue
+        scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
+        price = rt.prices.quote(priced_as(row), row.at, scope)
+        session = session_of(row)
+        mine = past[row.client, session, row.agent_id]
+        yield Step(
+            call_id=f"response:{row.client}:{row.response_key}",
+            session_id=session,
+            key=SampleKey(Kind.HOOK.value, row.client.replace("_", "-"), model_key(price, priced_as(row))),
+            agent=row.agent_id or "",
+            estimate_nanos=next_step(list(mine), price, row.at, row.client).nanos,
+            actual_nanos=stored.cost_nanos,
+            is_level=True,
+        )
+        mine.append(PastStep(row, stored.cost_nanos))
+
+
+def responses(reader: Reader, from_us: int, until_us: int) -> Iterator[StoredUsage]:
+    """Every response of a span, the oldest first; a client's sum of a whole session is none."""
+    chosen = UsageFilter(from_us, until_us)
+    while (at_us := reader.usage_next(chosen)) is not None:
+        end_us = min(at_us + _WEEK_US, until_us)
+        for stored in reader.usage_between(at_us, end_us):
+            if stored.row.quality is not Quality.SESSION_TOTAL:
+                yield stored
+        chosen = UsageFilter(end_us, until_us)
+
+
+def session_of(row: ObservedUsage) -> str:
+    """The client's session that a response is part of: a subagent may write one of its own, beside its parent's."""
+    return row.parent_session if row.agent_id is not None and row.parent_session is not None else row.session
