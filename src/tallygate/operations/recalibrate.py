@@ -21,9 +21,9 @@ _UNIT_NANOS = 1_000_000_000
 class Taught:
     """What was learned under one key; factors are in millionths.
 
-    `first_micros` is what the estimate of an agent's first step is multiplied by, `later_micros` that of later ones, to
-    be right in the middle, and `reserved_micros` what is reserved beyond that, so that the policy's share of later steps
-    stays below.
+    `first_micros` is what the estimate of an agent's first step is multiplied by, `later_micros` that of later ones,
+    to be right in the middle, and `reserved_micros` what is reserved beyond that, so that the policy's share of later
+    steps stays below.
     """
 
     key: SampleKey
