@@ -74,6 +74,14 @@ class Told:
     ask: Ask
     expectation: Expectation | None
 
+    @property
+    def sample(self) -> Sample | None:
+        """What it teaches; nothing without an estimate or a cost."""
+        was, actual = self.expectation, self.ask.actual_nanos
+        if was is None or actual <= 0:
+            return None
+        return Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, actual)
+
     def needed_nanos(self, gate: Gate, percent: int) -> int:
         """What a gate wants to be left for it."""
         match gate:
@@ -146,35 +154,33 @@ class Memory:
     def __init__(self) -> None:
         self._keys: dict[str, Learner] = {}
         self._pool = Learner()
+        self._costs: dict[tuple[str, str], list[int]] = {}
 
     def walk(self, run: Run) -> list[Told]:
-        """Go through a session: say of each call what is expected, then learn what it cost."""
-        costs: dict[str, list[int]] = {}
-        told = []
-        for ask in run.asks:
-            mine = costs.setdefault(ask.agent, [])
-            level = level_of(mine)
-            if level is not None and ask.is_level:
-                level = ask.estimate_nanos
-            told.append(Told(ask, self._expected(ask, level)))
-            if ask.actual_nanos > 0:
-                mine.append(ask.actual_nanos)
-                del mine[:-LEVEL_STEPS]
-                self._learn(told[-1])
+        """Go through a session that nothing else lies between."""
+        told = [self.meet(run.name, ask) for ask in run.asks]
+        self._costs.clear()
+        return told
+
+    def meet(self, session: str, ask: Ask) -> Told:
+        """Say of one call of a session what is expected, then learn what it cost."""
+        mine = self._costs.setdefault((session, ask.agent), [])
+        level = level_of(mine)
+        if level is not None and ask.is_level:
+            level = ask.estimate_nanos
+        told = Told(ask, self._expected(ask, level))
+        if ask.actual_nanos > 0:
+            mine.append(ask.actual_nanos)
+            del mine[:-LEVEL_STEPS]
+        if (sample := told.sample) is not None:
+            self._keys[ask.key].add(sample)
+            self._pool.add(sample)
         return told
 
     def _expected(self, ask: Ask, level_nanos: int | None) -> Expectation | None:
         if ask.estimate_nanos <= 0:
             return None
         return expect(self._keys.setdefault(ask.key, Learner()), self._pool, ask.estimate_nanos, level_nanos)
-
-    def _learn(self, told: Told) -> None:
-        was = told.expectation
-        if was is None:
-            return
-        sample = Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, told.ask.actual_nanos)
-        self._keys[told.ask.key].add(sample)
-        self._pool.add(sample)
 
 
 def walk_forward(

@@ -122,7 +122,7 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None) -> 
                 if tx.has_sample(step.call_id):
                     changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
                 row = sample_row(tx, step.key, sample, call_id=step.call_id, session_id=step.session_id)
-                changes.append(Insert("calibration_sample", {**row, "agent": step.agent}))
+                changes.append(Insert("calibration_sample", {**row, "agent": step.ask.agent}))
             tx.append("calibration.rebuilt", changes, by=rt.by)
         if progress is not None:
             progress(min(start + PER_EVENT, len(made)), len(made))

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tallygate.core.answers import UsageFilter
-from tallygate.core.calibration import LEVEL_STEPS, Kind, Learner, Sample, expect, level_of
+from tallygate.core.calibration import Kind, Sample
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, Session
 from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.replay import Ask, Memory
 from tallygate.core.steps import PastStep, next_step
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.calibrate import agent_of, model_key, recorded_model
@@ -27,38 +28,20 @@ _WEEK_US = 7 * 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: under which key it is looked at, who asked, what was said and what it cost, in nano-dollars.
-
-    An estimate that `is_level` was taken from the agent's last calls, as hooks do.
-    """
+    """One step of a session, and the key under which it is looked at."""
 
     call_id: str
     session_id: str
     key: SampleKey
-    agent: str
-    estimate_nanos: int
-    actual_nanos: int
-    is_level: bool = False
+    ask: Ask
 
 
 def relearned(steps: Iterable[Step]) -> Iterator[tuple[Step, Sample]]:
     """Each step, in the order in which its cost came to be known, with what those before it let expect."""
-    pool = Learner()
-    learners: dict[SampleKey, Learner] = defaultdict(Learner)
-    costs: dict[tuple[str, str], deque[int]] = defaultdict(lambda: deque(maxlen=LEVEL_STEPS))
+    memory = Memory()
     for step in steps:
-        if step.actual_nanos <= 0 or step.estimate_nanos <= 0:
-            continue
-        mine = costs[step.session_id, step.agent]
-        level = level_of(list(mine))
-        if level is not None and step.is_level:
-            level = step.estimate_nanos
-        was = expect(learners[step.key], pool, step.estimate_nanos, level)
-        sample = Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, step.actual_nanos)
-        learners[step.key].add(sample)
-        pool.add(sample)
-        mine.append(step.actual_nanos)
-        yield step, sample
+        if (sample := memory.meet(step.session_id, step.ask).sample) is not None:
+            yield step, sample
 
 
 def of_agents(reader: Reader) -> Iterator[Step]:
@@ -72,8 +55,8 @@ def of_agents(reader: Reader) -> Iterator[Step]:
         if session is not None and not call.is_model_call:
             key = SampleKey(Kind.AGENT.value, session.client, recorded_model(reader, call))
             agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
-            actual = _actual(reader, call, costs)
-            yield Step(call.call_id, call.session_id, key, agent, call.raw_estimate_nanos, actual)
+            ask = Ask(_name(key), agent, call.raw_estimate_nanos, _actual(reader, call, costs))
+            yield Step(call.call_id, call.session_id, key, ask)
 
 
 def _actual(reader: Reader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
@@ -100,16 +83,15 @@ def of_hooks(rt: Runtime, reader: Reader) -> Iterator[Step]:
         price = rt.prices.quote(priced_as(row), row.at, scope)
         session = session_of(row)
         mine = past[row.client, session, row.agent_id]
-        yield Step(
-            call_id=f"response:{row.client}:{row.response_key}",
-            session_id=session,
-            key=SampleKey(Kind.HOOK.value, row.client.replace("_", "-"), model_key(price, priced_as(row))),
-            agent=row.agent_id or "",
-            estimate_nanos=next_step(list(mine), price, row.at, row.client).nanos,
-            actual_nanos=stored.cost_nanos,
-            is_level=True,
-        )
+        key = SampleKey(Kind.HOOK.value, row.client.replace("_", "-"), model_key(price, priced_as(row)))
+        said = next_step(list(mine), price, row.at, row.client).nanos
+        ask = Ask(_name(key), row.agent_id or "", said, stored.cost_nanos, is_level=True)
+        yield Step(f"response:{row.client}:{row.response_key}", session, key, ask)
         mine.append(PastStep(row, stored.cost_nanos))
+
+
+def _name(key: SampleKey) -> str:
+    return f"{key.client} {key.model}"
 
 
 def responses(reader: Reader, from_us: int, until_us: int) -> Iterator[StoredUsage]:
