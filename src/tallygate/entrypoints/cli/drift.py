@@ -174,8 +174,10 @@ def _causes(found: Review) -> None:
 
 
 def _buckets(found: Review) -> None:
-    output.heading("Where everything ended")
     rows = [each for each in found.buckets if each.bucket in _BUCKETS]
+    if not rows:
+        return  # none of it could be compared; the reasons follow
+    output.heading("Where everything ended")
     output.table(
         output.words("BUCKET", [_BUCKETS[each.bucket] for each in rows]),
         output.counts("TOKENS", [each.tokens for each in rows]),
