@@ -167,6 +167,18 @@ def test_exports_of_different_formats_do_not_replace_one_another(world):
     assert counted(world) == [("a", 1), ("b", 1)]
 
 
+def test_what_a_provider_tells_again_after_it_told_otherwise_holds_again(world):
+    first, second = draft("x", line(1, nanos=5)), draft("y", line(1, nanos=7))
+    for each in (first, second):
+        assert keep_bill(world.rt, replace(each, is_latest=True)).fresh
+    assert counted(world) == [("y", 1)]
+    assert not keep_bill(world.rt, first).fresh, "a file from back then is nothing new"
+    assert keep_bill(world.rt, replace(first, is_latest=True)).fresh
+    assert counted(world) == [("x", 1)]
+    assert not keep_bill(world.rt, replace(first, is_latest=True)).fresh
+    assert [bill.deleted_us is None for bill in list_bills(world.rt, limit=9)] == [True, True, False]
+
+
 def test_how_many_lines_replace_earlier_ones_and_are_replaced_is_told(world):
     first = keep_bill(world.rt, draft("a", line(1), line(2), line(3)))
     second = keep_bill(world.rt, draft("b", line(2), line(3), line(4)))

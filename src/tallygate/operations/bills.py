@@ -29,13 +29,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A bill that was read and is not kept yet. `digest` is the SHA-256 of what it was read from, in hexadecimal."""
+    """A bill that was read and is not kept yet. `digest` is the SHA-256 of what it was read from, in hexadecimal.
+
+    One `is_latest` that its provider tells just now: where it told otherwise in between, what it told before holds
+    again.
+    """
 
     format: str
     name: str
     digest: str
     currency: str
     lines: Sequence[BillLine]
+    is_latest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,9 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
     bill = draft_bill(rt, draft)
     with rt.ledger.writing(rt.tenant) as tx:
         if (known := tx.live_bill(bill.format, bill.digest)) is not None:
-            return Kept(known, fresh=False)
+            if not (draft.is_latest and tx.lines_replaced(known.bill_id)):
+                return Kept(known, fresh=False)
+            _mark_deleted(tx, known, by=rt.by, cause="told again")
         bill = replace(bill, imported_us=tx.at_us)
         _take_back_leftovers(tx, bill, by=rt.by)
         tx.append("bill.begun", [Insert("bill", from_bill(bill))], by=rt.by)

@@ -80,7 +80,7 @@ def fetch_bills(
         found = [_asked(report, api, days) for report in source.reports]
     span = f"{days.since} to {days.until - DAY}"
     return [
-        Draft(each.format, f"{each.title} {span}", each.digest, each.currency, each.lines)
+        Draft(each.format, f"{each.title} {span}", each.digest, each.currency, each.lines, is_latest=True)
         for each in found
         if each.lines
     ]
