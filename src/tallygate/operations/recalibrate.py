@@ -65,6 +65,12 @@ def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: 
     )
 
 
+def has_learned(rt: Runtime) -> bool:
+    """Whether anything was ever learned here."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.last_sample() > 0
+
+
 def samples(rt: Runtime) -> Iterator[Kept]:
     """Every sample that counts, the oldest first within its kind."""
     with rt.ledger.reading(rt.tenant) as reader:

@@ -31,6 +31,14 @@ def test_a_summary_says_what_became_of_responses_files_and_lines(run, home):
     assert done.stderr == ""
 
 
+def test_a_history_that_estimates_could_learn_from_is_pointed_out_until_they_have(run, home):
+    write_claude(home, range(220))
+    assert "`tallygate calibrate rebuild`" in run("sync").stderr
+    assert run("calibrate", "rebuild").stdout == "Learned from 220 calls.\n"
+    write_claude(home, range(300, 520), "more")
+    assert run("sync").stderr == ""
+
+
 def test_the_same_as_json(run_json, home):
     write_all(home)
     found = run_json("sync")

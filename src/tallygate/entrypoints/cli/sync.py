@@ -18,11 +18,14 @@ from tallygate.clients.sources import SOURCES
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.recalibrate import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sync import REFUSED, FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
 
 _FAULTS_SHOWN = 20
+# Fewer new responses say little about the next one.
+WORTH_LEARNING = 200
 # What transcripts hold beside usage as a matter of course; everything else may be usage that is missing.
 _EXPECTED = {Skip.SYNTHETIC, Skip.EMPTY, Skip.INHERITED, Skip.UNFINISHED}
 _MEANING: dict[str, str] = {
@@ -76,10 +79,13 @@ def sync(
             return
         with progress_bar() as progress:
             report = synced(rt, progress=progress, **options)
+        unlearned = report.taken.new >= WORTH_LEARNING and not has_learned(rt)
     if as_json:
         output.document(report_json(report))
     else:
         _summary(report)
+        if unlearned:
+            output.aside("estimates can learn from these responses: `tallygate calibrate rebuild`.")
 
 
 def since_us(since: str | None, rt: Runtime, zone: tzinfo) -> int | None:
