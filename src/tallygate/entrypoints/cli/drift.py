@@ -12,6 +12,7 @@ from tallygate.core.tallies import Bucket
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.operations.advice import apply_review
 from tallygate.operations.look import session_called
 from tallygate.operations.review import ReviewWanted, review
@@ -40,6 +41,7 @@ _BUCKETS = {
 @click.option("--model", help="Only models with this in their name.")
 @click.option("--key", help="Only lines of bills under this API key, as the bills name it.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many lines at most.")
+@reading_first
 @click.option("--apply", "applying", is_flag=True, help="Let estimates count with what bills have shown.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
@@ -52,6 +54,7 @@ def drift(
     model: str | None,
     key: str | None,
     limit: int,
+    syncing: bool,
     applying: bool,
     as_json: bool,
 ) -> None:
@@ -76,6 +79,8 @@ def drift(
             key=key,
             limit=limit,
         )
+        if syncing:
+            read_news(rt)
         with output.working("Reading the ledger and the bills"):
             found = review(rt, wanted)
         if applying:

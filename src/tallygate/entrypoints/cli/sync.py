@@ -15,6 +15,7 @@ import click
 
 from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
@@ -47,6 +48,10 @@ _MEANING: dict[str, str] = {
     Skip.INCONSISTENT: "with counts that contradict each other",
     Skip.BAD_FILE: "in a damaged file",
 }
+
+reading_first = click.option(
+    "--sync/--no-sync", "syncing", default=True, show_default=True, help="Read what clients wrote first."
+)
 
 
 @click.command()
@@ -134,6 +139,19 @@ def report_json(report: SyncReport) -> dict[str, Any]:
         "skipped": dict(sorted(report.skipped.items())),
         "faults": [{"client": fault.client, "path": fault.path, "why": fault.why} for fault in report.faults],
     }
+
+
+def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
+    """Read what is new before it is shown; a ledger that somebody else is writing to is shown as it is."""
+    try:
+        with progress_bar() as progress:
+            report = synced(rt, environ=os.environ, home=Path.home(), clients=clients, progress=progress)
+    except LedgerUnavailable as busy:
+        if busy.code != "lock_timeout":
+            raise
+        output.aside("the ledger is in use by another program; what it holds so far is shown.")
+    else:
+        say_faults(report.faults)
 
 
 def say_faults(faults: Sequence[FileFault]) -> None:

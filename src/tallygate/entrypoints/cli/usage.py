@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tallygate.clients.sources import SOURCES
 from tallygate.core.answers import UsageFilter
-from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.entrypoints.cli.sync import progress_bar, say_faults
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.sync import sync
+from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.operations.usage import UsageView, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
 
@@ -51,7 +46,7 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many lines at most."
 )
-@click.option("--sync/--no-sync", "syncing", default=True, show_default=True, help="Read what clients wrote first.")
+@reading_first
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
 def usage(
@@ -87,7 +82,7 @@ def usage(
             model=model,
         )
         if syncing:
-            _sync(rt, clients)
+            read_news(rt, clients)
         view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
     if as_json:
         output.document(_json(view, what, settings.time_zone, breakdown=breakdown))
@@ -96,19 +91,6 @@ def usage(
         _notes(view)
     else:
         click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
-
-
-def _sync(rt: Runtime, clients: tuple[str, ...]) -> None:
-    """Read what is new; a ledger that somebody else is writing to is shown as it is."""
-    try:
-        with progress_bar() as progress:
-            report = sync(rt, environ=os.environ, home=Path.home(), clients=clients, progress=progress)
-    except LedgerUnavailable as busy:
-        if busy.code != "lock_timeout":
-            raise
-        output.aside("the ledger is in use by another program; what it holds so far is shown.")
-    else:
-        say_faults(report.faults)
 
 
 def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
