@@ -317,6 +317,15 @@ def test_a_factor_from_bills_is_reserved_on_top_told_and_forgotten(world):
     assert world.problems() == []
 
 
+def test_a_factor_from_bills_is_only_told_where_the_policy_does_not_enforce(world):
+    world = taught(world).with_policy(calibration=CalibrationMode.OBSERVE)
+    apply_factors(world.rt, {"dear": 2_000_000}, "2026-09")
+    session = world.start("100", client="codex")
+    answer = world.ask(session, 100)
+    assert world.budget(session).reserved_nanos == 10 * CENT
+    assert (answer.factor_source, answer.factor_micros > 2_000_000) == ("learned", True)
+
+
 # ---------------------------------------------------------------- hooks and transcripts
 
 

@@ -60,12 +60,12 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     if manual is not None:
         return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
     billed = reader.calibration_factor(key.model) or MILLION
-    decides = rt.policy.calibration is CalibrationMode.ENFORCE
+    if rt.policy.calibration is not CalibrationMode.ENFORCE:
+        return Estimated(raw_nanos, expected=expected, billed_micros=billed)
     nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
-    if expected.source is Source.LEARNED and decides:
+    if expected.source is Source.LEARNED:
         nanos, source = expected.needed_nanos(rt.policy.quantile_percent), Source.LEARNED.value
-    if decides:
-        nanos = -(-nanos * billed // MILLION)
+    nanos = -(-nanos * billed // MILLION)
     return Estimated(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
 
 

@@ -141,7 +141,7 @@ def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
         outside_nanos=outside.nanos if outside else 0,
         incomplete=sum(part.partial for part in observed.values()),
         tokens=sum((part.tokens for part in observed.values()), Tokens()),
-        estimated_nanos=sum(call.estimate_nanos for call in calls if exactness.counts(call)),
+        estimated_nanos=sum(call.raw_estimate_nanos for call in calls if exactness.counts(call)),
     )
 
 
