@@ -48,9 +48,9 @@ from tallygate.core.replay import (
     usual_budget,
     walk_forward,
 )
-from tallygate.operations.backtest import Paid, hook_asks
+from tallygate.operations.backtest import hook_asks
 from tallygate.operations.calibrate import model_key
-from tallygate.operations.relearn import session_of
+from tallygate.operations.relearn import Paid, session_of
 from tallygate.pricing.book import PriceBook, PricingSettings
 
 ROOT = Path(__file__).resolve().parent.parent

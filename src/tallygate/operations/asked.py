@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tallygate.core import gate
 from tallygate.core.amounts import in_usd
@@ -111,12 +111,8 @@ def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState
     if request is None or request.expected is None:
         return state
     ahead = prospect(request, tightest, tightest, rt.policy)
-    return BudgetState(
-        session_id=session_id,
-        remaining_nanos=state.remaining_nanos,
-        pressure=state.pressure,
-        used_nanos=state.used_nanos,
-        limit_nanos=state.limit_nanos,
+    return replace(
+        state,
         estimate_nanos=request.estimate_nanos,
         factor=shown_factor(request, rt.policy),
         over_micros=ahead.over_micros,

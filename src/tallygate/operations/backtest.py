@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tallygate.core.calibration import Kind
-from tallygate.core.costing import Price
-from tallygate.core.observed import ObservedUsage, Rule, priced_as
 from tallygate.core.replay import (
     Accuracy,
     AccuracySum,
@@ -22,14 +20,9 @@ from tallygate.core.replay import (
     usual_budget,
     walk_forward,
 )
-from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader
-from tallygate.operations.calibrate import model_key
-from tallygate.operations.relearn import responses, session_of
+from tallygate.operations.relearn import HookSteps, Paid, paid_of, responses, session_of
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.step import STEPS_LOOKED_AT
-from tallygate.pricing.book import PriceScope
-from tallygate.pricing.overrides import ANYWHERE
 
 # The budget of a session where none is given: what three of four like it stay within.
 BUDGET_PERCENT = 75
@@ -41,15 +34,6 @@ class Period:
 
     from_us: int
     until_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """One response, what its model cost then, and what it cost."""
-
-    row: ObservedUsage
-    price: Price
-    nanos: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +93,9 @@ def backtest(
 
 def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
     """The calls of one session as its hooks would have asked for them, at the time of each response."""
-    past: dict[str | None, deque[PastStep]] = defaultdict(lambda: deque(maxlen=STEPS_LOOKED_AT))
+    steps = HookSteps()
     for each in responses:
-        row = each.row
-        key = f"{row.client} {model_key(each.price, priced_as(row))}"
-        if row.rule is Rule.CLAUDE_AUXILIARY:
-            # No hook stands before it: it is paid, and nobody had said anything.
-            yield Ask(key, ASIDE, 0, each.nanos)
-            continue
-        mine = past[row.agent_id]
-        ahead = next_step(list(mine), each.price, row.at, row.client)
-        yield Ask(key, row.agent_id or "", ahead.nanos, each.nanos, is_level=True)
-        mine.append(PastStep(row, each.nanos))
+        yield steps.ask(each, session_of(each.row))
 
 
 def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
@@ -128,9 +103,7 @@ def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
     found: dict[tuple[str, str], list[Paid]] = {}
     for stored in responses(reader, period.from_us, period.until_us):
         row = stored.row
-        scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
-        paid = Paid(row, rt.prices.quote(priced_as(row), row.at, scope), stored.cost_nanos)
-        found.setdefault((row.client, session_of(row)), []).append(paid)
+        found.setdefault((row.client, session_of(row)), []).append(paid_of(rt, stored))
     return [
         Run(name, f"{client} {responses[0].row.project or ''}", tuple(hook_asks(responses)))
         for (client, name), responses in found.items()

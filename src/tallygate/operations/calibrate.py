@@ -47,7 +47,7 @@ def model_key(price: Price, model: str) -> str:
 
 def agent_of(actor: Actor) -> str:
     """Who of a session asks, as samples name it."""
-    return actor.id or ("" if actor.name is None else actor.name)
+    return actor.id or actor.name or ""
 
 
 def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from tallygate.core.answers import UsageFilter
 from tallygate.core.calibration import Kind, Sample
+from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, Session
 from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
 from tallygate.core.replay import Ask, Memory
-from tallygate.core.steps import PastStep, next_step
+from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.calibrate import agent_of, model_key, recorded_model
 from tallygate.operations.runtime import Runtime
@@ -71,23 +72,54 @@ def _actual(reader: Reader, call: Call, costs: dict[str, dict[str | None, int]])
     return costs[call.session_id].get(call.call_id, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """One response, what its model cost then, and what it cost."""
+
+    row: ObservedUsage
+    price: Price
+    nanos: int
+
+    @property
+    def key(self) -> SampleKey:
+        """Under which its call's estimate is looked at, by the name that sessions of its client have."""
+        model = model_key(self.price, priced_as(self.row))
+        return SampleKey(Kind.HOOK.value, self.row.client.replace("_", "-"), model)
+
+
+def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:
+    """A response with the price that its model had where and when it was made."""
+    row = stored.row
+    scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
+    return Paid(row, rt.prices.quote(priced_as(row), row.at, scope), stored.cost_nanos)
+
+
+class HookSteps:
+    """Responses, the oldest first, as hooks would have asked for their calls; those of several sessions may mix."""
+
+    def __init__(self) -> None:
+        self._past: dict[tuple[str, str, str | None], deque[PastStep]] = defaultdict(
+            lambda: deque(maxlen=STEPS_LOOKED_AT)
+        )
+
+    def ask(self, paid: Paid, session: str) -> Ask:
+        """The call of one response of a session."""
+        row, key = paid.row, _name(paid.key)
+        if row.rule is Rule.CLAUDE_AUXILIARY:
+            return Ask(key, ASIDE, 0, paid.nanos)  # no hook stands before it: it is paid, and nobody had said anything
+        mine = self._past[row.client, session, row.agent_id]
+        said = next_step(list(mine), paid.price, row.at, row.client).nanos
+        mine.append(PastStep(row, paid.nanos))
+        return Ask(key, row.agent_id or "", said, paid.nanos, is_level=True)
+
+
 def of_hooks(rt: Runtime, reader: Reader) -> Iterator[Step]:
     """The last responses that clients wrote down, each as its hook would have asked for it."""
-    past: dict[tuple[str, str, str | None], deque[PastStep]] = defaultdict(lambda: deque(maxlen=STEPS_LOOKED_AT))
-    last = deque(responses(reader, -EVER_US, EVER_US), maxlen=LOOKED_AT)
-    for stored in last:
-        row = stored.row
-        if row.rule is Rule.CLAUDE_AUXILIARY:
-            continue
-        scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
-        price = rt.prices.quote(priced_as(row), row.at, scope)
+    steps = HookSteps()
+    for stored in deque(responses(reader, -EVER_US, EVER_US), maxlen=LOOKED_AT):
+        row, paid = stored.row, paid_of(rt, stored)
         session = session_of(row)
-        mine = past[row.client, session, row.agent_id]
-        key = SampleKey(Kind.HOOK.value, row.client.replace("_", "-"), model_key(price, priced_as(row)))
-        said = next_step(list(mine), price, row.at, row.client).nanos
-        ask = Ask(_name(key), row.agent_id or "", said, stored.cost_nanos, is_level=True)
-        yield Step(f"response:{row.client}:{row.response_key}", session, key, ask)
-        mine.append(PastStep(row, stored.cost_nanos))
+        yield Step(f"response:{row.client}:{row.response_key}", session, paid.key, steps.ask(paid, session))
 
 
 def _name(key: SampleKey) -> str:

@@ -116,3 +116,28 @@ def spawn(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[
         )
 
     return spawn_
+
+
+@pytest.fixture
+def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[subprocess.CompletedProcess[bytes], str]]:
+    """Run one command whose stderr is a terminal; returns it with what was shown there."""
+
+    def run_(*arguments: str) -> tuple[subprocess.CompletedProcess[bytes], str]:
+        import pty
+
+        leader, follower = pty.openpty()
+        done = subprocess.run(
+            [sys.executable, "-m", "tallygate", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            env={**environ, "TERM": "xterm", "COLUMNS": "100"},
+            timeout=30,
+            check=False,
+        )
+        os.close(follower)
+        shown = os.read(leader, 100_000).decode()
+        os.close(leader)
+        return done, shown
+
+    return run_

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
@@ -207,23 +205,9 @@ def test_a_row_of_a_bill_that_was_edited_by_hand_is_reported(run, run_json, save
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
-def test_progress_of_many_lines_is_shown_on_a_terminal_only(environ, spawn, save):
-    import pty
-
+def test_progress_of_many_lines_is_shown_on_a_terminal_only(on_terminal, spawn, save):
     save("many.csv", HEADER + "".join(f"2026-03-01T00:00:{n % 60:02}Z,m{n},1\n" for n in range(1200)))
-    leader, follower = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "tallygate", "import", "many.csv"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        env={**environ, "TERM": "xterm", "COLUMNS": "100"},
-        timeout=30,
-        check=False,
-    )
-    os.close(follower)
-    shown = os.read(leader, 100_000).decode()
-    os.close(leader)
+    done, shown = on_terminal("import", "many.csv")
     assert done.returncode == 0
     assert "many.csv" in shown
     assert "1200/1200" in shown

@@ -122,25 +122,11 @@ def test_watching_says_what_came_in_until_it_is_interrupted(environ, home):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
-def test_progress_is_shown_on_a_terminal_only(environ, home, spawn):
-    import pty
-
+def test_progress_is_shown_on_a_terminal_only(on_terminal, home, spawn):
     write_all(home)
     assert spawn("sync").stderr == ""
-    leader, follower = pty.openpty()
     write_claude(home, range(500, 510))
-    done = subprocess.run(
-        [sys.executable, "-m", "tallygate", "sync"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        env={**environ, "TERM": "xterm", "COLUMNS": "100"},
-        timeout=30,
-        check=False,
-    )
-    os.close(follower)
-    shown = os.read(leader, 100_000).decode()
-    os.close(leader)
+    done, shown = on_terminal("sync")
     assert done.returncode == 0
     assert "reading transcripts" in shown
     assert b"reading transcripts" not in done.stdout
