@@ -140,8 +140,9 @@ def tail(place: Path, rounds: int, megabytes: int) -> int:
 
 
 def renamed(part: bytes, number: int) -> bytes:
-    """The same responses under other ids."""
-    return part.replace(b'"msg_01', b'"msg_%06x' % number).replace(b'"req_', b'"req_%06x' % number)
+    """The same responses under other ids, in the form of those that are given once."""
+    letters = "".join(chr(ord("a") + int(digit)) for digit in f"{number:06d}").encode()
+    return part.replace(b'"msg_01', b'"msg_%s_01' % letters).replace(b'"req_', b'"req_%06x' % number)
 
 
 def now_made(part: bytes) -> bytes:

@@ -13,6 +13,12 @@ from typing import Any
 MODEL = "claude-opus-4-7"
 DAY = datetime(2026, 3, 1, 10, tzinfo=UTC)
 PROJECT = "/home/me/project"
+_BASE_58 = {ord(char): other for char, other in {"0": "z", "O": "o", "I": "i", "l": "L", "-": None, "_": None}.items()}
+
+
+def minted(name: str) -> str:
+    """A message id in the form of those that Anthropic makes; the end of the name is its end."""
+    return "msg_01" + name.translate(_BASE_58)[-22:].rjust(22, "x")
 
 
 def iso(at: datetime) -> str:
@@ -26,7 +32,7 @@ def lines(rows: Sequence[Any]) -> bytes:
 def claude(number: int, *, session: str = "s1", at: datetime | None = None, output: int = 50, **more: Any) -> Any:
     """One response of Claude Code; every number is another one."""
     usage = {"input_tokens": 3, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 20}
-    message = {"id": f"msg_01{session}{number:020d}", "role": "assistant", "model": more.pop("model", MODEL)}
+    message = {"id": minted(f"{session}{number}"), "role": "assistant", "model": more.pop("model", MODEL)}
     message |= {"content": more.pop("content", []), "stop_reason": more.pop("stop_reason", "end_turn")}
     message["usage"] = usage | {"output_tokens": output} | more.pop("usage", {})
     row = {"type": "assistant", "timestamp": iso(at or DAY + timedelta(seconds=number)), "sessionId": session}

@@ -10,7 +10,7 @@ from tallygate.clients.base import TranscriptReader
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ObservedUsage, merged
 
-ID = "msg_01AbCdEfGhIjKlMnOpQrSt"
+ID = "msg_01AbCdEfGhJjKkMnPpQrStUv"
 THREAD = "019a0000-1111-7000-8000-000000000001"
 PARENT = "01990000-1111-7000-8000-000000000001"
 OLD_TURN = "01990000-2222-7000-8000-000000000002"

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 from tests.clients.making import claude, lines, message, progress, rows_in, taken, total
+from tests.transcripts import minted
 
 from tallygate.clients.base import TranscriptFile
 from tallygate.clients.claude_code.records import ClaudeReader
 from tallygate.clients.claude_code.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Quality, Rule
+from tallygate.core.observed import MAX_TOKENS, Quality, Rule
 
-OTHER = "msg_01ZyXwVuTsRqPoNmLkJiHg"
+OTHER = "msg_01ZyXwVuTsRqPoNmLkJiHgFe"
 
 
 def reader(session: str = "s1") -> ClaudeReader:
@@ -94,7 +95,7 @@ def test_advisor_iterations_are_extra_spend_under_their_own_model():
 def test_synthetic_and_error_rows_are_skipped():
     it = reader()
     failed = claude(OTHER, top={"isApiErrorMessage": True})
-    assert taken(it, claude(model="<synthetic>"), failed, claude("msg_01aaaaaaaaaaaaaaaaaaaa", output=1))
+    assert taken(it, claude(model="<synthetic>"), failed, claude("msg_01aaaaaaaaaaaaaaaaaaaaaa", output=1))
     assert it.report.skipped[Skip.SYNTHETIC] == 2
 
 
@@ -208,11 +209,11 @@ def test_a_short_message_id_is_not_trusted_across_requests_and_sessions():
     rows = taken(
         reader(),
         claude("msg_1"),
-        claude("msg_1", top={"requestId": "req_2"}),
-        claude("msg_1", top={"requestId": None}),
-        claude("msg_1", top={"requestId": None, "sessionId": "s2"}),
+        claude("msg_1", top={"requestId": "req_2", "timestamp": "2026-03-01T10:00:01.000Z"}),
+        claude("msg_1", top={"requestId": None, "timestamp": "2026-03-01T10:00:02.000Z"}),
+        claude("msg_1", top={"requestId": None, "timestamp": "2026-03-01T10:00:03.000Z"}, output=60),
     )
-    assert len(rows) == 4
+    assert [row.tokens.output for row in sorted(rows, key=lambda row: row.at)] == [50, 50, 50, 60]
 
 
 def test_tier_speed_searches_reasoning_and_stored_cost_are_kept():
@@ -253,7 +254,7 @@ def test_sessions_subagents_and_desktop_sessions_are_found_and_read(tmp_path):
     for number, place in enumerate([*made, ".config/Claude/local-agent-mode-sessions/x/audit.jsonl"]):
         path = tmp_path / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(lines(claude(f"msg_01{number:020d}")))
+        path.write_bytes(lines(claude(minted(str(number)))))
     files = list(discover({}, tmp_path))
     assert sorted(file.path for file in files) == sorted(tmp_path / place for place in made)
     assert len(rows_in(row for file in files for batch in read(file) for row in batch.rows)) == 4
@@ -274,14 +275,41 @@ def test_a_line_whose_record_is_written_twice_is_not_used():
     assert it.report.skipped[Skip.DUPLICATE_KEY] == 1
 
 
+@pytest.mark.parametrize(
+    ("written", "counted", "odd"),
+    [
+        (-1, 0, "negative_count"),
+        (True, 0, "no_number"),
+        ("many", 0, "no_number"),
+        ([5], 0, "no_number"),
+        (float("nan"), 0, "no_number"),
+        (10**15, MAX_TOKENS, "count_too_large"),
+        (100.0, 100, "count_as_text"),
+        (1.5, 2, "count_as_text"),
+        ("100", 100, "count_as_text"),
+        ("-3", 0, "negative_count"),
+        ("1e3", 1000, "count_as_text"),
+        (None, 0, None),
+    ],
+)
+def test_an_odd_number_never_drops_a_response_and_marks_it(written, counted, odd):
+    (row,) = taken(reader(), claude(usage={"output_tokens": written}))
+    assert (row.tokens.output, row.tokens.cache_read) == (counted, 1000)
+    assert row.odd == (() if odd is None else (odd,))
+
+
+def test_a_response_without_a_time_has_that_of_the_one_before_it():
+    rows = taken(reader(), claude(), claude(OTHER, top={"timestamp": "yesterday"}))
+    assert [row.at.isoformat() for row in rows] == ["2026-03-01T10:00:00+00:00"] * 2
+    assert [row.odd for row in rows] == [(), ("no_time",)]
+    it = reader()
+    assert taken(it, claude(top={"timestamp": None})) == []
+    assert it.report.skipped == {Skip.NO_TIME: 1}
+
+
 def test_odd_values_in_a_line_skip_that_line_only():
     it = reader()
     odd = [
-        claude(usage={"output_tokens": -1}),
-        claude(usage={"output_tokens": True}),
-        claude(usage={"output_tokens": 10**15}),
-        claude(usage={"output_tokens": 1.5}),
-        claude(top={"timestamp": "yesterday"}),
         claude(top={"sessionId": [1], "cwd": {}}),
         claude(["a"], top={"requestId": {}, "uuid": []}),
         claude(OTHER, content=[{"type": ["tool_use"], "id": {}}, None, 5]),
@@ -289,8 +317,6 @@ def test_odd_values_in_a_line_skip_that_line_only():
         message(),
     ]
     assert [row.response_key for row in taken(it, *odd, claude())][-1] == OTHER
-    assert it.report.skipped[Skip.BAD_COUNT] == 4
-    assert it.report.skipped[Skip.NO_TIME] == 1
 
 
 def test_a_missing_file_is_gone(tmp_path):
@@ -319,7 +345,7 @@ def test_the_total_of_a_fork_names_the_sessions_that_are_in_it_however_the_file_
     alone = ClaudeReader(session="s2")
     alone.feed(lines(own, stated))
     assert [check.includes for check in alone.checks] == [()]
-    assert alone.state() == {"shown": []}
+    assert alone.state() == {"shown": [], "at": "2026-03-01T10:00:00+00:00"}
 
 
 @pytest.mark.parametrize("others", [None, 5, "s1", [None, {}, "a\nb"], ["x"] * 100])

@@ -102,8 +102,6 @@ def test_a_response_without_counts_brings_no_row():
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (answered("u1", input_token_count=-1), Skip.BAD_COUNT),
-        (answered("u1", output_token_count="80"), Skip.BAD_COUNT),
         (answered("\x1b[2J"), Skip.BAD_NAME),
         (answered("u1", {"timestamp": "yesterday"}), Skip.NO_TIME),
     ],

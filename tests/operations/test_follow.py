@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.clients.making import claude, lines
+from tests.transcripts import minted
 from tests.world import MINUTE
 
 from tallygate.clients.sources import SOURCES
@@ -39,7 +40,7 @@ def desk(world, tmp_path):
     def respond(key, output, seconds=1):
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)
         row = claude(
-            f"msg_01{key:>020}",
+            minted(key),
             top={"timestamp": at.isoformat().replace("+00:00", "Z"), "cwd": str(project), "requestId": f"req_{key}"},
             model="dear",
             output=output,

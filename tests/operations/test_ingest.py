@@ -330,3 +330,23 @@ def test_a_response_finds_its_call_behind_any_number_of_later_ones(live, monkeyp
     with live.ledger.reading() as reader:
         assert {key: part.responses for key, part in reader.observed(session).items()} == dict.fromkeys(calls, 1)
     assert live.budget(session).reserved_nanos == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "window"),
+    [("claude-opus-4-5-20251101", 200_000), ("claude-opus-4-7", 1_000_000), ("nobody-1", 2_000_000)],
+)
+def test_an_absurd_count_is_cut_to_its_model_s_context_and_marked(world, model, window):
+    take(world, response(world, "r1", model=model, tokens=Tokens(fresh_input=10**11, cache_read=5, output=7)))
+    with world.ledger.reading() as reader:
+        [kept] = [stored.row for stored in reader.usage_between(0, 2**62)]
+    assert (kept.tokens, kept.odd) == (Tokens(fresh_input=window, cache_read=5, output=7), ("above_context",))
+    assert world.problems() == []
+
+
+def test_a_total_of_a_session_may_be_larger_than_any_context(world):
+    tokens = Tokens(fresh_input=30_000_000)
+    total = response(world, "r1", tokens=tokens, rule=Rule.COPILOT_SHUTDOWN, quality=Quality.SESSION_TOTAL)
+    take(world, replace(total, model="claude-opus-4-7"))
+    with world.ledger.reading() as reader:
+        assert [stored.row.tokens for stored in reader.usage_between(0, 2**62)] == [tokens]

@@ -26,6 +26,7 @@ from tests.transcripts import (
     write_opencode,
 )
 
+import tallygate.operations.ingest as ingesting
 import tallygate.operations.sync as syncing
 from tallygate.clients import feed
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
@@ -168,13 +169,14 @@ def test_unusable_lines_are_counted_by_reason_and_the_rest_is_stored(user, take)
         out.write(b'{"type":"assistant","message":{"usage":\n')
         out.write(lines([claude(2, usage={"output_tokens": -4}), claude(3)]))
     report = take()
-    assert report.taken == Taken(new=2)
-    assert report.skipped == {"bad_json": 1, "bad_count": 1}
+    assert report.taken == Taken(new=3)
+    assert report.skipped == {"bad_json": 1}
     assert take().skipped == {}
 
 
-def test_a_response_that_costs_more_than_any_can_is_left_out_and_counted(world, user, take):
-    write_claude(user, [1, 2], usage={"server_tool_use": {"web_search_requests": 10**12}})
+def test_a_response_that_costs_more_than_any_can_is_left_out_and_counted(world, user, take, monkeypatch):
+    monkeypatch.setattr(ingesting, "AMOUNT_NANOS_MAX", 10**9)
+    write_claude(user, [1, 2], usage={"server_tool_use": {"web_search_requests": 1000}})
     write_claude(user, [3])
     report = take()
     assert (report.taken, report.skipped) == (Taken(new=1, refused=2), {"impossible_cost": 2})

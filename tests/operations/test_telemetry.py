@@ -223,7 +223,8 @@ def test_rows_that_are_told_and_written_may_come_in_one_batch(live, session):
     assert live.budget(session).spent_nanos == 10 * CENTS + 4_000_000
 
 
-def test_a_request_whose_cost_is_impossible_is_not_stored(world):
+def test_a_request_whose_cost_is_impossible_is_not_stored(world, monkeypatch):
+    monkeypatch.setattr("tallygate.operations.ingest.AMOUNT_NANOS_MAX", 1)
     assert tell(world, event(output_tokens=10**12)) == Taken(refused=1)
     assert stored(world) == []
 

@@ -7,12 +7,26 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
-from tallygate.clients.lines import LineSplitter, ReadReport, Skip, Unreadable
+from tallygate.clients.lines import (
+    BLANK_BYTES,
+    LOST,
+    LineSplitter,
+    Odd,
+    Pairs,
+    ReadReport,
+    Skip,
+    Unreadable,
+    decode,
+    moment,
+    records_of,
+)
 from tallygate.core.observed import ObservedUsage, SessionCheck
 
 _CHUNK = 1024 * 1024
@@ -20,6 +34,7 @@ _BATCH_ROWS = 2000
 _BATCH_BYTES = 64 * 1024 * 1024
 _HEAD = 1024
 _EDGE = 1024
+_BRACE = ord("}")
 
 State = Mapping[str, Any]
 
@@ -79,6 +94,7 @@ class Batch:
     change: Change
     report: ReadReport
     checks: tuple[SessionCheck, ...] = ()
+    anew: bool = False  # the first batch of a file that is read from its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +126,17 @@ class Source:
 
 
 class TranscriptReader(ABC):
-    """Takes one file's bytes in any pieces and gives the rows they bring; all it knows fits in its state."""
+    """Takes one file's bytes in any pieces and gives the rows they bring; all it knows fits in its state.
+
+    What is common to all clients is done here: lines are split, every whole record of a line is found, and what
+    could not be read is counted. A client says which lines may hold something, and what a record means.
+    """
 
     def __init__(self, *, skipping: bool = False) -> None:
         self.report = ReadReport()
         self.checks: list[SessionCheck] = []
         self.splitter = LineSplitter(skipping=skipping)
+        self._last_at: datetime | None = None
 
     def feed(self, chunk: bytes) -> list[ObservedUsage]:
         """Rows of the lines that are complete now; a row is an upsert under its response key."""
@@ -124,18 +145,111 @@ class TranscriptReader(ABC):
         report = self.report
         report.bytes_read += len(chunk)
         report.rows += len(rows)
-        if self.splitter.too_long:
-            report.skipped[Skip.TOO_LONG] += self.splitter.too_long
-            self.splitter.too_long = 0
+        for head in self.splitter.too_long:
+            self._lost(Skip.TOO_LONG, head.decode(errors="replace"))
+        self.splitter.too_long.clear()
         return rows
 
-    @abstractmethod
+    def last_line(self) -> list[ObservedUsage]:
+        """Rows of a last line whose end is not written, or was never: every record of it that is whole.
+
+        The reader is of no use afterwards. Whoever stores a position stores that of the line's start with the state
+        before it, so that the line is read again when it has grown.
+        """
+        line = self.splitter.rest()
+        if self.splitter.skipping or not line.strip(BLANK_BYTES):
+            return []
+        before = self.report
+        self.report = ReadReport()
+        rows = self.rows_of(line)
+        before.rows += len(rows)
+        before.unfinished = sum(self.report.skipped[reason] for reason in LOST)
+        self.report = before
+        return rows
+
     def rows_of(self, block: bytes) -> list[ObservedUsage]:
         """Rows of whole lines."""
+        find, wants = block.find, self.wants
+        start, length = 0, len(block)
+        while start < length:
+            end = find(b"\n", start)
+            if end < 0:
+                end = length
+            if end > start:
+                if block[end - 1] != _BRACE and (line := block[start:end].strip(BLANK_BYTES))[-1:] != b"}":
+                    # Cut off, or no record at all: nothing can be told from how it begins.
+                    if line:
+                        self._line(line)
+                elif wants(block, start, end):
+                    self._line(block[start:end])
+            start = end + 1
+        return self.finish()
+
+    def _line(self, line: bytes) -> None:
+        try:
+            record = decode(line)
+        except Unreadable:
+            found = records_of(line)
+            for reason, piece in found.lost:
+                self._lost(reason, piece)
+            for each in found.records:
+                self._record(each)
+        else:
+            self._record(record)
+
+    def _record(self, record: Pairs) -> None:
+        try:
+            self.take(record)
+        except Unreadable as error:
+            self.report.skipped[error.reason] += 1
+
+    def _lost(self, reason: Skip, piece: str) -> None:
+        if self.may_count(piece):
+            self.report.skipped[reason] += 1
+
+    def when(self, value: object, odd: set[str]) -> datetime:
+        """The time of a response; where none is written, that of the one before it."""
+        try:
+            self._last_at = moment(value)
+        except Unreadable:
+            if self._last_at is None:
+                raise
+            odd.add(Odd.NO_TIME)
+        return self._last_at
+
+    def clock(self) -> str | None:
+        """The last time that was read, as a value for the state."""
+        return None if self._last_at is None else self._last_at.isoformat()
+
+    def set_clock(self, state: State | None) -> None:
+        """Take the last time from a state; what is not understood reads as none."""
+        written = state.get("at") if isinstance(state, Mapping) else None
+        with suppress(Unreadable):
+            self._last_at = moment(written)
+
+    @abstractmethod
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        """Whether a line may hold a record that says something; quick, and never wrong when it says no."""
+
+    @abstractmethod
+    def take(self, record: Pairs) -> None:
+        """Take one record."""
+
+    @abstractmethod
+    def finish(self) -> list[ObservedUsage]:
+        """The rows of the records taken since the last call."""
+
+    def whose(self) -> str | None:
+        """The client's session that the file is of, as far as it is known."""
+        return None
+
+    def may_count(self, piece: str) -> bool:  # noqa: ARG002  # a client that can tell says more
+        """Whether a broken record may have been usage."""
+        return True
 
     @abstractmethod
     def state(self) -> State:
-        """What must be known to go on after these lines, as JSON values."""
+        """What must be known to go on after these lines, as JSON values of its own."""
 
 
 # Makes the reader of one file from its stored state (None: from the start).
@@ -200,7 +314,7 @@ def _tail(tail: _Tail, known: FilePosition | None, make: ReaderMaker, max_bytes:
     start = at = known.offset if known else 0
     stream, end = (tail.file, tail.info.st_size) if tail.unpack is None else (tail.unpack(tail.file), None)
     rows: list[ObservedUsage] = []
-    fresh = 0
+    fresh, anew = 0, known is None
     try:
         _go_to(stream, at, seekable=tail.unpack is None)
         while True:
@@ -214,26 +328,34 @@ def _tail(tail: _Tail, known: FilePosition | None, make: ReaderMaker, max_bytes:
             fresh += len(chunk)
             rows += reader.feed(chunk)
             if len(rows) >= _BATCH_ROWS or (rows and fresh >= _BATCH_BYTES):
-                yield _batch(rows, tail, reader, at, complete=False)
-                rows, fresh = [], 0
+                yield _batch(rows, tail, reader, at, complete=False, anew=anew)
+                rows, fresh, anew = [], 0, False
                 if tail.unpack is None:
                     stream.seek(at)
     except Unreadable as error:
         reader.report.skipped[error.reason] += 1
         spent = False
-    yield _batch(rows, tail, reader, at, complete=not spent)
+    yield _batch(rows, tail, reader, at, complete=not spent, anew=anew)
 
 
-def _batch(rows: list[ObservedUsage], tail: _Tail, reader: TranscriptReader, at: int, *, complete: bool) -> Batch:
-    report, reader.report = reader.report, ReadReport()
-    checks, reader.checks = tuple(reader.checks), []
+def _batch(
+    rows: list[ObservedUsage], tail: _Tail, reader: TranscriptReader, at: int, *, complete: bool, anew: bool
+) -> Batch:
     position = tail.position(at - reader.splitter.held, complete=complete, reader=reader)
-    return Batch(tuple(rows), position, tail.change, report, checks)
+    if complete:
+        rows = rows + reader.last_line()
+    report, reader.report = reader.report, ReadReport()
+    report.session = reader.whose()
+    checks, reader.checks = tuple(reader.checks), []
+    return Batch(tuple(rows), position, tail.change, report, checks, anew)
 
 
 def nothing(change: Change) -> Batch:
     """What a file that could not be read brings."""
-    return Batch((), None, change, ReadReport())
+    report = ReadReport()
+    if change is Change.UNREADABLE:
+        report.skipped[Skip.BAD_FILE] += 1
+    return Batch((), None, change, report, anew=True)
 
 
 def open_regular(path: Path, position: FilePosition | None) -> tuple[IO[bytes] | None, os.stat_result] | None:

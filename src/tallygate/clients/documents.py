@@ -45,7 +45,7 @@ def read_document(path: Path, position: FilePosition | None, reader: DocumentRea
         rows = reader.document(data)
     stored = FilePosition(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, len(data), "")
     change = Change.NEW if position is None else Change.REPLACED
-    yield Batch(tuple(rows), stored, change, reader.report)
+    yield Batch(tuple(rows), stored, change, reader.report, anew=True)
 
 
 def _whole(read: Callable[[int], bytes], bound: int) -> bytes:

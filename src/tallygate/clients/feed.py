@@ -136,18 +136,29 @@ def _packed(piece: Piece) -> Packed:
     report = batch.report
     rows = [_packed_row(row) for row in batch.rows]
     skipped = dict(report.skipped)
-    return piece.number, (rows, position, batch.change, report.bytes_read, report.rows, skipped, batch.checks), None
+    return (
+        piece.number,
+        (
+            rows,
+            position,
+            batch.change,
+            (report.bytes_read, report.rows, skipped, report.unfinished, report.session),
+            batch.checks,
+            batch.anew,
+        ),
+        None,
+    )
 
 
 def _unpacked(packed: Packed) -> Piece:
     number, found, fault = packed
     if found is None:
         return Piece(number, None, fault)
-    rows, position, change, bytes_read, count, skipped, checks = found
-    report = ReadReport(bytes_read, count)
+    rows, position, change, (bytes_read, count, skipped, unfinished, session), checks, anew = found
+    report = ReadReport(bytes_read, count, unfinished=unfinished, session=session)
     report.skipped.update(skipped)
     taken = tuple([_unpacked_row(row) for row in rows])
-    return Piece(number, Batch(taken, FilePosition.from_json(position), Change(change), report, checks))
+    return Piece(number, Batch(taken, FilePosition.from_json(position), Change(change), report, checks, anew))
 
 
 def _packed_row(row: ObservedUsage) -> Packed:
@@ -157,7 +168,7 @@ def _packed_row(row: ObservedUsage) -> Packed:
         (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output),
         row.rule.value, row.quality.value, row.parent_session, row.reasoning, row.tier, row.speed, row.geo,
         row.web_searches, row.native_cost_text, row.estimated_output, row.agent_id, row.tool_use_ids, row.request_id,
-        row.project, row.version, row.provider, row.counted_by,
+        row.project, row.version, row.provider, row.counted_by, row.odd,
     )  # fmt: skip
 
 

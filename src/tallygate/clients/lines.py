@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +15,20 @@ from tallygate.core.observed import MAX_TOKENS
 
 MAX_LINE = 8 * 1024 * 1024
 _MAX_NAME = 1024
+_HEAD_KEPT = 4096
+_DIGITS_MAX = 4000
+# What may stand beside a record and is nothing: crashes leave runs of zero bytes, programs put marks in front.
+_BLANK = "\ufeff\0 \t\r\n"
+BLANK_BYTES = b"\0 \t\r\n"
+_RECORD = re.compile(r'\{\s*"')
+# Whole records of all clients say when they were written, or whose they are; objects inside them do not.
+_ONLY_RECORDS = frozenset({"timestamp", "sessionId", "$set", "$rewindTo"})
+_TRIES_PER_CHARACTER = 16
+_TRIES_MIN = 100_000
+_DEEP = 20_000
+_LATEST_MS = 10**14
+_FIRST_MS = 10**10  # of April 1970: no client is that old
+_STAMP_DIGITS = 15
 
 # A decoded object. Pairs instead of a dict, so that a key written twice is seen; arrays are lists, so the
 # two cannot be mistaken for each other.
@@ -41,6 +57,24 @@ class Skip(StrEnum):
     BAD_FILE = "unreadable_file"
 
 
+# What may have been usage and could not be read. The other reasons leave out what costs nothing or counts elsewhere.
+LOST = frozenset(
+    {
+        Skip.TOO_LONG,
+        Skip.BAD_UTF8,
+        Skip.BAD_JSON,
+        Skip.TOO_DEEP,
+        Skip.HUGE_NUMBER,
+        Skip.NOT_OBJECT,
+        Skip.DUPLICATE_KEY,
+        Skip.BAD_COUNT,
+        Skip.BAD_NAME,
+        Skip.NO_TIME,
+        Skip.BAD_FILE,
+    }
+)
+
+
 class Unreadable(Exception):
     """One record cannot be used; the reason is counted and reading goes on."""
 
@@ -51,16 +85,23 @@ class Unreadable(Exception):
 
 @dataclass(slots=True)
 class ReadReport:
-    """What a read took in and what it had to leave, by reason."""
+    """What a read took in and what it had to leave, by reason.
+
+    `unfinished` are broken records in a last line without an end; it is told anew with each read, as the line may
+    still be being written.
+    """
 
     bytes_read: int = 0
     rows: int = 0
     skipped: Counter[Skip] = field(default_factory=Counter)
+    unfinished: int = 0
+    session: str | None = None
 
     def add(self, other: ReadReport) -> None:
         self.bytes_read += other.bytes_read
         self.rows += other.rows
         self.skipped.update(other.skipped)
+        self.unfinished = other.unfinished
 
 
 class LineSplitter:
@@ -73,7 +114,7 @@ class LineSplitter:
     def __init__(self, *, skipping: bool = False) -> None:
         self.skipping = skipping
         self.held = 0
-        self.too_long = 0
+        self.too_long: list[bytes] = []  # how each line began that was dropped
         self._parts: list[bytes] = []
 
     def take(self, chunk: bytes) -> bytes:
@@ -96,19 +137,33 @@ class LineSplitter:
             self._hold(chunk[cut:])
         return block
 
+    def rest(self) -> bytes:
+        """The line whose end was not seen."""
+        return b"".join(self._parts)
+
     def _hold(self, rest: bytes) -> None:
         if not rest:
             return
         self._parts.append(rest)
         self.held += len(rest)
         if self.held > MAX_LINE:
+            self.too_long.append(self.rest()[:_HEAD_KEPT])
             self._parts = []
             self.held = 0
             self.skipping = True
-            self.too_long += 1
 
 
-_decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str).raw_decode
+def _whole_number(digits: str) -> int | str:
+    # Python refuses whole numbers of thousands of digits; as text they are told from numbers when they are counted.
+    return int(digits) if len(digits) < _DIGITS_MAX else digits
+
+
+# Control characters are taken inside text: a run of zero bytes there says that a disk lost something, not that the
+# rest of the record is wrong.
+_decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, strict=False).raw_decode
+_decode_slowly = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_float=str, parse_int=_whole_number, strict=False
+).raw_decode
 
 
 def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
@@ -120,21 +175,81 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
     except UnicodeDecodeError:
         raise Unreadable(Skip.BAD_UTF8) from None
     if text[:1] != "{":
-        text = text.lstrip("\ufeff \t\r\n")
-    try:
-        value, end = _decode(text)
-    except json.JSONDecodeError:
-        raise Unreadable(Skip.BAD_JSON) from None
-    except ValueError:
-        # Python refuses whole numbers of thousands of digits; nobody writes one in earnest.
-        raise Unreadable(Skip.HUGE_NUMBER) from None
-    except RecursionError:
-        raise Unreadable(Skip.TOO_DEEP) from None
+        text = text.lstrip(_BLANK)
+    value, end = _value(text, 0)
     if type(value) is not tuple:
         raise Unreadable(Skip.NOT_OBJECT)
-    if end != len(text) and text[end:].strip():
+    if end != len(text) and text[end:].strip(_BLANK):
         raise Unreadable(Skip.BAD_JSON)
     return value
+
+
+def _value(text: str, start: int) -> tuple[Any, int]:
+    for read in (_decode, _decode_slowly):
+        try:
+            return read(text, start)
+        except json.JSONDecodeError:
+            raise Unreadable(Skip.BAD_JSON) from None
+        except ValueError:
+            continue
+        except RecursionError:
+            raise Unreadable(Skip.TOO_DEEP) from None
+    raise Unreadable(Skip.HUGE_NUMBER)
+
+
+@dataclass(slots=True)
+class Found:
+    """The records of one line, and the stretches between them that are none, each with why."""
+
+    records: list[Pairs] = field(default_factory=list)
+    lost: list[tuple[Skip, str]] = field(default_factory=list)
+
+
+def records_of(line: bytes, bound: int = MAX_LINE) -> Found:
+    """Every whole record of a line, whatever stands before, between and behind them.
+
+    Two writers may put their records on one line, a killed one leaves half of one, a crash leaves zero bytes. What
+    looks like a record inside a broken one is none unless it has what only whole records have.
+    """
+    found = Found()
+    try:
+        found.records.append(decode(line, bound))
+        return found
+    except Unreadable as error:
+        reason = error.reason
+    if reason is Skip.TOO_LONG:
+        found.lost.append((reason, line[:_HEAD_KEPT].decode(errors="replace")))
+        return found
+    text = line.decode(errors="replace")
+    # Trying again from every brace of a hostile line would take for ever; the work is bounded by its length.
+    left = len(text) * _TRIES_PER_CHARACTER + _TRIES_MIN
+    at = kept = 0
+    while left > 0 and (begin := _RECORD.search(text, at)) is not None:
+        start = begin.start()
+        try:
+            value, end = _decode_slowly(text, start)
+        except json.JSONDecodeError as error:
+            left -= error.pos - start + 1
+            at = start + 1
+            continue
+        except (ValueError, RecursionError):
+            left -= _DEEP
+            at = start + 1
+            continue
+        left -= end - start
+        at = end
+        before = text[kept:start]
+        if not before.strip(_BLANK) or any(key in _ONLY_RECORDS for key, _ in value):
+            _lose(found, reason, before)
+            found.records.append(value)
+            kept = end
+    _lose(found, reason, text[kept:])
+    return found
+
+
+def _lose(found: Found, reason: Skip, piece: str) -> None:
+    if piece.strip(_BLANK):
+        found.lost.append((reason, piece))
 
 
 def fields(pairs: Pairs) -> Fields:
@@ -151,14 +266,61 @@ def inner(holder: Fields, key: str) -> Fields:
     return fields(value) if type(value) is tuple else {}
 
 
-def count(holder: Fields, key: str) -> int:
-    """A number of tokens; absent and null are none, anything but a whole number in bounds is refused."""
+class Odd(StrEnum):
+    """What was wrong with a count of a response that counts all the same."""
+
+    NEGATIVE = "negative_count"
+    TEXT = "count_as_text"
+    NO_NUMBER = "no_number"
+    TOO_LARGE = "count_too_large"
+    NO_TIME = "no_time"
+
+
+_NUMBER = re.compile(r"([+-]?)([0-9]{1,40})(?:\.([0-9]{0,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
+
+
+def count(holder: Mapping[str, Any], key: str, odd: set[str] | None = None) -> int:
+    """A number of tokens, whatever was written for it: a response is never dropped for one.
+
+    Absent and null are none. A negative number and what is no number are none, a number as text is that number, a
+    fraction is rounded up; `odd` takes what was wrong.
+    """
     value = holder.get(key)
     if value is None:
         return 0
     if type(value) is int and 0 <= value <= MAX_TOKENS:
         return value
-    raise Unreadable(Skip.BAD_COUNT)
+    wrong, number = _number(value)
+    if odd is not None:
+        odd.add(wrong)
+    return number
+
+
+def _number(value: object) -> tuple[Odd, int]:
+    wrong = Odd.TEXT
+    if type(value) is str:
+        written = value.strip()
+        if (found := _NUMBER.fullmatch(written)) is not None:
+            number = _rounded_up(*found.groups(default=""))
+        elif written.isascii() and written.isdigit():
+            number = MAX_TOKENS + 1
+        else:
+            return Odd.NO_NUMBER, 0
+    elif type(value) is int:
+        number = value
+    else:
+        return Odd.NO_NUMBER, 0
+    if number < 0:
+        return Odd.NEGATIVE, 0
+    return (Odd.TOO_LARGE, MAX_TOKENS) if number > MAX_TOKENS else (wrong, number)
+
+
+def _rounded_up(sign: str, whole: str, fraction: str, exponent: str) -> int:
+    """A number of which the parts are written, without a binary fraction on the way."""
+    digits, places = int(whole + fraction), int(exponent or 0) - len(fraction)
+    power: int = 10 ** abs(places)
+    number = digits * power if places >= 0 else -(-digits // power)
+    return -number if sign == "-" else number
 
 
 def name(value: object) -> str | None:
@@ -177,24 +339,27 @@ def required(value: object) -> str:
 
 
 def moment(value: object) -> datetime:
-    """An ISO 8601 time in UTC; without a zone it is taken as UTC, as all clients write it."""
+    """A time in UTC: ISO 8601, without a zone taken as UTC as all clients write it, or a number since 1970."""
     if type(value) is not str:
-        raise Unreadable(Skip.NO_TIME)
+        return moment_of_millis(value)
     try:
         at = datetime.fromisoformat(value)
         if at.tzinfo is UTC:
             return at
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
+        if value.isascii() and value.isdigit() and len(value) < _STAMP_DIGITS:
+            return moment_of_millis(int(value))
         raise Unreadable(Skip.NO_TIME) from None
 
 
 def moment_of_millis(value: object) -> datetime:
-    """Milliseconds since 1970 as a time in UTC."""
-    if type(value) is not int or not 0 < value < 10**14:
+    """Milliseconds since 1970, or seconds where the number is too small for them, as a time in UTC."""
+    if type(value) is not int or not 0 < value < _LATEST_MS:
         raise Unreadable(Skip.NO_TIME)
-    seconds, millis = divmod(value, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=millis * 1000)
+    millis = value * 1000 if value < _FIRST_MS else value
+    seconds, rest = divmod(millis, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
 
 
 def text_size(value: object) -> int:

@@ -78,7 +78,7 @@ class ObservedUsage:
     share for information. `estimated_output` stands beside the recorded output of a partial row and is
     never mixed into it. `native_cost_text` is the client's own figure, kept as text because it is never
     trusted. `tool_use_ids` are sorted, each once. `counted_by` is the rule of the row that the counts come
-    from, where that is another one than the row they stand in.
+    from, where that is another one than the row they stand in. `odd` says, sorted, what was wrong with the counts.
     """
 
     client: str
@@ -104,6 +104,7 @@ class ObservedUsage:
     version: str | None = None
     provider: str | None = None
     counted_by: Rule | None = None
+    odd: tuple[str, ...] = ()
 
     @property
     def is_told(self) -> bool:
@@ -185,7 +186,43 @@ def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
         native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
         estimated_output=estimate,
         tool_use_ids=tools,
+        odd=joined_odd(old.odd, new.odd),
     )
+
+
+# No model has a context smaller than this worth cutting to, and none that is listed a larger one than ten million.
+SMALL_COUNT = 100_000
+CUT = "above_context"
+# A movement of a total may stand for several responses whose own events are missing.
+_MOVED_AT_ONCE = 4
+
+
+def needs_window(row: ObservedUsage) -> bool:
+    """Whether a count of a response is so large that it must be held against its model's context window."""
+    tokens = row.tokens
+    largest = max(tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output)
+    return largest > SMALL_COUNT and row.quality is not Quality.SESSION_TOTAL
+
+
+def within(row: ObservedUsage, window: int) -> ObservedUsage:
+    """A response none of whose counts is larger than its model's context: one absurd record must not use up a day."""
+    most = max(window, SMALL_COUNT) * (_MOVED_AT_ONCE if row.rule is Rule.CODEX_DELTA else 1)
+    tokens = row.tokens
+    cut = Tokens(
+        min(tokens.fresh_input, most),
+        min(tokens.cache_read, most),
+        min(tokens.cache_write_5m, most),
+        min(tokens.cache_write_1h, most),
+        min(tokens.output, most),
+    )
+    if cut == tokens:
+        return row
+    return replace(row, tokens=cut, reasoning=min(row.reasoning, cut.output), odd=joined_odd(row.odd, (CUT,)))
+
+
+def joined_odd(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """What was wrong with the counts of any of two rows."""
+    return one if one == other else tuple(sorted({*one, *other}))
 
 
 def tells_of(told: ObservedUsage, row: ObservedUsage) -> bool:

@@ -15,7 +15,7 @@ USAGE_COLUMNS = (
     "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "web_searches",
     "estimated_output", "quality", "rule", "tier", "speed", "geo", "native_cost", "agent_id", "tool_use_ids",
     "request_id", "project", "version", "price_id", "cost_nanos", "session_id", "call_id", "charges",
-    "counted_by",
+    "counted_by", "odd",
 )  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def from_usage(stored: StoredUsage) -> dict[str, Value]:
         "call_id": stored.call_id,
         "charges": _charges_text(stored) if stored.charges else None,
         "counted_by": None if row.counted_by is None else row.counted_by.value,
+        "odd": " ".join(row.odd) or None,
     }
 
 
@@ -88,6 +89,7 @@ def to_usage(row: tuple[Any, ...]) -> StoredUsage:
         version=found["version"],
         provider=found["provider"],
         counted_by=Rule(found["counted_by"]) if found["counted_by"] else None,
+        odd=tuple((found["odd"] or "").split()),
     )
     return StoredUsage(
         row=observed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.observed import Rule
+from tallygate.core.unread import Unread, UnreadFile
 from tallygate.ledger import rows
 from tallygate.ledger.port import SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
@@ -109,6 +111,20 @@ UPSERT_POSITION = (
     "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us)"
     " VALUES (:tenant, :path, :client, :position, :skipped, :at_us) ON CONFLICT (tenant, path) DO UPDATE"
     " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us"
+)
+SELECT_UNREAD = (
+    "SELECT f.path, f.client, f.client_session, f.why, f.unfinished, f.read_us, COUNT(u.id),"
+    " COALESCE(SUM(u.cost_nanos), 0)"
+    " FROM unread_file f LEFT JOIN usage u ON u.tenant = f.tenant AND u.client = f.client"
+    " AND u.client_session = f.client_session WHERE f.tenant = :tenant GROUP BY f.path ORDER BY f.path"
+)
+SELECT_UNREAD_OF = "SELECT why FROM unread_file WHERE tenant = :tenant AND path = :path"
+DELETE_UNREAD = "DELETE FROM unread_file WHERE tenant = :tenant AND path = :path"
+UPSERT_UNREAD = (
+    "INSERT INTO unread_file (tenant, path, client, client_session, why, records, unfinished, read_us)"
+    " VALUES (:tenant, :path, :client, :client_session, :why, :records, :unfinished, :read_us)"
+    " ON CONFLICT (tenant, path) DO UPDATE SET client_session = COALESCE(excluded.client_session, client_session),"
+    " why = excluded.why, records = excluded.records, unfinished = excluded.unfinished, read_us = excluded.read_us"
 )
 SELECT_SKIPPED = "SELECT skipped FROM transcript_file WHERE tenant = :tenant AND path = :path"
 
@@ -269,6 +285,13 @@ class UsageReads(Statements):
         found = self._all(SELECT_POSITION, path=path)
         return json.loads(found[0][0]) if found else None
 
+    def unread_files(self) -> list[UnreadFile]:
+        """The files of which something could not be read, with what the rest of their sessions cost."""
+        return [
+            UnreadFile(row[0], row[1], row[2], Unread(json.loads(row[3]), row[4]), row[5], *row[6:])
+            for row in self._all(SELECT_UNREAD)
+        ]
+
     def read_files(self) -> list[ReadFile]:
         """Every transcript file that was read."""
         return [ReadFile(row[0], row[1], json.loads(row[2]), row[3]) for row in self._all(SELECT_FILES)]
@@ -280,10 +303,19 @@ class UsageWrites(UsageReads):
     at_us: int
 
     def save_position(
-        self, path: str, client: str, position: Mapping[str, Any] | None, skipped: Mapping[str, int]
+        self,
+        path: str,
+        client: str,
+        position: Mapping[str, Any] | None,
+        skipped: Mapping[str, int],
+        *,
+        anew: bool = False,
     ) -> None:
-        """Keep how far a file was read, with the rows it brought, in one commit; skipped lines add up."""
-        before = self._all(SELECT_SKIPPED, path=path)
+        """Keep how far a file was read, with the rows it brought, in one commit.
+
+        Skipped lines add up; `anew` where the file was read from its start.
+        """
+        before = [] if anew else self._all(SELECT_SKIPPED, path=path)
         counts: dict[str, int] = json.loads(before[0][0]) if before else {}
         for reason, count in skipped.items():
             counts[reason] = counts.get(reason, 0) + count
@@ -296,3 +328,18 @@ class UsageWrites(UsageReads):
             "at_us": self.at_us,
         }
         self._execute(UPSERT_POSITION, parameters)
+
+    def save_unread(self, path: str, client: str, session: str | None, found: Unread, *, anew: bool = False) -> None:
+        """Keep what could not be read of a file; what was kept of it before stays, but where it was read anew."""
+        known = self._all(SELECT_UNREAD_OF, path=path)
+        why = Counter(json.loads(known[0][0]) if known and not anew else {})
+        why.update(found.why)
+        parameters = {"tenant": self.tenant, "path": path}
+        if not (why or found.unfinished):
+            if known:
+                self._execute(DELETE_UNREAD, parameters)
+            return
+        counts = {"records": sum(why.values()), "unfinished": found.unfinished}
+        why_text = json.dumps(why, sort_keys=True)
+        facts = {"client": client, "client_session": session, "why": why_text, "read_us": self.at_us}
+        self._execute(UPSERT_UNREAD, parameters | facts | counts)

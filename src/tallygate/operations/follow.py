@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tallygate.clients.base import FilePosition, Source, TranscriptFile
 from tallygate.core.errors import TallygateError
-from tallygate.operations.ingest import Reading, Taken, ingest, key_of
+from tallygate.operations.ingest import Taken, ingest, key_of, reading_of
 from tallygate.operations.runtime import Runtime
 
 BUDGET_US = 20_000
@@ -155,10 +155,7 @@ class Follower:
                     position = FilePosition.from_json(reader.position(key_of(file.path)))
                 more = False
                 for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
-                    where = None if batch.position is None else batch.position.as_json()
-                    skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
-                    reading = Reading(source.client, key_of(file.path), batch.rows, where, skipped, batch.checks)
-                    taken += ingest(self.rt, reading)
+                    taken += ingest(self.rt, reading_of(file, batch))
                     more = batch.position is not None and batch.position.size < 0
                 if not more and stamp is not None:
                     self._read_at[file.path] = stamp

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.base import Batch, TranscriptFile
+from tallygate.clients.lines import LOST
 from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.observed import ObservedUsage, SessionCheck, better, merged, priced_as
+from tallygate.core.observed import ObservedUsage, SessionCheck, better, merged, needs_window, priced_as, within
+from tallygate.core.unread import Unread
 from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.basis import basis_of
@@ -25,10 +29,16 @@ from tallygate.operations.scope import scope_of
 from tallygate.pricing.book import PriceScope
 from tallygate.pricing.overrides import ANYWHERE
 
+# The one reason of ours among those of the readers, for which a response is not stored.
+REFUSED = "impossible_cost"
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals."""
+    """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals.
+
+    `unread` is what of that may have been usage, and `session` whose; `anew` where the file was read from its start.
+    """
 
     client: str
     path: str
@@ -36,6 +46,9 @@ class Reading:
     position: Mapping[str, Any] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
     checks: Sequence[SessionCheck] = ()
+    unread: Unread = field(default_factory=Unread)
+    session: str | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,18 @@ def key_of(path: Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def reading_of(file: TranscriptFile, batch: Batch) -> Reading:
+    """What a batch of a file brought, as it is stored."""
+    report = batch.report
+    skipped = {reason.value: count for reason, count in report.skipped.items()}
+    lost = {reason.value: count for reason, count in report.skipped.items() if reason in LOST}
+    position = None if batch.position is None else batch.position.as_json()
+    unread = Unread(lost, report.unfinished)
+    return Reading(
+        file.client, key_of(file.path), batch.rows, position, skipped, batch.checks, unread, report.session, batch.anew
+    )
+
+
 def ingest(rt: Runtime, reading: Reading) -> Taken:
     """Store a reading and its position in one commit; storing it again changes nothing."""
     return ingest_all(rt, [reading])
@@ -79,14 +104,15 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     found = merged(row for reading in readings for row in reading.rows)
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
-    refused = 0
-    for (client, key), row in found.items():
+    refused: set[tuple[str, str]] = set()
+    for (client, key), each in found.items():
+        row = within(each, rt.prices.context_window(priced_as(each), each.at)) if needs_window(each) else each
         responses, one = priced.setdefault(client, {}), pricer.priced(row)
         if one[0].cost_nanos <= AMOUNT_NANOS_MAX:
             responses[key] = one
         else:
-            refused += 1  # kept, a few of these would break every sum
-    taken = Taken(refused=refused)
+            refused.add((client, key))  # kept, a few of these would break every sum
+    taken = Taken(refused=len(refused))
     prices: set[str] = set()
     with rt.ledger.writing(rt.tenant) as tx:
         for client, responses in priced.items():
@@ -95,11 +121,20 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
             prices |= used
         for reading in readings:
             if reading.position is not None:
-                tx.save_position(reading.path, reading.client, reading.position, reading.skipped)
+                tx.save_position(reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew)
+            if reading.position is not None or reading.unread.why:
+                unread = _with_refused(reading, refused) if refused else reading.unread
+                tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
                 tx.save_check(check)
     rt.known_prices.update(prices)
     return taken
+
+
+def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Unread:
+    """What could not be read of a reading, with the responses in it that cost more than any can."""
+    count = len({row.response_key for row in reading.rows if (row.client, row.response_key) in refused})
+    return replace(reading.unread, why={**reading.unread.why, REFUSED: count}) if count else reading.unread
 
 
 # A response with its cost as of its own time, and the text of the price's basis.

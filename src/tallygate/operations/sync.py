@@ -14,7 +14,7 @@ from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
-from tallygate.operations.ingest import Reading, Taken, ingest_all, key_of
+from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 from tallygate.operations.runtime import Runtime
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
@@ -22,8 +22,6 @@ ROWS_A_COMMIT = 500
 FILES_A_COMMIT = 250
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
-# The one reason of ours among those of the readers, for which a response is not stored.
-REFUSED = "impossible_cost"
 _TRIES = 10
 _FAULT_MAX = 300
 _MICROS = 1_000_000
@@ -191,15 +189,15 @@ class _Store:
         skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
         self._report.skipped.update(skipped)
         self._report.bytes_read += batch.report.bytes_read
-        if batch.position is None and not batch.rows:
+        reading = reading_of(file, batch)
+        if batch.position is None and not batch.rows and not reading.unread.why:
             return
-        key, rows = key_of(file.path), batch.rows
+        rows = batch.rows
         cut = 0
         while len(rows) - cut > ROWS_A_COMMIT:
-            self._add(Reading(file.client, key, rows[cut : cut + ROWS_A_COMMIT]))
+            self._add(Reading(file.client, reading.path, rows[cut : cut + ROWS_A_COMMIT]))
             cut += ROWS_A_COMMIT
-        position = None if batch.position is None else batch.position.as_json()
-        self._add(Reading(file.client, key, rows[cut:], position, skipped, batch.checks))
+        self._add(replace(reading, rows=rows[cut:]))
 
     def fault(self, number: int, why: str) -> None:
         file = self._wanted[number].file

@@ -49,6 +49,9 @@ __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSett
 OVERRIDE, LOCAL, ASSUMED = "override", "local", "assumed"
 _QUOTES_KEPT = 4096
 _HALF_HOUR_S = 1800
+WINDOW_UNKNOWN = 2_000_000
+WINDOW_LONG = 1_000_000
+LONG_MARK = "[1m]"
 _FREE = Rates(0, 0, 0, 0, 0)
 
 
@@ -125,6 +128,16 @@ class PriceBook:
         """The price of a model as of a time, if one is known."""
         price = self.quote(model, at, scope)
         return price if price.known else None
+
+    def context_window(self, model: str, at: datetime) -> int:
+        """The most tokens that one request of a model can hold; of an unknown model as many as any common one holds."""
+        identifier = self._identify(model[: ID_LENGTH_MAX + 1])
+        listed = None if identifier.opaque or identifier.local else self.catalog.context_window(identifier)
+        if listed is None:
+            return WINDOW_UNKNOWN
+        # A model that has a rate for long contexts takes them, whatever its entry says it takes without asking.
+        long = any(tier.above_context_tokens >= listed for tier in self.quote(model, at).tiers)
+        return max(listed, WINDOW_LONG) if long or LONG_MARK in model else listed
 
     def models(self, at: datetime, scope: PriceScope = ANYWHERE) -> Iterator[ListedModel]:
         """Everything that has a price as of a time: the user's rows, ours, then the catalog."""

@@ -88,6 +88,11 @@ class Catalog:
                 return price
         return None
 
+    def context_window(self, identifier: Identifier) -> int | None:
+        """The context window of what an id means, the largest where it may mean several; None where none is told."""
+        windows = [listing.model.context_window for listing in self.listings(identifier)]
+        return max((window for window in windows if window), default=None)
+
     def price(self, listing: Listing, at: datetime) -> Price | None:
         """The entry's rates as of a time; `None` where it has none per token or lists the model as free."""
         from tallygate.pricing.catalog_index import SOURCE, convert, price_at

@@ -6,19 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tallygate.clients.base import State, TranscriptReader
+from tallygate.clients.claude_code.naming import Repeats, is_minted
 from tallygate.clients.claude_code.usage import advisors, cost_text, session_check, spent, visible
 from tallygate.clients.lines import (
     Fields,
+    Odd,
     Pairs,
+    ReadReport,
     Skip,
     Unreadable,
-    decode,
     fields,
     inner,
-    moment,
     name,
     required,
 )
@@ -37,13 +38,12 @@ _LONG_LINE = 4096
 _REMEMBERED = 64
 _CONTEXTS = 256
 _OTHERS = 16
-# Ids that Anthropic, Bedrock and Vertex mint are this long and never given twice; a gateway's may repeat.
-_LONG_ID = 20
+# What a broken record says it is, where it is no response.
+_OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
 
-
-# All that lines of one response repeat, as written: message id, request id, stored cost, and the line's own id
-# where there is no message id; then model, sessions, agent, directory, version, and what kind of line it is.
-_Same = tuple[object, object, object, object, object, object, object, object, object, object, bool, bool, bool]
+# All that lines of one response repeat, as written: its key, request id, stored cost; then model, sessions, agent,
+# directory, version, and what kind of line it is.
+_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool]
 
 
 class _Context(NamedTuple):
@@ -60,10 +60,11 @@ class _Context(NamedTuple):
 class _Response:
     """A response while its lines come in: they repeat `same` and `usage`, and each adds to the rest."""
 
-    __slots__ = ("at", "final", "same", "shown", "tools", "usage")
+    __slots__ = ("at", "final", "odd", "same", "shown", "tools", "usage")
 
     def __init__(self, same: _Same, usage: Pairs, at: datetime, *, final: bool) -> None:
         self.same = same
+        self.odd: set[str] = set()
         self.usage = usage
         self.at = at
         self.final = final
@@ -91,50 +92,63 @@ class ClaudeReader(TranscriptReader):
         self._open: dict[_Same, _Response] = {}
         self._contexts: dict[tuple[object, ...], _Context] = {}
         self._rows: dict[str, ObservedUsage] = {}
+        self._stated: list[Fields] = []
+        self._repeats = Repeats(state)
+        self.set_clock(state)
 
     def state(self) -> State:
-        others = {"others": self._others} if self._others else {}
-        return {"shown": [list(item) for item in self._shown.items()], **others}
+        state: dict[str, Any] = {"shown": [list(item) for item in self._shown.items()]}
+        if self._others:
+            state["others"] = list(self._others)
+        if self._repeats:
+            state["repeats"] = self._repeats.as_state()
+        if (clock := self.clock()) is not None:
+            state["at"] = clock
+        return state
 
-    def rows_of(self, block: bytes) -> list[ObservedUsage]:
-        # Most bytes are tool output. A long line is told by its first members alone; where those do not tell,
-        # and in short lines, the key is searched for. Text cannot look like it, for its quotes are escaped.
-        self._rows = {}
-        stated: list[bytes] = []
-        find, head = block.find, _HEAD.match
-        start, length = 0, len(block)
-        while start < length:
-            end = find(b"\n", start)
-            kind = head(block, start, end) if end - start > _LONG_LINE else None
-            if kind is None or kind[1] in _WANTED:
-                if find(_USAGE, start, end) >= 0:
-                    line = block[start:end]
-                    if _ASSISTANT in line:
-                        self._take(line)
-                elif block.startswith(_COST_STATE, start):
-                    stated.append(block[start:end])
-            start = end + 1
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        # Text inside a record cannot look like the key, for its quotes are escaped. Where a record has the word that
+        # makes it a response and no usage, it may be one that another writer has cut off.
+        find = block.find
+        if find(_USAGE, start, end) >= 0:
+            return find(_ASSISTANT, start, end) >= 0
+        if block.startswith(_COST_STATE, start):
+            return True
+        kind = _HEAD.match(block, start, end) if end - start > _LONG_LINE else None
+        return kind[1] == b"assistant" if kind is not None else find(_ASSISTANT, start, end) >= 0
+
+    def may_count(self, piece: str) -> bool:
+        head = _HEAD.match(piece.encode(errors="replace")[:_LONG_LINE])
+        if head is not None:
+            return head[1] in _WANTED
+        return _OTHERS_LINE.search(piece) is None
+
+    def whose(self) -> str | None:
+        return self._session
+
+    def finish(self) -> list[ObservedUsage]:
         for known in self._open.values():
             self._close(known)
         self._open = {}
-        for line in stated:
-            self._take_check(line)
-        return list(self._rows.values())
+        for stated in self._stated:
+            self._take_check(stated)
+        rows = list(self._rows.values())
+        self._rows, self._stated = {}, []
+        return rows
 
-    def _take(self, line: bytes) -> None:
-        try:
-            top = fields(decode(line))
-            kind = top.get("type")
-            if kind == "assistant":
-                self._response(top, top, None)
-            elif kind == "progress":
-                data = inner(top, "data")
-                if data.get("type") == "agent_progress":
-                    holder = inner(data, "message")
-                    if holder.get("type") == "assistant":
-                        self._response(top, holder, data)
-        except Unreadable as error:
-            self.report.skipped[error.reason] += 1
+    def take(self, record: Pairs) -> None:
+        top = fields(record)
+        kind = top.get("type")
+        if kind == "assistant":
+            self._response(top, top, None)
+        elif kind == "progress":
+            data = inner(top, "data")
+            if data.get("type") == "agent_progress":
+                holder = inner(data, "message")
+                if holder.get("type") == "assistant":
+                    self._response(top, holder, data)
+        elif kind == "cost-state":
+            self._stated.append(top)
 
     def _response(self, top: Fields, holder: Fields, progress: Fields | None) -> None:
         """Take one line of a response: join it to the open one if it only repeats that, else begin anew."""
@@ -146,12 +160,18 @@ class ClaudeReader(TranscriptReader):
         if type(usage) is not tuple:
             return
         get = top.get
-        message_id = message.get("id")
+        if message.get("model") == "<synthetic>" or get("isApiErrorMessage") is True:
+            self.report.skipped[Skip.SYNTHETIC] += 1
+            return
+        stamp = holder.get("timestamp")
+        odd: set[str] = set()
+        at = self.when(stamp if stamp is not None else get("timestamp"), odd)
+        final = message.get("stop_reason") is not None
+        key = self._key(message, holder, top, usage, at, final=final)
         same = (
-            message_id,
+            key,
             holder.get("requestId"),
             get("costUSD"),
-            get("uuid") if message_id is None else None,
             message.get("model"),
             get("requestSessionId"),
             get("sessionId"),
@@ -159,12 +179,8 @@ class ClaudeReader(TranscriptReader):
             get("cwd"),
             get("version"),
             get("isSidechain") is True,
-            get("isApiErrorMessage") is True,
             progress is None,
         )
-        stamp = holder.get("timestamp")
-        at = moment(stamp if stamp is not None else get("timestamp"))
-        final = message.get("stop_reason") is not None
         try:
             known = self._open.get(same)
         except TypeError:
@@ -173,35 +189,45 @@ class ClaudeReader(TranscriptReader):
         if known is None or known.usage != usage:
             if known is not None:
                 self._close(known)
-            elif same[4] == "<synthetic>" or same[11]:
-                self.report.skipped[Skip.SYNTHETIC] += 1
-                return
             known = self._open[same] = _Response(same, usage, at, final=final)
         elif at < known.at:
             known.at = at
+        known.odd |= odd
         size, tools = visible(message.get("content"), measure=not final)
         if tools:
             known.tools += tools
         if final:
             known.final = True
         elif size:
-            known.shown = self._shown_with(str(message_id), size)
+            known.shown = self._shown_with(key, size)
 
-    def _shown_with(self, message_id: str, size: int) -> int:
+    def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, at: datetime, *, final: bool) -> str:
+        """What names the response of a line in every file it is copied to."""
+        message_id, request = name(message.get("id")), name(holder.get("requestId"))
+        if message_id is None:
+            return f"request:{request}" if request else f"line:{required(top.get('uuid'))}"
+        if is_minted(message_id):
+            # Alone, without the request id: a side conversation replays it under another request.
+            return message_id
+        tokens = spent(fields(usage), ReadReport()).tokens
+        kind = (message.get("model"), top.get("agentId"), holder is top)
+        return self._repeats.key_of((message_id, request), kind, tokens, at, final=final)
+
+    def _shown_with(self, key: str, size: int) -> int:
         """How much text a response has shown with this line; long-silent responses are forgotten."""
-        shown = self._shown.pop(message_id, 0) + size
-        self._shown[message_id] = shown
+        shown = self._shown.pop(key, 0) + size
+        self._shown[key] = shown
         if len(self._shown) > _REMEMBERED:
             del self._shown[next(iter(self._shown))]
         return shown
 
     def _context(self, same: _Same) -> _Context:
         """The checked context of a response."""
-        written = same[4:]
+        written = same[3:]
         known = self._contexts.get(written)
         if known is not None:
             return known
-        model, origin, session, agent, project, version, sidechain, _, own = written
+        model, origin, session, agent, project, version, sidechain, own = written
         agent_id = name(agent) or self._agent
         if not own:
             rule = Rule.CLAUDE_PROGRESS
@@ -229,9 +255,8 @@ class ClaudeReader(TranscriptReader):
 
     def _rows_of_response(self, known: _Response) -> list[ObservedUsage]:
         where = self._context(known.same)
-        message_id, request_id, cost, line_id = known.same[:4]
+        key, request_id, cost = known.same[:3]
         request = name(request_id)
-        key = _key(name(message_id), request, where.session, known.at, name(line_id))
         usage = fields(known.usage)
         use = spent(usage, self.report)
         rows = []
@@ -257,10 +282,11 @@ class ClaudeReader(TranscriptReader):
                 request_id=request,
                 project=where.project,
                 version=where.version,
+                odd=use.odd if not known.odd else tuple(sorted({*use.odd, *known.odd})),
             )
             rows.append(row)
         else:
-            self.report.skipped[Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in use.odd else Skip.EMPTY] += 1
         if not usage.get("iterations"):
             return rows
         for number, (advisor_model, advice) in enumerate(advisors(usage, self.report)):
@@ -282,13 +308,14 @@ class ClaudeReader(TranscriptReader):
                     request_id=request,
                     project=where.project,
                     version=where.version,
+                    odd=advice.odd,
                 )
             )
         return rows
 
-    def _take_check(self, line: bytes) -> None:
+    def _take_check(self, row: Fields) -> None:
         try:
-            check = session_check(fields(decode(line)), CLIENT, self._session)
+            check = session_check(row, CLIENT, self._session)
         except Unreadable as error:
             self.report.skipped[error.reason] += 1
             return
@@ -300,21 +327,6 @@ class ClaudeReader(TranscriptReader):
 def _estimate(shown: int, recorded: int) -> int | None:
     """An output count from the text shown so far: 2.4 characters a token, never below the record."""
     return max(recorded, -(-shown * 5 // 12)) if shown else None
-
-
-def _key(message_id: str | None, request: str | None, session: str, at: datetime, line_id: str | None) -> str:
-    """What names a response in every file it is copied to."""
-    if message_id is None:
-        return f"request:{request}" if request else f"line:{required(line_id)}"
-    anthropic = message_id.startswith("msg_")
-    if anthropic and len(message_id) >= _LONG_ID:
-        # Alone, without the request id: a side conversation replays it under another request.
-        return message_id
-    if request:
-        return f"{message_id}:{request}"
-    if anthropic or len(message_id) >= _LONG_ID:
-        return f"{message_id}:{session}"
-    return f"{message_id}:{session}:{at.isoformat()}"
 
 
 def _shown_of(state: State | None) -> dict[str, int]:

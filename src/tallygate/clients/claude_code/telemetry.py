@@ -69,7 +69,9 @@ def _row(resource: Mapping[str, object], event: Mapping[str, object], at_ns: int
     rule = _rule(event.get("query_source"), agent)
     if request is None and rule is not Rule.CLAUDE_AUXILIARY:
         return None
-    key = f"request:{request}" if request else f"event:{session}:{_count(event, 'event.sequence')}:{at.isoformat()}"
+    key = f"request:{request}" if request else f"event:{session}:{count(event, 'event.sequence')}:{at.isoformat()}"
+    odd: set[str] = set()
+    tokens = _tokens(event, odd)
     speed = name(event.get("speed"))
     return ObservedUsage(
         client=CLIENT,
@@ -77,13 +79,14 @@ def _row(resource: Mapping[str, object], event: Mapping[str, object], at_ns: int
         response_key=key,
         at=at,
         model=name(event.get("model")) or "",
-        tokens=_tokens(event),
+        tokens=tokens,
         rule=rule,
         speed=_SPEEDS.get(speed or "", speed),
         native_cost_text=_cost(event.get("cost_usd")),
         agent_id=agent,
         request_id=request,
         version=name(resource.get("service.version")),
+        odd=tuple(sorted(odd)),
     )
 
 
@@ -94,16 +97,16 @@ def _rule(source: object, agent: str | None) -> Rule:
     return Rule.CLAUDE_TELEMETRY if agent is None else Rule.CLAUDE_TELEMETRY_SUBAGENT
 
 
-def _tokens(event: Mapping[str, object]) -> Tokens:
-    written = _count(event, "cache_creation_tokens")
-    short, long = _count(event, "cache_creation_5m_tokens"), _count(event, "cache_creation_1h_tokens")
+def _tokens(event: Mapping[str, object], odd: set[str]) -> Tokens:
+    written = _count(event, "cache_creation_tokens", odd)
+    short, long = _count(event, "cache_creation_5m_tokens", odd), _count(event, "cache_creation_1h_tokens", odd)
     # What no class claims was written for the default five minutes, as in transcripts.
     return Tokens(
-        fresh_input=_count(event, "input_tokens"),
-        cache_read=_count(event, "cache_read_tokens"),
+        fresh_input=_count(event, "input_tokens", odd),
+        cache_read=_count(event, "cache_read_tokens", odd),
         cache_write_5m=max(short, written - long),
         cache_write_1h=long,
-        output=_count(event, "output_tokens"),
+        output=_count(event, "output_tokens", odd),
     )
 
 
@@ -114,19 +117,19 @@ def _began(event: Mapping[str, object], at_ns: int | None) -> datetime:
         ended = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
     else:
         ended = moment(event.get("event.timestamp"))
-    took_ms = min(_count(event, "duration_ms"), _DAY_MS)
+    took_ms = min(count(event, "duration_ms"), _DAY_MS)
     try:
         return ended - timedelta(milliseconds=took_ms)
     except OverflowError:
         return ended
 
 
-def _count(event: Mapping[str, object], key: str) -> int:
+def _count(event: Mapping[str, object], key: str, odd: set[str]) -> int:
     """A whole number; some versions write numbers as text, or with a fraction that says nothing."""
     value = event.get(key)
     if isinstance(value, str) and (found := _COUNT.fullmatch(value)):
-        value = int(found[1])
-    return count({key: value}, key)
+        return int(found[1])
+    return count({key: value}, key, odd)
 
 
 def _cost(value: object) -> str | None:

@@ -9,6 +9,8 @@ from tallygate.clients.lines import Fields, ReadReport, Skip, count, fields, nam
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ModelTotal, SessionCheck
 
+# A response that says more is one that says nothing.
+MAX_SEARCHES = 1000
 _TOOL_CALLS = ("tool_use", "server_tool_use")
 
 
@@ -21,31 +23,37 @@ class Spent(NamedTuple):
     tier: str | None
     speed: str | None
     geo: str | None
+    odd: tuple[str, ...] = ()
 
 
 def spent(usage: Fields, report: ReadReport) -> Spent:
-    """Read a usage object; every field may be missing or null."""
+    """Read a usage object; every field may be missing, null or no number."""
+    odd: set[str] = set()
     get = usage.get
-    written = count(usage, "cache_creation_input_tokens")
+    written = count(usage, "cache_creation_input_tokens", odd)
     short, long = written, 0
     detail = get("cache_creation")
     if type(detail) is tuple:
         parts = fields(detail)
-        short, long = count(parts, "ephemeral_5m_input_tokens"), count(parts, "ephemeral_1h_input_tokens")
+        short, long = (
+            count(parts, "ephemeral_5m_input_tokens", odd),
+            count(parts, "ephemeral_1h_input_tokens", odd),
+        )
         if short + long < written:
             # What no class claims was written for the default five minutes.
             short = written - long
         elif short + long > written:
             report.skipped[Skip.INCONSISTENT] += 1
-    output = count(usage, "output_tokens")
+    output = count(usage, "output_tokens", odd)
     geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
     return Spent(
-        Tokens(count(usage, "input_tokens"), count(usage, "cache_read_input_tokens"), short, long, output),
+        Tokens(count(usage, "input_tokens", odd), count(usage, "cache_read_input_tokens", odd), short, long, output),
         min(output, count(fields(details), "thinking_tokens")) if type(details) is tuple else 0,
-        count(fields(tools), "web_search_requests") if type(tools) is tuple else 0,
+        min(count(fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
         name(get("service_tier")),
         name(get("speed")),
         None if geo == "not_available" else name(geo),
+        tuple(sorted(odd)),
     )
 
 

@@ -27,14 +27,14 @@ class Counts(NamedTuple):
 NONE = Counts()
 
 
-def counts_of(usage: Fields) -> Counts:
+def counts_of(usage: Fields, odd: set[str]) -> Counts:
     """The counts of a usage object; `total_tokens` is left, since after compaction it is no usage."""
     return Counts(
-        count(usage, "input_tokens"),
-        count(usage, "cached_input_tokens"),
-        count(usage, "cache_write_input_tokens"),
-        count(usage, "output_tokens"),
-        count(usage, "reasoning_output_tokens"),
+        count(usage, "input_tokens", odd),
+        count(usage, "cached_input_tokens", odd),
+        count(usage, "cache_write_input_tokens", odd),
+        count(usage, "output_tokens", odd),
+        count(usage, "reasoning_output_tokens", odd),
     )
 
 

@@ -11,9 +11,8 @@ from tallygate.clients.codex.counts import NONE, Counts, counts_of, not_yet_coun
 from tallygate.clients.codex.thread import Thread
 from tallygate.clients.lines import (
     Fields,
+    Pairs,
     Skip,
-    Unreadable,
-    decode,
     fields,
     inner,
     moment,
@@ -38,6 +37,8 @@ _WANTED = re.compile(
     rb'|function_call|custom_tool_call|local_shell_call)"'
 )
 _CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
+_SECOND = b'{"timestamp":'
+_HEAD_LENGTH = 512
 _KEPT_CALLS = 256
 _KEPT_RECORDS = 64
 # Replayed history is written in one go, real work pauses for the model between two lines.
@@ -51,66 +52,73 @@ class CodexReader(TranscriptReader):
         super().__init__(skipping=skipping)
         self._file_thread = thread
         self._thread = Thread.from_state(state) if isinstance(state, Mapping) else Thread()
+        self._rows: list[ObservedUsage] = []
+        self.set_clock(state)
 
     def state(self) -> State:
-        return self._thread.as_state()
+        return {**self._thread.as_state(), "at": self.clock()}
 
-    def rows_of(self, block: bytes) -> list[ObservedUsage]:
-        rows: list[ObservedUsage] = []
-        start, length = 0, len(block)
-        while start < length:
-            end = block.find(b"\n", start)
-            head = _HEAD.match(block, start, end)
-            if head is None:
-                # Not the order we know: the line is decoded if any of the words stands in it.
-                if _WANTED.search(block, start, end):
-                    self._take(block[start:end], rows)
-            else:
-                kind, inside = head.groups()
-                if inside is None and kind in _TYPED:
-                    # The payload does not begin with its type.
-                    self._take(block[start:end], rows)
-                elif kind == b"response_item":
-                    if inside in _CALLS:
-                        match = _CALL_ID.search(block, start, end)
-                        self._call_made(match[1].decode() if match else None)
-                elif kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
-                    self._take(block[start:end], rows)
-            start = end + 1
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        head = _HEAD.match(block, start, end)
+        if head is None:
+            # Not the order we know: the line is decoded if any of the words stands in it.
+            return _WANTED.search(block, start, end) is not None
+        kind, inside = head.groups()
+        if inside is None and kind in _TYPED:
+            return True  # the payload does not begin with its type
+        if kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
+            return True
+        if block.find(_SECOND, start + 1, end) >= 0:
+            return True  # another writer's record may stand behind this one
+        if kind == b"response_item" and inside in _CALLS:
+            match = _CALL_ID.search(block, start, end)
+            self._call_made(match[1].decode() if match else None)
+        return False
+
+    def may_count(self, piece: str) -> bool:
+        head = _HEAD.match(piece.encode(errors="replace")[:_HEAD_LENGTH])
+        if head is None or head[1] in _TOP or head[2] is None:
+            return True
+        return head[1] == b"event_msg" and head[2] in _EVENTS
+
+    def whose(self) -> str | None:
+        return self._thread.thread or self._file_thread
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
         return rows
 
-    def _take(self, line: bytes, rows: list[ObservedUsage]) -> None:
-        try:
-            top = fields(decode(line))
-            kind, payload = top.get("type"), inner(top, "payload")
-            if kind == "event_msg":
-                kind = payload.get("type")
-            elif kind == "response_item":
-                if str(payload.get("type")).encode() in _CALLS:
-                    self._call_made(name(payload.get("call_id")))
-                return
-            thread = self._thread
-            if kind == "session_meta":
-                if thread.thread is None:
-                    thread.begin(payload, self._file_thread)
-                    # Pauses in inherited history are counted from the moment the thread was made.
-                    thread.replayed_at = moment(top.get("timestamp"))
-                else:
-                    thread.meet(payload)
-            elif kind == "turn_context":
-                thread.model = name(payload.get("model"))
-                thread.project = name(payload.get("cwd")) or thread.project
-                thread.turn(payload.get("turn_id"))
-            elif kind == "task_started":
-                thread.turn(payload.get("turn_id"))
-            elif kind == "thread_settings_applied":
-                thread.settings(inner(payload, "thread_settings"))
-            elif kind == "token_count":
-                self._snapshot(moment(top.get("timestamp")), inner(payload, "info"), rows)
-            elif kind == "token_usage_record":
-                self._record(moment(top.get("timestamp")), payload, rows)
-        except Unreadable as error:
-            self.report.skipped[error.reason] += 1
+    def take(self, record: Pairs) -> None:
+        top = fields(record)
+        kind, payload = top.get("type"), inner(top, "payload")
+        if kind == "event_msg":
+            kind = payload.get("type")
+        elif kind == "response_item":
+            if str(payload.get("type")).encode() in _CALLS:
+                self._call_made(name(payload.get("call_id")))
+            return
+        elif str(kind).encode() not in _TOP:
+            return
+        thread, odd = self._thread, set[str]()
+        if kind == "session_meta":
+            if thread.thread is None:
+                thread.begin(payload, self._file_thread)
+                # Pauses in inherited history are counted from the moment the thread was made.
+                thread.replayed_at = moment(top.get("timestamp"))
+            else:
+                thread.meet(payload)
+        elif kind == "turn_context":
+            thread.model = name(payload.get("model"))
+            thread.project = name(payload.get("cwd")) or thread.project
+            thread.turn(payload.get("turn_id"))
+        elif kind == "task_started":
+            thread.turn(payload.get("turn_id"))
+        elif kind == "thread_settings_applied":
+            thread.settings(inner(payload, "thread_settings"))
+        elif kind == "token_count":
+            self._snapshot(self.when(top.get("timestamp"), odd), inner(payload, "info"), odd)
+        elif kind == "token_usage_record":
+            self._record_told(self.when(top.get("timestamp"), odd), payload, odd)
 
     def _call_made(self, call: str | None) -> None:
         calls = self._thread.calls
@@ -130,18 +138,18 @@ class CodexReader(TranscriptReader):
         self.report.skipped[Skip.INHERITED] += 1
         return True
 
-    def _snapshot(self, at: datetime, info: Fields, rows: list[ObservedUsage]) -> None:
+    def _snapshot(self, at: datetime, info: Fields, odd: set[str]) -> None:
         """A `token_count`: usage only where the thread's total moved since the last one."""
         if not info:
             return
         thread = self._thread
         written_total, written_last = info.get("total_token_usage"), info.get("last_token_usage")
-        last = counts_of(fields(written_last)) if type(written_last) is tuple else None
+        last = counts_of(fields(written_last), odd) if type(written_last) is tuple else None
         if type(written_total) is not tuple:
             if last is not None and not self._inherits(at):
-                self._add(f"at:{at.isoformat()}", at, last, Rule.CODEX_LAST, rows)
+                self._add(f"at:{at.isoformat()}", at, last, Rule.CODEX_LAST, odd)
             return
-        total = counts_of(fields(written_total))
+        total = counts_of(fields(written_total), odd)
         known, thread.total = thread.total, total
         if self._inherits(at) or total == known:
             return
@@ -161,9 +169,9 @@ class CodexReader(TranscriptReader):
         left = not_yet_counted(moved, last, thread.records)
         if left != NONE:
             mark = ".".join(map(str, total)) + (f"~{thread.resets}" if thread.resets else "")
-            self._add(f"total:{mark}", at, left, rule, rows)
+            self._add(f"total:{mark}", at, left, rule, odd)
 
-    def _record(self, at: datetime, payload: Fields, rows: list[ObservedUsage]) -> None:
+    def _record_told(self, at: datetime, payload: Fields, odd: set[str]) -> None:
         """A `token_usage_record`: one response with its id, compactions included."""
         thread = self._thread
         owner = name(payload.get("thread_id"))
@@ -172,20 +180,20 @@ class CodexReader(TranscriptReader):
             return
         if self._inherits(at):
             return
-        used = counts_of(inner(payload, "usage"))
+        used = counts_of(inner(payload, "usage"), odd)
         response = name(payload.get("response_id"))
         if used == NONE or response is None or response in thread.responses:
             return
         thread.responses.append(response)
         del thread.responses[:-_KEPT_RECORDS]
         written = payload.get("thread_token_usage")
-        thread.recorded = counts_of(fields(written)) if type(written) is tuple else None
+        thread.recorded = counts_of(fields(written), odd) if type(written) is tuple else None
         if thread.recorded is not None and thread.recorded == thread.total:
             # The snapshot came first and was counted.
             return
         thread.records.append(used)
         del thread.records[:-_KEPT_RECORDS]
-        self._add(response, at, used, Rule.CODEX_RECORD, rows, request=response)
+        self._add(response, at, used, Rule.CODEX_RECORD, odd, request=response)
 
     def _add(
         self,
@@ -193,7 +201,7 @@ class CodexReader(TranscriptReader):
         at: datetime,
         used: Counts,
         rule: Rule,
-        rows: list[ObservedUsage],
+        odd: set[str],
         *,
         request: str | None = None,
     ) -> None:
@@ -203,7 +211,7 @@ class CodexReader(TranscriptReader):
         tokens = tokens_of(used, self.report)
         if not tokens.total:
             return
-        rows.append(
+        self._rows.append(
             ObservedUsage(
                 client=CLIENT,
                 session=own,
@@ -223,5 +231,6 @@ class CodexReader(TranscriptReader):
                 agent_id=own if thread.is_agent else None,
                 request_id=request,
                 provider=thread.provider,
+                odd=tuple(sorted(odd)),
             )
         )

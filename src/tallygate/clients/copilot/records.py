@@ -8,13 +8,12 @@ from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.copilot.totals import Totals
 from tallygate.clients.lines import (
     Fields,
+    Odd,
+    Pairs,
     Skip,
-    Unreadable,
     count,
-    decode,
     fields,
     inner,
-    moment,
     name,
     required,
 )
@@ -28,6 +27,8 @@ _WANTED = re.compile(
     rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
     rb'|assistant\.turn_start)"'
 )
+_KIND = re.compile(r'"type":\s*"\w+\.\w+"')
+_LONG_CALL = 16
 _HOUR_S = 3600
 
 
@@ -42,6 +43,8 @@ class CopilotReader(TranscriptReader):
         self._project = name(known.get("project"))
         self._version = name(known.get("version"))
         self._totals = Totals.from_state(known.get("totals"))
+        self._rows: list[ObservedUsage] = []
+        self.set_clock(state)
 
     def state(self) -> State:
         return {
@@ -49,19 +52,25 @@ class CopilotReader(TranscriptReader):
             "project": self._project,
             "version": self._version,
             "totals": self._totals.as_state(),
+            "at": self.clock(),
         }
 
-    def rows_of(self, block: bytes) -> list[ObservedUsage]:
-        rows: list[ObservedUsage] = []
-        for line in block.splitlines():
-            if _WANTED.search(line):
-                try:
-                    self._take(fields(decode(line)), rows)
-                except Unreadable as error:
-                    self.report.skipped[error.reason] += 1
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        return _WANTED.search(block, start, end) is not None
+
+    def may_count(self, piece: str) -> bool:
+        kind = _KIND.search(piece)
+        return kind is None or _WANTED.search(kind[0].encode(errors="replace")) is not None
+
+    def whose(self) -> str | None:
+        return self._session or self._stem
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
         return rows
 
-    def _take(self, event: Fields, rows: list[ObservedUsage]) -> None:
+    def take(self, record: Pairs) -> None:
+        event, rows = fields(record), self._rows
         kind, data = event.get("type"), inner(event, "data")
         if kind in _PLACES:
             place = inner(data, "context") or data
@@ -84,10 +93,16 @@ class CopilotReader(TranscriptReader):
         agent = name(event.get("agentId"))
         session = self._session or self._stem
         # Some local servers give an id of a few digits again and again, so the id alone names no response.
-        if source is not None:
-            key = f"{source}/{count(account, 'sequence')}/{name(account.get('usageId')) or call or ''}"
+        # A copy of a session keeps the ids of its events, so they serve where the rest says too little.
+        usage_id = name(account.get("usageId")) or call or ""
+        if source is not None and account.get("sequence") is None and not name(account.get("usageId")):
+            key = f"{source}/{required(event.get('id'))}"
+        elif source is not None:
+            key = f"{source}/{count(account, 'sequence')}/{usage_id}"
+        elif call is not None and len(call) >= _LONG_CALL:
+            key = f"{session}/{call}"
         else:
-            key = f"{session}/{call or required(event.get('id'))}"
+            key = f"{session}/{required(event.get('id'))}"
         # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
         payer = source if source is not None and agent is None else session
         row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent)
@@ -117,7 +132,7 @@ class CopilotReader(TranscriptReader):
         if row.tokens.total:
             rows.append(row)
         else:
-            self.report.skipped[Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in row.odd else Skip.EMPTY] += 1
 
     def _row(
         self,
@@ -130,12 +145,14 @@ class CopilotReader(TranscriptReader):
         session: str | None = None,
         agent: str | None = None,
     ) -> ObservedUsage:
-        tokens, reasoning = self._tokens(used)
+        odd: set[str] = set()
+        at = self.when(event.get("timestamp"), odd)
+        tokens, reasoning = self._tokens(used, odd)
         return ObservedUsage(
             client=CLIENT,
             session=session or self._session or self._stem,
             response_key=key,
-            at=moment(event.get("timestamp")),
+            at=at,
             model=name(used.get("model")) or "",
             tokens=tokens,
             rule=rule,
@@ -145,12 +162,13 @@ class CopilotReader(TranscriptReader):
             request_id=name(used.get("apiCallId")),
             project=self._project,
             version=self._version,
+            odd=tuple(sorted(odd)),
         )
 
-    def _tokens(self, used: Fields) -> tuple[Tokens, int]:
+    def _tokens(self, used: Fields, odd: set[str]) -> tuple[Tokens, int]:
         """The disjoint classes: what was read from the cache or put into it is part of input, reasoning of output."""
-        whole, read, write = (count(used, key) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens"))
-        output, reasoning = count(used, "outputTokens"), count(used, "reasoningTokens")
+        whole, read, write = (count(used, key, odd) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens"))
+        output, reasoning = count(used, "outputTokens", odd), count(used, "reasoningTokens", odd)
         fresh = whole - read - write
         if fresh < 0 or reasoning > output:
             self.report.skipped[Skip.INCONSISTENT] += 1

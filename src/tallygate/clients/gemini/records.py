@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.lines import (
     Fields,
+    Odd,
     Pairs,
     Skip,
     Unreadable,
     count,
-    decode,
     fields,
     inner,
-    moment,
     name,
+    records_of,
     required,
 )
 from tallygate.core.costing import Tokens
@@ -24,6 +25,9 @@ from tallygate.core.observed import ObservedUsage, Rule, better
 
 CLIENT = "gemini"
 _WANTED = (b'"tokens"', b'"sessionId"')
+_SESSION = re.compile(rb'"sessionId":\s*"([ !#-\[\]-~]{1,256})"')
+# What a broken message says it is, where it is no answer of a model.
+_OTHERS = re.compile(r'"type":\s*"(?:user|info|error|warning)"')
 
 
 class GeminiReader(TranscriptReader):
@@ -44,42 +48,55 @@ class GeminiReader(TranscriptReader):
         self._project = name(project)
         known = state.get("session") if isinstance(state, Mapping) else None
         self._session: str | None = name(known)
+        self._rows: dict[str, ObservedUsage] = {}
+        self.set_clock(state)
 
     def state(self) -> State:
-        return {"session": self._session}
+        return {"session": self._session, "at": self.clock()}
 
-    def rows_of(self, block: bytes) -> list[ObservedUsage]:
-        rows: dict[str, ObservedUsage] = {}
-        for line in block.splitlines():
-            if any(key in line for key in _WANTED):
-                self._take(line, rows)
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        return any(block.find(key, start, end) >= 0 for key in _WANTED)
+
+    def may_count(self, piece: str) -> bool:
+        return _OTHERS.search(piece) is None
+
+    def whose(self) -> str | None:
+        return self._session or self._stem
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, {}
         return list(rows.values())
 
     def document(self, data: bytes) -> list[ObservedUsage]:
-        """Rows of a whole `.json` file."""
-        rows: dict[str, ObservedUsage] = {}
-        self._take(data, rows)
+        """Rows of a whole `.json` file; of a broken one those of the messages that are whole."""
+        found = records_of(data, bound=len(data))
+        if found.lost:
+            # Whose messages they are stands in the part that is broken, before them.
+            known = _SESSION.search(data)
+            self._session = self._session or (name(known[1].decode()) if known else None)
+        for reason, piece in found.lost:
+            self._lost(reason, piece)
+        if self._session is not None or not found.lost:
+            for record in found.records:
+                self._record(record)
+        rows = self.finish()
         self.report.bytes_read += len(data)
         self.report.rows += len(rows)
-        return list(rows.values())
+        return rows
 
-    def _take(self, text: bytes, rows: dict[str, ObservedUsage]) -> None:
-        try:
-            record = fields(decode(text, bound=len(text)))
-        except Unreadable as error:
-            self.report.skipped[error.reason] += 1
-            return
-        self._session = self._session or name(record.get("sessionId"))
+    def take(self, record: Pairs) -> None:
+        held = fields(record)
+        self._session = self._session or name(held.get("sessionId"))
         # `$set` replaces parts of the header and may carry messages. `$rewindTo` takes messages out of the
         # history, but what they cost was paid: nothing is done for it.
-        update = record.get("$set")
-        for holder in (record, dict(update) if type(update) is tuple else {}):
+        update = held.get("$set")
+        for holder in (held, dict(update) if type(update) is tuple else {}):
             messages = holder.get("messages")
             for message in messages if type(messages) is list else []:
                 if type(message) is tuple:
-                    self._message(message, rows)
-        if "tokens" in record:
-            self._message(tuple(record.items()), rows)
+                    self._message(message, self._rows)
+        if "tokens" in held:
+            self._message(record, self._rows)
 
     def _message(self, pairs: Pairs, rows: dict[str, ObservedUsage]) -> None:
         try:
@@ -95,10 +112,12 @@ class GeminiReader(TranscriptReader):
             rows[row.response_key] = row if held is None else better(held, row)
 
     def _row(self, message: Fields) -> ObservedUsage | None:
-        tokens, thoughts = self._tokens(inner(message, "tokens"))
+        odd: set[str] = set()
+        tokens, thoughts = self._tokens(inner(message, "tokens"), odd)
         if not tokens.total:
-            self.report.skipped[Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
             return None
+        at = self.when(message.get("timestamp"), odd)
         session = self._session or self._stem
         calls = message.get("toolCalls")
         tools = {self._call(call) for call in calls} if type(calls) is list else set()
@@ -106,7 +125,7 @@ class GeminiReader(TranscriptReader):
             client=CLIENT,
             session=session,
             response_key=f"{session}/{required(message.get('id'))}",
-            at=moment(message.get("timestamp")),
+            at=at,
             model=name(message.get("model")) or "",
             tokens=tokens,
             rule=Rule.GEMINI_MESSAGE,
@@ -115,13 +134,14 @@ class GeminiReader(TranscriptReader):
             agent_id=self._stem if self._parent else None,
             tool_use_ids=tuple(sorted(tool for tool in tools if tool is not None)),
             project=self._project,
+            odd=tuple(sorted(odd)),
         )
 
-    def _tokens(self, written: Fields) -> tuple[Tokens, int]:
+    def _tokens(self, written: Fields, odd: set[str]) -> tuple[Tokens, int]:
         """The disjoint classes: cached is part of input; thoughts and tool prompts stand beside the rest."""
-        prompt, cached, tool = count(written, "input"), count(written, "cached"), count(written, "tool")
-        output, thoughts = count(written, "output"), count(written, "thoughts")
-        total = count(written, "total")
+        prompt, cached, tool, output, thoughts, total = (
+            count(written, key, odd) for key in ("input", "cached", "tool", "output", "thoughts", "total")
+        )
         if cached > prompt or (total and total != prompt + output + thoughts + tool):
             self.report.skipped[Skip.INCONSISTENT] += 1
         read = min(cached, prompt)

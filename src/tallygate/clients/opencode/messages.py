@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tallygate.clients.lines import (
     Fields,
+    Odd,
     ReadReport,
     Skip,
     Unreadable,
@@ -48,9 +49,10 @@ class MessageFile:
 def row_of(message: Fields, session: str, report: ReadReport, created: object = None) -> ObservedUsage | None:
     """The usage of an assistant's message, or nothing while it is being written or where it cost nothing."""
     written = inner(message, "tokens")
-    tokens, reasoning, rule = _tokens(written)
+    odd: set[str] = set()
+    tokens, reasoning, rule = _tokens(written, odd)
     if not tokens.total:
-        report.skipped[Skip.EMPTY] += 1
+        report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
         return None
     time = inner(message, "time")
     began, ended = time.get("created", created), time.get("completed")
@@ -75,6 +77,7 @@ def row_of(message: Fields, session: str, report: ReadReport, created: object = 
         native_cost_text=str(cost) if type(cost) is int else name(cost),
         project=name(inner(message, "path").get("cwd")),
         provider=provider,
+        odd=tuple(sorted(odd)),
     )
 
 
@@ -85,12 +88,11 @@ def _key(began: object, ended: object, provider: str | None, model: str, tokens:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _tokens(written: Fields) -> tuple[Tokens, int, Rule]:
+def _tokens(written: Fields, odd: set[str]) -> tuple[Tokens, int, Rule]:
     """The disjoint classes. Input never holds cache here; output held reasoning in some versions only."""
     cache = inner(written, "cache")
-    fresh, output, reasoning = count(written, "input"), count(written, "output"), count(written, "reasoning")
-    read, write = count(cache, "read"), count(cache, "write")
-    total = count(written, "total")
+    fresh, output, reasoning, total = (count(written, key, odd) for key in ("input", "output", "reasoning", "total"))
+    read, write = count(cache, "read", odd), count(cache, "write", odd)
     inside = fresh + output + read + write
     if reasoning and total == inside and reasoning <= output:
         rule, all_output = Rule.OPENCODE_INSIDE, output

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.lines import (
     Fields,
+    Odd,
+    Pairs,
     Skip,
-    Unreadable,
     count,
-    decode,
     fields,
     inner,
-    moment,
     name,
     required,
 )
@@ -22,41 +23,53 @@ CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
 _WANTED = b"qwen-code.api_response"
 _EVENT = "qwen-code.api_response"
+_KIND = re.compile(r'"type":\s*"(\w+)"')
+_COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
 # Google's own interface counts thoughts beside the answer, every other one inside it.
 _BESIDE = frozenset({"gemini", "gemini-api-key", "vertex-ai"})
 
 
 class QwenReader(TranscriptReader):
-    """Reads one chat file. Every line says all there is to know of its response, so nothing is kept between lines."""
+    """Reads one chat file. A line says all there is to know of its response; the last time is kept."""
 
-    def __init__(self, *, stem: str, skipping: bool = False) -> None:
+    def __init__(self, *, stem: str, state: State | None = None, skipping: bool = False) -> None:
         super().__init__(skipping=skipping)
         self._stem = stem
+        self._rows: list[ObservedUsage] = []
+        self.set_clock(state)
 
     def state(self) -> State:
-        return {}
+        return {"at": self.clock()}
 
-    def rows_of(self, block: bytes) -> list[ObservedUsage]:
-        rows = []
-        for line in block.splitlines():
-            if _WANTED in line:
-                try:
-                    row = self._row(fields(decode(line)))
-                except Unreadable as error:
-                    self.report.skipped[error.reason] += 1
-                    continue
-                if row is not None:
-                    rows.append(row)
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        return block.find(_WANTED, start, end) >= 0
+
+    def may_count(self, piece: str) -> bool:
+        kind = _KIND.search(piece)
+        return kind is None or kind[1] == "system"
+
+    def whose(self) -> str | None:
+        return self._stem
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
         return rows
+
+    def take(self, record: Pairs) -> None:
+        row = self._row(fields(record))
+        if row is not None:
+            self._rows.append(row)
 
     def _row(self, record: Fields) -> ObservedUsage | None:
         event = inner(inner(record, "systemPayload"), "uiEvent")
         if record.get("type") != "system" or event.get("event.name") != _EVENT:
             return None
-        tokens, thoughts, quality = self._tokens(event)
+        odd: set[str] = set()
+        tokens, thoughts, quality = self._tokens(event, odd)
         if not tokens.total:
-            self.report.skipped[Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
             return None
+        at = self.when(record.get("timestamp"), odd)
         # A fork copies the lines under its own session, with their ids and with where they come from.
         source = name(inner(record, "forkedFrom").get("sessionId"))
         agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
@@ -64,7 +77,7 @@ class QwenReader(TranscriptReader):
             client=CLIENT,
             session=source or name(record.get("sessionId")) or self._stem,
             response_key=required(record.get("uuid")),
-            at=moment(record.get("timestamp")),
+            at=at,
             model=name(event.get("model")) or "",
             tokens=tokens,
             rule=Rule.QWEN_RESPONSE,
@@ -74,13 +87,12 @@ class QwenReader(TranscriptReader):
             request_id=name(event.get("response_id")),
             project=name(record.get("cwd")),
             version=name(record.get("version")),
+            odd=tuple(sorted(odd)),
         )
 
-    def _tokens(self, event: Fields) -> tuple[Tokens, int, Quality]:
+    def _tokens(self, event: Fields, odd: set[str]) -> tuple[Tokens, int, Quality]:
         """The disjoint classes: cached is part of input; what thoughts are part of, the total says."""
-        prompt, cached = count(event, "input_token_count"), count(event, "cached_content_token_count")
-        written, thoughts = count(event, "output_token_count"), count(event, "thoughts_token_count")
-        tool, whole = count(event, "tool_token_count"), count(event, "total_token_count")
+        prompt, cached, written, thoughts, tool, whole = (count(event, f"{key}_token_count", odd) for key in _COUNTS)
         if whole and not prompt and not written:
             # The provider told one sum. All of it as input is the least that it cost.
             read = min(cached, whole)

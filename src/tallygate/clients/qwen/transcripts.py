@@ -31,9 +31,9 @@ def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: 
     return read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
 
 
-def reader_of(path: Path, _state: State | None = None, skipping: bool = False) -> QwenReader:
+def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> QwenReader:
     """The reader of one chat file; its name stands in where a line names no session."""
-    return QwenReader(stem=path.stem, skipping=skipping)
+    return QwenReader(stem=path.stem, state=state, skipping=skipping)
 
 
 SOURCE = Source(CLIENT, locations, discover, read)

@@ -19,9 +19,10 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.ingest import REFUSED
 from tallygate.operations.recalibrate import has_learned
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.sync import REFUSED, FileFault, Progress, SyncReport, nobody, watch
+from tallygate.operations.sync import FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
 
 _FAULTS_SHOWN = 20
