@@ -162,3 +162,9 @@ def test_codex_s_inner_objects_are_no_records():
     broken = text(codex("event_msg", {"type": "token_count", "timestamp": "2026-03-01T10:00:00Z", "info": {}}))[:-1]
     it = codex_reader(Path("rollout.jsonl"))
     assert it.feed(broken + b"\n" + lines(meta(), counted(usage(1), usage(1)))) != []
+
+
+def test_a_number_of_thousands_of_digits_drops_no_response():
+    data = lines(claude()).replace(b'"output_tokens":50', b'"output_tokens":' + b"9" * 5000)
+    [row] = claude_reader(Path("s1.jsonl")).feed(data)
+    assert (row.tokens.cache_read, row.odd) == (1000, ("count_too_large",))

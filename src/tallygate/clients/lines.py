@@ -185,16 +185,14 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
 
 
 def _value(text: str, start: int) -> tuple[Any, int]:
-    for read in (_decode, _decode_slowly):
-        try:
-            return read(text, start)
-        except json.JSONDecodeError:
-            raise Unreadable(Skip.BAD_JSON) from None
-        except ValueError:
-            continue
-        except RecursionError:
-            raise Unreadable(Skip.TOO_DEEP) from None
-    raise Unreadable(Skip.HUGE_NUMBER)
+    try:
+        return _decode(text, start)
+    except json.JSONDecodeError:
+        raise Unreadable(Skip.BAD_JSON) from None
+    except ValueError:
+        raise Unreadable(Skip.HUGE_NUMBER) from None
+    except RecursionError:
+        raise Unreadable(Skip.TOO_DEEP) from None
 
 
 @dataclass(slots=True)
