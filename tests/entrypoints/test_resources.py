@@ -213,6 +213,8 @@ def test_a_ledger_that_is_away_is_an_error_with_its_code(world):
         def reading(self, tenant):
             raise LedgerUnavailable("The ledger is away.", hint="Wait.", code="lock_timeout")
 
+        prove = reading
+
         def at_once(self):
             return world.ledger.at_once()
 

@@ -96,7 +96,10 @@ class GateAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What a pure read of a session's budgets shows, and what a step that was named would count for."""
+    """What a pure read of a session's budgets shows, and what a step that was named would count for.
+
+    `fault` is what the gate answers where the ledger cannot be used; nothing else is known then.
+    """
 
     session_id: str
     remaining_nanos: int | None
@@ -107,6 +110,7 @@ class BudgetState:
     factor: Factor | None = None
     over_micros: int | None = None
     remaining_steps: int | None = None
+    fault: GateAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)

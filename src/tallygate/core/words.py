@@ -151,3 +151,5 @@ class CheckReason(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"
     SESSION_ENDED = "session_ended"
     EXACTNESS_REQUIRED = "exactness_required"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
+    LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"

@@ -45,6 +45,10 @@ class DeferredLedger(Generic[Kept]):
         """As the ledger's own; opens it first."""
         return self.opened().writing(tenant)
 
+    def prove(self, tenant: str = DEFAULT_TENANT) -> None:
+        """As the ledger's own; opens it first."""
+        self.opened().prove(tenant)
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """As the ledger's own; opening may take its time, so one that is not open yet is busy."""

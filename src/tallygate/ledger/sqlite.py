@@ -34,6 +34,9 @@ _ERRORS = {
     "SQLITE_IOERR": ("storage_failed", "The disk did not take the write; check it, then try again."),
 }
 
+# Another number each time: the same bytes again would not be written.
+PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
+
 
 class SqliteLedger:
     """A ledger in one file. One connection, used by one thread at a time; writers also hold the file lock.
@@ -54,6 +57,7 @@ class SqliteLedger:
         self.path = path
         self._clock = clock
         self._timeout_ms = lock_timeout_ms
+        self._durability = durability
         self._guard = threading.RLock()
         prepare(path)
         with translated(path):
@@ -137,6 +141,21 @@ class SqliteLedger:
         return WriteTransaction(
             self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock())
         )
+
+    def prove(self, tenant: str = DEFAULT_TENANT) -> None:
+        """Raise `LedgerUnavailable` where nothing could be recorded now, though the ledger can still be read.
+
+        A file that was removed, replaced, locked, or has no space left goes on being read as it was, and what it says
+        is left would be left for ever. So something is written that means nothing. It need not outlast a power cut:
+        at NORMAL a commit waits for no disk, and checkpoints still do.
+        """
+        with guarded(self._guard), translated(self.path):
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self.writing(tenant):
+                    self._connection.execute(PROVE)
+            finally:
+                self._connection.execute(f"PRAGMA {_synchronous(self._durability)}")
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -274,9 +293,13 @@ class WriteTransaction:
             raise_translated(handle.path, error)
 
 
+def _synchronous(durability: str) -> str:
+    return f"synchronous = {'NORMAL' if durability == 'normal' else 'FULL'}"
+
+
 def _pragmas(durability: str) -> list[str]:
     wanted = [
-        f"synchronous = {'NORMAL' if durability == 'normal' else 'FULL'}",
+        _synchronous(durability),
         "foreign_keys = ON",
         "trusted_schema = OFF",
         "cell_size_check = ON",

@@ -33,6 +33,7 @@ class Request:
 def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Request:
     """What to ask the user. The budget is the tightest hard one of money that binds the session now."""
     rt.catch_up()
+    rt.ledger.prove(rt.tenant)  # what the user grants has to be written down
     with rt.ledger.reading(rt.tenant) as reader:
         session, budgets = _money_budgets(rt, reader, session_id)
     budget = _asked_for(budgets)

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 
 from tallygate.core import gate
 from tallygate.core.amounts import in_usd
-from tallygate.core.answers import BudgetState
+from tallygate.core.answers import BudgetState, GateAnswer
 from tallygate.core.calibration import Kind
 from tallygate.core.costing import Tokens
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, CallRequest
 from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import prospect
-from tallygate.core.words import CallMode
+from tallygate.core.wording import fault_message
+from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, model_key, shown_factor
 from tallygate.operations.lookup import own_budget, unknown_session
@@ -88,8 +90,28 @@ def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
 
 
 def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState:
-    """What is left of a session, and what a step would count for, as a pure read: records and reserves nothing."""
+    """What is left of a session, and what a step would count for, as a pure read: records and reserves nothing.
+
+    A ledger in which nothing could be recorded is answered as the gate answers it, however well it can be read.
+    """
     rt.catch_up()
+    try:
+        rt.ledger.prove(rt.tenant)
+        return _checked(rt, session_id, step)
+    except LedgerUnavailable as fault:
+        answer = fault_answer(fault, halts=rt.halt_on_fault)
+        return BudgetState(session_id, None, answer.pressure, 0, 0, fault=answer)
+
+
+def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
+    """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
+    message = fault_message(fault.message, fault.hint)
+    if halts:
+        return GateAnswer(Action.HALT, Reason.LEDGER_UNAVAILABLE, None, Pressure.CRITICAL, message=message)
+    return GateAnswer(Action.ALLOW, Reason.LEDGER_UNAVAILABLE_OPEN, None, Pressure.CRITICAL, message=message)
+
+
+def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     request = None if step is None else priced(rt, step)
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.session_with_budgets(session_id)

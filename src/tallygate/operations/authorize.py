@@ -12,10 +12,10 @@ from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
 from tallygate.core.model import Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import Prospect, corrected, prospect
-from tallygate.core.wording import fault_message, halt_message, raise_command
-from tallygate.core.words import AccountingMode, Action, Pressure, Reason
+from tallygate.core.wording import halt_message, raise_command
+from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import SpendShare, Tx
-from tallygate.operations.asked import Step, priced
+from tallygate.operations.asked import Step, fault_answer, priced
 from tallygate.operations.attest import named
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import shown_factor
@@ -48,7 +48,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
         with rt.ledger.writing(rt.tenant) as tx:
             answer, price_id = authorize_in(rt, tx, request)
     except LedgerUnavailable as fault:
-        return fault_answer(rt, fault)
+        return fault_answer(fault, halts=rt.halt_on_fault)
     if price_id is not None:
         rt.known_prices.add(price_id)
     return answer
@@ -196,11 +196,3 @@ def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answe
 def _shares(tx: Tx, session_id: str) -> list[SpendShare]:
     """What a session was spent on: its responses where the client's record is read, else its calls."""
     return tx.usage_by_model(session_id, SHARES_SHOWN) or tx.spend_by(session_id, "model", SHARES_SHOWN)
-
-
-def fault_answer(rt: Runtime, fault: LedgerUnavailable) -> GateAnswer:
-    """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
-    message = fault_message(fault.message, fault.hint)
-    if rt.halt_on_fault:
-        return GateAnswer(Action.HALT, Reason.LEDGER_UNAVAILABLE, None, Pressure.CRITICAL, message=message)
-    return GateAnswer(Action.ALLOW, Reason.LEDGER_UNAVAILABLE_OPEN, None, Pressure.CRITICAL, message=message)

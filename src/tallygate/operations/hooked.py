@@ -13,8 +13,8 @@ from tallygate.core.money import format_amount
 from tallygate.core.words import Action, Pressure
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
+from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
-from tallygate.operations.authorize import fault_answer
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import Gated, gate_step, let_land
@@ -39,7 +39,7 @@ def on_hook(rt: Runtime, event: HookEvent) -> HookAnswer:
     except LedgerUnavailable as fault:
         if event.moment not in GATED:
             return HookAnswer(message=f"Tallygate: {fault}")
-        answer = fault_answer(rt, fault)
+        answer = fault_answer(fault, halts=rt.halt_on_fault)
         verdict = Verdict.STOP if answer.action is Action.HALT else Verdict.GO_ON
         return HookAnswer(verdict, f"Tallygate: {answer.message}")
 

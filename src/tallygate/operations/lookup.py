@@ -7,6 +7,7 @@ from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
+from tallygate.operations.runtime import Runtime
 
 ANCESTORS_MAX = 32
 
@@ -23,6 +24,12 @@ def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
     """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
     return binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us).budgets
+
+
+def usable(rt: Runtime) -> None:
+    """Raise `LedgerUnavailable` before somebody is told what is left, where nothing that is spent could be recorded."""
+    if rt.halt_on_fault:
+        rt.ledger.prove(rt.tenant)
 
 
 def unknown_session(session_id: str) -> NotFound:

@@ -116,6 +116,7 @@ def _check_id(session_id: str) -> None:
 
 
 def _opened_before(rt: Runtime, session_id: str) -> Opened | None:
+    rt.ledger.prove(rt.tenant)  # a session that is found again is work that goes on
     with rt.ledger.reading(rt.tenant) as reader:
         found = named_before(reader, session_id)
     return None if found is None else Opened(*found, (), None, is_new=False)

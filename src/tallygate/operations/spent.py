@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from tallygate.core import exactness, gate, spending
 from tallygate.core.amounts import Currency
 from tallygate.core.costing import Tokens
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Budget, Call, GateView, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.wording import raise_command
-from tallygate.core.words import AccountingMode, CheckReason, SpendStatus
+from tallygate.core.words import AccountingMode, Action, CheckReason, SpendStatus
 from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.asked import fault_answer
 from tallygate.operations.binding import binding
-from tallygate.operations.lookup import own_budget, unknown_session
+from tallygate.operations.lookup import own_budget, unknown_session, usable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import rebound
 
@@ -24,12 +26,13 @@ class BudgetChecked:
     """What a look before a step finds; `remaining` is in nano-units of the currency that was asked for.
 
     `binding` and `command` are there where the step is refused for a budget, and where that has nothing left,
-    `exhausted_us`: when a budget last changed.
+    `exhausted_us`: when a budget last changed. `message` says why where the ledger cannot be used: then nothing is
+    known.
     """
 
     allowed: bool
     reason: CheckReason
-    remaining: int
+    remaining: int | None
     used: int
     limit: int
     currency: str
@@ -37,6 +40,7 @@ class BudgetChecked:
     command: str | None = None
     exchange: str | None = None
     exhausted_us: int | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,24 @@ def currency_of(rt: Runtime, session: Session, code: str) -> Currency:
     return Currency(code, rate.usd_per_unit_nanos, rate.text)
 
 
+def look_before(rt: Runtime, session_id: str, estimate: int, currency: str) -> BudgetChecked:
+    """What an agent is told that looks before its step; a ledger that cannot be used refuses, as it halts the gate."""
+    try:
+        return check_budget(rt, session_id, estimate, currency)
+    except LedgerUnavailable as fault:
+        answer = fault_answer(fault, halts=rt.halt_on_fault)
+        allowed = answer.action is not Action.HALT
+        return BudgetChecked(allowed, CheckReason(answer.reason.value), None, 0, 0, currency, message=answer.message)
+
+
 def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str | None = None) -> BudgetChecked:
     """Whether a session's next step may be made, as a pure read: every budget that applies must carry it.
 
-    `estimate` is in nano-units of `currency`, which is the session's own where none is named.
+    `estimate` is in nano-units of `currency`, which is the session's own where none is named. Raises
+    `LedgerUnavailable` where a step could not be recorded, however well the ledger can be read.
     """
     rt.catch_up()
+    rt.ledger.prove(rt.tenant)
     with rt.ledger.reading(rt.tenant) as reader:
         session, budgets = _standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
@@ -112,6 +128,7 @@ _FOR_A_BUDGET = (CheckReason.BUDGET_EXHAUSTED, CheckReason.ESTIMATED_OVERAGE)
 def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendSummary:
     """What a session has spent on which models: its client's own record where that is read, else its calls."""
     rt.catch_up()
+    usable(rt)
     with rt.ledger.reading(rt.tenant) as reader:
         session, budgets = _standing(rt, reader, session_id)
         observed = reader.usage_of(session_id)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tallygate.core.amounts import parse_amount, unit_number
-from tallygate.core.errors import InvalidArgument
+from tallygate.core.errors import InvalidArgument, present
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
 from tallygate.core.money import TOKENS, format_amount, parse_amount_nanos, share_percent
@@ -65,6 +65,7 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
         rt = _home(app.runtime, session_id, tenant)
         key = session_called(rt, session_id)
         found = check_budget(rt, key, nanos)
+    remaining = present(found.remaining, "a ledger that can be used says what is left")
     used = share_percent(found.used, found.limit)
     if as_json:
         output.document(
@@ -73,14 +74,14 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
                 "allowed": found.allowed,
                 "reason": found.reason.value,
                 "currency": found.currency,
-                "remaining": unit_number(found.remaining, found.currency),
+                "remaining": unit_number(remaining, found.currency),
                 "pct_used": unit_number(int(used * 10**9), found.currency),
                 "budget": None if found.binding is None else budget_json(found.binding),
                 "command": found.command,
             }
         )
     else:
-        left = format_amount(found.remaining, found.currency)
+        left = format_amount(remaining, found.currency)
         click.echo(f"{found.reason.value}: {left} left, {used} % used.")
         if found.command is not None:
             click.echo(f"To go on: {output.safe(found.command, 500)}")

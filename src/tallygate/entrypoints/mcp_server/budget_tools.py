@@ -12,10 +12,11 @@ from tallygate.core.moments import iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
-from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent
+from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent, usd
 from tallygate.entrypoints.mcp_server.tools import (
     INTEGER,
     NUMBER,
+    NUMBER_OR_NULL,
     OBJECT,
     TEXT,
     TEXT_OR_NULL,
@@ -100,13 +101,15 @@ class BudgetTools:
         name = "estimated_next_call_gbp"
         estimate = given.amount_nanos(name, allow_zero=True) if given.has(name) else 0
         rt = self._of(caller, session_id)
-        found = spent.check_budget(rt, session_id, estimate, POUNDS)
+        found = spent.look_before(rt, session_id, estimate, POUNDS)
         answer: dict[str, Any] = {
             "allowed": found.allowed,
             "reason": found.reason.value,
-            "budget_remaining_gbp": json_number(found.remaining),
-            "pct_used": percent(found.used, found.limit),
+            "budget_remaining_gbp": usd(found.remaining),
+            "pct_used": None if found.remaining is None else percent(found.used, found.limit),
         }
+        if found.message is not None:
+            answer["message"] = found.message
         if found.binding is not None:
             answer["budget"] = budget_payload(BindingBudget.of(found.binding))
             answer["command"] = found.command
@@ -192,8 +195,9 @@ class BudgetTools:
                     "allowed reason budget_remaining_gbp pct_used",
                     allowed=BOOLEAN,
                     reason=TEXT,
-                    budget_remaining_gbp=NUMBER,
-                    pct_used=NUMBER,
+                    budget_remaining_gbp=NUMBER_OR_NULL,
+                    pct_used=NUMBER_OR_NULL,
+                    message=TEXT,
                     budget=OBJECT,
                     command=TEXT,
                     exchange=TEXT,

@@ -51,6 +51,8 @@ def gate_payload(answer: GateAnswer) -> dict[str, Any]:
 
 def check_payload(state: BudgetState) -> dict[str, Any]:
     """What is left, and what a step that was named would count for, where that is not just its own estimate."""
+    if state.fault is not None:
+        return gate_payload(state.fault)
     payload = {
         "budget_pressure": state.pressure.value,
         "remaining_usd": usd(state.remaining_nanos),

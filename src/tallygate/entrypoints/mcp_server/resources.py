@@ -27,6 +27,7 @@ from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.ledger.port import SpendShare
+from tallygate.operations.lookup import usable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.tenants import runtime_for_session
 
@@ -73,6 +74,7 @@ class State:
         """The open sessions, the youngest first."""
         from tallygate.operations.look import list_sessions
 
+        usable(self._runtime)
         lines = list_sessions(self._runtime, state=SessionState.OPEN, limit=SESSIONS_MAX)
         return {"sessions": [_line(line) for line in lines]}
 
@@ -80,6 +82,7 @@ class State:
         """One session in figures; what people wrote about it stays out."""
         from tallygate.operations.look import show_session
 
+        usable(self._runtime)
         view = show_session(runtime_for_session(self._runtime, session_id), session_id)
         ladder = self._runtime.ladder(view.session.client)
         return {**_view(view), "ladder": [_name(model) for model in ladder]}
