@@ -19,7 +19,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
 from tallygate.core.moments import as_datetime
-from tallygate.core.rules import Rule, is_money
+from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.port import Ledger
 from tallygate.ledger.presence import ServerPresence
@@ -28,6 +28,7 @@ from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
+from tallygate.pricing.identity import also_meant
 from tallygate.settings import Keep, OnFault, Settings, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
 
@@ -227,7 +228,8 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
         if is_money(rule.unit) and rule.unit != "USD":
             rate = exchange.rate(rule.unit, as_datetime(clock_us()))
             rule = replace(rule, usd_nanos=rate.usd_per_unit_nanos, rate_day=rate.day.isoformat())  # noqa: PLW2901
-        found.append(replace(rule, zone=settings.time_zone))
+        also = also_meant(rule.match, settings.pricing.aliases) if rule.scope is Scope.MODEL and rule.match else ()
+        found.append(replace(rule, zone=settings.time_zone, also=also))
     return tuple(found)
 
 

@@ -46,6 +46,10 @@ def day(cents, **options):
     return Rule(Scope.PROJECT, cents * CENT, period="day", **options)
 
 
+def client(match):
+    return Rule(Scope.CLIENT, CENT, period="day", match=match)
+
+
 def bound(world, session_id):
     with world.ledger.reading() as reader:
         found = reader.session_with_budgets(session_id)
@@ -68,6 +72,17 @@ def bound(world, session_id):
         (Rule(Scope.TENANT, CENT, period="month", match="acme"), {}, None),
         (Rule(Scope.USER, CENT, period="week"), {}, "user:me:week"),
         (Rule(Scope.CLIENT, CENT, period="day"), {"client": "Claude_Code"}, "client:claude-code:day"),
+        (
+            Rule(Scope.CLIENT, CENT, period="day", match="claude_code"),
+            {"client": "claude-code"},
+            "client:claude-code:day",
+        ),
+        (
+            Rule(Scope.CLIENT, CENT, period="day", match="Claude Code"),
+            {"client": "claude_code"},
+            "client:claude-code:day",
+        ),
+        (client("claude_*"), {"client": "claude code"}, "client:claude-*:day"),
         (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "codex-mcp"}, "client:codex*:day"),
         (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "gemini"}, None),
         (Rule(Scope.MODEL, CENT, period="day", match="d*r"), {}, "model:d*r:day"),
@@ -319,9 +334,44 @@ def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with
     assert elsewhere.ask(session, 10).action is not Action.HALT, "its own rules bind only its own sessions"
 
 
-def test_a_project_may_tighten_what_the_user_allows_and_not_loosen_it(world):
-    world = ruled(world, Rule(Scope.GLOBAL, 10 * CENT, period="day"), Rule(Scope.GLOBAL, 900 * CENT, period="day"))
-    assert world.ask(world.start("9"), 200).action is Action.HALT
+@pytest.mark.parametrize("limits", [(10, 900), (900, 10), (900, 10, 500)], ids=str)
+def test_of_several_limits_for_one_budget_the_tightest_counts_wherever_it_stands(world, limits):
+    world = ruled(world, *(Rule(Scope.GLOBAL, limit * CENT, period="day") for limit in limits))
+    answer = world.ask(world.start("9"), 200)
+    assert answer.action is Action.HALT
+    assert answer.binding.limit_nanos == 10 * CENT
+
+
+SPELLINGS = (
+    "claude-opus-4-7", "claude-opus-4.7", "us.anthropic.claude-opus-4-7-v1:0", "vertex_ai/claude-opus-4-7@20260416",
+    "openrouter/anthropic/claude-opus-4.7", "azure_ai/claude-opus-4-7", "Claude Opus 4.7", "claude-opus-4-7-20260416",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("match", ["claude-opus-4-7", "claude-opus-4.7", "claude-opus-4-7*", "claude-opus-*", "opus"])
+def test_a_budget_of_a_model_holds_whatever_spelling_an_agent_or_a_client_chooses(world, match):
+    world = ruled(world, Rule(Scope.MODEL, CENT, period="day", match=match))
+    session = world.start("9", model="cheap")
+    for model in SPELLINGS:
+        answer = world.ask(session, 100_000, model=model)
+        assert answer.action is Action.HALT, model
+        assert answer.binding.budget_id.startswith("model:"), model
+    assert world.ask(session, 100_000, model="gpt-5-mini").action is not Action.HALT
+
+
+def test_responses_count_into_the_budget_of_their_model_in_every_spelling(world):
+    world = ruled(world, Rule(Scope.MODEL, 10**9, period="day", match="claude-opus-4-7", unit="tokens"))
+    world.start("9")
+    for number, model in enumerate(SPELLINGS):
+        respond(world, f"r{number}", 10, model=model)
+    respond(world, "other", 10, model="claude-opus-4-8")
+    day_of = as_datetime(world.clock.at_us).date()
+    assert world.budget(f"model:claude-opus-4-7:day:{day_of}:tokens").spent_nanos == 10 * len(SPELLINGS)
+
+
+def test_a_name_that_the_user_gave_a_model_is_bound_with_it(world):
+    world = ruled(world, Rule(Scope.MODEL, CENT, period="day", match="claude-opus-4-7", also=("work",)))
+    assert world.ask(world.start("9", model="work"), 100_000).action is Action.HALT
 
 
 # ---------------------------------------------------------------- random trees

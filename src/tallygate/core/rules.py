@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from tallygate.core.clients import client_name
 from tallygate.core.model import Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.windows import SESSION as SESSION_PERIOD
@@ -31,8 +32,9 @@ class Scope(StrEnum):
 class Rule:
     """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
 
-    `match` narrows a scope: the end of a project's path, a pattern of clients or models. `key` names what the rule was
-    found to limit for one session. `zone` is the time zone its windows begin in.
+    `match` narrows a scope: the end of a project's path, a pattern of clients or models. `also` are names that the user
+    has given to what a model's match means. `key` names what the rule was found to limit for one session. `zone` is
+    the time zone its windows begin in.
     """
 
     scope: Scope
@@ -45,6 +47,7 @@ class Rule:
     usd_nanos: int = NANOS_PER_UNIT
     rate_day: str | None = None
     key: str | None = None
+    also: tuple[str, ...] = ()
 
     def budget_id(self, window: str) -> str:
         """The id of this rule's budget for one window: what it limits, the period, the window."""
@@ -89,10 +92,11 @@ def _key(rule: Rule, subject: Subject) -> str | None:
         case Scope.USER:
             return subject.user if rule.match in (None, subject.user) else None
         case Scope.CLIENT:
-            client = subject.client.lower().replace("_", "-")
+            client = client_name(subject.client)
             if rule.match is None:
                 return client
-            return rule.match if fnmatchcase(client, rule.match.lower()) else None
+            match = client_name(rule.match)
+            return match if fnmatchcase(client, match) else None
         case Scope.MODEL:
             return rule.match or "every"
         case Scope.GLOBAL:
@@ -106,17 +110,16 @@ def lies_at(project: str | None, match: str | None) -> bool:
     return project == match or project.endswith("/" + match.strip("/"))
 
 
-def binds(rule: Rule, model: str) -> bool:
-    """Whether a rule that binds a session binds a call of this model."""
+def binds(rule: Rule, model: str, means: Callable[[str, str], bool]) -> bool:
+    """Whether a rule that binds a session binds a call of this model; `means` says which ids are one model."""
     if rule.scope is not Scope.MODEL or rule.match is None:
         return True
-    name, pattern = model.lower(), rule.match.lower()
-    return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)
+    return any(means(match, model) for match in (rule.match, *rule.also))
 
 
 def to_text(rules: Iterable[Rule]) -> str | None:
     """Rules as they are kept with a session; None where there are none."""
-    entries = [{name: value for name, value in asdict(rule).items() if value is not None} for rule in rules]
+    entries = [{name: value for name, value in asdict(rule).items() if value not in (None, ())} for rule in rules]
     return json.dumps(entries, separators=(",", ":"), ensure_ascii=False) if entries else None
 
 
@@ -125,7 +128,15 @@ def from_text(text: str | None) -> tuple[Rule, ...]:
     """The rules kept with a session."""
     entries = json.loads(text) if text else []
     return tuple(
-        Rule(**{**entry, "scope": Scope(entry["scope"]), "mode": BudgetMode(entry["mode"])}) for entry in entries
+        Rule(
+            **{
+                **entry,
+                "scope": Scope(entry["scope"]),
+                "mode": BudgetMode(entry["mode"]),
+                "also": tuple(entry.get("also", ())),
+            }
+        )
+        for entry in entries
     )
 
 

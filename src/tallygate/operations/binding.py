@@ -12,6 +12,7 @@ from tallygate.core.rules import Rule, binds, rules_of
 from tallygate.core.windows import PIECES, Window, piece_of, rolling_us, window_of
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
+from tallygate.pricing.identity import means
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def binding(
     With `relimit` a rule whose limit was changed in the settings changes that of its window, too: what the user has
     added to it by hand stays added.
     """
-    rules = [rule for rule in rules_of(session) if binds(rule, model)]
+    rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
     if not rules:
         return Binding(own)
     windows = [(rule, _window(rule, at_us)) for rule in rules]

@@ -16,7 +16,7 @@ from tallygate.core.attribution import call_for, closed_by
 from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CostBasis, Session
 from tallygate.core.moments import microseconds
-from tallygate.core.observed import Quality, Rule
+from tallygate.core.observed import Quality, Rule, priced_as_standard
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
@@ -175,10 +175,11 @@ class Accounts:
     def _binding(self, session: Session, stored: StoredUsage) -> tuple[str, ...]:
         """The budgets that a response counts in, as of the time it was made."""
         row = stored.row
+        model = priced_as_standard(row)  # who serves it is part of what a match may name
         # No window begins or ends within a minute.
-        key = (session.session_id, row.model, microseconds(row.at) // MINUTE_US)
+        key = (session.session_id, model, microseconds(row.at) // MINUTE_US)
         if key not in self._charges:
-            found = binding(self._tx, session, self._tx.budgets_of(session.session_id), row.model, microseconds(row.at))
+            found = binding(self._tx, session, self._tx.budgets_of(session.session_id), model, microseconds(row.at))
             self._charges[key] = tuple(budget.budget_id for budget in found.budgets)
             for budget in found.budgets:
                 if budget.budget_id not in self._budgets:

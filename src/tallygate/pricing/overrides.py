@@ -13,6 +13,7 @@ from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError
 from tallygate.core.rules import lies_at
 from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
+from tallygate.pricing.identity import glob_matches, providers_of, same_model
 from tallygate.pricing.rates import nanos_per_million, scaled
 from tallygate.pricing.vendors import CHANNELS, VENDORS
 
@@ -188,35 +189,6 @@ def holds(row: _Dated, day: date) -> bool:
     return (row.valid_from or date.min) <= day and (row.valid_to is None or day < row.valid_to)
 
 
-def providers_of(identifier: Identifier) -> set[str]:
-    """Providers under which a row may name an id: its channel, or where no channel is named, its maker."""
-    if identifier.channel is not None:
-        return {identifier.channel, provider_of(identifier.channel)}
-    words = {word for word in (identifier.org, identifier.vendor) if word}
-    return words | {provider_of(word) for word in words}
-
-
-def glob_matches(pattern: str, text: str) -> bool:
-    """Match `*` and `?` in linear memory and without backtracking further than the last star.
-
-    >>> glob_matches("claude-opus-*", "claude-opus-4-7"), glob_matches("gpt-?", "gpt-55")
-    (True, False)
-    """
-    p = t = kept = 0
-    star = -1
-    while t < len(text):
-        if p < len(pattern) and pattern[p] == "*":
-            star, kept, p = p, t, p + 1
-        elif p < len(pattern) and pattern[p] in ("?", text[t]):
-            p, t = p + 1, t + 1
-        elif star >= 0:
-            kept += 1
-            p, t = star + 1, kept
-        else:
-            return False
-    return all(c == "*" for c in pattern[p:])
-
-
 def override_price(row: PriceOverride, identifier: Identifier, source: str) -> Price:
     """The price that a row sets for an id."""
     claude = identifier.family == "claude"
@@ -255,14 +227,15 @@ def _forms(identifier: Identifier) -> tuple[str, ...]:
 
 
 def _same_model(pattern: str, identifier: Identifier) -> bool:
-    if "*" in pattern or "?" in pattern or "/" in pattern:
+    """Whether a row names this model in another spelling; one that names a host as well is for what that serves."""
+    if "*" in pattern or "?" in pattern or not same_model(pattern, identifier.text):
         return False
-    return _canonical_of(pattern) == identifier.canonical
+    return "/" not in pattern or _channel_of(pattern) in (None, *providers_of(identifier))
 
 
 @lru_cache(maxsize=1024)
-def _canonical_of(pattern: str) -> str:
-    return identify(pattern).canonical
+def _channel_of(pattern: str) -> str | None:
+    return identify(pattern).channel
 
 
 def _provider_and_pattern(match: str, provider: str | None) -> tuple[str | None, str]:

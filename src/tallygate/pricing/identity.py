@@ -1,0 +1,215 @@
+"""Whether two ids are one model: the question that budgets, prices, calibration, bills and reports all ask here.
+
+An id says who serves a model, when it was built and how hard it thinks; none of that makes another model. Version
+digits, sizes and `-fast` do. A match of the settings is an id, an id with `*` and `?` in it, or the name of a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from tallygate.pricing.identifiers import Identifier, canonical, identify, provider_of
+from tallygate.pricing.spelling import is_digits
+
+_NAMES_KEPT = 8192
+_FOLDS_MAX = 16
+_TIERS = frozenset({"opus", "sonnet", "haiku", "fable", "mythos", "instant"})
+# Names of whole families; none of them is a model of its own, so that a match which is one of these means all of it.
+_FAMILIES = _TIERS | {
+    "claude", "gpt", "chatgpt", "codex", "gemini", "gemma", "grok", "deepseek", "kimi", "llama", "qwen", "mistral",
+    "mixtral", "ministral", "codestral", "devstral", "magistral", "glm", "minimax", "nova", "phi", "nemotron", "jamba",
+}  # fmt: skip
+# What clients take instead of an id, and let mean one of several models.
+_CHOICES = {"opusplan": frozenset({"opus", "sonnet"})}
+_WILD = ("*", "?")
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def one_name(model: str) -> str:
+    """The one name of a model, whatever prefix, date, effort, dots or revision it is written with.
+
+    >>> one_name("us.anthropic.claude-opus-4-7-v1:0"), one_name("openrouter/anthropic/claude-opus-4.7")
+    ('claude-opus-4-7', 'claude-opus-4-7')
+    >>> one_name("claude-opus-4-7-fast"), one_name("gpt-5-mini-2025-08-07")
+    ('claude-opus-4-7-fast', 'gpt-5-mini')
+    """
+    name = model
+    for _ in range(_FOLDS_MAX):
+        folded = _folded(canonical(name))
+        if folded == name:
+            break
+        name = folded
+    return name
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two ids are the same model."""
+    return one_name(one) == one_name(other)
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def means(match: str, model: str) -> bool:
+    """Whether a match of the settings means a model: as an id, as a pattern of ids, or as the name of a family.
+
+    Patterns are held against the one name, every other spelling and the id as it came. An id that leaves open which
+    model of a family it is (`opus`) is meant by a match for any of them: what may be limited is limited.
+
+    >>> [means(match, "bedrock/us.anthropic.claude-opus-4-7-v1:0") for match in ("claude-opus-4.7", "opus", "claude-*")]
+    [True, True, True]
+    >>> [means(match, "claude-opus-4-8") for match in ("claude-opus-4-7", "claude-opus-4.7*", "sonnet")]
+    [False, False, False]
+    """
+    pattern = match.strip().lower()
+    name = one_name(model)
+    words = _words(name)
+    if not any(sign in pattern for sign in _WILD):
+        wanted = one_name(pattern)
+        if wanted == name or (is_family(wanted) and _words(wanted) <= words):
+            return True
+        return bool(_left_open(name) & _words(wanted)) or _covers(name, wanted)
+    forms = _forms(identify(model), name)
+    if any(glob_matches(each, form) for each in _patterns(pattern) for form in forms):
+        return True
+    head, _, rest = pattern.rpartition("/")
+    if head and not rest.strip("*"):
+        return provider_of(head.rpartition("/")[2]) in providers_of(identify(model))
+    said = _words(pattern.replace("*", "-").replace("?", "-").replace(" ", "-"))
+    said |= {"claude"} if said & _TIERS else frozenset()
+    return bool(_left_open(name) & said) or (is_family(name) and words <= said)
+
+
+def also_meant(match: str, aliases: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What a match means beside itself, by the names that the user gives models: both ways of an alias."""
+    found: list[str] = []
+    for alias, target in aliases:
+        if means(match, target):
+            found.append(alias)
+        if same_model(match, alias):
+            found.append(target)
+    return tuple(dict.fromkeys(found))
+
+
+def is_family(name: str) -> bool:
+    """Whether a name is that of a family or a tier, which no model has for itself: `opus`, `claude-opus`, `gpt`."""
+    words = name.split("-")
+    return all(word in _FAMILIES for word in words)
+
+
+def providers_of(identifier: Identifier) -> set[str]:
+    """Providers under which a row may name an id: its channel, or where no channel is named, its maker."""
+    if identifier.channel is not None:
+        return {identifier.channel, provider_of(identifier.channel)}
+    words = {word for word in (identifier.org, identifier.vendor) if word}
+    return words | {provider_of(word) for word in words}
+
+
+def glob_matches(pattern: str, text: str) -> bool:
+    """Match `*` and `?` in linear memory and without backtracking further than the last star.
+
+    >>> glob_matches("claude-opus-*", "claude-opus-4-7"), glob_matches("gpt-?", "gpt-55")
+    (True, False)
+    """
+    p = t = kept = 0
+    star = -1
+    while t < len(text):
+        if p < len(pattern) and pattern[p] == "*":
+            star, kept, p = p, t, p + 1
+        elif p < len(pattern) and pattern[p] in ("?", text[t]):
+            p, t = p + 1, t + 1
+        elif star >= 0:
+            kept += 1
+            p, t = star + 1, kept
+        else:
+            return False
+    return all(c == "*" for c in pattern[p:])
+
+
+def _folded(name: str) -> str:
+    """What hosts write differently from the maker without meaning another model."""
+    if name.startswith("accounts/fireworks/"):
+        name = _points(name.rsplit("/", 1)[-1])
+    name = name.removeprefix("databricks-")
+    words = [word for word in name.replace("_", "-").split("-") if word]
+    if not words:
+        return name
+    if words[0] == "claude":
+        return _folded_claude(words)
+    if words[:2] == ["gpt", "35"]:  # Azure takes no dots
+        words[1] = "3.5"
+    if words[0].startswith("llama") and is_digits(words[0][5:6]):  # `llama3-3-70b` of Bedrock
+        words[:1] = ["llama", words[0][5:]]
+    return "-".join(words) if words[0] in _FAMILIES else name
+
+
+def _folded_claude(words: list[str]) -> str:
+    """Bedrock's revision, the size of the context and a `-0` that nobody else writes say nothing of the model."""
+    last = words[-1].partition(":")[0]
+    if len(words) > 3 and last[:1] == "v" and is_digits(last[1:]):
+        words = words[:-1]
+    if len(words) > 3 and words[-1] in ("1m", "200k"):
+        words = words[:-1]
+    words[-1] = words[-1].removesuffix(":1m")
+    if len(words) == 4 and words[1] in _TIERS and is_digits(words[2]) and words[3] == "0":
+        words = words[:3]
+    return "-".join(words)
+
+
+def _points(name: str) -> str:
+    """`deepseek-v3p1` as its maker writes it: a `p` between digits stands for a point."""
+    return "".join(
+        "." if char == "p" and name[i - 1 : i].isdigit() and name[i + 1 : i + 2].isdigit() else char
+        for i, char in enumerate(name)
+    )
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a name without the digits that some makers hang on: `qwen3-coder` says `qwen`."""
+    for separator in ":/@._":
+        name = name.replace(separator, "-")
+    found = name.split("-")
+    return frozenset(found) | {stem for word in found if (stem := word.rstrip("0123456789")) in _FAMILIES}
+
+
+def _left_open(name: str) -> frozenset[str]:
+    """The families of which a client takes one by itself, where that is all an id says."""
+    return _CHOICES.get(name, frozenset())
+
+
+def _covers(name: str, wanted: str) -> bool:
+    """Whether an id names a family only, and what is wanted is of that family."""
+    return is_family(name) and _words(name) <= _words(wanted)
+
+
+def _patterns(pattern: str) -> tuple[str, ...]:
+    """A pattern as it is written, and with what stands before its first sign as that is spelled in the one name.
+
+    Nothing may be lost on the way: `gpt-5-high*` is not `gpt-5*`.
+    """
+    cut = min(at for sign in _WILD if (at := pattern.find(sign)) >= 0)
+    head, tail = pattern[:cut], pattern[cut:]
+    if "/" in tail:
+        return (pattern,)
+    bare = identify(head.rstrip("-._ ") or "-")
+    end = "-" if head.endswith(("-", "_", " ")) else ""
+    name = one_name(bare.text)
+    if name in _TIERS:
+        return (pattern, f"claude-{name}{end}{tail}")
+    letters = sorted(char for char in name if char.isalnum())
+    said = sorted(char for char in bare.name if char.isalnum())
+    if letters not in (said, sorted([*said, *"claude"])):
+        return (pattern,)
+    return (pattern, f"{name}{end}{tail}")
+
+
+def _forms(identifier: Identifier, name: str) -> tuple[str, ...]:
+    """What a pattern may be written for: the one name, alone and behind its maker, and every spelling."""
+    scoped = f"{identifier.org}/{identifier.name}" if identifier.org else identifier.name
+    maker = f"{identifier.vendor}/{name}" if identifier.vendor else name
+    found = [name, maker, identifier.text, scoped, identifier.name, identifier.canonical, *identifier.spellings]
+    words = name.split("-")
+    if len(words) > 2 and words[0] == "claude" and words[1] == "3":  # the only ones that name their number first
+        tier = next((word for word in words if word in _TIERS), None)
+        if tier is not None:
+            found.append("-".join(["claude", tier, *(word for word in words[1:] if word != tier)]))
+    return tuple(dict.fromkeys(found))
