@@ -321,7 +321,7 @@ def test_the_example_in_the_tests_names_every_key_there_is() -> None:
 
     rules = [sections.TOP, *sections.SECTIONS.values(), sections.PRICE, sections.DISCOUNT]
     rules += [sections.UNKNOWN_PRICE, sections.PRICING, sections.EXCHANGE]
-    keys = {key for table in rules for key in table} - {"agents_may"}  # the user's own file only: see test_whose.py
+    keys = {key for table in rules for key in table}
     assert [key for key in sorted(keys) if f"\n{key} = " not in WHOLE_FILE] == []
 
 
@@ -751,3 +751,44 @@ def test_a_project_does_not_get_out_of_the_users_budgets_by_naming_a_tenant(
             desk.load()
     else:
         assert desk.load().tenant == "acme"
+
+
+def project_budget(match: str) -> str:
+    return f'[[budget]]\nscope = "project"\nperiod = "day"\nlimit_usd = 1\nmatch = "{match}"\n'
+
+
+def test_a_match_for_folders_may_begin_at_home_and_a_price_for_a_project_too(desk: Desk) -> None:
+    (desk.places.home / "shop").mkdir()
+    price = '[[price]]\nmatch = "m"\ninput = 1\noutput = 1\nproject = "~/shop"\n'
+    desk.user(project_budget("~/shop") + project_budget("~/sh*") + project_budget("shop") + price)
+    settings, home = desk.load(), desk.places.home.resolve()
+    assert [rule.match for rule in settings.budgets] == [f"{home}/shop", f"{home}/sh*", "shop"]
+    assert settings.pricing.overrides[0].project == f"{home}/shop"
+    assert settings.notices == ()
+
+
+@pytest.mark.parametrize(
+    "budget, told",
+    [
+        (project_budget("~/shopp"), "there is no folder"),
+        (project_budget("/nowhere/at/all"), "there is no folder '/nowhere/at/all'"),
+        (
+            '[[budget]]\nscope = "client"\nperiod = "day"\nlimit_usd = 1\nmatch = "claud"\n',
+            "claude-code, claude-desktop",
+        ),
+        ('[[budget]]\nscope = "client"\nperiod = "day"\nlimit_usd = 1\nmatch = "Claude_Code"\n', None),
+        ('[[budget]]\nscope = "client"\nperiod = "day"\nlimit_usd = 1\nmatch = "claude*"\n', None),
+        (project_budget("/nowhere/*"), None),
+    ],
+)
+def test_a_budget_that_can_be_seen_to_bind_nothing_is_told_when_settings_are_read(desk: Desk, budget, told) -> None:
+    desk.user(budget)
+    notices = desk.load().notices
+    assert [told in each for each in notices] == ([] if told is None else [True])
+
+
+def test_work_outside_of_all_projects_is_done_in_a_folder_that_a_budget_may_name(desk: Desk, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert (desk.load(plain).paths.project_root, desk.load(plain).paths.folder) == (None, plain.resolve())
+    assert desk.load(desk.places.home).paths.folder is None

@@ -19,6 +19,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
 from tallygate.core.moments import as_datetime
+from tallygate.core.places import Place
 from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.port import Ledger
@@ -31,6 +32,7 @@ from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
 from tallygate.settings import Keep, OnFault, Settings, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
+from tallygate.workspace import place_of
 
 if TYPE_CHECKING:
     from tallygate.operations.follow import Follower
@@ -184,7 +186,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
     exchange = ExchangeBook(settings.exchange)
     return Runtime(
         ledger=ledger,
-        prices=PriceBook(settings.pricing, exchange=exchange),
+        prices=PriceBook(settings.pricing, exchange=exchange, place_of=place_called),
         policy=Policy(
             reroute_at_percent=policy.reroute_at_percent,
             warn_at_percent=policy.warn_at_percent,
@@ -205,6 +207,8 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         tenant=settings.tenant,
         tenant_of=tenants_of_projects(),
         project=None if paths.project_root is None else str(paths.project_root),
+        folder=None if paths.folder is None else str(paths.folder),
+        place_of=place_called,
         halt_on_fault=policy.on_fault is OnFault.HALT,
         factors_micros=settings.calibration_micros,
         ladder=settings.ladder.for_client,
@@ -231,6 +235,12 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
         also = also_meant(rule.match, settings.pricing.aliases) if rule.scope is Scope.MODEL and rule.match else ()
         found.append(replace(rule, zone=settings.time_zone, also=also))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def place_called(folder: str | None) -> Place | None:
+    """What a folder belongs to; each is looked at once a process."""
+    return None if folder is None else place_of(folder, str(Path.home()))
 
 
 def tenants_of_projects() -> Callable[[str | None], str | None]:

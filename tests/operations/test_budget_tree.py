@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, Clock, make_world
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.observed import ObservedUsage
@@ -24,6 +26,7 @@ from tallygate.operations.budget import raise_budget
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
+from tallygate.workspace import place_of
 
 CENT = NANOS // 100
 HOUR = 60 * MINUTE
@@ -318,7 +321,7 @@ def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_wa
     rule = Rule(Scope.PROJECT, 10 * CENT, period="never")
     session = ruled(world, rule).start("9")
     ruled(world, rule).ask(session, 50)
-    raise_budget(world.rt, name, 5 * CENT, reason="more", authority=the_user("me"))
+    raise_budget(world.rt, name, 5 * CENT, reason="more", actor="me")
     stricter = ruled(world, replace(rule, limit=8 * CENT))
     assert stricter.ask(session, 90).action is Action.HALT
     stricter.ask(session, 10)
@@ -341,6 +344,43 @@ def test_of_several_limits_for_one_budget_the_tightest_counts_wherever_it_stands
     answer = world.ask(world.start("9"), 200)
     assert answer.action is Action.HALT
     assert answer.binding.limit_nanos == 10 * CENT
+
+
+# ---------------------------------------------------------------- places
+
+
+def at_work(world, folder, *rules):
+    """The world as a client started in a folder sees it."""
+    return ruled(world, *rules, project=str(folder), place_of=lambda each: each and place_of(each, "/home/nobody-here"))
+
+
+@pytest.mark.parametrize("match", [None, "shop", "sh*", "{disk}/shop", "{disk}/*"])
+def test_a_budget_of_a_repository_is_one_for_its_subfolders_nested_repositories_and_worktrees(world, tmp_path, match):
+    disk = Path(os.path.realpath(tmp_path))
+    shop = repository(disk / "shop")
+    nested, outside = repository(shop / "lib"), worktree(shop, disk / "trees" / "shop-a09")
+    (shop / "api").mkdir()
+    rule = Rule(Scope.PROJECT, 10 * CENT, period="never", match=match and match.format(disk=disk))
+    for folder in (shop, shop / "api", nested, outside):
+        here = at_work(world, folder, rule)
+        assert here.ask(here.start("9"), 20).action is not Action.HALT, folder
+    assert world.budget(f"project:{shop}:never").committed_nanos == 8 * CENT
+    for folder in (shop, shop / "api", nested, outside):
+        here = at_work(world, folder, rule)
+        assert here.ask(here.start("9"), 30).action is Action.HALT, folder
+    elsewhere = at_work(world, repository(tmp_path / "other"), rule)
+    assert elsewhere.ask(elsewhere.start("9"), 30).action is not Action.HALT
+
+
+def test_a_nested_repository_has_its_own_budget_within_that_of_the_outer_one(world, tmp_path):
+    outer = repository(Path(os.path.realpath(tmp_path)) / "shop")
+    inner = repository(outer / "lib")
+    here = at_work(world, inner, Rule(Scope.PROJECT, 10 * CENT, period="never"))
+    session = here.start("9")
+    here.ask(session, 20)
+    assert {each for each in bound(here, session) if each.startswith("project")} == {
+        f"project:{outer}:never", f"project:{inner}:never",
+    }  # fmt: skip
 
 
 SPELLINGS = (

@@ -12,6 +12,7 @@ from functools import lru_cache
 from tallygate.core.clients import client_name
 from tallygate.core.model import Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
+from tallygate.core.places import Place, meant
 from tallygate.core.windows import SESSION as SESSION_PERIOD
 from tallygate.core.words import BudgetMode
 
@@ -32,9 +33,9 @@ class Scope(StrEnum):
 class Rule:
     """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
 
-    `match` narrows a scope: the end of a project's path, a pattern of clients or models. `also` are names that the user
-    has given to what a model's match means. `key` names what the rule was found to limit for one session. `zone` is
-    the time zone its windows begin in.
+    `match` narrows a scope: a folder, the end of a project's path, a pattern of either, of clients or of models. `also`
+    are names that the user has given to what a model's match means. `key` names what the rule was found to limit for
+    one session. `zone` is the time zone its windows begin in.
     """
 
     scope: Scope
@@ -68,25 +69,27 @@ class Subject:
     tenant: str
     client: str
     user: str
-    project: str | None = None
+    place: Place | None = None
 
 
 def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
     """The rules above the session that bind one, each with what it limits there; those for models bind by call."""
-    found = []
-    for rule in rules:
-        key = _key(rule, subject)
-        if key is not None:
-            found.append(replace(rule, key=key))
+    found = [replace(rule, key=key) for rule in rules for key in _keys(rule, subject)]
     return tuple(dict.fromkeys(found))
+
+
+def _keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
+    """What a rule limits there: a project's budget holds in everything inside, so that one place may have several."""
+    if rule.scope is Scope.PROJECT:
+        return meant(subject.place, rule.match)
+    key = _key(rule, subject)
+    return () if key is None else (key,)
 
 
 def _key(rule: Rule, subject: Subject) -> str | None:
     match rule.scope:
-        case Scope.SESSION:
+        case Scope.SESSION | Scope.PROJECT:
             return None
-        case Scope.PROJECT:
-            return subject.project if lies_at(subject.project, rule.match) else None
         case Scope.TENANT:
             return subject.tenant if rule.match in (None, subject.tenant) else None
         case Scope.USER:
@@ -101,13 +104,6 @@ def _key(rule: Rule, subject: Subject) -> str | None:
             return rule.match or "every"
         case Scope.GLOBAL:
             return "all"
-
-
-def lies_at(project: str | None, match: str | None) -> bool:
-    """Whether a project is meant by its path or by the end of it; without either, whether there is one."""
-    if project is None or match is None:
-        return project is not None
-    return project == match or project.endswith("/" + match.strip("/"))
 
 
 def binds(rule: Rule, model: str, means: Callable[[str, str], bool]) -> bool:

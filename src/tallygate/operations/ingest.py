@@ -185,7 +185,7 @@ class _Batch:
         self._tx = tx
         self._pricer = pricer
         self._stored = Stored(tx, client, rows)
-        self._finder = SessionFinder(tx, rows)
+        self._finder = SessionFinder(rt, tx, rows)
 
     def take(self, found: Priced) -> None:
         """Count one response: as a new one, or by what it adds to one that is known."""
@@ -295,8 +295,9 @@ def _taken_up(
 class SessionFinder:
     """Finds the budget session of a response: by the client's own session id, else by workspace and time."""
 
-    def __init__(self, tx: Tx, rows: Iterable[ObservedUsage]) -> None:
+    def __init__(self, rt: Runtime, tx: Tx, rows: Iterable[ObservedUsage]) -> None:
         times = [microseconds(row.at) for row in rows]
+        self._place_of = rt.place_of
         self._tx = tx
         # Where hooks gate a session its client's own are known by id; what is not among them belongs elsewhere.
         found = tx.sessions_in_projects(min(times), max(times)) if times else []
@@ -315,13 +316,21 @@ class SessionFinder:
             found = self._covering(row.client, row.parent_session, at_us)
         if found is None:
             how = "workspace"
-            found = session_for(client=row.client, project=row.project, at_us=at_us, sessions=self._in_projects)
+            found = self._at_work(row, at_us)
         if found is None:
             return None
         accounts.link(found, row.client, row.session, how)
         self.fresh.append((row.client, row.session, found))
         self._linked[row.client, row.session].append(found)
         return found
+
+    def _at_work(self, row: ObservedUsage, at_us: int) -> Session | None:
+        """The session whose workspace holds the folder of a response, by whichever way that was entered."""
+        if not self._in_projects:
+            return None
+        place = self._place_of(row.project)
+        folder = None if place is None else place.folder
+        return session_for(client=row.client, project=folder, at_us=at_us, sessions=self._in_projects)
 
     def _covering(self, client: str, client_session: str, at_us: int) -> Session | None:
         """The innermost budget session that a client's session belonged to at a time."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from tallygate.attest.ring import KeyRing
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
+from tallygate.core.places import Place, as_written
 from tallygate.core.rules import Rule
 from tallygate.ledger.port import Ledger
 from tallygate.operations.learned import Learned
@@ -52,6 +53,11 @@ def in_no_tenant(_: str | None) -> str | None:
     return None
 
 
+def on_paper(folder: str | None) -> Place | None:
+    """Where no disk is looked at, a place is what its path says."""
+    return None if folder is None else as_written(folder)
+
+
 def no_ladder(_: str) -> tuple[str, ...]:
     """No model to switch to, whatever the client."""
     return ()
@@ -61,7 +67,8 @@ def no_ladder(_: str) -> tuple[str, ...]:
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event.
 
-    `tenant_of` tells whose a project is, by its folder. `tool_owners` tells which client's session a tool call belongs
+    `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
+    done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
     to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested.
     """
 
@@ -80,6 +87,8 @@ class Runtime:
     tenant_of: Callable[[str | None], str | None] = in_no_tenant
     server_id: str | None = None
     project: str | None = None
+    folder: str | None = None
+    place_of: Callable[[str | None], Place | None] = on_paper
     halt_on_fault: bool = True
     factors_micros: Mapping[str, int] = field(default_factory=dict)
     ladder: Callable[[str], tuple[str, ...]] = no_ladder

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tallygate.core.model import Session
+from tallygate.core.places import Place
 from tallygate.core.rules import Rule, Subject, bound, from_text, to_text
 from tallygate.operations.runtime import Runtime
 
 
-def rules_for(rt: Runtime, *, client: str, project: str | None, inherited: str | None = None) -> str | None:
-    """The rules that bind a session of a client in a project, as they are kept with it; those of its parent, too."""
-    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, project))
+def rules_for(rt: Runtime, *, client: str, place: Place | None, inherited: str | None = None) -> str | None:
+    """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
+    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place))
     return to_text(_joined(mine, from_text(inherited)))
 
 
@@ -25,7 +26,7 @@ def rebound(rt: Runtime, session: Session) -> Session:
         return session
     return replace(
         session,
-        rules=rules_for(rt, client=session.client, project=session.project, inherited=session.rules),
+        rules=rules_for(rt, client=session.client, place=rt.place_of(session.project), inherited=session.rules),
     )
 
 

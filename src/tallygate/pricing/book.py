@@ -7,7 +7,7 @@ says so and shows the line that would settle it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from functools import lru_cache
 from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError, ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
+from tallygate.core.places import Place
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
 from tallygate.pricing.exchange import ExchangeBook, Rate
 from tallygate.pricing.identifiers import (
@@ -86,11 +87,16 @@ class PriceBook:
     """Quotes prices for ids as agents write them."""
 
     def __init__(
-        self, settings: PricingSettings, catalog: Catalog | None = None, exchange: ExchangeBook | None = None
+        self,
+        settings: PricingSettings,
+        catalog: Catalog | None = None,
+        exchange: ExchangeBook | None = None,
+        place_of: Callable[[str | None], Place | None] | None = None,
     ) -> None:
         self.settings = settings
         self.catalog = catalog if catalog is not None else Catalog()
         self.exchange = exchange if exchange is not None else ExchangeBook()
+        self._place_of = place_of
         rows: list[PriceOverride | Discount] = [*settings.overrides, *settings.discounts]
         self._scoped = tuple(row for row in rows if is_scoped(row))
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
@@ -115,6 +121,7 @@ class PriceBook:
 
     def _narrowed(self, scope: PriceScope) -> PriceScope:
         """A scope without what no row names, so that sessions at the same prices share them."""
+        scope = self._at(scope)
         rows = [row for row in self._scoped if applies(row, scope)]
         if not rows:
             return ANYWHERE
@@ -122,7 +129,14 @@ class PriceBook:
             scope.tenant if any(row.tenant is not None for row in rows) else None,
             scope.project if any(row.project is not None for row in rows) else None,
             scope.session if any(row.session is not None for row in rows) else None,
+            scope.at if any(row.project is not None for row in rows) else None,
         )
+
+    def _at(self, scope: PriceScope) -> PriceScope:
+        """A scope with what its folder belongs to, where any row asks for that."""
+        if self._place_of is None or not any(row.project is not None for row in self._scoped):
+            return scope
+        return replace(scope, at=self._place_of(scope.project))
 
     def known_price(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> Price | None:
         """The price of a model as of a time, if one is known."""
@@ -141,6 +155,7 @@ class PriceBook:
 
     def models(self, at: datetime, scope: PriceScope = ANYWHERE) -> Iterator[ListedModel]:
         """Everything that has a price as of a time: the user's rows, ours, then the catalog."""
+        scope = self._at(scope)
         for rows, source in ((self.settings.overrides, OVERRIDE), (SHIPPED_PRICES, OWN_SOURCE)):
             for row in rows:
                 if holds(row, at.astimezone(UTC).date()) and applies(row, scope):

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError
-from tallygate.core.rules import lies_at
+from tallygate.core.places import Place, as_written, meant
 from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
 from tallygate.pricing.identity import glob_matches, providers_of, same_model
 from tallygate.pricing.rates import nanos_per_million, scaled
@@ -28,6 +28,12 @@ class PriceScope:
     tenant: str | None = None
     project: str | None = None
     session: str | None = None
+    at: Place | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where the project lies; where nobody has looked, as its path says."""
+        return self.at or (None if self.project is None else as_written(self.project))
 
 
 ANYWHERE = PriceScope()
@@ -173,7 +179,7 @@ def applies(row: _Scoped, scope: PriceScope) -> bool:
     return (
         row.session in (None, scope.session)
         and row.tenant in (None, scope.tenant)
-        and (row.project is None or lies_at(scope.project, row.project))
+        and (row.project is None or bool(meant(scope.place, row.project)))
     )
 
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from tallygate.core.clients import client_name
 from tallygate.core.errors import SettingsError
+from tallygate.core.places import WILD
 from tallygate.core.rules import Scope
 from tallygate.core.words import BudgetMode
+from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import Unfit, as_number
 from tallygate.settings.model import LedgerSettings, Paths, Settings
 from tallygate.settings.source import Document, read_document
+from tallygate.workspace import is_nobodys, mode_of, written_out
 
+PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
+# The names that clients go by where Tallygate is put into them or reads what they write.
+KNOWN_CLIENTS = frozenset(
+    {"claude-code", "claude-desktop", "codex", "copilot", "cursor", "gemini", "opencode", "qwen", "vscode", "windsurf",
+     "zed"}
+)  # fmt: skip
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
 
@@ -99,7 +110,7 @@ def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Setti
         settings = _applied(settings, user, project=False)
     if project:
         settings = _applied(settings, project, project=True)
-    settings = _apply_environment(settings, environ)
+    settings = _placed(_apply_environment(settings, environ), where.home)
     return replace(settings, notices=(*settings.notices, *_without_effect(settings)))
 
 
@@ -145,33 +156,19 @@ def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Pat
         if not (text := environ.get(name)):
             continue
         root = _path(name, text, cwd, home)
-        if stat.S_ISDIR(_mode(root)):
+        if stat.S_ISDIR(mode_of(root)):
             root = root.resolve()
-            return (None if _is_nobodys(root, home) else root), notices
+            return (None if is_nobodys(root, home.resolve()) else root), notices
         if name.startswith("TALLYGATE_"):
             raise SettingsError(f"{name}: {checks.short(text)} is not a folder.")
         notices = (*notices, f"{name} names {checks.short(text)}, which is not a folder; it was passed over.")
     folder = cwd.resolve()
     for candidate in (folder, *folder.parents):
-        if _is_nobodys(candidate, home):
+        if is_nobodys(candidate, home.resolve()):
             break
-        if stat.S_ISDIR(_mode(candidate / ".l6e")) or _mode(candidate / ".git"):
+        if stat.S_ISDIR(mode_of(candidate / ".l6e")) or mode_of(candidate / ".git"):
             return candidate, notices
     return None, notices
-
-
-def _mode(path: Path) -> int:
-    """The mode of what is there; 0 where nothing is, or nothing that may be looked at."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):
-        return 0
-
-
-def _is_nobodys(folder: Path, home: Path) -> bool:
-    """Whether a folder can be no project; where anybody may put a file, a stranger's settings would rule."""
-    shared = stat.S_ISVTX | stat.S_IWOTH
-    return folder in (folder.parent, home.resolve()) or _mode(folder) & shared == shared
 
 
 def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> Document | None:
@@ -203,7 +200,51 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         key_dir=given.get("key_dir", data_dir / "keys"),
         run_log=given.get("run_log", root / RUN_LOG if root else data_dir / "runs.jsonl"),
         project_root=root,
+        folder=root or _folder(cwd, where.home),
     )
+
+
+def _folder(cwd: Path, home: Path) -> Path | None:
+    """The folder that work is done in where that is no project; what can be none is nobody's."""
+    folder = cwd.resolve()
+    return None if is_nobodys(folder, home.resolve()) else folder
+
+
+def _placed(settings: Settings, home: Path) -> Settings:
+    """Settings whose folders are as they lie on the disk, with what can be seen to bind nothing."""
+    notices = []
+    budgets = []
+    for rule in settings.budgets:
+        if rule.scope is Scope.PROJECT and rule.match is not None:
+            rule = replace(rule, match=written_out(rule.match, str(home)))  # noqa: PLW2901
+            notices += _no_such_folder(rule.match or "")
+        elif rule.scope is Scope.CLIENT and rule.match is not None:
+            notices += _no_such_client(rule.match)
+        budgets.append(rule)
+    placed = replace(
+        settings.pricing,
+        overrides=tuple(_row_placed(row, home) for row in settings.pricing.overrides),
+        discounts=tuple(_row_placed(row, home) for row in settings.pricing.discounts),
+    )
+    return replace(settings, budgets=tuple(budgets), pricing=placed, notices=(*settings.notices, *notices))
+
+
+def _row_placed(row: PriceRow, home: Path) -> PriceRow:
+    return row if row.project is None else replace(row, project=written_out(row.project, str(home)))
+
+
+def _no_such_folder(match: str) -> list[str]:
+    if not match.startswith("/") or any(sign in match for sign in WILD) or stat.S_ISDIR(mode_of(Path(match))):
+        return []
+    return [f"A [[budget]] of a project binds nothing: there is no folder {checks.short(match)}."]
+
+
+def _no_such_client(match: str) -> list[str]:
+    wanted = client_name(match)
+    if any(fnmatchcase(name, wanted) for name in KNOWN_CLIENTS):
+        return []
+    unknown = f"A [[budget]] of the client {checks.short(match)} binds only sessions that name themselves so"
+    return [f"{unknown}; clients that Tallygate knows are {', '.join(sorted(KNOWN_CLIENTS))}."]
 
 
 def _not_a_run_log(path: Path) -> str:

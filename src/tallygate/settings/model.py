@@ -53,6 +53,7 @@ class Paths:
     key_dir: Path
     run_log: Path
     project_root: Path | None = None
+    folder: Path | None = None
     user_file: Path | None = None
     project_file: Path | None = None
 
@@ -122,13 +123,6 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class EnforcementSettings:
-    """What the user leaves to agents of what is the user's; only the user's own file says so."""
-
-    agents_may: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Ladder:
     """Models the user would switch to, dearest first; a client may have its own."""
 
@@ -148,7 +142,6 @@ class Settings:
     ledger: LedgerSettings = LedgerSettings()
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
-    enforcement: EnforcementSettings = EnforcementSettings()
     budgets: tuple[Rule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
@@ -60,7 +59,6 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     from tallygate.ledger.rebuild import rebuild
 
     settings = program.settings()
-    program.authority(settings, of=Loosening.REBUILD)
     path = settings.paths.database
     with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
         now_us = app.runtime.clock_us()

@@ -9,10 +9,7 @@ import click
 from tallygate import __version__
 from tallygate.entrypoints.cli.program import Root
 
-EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
-    "7 the user's alone."
-)
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
 
 
 # Where each command is, in the order of their names: only what is asked for is loaded.

@@ -1,0 +1,162 @@
+"""Which project a folder belongs to, read from what lies on the disk; `git` itself is never run.
+
+What lies there may be a stranger's: files are read up to a few kilobytes and only where they are regular, nothing is
+waited for, and what a `.git` file claims counts only where the repository says the same of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from tallygate.core.places import Place, parents_of
+
+_POINTER_MAX = 4096
+_CONFIG_MAX = 65_536
+_DEPTH_MAX = 200
+_PATH_MAX = 4096
+
+
+def place_of(folder: str, home: str) -> Place:
+    """Where a folder lies. One that is not there any more belongs to the nearest repository that still is."""
+    if not folder.startswith("/") or len(folder) > _PATH_MAX or "\0" in folder:
+        return Place(folder, around=(folder,))  # what a client calls a project without saying where it is
+    real = os.path.realpath(folder)
+    around = list(parents_of(real))[:_DEPTH_MAX]
+    top = os.path.realpath(home)
+    repositories, projects, roots = _projects(around, top)
+    for main in [each for each in repositories if each not in around]:
+        # A worktree lies where its repository lies, too: what holds that holds the worktree.
+        beyond = list(parents_of(main))[:_DEPTH_MAX]
+        outer = _projects(beyond, top)
+        around += [each for each in beyond if each not in around]
+        projects += outer[1]
+        roots += outer[2]
+    project = repositories[0] if repositories else (projects[0] if projects else None)
+    return Place(
+        folder=real,
+        project=project,
+        around=tuple(around),
+        projects=tuple(dict.fromkeys(projects)),
+        roots=tuple(dict.fromkeys([*roots, *projects])),
+        nobodys=is_nobodys(Path(real), Path(top)),
+    )
+
+
+def _projects(folders: list[str], home: str) -> tuple[list[str], list[str], list[str]]:
+    """Of folders from the innermost outwards: repositories, all projects, and the folders where those begin."""
+    repositories, projects, roots = list[str](), list[str](), list[str]()
+    for folder in folders:
+        if is_nobodys(Path(folder), Path(home)):
+            break
+        found = repository_of(folder, home)
+        if found is not None:
+            repositories.append(found)
+        elif not stat.S_ISDIR(mode_of(Path(folder, ".l6e"))):
+            continue
+        projects.append(found or folder)
+        roots.append(folder)
+    return repositories, projects, roots
+
+
+def repository_of(folder: str, home: str) -> str | None:
+    """The repository that begins in a folder: itself, or that of which it is a worktree; None where none does."""
+    pointer = f"{folder}/.git"
+    mode = mode_of(Path(pointer))
+    if stat.S_ISDIR(mode):
+        return folder
+    if not stat.S_ISREG(mode):
+        return None
+    admin = _pointed_to(pointer, folder, prefix="gitdir:")
+    if admin is None:
+        return folder
+    back, common = _pointed_to(f"{admin}/gitdir", admin), _pointed_to(f"{admin}/commondir", admin)
+    if common is None or back != os.path.realpath(pointer):
+        return folder  # a submodule, a copy, or a claim that its repository does not share
+    if os.path.dirname(os.path.dirname(admin)) != common or not _is_git_folder(common):
+        return folder
+    main = _main_of(common)
+    return folder if is_nobodys(Path(main), Path(home)) else main
+
+
+def _main_of(common: str) -> str:
+    """The working tree of a repository; a bare one is its own."""
+    if os.path.basename(common) == ".git":
+        return os.path.dirname(common)
+    tree = _configured_tree(common)  # a submodule keeps its repository with the one it lies in
+    if tree is not None and _pointed_to(f"{tree}/.git", tree, prefix="gitdir:") == common:
+        return tree
+    return common
+
+
+def _configured_tree(common: str) -> str | None:
+    section = ""
+    for line in (_read(f"{common}/config", _CONFIG_MAX) or "").splitlines():
+        text = line.strip()
+        if text.startswith("["):
+            section = text.lower()
+        key, equals, value = text.partition("=")
+        if section == "[core]" and equals and key.strip().lower() == "worktree":
+            return os.path.realpath(os.path.join(common, value.strip().strip('"')))
+    return None
+
+
+def _is_git_folder(folder: str) -> bool:
+    return stat.S_ISREG(mode_of(Path(folder, "HEAD"))) and stat.S_ISDIR(mode_of(Path(folder, "objects")))
+
+
+def _pointed_to(file: str, base: str, *, prefix: str = "") -> str | None:
+    """The path that a small file names, with all links followed; None where it names none."""
+    text = _read(file, _POINTER_MAX)
+    if text is None or not text.startswith(prefix):
+        return None
+    path = text.removeprefix(prefix).strip()
+    if not path or "\0" in path or "\n" in path:
+        return None
+    return os.path.realpath(os.path.join(base, path))
+
+
+def _read(file: str, most: int) -> str | None:
+    """The text of a regular file of a sensible size; a pipe is not waited for."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (OSError, ValueError):
+        return None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+            return None
+        return os.read(descriptor, most).decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def mode_of(path: Path) -> int:
+    """The mode of what is there; 0 where nothing is, or nothing that may be looked at."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def is_nobodys(folder: Path, home: Path) -> bool:
+    """Whether a folder can be no project; where anybody may put a file, a stranger's settings would rule."""
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    return folder in (folder.parent, home) or mode_of(folder) & shared == shared
+
+
+def written_out(match: str, home: str) -> str:
+    """A match for folders as it is held against them: `~` is the home folder, and links are followed up to a pattern.
+
+    The end of a path stays as it is.
+    """
+    if match == "~" or match.startswith("~/"):
+        match = home.rstrip("/") + match[1:]
+    if not match.startswith("/"):
+        return match
+    cut = min((at for sign in "*?[" if (at := match.find(sign)) >= 0), default=len(match))
+    head, slash, rest = match[:cut].rpartition("/") if cut < len(match) else (match, "", "")
+    return f"{os.path.realpath(head or '/').rstrip('/')}{slash}{rest}{match[cut:]}" or "/"

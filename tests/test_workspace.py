@@ -1,0 +1,177 @@
+"""Which project a folder belongs to: repositories, worktrees, submodules, links, and what only claims to be one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.repositories import repository, submodule, worktree
+
+from tallygate.core.places import meant
+from tallygate.workspace import place_of, written_out
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return Path(os.path.realpath(tmp_path))
+
+
+def project(folder: Path, home: str = "/home/nobody-here") -> str | None:
+    return place_of(str(folder), home).project
+
+
+def test_subfolders_worktrees_and_links_belong_to_their_repository(disk):
+    shop = repository(disk / "shop")
+    (shop / "api" / "deep").mkdir(parents=True)
+    inside = worktree(shop, shop / ".claude" / "worktrees" / "inside")
+    outside = worktree(shop, disk / "trees" / "shop-a09dee1e")
+    by_name = worktree(shop, disk / "trees" / "relative", relative=True)
+    (outside / "api").mkdir()
+    (disk / "link").symlink_to(outside / "api")
+    (disk / "to-shop").symlink_to(shop)
+    for folder in (shop, shop / "api" / "deep", inside, outside, by_name, outside / "api", disk / "link",
+                   disk / "to-shop" / "api"):  # fmt: skip
+        assert project(folder) == str(shop), folder
+
+
+def test_a_budget_of_a_repository_binds_everything_in_it_and_in_its_worktrees(disk):
+    shop = repository(disk / "work" / "shop")
+    lib = repository(shop / "vendor" / "lib")
+    module = submodule(shop, "module")
+    outside = worktree(shop, disk / "trees" / "shop-a09dee1e")
+    of_lib = worktree(lib, disk / "trees" / "lib-tree")
+    for folder in (shop, lib, module, outside, of_lib, lib / "not-there-any-more"):
+        place = place_of(str(folder), "/home/nobody-here")
+        assert str(shop) in meant(place, None), folder
+        for match in (
+            str(shop),
+            "shop",
+            "work/shop",
+            "work/*",
+            "w*k/sh?p",
+            f"{disk}/work/*",
+            f"{disk}/**/shop",
+            f"{disk}/work",
+        ):
+            assert meant(place, match), (folder, match)
+        assert not any(meant(place, match) for match in ("hop", "shop/*/x", f"{disk}/sho", f"{disk}/*/*/*/*/*/x"))
+
+
+def test_reports_name_the_innermost_repository_and_a_submodule_is_one(disk):
+    shop = repository(disk / "shop")
+    lib, module = repository(shop / "lib"), submodule(shop, "module")
+    assert [project(folder) for folder in (lib, module)] == [str(lib), str(module)]
+    of_module = worktree(module, disk / "trees" / "m", common=shop / ".git" / "modules" / "module")
+    assert project(of_module) == str(module)
+
+
+def test_a_worktree_of_a_bare_repository_belongs_to_that(disk):
+    bare = disk / "shop.git"
+    (bare / "objects").mkdir(parents=True)
+    (bare / "HEAD").write_text("ref: refs/heads/main\n")
+    assert project(worktree(bare, disk / "tree", common=bare)) == str(bare)
+
+
+def test_a_home_the_root_and_what_all_may_write_to_are_no_project(disk):
+    home = repository(disk / "home")
+    notes = home / "notes"
+    notes.mkdir()
+    shared = repository(disk / "shared")
+    (shared / "x").mkdir()
+    shared.chmod(0o1777)
+    tree = worktree(home, disk / "of-home")
+    assert (project(home, str(home)), project(notes, str(home)), project(shared / "x")) == (None, None, None)
+    assert (place_of(str(home), str(home)).name, place_of("/", str(home)).name) == (None, None)
+    assert place_of(str(notes), str(home)).name == str(notes)
+    assert project(tree, str(home)) == str(tree), "a worktree of a home's repository stands for itself"
+
+
+def claims(main: Path, folder: Path, what: str) -> None:
+    admin = main / ".git" / "worktrees" / folder.name
+    match what:
+        case "does not point back":
+            (admin / "gitdir").write_text(f"{main}/elsewhere/.git\n")
+        case "no commondir":
+            (admin / "commondir").unlink()
+        case "a commondir that is none":
+            (admin / "commondir").write_text("../../..\n")
+        case "pruned":
+            for each in admin.iterdir():
+                each.unlink()
+            admin.rmdir()
+        case "huge":
+            (folder / ".git").write_text("gitdir: " + "x" * 5000)
+        case "a NUL":
+            (folder / ".git").write_bytes(b"gitdir: /a\0b\n")
+        case "no text":
+            (folder / ".git").write_bytes(b"gitdir: \xff\xfe\n")
+        case "itself":
+            (folder / ".git").write_text("gitdir: .git\n")
+        case "a pipe behind it":
+            (admin / "commondir").unlink()
+            os.mkfifo(admin / "commondir")
+        case "a link in a circle":
+            (admin / "commondir").unlink()
+            (admin / "commondir").symlink_to(admin / "commondir")
+        case "another admin folder":
+            (folder / ".git").write_text(f"gitdir: {main}/.git\n")
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["does not point back", "no commondir", "a commondir that is none", "pruned", "huge", "a NUL", "no text", "itself",
+     "a pipe behind it", "a link in a circle", "another admin folder"],
+)  # fmt: skip
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_git_file_that_its_repository_does_not_share_is_the_folder_alone(disk, what, inside):
+    shop = repository(disk / "shop")
+    folder = worktree(shop, (shop if inside else disk) / "trees" / "t")
+    assert project(folder) == str(shop)
+    claims(shop, folder, what)
+    assert project(folder) == str(folder)
+    assert (str(shop) in place_of(str(folder), "/x").projects) == inside, "what lies around still binds"
+
+
+def test_a_pipe_called_git_is_no_repository_and_is_not_waited_for(disk):
+    os.mkfifo(disk / ".git")
+    assert project(disk) is None
+
+
+def test_a_copied_worktree_is_a_project_of_its_own(disk):
+    shop = repository(disk / "shop")
+    tree = worktree(shop, disk / "trees" / "t")
+    copy = disk / "copy"
+    copy.mkdir()
+    (copy / ".git").write_text((tree / ".git").read_text())
+    assert project(copy) == str(copy)
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "relative/path", "C:\\work\\shop", "/a\0b", "/" + "x" * 5000, "3f2a9c", "/../.."]
+)
+def test_any_text_of_a_client_is_a_place(folder):
+    assert place_of(folder, "/home/me").project is None
+
+
+def test_a_match_may_begin_at_home_and_go_through_links(disk):
+    (disk / "real" / "shop").mkdir(parents=True)
+    (disk / "link").symlink_to(disk / "real")
+    home = str(disk / "link")
+    assert written_out("~/shop", home) == str(disk / "real" / "shop")
+    assert written_out(f"{disk}/link/sh*", home) == f"{disk}/real/sh*"
+    assert written_out("~/*/api", home) == f"{disk}/real/*/api"
+    assert [written_out(match, home) for match in ("shop", "a/*", "~other/x")] == ["shop", "a/*", "~other/x"]
+
+
+def test_stars_stand_for_one_name_and_two_for_any_number(disk):
+    a = repository(disk / "w" / "a")
+    place = place_of(str(a), "/x")
+    plain = disk / "w" / "plain" / "deep"
+    plain.mkdir(parents=True)
+    assert meant(place, f"{disk}/*") == (f"{disk}/w",), "no project fits, so the folder that does"
+    assert meant(place, f"{disk}/w/*") == (str(a),)
+    assert meant(place, f"{disk}/**") == (str(a),)
+    assert meant(place_of(str(plain), "/x"), f"{disk}/w/*") == (f"{disk}/w/plain",)
+    assert meant(place_of(str(plain), "/x"), None) == ()
+    assert meant(place, "/".join(["**"] * 60 + ["nothing"])) == ()
