@@ -262,3 +262,66 @@ def test_every_command_is_documented() -> None:
     found = {name for group in groups for name in commands(group, "tallygate")}
     assert found
     assert undocumented(found) == []
+
+
+# Operations that write and loosen nothing: they count what is spent, tighten, or keep what was said. Everything else
+# that writes asks an `Authority`: see core/authority.py.
+WRITES_FREELY = {
+    "account.account_of": "opens what a client's session spends",
+    "attest.*": "signs what is",
+    "authorize.authorize": "reserves",
+    "bills.*": "keeps what a provider states",
+    "expire.*": "ends what is due",
+    "import_l6e.*": "adds what was spent",
+    "ingest.*": "adds what was spent",
+    "record.*": "adds what was spent",
+    "session.end_session": "a client's own end; by the user's word it is end_by_user",
+    "session.flush_run_log": "writes lines that wait",
+    "session.start_session": "adds a budget of its own",
+    "spend.*": "adds what was spent",
+    "step.gate_step": "reserves",
+}
+
+
+def test_an_operation_that_writes_is_free_by_name_or_asks_who_speaks() -> None:
+    unlisted = []
+    for path in sorted((PACKAGE / "operations").glob("*.py")):
+        tree = tree_of(path)
+        asking = {
+            node.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)
+            and "authority" in {arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)}
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or node.name in asking:
+                continue
+            writes = any(
+                isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr == "writing"
+                for each in ast.walk(node)
+            )
+            if writes and not {f"{path.stem}.{node.name}", f"{path.stem}.*"} & set(WRITES_FREELY):
+                unlisted.append(f"{path.stem}.{node.name}")
+    assert not unlisted, "loosens or not? Pass an Authority, or add it to WRITES_FREELY with the reason"
+
+
+def test_every_command_is_free_by_name_or_the_users() -> None:
+    from tallygate.core.authority import FREE, Loosening
+    from tallygate.entrypoints.cli.main import tallygate
+
+    def walk(command: click.Command, words: str) -> Iterator[str]:
+        if not isinstance(command, click.Group):
+            yield words
+            return
+        if command.invoke_without_command and words:
+            yield words
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from walk(below, f"{words} {name}".strip())
+
+    found = set(walk(tallygate, ""))
+    listed = {*FREE, *(each.value for each in Loosening)}
+    assert not {*FREE} - found, "there is no such command"
+    assert not found - listed, "loosens or not? Add it to Loosening or FREE in core/authority.py"

@@ -14,6 +14,7 @@ from mcp import Client, StdioServerParameters
 from mcp.types import ElicitResult, ErrorData
 from tests.world import NANOS
 
+from tallygate.core.authority import the_user
 from tallygate.core.rules import Rule, Scope
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
@@ -381,6 +382,7 @@ def test_a_user_who_accepts_raises_the_budget_and_the_work_goes_on(world, mode):
     event = json.loads(body)
     assert event["note"] == {
         "actor": "user via elicitation", "reason": "the tests are still red", "limit_before_nanos": 100 * CENT,
+            "door": "elicitation",
     }  # fmt: skip
     assert event["by"].startswith("mcp:")
 
@@ -432,7 +434,7 @@ def test_an_amount_that_is_none_is_refused_also_from_the_form(world, mode, value
 
 @ERAS
 def test_a_budget_that_changes_while_the_user_reads_is_not_raised_again(world, mode):
-    user = User(before=lambda: raise_budget(world.rt, "work", CENT, reason="cli", actor="me"))
+    user = User(before=lambda: raise_budget(world.rt, "work", CENT, reason="cli", authority=the_user("me")))
     result = asked(world, user, mode=mode)
     assert result.is_error
     assert result.content[0].text.startswith("budget_changed:")

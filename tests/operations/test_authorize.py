@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.world import MINUTE, NANOS
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor
@@ -193,7 +194,7 @@ def test_a_denial_is_given_again_to_the_same_key_although_there_is_room_now(worl
     session = world.start("1")
     first = world.ask(session, 1001, client_key="k1")
     assert first.action == "halt"
-    raise_budget(world.rt, session, 10 * NANOS, reason="more", actor="user")
+    raise_budget(world.rt, session, 10 * NANOS, reason="more", authority=the_user("user"))
     assert world.ask(session, 1001, client_key="k1") == first
     assert world.ask(session, 1001, client_key="k2").action == "allow"
 
@@ -273,7 +274,7 @@ def test_a_raised_budget_lets_a_halted_session_go_on_with_its_history(world):
     session = world.start("1")
     world.ask(session, 900)
     assert world.ask(session, 200).action == "halt"
-    raise_budget(world.rt, session, NANOS, reason="worth it", actor="anna")
+    raise_budget(world.rt, session, NANOS, reason="worth it", authority=the_user("anna"))
     assert world.ask(session, 200).action == "allow"
     assert len(world.calls(session)) == 3
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, Clock, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.observed import ObservedUsage
@@ -321,7 +322,7 @@ def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_wa
     rule = Rule(Scope.PROJECT, 10 * CENT, period="never")
     session = ruled(world, rule).start("9")
     ruled(world, rule).ask(session, 50)
-    raise_budget(world.rt, name, 5 * CENT, reason="more", actor="me")
+    raise_budget(world.rt, name, 5 * CENT, reason="more", authority=the_user("me"))
     stricter = ruled(world, replace(rule, limit=8 * CENT))
     assert stricter.ask(session, 90).action is Action.HALT
     stricter.ask(session, 10)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.world import NANOS, PRICES, Clock, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.calibration import MILLION
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import NotFound
@@ -250,7 +251,7 @@ def test_what_is_forgotten_counts_no_more_and_stays_in_the_ledger(world):
     taught(world)
     session = world.start("100", client="codex")
     assert world.ask(session, 100).factor_source == "learned"
-    assert forget(world.rt, None, None) == 36
+    assert forget(world.rt, None, None, authority=the_user("me")) == 36
     assert world.ask(session, 100).factor_source == "none"
     assert show(world.rt).learned == ()
     assert world.ledger.rows("SELECT COUNT(*) FROM calibration_sample").fetchone() == (36,)
@@ -262,10 +263,10 @@ def test_one_client_or_model_is_forgotten_by_itself(world):
     other = world.start("1000", client="gemini", model="cheap")
     for _ in range(12):
         step(world, other)
-    assert forget(world.rt, "codex", None) == 36
+    assert forget(world.rt, "codex", None, authority=the_user("me")) == 36
     assert [each.key.client for each in show(world.rt).learned] == ["gemini"]
     with pytest.raises(NotFound) as refused:
-        forget(world.rt, None, "no-such")
+        forget(world.rt, None, "no-such", authority=the_user("me"))
     assert refused.value.code == "not_found"
 
 
@@ -275,9 +276,9 @@ def test_what_one_process_learns_or_forgets_another_knows_at_its_next_question(w
     assert other.ask(session, 100).factor_source == "none"
     taught(world)
     assert other.ask(session, 100).factor_source == "learned"
-    forget(world.rt, None, None)
+    forget(world.rt, None, None, authority=the_user("me"))
     assert other.ask(session, 100).factor_source == "none"
-    rebuild(world.rt)
+    rebuild(world.rt, authority=the_user("me"))
     assert other.ask(session, 100).factor_source == "learned"
 
 
@@ -285,7 +286,7 @@ def test_learning_anew_gives_what_was_learned_on_the_way(world):
     taught(world)
     before = [(each.call_id, each.key, each.sample) for each in kept(world)]
     learned = show(world.rt).learned
-    assert rebuild(world.rt) == 36
+    assert rebuild(world.rt, authority=the_user("me")) == 36
     assert [(each.call_id, each.key, each.sample) for each in kept(world)] == before
     assert [replace(each, last_us=0) for each in show(world.rt).learned] == [replace(e, last_us=0) for e in learned]
     assert world.problems() == []
@@ -297,29 +298,29 @@ def test_a_ledger_from_before_learns_from_its_calls(world, monkeypatch):
         taught(world)
     session = world.start("100", client="codex")
     assert world.ask(session, 100).factor_source == "none"
-    assert rebuild(world.rt) == 36
+    assert rebuild(world.rt, authority=the_user("me")) == 36
     assert world.ask(session, 100).factor_source == "learned"
 
 
 def test_a_factor_from_bills_is_reserved_on_top_told_and_forgotten(world):
     session = world.start("100", client="codex")
-    apply_factors(world.rt, {"dear": 1_250_000}, "2026-09")
+    apply_factors(world.rt, {"dear": 1_250_000}, "2026-09", authority=the_user("me"))
     answer = world.ask(session, 100)
     assert (answer.factor_micros, answer.factor_source, answer.confidence) == (1_250_000, "billed", "high")
     assert world.budget(session).reserved_nanos == 12_500_000 * 10
-    apply_factors(world.rt, {"dear": 1_500_000, "cheap": 900_000}, "2026-10")
+    apply_factors(world.rt, {"dear": 1_500_000, "cheap": 900_000}, "2026-10", authority=the_user("me"))
     assert {model: micros for model, (micros, _) in show(world.rt).billed.items()} == {
         "dear": 1_500_000,
         "cheap": 900_000,
     }
-    assert forget_factors(world.rt) == 2
+    assert forget_factors(world.rt, authority=the_user("me")) == 2
     assert world.ask(session, 100).factor_source == "none"
     assert world.problems() == []
 
 
 def test_a_factor_from_bills_is_only_told_where_the_policy_does_not_enforce(world):
     world = taught(world).with_policy(calibration=CalibrationMode.OBSERVE)
-    apply_factors(world.rt, {"dear": 2_000_000}, "2026-09")
+    apply_factors(world.rt, {"dear": 2_000_000}, "2026-09", authority=the_user("me"))
     session = world.start("100", client="codex")
     answer = world.ask(session, 100)
     assert world.budget(session).reserved_nanos == 10 * CENT
@@ -388,13 +389,13 @@ def test_responses_of_sessions_that_nobody_gated_teach_what_hooks_reserve(world)
     for number in range(30):
         respond(world, f"r{number}", 10 + number % 3)
     assert kept(world) == []
-    assert rebuild(world.rt) == 30
+    assert rebuild(world.rt, authority=the_user("me")) == 30
     [learned] = show(world.rt).learned
     assert (learned.key.kind, learned.key.client, learned.samples) == ("hook", "claude-code", 30)
     hooked(world, Moment.PROMPT, "prompt:1")
     [call] = world.calls(open_session_of(world.rt, "claude_code", "client-1").session_id)
     assert call.factor_micros != MILLION
-    assert rebuild(world.rt) == 30, "the same again"
+    assert rebuild(world.rt, authority=the_user("me")) == 30, "the same again"
     assert len(kept(world)) == 30
     assert world.problems() == []
 

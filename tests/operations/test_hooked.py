@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.world import NANOS, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import CauseKind
 from tallygate.core.errors import LedgerUnavailable
@@ -198,7 +199,7 @@ def test_a_spent_budget_stops_every_gated_moment_of_every_agent_until_it_is_rais
     assert figures(world) == (100, 0)
     denied = [call for call in world.calls(first) if call.state is CallState.DENIED]
     assert len(denied) == len(stopped), "every refusal is recorded"
-    raise_budget(world.rt, first, 2 * DOLLAR, reason="more", actor="me")
+    raise_budget(world.rt, first, 2 * DOLLAR, reason="more", authority=the_user("me"))
     assert not hook(world, Moment.PROMPT, "prompt:3").stops
 
 

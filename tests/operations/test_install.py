@@ -16,6 +16,7 @@ from tallygate.clients.installing import files
 from tallygate.clients.installing.entries import STARTING_BUDGET
 from tallygate.clients.installing.manifest import Manifest
 from tallygate.clients.installing.wanted import FileEdits, Scope, Surroundings, Telemetry, Whole
+from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
 from tallygate.operations.install import carry_out, detected, plan_install, plan_uninstall
 
@@ -77,13 +78,13 @@ class Machine:
 
     def install(self, *names: str, scope: Scope = Scope.USER):
         plan, manifest = self.plan(*names, scope=scope)
-        carry_out(plan, manifest)
+        carry_out(plan, manifest, the_user("me"))
         return plan
 
     def uninstall(self, *names: str, scopes=tuple(Scope)):
         manifest = self.manifest()
         plan = plan_uninstall([CLIENTS[name] for name in names or ALL], self.where(), scopes, manifest)
-        carry_out(plan, manifest)
+        carry_out(plan, manifest, the_user("me"))
         return plan
 
     def write(self, name: str, text: str) -> Path:
@@ -340,7 +341,7 @@ def test_a_client_that_writes_meanwhile_is_not_written_over(lived_in):
     plan, manifest = lived_in.plan("claude-code")
     path = lived_in.write(".claude.json", '{"numStartups":4}')
     with pytest.raises(InvalidArgument, match="changed by somebody else"):
-        carry_out(plan, manifest)
+        carry_out(plan, manifest, the_user("me"))
     assert path.read_text() == '{"numStartups":4}'
     assert not (lived_in.home / ".claude" / "CLAUDE.md.tallygate").exists()
 

@@ -11,6 +11,7 @@ import pytest
 from tests.operations.test_ingest import PROJECT, response, take
 from tests.world import PRICES, T0
 
+from tallygate.core.authority import the_user
 from tallygate.core.bills import BilledTokens, Billing, BillLine, Grain
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
@@ -247,7 +248,7 @@ def test_the_calibration_says_how_much_it_rests_on_and_is_kept_by_apply(world):
     [factor] = found.billed_factors
     assert (factor.responses, factor.tokens, factor.micros) == (12, 1_200, 1_500_000)
     before = world.events()
-    assert apply_review(world.rt, found) == {"dear": 1_500_000}
+    assert apply_review(world.rt, found, authority=the_user("me")) == {"dear": 1_500_000}
     assert world.events() == before + 1
     with world.ledger.reading() as reader:
         assert reader.calibration_factor("dear") == 1_500_000
@@ -256,12 +257,12 @@ def test_the_calibration_says_how_much_it_rests_on_and_is_kept_by_apply(world):
 def test_a_factor_that_is_no_longer_off_is_taken_back_by_the_next_review(world):
     worked(world, *[Tokens(100)] * 10)
     first = bill(world, line((1_000, 0, 0, 0), 1_500))
-    apply_review(world.rt, look(world))
+    apply_review(world.rt, look(world), authority=the_user("me"))
     delete_bill(world.rt, first)
     bill(world, line((1_000, 0, 0, 0), 1_000))
-    assert apply_review(world.rt, look(world)) == {"dear": 1_000_000}
+    assert apply_review(world.rt, look(world), authority=the_user("me")) == {"dear": 1_000_000}
     before = world.events()
-    assert (apply_review(world.rt, look(world)), world.events()) == ({}, before)
+    assert (apply_review(world.rt, look(world), authority=the_user("me")), world.events()) == ({}, before)
 
 
 def test_too_few_responses_imply_nothing(world):

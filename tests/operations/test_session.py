@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.world import MINUTE, NANOS, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.model import Actor
@@ -206,23 +207,23 @@ def test_the_sweep_expires_everything_that_is_due(world):
 def test_a_limit_can_be_set_lower_than_what_is_spent(world):
     session = world.start("1")
     record_usage(world.rt, UsageReport(world.ask(session, 500).call_id, Tokens(500)))
-    changed = set_budget(world.rt, session, 100_000_000, reason="enough", actor="anna")
+    changed = set_budget(world.rt, session, 100_000_000, reason="enough", authority=the_user("anna"))
     assert (changed.limit_nanos, changed.overage_nanos) == (100_000_000, 400_000_000)
     assert world.ask(session, 0).action == "halt"
 
 
 def test_only_an_existing_budget_can_be_raised_and_only_to_what_is_possible(world):
     with pytest.raises(NotFound, match="nowhere"):
-        raise_budget(world.rt, "nowhere", NANOS, reason="r", actor="a")
+        raise_budget(world.rt, "nowhere", NANOS, reason="r", authority=the_user("a"))
     session = world.start("1")
     with pytest.raises(InvalidArgument, match="1,000,000"):
-        raise_budget(world.rt, session, 1_000_000 * NANOS, reason="r", actor="a")
+        raise_budget(world.rt, session, 1_000_000 * NANOS, reason="r", authority=the_user("a"))
 
 
 def test_who_raised_a_budget_and_why_is_in_the_journal(world):
     session = world.start("1")
-    raise_budget(world.rt, session, NANOS, reason="client approved", actor="anna")
+    raise_budget(world.rt, session, NANOS, reason="client approved", authority=the_user("anna"))
     (body,) = next(world.ledger.rows("SELECT body FROM event ORDER BY seq DESC LIMIT 1"))
     event = json.loads(body)
     assert event["kind"] == "budget.limit_changed"
-    assert event["note"] == {"actor": "anna", "reason": "client approved", "limit_before_nanos": NANOS}
+    assert event["note"] == {"actor": "anna", "reason": "client approved", "limit_before_nanos": NANOS, "door": "cli"}

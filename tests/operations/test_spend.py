@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.world import MINUTE, NANOS
 
 from tallygate.core.amounts import Currency
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.model import Budget, GateView
@@ -105,7 +106,7 @@ def test_of_two_that_open_one_id_at_the_same_moment_the_second_finds_the_firsts(
 
 def test_the_same_wish_finds_the_session_also_after_the_user_has_raised_it(world):
     start(world)
-    raise_budget(world.rt, "work", 50 * CENT, reason="more", actor="me")
+    raise_budget(world.rt, "work", 50 * CENT, reason="more", authority=the_user("me"))
     assert start(world).limit == 150 * CENT
 
 
@@ -513,14 +514,14 @@ def test_a_raise_is_an_event_with_actor_and_reason_and_the_work_goes_on(world):
 
 def test_a_budget_that_has_changed_since_the_user_saw_it_is_left_alone(world):
     start(world)
-    set_budget(world.rt, "work", 50 * CENT, reason="less", actor="me")
+    set_budget(world.rt, "work", 50 * CENT, reason="less", authority=the_user("me"))
     before = world.events()
     with pytest.raises(Conflict) as refused:
         grant(world.rt, "work", ("work", 100 * CENT), NANOS, "r")
     assert refused.value.code == "budget_changed"
     with pytest.raises(Conflict) as refused:
         seen = replace(world.budget("work"), limit_nanos=100 * CENT)
-        raise_budget(world.rt, "work", NANOS, reason="r", actor="x", seen=seen)
+        raise_budget(world.rt, "work", NANOS, reason="r", authority=the_user("x"), seen=seen)
     assert refused.value.code == "budget_changed"
     assert world.events() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.world import NANOS, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import Action, Reason
@@ -66,7 +67,7 @@ def test_only_a_raise_leads_on_and_only_by_its_amount(world):
     answer = spend(world, session, 1)
     assert BUDGET in answer.command
     assert "--tenant acme" in answer.command
-    raise_budget(world.rt, BUDGET, 5 * CENT, reason="bought", actor="me")
+    raise_budget(world.rt, BUDGET, 5 * CENT, reason="bought", authority=the_user("me"))
     assert spend(world, session, 50).action is not Action.HALT
     assert spend(world, world.start("1"), 1).action is Action.HALT
     assert used(world) == 15 * CENT

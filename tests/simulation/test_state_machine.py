@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from tests.world import MINUTE, NANOS, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
 from tallygate.operations.budget import raise_budget, set_budget
@@ -117,12 +118,12 @@ class Gate(RuleBasedStateMachine):
 
     @rule(session=sessions, dollars=st.integers(1, 5))
     def raise_(self, session, dollars):
-        raise_budget(self.world.rt, session, dollars * NANOS, reason="r", actor="u")
+        raise_budget(self.world.rt, session, dollars * NANOS, reason="r", authority=the_user("u"))
         self.limit[session] += dollars * NANOS
 
     @rule(session=sessions, dollars=st.integers(0, 5))
     def set_(self, session, dollars):
-        set_budget(self.world.rt, session, dollars * NANOS, reason="r", actor="u")
+        set_budget(self.world.rt, session, dollars * NANOS, reason="r", authority=the_user("u"))
         self.limit[session] = dollars * NANOS
 
     @rule(minutes=st.integers(-30, 30))

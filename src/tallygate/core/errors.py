@@ -4,6 +4,7 @@
     ├── InvalidArgument        a value from outside is out of bounds, of the wrong type, or not known
     ├── NotFound               no session, call or budget has that id
     ├── Conflict               the same id arrived with other values
+    ├── UsersOnly              only the user may do that, and an agent asked for it
     ├── SettingsError          a settings file or variable cannot be used
     ├── RunLogError            the run log cannot be written safely
     ├── KeyUnusable            a key cannot be read, is not safe, or is none
@@ -62,6 +63,12 @@ class Conflict(TallygateError):
     """An id came back with values other than those it was first used with."""
 
     code = "conflict"
+
+
+class UsersOnly(TallygateError):
+    """Something that loosens was asked for by an agent; nothing was changed."""
+
+    code = "users_only"
 
 
 class SettingsError(TallygateError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
@@ -40,6 +41,23 @@ class ServerPresence:
     def hook_file(self, server_id: str) -> Path:
         """Where a server says how its hooks reach it."""
         return self._path(server_id).with_suffix(HOOK_SUFFIX)
+
+    def started_by(self, processes: Collection[int]) -> tuple[str, ...]:
+        """The servers that run and were started by one of these processes: those of the clients around."""
+        try:
+            files = [path for path in self._folder.iterdir() if path.suffix == HOOK_SUFFIX]
+        except OSError:
+            return ()
+        found = []
+        for path in files:
+            try:
+                with path.open("rb") as file:
+                    words = file.readline(200).split()
+            except OSError:
+                continue
+            if len(words) == 3 and words[2].isdigit() and int(words[2]) in processes:
+                found.append(path.stem)
+        return tuple(found)
 
     def sweep(self) -> None:
         """Remove what servers left that were killed."""

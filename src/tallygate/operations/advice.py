@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from tallygate.core.authority import Authority
 from tallygate.core.implied import PriceDiffers, rounded_rate
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
@@ -59,7 +60,7 @@ def _factor(micros: int) -> str:
     return f"{whole}.{fraction}" if fraction else str(whole)
 
 
-def apply_review(rt: Runtime, found: Review) -> dict[str, int]:
+def apply_review(rt: Runtime, found: Review, *, authority: Authority) -> dict[str, int]:
     """Let estimates count with what a review has shown, and say with what: an event, if there is anything to keep.
 
     A model whose estimates an earlier review has corrected gets the factor it has now, also if that is 1.
@@ -72,5 +73,5 @@ def apply_review(rt: Runtime, found: Review) -> dict[str, int]:
             if each.micros is not None and each.is_kept and known.get(price, (each.micros,))[0] != each.micros:
                 factors[price] = each.micros
     if factors:
-        apply_factors(rt, factors, found.span)
+        apply_factors(rt, factors, found.span, authority=authority)
     return factors

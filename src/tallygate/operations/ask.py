@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core import gate
+from tallygate.core.authority import Authority, Door
 from tallygate.core.errors import Conflict, present
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
@@ -17,7 +18,8 @@ from tallygate.operations.lookup import session_ended, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import rebound
 
-ACTOR = "user via elicitation"
+# The user answers a form of the client; whether the client may ask is the entry point's to know.
+ASKED = Authority(Door.ELICITATION, "user via elicitation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def grant(rt: Runtime, session_id: str, seen: tuple[str, int], usd_nanos: int, r
             code="budget_changed",
         )
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
-    return raise_budget(rt, budget_id, added, reason=reason, actor=ACTOR, seen=budget)
+    return raise_budget(rt, budget_id, added, reason=reason, authority=ASKED, seen=budget)
 
 
 def granted(limit_before: int, after: Budget) -> str:

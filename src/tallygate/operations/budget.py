@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from tallygate.core import lifecycle
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
-from tallygate.ledger.port import Update, Value
+from tallygate.ledger.port import Reader, Update, Value
 from tallygate.operations.binding import budget_change
 from tallygate.operations.runtime import Runtime
 
+# Open sessions that are looked through for the one that a command was started in.
+OPEN_LOOKED_AT = 1000
+
 
 def raise_budget(
-    rt: Runtime, budget_id: str, amount_nanos: int, *, reason: str, actor: str, seen: Budget | None = None
+    rt: Runtime, budget_id: str, amount_nanos: int, *, reason: str, authority: Authority, seen: Budget | None = None
 ) -> Budget:
     """Add an amount to a limit, so that halted work goes on with its history; returns the new budget.
 
     `seen` is the budget as the user was shown it: with another limit by now, nothing is changed. One that no call has
     met yet is written down with its new limit.
     """
-    return _change(rt, budget_id, None, amount_nanos, reason=reason, actor=actor, seen=seen)
+    authority.require(Loosening.BUDGET_RAISE)
+    return _change(rt, budget_id, None, amount_nanos, reason=reason, authority=authority, seen=seen)
 
 
-def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, actor: str) -> Budget:
-    """Give a budget another limit; under what is committed it names the difference as overage."""
-    return _change(rt, budget_id, limit_nanos, 0, reason=reason, actor=actor)
+def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, authority: Authority) -> Budget:
+    """Give a budget another limit; under what is committed it names the difference as overage.
+
+    A lower one is anybody's to set, a higher one the user's.
+    """
+    return _change(rt, budget_id, limit_nanos, 0, reason=reason, authority=authority)
+
+
+def started_in(reader: Reader, authority: Authority) -> str | None:
+    """The open session of the client that this was started in, by the servers around; None where there is none."""
+    if not authority.servers:
+        return None
+    found = reader.sessions(state="open", limit=OPEN_LOOKED_AT)
+    return next((s.session_id for s in found if s.server_id in authority.servers), None)
 
 
 def _change(
@@ -34,7 +50,7 @@ def _change(
     added_nanos: int,
     *,
     reason: str,
-    actor: str,
+    authority: Authority,
     seen: Budget | None = None,
 ) -> Budget:
     with rt.ledger.writing(rt.tenant) as tx:
@@ -57,6 +73,8 @@ def _change(
         if wanted > AMOUNT_NANOS_MAX:
             shown, most = (format_amount(amount, budget.unit) for amount in (wanted, AMOUNT_NANOS_MAX))
             raise InvalidArgument("amount", f"A limit of {shown} is above {most}.")
+        if wanted > budget.limit_nanos:
+            authority.require(Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE)
         changed = lifecycle.change_limit(budget, wanted)
         row: dict[str, Value] = {
             "budget_id": budget_id,
@@ -65,6 +83,13 @@ def _change(
             "touched_us": tx.at_us,
         }
         change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
-        note: dict[str, Value] = {"actor": actor, "reason": reason, "limit_before_nanos": budget.limit_nanos}
+        note: dict[str, Value] = {
+            "actor": authority.actor,
+            "reason": reason,
+            "limit_before_nanos": budget.limit_nanos,
+            "door": authority.door.value,
+        }
+        around = {"beneath": authority.beneath, "inside": started_in(tx, authority)}
+        note |= {name: value for name, value in around.items() if value is not None}
         tx.append("budget.limit_changed", [change], by=rt.by, note=note)
     return changed

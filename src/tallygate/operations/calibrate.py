@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tallygate.core.answers import Factor
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.calibration import LEVEL_STEPS, MILLION, Confidence, Expectation, Kind, Sample, Source, level_of
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
@@ -129,15 +130,17 @@ def recorded_model(reader: Reader, call: Call) -> str:
     return str(told["key"]) if told.get("known") else call.model_requested
 
 
-def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str) -> None:
+def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str, *, authority: Authority) -> None:
     """Take over, model by model, what bills of a span of time have shown beyond what was recorded.
 
-    Reservations are multiplied by it from now on; what is spent is never scaled.
+    Reservations are multiplied by it from now on; what is spent is never scaled. Lower ones are the user's to take.
     """
     with rt.ledger.writing(rt.tenant) as tx:
         known = tx.calibration_factors()
         changes: list[Change] = []
         for model, micros in sorted(factors_micros.items()):
+            if micros < known.get(model, (MILLION,))[0]:
+                authority.require(Loosening.DRIFT_APPLY)
             row: dict[str, Value] = {"model": model, "factor_micros": micros, "applied_us": tx.at_us}
             changes.append((Update if model in known else Insert)("calibration_factor", row))
         if changes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tallygate.clients.installing import edits, files
 from tallygate.clients.installing.manifest import Manifest, Record, digest
 from tallygate.clients.installing.wanted import Client, Edit, FileEdits, Scope, Surroundings, Whole
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
 
 _SHARED, _PRIVATE = 0o644, 0o600
@@ -236,8 +237,9 @@ def _clear(plan: Plan, file: FileEdits, seen: set[str], inside: Path | None) -> 
     plan.changes.append(Change(file.path, found, after))
 
 
-def carry_out(plan: Plan, manifest: Manifest) -> None:
-    """Do what was planned. Where a write fails, everything that was written is put back, and the error is raised."""
+def carry_out(plan: Plan, manifest: Manifest, authority: Authority, what: Loosening = Loosening.INIT) -> None:
+    """Do what was planned, for the user. Where a write fails, everything is put back, and the error is raised."""
+    authority.require(what)
     earlier = manifest.records
     done: list[Change] = []
     made: list[Path] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.calibration import MILLION, Kind
 from tallygate.core.errors import NotFound
 from tallygate.core.learned import Kept, SampleKey
@@ -78,11 +79,12 @@ def samples(rt: Runtime) -> Iterator[Kept]:
             yield from reader.samples_after(kind.value, 0)
 
 
-def forget(rt: Runtime, client: str | None, model: str | None) -> int:
+def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Authority) -> int:
     """Let what was learned so far count no more, of one client or model or of all; returns how many samples it were.
 
     Raises `NotFound` where nothing was learned of them. The samples stay in the ledger as what happened.
     """
+    authority.require(Loosening.CALIBRATE_RESET)
     with rt.ledger.writing(rt.tenant) as tx:
         chosen = [
             entry for entry in tx.sample_keys() if client in (None, entry[0].client) and model in (None, entry[0].model)
@@ -101,8 +103,9 @@ def _start(tx: Tx, client: str, model: str) -> Change:
     return (Update if tx.has_calibration_start(client, model) else Insert)("calibration_start", row)
 
 
-def forget_factors(rt: Runtime) -> int:
+def forget_factors(rt: Runtime, *, authority: Authority) -> int:
     """Let factors from bills count no more; returns how many there were."""
+    authority.require(Loosening.CALIBRATE_RESET)
     with rt.ledger.writing(rt.tenant) as tx:
         found = tx.calibration_factors()
         if found:
@@ -112,13 +115,14 @@ def forget_factors(rt: Runtime) -> int:
         return len(found)
 
 
-def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None) -> int:
+def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, authority: Authority) -> int:
     """Learn anew from what the ledger has, the oldest first, as if each step had been asked for today.
 
     Agents' estimates are held against their calls, those of hooks against every response that clients wrote down, also
     of sessions that nobody gated. What each was expected to cost is worked out from those before it alone. Returns the
     number of samples.
     """
+    authority.require(Loosening.CALIBRATE_REBUILD)
     with rt.ledger.reading(rt.tenant) as reader:
         made = [*relearned(of_agents(reader)), *relearned(of_hooks(rt, reader))]
     for start in range(0, max(len(made), 1), PER_EVENT):

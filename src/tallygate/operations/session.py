@@ -10,6 +10,7 @@ from pathlib import Path
 from tallygate.core import exactness
 from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
 from tallygate.core.moments import as_datetime
@@ -266,6 +267,14 @@ def end_session(
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
     flush_run_log(rt)
     return totals
+
+
+def end_by_user(
+    rt: Runtime, session_id: str, *, authority: Authority, task_summary: str | None = None
+) -> SessionTotals:
+    """End a session whose client still works: what that does next is counted in one that begins anew."""
+    authority.require(Loosening.SESSIONS_END)
+    return end_session(rt, session_id, task_summary=task_summary, cause="user")
 
 
 def _used_model(reader: Reader, session: Session) -> str | None:

@@ -212,6 +212,16 @@ def names(value: object) -> tuple[str, ...]:
     return ids
 
 
+def words_of(kind: type[StrEnum]) -> Check:
+    """A list of some of the words, each once."""
+    one = choice(kind)
+
+    def check(value: object) -> tuple[str, ...]:
+        return tuple(str(one(name)) for name in names(value))
+
+    return check
+
+
 def day(value: object) -> dt.date:
     """A calendar day."""
     if type(value) is dt.date:

@@ -123,6 +123,13 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EnforcementSettings:
+    """What the user leaves to agents of what is the user's; only the user's own file says so."""
+
+    agents_may: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ladder:
     """Models the user would switch to, dearest first; a client may have its own."""
 
@@ -142,6 +149,7 @@ class Settings:
     ledger: LedgerSettings = LedgerSettings()
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
+    enforcement: EnforcementSettings = EnforcementSettings()
     budgets: tuple[Rule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from tallygate.core.authority import Loosening
 from tallygate.core.errors import InvalidArgument, SettingsError
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
@@ -79,6 +80,9 @@ SECTIONS: Mapping[str, Rules] = {
     "privacy": {
         "task_summaries": Rule("task_summaries", checks.choice(Keep)),
     },
+    "enforcement": {
+        "agents_may": Rule("agents_may", checks.words_of(Loosening)),
+    },
 }
 _MATCHED: Rules = {
     "match": Rule("match", checks.text),
@@ -140,6 +144,12 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
             ("paths",),
             "paths may be set in the user's settings file or the environment, not by a project.",
             hint="Set TALLYGATE_HOME, TALLYGATE_DB or TALLYGATE_LOG_PATH.",
+        )
+    if project and "enforcement" in document.values:
+        raise document.error(
+            ("enforcement",),
+            "enforcement may be set in the user's settings file only, not by a project.",
+            hint="Put it into your own config.toml.",
         )
     read_paths(document)  # checked also where another source wins
     given: dict[str, Any] = _values(document, (), {k: v for k, v in document.values.items() if k in TOP}, TOP)

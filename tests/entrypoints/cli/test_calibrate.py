@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.operations.calibrate import apply_factors
 from tallygate.operations.record import UsageReport, record_usage
@@ -44,7 +45,7 @@ def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
 
 
 def test_factors_of_the_user_and_from_bills_are_named_beside(run, run_json, taught, monkeypatch):
-    apply_factors(taught.app.runtime, {"anthropic:claude-opus-4-7": 1_250_000}, "2026-10")
+    apply_factors(taught.app.runtime, {"anthropic:claude-opus-4-7": 1_250_000}, "2026-10", authority=the_user("me"))
     monkeypatch.setenv("L6E_CALIBRATION_FACTORS", "claude-opus-4.7:1.5")
     text = run("calibrate", "show").stdout
     assert "Taken from bills: anthropic:claude-opus-4-7 1.250x since" in text

@@ -101,11 +101,13 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
     calls.
     """
     _check_number(amount)
-    with program.opened() as app:
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings) as app:
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
         added = parse_amount("amount", amount, found.unit)
-        _say(raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), actor=_user()))
+        _say(raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
 @budget.command("set")
@@ -117,11 +119,13 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
 def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
     """Make AMOUNT the limit of budget ID; 0 stops all work on it."""
     _check_number(amount, allow_zero=True)
-    with program.opened() as app:
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings) as app:
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
         limit = parse_amount("amount", amount, found.unit, allow_zero=True)
-        _say(set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), actor=_user()))
+        _say(set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
 def _check_number(amount: str, *, allow_zero: bool = False) -> None:
@@ -183,13 +187,3 @@ def budget_json(budget: Budget) -> dict[str, Any]:
 def _say(changed: Budget) -> None:
     limit, left = (format_amount(nanos, changed.unit) for nanos in (changed.limit_nanos, changed.available_nanos))
     click.echo(f"{output.safe(changed.budget_id)}: the limit is {limit} now, {left} left.")
-
-
-def _user() -> str:
-    """Who changed it, as far as the system knows: a process in a container may have no name."""
-    import getpass
-
-    try:
-        return cleaned(getpass.getuser(), 80)
-    except (OSError, KeyError):
-        return "unknown"

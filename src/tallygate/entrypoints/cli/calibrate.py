@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tallygate.core.authority import Loosening
 from tallygate.core.learned import Kept
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
@@ -116,8 +117,9 @@ def rebuild(program: Program, as_json: bool) -> None:
     Each call's expectation is worked out from the calls before it alone. Needed only for ledgers that are older than
     this kind of learning, or after a reset.
     """
+    authority = program.authority(of=Loosening.CALIBRATE_REBUILD)
     with program.opened() as app, output.working("Learning"):
-        count = recalibrate.rebuild(app.runtime)
+        count = recalibrate.rebuild(app.runtime, authority=authority)
     if as_json:
         output.document({"samples": count})
     else:
@@ -134,14 +136,16 @@ def reset(program: Program, client: str | None, model: str | None, billed: bool,
     """Let what was learned count no more. Nothing is erased: the ledger keeps what happened."""
     if billed and (client is not None or model is not None):
         raise click.UsageError("--billed forgets all factors from bills; it goes with no other option.")
+    authority = program.authority(of=Loosening.CALIBRATE_RESET)
     if not yes:
         what = "the factors taken from bills" if billed else "what was learned of estimates"
         click.confirm(f"Forget {what}?", abort=True)
     with program.opened() as app:
         if billed:
-            click.echo(f"Forgotten: {output.plural(recalibrate.forget_factors(app.runtime), 'factor')} from bills.")
+            factors = recalibrate.forget_factors(app.runtime, authority=authority)
+            click.echo(f"Forgotten: {output.plural(factors, 'factor')} from bills.")
             return
-        count = recalibrate.forget(app.runtime, client, model)
+        count = recalibrate.forget(app.runtime, client, model, authority=authority)
     click.echo(f"Forgotten: {output.plural(count, 'sample')}. Estimates count as they are given until more is known.")
 
 

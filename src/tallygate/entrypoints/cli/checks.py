@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallygate.attest.ring import KeyRing
+from tallygate.core.authority import Authority
 from tallygate.core.errors import RunLogError, SettingsError, TallygateError
 from tallygate.core.moments import as_datetime
 from tallygate.entrypoints.cli import output
@@ -56,6 +57,7 @@ def every(program: Program) -> Iterator[Check]:
         yield failed("settings", error)
         return
     yield settings_read(settings)
+    yield raising(program.authority(settings), settings)
     database = settings.paths.database
     yield network(database)
     with program.opened(settings, by="doctor") as app:
@@ -102,6 +104,18 @@ def settings_read(settings: Settings) -> Check:
     if settings.notices:
         return Check("settings", State.WARN, found, " ".join(settings.notices))
     return Check("settings", State.OK, found)
+
+
+def raising(authority: Authority, settings: Settings) -> Check:
+    """Which commands that loosen are left to agents, and whether this one was started by one."""
+    left = sorted({*authority.agents_may, *settings.enforcement.agents_may})
+    if left:
+        found = f"agents may run what only you should: {', '.join(left)}"
+        return Check("loosening", State.WARN, found, "Take it out of agents_may under [enforcement] to end that.")
+    found = "yours alone: refused where an agent runs it"
+    if authority.beneath is not None:
+        found += f"; this command was started by {authority.beneath}"
+    return Check("loosening", State.OK, found)
 
 
 def network(database: Path) -> Check:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
@@ -59,6 +60,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     from tallygate.ledger.rebuild import rebuild
 
     settings = program.settings()
+    program.authority(settings, of=Loosening.REBUILD)
     path = settings.paths.database
     with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
         now_us = app.runtime.clock_us()

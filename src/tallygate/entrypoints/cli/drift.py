@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tallygate.core.authority import Authority
 from tallygate.core.money import format_amount
 from tallygate.core.tallies import Bucket
 from tallygate.entrypoints.cli import output
@@ -84,7 +85,7 @@ def drift(
         with output.working("Reading the ledger and the bills"):
             found = review(rt, wanted)
         if applying:
-            _apply(rt, found)
+            _apply(rt, found, program.authority(settings))
     if as_json:
         output.document(payload(found))
     elif not found.lines and not found.has_bills:
@@ -93,8 +94,8 @@ def drift(
         _show(found)
 
 
-def _apply(rt: Runtime, found: Review) -> None:
-    factors = apply_review(rt, found)
+def _apply(rt: Runtime, found: Review, authority: Authority) -> None:
+    factors = apply_review(rt, found, authority=authority)
     if factors:
         output.aside(f"applied to estimates from now on: {_listed(factors)}. `tallygate calibrate show` has them.")
     else:

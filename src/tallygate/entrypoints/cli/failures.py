@@ -7,6 +7,7 @@
 4    a conflict with what the ledger holds
 5    the ledger cannot be opened, read or written
 6    settings that cannot be used
+7    only the user may do that, and an agent asked
 130  interrupted
 """
 
@@ -19,6 +20,7 @@ from tallygate.core.errors import (
     NotFound,
     SettingsError,
     TallygateError,
+    UsersOnly,
 )
 from tallygate.core.text import cleaned
 
@@ -29,6 +31,7 @@ _CODES: tuple[tuple[type[TallygateError], int], ...] = (
     (Conflict, 4),
     (LedgerUnavailable, 5),
     (SettingsError, 6),
+    (UsersOnly, 7),
 )
 _LINE_MAX = 2000
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from tallygate.core.authority import Loosening
 from tallygate.core.bills import Bill, BillLine
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text, format_amount
@@ -307,7 +308,9 @@ def delete(program: Program, *, bill: str, as_json: bool) -> None:
     It stays in the ledger and its history. What it replaced of earlier bills counts again, and the file can be imported
     anew.
     """
-    with program.opened(by="import") as app:
+    settings = program.settings()
+    program.authority(settings, of=Loosening.IMPORT_DELETE)
+    with program.opened(settings, by="import") as app:
         gone = delete_bill(app.runtime, bill_called(app.runtime, bill))
     if as_json:
         output.document({"deleted": gone.fresh, "again": gone.again, **bill_json(gone.bill)})

@@ -16,6 +16,7 @@ import click
 from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing.entries import STARTING_BUDGET
 from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
+from tallygate.core.authority import Loosening
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
@@ -57,6 +58,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     from tallygate.operations.install import carry_out, plan_install
 
     settings = program.settings()
+    authority = program.authority(settings, of=None if dry_run or printing else Loosening.INIT)
     wanted = Scope(scope)
     where = surroundings(settings, telemetry_of(program, settings, making=not (dry_run or printing)))
     _check_project(wanted, where)
@@ -68,7 +70,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     manifest = Manifest(_folder(settings))
     plan = plan_install(clients, where, wanted, manifest, budget)
     if not dry_run:
-        carry_out(plan, manifest)
+        carry_out(plan, manifest, authority)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed")
 
 
@@ -90,6 +92,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     from tallygate.operations.install import carry_out, plan_uninstall
 
     settings = program.settings()
+    authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
     where = surroundings(settings)
     if scope is not None:
         _check_project(Scope(scope), where)
@@ -98,7 +101,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     manifest = Manifest(_folder(settings))
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
-        carry_out(plan, manifest)
+        carry_out(plan, manifest, authority, Loosening.UNINSTALL)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
 
 

@@ -11,7 +11,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
-from tallygate.operations.attest import announce_everywhere
+from tallygate.operations.own_keys import rotate_key, trust_keys
 
 FILE_BYTES_MAX = 1 << 20
 
@@ -63,9 +63,10 @@ def rotate(program: Program) -> None:
 
     Both sign the change, which the ledger's journal tells of. What the old key has signed stays valid.
     """
-    with program.opened(by="keys") as app:
-        rotation = KeyRing(app.settings.paths.key_dir).rotate()
-        announce_everywhere(app.runtime)
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings, by="keys") as app:
+        rotation = rotate_key(app.runtime, KeyRing(settings.paths.key_dir), authority=authority)
     click.echo(f"{rotation.new.keyid} signs from now on, in the place of {rotation.old.keyid}.")
 
 
@@ -74,7 +75,9 @@ def rotate(program: Program) -> None:
 @pass_program
 def trust(program: Program, file: Path) -> None:
     """Trust the public keys in FILE when verifying: a PEM, a JSON Web Key or set, or a did:key."""
-    added = KeyRing(program.settings().paths.key_dir).trust(keys_in(file))
+    settings = program.settings()
+    authority = program.authority(settings)
+    added = trust_keys(KeyRing(settings.paths.key_dir), keys_in(file), authority=authority)
     for key in added:
         click.echo(f"Trusted: {key.keyid}")
     if not added:

@@ -9,7 +9,10 @@ import click
 from tallygate import __version__
 from tallygate.entrypoints.cli.program import Root
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings."
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
+    "7 the user's alone."
+)
 
 
 # Where each command is, in the order of their names: only what is asked for is loaded.

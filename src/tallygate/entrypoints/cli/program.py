@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import click
 
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.cli.failures import FAILED, INTERRUPTED, USAGE, exit_code, sentence
 from tallygate.settings import Settings
@@ -41,6 +42,15 @@ class Program:
 
     settings: ReadSettings
     compose: Compose
+
+    def authority(self, settings: Settings | None = None, *, of: Loosening | None = None) -> Authority:
+        """Who runs this command; with `of` it is refused at once where that is not the user."""
+        from tallygate.entrypoints.cli.whose import authority_here
+
+        found = authority_here(self.settings() if settings is None else settings)
+        if of is not None:
+            found.require(of)
+        return found
 
     @contextmanager
     def opened(self, settings: Settings | None = None, *, by: str = "cli") -> Iterator[App]:

@@ -31,7 +31,7 @@ from tallygate.operations.look import (
     show_session,
 )
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import SUMMARY_MAX, end_session, flush_run_log
+from tallygate.operations.session import SUMMARY_MAX, end_by_user, flush_run_log
 
 _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
 
@@ -91,9 +91,11 @@ def end(program: Program, session: str, summary: str | None) -> None:
     Calls that are still pending are closed as the policy says.
     """
     text = None if summary is None else cleaned(summary, SUMMARY_MAX)
-    with program.opened() as app:
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings) as app:
         session_id = session_called(app.runtime, session)
-        totals = end_session(app.runtime, session_id, task_summary=text, cause="user")
+        totals = end_by_user(app.runtime, session_id, authority=authority, task_summary=text)
         view = show_session(app.runtime, session_id)
         waiting = flush_run_log(app.runtime)
         attested = _signed(app.runtime, session_id)

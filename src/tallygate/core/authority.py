@@ -1,0 +1,128 @@
+"""Who may loosen: tightening is free for everybody, loosening is the user's alone.
+
+Each door into the program makes an `Authority` and passes it to the operation; the operation asks it before anything
+is changed. `Loosening` lists everything that takes a cap away or makes work cheaper than it is; what is not in it is
+in `FREE`, with the reason, and a test holds that every command and every operation that writes is in one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tallygate.core.errors import UsersOnly
+
+
+class Loosening(StrEnum):
+    """What only the user may do, by the command that does it."""
+
+    BUDGET_RAISE = "budget raise"
+    BUDGET_SET = "budget set"
+    BUDGET_ADD = "budget add"
+    BUDGET_REMOVE = "budget remove"
+    TRUST = "trust"
+    SESSIONS_END = "sessions end"
+    INIT = "init"
+    UNINSTALL = "uninstall"
+    OFF = "off"
+    LOCK = "lock"
+    UNLOCK = "unlock"
+    CALIBRATE_RESET = "calibrate reset"
+    CALIBRATE_REBUILD = "calibrate rebuild"
+    DRIFT_APPLY = "drift --apply"
+    KEYS_TRUST = "keys trust"
+    KEYS_ROTATE = "keys rotate"
+    RESTORE = "restore"
+    REBUILD = "doctor --rebuild"
+    LEDGER_ACCEPT = "ledger accept"
+    IMPORT_DELETE = "import delete"
+    PRICES_UPDATE = "prices update"
+    USAGE_CORRECT = "usage correct"
+
+
+# Commands that loosen nothing, and why. One with an option that does is here for the rest of it.
+FREE: Mapping[str, str] = {
+    "attest export": "reads",
+    "attest list": "reads",
+    "attest show": "reads",
+    "backup": "copies",
+    "budget check": "reads",
+    "budget list": "reads",
+    "calibrate backtest": "reads",
+    "calibrate export": "reads",
+    "calibrate show": "reads",
+    "demo": "works on a ledger of its own",
+    "doctor": "reads; --rebuild is listed",
+    "drift": "reads; --apply is listed",
+    "estimate": "reads",
+    "hook": "what clients run",
+    "import fetch": "adds what a provider states",
+    "import list": "reads",
+    "import show": "reads",
+    "import-l6e": "adds what was spent",
+    "keys export": "reads",
+    "keys show": "makes a key where there is none",
+    "prices": "reads",
+    "report": "reads",
+    "serve": "what clients run",
+    "sessions list": "reads",
+    "sessions show": "reads",
+    "status": "reads",
+    "statusline": "reads",
+    "sync": "adds what was spent",
+    "usage": "adds what was spent",
+    "verify": "reads",
+}
+
+
+class Door(StrEnum):
+    """By which way somebody speaks to the program."""
+
+    COMMAND = "cli"
+    ELICITATION = "elicitation"
+    PROMPT = "prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who speaks, through which door, and whether that is the user.
+
+    `beneath` names the agent that this was started by, as far as one was found. `agents_may` are the commands that
+    the user's own settings leave to agents. `guarded` is false where the ledger is none of the user's own: those of
+    tests and demonstrations are nobody's money. `servers` are those of the clients around, to find the session that
+    this was started in.
+    """
+
+    door: Door
+    actor: str
+    beneath: str | None = None
+    guarded: bool = True
+    agents_may: frozenset[str] = frozenset()
+    servers: tuple[str, ...] = ()
+
+    def require(self, what: Loosening) -> None:
+        """Go on only where the user speaks. Raises `UsersOnly`."""
+        if self.beneath is None or not self.guarded or what.value in self.agents_may:
+            return
+        raise UsersOnly(
+            f"`tallygate {what.value}` is the user's alone, and this was started by an agent: {self.beneath}.",
+            hint=_WAY_OUT.get(what, _TERMINAL),
+        )
+
+
+_TERMINAL = "Run it in a terminal of your own, outside the agent; nothing was changed."
+_WAY_OUT = {
+    Loosening.BUDGET_RAISE: "Run it in a terminal of your own, or type `tallygate raise AMOUNT` as a prompt of the "
+    "agent's client; nothing was changed.",
+}
+
+
+def the_user(actor: str, door: Door = Door.COMMAND) -> Authority:
+    """The user, who speaks through a door that no agent stands in."""
+    return Authority(door, actor)
+
+
+def within(authority: Authority, agents_may: frozenset[str], *, guarded: bool) -> Authority:
+    """The same, by what the settings say."""
+    return replace(authority, agents_may=agents_may, guarded=guarded)

@@ -1,0 +1,103 @@
+"""Who runs a command: the user, or an agent that was given a shell, and whether the ledger is the user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tallygate.clients.ancestry import ancestors, beneath
+from tallygate.core.authority import Authority, Door
+from tallygate.core.errors import SettingsError
+from tallygate.core.text import cleaned
+from tallygate.ledger.presence import ServerPresence
+from tallygate.settings import Places, Settings, load_settings, places
+
+
+def authority_here(settings: Settings, environ: Mapping[str, str] | None = None) -> Authority:
+    """Who runs this command on the ledger that these settings name."""
+    environ = os.environ if environ is None else environ
+    above = list(ancestors())
+    agent = beneath(iter(above), environ)
+    if agent is None:
+        return Authority(Door.COMMAND, user_name())
+    return Authority(
+        Door.COMMAND,
+        user_name(),
+        beneath=agent,
+        guarded=is_guarded(settings, environ, own_places()),
+        agents_may=frozenset(_users_settings(settings).enforcement.agents_may),
+        servers=ServerPresence(settings.paths.database.parent / "servers").started_by({each.pid for each in above}),
+    )
+
+
+def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | None) -> bool:
+    """Whether the ledger is one that installed commands or the default places name.
+
+    What an agent can set for its own command does not count here: the account's home comes from the system, and where
+    a client was installed the record of that lies beside the ledger.
+    """
+    database = settings.paths.database
+    if (settings.paths.data_dir / "init" / "manifest.json").exists():
+        return True
+    if (database.parent / "init" / "manifest.json").exists():
+        return True
+    if own is None:
+        return True
+    if environ.get("HOME", str(own.home)) == str(own.home):
+        own_here = places()
+        if _same(database, own_here.data_dir / "ledger.db"):
+            return True
+    return _same(database, own.data_dir / "ledger.db") or _same(database, _named_by(own))
+
+
+def own_places() -> Places | None:
+    """Where the account's things are by default, whatever the environment says; None where nobody can say."""
+    if sys.platform == "win32":
+        return None
+    import pwd
+
+    try:
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
+    if sys.platform == "darwin":
+        folder = home / "Library" / "Application Support" / "tallygate"
+        return Places(home, folder, folder)
+    return Places(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
+
+
+def user_name() -> str:
+    """Who runs it, as far as the system knows: a process in a container may have no name."""
+    import getpass
+
+    try:
+        return cleaned(getpass.getuser(), 80)
+    except (OSError, KeyError, ImportError):
+        return "unknown"
+
+
+def _users_settings(settings: Settings) -> Settings:
+    """The settings of the user's own file, at its place by default: one that a variable names may be an agent's."""
+    own = own_places()
+    if own is None:
+        return settings
+    try:
+        return load_settings({}, own.home, own)
+    except (SettingsError, OSError, ValueError):
+        return Settings(settings.paths)
+
+
+def _named_by(own: Places) -> Path:
+    try:
+        return load_settings({}, own.home, own).paths.database
+    except (SettingsError, OSError, ValueError):
+        return own.data_dir / "ledger.db"
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
