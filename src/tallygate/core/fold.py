@@ -18,6 +18,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "calibration_sample": ("call_id",),
     "calibration_start": ("client", "model"),
     "calibration_factor": ("model",),
+    "limit_change": ("budget_id", "at_us"),
 }
 
 Key = tuple[str, ...]

@@ -15,6 +15,7 @@ from tallygate.core.fold import KEYS, Key
 from tallygate.ledger import rows
 from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS
 from tallygate.ledger.calibration_store import FACTOR_COLUMNS, SAMPLE_COLUMNS, START_COLUMNS
+from tallygate.ledger.limit_store import LIMIT_COLUMNS
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.settling import ROWS_MAX, UNREADABLE, SettlingFold, decoded
 from tallygate.ledger.usage_rows import USAGE_COLUMNS
@@ -33,6 +34,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "calibration_sample": SAMPLE_COLUMNS,
     "calibration_start": START_COLUMNS,
     "calibration_factor": FACTOR_COLUMNS,
+    "limit_change": LIMIT_COLUMNS,
 }
 FINDINGS_MAX = 100
 EVENTS_AT_ONCE = 100

@@ -6,7 +6,7 @@ overtaken. Everything written in it goes through `append`: the rows and the jour
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from tallygate.core.bills import Bill, BilledLine, BillLine
 from tallygate.core.chain import Head
 from tallygate.core.costing import Tokens
 from tallygate.core.learned import Kept, SampleKey
+from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.observed import ObservedUsage, Rule, SessionCheck
 from tallygate.core.unread import Unread, UnreadFile
@@ -249,6 +250,8 @@ class Reader(Protocol):
     def has_calibration_start(self, client: str, model: str) -> bool: ...
     def calibration_factor(self, model: str) -> int | None: ...
     def calibration_factors(self) -> dict[str, tuple[int, int]]: ...
+    def limit_changes(self, budget_ids: Collection[str], limit: int) -> list[LimitChange]: ...
+    def newest_limit_changes(self, limit: int) -> list[LimitChange]: ...
 
 
 class Tx(Reader, Protocol):

@@ -13,6 +13,7 @@ from tallygate.ledger.attest_store import AttestReads, AttestWrites
 from tallygate.ledger.bill_store import BillReads
 from tallygate.ledger.calibration_store import CalibrationReads
 from tallygate.ledger.check_store import CheckReads, CheckWrites
+from tallygate.ledger.limit_store import LimitReads
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
 from tallygate.ledger.spend_store import SpendReads
 from tallygate.ledger.statements import Execute
@@ -112,7 +113,9 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
-class StoreReader(UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads):
+class StoreReader(
+    UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads, LimitReads
+):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
     def session(self, session_id: str) -> Session | None:

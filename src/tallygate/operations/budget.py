@@ -7,7 +7,7 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
-from tallygate.ledger.port import Reader, Update, Value
+from tallygate.ledger.port import Insert, Reader, Update, Value
 from tallygate.operations.binding import budget_change
 from tallygate.operations.runtime import Runtime
 
@@ -83,13 +83,26 @@ def _change(
             "touched_us": tx.at_us,
         }
         change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
+        inside = started_in(tx, authority)
+        told: dict[str, Value] = {
+            "budget_id": budget_id,
+            "at_us": tx.at_us,
+            "unit": budget.unit,
+            "before_nanos": budget.limit_nanos,
+            "limit_nanos": changed.limit_nanos,
+            "door": authority.door.value,
+            "actor": authority.actor,
+            "reason": reason,
+            "inside": inside,
+            "beneath": authority.beneath,
+        }
         note: dict[str, Value] = {
             "actor": authority.actor,
             "reason": reason,
             "limit_before_nanos": budget.limit_nanos,
             "door": authority.door.value,
         }
-        around = {"beneath": authority.beneath, "inside": started_in(tx, authority)}
+        around = {"beneath": authority.beneath, "inside": inside}
         note |= {name: value for name, value in around.items() if value is not None}
-        tx.append("budget.limit_changed", [change], by=rt.by, note=note)
+        tx.append("budget.limit_changed", [change, Insert("limit_change", told)], by=rt.by, note=note)
     return changed

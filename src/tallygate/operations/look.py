@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -15,6 +15,7 @@ from tallygate.core.chain import Head
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.drift import Cause, Used, drift_of, largest_first
 from tallygate.core.errors import InvalidArgument, NotFound, present
+from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.text import cleaned, shown
@@ -71,6 +72,7 @@ class SessionView:
     observed: ObservedSummary | None = None
     drift: list[Cause] = field(default_factory=list)
     enforced: bool = False
+    limit_changes: list[LimitChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             observed=_observed(observed, calls),
             drift=largest_first([*drift_of(session, calls, used, _quote(rt, session)), *_unseen(rt, reader, session)]),
             enforced=is_enforced(reader, session),
+            limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
         )
 
 
@@ -149,6 +152,18 @@ def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
     """Budgets, those touched last first."""
     with rt.ledger.reading(rt.tenant) as reader:
         return reader.budgets(limit)
+
+
+def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
+    """How the limits of these budgets were changed, the oldest first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
+
+
+def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
+    """How limits were changed last, the newest first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.newest_limit_changes(limit)
 
 
 def standing(rt: Runtime, *, limit: int) -> Standing:

@@ -10,6 +10,7 @@ from tallygate.attest.statement import Subject
 from tallygate.core.amounts import unit_exact
 from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt
+from tallygate.core.limit_changes import SHOWN_MAX
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
@@ -82,6 +83,8 @@ def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
     totals = totals_of(session, calls, observed)
     own = reader.usage_shares(session.session_id, "model", SHARES_MAX)
     shares = own or reader.spend_by(session.session_id, "model", SHARES_MAX)
+    budgets = all_budgets(reader, session, session.ended_us or as_of.at_us)
+    changes = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
     return {
         "session": session.session_id,
         "client": session.client,
@@ -98,7 +101,8 @@ def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
         "countedBy": "client-record" if own else "calls",
         "exactness": totals.exactness,
         "enforcement": "hooks" if is_enforced(reader, session) else "none",
-        "budgets": [_budget(each) for each in all_budgets(reader, session, session.ended_us or as_of.at_us)],
+        "budgets": [_budget(each) for each in budgets],
+        "limitChanges": [each.stated() for each in changes],
         "asOf": {"seq": as_of.seq, "hash": as_of.hash.hex(), "at": iso(as_of.at_us)},
     }
 

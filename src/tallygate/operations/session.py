@@ -12,6 +12,7 @@ from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import NotFound, RunLogError
+from tallygate.core.limit_changes import SHOWN_MAX
 from tallygate.core.model import Budget, Call, ModeCoverage, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
@@ -250,10 +251,11 @@ def end_session(
         calls = list(tx.calls_of(session_id))
         observed = tx.observed(session_id)
         totals = totals_of(ended, calls, observed)
+        budgets = all_budgets(tx, ended, tx.at_us)
         line = run_line(
             RunLine(
                 ended,
-                all_budgets(tx, ended, tx.at_us),
+                budgets,
                 calls,
                 totals,
                 tx.prices(),
@@ -262,6 +264,7 @@ def end_session(
                 rt.ledger.ledger_id,
                 is_enforced(tx, ended),
                 _used_model(tx, ended),
+                tx.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
             )
         )
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))

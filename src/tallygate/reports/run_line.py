@@ -14,6 +14,7 @@ from tallygate.core import exactness
 from tallygate.core.amounts import unit_exact
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
+from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
@@ -36,6 +37,7 @@ class RunLine:
     ledger_id: str
     enforced: bool = False
     used_model: str | None = None
+    limit_changes: Sequence[LimitChange] = ()
 
 
 def run_line(run: RunLine) -> str:
@@ -80,6 +82,7 @@ def run_line(run: RunLine) -> str:
         "subagent_spend_usd": exact_text(sum(_cost(call, run.observed) for call in made if _is_subagent(call))),
         "subagents": list(subagents.values()),
         "budgets": [_budget(budget) for budget in run.budgets],
+        "limit_changes": [each.stated() for each in run.limit_changes],
         "observed": _observed(run.observed),
         "records": [_record(index, call, run) for index, call in enumerate(made)],
         "refused": [_refused(call) for call in run.calls if call.state is CallState.DENIED],

@@ -8,6 +8,7 @@ import click
 
 from tallygate.core.amounts import parse_amount, unit_number
 from tallygate.core.errors import InvalidArgument, present
+from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
 from tallygate.core.money import TOKENS, format_amount, parse_amount_nanos, share_percent
@@ -15,7 +16,7 @@ from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.look import find_budget, list_budgets, session_called
+from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.spent import check_budget
 from tallygate.operations.tenants import in_tenant, runtime_for_session, tenant_id
@@ -40,11 +41,15 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
     """Show budgets, those used last first."""
     settings = program.settings()
     with program.opened(settings) as app:
-        found = list_budgets(_named(app.runtime, tenant), limit=limit)
+        rt = _named(app.runtime, tenant)
+        found = list_budgets(rt, limit=limit)
+        changes = limit_changes(rt, found)
     if as_json:
-        output.document({"budgets": [budget_json(each) for each in found]})
+        mine = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
+        output.document({"budgets": [{**budget_json(each), "limit_changes": mine[each.budget_id]} for each in found]})
     elif found:
         budget_table(found, settings.time_zone)
+        say_changes(changes, settings.time_zone)
     else:
         click.echo("No budgets yet: a session brings its own.")
 
@@ -163,6 +168,13 @@ def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "U
         output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
         output.words("USED", [output.when(each.touched_us, time_zone) for each in budgets]),
     )
+
+
+def say_changes(changes: list[LimitChange], time_zone: str) -> None:
+    """How the limits above came to be what they are."""
+    for each in changes:
+        when = output.when(each.at_us, time_zone)[5:]
+        click.echo(f"{output.short_id(each.budget_id)}: {output.safe(each.told(when), 1000)}")
 
 
 def budget_json(budget: Budget) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from tallygate.ledger import condition
 from tallygate.ledger.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.look import standing
+from tallygate.operations.look import newest_limit_changes, standing
 from tallygate.operations.runtime import Runtime
 from tallygate.settings import Settings
 
 PRICES_OLD_DAYS = 30
 FINDINGS_SHOWN = 10
+LIMITS_SHOWN = 5
 CLOCK_SLACK_US = 1_000_000
 REBUILD = "Restore a backup, or run: tallygate doctor --rebuild, which keeps a copy and goes by the events."
 
@@ -131,7 +132,15 @@ def network(database: Path) -> Check:
 
 def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
     """The checks of a ledger that could be opened; a fault of one does not keep the others from being made."""
-    looks = {"ledger": _file, "lock": _lock, "clock": _clock, "pages": _pages, "chain": _chain, "log queue": _queue}
+    looks = {
+        "ledger": _file,
+        "lock": _lock,
+        "clock": _clock,
+        "pages": _pages,
+        "chain": _chain,
+        "log queue": _queue,
+        "limits": _limits,
+    }
     for name, look in looks.items():
         try:
             yield look(ledger, runtime)
@@ -203,6 +212,18 @@ def _queue(_: SqliteLedger, runtime: Runtime) -> Check:
     paths = ", ".join(sorted({line.path for line in waiting}))
     to_do = "The next server writes them; see the check of the run log for why they wait."
     return Check("log queue", State.WARN, f"{output.plural(len(waiting), 'line')} for {paths}", to_do)
+
+
+def _limits(_: SqliteLedger, runtime: Runtime) -> Check:
+    """Who has changed limits last; one that an agent has changed is pointed out."""
+    changes = newest_limit_changes(runtime, LIMITS_SHOWN)
+    if not changes:
+        return Check("limits", State.OK, "none was changed")
+    told = "; ".join(f"{each.budget_id} {each.told(output.when(each.at_us)[5:])}" for each in changes)
+    if any(each.is_raise and each.beneath is not None for each in changes):
+        to_do = "An agent has raised a limit. To lower it: tallygate budget set ID AMOUNT"
+        return Check("limits", State.WARN, told, to_do)
+    return Check("limits", State.OK, told)
 
 
 def run_log(path: Path) -> Check:

@@ -17,7 +17,7 @@ from tallygate.core.money import format_amount, json_number, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.budget import budget_json, budget_table
+from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.ledger.port import SpendShare
 from tallygate.operations.attest import slim_summary
@@ -190,6 +190,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         "last_reconciled_at": iso(totals.last_reconciled_us),
         "mode_coverage": totals.coverage,
         "budgets": [budget_json(budget) for budget in view.budgets],
+        "limit_changes": [each.stated() for each in view.limit_changes],
         "by_model": _shares_json(view.by_model),
         "by_tool": _shares_json(view.by_tool),
         "by_actor": _shares_json(view.by_actor),
@@ -285,6 +286,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     output.facts([*pairs, *((name, value) for name, value in optional if value is not None)])
     output.heading("Budgets")
     budget_table(view.budgets)
+    say_changes(view.limit_changes, time_zone)
     for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
         if shares:
             click.echo()
