@@ -50,7 +50,7 @@ def test_a_copy_that_does_not_name_its_origin_still_counts_once():
 
 def test_a_side_conversation_that_replays_its_parent_gives_way_to_the_parents_copy():
     own = claude(output=50)
-    replay = claude(output=70, top={"isSidechain": True, "agentId": "aside", "requestId": "req_other"})
+    replay = claude(output=50, top={"isSidechain": True, "agentId": "aside", "requestId": "req_other"})
     for order in ((own, replay), (replay, own)):
         (row,) = taken(reader(), *order)
         assert (row.rule, row.tokens.output, row.agent_id) == (Rule.CLAUDE_RESPONSE, 50, None)

@@ -64,6 +64,11 @@ def test_every_file_of_the_corpus_is_read_and_every_response_is_new(first, rows)
     assert first.taken == Taken(new=len(rows))
 
 
+def test_real_history_holds_nothing_odd_and_loses_nothing(world, first):
+    with world.ledger.reading() as reader:
+        assert (reader.count_anomalies(), reader.unread_files()) == (0, [])
+
+
 @pytest.mark.parametrize(("part", "told"), [("main", False), ("subagent_progress", True)])
 def test_the_ledger_has_the_claude_tokens_that_are_known(rows, part, told):
     chosen = [r for r in rows if r.client == "claude_code" and (r.rule is Rule.CLAUDE_PROGRESS) is told]

@@ -71,7 +71,16 @@ def history(tmp_path_factory):
             "call_id": "c", "session_id": session, "kind": "agent", "client": "c", "model": "m", "agent": "",
             "at_us": 1, "estimate_nanos": 1, "cold_nanos": 1, "level_nanos": 1, "expected_nanos": 1, "actual_nanos": 1,
         }  # fmt: skip
+        anomaly = {
+            "client": "c",
+            "response_key": "r0",
+            "kind": "lower",
+            "client_session": "s",
+            "told": "t",
+            "seen_us": 1,
+        }
         learned = ("calibration_start", start), ("calibration_factor", factor), ("calibration_sample", sample)
+        learned += (("usage_anomaly", anomaly),)
         tx.append("corrected", [Insert(table, row) for table, row in learned], by="t")
     for number in range(40):
         answer_and_replace(world, session, number)

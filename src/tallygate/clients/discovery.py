@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _MAX_DEPTH = 16
+_END_BYTES = 16 * 1024
+_STAMP = re.compile(rb'"timestamp":\s*"(\d{4}-\d\d-\d\d[T ][0-9:.]{5,16})')
 
 
 def files_below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
@@ -35,6 +38,19 @@ def files_below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
                 continue
         if depth < _MAX_DEPTH:
             todo.extend(reversed(below))
+
+
+def ends_at(path: Path) -> tuple[str, str]:
+    """When a file of lines ends by its own last time, and its name; what cannot be told comes first."""
+    found: list[bytes] = []
+    if not path.name.endswith((".db", ".zst")):
+        try:
+            with path.open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - _END_BYTES, 0))
+                found = _STAMP.findall(file.read(_END_BYTES))
+        except OSError:
+            found = []
+    return (found[-1].decode() if found else "", str(path))
 
 
 def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:

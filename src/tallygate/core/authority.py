@@ -72,6 +72,7 @@ FREE: Mapping[str, str] = {
     "statusline": "reads",
     "sync": "adds what was spent",
     "usage": "adds what was spent",
+    "usage anomalies": "reads",
     "verify": "reads",
 }
 

@@ -12,6 +12,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "price": ("price_id",),
     "call": ("call_id",),
     "usage": ("client", "response_key"),
+    "usage_anomaly": ("client", "response_key", "kind"),
     "client_session": ("client", "client_session", "session_id"),
     "bill": ("bill_id",),
     "bill_line": ("bill_id", "number", "part"),

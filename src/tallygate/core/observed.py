@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,6 @@ _NEARNESS = {
     Rule.CLAUDE_TELEMETRY: 4,
     Rule.CLAUDE_AUXILIARY: 4,
 }
-_CONVERSATION = 4
 _OWN = 5
 
 
@@ -154,19 +154,20 @@ def priced_as_standard(row: ObservedUsage) -> str:
     return f"{row.provider}/{model}" if row.provider and "/" not in model else model
 
 
-def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
+def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None = None) -> ObservedUsage:
     """Bring two rows of one response together; order, grouping and repetition do not change the result.
 
-    The counts, with what they are priced by, come whole from one row: the conversation's own before a copy in a
-    side conversation, then the largest output, a transcript's before telemetry's. The context comes whole from the
-    row nearest to the conversation. Time, quality, tool ids, the estimate and the client's own figure are joined
-    from both, because every line of a response may know another part of them.
+    The counts are joined class by class, each by the largest: no copy takes away what another one tells of. `named`
+    is the one whose model counts; where nobody says which, any rule will do that gives the same in every order. The
+    context comes whole from the row nearest to the conversation. Time, quality, tool ids, the estimate and the
+    client's own figure are joined from both, because every line of a response may know another part of them.
     """
     if old == new:
         return old
-    counts = old if _counts_order(old) >= _counts_order(new) else new
+    named = named or max(old, new, key=named_order)
     context = old if _context_order(old) >= _context_order(new) else new
-    counted_by = _counted_by(counts)
+    tokens = joined_counts(old.tokens, new.tokens)
+    counted_by = _counted_by(max(old, new, key=_output_order))
     quality = old.quality if _QUALITY[old.quality] >= _QUALITY[new.quality] else new.quality
     estimates = [row.estimated_output for row in (old, new) if row.estimated_output is not None]
     estimate = max(estimates) if estimates and quality is not Quality.FINAL else None
@@ -176,11 +177,12 @@ def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
     return replace(
         context,
         at=min(old.at, new.at),
-        model=counts.model,
-        tokens=counts.tokens,
-        reasoning=counts.reasoning,
-        speed=counts.speed,
-        provider=counts.provider,
+        model=named.model,
+        tokens=tokens,
+        reasoning=max(old.reasoning, new.reasoning),
+        web_searches=max(old.web_searches, new.web_searches),
+        speed=named.speed,
+        provider=named.provider,
         counted_by=None if counted_by is context.rule else counted_by,
         quality=quality,
         native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
@@ -188,6 +190,63 @@ def better(old: ObservedUsage, new: ObservedUsage) -> ObservedUsage:
         tool_use_ids=tools,
         odd=joined_odd(old.odd, new.odd),
     )
+
+
+def joined_counts(one: Tokens, other: Tokens) -> Tokens:
+    """Counts of one response as two rows tell them, class by class the larger.
+
+    Cache writes are one class of two kinds: who knows of none that last an hour has counted those among the others.
+    """
+    if one == other:
+        return one
+    written = max(one.cache_write_5m + one.cache_write_1h, other.cache_write_5m + other.cache_write_1h)
+    long = max(one.cache_write_1h, other.cache_write_1h)
+    return Tokens(
+        max(one.fresh_input, other.fresh_input),
+        max(one.cache_read, other.cache_read),
+        written - long,
+        long,
+        max(one.output, other.output),
+    )
+
+
+def same_name(one: ObservedUsage, other: ObservedUsage) -> bool:
+    """Whether two rows name the same model, at the same speed and from the same provider."""
+    return (one.model, one.speed, one.provider) == (other.model, other.speed, other.provider)
+
+
+def named_order(row: ObservedUsage) -> tuple[object, ...]:
+    """An order over the models that rows name, where nothing is known of prices."""
+    return (row.model, row.speed or "", row.provider or "")
+
+
+class Oddity(StrEnum):
+    """What is suspicious in a later row of a response that is booked."""
+
+    LOWER = "lower"
+    MODEL = "other_model"
+    TIME = "other_time"
+
+
+# Lines of one response lie minutes apart, and its telemetry begins with the request.
+_TIME_MAX = timedelta(hours=1)
+
+
+def contradictions(booked: ObservedUsage, later: ObservedUsage) -> list[Oddity]:
+    """What a later row would lower or move of a response that is booked; an earlier part of it repeated does neither.
+
+    Whether another model is meant, prices say; here it is another one where it is written otherwise.
+    """
+    found = []
+    old, new = booked.tokens, later.tokens
+    whole = new.output > old.output or (later.quality is Quality.FINAL and booked.quality is Quality.FINAL)
+    if whole and joined_counts(old, new) != joined_counts(new, new) and not booked.is_told and not later.is_told:
+        found.append(Oddity.LOWER)
+    if booked.model and later.model and not same_name(booked, later):
+        found.append(Oddity.MODEL)
+    if abs(later.at - booked.at) > _TIME_MAX:
+        found.append(Oddity.TIME)
+    return found
 
 
 # No model has a context smaller than this worth cutting to, and none that is listed a larger one than ten million.
@@ -238,21 +297,29 @@ def tells_of(told: ObservedUsage, row: ObservedUsage) -> bool:
     return row.rule is not Rule.CLAUDE_SIDECHAIN or row.tokens == told.tokens
 
 
+def nearness(row: ObservedUsage) -> tuple[bool, bool, int]:
+    """How near to the conversation that paid for a response a row of it is."""
+    return (not row.is_told, row.rule is not Rule.CLAUDE_SIDECHAIN, _NEARNESS.get(row.rule, _OWN))
+
+
 def nearest(rows: Iterable[ObservedUsage]) -> ObservedUsage | None:
     """Of several rows the one nearest to the conversation."""
     return max(rows, key=_context_order, default=None)
 
 
-def merged(rows: Iterable[ObservedUsage]) -> dict[tuple[str, str], ObservedUsage]:
+Join = Callable[[ObservedUsage, ObservedUsage], ObservedUsage]
+
+
+def merged(rows: Iterable[ObservedUsage], join: Join = better) -> dict[tuple[str, str], ObservedUsage]:
     """Bring any rows, in any order and with any repetition, down to one row a response.
 
-    Those that only telemetry tells of come last.
+    Those that only telemetry tells of come last. `join` brings a known row and a later one together.
     """
     best: dict[tuple[str, str], ObservedUsage] = {}
     for row in rows:
         key = (row.client, row.response_key)
         known = best.get(key)
-        best[key] = row if known is None else better(known, row)
+        best[key] = row if known is None else join(known, row)
     told = {key: row for key, row in best.items() if row.is_told}
     if not told:
         return best
@@ -265,7 +332,7 @@ def merged(rows: Iterable[ObservedUsage]) -> dict[tuple[str, str], ObservedUsage
         if near is None:
             found[key] = row
         else:
-            found[near.client, near.response_key] = better(near, row)
+            found[near.client, near.response_key] = join(near, row)
     return found
 
 
@@ -273,24 +340,10 @@ def _counted_by(row: ObservedUsage) -> Rule:
     return row.counted_by or row.rule
 
 
-def _counts_order(row: ObservedUsage) -> tuple[object, ...]:
-    """A total order over the counts and what they are priced by, so that no two different ones tie."""
-    tokens, rule = row.tokens, _counted_by(row)
-    nearness = _NEARNESS.get(rule, _OWN)
-    return (
-        nearness >= _CONVERSATION,
-        tokens.output,
-        nearness,
-        tokens.total,
-        tokens.cache_write_1h,
-        tokens.cache_write_5m,
-        tokens.cache_read,
-        row.reasoning,
-        row.model,
-        row.speed or "",
-        row.provider or "",
-        rule,
-    )
+def _output_order(row: ObservedUsage) -> tuple[object, ...]:
+    """An order over the rows by which the counts of a response are told to come from one of them."""
+    rule = _counted_by(row)
+    return (row.tokens.output, _NEARNESS.get(rule, _OWN), rule)
 
 
 def _context_order(row: ObservedUsage) -> tuple[object, ...]:
@@ -299,11 +352,8 @@ def _context_order(row: ObservedUsage) -> tuple[object, ...]:
     What telemetry knows comes last, and before it a side conversation, whose request may be of another message.
     """
     return (
-        not row.is_told,
-        row.rule is not Rule.CLAUDE_SIDECHAIN,
-        _NEARNESS.get(row.rule, _OWN),
+        *nearness(row),
         row.request_id is not None,
-        row.web_searches,
         row.session,
         row.parent_session or "",
         row.tier or "",

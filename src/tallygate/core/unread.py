@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+CUT_OFF = "cut_off"
 # A last line without an end is being written, as long as the file was looked at no longer ago than this.
 _WRITTEN_WITHIN_US = 10 * 60 * 1_000_000
 
@@ -67,7 +68,7 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
         for reason, number in file.found.why.items():
             why[reason] = why.get(reason, 0) + number
         if (rest := missing - sum(file.found.why.values())) > 0:
-            why["cut_off"] = why.get("cut_off", 0) + rest
+            why[CUT_OFF] = why.get(CUT_OFF, 0) + rest
         cost = file.estimate_nanos(now_us)
         if cost is not None:
             estimated, nanos = estimated + missing, nanos + cost

@@ -18,7 +18,7 @@ from tallygate.ledger.calibration_store import FACTOR_COLUMNS, SAMPLE_COLUMNS, S
 from tallygate.ledger.limit_store import LIMIT_COLUMNS
 from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.settling import ROWS_MAX, UNREADABLE, SettlingFold, decoded
-from tallygate.ledger.usage_rows import USAGE_COLUMNS
+from tallygate.ledger.usage_rows import ANOMALY_COLUMNS, USAGE_COLUMNS
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
 COLUMNS: dict[str, Sequence[str]] = {
@@ -28,6 +28,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "price": ["tenant", "price_id", "basis"],
     "call": rows.CALL_COLUMNS,
     "usage": USAGE_COLUMNS,
+    "usage_anomaly": ANOMALY_COLUMNS,
     "client_session": ["tenant", "client", "client_session", "session_id", "found_by"],
     "bill": BILL_COLUMNS,
     "bill_line": BILL_LINE_COLUMNS,

@@ -86,6 +86,7 @@ class StoredUsage:
     """One response with what the ledger adds: its price and cost, and where it counts.
 
     `charges` are the budgets its cost stands in, each with the amount that stands there, in the budget's unit.
+    `corrected` is why the user has set its counts: nothing that is read changes them after that.
     """
 
     row: ObservedUsage
@@ -94,11 +95,24 @@ class StoredUsage:
     session_id: str | None = None
     call_id: str | None = None
     charges: tuple[tuple[str, int], ...] = ()
+    corrected: str | None = None
 
     @property
     def amount(self) -> Amount:
         """What the response weighs in any budget."""
         return Amount(self.cost_nanos, self.row.tokens.total, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """What a later row told of a response that was booked already, and when it was seen; it changed nothing."""
+
+    client: str
+    response_key: str
+    kind: str
+    client_session: str
+    told: str
+    seen_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +220,10 @@ class Reader(Protocol):
     def is_live(self, session_id: str) -> bool: ...
     def recent_calls(self, session_id: str, at_us: int, limit: int) -> list[Call]: ...
     def booked_calls(self, session_id: str) -> list[Call]: ...
+    def anomalies(self, limit: int) -> list[Anomaly]: ...
+    def count_anomalies(self, session_id: str | None = ...) -> int: ...
+    def has_anomaly(self, client: str, response_key: str, kind: str) -> bool: ...
+    def usage_called(self, part: str, limit: int) -> list[StoredUsage]: ...
     def unread_files(self) -> list[UnreadFile]: ...
     def position(self, path: str) -> dict[str, Any] | None: ...
     def head(self) -> Head: ...

@@ -15,8 +15,9 @@ USAGE_COLUMNS = (
     "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "web_searches",
     "estimated_output", "quality", "rule", "tier", "speed", "geo", "native_cost", "agent_id", "tool_use_ids",
     "request_id", "project", "version", "price_id", "cost_nanos", "session_id", "call_id", "charges",
-    "counted_by", "odd",
+    "counted_by", "odd", "corrected",
 )  # fmt: skip
+ANOMALY_COLUMNS = ("tenant", "client", "response_key", "kind", "client_session", "told", "seen_us")
 
 
 def from_usage(stored: StoredUsage) -> dict[str, Value]:
@@ -56,6 +57,7 @@ def from_usage(stored: StoredUsage) -> dict[str, Value]:
         "charges": _charges_text(stored) if stored.charges else None,
         "counted_by": None if row.counted_by is None else row.counted_by.value,
         "odd": " ".join(row.odd) or None,
+        "corrected": stored.corrected,
     }
 
 
@@ -98,6 +100,7 @@ def to_usage(row: tuple[Any, ...]) -> StoredUsage:
         session_id=found["session_id"],
         call_id=found["call_id"],
         charges=_charges(found["charges"], found["cost_nanos"]),
+        corrected=found["corrected"],
     )
 
 

@@ -14,7 +14,7 @@ from tallygate.core.model import Call, Session
 from tallygate.core.observed import Rule
 from tallygate.core.unread import Unread, UnreadFile
 from tallygate.ledger import rows
-from tallygate.ledger.port import SpendShare, StoredUsage, Value
+from tallygate.ledger.port import Anomaly, SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
 from tallygate.ledger.usage_rows import USAGE_COLUMNS, to_usage
 
@@ -111,6 +111,23 @@ UPSERT_POSITION = (
     "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us)"
     " VALUES (:tenant, :path, :client, :position, :skipped, :at_us) ON CONFLICT (tenant, path) DO UPDATE"
     " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us"
+)
+_ANOMALY = "client, response_key, kind, client_session, told, seen_us"
+SELECT_ANOMALIES = (
+    f"SELECT {_ANOMALY} FROM usage_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, response_key LIMIT :limit"
+)
+COUNT_ANOMALIES = "SELECT COUNT(*) FROM usage_anomaly WHERE tenant = :tenant"
+COUNT_SESSION_ANOMALIES = (
+    "SELECT COUNT(*) FROM usage_anomaly a JOIN usage u ON u.tenant = a.tenant AND u.client = a.client"
+    " AND u.response_key = a.response_key WHERE a.tenant = :tenant AND u.session_id = :session_id"
+)
+SELECT_ANOMALY = (
+    "SELECT 1 FROM usage_anomaly WHERE tenant = :tenant AND client = :client AND response_key = :response_key"
+    " AND kind = :kind"
+)
+SELECT_USAGE_CALLED = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.response_key LIKE :part ESCAPE '!'"
+    " ORDER BY u.response_key LIMIT :limit"
 )
 SELECT_UNREAD = (
     "SELECT f.path, f.client, f.client_session, f.why, f.unfinished, f.read_us, COUNT(u.id),"
@@ -284,6 +301,27 @@ class UsageReads(Statements):
         """How far a file was read, as its reader stored it."""
         found = self._all(SELECT_POSITION, path=path)
         return json.loads(found[0][0]) if found else None
+
+    def anomalies(self, limit: int) -> list[Anomaly]:
+        """What later rows told of booked responses, the last seen first."""
+        return [Anomaly(*row) for row in self._all(SELECT_ANOMALIES, limit=limit)]
+
+    def count_anomalies(self, session_id: str | None = None) -> int:
+        """How many there are, of all responses or of those of one budget session."""
+        if session_id is None:
+            found = self._one(COUNT_ANOMALIES)
+        else:
+            found = self._one(COUNT_SESSION_ANOMALIES, session_id=session_id)
+        return 0 if found is None else int(found[0])
+
+    def has_anomaly(self, client: str, response_key: str, kind: str) -> bool:
+        """Whether it was told of before."""
+        return self._one(SELECT_ANOMALY, client=client, response_key=response_key, kind=kind) is not None
+
+    def usage_called(self, part: str, limit: int) -> list[StoredUsage]:
+        """Responses whose key is this or begins with it."""
+        escaped = "".join("!" + char if char in "!%_" else char for char in part)
+        return [to_usage(row) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
 
     def unread_files(self) -> list[UnreadFile]:
         """The files of which something could not be read, with what the rest of their sessions cost."""

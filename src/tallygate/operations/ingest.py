@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,21 @@ from tallygate.core.costing import Price
 from tallygate.core.model import Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.observed import ObservedUsage, SessionCheck, better, merged, needs_window, priced_as, within
+from tallygate.core.observed import (
+    ObservedUsage,
+    Oddity,
+    SessionCheck,
+    better,
+    contradictions,
+    joined_counts,
+    merged,
+    named_order,
+    nearness,
+    needs_window,
+    priced_as,
+    same_name,
+    within,
+)
 from tallygate.core.unread import Unread
 from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_rows import from_usage
@@ -101,9 +114,9 @@ def ingest(rt: Runtime, reading: Reading) -> Taken:
 
 def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     """Store readings of any files with their positions in one commit."""
-    found = merged(row for reading in readings for row in reading.rows)
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
+    found = merged((row for reading in readings for row in reading.rows), pricer.joined)
     refused: set[tuple[str, str]] = set()
     for (client, key), each in found.items():
         row = within(each, rt.prices.context_window(priced_as(each), each.at)) if needs_window(each) else each
@@ -147,6 +160,8 @@ class Pricer:
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._bases: dict[int, tuple[Price, str, str]] = {}
+        # What came in that would lower or move a response that is known, by its key and kind.
+        self.suspect: dict[tuple[str, str, Oddity], ObservedUsage] = {}
 
     def priced(self, row: ObservedUsage) -> Priced:
         """What a response cost when it was made, as far as can be told before its session is known."""
@@ -162,6 +177,48 @@ class Pricer:
         if price[0].cost_nanos > AMOUNT_NANOS_MAX:
             return found  # no one response costs that much, whatever was negotiated; what it was priced at stands there
         return replace(stored, price_id=price[0].price_id, cost_nanos=price[0].cost_nanos), price[1]
+
+    def joined(self, first: ObservedUsage, later: ObservedUsage) -> ObservedUsage:
+        """Two rows of one response that came in together, in this order.
+
+        Of copies the one that was read first says whose the response is, but for one nearer to the conversation.
+        """
+        if first == later:
+            return first
+        self._suspect(first, later)
+        joined = better(first, later, self._dearer(first, later))
+        whose = later if nearness(later) > nearness(first) else first
+        return replace(joined, session=whose.session, parent_session=whose.parent_session, at=whose.at)
+
+    def rising(self, booked: StoredUsage, later: ObservedUsage) -> ObservedUsage:
+        """A response that is booked, and what a later row adds to it: never less, and never moved."""
+        row = booked.row
+        if row == later or booked.corrected is not None:
+            return row
+        self._suspect(row, later)
+        joined = better(row, later, self._dearer(row, later))
+        parent = row.parent_session if row.parent_session is not None else joined.parent_session
+        return replace(joined, session=row.session, at=row.at, parent_session=parent)
+
+    def _suspect(self, known: ObservedUsage, later: ObservedUsage) -> None:
+        kinds = contradictions(known, later)
+        if Oddity.MODEL in kinds and self._price_id(known, known) == self._price_id(later, known):
+            kinds.remove(Oddity.MODEL)
+        for kind in kinds:
+            self.suspect.setdefault((known.client, known.response_key, kind), later)
+
+    def _price_id(self, row: ObservedUsage, as_of: ObservedUsage) -> str:
+        return self.priced(replace(row, at=as_of.at))[0].price_id
+
+    def _dearer(self, first: ObservedUsage, later: ObservedUsage) -> ObservedUsage:
+        """Which of two rows names the model that costs more for all that both tell of."""
+        if same_name(first, later):
+            return first
+        tokens = joined_counts(first.tokens, later.tokens)
+        costs = [self.priced(replace(row, tokens=tokens, at=first.at))[0].cost_nanos for row in (first, later)]
+        if costs[0] == costs[1]:
+            return max(first, later, key=named_order)
+        return first if costs[0] > costs[1] else later
 
     def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
         price = self._rt.prices.quote(priced_as(row), row.at, scope)
@@ -200,7 +257,10 @@ class _Batch:
             self._write(Insert, *counted)
             self.new += 1
             return
-        joined = reduce(better, [row, *(each.row for each in (before, told) if each is not None)])
+        joined = row
+        for each in (told, before):
+            if each is not None:
+                joined = self._pricer.rising(each, joined)
         joined = replace(joined, response_key=row.response_key if before is None else before.row.response_key)
         if told is None and before is not None and joined == before.row:
             return
@@ -210,6 +270,14 @@ class _Batch:
             self._stored.drop(told)
         self._write(Insert if before is None else Update, after, basis)
         self.corrected += 1
+
+    def tell_suspects(self, client: str) -> None:
+        """Keep what was told against responses that are booked, each once."""
+        for (whose, key, kind), row in self._pricer.suspect.items():
+            if whose == client and self._stored.has(key) and not self._tx.has_anomaly(client, key, kind):
+                facts: dict[str, Value] = {"client": client, "response_key": key, "kind": kind.value}
+                facts |= {"client_session": row.session, "told": _told(row), "seen_us": self._tx.at_us}
+                self.changes.append(Insert("usage_anomaly", facts))
 
     def take_waiting(self) -> None:
         """Count what telemetry had told before its client's session was known to belong to a budget session."""
@@ -225,7 +293,8 @@ class _Batch:
         return not row.is_told and self._rt.tenant_of(row.project) not in (None, self._rt.tenant)
 
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
-        self.prices.setdefault(after.price_id, basis)
+        if basis:
+            self.prices.setdefault(after.price_id, basis)
         self.changes.append(make("usage", from_usage(after)))
         self._stored.put(after)
         self.attributed += after.session_id is not None
@@ -249,13 +318,28 @@ class _Batch:
             if session is not None:
                 stored, basis = self._pricer.priced_in(again, session)
             after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
+            if after.cost_nanos < base.cost_nanos:
+                # The prices of today would make it cheaper: what was booked stays.
+                after, basis = replace(after, price_id=base.price_id, cost_nanos=base.cost_nanos), ""
             if session is None:
                 return after, basis
             counted_before = 0 if base.call_id is None else base.cost_nanos
             return self.accounts.charge(after, session, counted_before), basis
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
         gained = told is not None or (before is not None and before.row.is_told)
-        return self._counted(again) if gained else again
+        if gained:
+            return self._counted(again)
+        if before is not None and stored.cost_nanos < before.cost_nanos:
+            return replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
+        return again
+
+
+def _told(row: ObservedUsage) -> str:
+    """What a row tells, in a line."""
+    tokens = row.tokens
+    written = tokens.cache_write_5m + tokens.cache_write_1h
+    counts = f"{tokens.fresh_input} in, {tokens.cache_read} read, {written} written, {tokens.output} out"
+    return f"{row.model or 'no model'}: {counts}, at {row.at.isoformat(timespec='seconds')}"
 
 
 def _key_columns(row: ObservedUsage) -> dict[str, Value]:
@@ -267,8 +351,9 @@ def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], price
     for found in priced.values():
         batch.take(found)
     batch.take_waiting()
+    batch.tell_suspects(client)
     if batch.changes:
-        rows = _new_prices(rt, tx, batch.prices)
+        rows = new_prices(rt, tx, batch.prices)
         note: dict[str, Value] = {"client": client, "new": batch.new, "corrected": batch.corrected}
         tx.append("usage.observed", [*rows, *batch.accounts.changes(), *batch.changes], by=rt.by, note=note)
     known = len(priced) - batch.new - batch.corrected - batch.elsewhere
@@ -276,7 +361,7 @@ def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], price
     return taken, set(batch.prices)
 
 
-def _new_prices(rt: Runtime, tx: Tx, prices: Mapping[str, str]) -> list[Change]:
+def new_prices(rt: Runtime, tx: Tx, prices: Mapping[str, str]) -> list[Change]:
     """The rows of those prices that the ledger does not have yet."""
     fresh = {key for key in prices if key not in rt.known_prices and not tx.knows_price(key)}
     return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
@@ -354,6 +439,6 @@ def link_session(rt: Runtime, client: str, client_session: str, session_id: str)
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
         pricer, prices = Pricer(rt), dict[str, str]()
         updates = [_taken_up(pricer, accounts, stored, session, prices) for stored in waiting]
-        changes = [*_new_prices(rt, tx, prices), *accounts.changes(), *updates]
+        changes = [*new_prices(rt, tx, prices), *accounts.changes(), *updates]
         tx.append("session.linked", changes, by=rt.by, note={"session_id": session_id})
         return Taken(attributed=len(updates))

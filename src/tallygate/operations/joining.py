@@ -36,6 +36,10 @@ class Stored:
         others = (each for each in self._with_request_of(row) if each.row.response_key != row.response_key)
         return next((each for each in others if tells_of(each.row, row)), None)
 
+    def has(self, key: str) -> bool:
+        """Whether a response is known by a key."""
+        return key in self._by_key
+
     def put(self, stored: StoredUsage) -> None:
         """Take a response as it is now."""
         self.touched.add(stored.row.response_key)

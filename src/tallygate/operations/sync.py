@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.base import Batch, Change
+from tallygate.clients.discovery import ends_at
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
@@ -142,7 +143,11 @@ def _wanted(
         report.older, found = len(found) - len(chosen), chosen
     report.files = len(found)
     with rt.ledger.reading(rt.tenant) as reader:
-        return [Wanted(file, reader.position(key_of(file.path))) for file in found]
+        wanted = [Wanted(file, reader.position(key_of(file.path))) for file in found]
+    # A response that stands in several files is booked to the session that is read first. Of files that are new
+    # together the one that ends first is read first: a copy goes on after what it was made from.
+    fresh = sorted((want for want in wanted if want.position is None), key=lambda want: ends_at(want.file.path))
+    return [want for want in wanted if want.position is not None] + fresh
 
 
 def _written_us(path: Path) -> int:

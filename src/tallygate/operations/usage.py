@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from tallygate.core.answers import UsageFilter
+from tallygate.core.unread import UnreadSum
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.unread import unread_of
 from tallygate.reports.usage import By, UsageLine, line_of, lines_of, ordered, period_of, total_of
 
 _KEYS = {By.SESSION: "session", By.PROJECT: "project", By.CLIENT: "client", By.MODEL: "none"}
@@ -17,11 +19,13 @@ _KEYS = {By.SESSION: "session", By.PROJECT: "project", By.CLIENT: "client", By.M
 
 @dataclass(frozen=True, slots=True)
 class UsageView:
-    """The lines that are shown, how many are not, and what all of them add up to."""
+    """The lines that are shown, how many are not, what all of them add up to, and what that leaves open."""
 
     lines: list[UsageLine]
     hidden: int
     total: UsageLine
+    unread: UnreadSum = field(default_factory=UnreadSum)
+    anomalies: int = 0
 
 
 def list_usage(rt: Runtime, chosen: UsageFilter, *, by: By, zone: tzinfo, limit: int) -> UsageView:
@@ -32,8 +36,9 @@ def list_usage(rt: Runtime, chosen: UsageFilter, *, by: By, zone: tzinfo, limit:
             lines = list(_periods(reader, chosen, by, zone, assumed))
         else:
             lines = ordered(lines_of(reader.usage_sums(_KEYS[by], chosen), by, assumed), by)
+        unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), reader.count_anomalies()
     shown = lines[-limit:] if by.is_period else lines[:limit]
-    return UsageView(shown, len(lines) - len(shown), total_of(lines))
+    return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
 
 
 def _periods(reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, assumed: set[str]) -> Iterator[UsageLine]:

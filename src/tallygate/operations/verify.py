@@ -118,6 +118,11 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, s
         report.add(Part.KEY, where, what, "a key was put in or taken out by hand")
     report.notes += told.notes
     keys = told.keys()
+    if anomalies := reader.count_anomalies():
+        report.notes.append(
+            f"{reader.tenant}: {anomalies:,} responses were told of again with less, another model or another time; "
+            "what was booked stays. `tallygate usage anomalies` names them."
+        )
     for row in _rows(ledger, reader.tenant):
         if row["envelope"] is None:
             seen["due"] += 1

@@ -213,3 +213,58 @@ def test_the_guide_has_every_column_and_cause():
         assert f"| {column} |" in guide
     for kind in CauseKind:
         assert f"| `{kind.value}` |" in guide
+
+
+@pytest.fixture
+def damaged(home):
+    path = write_claude(home, [1, 2])
+    with path.open("ab") as out:
+        out.write(b'{"parentUuid":null,"message":{"model":"claude-opus-4-7","id":"msg_01\n')
+    return home
+
+
+def test_what_could_not_be_read_is_told_wherever_totals_are_and_not_only_once(run, run_json, damaged):
+    for command in ("usage", "usage", "status", "report", "drift", "doctor", "sync"):
+        done = run(command)
+        assert "1 record in 1 file could not be read (1 no JSON)" in done.stdout + done.stderr, command
+    unread = run_json("usage")["unread"]
+    assert (unread["records"], unread["files"], unread["could_not_be_read"]) == (1, 1, {"bad_json": 1})
+    # As much as the other responses of its session cost on average.
+    assert unread["estimated_cost"] == pytest.approx(run_json("usage")["total"]["cost"] / 2)
+    for command in ("status", "report", "drift", "sync"):
+        assert run_json(command)["unread"]["records"] == 1
+    assert run_json("usage", "--client", "codex")["unread"]["records"] == 0
+
+
+def test_a_file_that_was_mended_is_told_no_more(run_json, damaged):
+    assert run_json("usage")["unread"]["records"] == 1
+    path = write_claude(damaged, [])
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    assert run_json("usage")["unread"]["records"] == 0
+
+
+def test_a_line_that_takes_away_is_named_and_the_user_alone_lowers(run, run_json, home):
+    write_claude(home, [1])
+    cost = run_json("usage")["total"]["cost"]
+    nothing = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+    write_claude(home, [1], model="ollama/foo", output=51, usage=nothing)
+    found = run_json("usage")
+    assert found["total"]["cost"] >= cost
+    assert found["anomalies"] == 2
+    assert "told of again with less" in run("usage").stderr
+    listed = run_json("usage", "anomalies")["anomalies"]
+    assert [each["kind"] for each in listed] == ["lower", "other_model"]
+    assert "told of again" in run("usage", "anomalies").stdout
+    assert "told of again" in run("doctor").stdout
+    assert "told of again" in run("verify").stdout
+    key = listed[0]["response"]
+    assert run("usage", "correct", key, "--nothing").exit_code == 2
+    done = run_json("usage", "correct", key, "--nothing", "--reason", "it never ran")
+    assert (done["cost"], done["reason"]) == (0, "it never ran")
+    assert run_json("usage")["total"]["cost"] == 0
+    assert run("usage", "correct", key, "--reason", "so").exit_code == 2
+
+
+def test_without_anomalies_there_are_none(run, run_json, home):
+    assert run("usage", "anomalies").stdout == "Nothing was told against a booked response.\n"
+    assert run_json("usage", "anomalies") == {"anomalies": [], "count": 0}

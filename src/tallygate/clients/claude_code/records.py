@@ -91,7 +91,7 @@ class ClaudeReader(TranscriptReader):
         self._others: list[str] = _others_of(state)
         self._open: dict[_Same, _Response] = {}
         self._contexts: dict[tuple[object, ...], _Context] = {}
-        self._rows: dict[str, ObservedUsage] = {}
+        self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
         self._stated: list[Fields] = []
         self._repeats = Repeats(state)
         self.set_clock(state)
@@ -248,8 +248,10 @@ class ClaudeReader(TranscriptReader):
     def _close(self, known: _Response) -> None:
         try:
             for row in self._rows_of_response(known):
-                held = self._rows.get(row.response_key)
-                self._rows[row.response_key] = row if held is None else better(held, row)
+                # Which of several models is the dearest, prices say: their rows are kept apart.
+                key = (row.response_key, row.model, row.speed)
+                held = self._rows.get(key)
+                self._rows[key] = row if held is None else better(held, row)
         except Unreadable as error:
             self.report.skipped[error.reason] += 1
 

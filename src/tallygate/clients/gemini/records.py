@@ -48,7 +48,7 @@ class GeminiReader(TranscriptReader):
         self._project = name(project)
         known = state.get("session") if isinstance(state, Mapping) else None
         self._session: str | None = name(known)
-        self._rows: dict[str, ObservedUsage] = {}
+        self._rows: dict[tuple[str, str], ObservedUsage] = {}
         self.set_clock(state)
 
     def state(self) -> State:
@@ -98,7 +98,7 @@ class GeminiReader(TranscriptReader):
         if "tokens" in held:
             self._message(record, self._rows)
 
-    def _message(self, pairs: Pairs, rows: dict[str, ObservedUsage]) -> None:
+    def _message(self, pairs: Pairs, rows: dict[tuple[str, str], ObservedUsage]) -> None:
         try:
             message = fields(pairs)
             if message.get("type") != "gemini" or type(message.get("tokens")) is not tuple:
@@ -108,8 +108,9 @@ class GeminiReader(TranscriptReader):
             self.report.skipped[error.reason] += 1
             return
         if row is not None:
-            held = rows.get(row.response_key)
-            rows[row.response_key] = row if held is None else better(held, row)
+            key = (row.response_key, row.model)
+            held = rows.get(key)
+            rows[key] = row if held is None else better(held, row)
 
     def _row(self, message: Fields) -> ObservedUsage | None:
         odd: set[str] = set()

@@ -13,6 +13,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
 from tallygate.core.errors import RunLogError, SettingsError, TallygateError
 from tallygate.core.moments import as_datetime
+from tallygate.core.unread import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger import condition
@@ -21,6 +22,7 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.look import newest_limit_changes, standing
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.unread import unread_files
 from tallygate.settings import Settings
 
 PRICES_OLD_DAYS = 30
@@ -68,6 +70,8 @@ def every(program: Program) -> Iterator[Check]:
             yield failed("ledger", error)
         else:
             yield from of_ledger(ledger, app.runtime)
+            yield transcripts(app.runtime)
+            yield booked(app.runtime)
             from tallygate.entrypoints.cli.client_checks import of_clients
 
             yield from of_clients(program, settings, app.runtime)
@@ -224,6 +228,32 @@ def _limits(_: SqliteLedger, runtime: Runtime) -> Check:
         to_do = "An agent has raised a limit. To lower it: tallygate budget set ID AMOUNT"
         return Check("limits", State.WARN, told, to_do)
     return Check("limits", State.OK, told)
+
+
+def transcripts(runtime: Runtime) -> Check:
+    """What could not be read of clients' files, file by file."""
+    from tallygate.entrypoints.cli.unread import unread_text
+
+    now_us = runtime.clock_us()
+    files = unread_files(runtime)
+    if not files:
+        return Check("transcripts", State.OK, "all that was read could be used")
+    listed = ", ".join(file.path for file in files[:FINDINGS_SHOWN])
+    more = f" and {len(files) - FINDINGS_SHOWN} more" if len(files) > FINDINGS_SHOWN else ""
+    to_do = "They are in no total. A file that is mended or restored is read again by itself."
+    return Check("transcripts", State.WARN, f"{unread_text(unread_sum(files, now_us))}: {listed}{more}", to_do)
+
+
+def booked(runtime: Runtime) -> Check:
+    """What was told against responses that are booked."""
+    with runtime.ledger.reading(runtime.tenant) as reader:
+        count, latest = reader.count_anomalies(), reader.anomalies(FINDINGS_SHOWN)
+    if not count:
+        return Check("booked", State.OK, "nothing was told against a booked response")
+    listed = "; ".join(f"{each.response_key} ({each.told})" for each in latest)
+    found = f"{output.plural(count, 'response')} told of again with less, another model or another time: {listed}"
+    to_do = "What was booked stays. Where it is wrong: tallygate usage correct RESPONSE --reason TEXT."
+    return Check("booked", State.WARN, found, to_do)
 
 
 def run_log(path: Path) -> Check:

@@ -14,10 +14,12 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
+from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.advice import apply_review
 from tallygate.operations.look import session_called
 from tallygate.operations.review import ReviewWanted, review
 from tallygate.operations.tenants import runtime_for_session
+from tallygate.operations.unread import what_is_open
 from tallygate.reports.drift import Review, cause_word, factor_text, main_cause, payload
 from tallygate.reports.usage import ALWAYS_US
 
@@ -86,12 +88,15 @@ def drift(
             found = review(rt, wanted)
         if applying:
             _apply(rt, found, program.authority(settings))
+        unread, anomalies = what_is_open(rt)
     if as_json:
-        output.document(payload(found))
+        output.document(payload(found) | {"unread": unread_json(unread), "anomalies": anomalies})
     elif not found.lines and not found.has_bills:
         click.echo("Nothing was used or billed." if since is until is session is model is None else "No such use.")
     else:
         _show(found)
+    for text in () if as_json else left_open(unread, anomalies):
+        output.aside(text)
 
 
 def _apply(rt: Runtime, found: Review, authority: Authority) -> None:

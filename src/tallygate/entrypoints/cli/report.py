@@ -10,7 +10,9 @@ from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.report import ReportWanted, SpendReport, report_spending
+from tallygate.operations.unread import what_is_open
 from tallygate.reports.spending import Every, SpendBy, SpendPart, csv_of
 from tallygate.reports.usage import ALWAYS_US
 
@@ -66,8 +68,10 @@ def report(
             tenant=tenant,
         )
         found = report_spending(app.runtime, wanted, zone)
+        unread, anomalies = what_is_open(app.runtime)
     if as_json or as_ == "json":
-        output.document(_json(found, wanted, settings.time_zone))
+        whole = _json(found, wanted, settings.time_zone)
+        output.document(whole | {"unread": unread_json(unread), "anomalies": anomalies})
     elif as_ == "csv":
         # Bytes, since a text stream of some systems would end the lines in its own way.
         click.echo(csv_of(found.lines, wanted.by).encode(), nl=False)
@@ -78,6 +82,9 @@ def report(
     if as_ == "table" and not as_json and found.outside.responses:
         beside = f"{output.plural(found.outside.responses, 'response')}, {format_amount(found.outside.nanos)},"
         output.aside(f"{beside} outside of any session; `tallygate usage` lists them.")
+    if as_ != "json" and not as_json:
+        for text in left_open(unread, anomalies):
+            output.aside(text)
 
 
 def _table(found: SpendReport, by: SpendBy) -> None:

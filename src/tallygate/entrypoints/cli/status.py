@@ -10,8 +10,10 @@ from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
+from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
 from tallygate.operations.look import standing
+from tallygate.operations.unread import what_is_open
 
 _SESSIONS_MAX = 100
 
@@ -27,6 +29,7 @@ def status(program: Program, as_json: bool) -> None:
     settings = program.settings()
     with program.opened(settings) as app:
         stands = standing(app.runtime, limit=_SESSIONS_MAX)
+        unread, anomalies = what_is_open(app.runtime)
         state = condition(app.ledger)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
     paths = settings.paths
@@ -58,6 +61,8 @@ def status(program: Program, as_json: bool) -> None:
                     "models": prices.models,
                 },
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
+                "unread": unread_json(unread),
+                "anomalies": anomalies,
                 "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
             }
         )
@@ -77,6 +82,8 @@ def status(program: Program, as_json: bool) -> None:
     )
     for notice in settings.notices:
         output.aside(notice)
+    for text in left_open(unread, anomalies):
+        output.aside(text)
     if stands.open_sessions:
         output.heading(f"{output.plural(len(stands.open_sessions), 'open session')}")
         session_table(stands.open_sessions, settings.time_zone)

@@ -16,39 +16,22 @@ import click
 from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.unread import UnreadSum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.operations.ingest import REFUSED
+from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
 from tallygate.operations.recalibrate import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sync import FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
+from tallygate.operations.unread import what_is_open
 
 _FAULTS_SHOWN = 20
 # Fewer new responses say little about the next one.
 WORTH_LEARNING = 200
 # What transcripts hold beside usage as a matter of course; everything else may be usage that is missing.
 _EXPECTED = {Skip.SYNTHETIC, Skip.EMPTY, Skip.INHERITED, Skip.UNFINISHED}
-_MEANING: dict[str, str] = {
-    REFUSED: "with an impossible cost",
-    Skip.SYNTHETIC: "made by the client, not by a model",
-    Skip.EMPTY: "without tokens",
-    Skip.INHERITED: "of another session, repeated",
-    Skip.UNFINISHED: "not finished yet",
-    Skip.TOO_LONG: "longer than is read",
-    Skip.BAD_UTF8: "no text",
-    Skip.BAD_JSON: "no JSON",
-    Skip.TOO_DEEP: "nested too deep",
-    Skip.HUGE_NUMBER: "with a number of thousands of digits",
-    Skip.NOT_OBJECT: "no object",
-    Skip.DUPLICATE_KEY: "with a key written twice",
-    Skip.BAD_COUNT: "with an impossible count",
-    Skip.BAD_NAME: "without a usable name",
-    Skip.NO_TIME: "without a time",
-    Skip.INCONSISTENT: "with counts that contradict each other",
-    Skip.BAD_FILE: "in a damaged file",
-}
 
 reading_first = click.option(
     "--sync/--no-sync", "syncing", default=True, show_default=True, help="Read what clients wrote first."
@@ -85,11 +68,14 @@ def sync(
             return
         with progress_bar() as progress:
             report = synced(rt, progress=progress, **options)
+        unread, anomalies = what_is_open(rt, clients)
         unlearned = report.taken.new >= WORTH_LEARNING and not has_learned(rt)
     if as_json:
-        output.document(report_json(report))
+        output.document(report_json(report) | {"unread": unread_json(unread), "anomalies": anomalies})
     else:
-        _summary(report)
+        _summary(report, unread)
+        for text in left_open(UnreadSum(), anomalies):
+            output.aside(text)
         if unlearned:
             output.aside("estimates can learn from these responses: `tallygate calibrate rebuild`.")
 
@@ -163,7 +149,7 @@ def say_faults(faults: Sequence[FileFault]) -> None:
         output.aside(f"{len(faults) - _FAULTS_SHOWN:,} more files could not be read; --json names them all.")
 
 
-def _summary(report: SyncReport) -> None:
+def _summary(report: SyncReport, unread: UnreadSum) -> None:
     taken = report.taken
     read = f"{report.read:,} read ({output.size(report.bytes_read)}), {report.unchanged:,} unchanged"
     older = f", {report.older:,} older" if report.older else ""
@@ -176,6 +162,7 @@ def _summary(report: SyncReport) -> None:
     rows += [("left out", left_out)] if left_out else []
     rows += [("elsewhere", f"{taken.elsewhere:,} made in projects of other tenants")] if taken.elsewhere else []
     rows += [("unusable", unusable)] if unusable else []
+    rows += [("unread", unread_text(unread))] if unread.records else []
     output.facts(rows)
     if not report.files and not report.older:
         output.aside("no transcripts were found; the guide says where they are looked for.")
@@ -184,7 +171,7 @@ def _summary(report: SyncReport) -> None:
 
 def _skipped(report: SyncReport, *, expected: bool) -> str:
     found = [(why, count) for why, count in report.skipped.most_common() if (why in _EXPECTED) is expected]
-    return ", ".join(f"{count:,} {_MEANING.get(why, why)}" for why, count in found)
+    return ", ".join(f"{count:,} {MEANING.get(why, why)}" for why, count in found)
 
 
 class _Telling:

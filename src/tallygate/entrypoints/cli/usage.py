@@ -14,6 +14,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
+from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.usage import UsageView, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
 
@@ -26,10 +27,11 @@ _TITLES = {
     By.MODEL: ("MODEL",),
     By.CLIENT: ("CLIENT",),
 }
+_COUNT = click.IntRange(0)
 _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--by",
     type=click.Choice([each.value for each in By]),
@@ -49,7 +51,9 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 @reading_first
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
+@click.pass_context
 def usage(
+    ctx: click.Context,
     program: Program,
     *,
     by: str,
@@ -69,6 +73,8 @@ def usage(
     subscription pays, the cost is what the same use would have cost through the provider's API. Days are those of
     the time zone in the settings; weeks begin on Monday.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     settings = program.settings()
     zone, what = zone_of(settings.time_zone), By(by)
     with program.opened(settings) as app:
@@ -86,11 +92,118 @@ def usage(
         view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
     if as_json:
         output.document(_json(view, what, settings.time_zone, breakdown=breakdown))
-    elif view.lines:
+        return
+    if view.lines:
         _table(view, what, settings.time_zone, breakdown=breakdown)
         _notes(view)
     else:
         click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
+    for text in left_open(view.unread, view.anomalies):
+        output.aside(text)
+
+
+_ANOMALIES_SHOWN = 1000
+_KINDS = {
+    "lower": "told of again with less",
+    "other_model": "told of again with another model",
+    "other_time": "told of again at another time",
+}
+
+
+@usage.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def anomalies(program: Program, as_json: bool) -> None:
+    """List what was told against booked responses.
+
+    A later line of a transcript that would lower what a response cost, name another model or move its time changes
+    nothing. It is named here, in `doctor` and in `verify`.
+    """
+    settings = program.settings()
+    with program.opened(settings) as app, app.ledger.reading(app.runtime.tenant) as reader:
+        found, count = reader.anomalies(_ANOMALIES_SHOWN), reader.count_anomalies()
+    if as_json:
+        listed = [
+            {
+                "client": each.client,
+                "client_session": each.client_session,
+                "response": each.response_key,
+                "kind": each.kind,
+                "told": each.told,
+                "seen_at": iso(each.seen_us),
+            }
+            for each in found
+        ]
+        output.document({"anomalies": listed, "count": count})
+        return
+    if not found:
+        click.echo("Nothing was told against a booked response.")
+        return
+    output.table(
+        output.words("SEEN", [output.when(each.seen_us, settings.time_zone)[2:] for each in found]),
+        output.words("RESPONSE", [output.safe(each.response_key) for each in found]),
+        output.words("WHAT", [_KINDS.get(each.kind, each.kind) for each in found]),
+        output.words("TOLD", [output.safe(each.told) for each in found]),
+    )
+    if count > len(found):
+        output.aside(f"{count - len(found):,} more.")
+
+
+@usage.command()
+@click.argument("response")
+@click.option("--fresh-input", type=_COUNT, help="Input that was in no cache.")
+@click.option("--cache-read", type=_COUNT, help="Input from the cache.")
+@click.option("--cache-write-5m", type=_COUNT, help="Input put into the cache for five minutes.")
+@click.option("--cache-write-1h", type=_COUNT, help="Input put into the cache for an hour.")
+@click.option("--output", "output_", type=_COUNT, help="Everything the model wrote.")
+@click.option("--nothing", is_flag=True, help="It cost nothing: every count is 0.")
+@click.option("--model", help="The model that answered.")
+@click.option("--reason", required=True, help="Why; it stands in the journal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def correct(
+    program: Program,
+    response: str,
+    *,
+    fresh_input: int | None,
+    cache_read: int | None,
+    cache_write_5m: int | None,
+    cache_write_1h: int | None,
+    output_: int | None,
+    nothing: bool,
+    model: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Set what a response counts.
+
+    What is booked rises by itself and never falls; lower it only where you know better than the client that wrote it
+    down. RESPONSE is its key or the beginning of it. Nothing that is read later changes it again.
+    """
+    from tallygate.operations.correct import CLASSES, correct_usage
+
+    written = (fresh_input, cache_read, cache_write_5m, cache_write_1h, output_)
+    named = {name: value for name, value in zip(CLASSES, written, strict=True) if value is not None}
+    counts = dict.fromkeys(CLASSES, 0) | named if nothing else named
+    if not counts and model is None:
+        raise click.UsageError("Name what is to be set: a count, --nothing or --model.")
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings) as app:
+        done = correct_usage(app.runtime, response, counts, model=model, reason=reason, authority=authority)
+    before, after = done.before, done.after
+    if as_json:
+        output.document(
+            {
+                "response": after.row.response_key,
+                "cost_before": json_number(before.cost_nanos),
+                "cost": json_number(after.cost_nanos),
+                "reason": after.corrected,
+            }
+        )
+        return
+    amounts = f"{format_amount(before.cost_nanos)} -> {format_amount(after.cost_nanos)}"
+    click.echo(f"{output.safe(after.row.response_key)}: {amounts}. {output.safe(after.corrected)}")
 
 
 def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
@@ -150,6 +263,8 @@ def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[s
         "hidden_lines": view.hidden,
         "total": _part_json(view.total.whole)
         | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
+        "unread": unread_json(view.unread),
+        "anomalies": view.anomalies,
     }
 
 

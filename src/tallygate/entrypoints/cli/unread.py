@@ -1,0 +1,66 @@
+"""What totals leave open, in words: records that could not be read, and rows that were told against booked ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tallygate.clients.lines import Skip
+from tallygate.core.money import format_amount, json_number
+from tallygate.core.unread import CUT_OFF, UnreadSum
+from tallygate.entrypoints.cli import output
+from tallygate.operations.ingest import REFUSED
+
+MEANING: dict[str, str] = {
+    REFUSED: "with an impossible cost",
+    CUT_OFF: "cut off at the end of a file",
+    Skip.SYNTHETIC: "made by the client, not by a model",
+    Skip.EMPTY: "without tokens",
+    Skip.INHERITED: "of another session, repeated",
+    Skip.UNFINISHED: "not finished yet",
+    Skip.TOO_LONG: "longer than is read",
+    Skip.BAD_UTF8: "no text",
+    Skip.BAD_JSON: "no JSON",
+    Skip.TOO_DEEP: "nested too deep",
+    Skip.HUGE_NUMBER: "with a number of thousands of digits",
+    Skip.NOT_OBJECT: "no object",
+    Skip.DUPLICATE_KEY: "with a key written twice",
+    Skip.BAD_COUNT: "without a usable count",
+    Skip.BAD_NAME: "without a usable name",
+    Skip.NO_TIME: "without a time",
+    Skip.INCONSISTENT: "with counts that contradict each other",
+    Skip.BAD_FILE: "in a file that cannot be read",
+}
+
+
+def unread_text(found: UnreadSum) -> str:
+    """What could not be read, and about what it cost, in a sentence without its end."""
+    why = ", ".join(f"{count:,} {MEANING.get(reason, reason)}" for reason, count in sorted(found.why.items()))
+    text = f"{output.plural(found.records, 'record')} in {output.plural(found.files, 'file')} could not be read ({why})"
+    if not found.estimated:
+        return f"{text}; what they cost is not known"
+    rest = found.records - found.estimated
+    more = f", and {rest:,} of unknown cost" if rest else ""
+    return f"{text}; by the rest of their sessions they cost about {format_amount(found.nanos)}{more}"
+
+
+def left_open(unread: UnreadSum, anomalies: int) -> Iterator[str]:
+    """What a total leaves open, a sentence each."""
+    if unread.records:
+        yield f"{unread_text(unread)}. They are in no total; `tallygate doctor` names the files."
+    if anomalies:
+        yield (
+            f"{output.plural(anomalies, 'response')} were told of again with less, another model or another time; "
+            "what was booked stays. `tallygate usage anomalies` names them."
+        )
+
+
+def unread_json(found: UnreadSum) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "records": found.records,
+        "files": found.files,
+        "could_not_be_read": dict(sorted(found.why.items())),
+        "estimated_cost": json_number(found.nanos) if found.estimated else None,
+        "records_without_estimate": found.records - found.estimated,
+    }

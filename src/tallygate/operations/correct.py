@@ -1,0 +1,92 @@
+"""What only the user may do to a response: set what it counts, also lower than its client wrote it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tallygate.core.authority import Authority, Loosening
+from tallygate.core.errors import Conflict, InvalidArgument, NotFound
+from tallygate.core.money import AMOUNT_NANOS_MAX
+from tallygate.core.observed import MAX_TOKENS, Quality
+from tallygate.core.text import cleaned, shown
+from tallygate.ledger.port import Reader, StoredUsage, Update, Value
+from tallygate.ledger.usage_rows import from_usage
+from tallygate.operations.ingest import Pricer, new_prices
+from tallygate.operations.live import Accounts
+from tallygate.operations.runtime import Runtime
+
+CLASSES = ("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+_REASON_MAX = 200
+_CANDIDATES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A response before and after the user has set it."""
+
+    before: StoredUsage
+    after: StoredUsage
+
+
+def correct_usage(
+    rt: Runtime, part: str, counts: Mapping[str, int], *, model: str | None, reason: str, authority: Authority
+) -> Corrected:
+    """Give a response the counts and the model that the user names; what is read later does not change it again."""
+    authority.require(Loosening.USAGE_CORRECT)
+    why = cleaned(reason, _REASON_MAX)
+    if not why.strip():
+        raise InvalidArgument("reason", "A correction needs a reason.", hint="It stands in the journal: --reason TEXT.")
+    if any(name not in CLASSES or not 0 <= count <= MAX_TOKENS for name, count in counts.items()):
+        raise InvalidArgument("counts", f"A count is a whole number from 0 to {MAX_TOKENS:,}.")
+    pricer = Pricer(rt)
+    with rt.ledger.writing(rt.tenant) as tx:
+        before = find_usage(tx, part)
+        row = before.row
+        tokens = replace(row.tokens, **dict(counts))
+        row = replace(row, tokens=tokens, model=model or row.model, quality=Quality.FINAL, estimated_output=None)
+        searches = row.web_searches if tokens.total else 0
+        row = replace(row, reasoning=min(row.reasoning, tokens.output), web_searches=searches)
+        priced = pricer.priced(row)
+        session = None if before.session_id is None else tx.session(before.session_id)
+        if session is not None:
+            priced = pricer.priced_in(priced, session)
+        stored, basis = priced
+        if stored.cost_nanos > AMOUNT_NANOS_MAX:
+            raise InvalidArgument("counts", "No response costs as much as these counts would.")
+        after = replace(before, row=row, price_id=stored.price_id, cost_nanos=stored.cost_nanos, corrected=why)
+        accounts = Accounts(tx)
+        if session is not None:
+            after = accounts.charge(after, session, 0 if before.call_id is None else before.cost_nanos)
+        changes = [
+            *new_prices(rt, tx, {after.price_id: basis}),
+            *accounts.changes(),
+            Update("usage", from_usage(after)),
+        ]
+        note: dict[str, Value] = {
+            "client": row.client,
+            "response_key": row.response_key,
+            "actor": authority.actor,
+            "reason": why,
+            "cost_before_nanos": before.cost_nanos,
+            "cost_nanos": after.cost_nanos,
+        }
+        tx.append("usage.corrected", changes, by=rt.by, note=note)
+    return Corrected(before, after)
+
+
+def find_usage(reader: Reader, part: str) -> StoredUsage:
+    """The response of a key, or the one whose key begins with a text."""
+    found = reader.usage_called(part, _CANDIDATES)
+    exact = [stored for stored in found if stored.row.response_key == part]
+    chosen = exact or found
+    if not part or not chosen:
+        raise NotFound(
+            f"No response {shown(part)} is in the ledger.",
+            hint="`tallygate usage anomalies` and `tallygate sessions show ID --calls` name responses.",
+            code="unknown_response",
+        )
+    if len(chosen) > 1:
+        named = ", ".join(shown(stored.row.response_key) for stored in chosen)
+        raise Conflict(f"Several responses begin with {shown(part)}: {named}.", hint="Give the whole key.")
+    return chosen[0]

@@ -1,0 +1,27 @@
+"""What totals leave open: what could not be read of clients' files, and what was told against booked responses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tallygate.core.unread import UnreadFile, UnreadSum, unread_sum
+from tallygate.ledger.port import Reader
+from tallygate.operations.runtime import Runtime
+
+
+def what_is_open(rt: Runtime, clients: Collection[str] = ()) -> tuple[UnreadSum, int]:
+    """What could not be read of some clients' files (all by default), and how many anomalies there are."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return unread_of(reader, rt.clock_us(), clients), reader.count_anomalies()
+
+
+def unread_of(reader: Reader, now_us: int, clients: Collection[str] = ()) -> UnreadSum:
+    """What could not be read, added up."""
+    return unread_sum((file for file in reader.unread_files() if not clients or file.client in clients), now_us)
+
+
+def unread_files(rt: Runtime) -> list[UnreadFile]:
+    """The files of which something could not be read."""
+    now_us = rt.clock_us()
+    with rt.ledger.reading(rt.tenant) as reader:
+        return [file for file in reader.unread_files() if file.records(now_us)]
