@@ -27,7 +27,7 @@ class BindingBudget:
     @staticmethod
     def of(budget: Budget) -> BindingBudget:
         return BindingBudget(
-            budget.budget_id,
+            budget.name,
             budget.unit,
             budget.limit_nanos,
             budget.spent_nanos + budget.carried_nanos,

@@ -61,6 +61,11 @@ def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_na
     )
 
 
+def add(budget: Budget, more: int, *, held_nanos: int = 0) -> Budget:
+    """The budget with a hold released and more spent, or less where `more` is below zero."""
+    return settle(budget, held_nanos=held_nanos, booked_before_nanos=max(-more, 0), cost_nanos=max(more, 0))
+
+
 def change_limit(budget: Budget, limit_nanos: int) -> Budget:
     """The budget with another limit; lowering it under what is committed is named as overage."""
     over = budget.committed_nanos - limit_nanos

@@ -93,7 +93,11 @@ class Budget:
     `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over. All are in
     the budget's own unit: nano-units of a currency, of which one unit is `usd_nanos` nano-dollars, or whole tokens
     or calls. `rule_limit` is the limit of its rule when it was last applied, or that its session was opened with.
-    `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time.
+    `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time. A window begins at
+    `start_us` and counts all that is on record from then until `resets_us`: `seed_nanos` of what it has spent was on
+    record before it was. Of a rolling period the budget named `head` stands for all pieces, with its `raises`: what
+    the user has added, and until when. `also` are names that the user has given to what it limits. A window of an
+    older version without `start_us` counts what its calls held.
     """
 
     tenant: str
@@ -112,7 +116,17 @@ class Budget:
     usd_nanos: int = NANOS_PER_UNIT
     rate_day: str | None = None
     rule_limit: int | None = None
+    start_us: int | None = None
+    seed_nanos: int | None = None
+    raises: tuple[tuple[int, int], ...] = ()
+    also: tuple[str, ...] = ()
+    head: str | None = None
     carried_nanos: int = 0
+
+    @property
+    def name(self) -> str:
+        """The id by which people know the budget: of a rolling period all pieces have one."""
+        return self.budget_id if self.head is None else self.head
 
     @property
     def available_nanos(self) -> int:

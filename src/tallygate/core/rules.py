@@ -10,11 +10,13 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from tallygate.core.clients import client_name
-from tallygate.core.model import Session
+from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.places import Place, meant
 from tallygate.core.windows import SESSION as SESSION_PERIOD
 from tallygate.core.words import BudgetMode
+
+EVERY_MODEL = "every"
 
 
 class Scope(StrEnum):
@@ -52,8 +54,16 @@ class Rule:
 
     def budget_id(self, window: str) -> str:
         """The id of this rule's budget for one window: what it limits, the period, the window."""
+        return self._id(window if self.period not in ("never", SESSION_PERIOD) else None)
+
+    @property
+    def head_id(self) -> str:
+        """The id of the budget that stands for all pieces of a rolling period."""
+        return self._id(None)
+
+    def _id(self, window: str | None) -> str:
         parts = [self.scope.value, str(self.key), self.period]
-        if self.period not in ("never", SESSION_PERIOD):
+        if window is not None:
             parts.append(window)
         if self.unit != "USD":
             parts.append(self.unit)
@@ -101,7 +111,7 @@ def _key(rule: Rule, subject: Subject) -> str | None:
             match = client_name(rule.match)
             return match if fnmatchcase(client, match) else None
         case Scope.MODEL:
-            return rule.match or "every"
+            return rule.match or EVERY_MODEL
         case Scope.GLOBAL:
             return "all"
 
@@ -111,6 +121,36 @@ def binds(rule: Rule, model: str, means: Callable[[str, str], bool]) -> bool:
     if rule.scope is not Scope.MODEL or rule.match is None:
         return True
     return any(means(match, model) for match in (rule.match, *rule.also))
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What is known of something that was spent: by which clients, in which folders, on which models.
+
+    A response names them itself, and the session that it counts for may name others: a window that means either
+    counts it. `folders` are those it was done in with all that these lie in.
+    """
+
+    clients: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+def counts_in(budget: Budget, spent: Spent, means: Callable[[str, str], bool]) -> bool:
+    """Whether a window counts something that was spent, gated or not, by what it limits."""
+    key = budget.scope_key
+    match budget.scope:
+        case Scope.GLOBAL | Scope.TENANT | Scope.USER:
+            return True
+        case Scope.CLIENT:
+            return any(fnmatchcase(client_name(client), client_name(key)) for client in spent.clients)
+        case Scope.PROJECT:
+            return key in spent.folders
+        case Scope.MODEL:
+            matches = (key, *budget.also)
+            return key == EVERY_MODEL or any(means(match, model) for match in matches for model in spent.models)
+        case _:
+            return False
 
 
 def to_text(rules: Iterable[Rule]) -> str | None:

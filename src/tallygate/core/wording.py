@@ -42,7 +42,7 @@ def raise_by(budget: Budget, added: int) -> str:
     cents = -(-added // 10_000_000)
     amount = str(added) if budget.unit in COUNTED else f"{cents // 100}.{cents % 100:02d}"
     tenant = "" if budget.tenant == DEFAULT_TENANT else f" --tenant {quoted(budget.tenant)}"
-    return f"tallygate budget raise {quoted(budget.budget_id)} {amount}{tenant}"
+    return f"tallygate budget raise {quoted(budget.name)} {amount}{tenant}"
 
 
 def standing_of(budget: Budget) -> str:

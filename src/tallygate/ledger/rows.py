@@ -69,6 +69,10 @@ BUDGET_COLUMNS = [
     "usd_nanos",
     "rate_day",
     "rule_limit",
+    "start_us",
+    "seed_nanos",
+    "raises",
+    "also",
 ]
 CALL_COLUMNS = [
     "tenant", "call_id", "session_id", "state", "action", "reason", "tool_name", "model_requested", "prompt_tokens",
@@ -163,6 +167,10 @@ def to_budget(row: tuple[Any, ...]) -> Budget:
         usd_nanos=row[13] or NANOS_PER_UNIT,
         rate_day=row[14],
         rule_limit=row[15],
+        start_us=row[16],
+        seed_nanos=row[17],
+        raises=() if row[18] is None else tuple((added, until) for added, until in json.loads(row[18])),
+        also=() if row[19] is None else tuple(json.loads(row[19])),
     )
 
 
@@ -184,7 +192,16 @@ def from_budget(budget: Budget) -> dict[str, Value]:
         "usd_nanos": None if budget.usd_nanos == NANOS_PER_UNIT else budget.usd_nanos,
         "rate_day": budget.rate_day,
         "rule_limit": budget.rule_limit,
+        "start_us": budget.start_us,
+        "seed_nanos": budget.seed_nanos,
+        "raises": raises_text(budget.raises),
+        "also": _ENCODE(budget.also) if budget.also else None,
     }
+
+
+def raises_text(raises: Iterable[tuple[int, int]]) -> str | None:
+    """What a user has added to a rolling budget, and until when, as it is kept; None where there is nothing."""
+    return _ENCODE([list(each) for each in raises]) if raises else None
 
 
 def budget_counters(budget: Budget, at_us: int) -> dict[str, Value]:

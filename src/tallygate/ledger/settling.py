@@ -110,7 +110,8 @@ class SettlingFold(Fold):
             elif table == "usage":
                 parts = usage_parts(row, decoded)
             elif table == "budget":
-                parts = [(key[1], -int(row["spent_nanos"]), -int(row["reserved_nanos"]))]
+                seed = int(row.get("seed_nanos") or 0)
+                parts = [(key[1], seed - int(row["spent_nanos"]), -int(row["reserved_nanos"]))]
             else:
                 return
         except UNREADABLE as error:

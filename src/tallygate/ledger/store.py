@@ -19,6 +19,7 @@ from tallygate.ledger.spend_store import SpendReads
 from tallygate.ledger.statements import Execute
 from tallygate.ledger.tenant_store import TenantReads
 from tallygate.ledger.usage_store import UsageReads, UsageWrites
+from tallygate.ledger.window_store import WindowReads
 
 _NAMES_PER_QUERY = 200
 _SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
@@ -61,13 +62,18 @@ SELECT_SESSIONS_CALLED = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND (substr(session_id, 1, length(:part)) = :part"
     " OR substr(session_id, -length(:part)) = :part) ORDER BY started_us DESC LIMIT :limit"
 )
+# The pieces of a rolling period are nobody's affair: one budget stands for them, which has no end.
+_ROLLS = "period GLOB '[1-9]*h'"
 SELECT_BUDGETS_CALLED = (
-    "SELECT budget_id FROM budget WHERE tenant = :tenant AND (substr(budget_id, 1, length(:part)) = :part"
-    " OR substr(budget_id, -length(:part)) = :part) ORDER BY touched_us DESC LIMIT :limit"
+    f"SELECT budget_id FROM budget WHERE tenant = :tenant AND NOT ({_ROLLS} AND resets_us IS NOT NULL)"
+    " AND (substr(budget_id, 1, length(:part)) = :part OR substr(budget_id, -length(:part)) = :part)"
+    " ORDER BY touched_us DESC LIMIT :limit"
 )
 SELECT_ALL_BUDGETS = (
-    f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant ORDER BY b.touched_us DESC, b.budget_id LIMIT :limit"
+    f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND NOT {_ROLLS}"
+    " ORDER BY b.touched_us DESC, b.budget_id LIMIT :limit"
 )
+SELECT_ROLLING = f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.start_us = 0 AND {_ROLLS}"
 SELECT_CHILDREN = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND parent_session_id = :session_id ORDER BY started_us"
 )
@@ -114,7 +120,7 @@ LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tena
 
 
 class StoreReader(
-    UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads, LimitReads
+    UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads, LimitReads, WindowReads
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
@@ -164,6 +170,10 @@ class StoreReader(
 
     def budgets(self, limit: int) -> list[Budget]:
         return [rows.to_budget(row) for row in self._all(SELECT_ALL_BUDGETS, limit=limit)]
+
+    def rolling_budgets(self) -> list[Budget]:
+        """The budgets that stand for rolling periods, without what their pieces hold."""
+        return [rows.to_budget(row) for row in self._all(SELECT_ROLLING)]
 
     def children_of(self, session_id: str) -> list[str]:
         return [row[0] for row in self._all(SELECT_CHILDREN, session_id=session_id)]

@@ -59,7 +59,7 @@ def grant(rt: Runtime, session_id: str, seen: tuple[str, int], usd_nanos: int, r
     budget_id, limit = seen
     with rt.ledger.reading(rt.tenant) as reader:
         _, budgets = _money_budgets(rt, reader, session_id)
-        budget = next((b for b in budgets if b.budget_id == budget_id and b.limit_nanos == limit), None)
+        budget = next((b for b in budgets if b.name == budget_id and b.limit_nanos == limit), None)
     if budget is None:
         raise Conflict(
             f"Budget {budget_id!r} has changed since the user was shown it. It stays as it is.",
@@ -83,7 +83,7 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
     session = rebound(rt, found[0])
     if not session.is_open:
         raise session_ended(session_id)
-    every = binding(reader, session, found[1], session.model, rt.clock_us()).budgets
+    every = binding(reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of).budgets
     return session, [budget for budget in every if budget.unit not in COUNTED]
 
 

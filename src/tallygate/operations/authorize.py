@@ -63,7 +63,7 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     if request.client_key is not None and (earlier := tx.call(call_id)) is not None:
         return named(rt, tx, replay(earlier, request), call_id), None
     if due := tx.due_calls(DUE_PER_CALL):
-        expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
+        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
 
     found = tx.session_with_budgets(request.session_id)
     if found is None:
@@ -71,7 +71,7 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     session, own = found
     rules_before = session.rules
     session = rebound(rt, session)
-    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True)
+    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True, place_of=rt.place_of)
     budgets = bound_to.budgets
     live = request.actual is not None and tx.is_live(session.session_id)
     if live:

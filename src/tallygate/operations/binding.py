@@ -1,4 +1,4 @@
-"""Every budget a call or a response spends: those of its session, and the windows of the rules that bind it."""
+"""Every budget a call spends: those of its session, and the windows of the rules that bind it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,52 @@ from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from tallygate.core import lifecycle
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import Budget, Call, Session
 from tallygate.core.rules import Rule, binds, rules_of
 from tallygate.core.windows import PIECES, Window, piece_of, rolling_us, window_of
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
+from tallygate.operations.runtime import PlaceOf, on_paper
+from tallygate.operations.windows import (
+    FOR_EVER_US,
+    Facts,
+    begin,
+    begun,
+    counts,
+    held_by,
+    limit_of,
+    new_window,
+    on_record,
+    piece_at,
+    rule_of,
+)
 from tallygate.pricing.identity import means
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Budgets by id; those in `fresh` are not in the ledger yet, those in `moved` got their rule's new limit."""
+    """Budgets by id; those in `fresh` are not in the ledger yet, those in `moved` have more to be told than counters.
+
+    `beside` are budgets that stand behind these and are new or moved: the other pieces of rolling periods. `calls` are
+    pending ones that hold something of a fresh window, which they were asked about before.
+    """
 
     budgets: tuple[Budget, ...]
     fresh: frozenset[str] = frozenset()
     moved: frozenset[str] = frozenset()
+    beside: tuple[Budget, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 def binding(
-    reader: Reader, session: Session, own: tuple[Budget, ...], model: str, at_us: int, *, relimit: bool = False
+    reader: Reader,
+    session: Session,
+    own: tuple[Budget, ...],
+    model: str,
+    at_us: int,
+    *,
+    relimit: bool = False,
+    place_of: PlaceOf = on_paper,
 ) -> Binding:
     """The budgets that bind a call of a model in a session at a time; `own` are those of the session itself.
 
@@ -35,23 +62,165 @@ def binding(
     rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
     if not rules:
         return Binding(own)
-    windows = [(rule, _window(rule, at_us)) for rule in rules]
-    wanted = {rule.budget_id(window.name): (rule, window) for rule, window in windows}
-    older = {rule.budget_id(piece): rule for rule, window in windows for piece in _older(rule, window)}
-    known = {budget.budget_id: budget for budget in reader.budgets_named([*wanted, *older])}
-    found: list[Budget] = list(own)
-    fresh, moved = set(), set()
-    for budget_id, (rule, window) in wanted.items():
-        budget = known.get(budget_id)
+    found = _Windows(reader, session.tenant, at_us, relimit=relimit, place_of=place_of)
+    found.look_up(rules)
+    windows = [found.rolling(rule) if rolling_us(rule.period) is not None else found.calendar(rule) for rule in rules]
+    budgets = {budget.budget_id: budget for budget in (*own, *windows)}
+    return Binding(
+        tuple(budgets[name] for name in sorted(budgets)),
+        frozenset(found.fresh),
+        frozenset(found.moved),
+        tuple(budget for name, budget in sorted(found.beside.items()) if name not in budgets),
+        tuple(found.calls.values()),
+    )
+
+
+def rolled(reader: Reader, head: Budget, at_us: int) -> Budget:
+    """The budget of a rolling period as it stands at a time: what all its pieces hold, and when that begins to go."""
+    found = _Windows(reader, head.tenant, at_us)
+    rule = rule_of(head)
+    found.look_up([rule])
+    piece = found.rolling(rule)
+    return replace(
+        head,
+        limit_nanos=piece.limit_nanos,
+        spent_nanos=piece.spent_nanos,
+        reserved_nanos=piece.reserved_nanos,
+        carried_nanos=piece.carried_nanos,
+        resets_us=piece.resets_us if piece.committed_nanos else None,
+        touched_us=max(each.touched_us for each in (head, *found.known.values())),
+        head=head.budget_id,
+    )
+
+
+def aged_out_us(reader: Reader, head: Budget, at_us: int) -> int:
+    """When all that a rolling period holds at a time has aged out of it; where it holds nothing, a period from now."""
+    found = _Windows(reader, head.tenant, at_us)
+    rule = rule_of(head)
+    found.look_up([rule])
+    found.rolling(rule)
+    ends = [b.resets_us for b in found.known.values() if b.committed_nanos and b.resets_us is not None]
+    return max(ends, default=piece_at(head, at_us, 0).resets_us or at_us) + (rolling_us(head.period) or 0)
+
+
+class _Windows:
+    """The windows of some rules at one time, as they are in the ledger or as they will begin."""
+
+    def __init__(
+        self, reader: Reader, tenant: str, at_us: int, *, relimit: bool = False, place_of: PlaceOf = on_paper
+    ) -> None:
+        self._reader = reader
+        self._facts = Facts(reader, place_of)
+        self._tenant = tenant
+        self._at_us = at_us
+        self._relimit = relimit
+        self.known: dict[str, Budget] = {}
+        self.fresh: set[str] = set()
+        self.moved: set[str] = set()
+        self.beside: dict[str, Budget] = {}
+        self.calls: dict[str, Call] = {}
+
+    def look_up(self, rules: Iterable[Rule]) -> None:
+        """Read all that these rules need, at once."""
+        names: list[str] = []
+        for rule in rules:
+            names.append(rule.budget_id(_window(rule, self._at_us).name))
+            if rolling_us(rule.period) is not None:
+                names += [rule.head_id, *_older(rule, self._at_us)]
+        self.known = {budget.budget_id: budget for budget in self._reader.budgets_named(list(dict.fromkeys(names)))}
+
+    def calendar(self, rule: Rule) -> Budget:
+        """The window of a day, week or month, or the one for ever."""
+        window = _window(rule, self._at_us)
+        name = rule.budget_id(window.name)
+        budget = self.known.get(name)
         if budget is None:
-            budget = _new(session, budget_id, rule, window)
-            fresh.add(budget_id)
-        elif relimit and budget.rule_limit is not None and budget.rule_limit != rule.limit:
-            raised = max(budget.limit_nanos + rule.limit - budget.rule_limit, 0)
-            budget = replace(lifecycle.change_limit(budget, raised), rule_limit=rule.limit)
-            moved.add(budget_id)
-        found.append(_carried(budget, rule, known, older))
-    return Binding(tuple(sorted(found, key=lambda b: b.budget_id)), frozenset(fresh), frozenset(moved))
+            self.fresh.add(name)
+            return self._held(
+                begin(self._reader, self._facts, new_window(self._tenant, name, rule), window.start_us, window.end_us)
+            )
+        if (budget.start_us, budget.resets_us) != (window.start_us, window.end_us):
+            before, budget = budget, begin(self._reader, self._facts, budget, window.start_us, window.end_us)
+            if before.start_us is None:
+                budget = self._held(budget)
+            if budget != before:
+                self.moved.add(name)
+        return self._relimited(budget, rule)
+
+    def rolling(self, rule: Rule) -> Budget:
+        """The piece of a rolling period that is now, with what the others hold and the limit of all of them."""
+        length = rolling_us(rule.period) or 0
+        head = self.known.get(rule.head_id)
+        is_new = head is None
+        if head is None:
+            head = new_window(self._tenant, rule.head_id, rule, start_us=0)
+            self.fresh.add(head.budget_id)
+        else:
+            head = self._relimited(head, rule)
+        self.beside[head.budget_id] = head
+        limit = limit_of(head, self._at_us)
+        name = rule.budget_id(_window(rule, self._at_us).name)
+        older = _older(rule, self._at_us)
+        if is_new or name not in self.known or self.known[name].start_us is None:
+            self._fill(head, limit, length // PIECES)
+        piece = self.known[name]
+        if piece.limit_nanos != limit:
+            piece = lifecycle.change_limit(piece, limit)
+            self.moved.add(name)
+        pieces = [self.known[each] for each in older if each in self.known]
+        held = [each for each in pieces if each.committed_nanos]
+        first = min((each.resets_us for each in held if each.resets_us is not None), default=None)
+        return replace(
+            piece,
+            head=head.budget_id,
+            carried_nanos=sum(each.committed_nanos for each in held),
+            resets_us=piece.resets_us if first is None else first + length,
+        )
+
+    def _fill(self, head: Budget, limit: int, size_us: int) -> None:
+        """Make the pieces in which something is on record, and the one that is now: one sum for all of them.
+
+        From then on each counts what comes in; the next such sum is due when the next piece begins.
+        """
+        number = self._at_us // size_us
+        span = ((number - PIECES) * size_us, (number + 1) * size_us)
+        counted = on_record(self._reader, self._facts, head, span, size_us)
+        for each in range(number - PIECES, number + 1):
+            empty = piece_at(head, each * size_us, limit)
+            name = empty.budget_id
+            known = self.known.get(name)
+            if known is None and (counted.get(each) or each == number):
+                self.fresh.add(name)
+                made = self._held(begun(empty, counted.get(each, 0)))
+            elif known is not None and known.start_us is None:
+                self.moved.add(name)
+                made = begun(
+                    replace(known, start_us=empty.start_us, resets_us=empty.resets_us),
+                    max(counted.get(each, 0) - known.spent_nanos, 0),
+                )
+            else:
+                continue
+            self.known[name] = self.beside[name] = made
+
+    def _relimited(self, budget: Budget, rule: Rule) -> Budget:
+        if not self._relimit or budget.rule_limit is None or budget.rule_limit == rule.limit:
+            return budget
+        self.moved.add(budget.budget_id)
+        raised = max(budget.limit_nanos + rule.limit - budget.rule_limit, 0)
+        return replace(lifecycle.change_limit(budget, raised), rule_limit=rule.limit)
+
+    def _held(self, budget: Budget) -> Budget:
+        """A window that begins now, with what calls hold of it that were asked about in its span and are pending."""
+        until_us = FOR_EVER_US if budget.resets_us is None else budget.resets_us
+        for pending in self._reader.pending_between(budget.start_us or 0, until_us):
+            call = self.calls.get(pending.call_id, pending)
+            hold = held_by(call, budget)
+            if hold is not None and counts(budget, self._facts.of_call(call)):
+                self.calls[call.call_id] = replace(call, holds=(*call.holds, hold))
+                reserved = budget.reserved_nanos + hold.amount_nanos
+                over = budget.spent_nanos + reserved - budget.limit_nanos
+                budget = replace(budget, reserved_nanos=reserved, overage_nanos=max(budget.overage_nanos, over))
+        return budget
 
 
 def _window(rule: Rule, at_us: int) -> Window:
@@ -60,61 +229,47 @@ def _window(rule: Rule, at_us: int) -> Window:
     return window_of(rule.period, at_us, ZoneInfo(rule.zone))
 
 
-def _older(rule: Rule, window: Window) -> list[str]:
-    """The names of the earlier pieces that a rolling period still holds."""
-    if rolling_us(rule.period) is None:
-        return []
-    number = int(window.name)
-    return [str(piece) for piece in range(number - PIECES, number)]
+def _older(rule: Rule, at_us: int) -> list[str]:
+    """The ids of the earlier pieces that a rolling period still holds.
 
-
-def _carried(budget: Budget, rule: Rule, known: dict[str, Budget], older: dict[str, Rule]) -> Budget:
-    """The budget of a rolling period with what its earlier pieces hold, and when the first of that goes."""
-    length = rolling_us(rule.period)
-    if length is None:
-        return budget
-    pieces = [known[name] for name, each in older.items() if each == rule and name in known]
-    held = [piece for piece in pieces if piece.committed_nanos]
-    first = min((piece.resets_us for piece in held if piece.resets_us is not None), default=None)
-    return replace(
-        budget,
-        carried_nanos=sum(piece.committed_nanos for piece in held),
-        resets_us=(budget.resets_us if first is None else first + length),
-    )
-
-
-def _new(session: Session, budget_id: str, rule: Rule, window: Window) -> Budget:
-    return Budget(
-        tenant=session.tenant,
-        budget_id=budget_id,
-        scope=rule.scope.value,
-        scope_key=str(rule.key),
-        unit=rule.unit,
-        mode=rule.mode,
-        limit_nanos=rule.limit,
-        period=rule.period,
-        resets_us=window.end_us,
-        usd_nanos=rule.usd_nanos,
-        rate_day=rule.rate_day,
-        rule_limit=rule.limit,
-    )
+    There is one more than the period has: of the oldest only a part is older than the period, and a piece goes whole.
+    """
+    number = int(piece_of(rule.period, at_us).name)
+    return [rule.budget_id(str(piece)) for piece in range(number - PIECES, number)]
 
 
 def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = False) -> Change:
     """What the ledger is told of a budget that a call or a response changes."""
+    length = rolling_us(budget.period)
+    if budget.head is not None and budget.start_us is not None and length is not None:
+        # What is said of a rolling period is when something of it goes; a piece itself has an end like any window.
+        budget = replace(budget, resets_us=budget.start_us + length // PIECES)
     if fresh:
         row = rows.from_budget(replace(budget, touched_us=at_us))
         return Insert("budget", {name: value for name, value in row.items() if value is not None})
     counters = rows.budget_counters(budget, at_us)
     if moved:
-        counters |= {"limit_nanos": budget.limit_nanos, "rule_limit": budget.rule_limit}
+        counters |= {
+            "limit_nanos": budget.limit_nanos,
+            "rule_limit": budget.rule_limit,
+            "start_us": budget.start_us,
+            "seed_nanos": budget.seed_nanos,
+            "resets_us": budget.resets_us,
+        }
     return Update("budget", counters)
 
 
 def changes_of(found: Binding, after: Iterable[Budget], at_us: int, *, touched: bool) -> list[Change]:
     """What an answer leaves in the budgets it was decided on; one that holds nothing only makes the new ones known."""
-    return [
+    beside = [budget for budget in found.beside if budget.budget_id in found.fresh | found.moved]
+    told = [budget for budget in after if touched or budget.budget_id in found.fresh | found.moved]
+    changes = [
         budget_change(budget, at_us, fresh=budget.budget_id in found.fresh, moved=budget.budget_id in found.moved)
-        for budget in after
-        if touched or budget.budget_id in found.fresh or budget.budget_id in found.moved
+        for budget in (*beside, *told)
     ]
+    calls = [_holds(call) for call in found.calls]
+    return [*changes, *calls]
+
+
+def _holds(call: Call) -> Change:
+    return Update("call", {"call_id": call.call_id, "holds": rows.holds_text(call.holds, call.booked_nanos)})

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from tallygate.core import lifecycle
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
-from tallygate.ledger.port import Insert, Reader, Update, Value
-from tallygate.operations.binding import budget_change
+from tallygate.core.windows import rolling_us
+from tallygate.ledger import rows
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.operations.binding import aged_out_us, budget_change, rolled
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.windows import head_id, is_head, is_piece
+
+_EMPTY: dict[str, Any] = {
+    "spent_nanos": 0,
+    "reserved_nanos": 0,
+    "overage_nanos": 0,
+    "carried_nanos": 0,
+    "seed_nanos": None,
+}
 
 # Open sessions that are looked through for the one that a command was started in.
 OPEN_LOOKED_AT = 1000
@@ -55,7 +69,11 @@ def _change(
 ) -> Budget:
     with rt.ledger.writing(rt.tenant) as tx:
         kept = tx.budget(budget_id)
+        if kept is not None and is_piece(kept):  # an older version named the piece
+            kept = tx.budget(head_id(kept))
         budget = kept or seen
+        if kept is not None and is_head(kept):
+            budget = rolled(tx, kept, tx.at_us)
         if budget is None:
             raise NotFound(
                 f"No budget {budget_id!r} is in the ledger.",
@@ -75,17 +93,20 @@ def _change(
             raise InvalidArgument("amount", f"A limit of {shown} is above {most}.")
         if wanted > budget.limit_nanos:
             authority.require(Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE)
-        changed = lifecycle.change_limit(budget, wanted)
-        row: dict[str, Value] = {
-            "budget_id": budget_id,
-            "limit_nanos": changed.limit_nanos,
-            "overage_nanos": changed.overage_nanos,
-            "touched_us": tx.at_us,
-        }
-        change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
+        if rolling_us(budget.period) is not None:
+            changed, change = _rolling_change(tx, kept, budget, wanted)
+        else:
+            changed = lifecycle.change_limit(budget, wanted)
+            row: dict[str, Value] = {
+                "budget_id": budget_id,
+                "limit_nanos": changed.limit_nanos,
+                "overage_nanos": changed.overage_nanos,
+                "touched_us": tx.at_us,
+            }
+            change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
         inside = started_in(tx, authority)
         told: dict[str, Value] = {
-            "budget_id": budget_id,
+            "budget_id": budget.name,
             "at_us": tx.at_us,
             "unit": budget.unit,
             "before_nanos": budget.limit_nanos,
@@ -106,3 +127,28 @@ def _change(
         note |= {name: value for name, value in around.items() if value is not None}
         tx.append("budget.limit_changed", [change, Insert("limit_change", told)], by=rt.by, note=note)
     return changed
+
+
+def _rolling_change(tx: Tx, kept: Budget | None, standing: Budget, wanted: int) -> tuple[Budget, Change]:
+    """Give a rolling period another limit: what is added holds until all that is in it now has aged out of it.
+
+    A limit below that of the settings stays until the user says otherwise: tightening never lapses.
+    """
+    head = kept or replace(standing, budget_id=standing.name, start_us=0, resets_us=None, head=None, **_EMPTY)
+    base = min(wanted, head.limit_nanos if head.rule_limit is None else head.rule_limit)
+    kept_raises = [(added, until_us) for added, until_us in head.raises if tx.at_us < until_us]
+    more = wanted - base - sum(added for added, _ in kept_raises)
+    if more > 0:
+        kept_raises.append((more, aged_out_us(tx, head, tx.at_us)))
+    elif more < 0:
+        kept_raises = [(wanted - base, max(until_us for _, until_us in kept_raises))] if wanted > base else []
+    changed = replace(head, limit_nanos=base, raises=tuple(kept_raises))
+    if kept is None:
+        return replace(standing, limit_nanos=wanted), budget_change(changed, tx.at_us, fresh=True)
+    row: dict[str, Value] = {
+        "budget_id": head.budget_id,
+        "limit_nanos": changed.limit_nanos,
+        "raises": rows.raises_text(changed.raises),
+        "touched_us": tx.at_us,
+    }
+    return replace(standing, limit_nanos=wanted), Update("budget", row)

@@ -55,9 +55,9 @@ def correct_usage(
         if stored.cost_nanos > AMOUNT_NANOS_MAX:
             raise InvalidArgument("counts", "No response costs as much as these counts would.")
         after = replace(before, row=row, price_id=stored.price_id, cost_nanos=stored.cost_nanos, corrected=why)
-        accounts = Accounts(tx)
-        if session is not None:
-            after = accounts.charge(after, session, 0 if before.call_id is None else before.cost_nanos)
+        accounts = Accounts(tx, rt.place_of)
+        befores = (before,)
+        after = accounts.count(after, befores) if session is None else accounts.charge(after, session, befores)
         changes = [
             *new_prices(rt, tx, {after.price_id: basis}),
             *accounts.changes(),

@@ -21,7 +21,7 @@ def sweep(rt: Runtime) -> int:
         with rt.ledger.writing(rt.tenant) as tx:
             due = tx.due_calls(SWEEP_MAX)
             if due:
-                expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
+                expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
         expired += len(due)
         if len(due) < SWEEP_MAX:
             return expired

@@ -234,7 +234,7 @@ class _Batch:
     """The responses of one client in one commit: what they change, and what became of them."""
 
     def __init__(self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer) -> None:
-        self.accounts = Accounts(tx)
+        self.accounts = Accounts(tx, rt.place_of)
         self.changes: list[Change] = []
         self.prices: dict[str, str] = {}
         self.new = self.corrected = self.attributed = self.elsewhere = 0
@@ -250,11 +250,11 @@ class _Batch:
         before = self._stored.before(row)
         told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
-            counted = self._counted(found)
-            if counted[0].session_id is None and self._is_elsewhere(row):
+            session = self._finder.find(row, self.accounts)
+            if session is None and self._is_elsewhere(row):
                 self.elsewhere += 1
                 return
-            self._write(Insert, *counted)
+            self._write(Insert, *self._placed(found, session, ()))
             self.new += 1
             return
         joined = row
@@ -299,39 +299,36 @@ class _Batch:
         self._stored.put(after)
         self.attributed += after.session_id is not None
 
-    def _counted(self, found: Priced) -> Priced:
-        session = self._finder.find(found[0].row, self.accounts)
+    def _placed(self, found: Priced, session: Session | None, befores: Sequence[StoredUsage]) -> Priced:
+        """A response counted where it belongs, in place of rows that it stood in and that belonged to no session."""
         if session is None:
-            return found
+            return self.accounts.count(found[0], befores), found[1]
         stored, basis = self._pricer.priced_in(found, session)
-        return self.accounts.charge(stored, session), basis
+        return self.accounts.charge(stored, session, befores), basis
 
     def _corrected(self, again: Priced, before: StoredUsage | None, told: StoredUsage | None) -> Priced:
         """A known response of which more is known now: the difference is booked where it already counts."""
         stored, basis = again
-        counted = [each for each in (before, told) if each is not None and each.session_id is not None]
-        for each in counted[1:]:
-            self.accounts.withdraw(each)
-        if counted:
-            base = counted[0]
-            session = self._tx.session(base.session_id or "")
+        befores = [each for each in (before, told) if each is not None]
+        counted = next((each for each in befores if each.session_id is not None), None)
+        if counted is not None:
+            session = self._tx.session(counted.session_id or "")
             if session is not None:
                 stored, basis = self._pricer.priced_in(again, session)
-            after = replace(base, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
-            if after.cost_nanos < base.cost_nanos:
+            after = replace(counted, row=stored.row, price_id=stored.price_id, cost_nanos=stored.cost_nanos)
+            if after.cost_nanos < counted.cost_nanos:
                 # The prices of today would make it cheaper: what was booked stays.
-                after, basis = replace(after, price_id=base.price_id, cost_nanos=base.cost_nanos), ""
+                after, basis = replace(after, price_id=counted.price_id, cost_nanos=counted.cost_nanos), ""
             if session is None:
-                return after, basis
-            counted_before = 0 if base.call_id is None else base.cost_nanos
-            return self.accounts.charge(after, session, counted_before), basis
+                return self.accounts.count(after, befores), basis
+            return self.accounts.charge(after, session, befores), basis
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
         gained = told is not None or (before is not None and before.row.is_told)
         if gained:
-            return self._counted(again)
+            return self._placed(again, self._finder.find(again[0].row, self.accounts), befores)
         if before is not None and stored.cost_nanos < before.cost_nanos:
-            return replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
-        return again
+            stored, basis = replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
+        return self.accounts.count(stored, befores), basis
 
 
 def _told(row: ObservedUsage) -> str:
@@ -374,7 +371,7 @@ def _taken_up(
     stored, basis = pricer.priced_in((waiting, ""), session)
     if basis:
         prices.setdefault(stored.price_id, basis)
-    return Update("usage", from_usage(accounts.charge(stored, session)))
+    return Update("usage", from_usage(accounts.charge(stored, session, (waiting,))))
 
 
 class SessionFinder:
@@ -434,7 +431,7 @@ def link_session(rt: Runtime, client: str, client_session: str, session_id: str)
         session = tx.session(session_id)
         if session is None or any(s.session_id == session_id for s in tx.sessions_linked(client, client_session)):
             return Taken()
-        accounts = Accounts(tx)
+        accounts = Accounts(tx, rt.place_of)
         accounts.link(session, client, client_session, "registered")
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
         pricer, prices = Pricer(rt), dict[str, str]()

@@ -7,21 +7,25 @@ and usage that an agent reported give way, and a pending call holds only what it
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import Amount
 from tallygate.core.attribution import call_for, closed_by
 from tallygate.core.errors import present
-from tallygate.core.model import Budget, Call, CostBasis, Session
+from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.observed import Quality, Rule, priced_as_standard
+from tallygate.core.rules import binds, rules_of
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
-from tallygate.operations.binding import binding, budget_change
+from tallygate.operations.binding import budget_change
 from tallygate.operations.calibrate import learned_from
+from tallygate.operations.runtime import PlaceOf, on_paper
+from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, time_of
+from tallygate.pricing.identity import means
 
 # What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
 CALLS_LOOKED_AT = 500
@@ -70,13 +74,15 @@ class SessionCalls:
 class Accounts:
     """The budgets and calls that one batch of responses changes, loaded once and written once."""
 
-    def __init__(self, tx: Tx) -> None:
+    def __init__(self, tx: Tx, place_of: PlaceOf = on_paper) -> None:
         self._tx = tx
         self._budgets: dict[str, Budget] = {}
         self._calls: dict[str, SessionCalls] = {}
         self._oldest_us: dict[str, int] = {}
-        self._charges: dict[tuple[str, str, int], tuple[str, ...]] = {}
-        self._fresh: set[str] = set()
+        self._own: dict[str, tuple[str, ...]] = {}
+        self._opened: set[tuple[str, str, int]] = set()
+        self._facts = Facts(tx, place_of)
+        self._windows = OpenWindows(tx, self._facts, tx.at_us)
         self._touched_budgets: set[str] = set()
         self._touched_calls: dict[str, Call] = {}
         self._links: list[Change] = []
@@ -100,45 +106,67 @@ class Accounts:
             basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"
             self._touch(replace(self._unbooked(call), cost_basis=basis))
 
-    def charge(self, stored: StoredUsage, session: Session, before_nanos: int = 0) -> StoredUsage:
-        """Count a response into a session's budgets and its call.
+    def count(self, stored: StoredUsage, befores: Sequence[StoredUsage] = ()) -> StoredUsage:
+        """Count a response of no session: into every window that it lies in.
 
-        `charges` say what it stood in the budgets with before, `before_nanos` what it cost then.
+        `befores` are the rows it stood in until now; they count for what they did, and it takes over their charges.
         """
+        return replace(stored, charges=self._charged(stored, befores, (), {}))
+
+    def charge(self, stored: StoredUsage, session: Session, befores: Sequence[StoredUsage] = ()) -> StoredUsage:
+        """Count a response into its session's budgets, its call, and every window that it lies in."""
         session_id = session.session_id
+        stored = replace(stored, session_id=session_id)
+        self._open_windows(session, stored)
         current = self._call_of(stored, session_id)
-        charged = stored.charges or tuple((budget_id, 0) for budget_id in self._binding(session, stored))
-        released = self._release(current, stored.amount, dict(charged))
-        charges = []
-        for budget_id, before in charged:
-            after = stored.amount.of(self._budget(budget_id))
-            self._settle(budget_id, held=released.pop(budget_id, 0), before=before, cost=after)
-            charges.append((budget_id, after))
-        for budget_id, held in released.items():
-            # Held in a window that was over when the response was made.
-            self._settle(budget_id, held=held, before=0, cost=0)
+        mine = [each for each in befores if current is not None and each.call_id == current.call_id]
+        released = self._release(current, stored.amount, mine)
+        charges = self._charged(stored, befores, self._own_of(session_id), released)
+        for each in befores:
+            call = None if each.call_id is None or each in mine else self._tx.call(each.call_id)
+            if call is not None:
+                self._observed(call, -each.cost_nanos)
         if current is not None:
-            self._observed(current, stored.cost_nanos - before_nanos)
+            self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in mine))
             self._replaced(current)
             if stored.call_id is None:
                 self._close(closed_by(current, self._calls_of(session_id).pending()))
             if current.is_model_call and stored.row.quality is Quality.FINAL:
                 self._close([call for call in self._calls_of(session_id).pending() if call.call_id == current.call_id])
         call_id = None if current is None else current.call_id
-        return replace(stored, session_id=session_id, call_id=call_id, charges=tuple(charges))
+        return replace(stored, call_id=call_id, charges=charges)
 
-    def withdraw(self, stored: StoredUsage) -> None:
-        """Take a response out of the budgets it counts in: it stands in another row now."""
-        for budget_id, amount in stored.charges:
-            self._settle(budget_id, held=0, before=amount, cost=0)
-        call = None if stored.call_id is None else self._tx.call(stored.call_id)
-        if call is not None:
-            self._observed(call, -stored.cost_nanos)
+    def _charged(
+        self,
+        stored: StoredUsage,
+        befores: Sequence[StoredUsage],
+        own: Sequence[str],
+        released: Mapping[str, int],
+    ) -> tuple[tuple[str, int], ...]:
+        """Book what is more of a response than stood on record of it; returns what stands of it in each budget.
+
+        Windows had counted the rows before, whether those name them or came before the windows were made; a session's
+        own budgets hold what the rows name, and the whole of the response from now on.
+        """
+        stands: dict[str, int] = dict.fromkeys(own, 0)
+        for each in befores:
+            for budget_id, amount in each.charges:
+                stands[budget_id] = stands.get(budget_id, 0) + amount
+        counted = [(self._facts.of_usage(each), time_of(each), each.amount) for each in befores]
+        more = changed_in(self._windows, counted, (self._facts.of_usage(stored), time_of(stored), stored.amount))
+        for budget_id, amount in stands.items():
+            budget = self._budget(budget_id)
+            if budget.start_us is None:
+                more[budget_id] = stored.amount.of(budget) - amount
+        for budget_id in {*more, *released}:
+            self._add(budget_id, more.get(budget_id, 0), held=released.get(budget_id, 0))
+            stands[budget_id] = stands.get(budget_id, 0) + more.get(budget_id, 0)
+        return tuple((budget_id, amount) for budget_id, amount in stands.items() if amount or budget_id in own)
 
     def changes(self) -> list[Change]:
         """Everything that changed, to be written with the responses in one event."""
         budgets = [
-            budget_change(self._budgets[key], self._tx.at_us, fresh=key in self._fresh)
+            budget_change(self._budgets[key], self._tx.at_us, fresh=key in self._windows.fresh)
             for key in sorted(self._touched_budgets)
         ]
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
@@ -172,29 +200,33 @@ class Accounts:
         calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in found)
         return calls
 
-    def _binding(self, session: Session, stored: StoredUsage) -> tuple[str, ...]:
-        """The budgets that a response counts in, as of the time it was made."""
-        row = stored.row
-        model = priced_as_standard(row)  # who serves it is part of what a match may name
-        # No window begins or ends within a minute.
-        key = (session.session_id, model, microseconds(row.at) // MINUTE_US)
-        if key not in self._charges:
-            found = binding(self._tx, session, self._tx.budgets_of(session.session_id), model, microseconds(row.at))
-            self._charges[key] = tuple(budget.budget_id for budget in found.budgets)
-            for budget in found.budgets:
-                if budget.budget_id not in self._budgets:
-                    self._budgets[budget.budget_id] = budget
-                    if budget.budget_id in found.fresh:
-                        self._fresh.add(budget.budget_id)
-        return self._charges[key]
+    def _open_windows(self, session: Session, stored: StoredUsage) -> None:
+        """See that the windows of a session's rules are there, so that lists show them with what they count."""
+        model, at_us = priced_as_standard(stored.row), time_of(stored)
+        key = (session.session_id, model, at_us // MINUTE_US)  # no window begins or ends within a minute
+        if key not in self._opened:
+            self._opened.add(key)
+            for rule in rules_of(session):
+                if binds(rule, model, means):
+                    self._windows.open(session.tenant, rule, at_us)
 
-    def _release(self, call: Call | None, cost: Amount, before: Mapping[str, int]) -> dict[str, int]:
+    def _own_of(self, session_id: str) -> tuple[str, ...]:
+        """The budgets of a session itself."""
+        if session_id not in self._own:
+            found = self._tx.budgets_of(session_id)
+            self._own[session_id] = tuple(budget.budget_id for budget in found)
+            for budget in found:
+                self._budgets.setdefault(budget.budget_id, budget)
+        return self._own[session_id]
+
+    def _release(self, call: Call | None, cost: Amount, befores: Sequence[StoredUsage]) -> dict[str, int]:
         """Take from a pending call's holds what its response used more than it did before; returns what came free."""
         if call is None or call.state is not CallState.PENDING:
             return {}
         freed = {}
         for hold in call.holds:
-            used = cost.of(self._budget(hold.budget_id)) - before.get(hold.budget_id, 0)
+            budget = self._budget(hold.budget_id)
+            used = cost.of(budget) - sum(each.amount.of(budget) for each in befores)
             freed[hold.budget_id] = max(min(hold.amount_nanos, used), 0)
         if not any(freed.values()):
             return {}
@@ -215,27 +247,34 @@ class Accounts:
 
     def _unbooked(self, call: Call) -> Call:
         """A call that stands in no budget any more."""
+        before = (self._facts.of_call(call), call.at_us, booked(call))
+        less = changed_in(self._windows, [before], None)
+        holds = []
         for hold in call.holds:
-            self._settle(hold.budget_id, held=0, before=hold.booked_nanos, cost=0)
-        return replace(call, booked_nanos=0, holds=tuple(replace(hold, booked_nanos=0) for hold in call.holds))
+            is_window = self._budget(hold.budget_id).start_us is not None
+            added = less.pop(hold.budget_id, 0) if is_window else -hold.booked_nanos
+            self._add(hold.budget_id, added)
+            holds.append(replace(hold, booked_nanos=hold.booked_nanos + added))
+        for budget_id, added in less.items():
+            self._add(budget_id, added)
+            holds.append(Hold(budget_id, 0, added))
+        return replace(call, booked_nanos=0, holds=tuple(holds))
 
     def _close(self, calls: Iterable[Call]) -> None:
         for call in calls:
             for hold in call.holds:
-                self._settle(hold.budget_id, held=hold.amount_nanos, before=0, cost=0)
+                self._add(hold.budget_id, 0, held=hold.amount_nanos)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
             self._learned += learned_from(self._tx, call, call.observed_nanos or 0)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:
-            found = self._tx.budget(budget_id)
+            found = self._windows.fresh.get(budget_id) or self._tx.budget(budget_id)
             self._budgets[budget_id] = present(found, f"budget {budget_id} is in the ledger")
         return self._budgets[budget_id]
 
-    def _settle(self, budget_id: str, *, held: int, before: int, cost: int) -> None:
-        self._budgets[budget_id] = lifecycle.settle(
-            self._budget(budget_id), held_nanos=held, booked_before_nanos=before, cost_nanos=cost
-        )
+    def _add(self, budget_id: str, more: int, *, held: int = 0) -> None:
+        self._budgets[budget_id] = lifecycle.add(self._budget(budget_id), more, held_nanos=held)
         self._touched_budgets.add(budget_id)
 
     def _touch(self, call: Call) -> Call:

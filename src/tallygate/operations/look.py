@@ -22,10 +22,12 @@ from tallygate.core.text import cleaned, shown
 from tallygate.core.unseen import unseen
 from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
+from tallygate.operations.binding import rolled
 from tallygate.operations.lookup import all_budgets, is_enforced, own_budget
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.session import look_at, totals_of
+from tallygate.operations.windows import head_id, is_head
 
 PART_MIN = 6
 CANDIDATES_SHOWN = 5
@@ -151,7 +153,8 @@ def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
 def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
     """Budgets, those touched last first."""
     with rt.ledger.reading(rt.tenant) as reader:
-        return reader.budgets(limit)
+        found = [*reader.budgets(limit), *(standing_now(rt, reader, head) for head in reader.rolling_budgets())]
+    return sorted(found, key=lambda budget: (-budget.touched_us, budget.budget_id))[:limit]
 
 
 def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
@@ -192,8 +195,9 @@ def session_called(rt: Runtime, text: str) -> str:
 def budget_called(rt: Runtime, text: str) -> str:
     """The budget an id names, in full or by a beginning or an end of it that no other has."""
     with rt.ledger.reading(rt.tenant) as reader:
-        if reader.budget(text) is not None:
-            return text
+        found = reader.budget(text)
+        if found is not None:
+            return head_id(found)
         return _only("budget", text, reader.budgets_called, "`tallygate budget list` shows the budgets.")
 
 
@@ -209,7 +213,12 @@ def find_budget(rt: Runtime, text: str) -> Budget:
     """The budget an id names, as `budget_called` finds it."""
     key = budget_called(rt, text)
     with rt.ledger.reading(rt.tenant) as reader:
-        return present(reader.budget(key), f"budget {key} is in the ledger")
+        return standing_now(rt, reader, present(reader.budget(key), f"budget {key} is in the ledger"))
+
+
+def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
+    """A budget as it stands: one of a rolling period with what all its pieces hold."""
+    return rolled(reader, budget, rt.clock_us()) if is_head(budget) else budget
 
 
 def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: str) -> str:

@@ -113,13 +113,13 @@ def _share(share: SpendShare) -> dict[str, object]:
 
 def _budget(budget: Budget) -> dict[str, object]:
     return {
-        "id": budget.budget_id,
+        "id": budget.name,
         "scope": budget.scope,
         "period": budget.period,
         "currency": budget.unit,
         "mode": budget.mode.value,
         "limit": unit_exact(budget.limit_nanos, budget.unit),
-        "spent": unit_exact(budget.spent_nanos, budget.unit),
+        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
         "reserved": unit_exact(budget.reserved_nanos, budget.unit),
         "overage": unit_exact(budget.overage_nanos, budget.unit),
     }

@@ -68,6 +68,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         resolve_call(
             tx,
             call,
+            place_of=rt.place_of,
             kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
             by=rt.by,
             state=CallState.RECONCILED,
@@ -96,6 +97,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
         resolve_call(
             tx,
             call,
+            place_of=rt.place_of,
             kind="call.voided",
             by=rt.by,
             state=CallState.VOIDED,

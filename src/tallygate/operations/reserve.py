@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import NOTHING, Amount, needed
 from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Price, Tokens
+from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CallRequest, Decision, Hold, Session
 from tallygate.core.words import Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Tx, Update, Value
 from tallygate.operations.basis import basis_changes
-from tallygate.operations.binding import Binding, changes_of
+from tallygate.operations.binding import Binding, budget_change, changes_of
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
     call = _call(rt, tx, decided, price_id)
     written: list[Change] = [*changes]
     written += changes_of(decided.bound_to, decided.after, tx.at_us, touched=bool(call.holds))
+    if booked(call) != NOTHING:
+        call, others = _counted_elsewhere(rt, tx, decided, call)
+        written += others
     written.append(Insert("call", rows.from_call(call)))
     moved: dict[str, Value] = dict(decided.session_row)
     if _is_moving_here(rt, session):
@@ -91,14 +96,30 @@ def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
     note: dict[str, Value] | None = None
     if decision.action is Action.HALT and (b := decision.binding) is not None:
         note = {
-            "budget_id": b.budget_id,
+            "budget_id": b.name,
             "limit_nanos": b.limit_nanos,
-            "spent_nanos": b.spent_nanos,
+            "spent_nanos": b.spent_nanos + b.carried_nanos,
             "reserved_nanos": b.reserved_nanos,
             "requested_nanos": needed(request).of(b),
         }
     tx.append(kind, written, by=rt.by, note=note)
     return price_id
+
+
+def _counted_elsewhere(rt: Runtime, tx: Tx, decided: Decided, call: Call) -> tuple[Call, list[Change]]:
+    """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
+    facts = Facts(tx, rt.place_of)
+    windows = OpenWindows(tx, facts, tx.at_us)
+    mine = {budget.budget_id for budget in decided.after}
+    more = changed_in(windows, (), (facts.of_call(call), call.at_us, booked(call)))
+    changes: list[Change] = []
+    for budget_id, added in more.items():
+        if budget_id not in mine:
+            known = windows.fresh.get(budget_id) or present(tx.budget(budget_id), f"budget {budget_id} is there")
+            fresh = budget_id in windows.fresh
+            changes.append(budget_change(lifecycle.add(known, added), tx.at_us, fresh=fresh))
+            call = replace(call, holds=(*call.holds, Hold(budget_id, 0, added)))
+    return call, changes
 
 
 def _is_moving_here(rt: Runtime, session: Session) -> bool:

@@ -13,31 +13,55 @@ from tallygate.core.model import NO_RESPONSE, Budget, Call, CostBasis, Hold, Pol
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
+from tallygate.operations.binding import budget_change
 from tallygate.operations.calibrate import learned_from
+from tallygate.operations.runtime import PlaceOf
+from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, is_pending
 
 EXPIRE_PER_EVENT_MAX = 500
 
 
-def budgets_after(tx: Tx, call: Call, cost: Amount, known: dict[str, Budget]) -> tuple[Hold, ...]:
-    """Settle one call on every budget it holds, in `known`, which carries budgets across several calls.
+class Books:
+    """The budgets that some calls change in one event, each read once."""
 
-    Returns the holds with what is booked now.
-    """
-    pending = call.state is CallState.PENDING
-    holds = []
-    for hold in call.holds:
-        budget = known.get(hold.budget_id) or present(
-            tx.budget(hold.budget_id), f"the hold of call {call.call_id} names no budget"
-        )
-        booked = cost.of(budget)
-        known[hold.budget_id] = lifecycle.settle(
-            budget,
-            held_nanos=hold.amount_nanos if pending else 0,
-            booked_before_nanos=hold.booked_nanos,
-            cost_nanos=booked,
-        )
-        holds.append(replace(hold, booked_nanos=booked))
-    return tuple(holds)
+    def __init__(self, tx: Tx, place_of: PlaceOf) -> None:
+        self._tx = tx
+        self._facts = Facts(tx, place_of)
+        self._windows = OpenWindows(tx, self._facts, tx.at_us)
+        self.known: dict[str, Budget] = {}
+
+    def settle(self, call: Call, after: Call, cost: Amount) -> tuple[Hold, ...]:
+        """Settle a call on every budget it holds, and on every window that counts it; `after` is it as it will be.
+
+        Returns the holds with what is booked now. A window that the call did not hold counts it all the same: its
+        rule came later, or binds other sessions.
+        """
+        pending = is_pending(call)
+        before = (self._facts.of_call(call), call.at_us, booked(call))
+        more = changed_in(self._windows, [before], (self._facts.of_call(after), call.at_us, cost))
+        holds = []
+        for hold in call.holds:
+            budget = self._budget(hold.budget_id)
+            is_window = budget.start_us is not None
+            added = more.pop(hold.budget_id, 0) if is_window else cost.of(budget) - hold.booked_nanos
+            held = hold.amount_nanos if pending else 0
+            self.known[hold.budget_id] = lifecycle.add(budget, added, held_nanos=held)
+            holds.append(replace(hold, booked_nanos=hold.booked_nanos + added))
+        for budget_id, added in more.items():
+            self.known[budget_id] = lifecycle.add(self._budget(budget_id), added)
+            holds.append(Hold(budget_id, 0, added))
+        return tuple(holds)
+
+    def changes(self) -> list[Change]:
+        """What the ledger is told of them."""
+        return [
+            budget_change(self.known[key], self._tx.at_us, fresh=key in self._windows.fresh)
+            for key in sorted(self.known)
+        ]
+
+    def _budget(self, budget_id: str) -> Budget:
+        found = self.known.get(budget_id) or self._windows.fresh.get(budget_id) or self._tx.budget(budget_id)
+        return present(found, f"budget {budget_id} is in the ledger")
 
 
 def resolve_call(
@@ -50,12 +74,15 @@ def resolve_call(
     cost: Amount,
     cost_basis: CostBasis,
     columns: Mapping[str, Value],
+    place_of: PlaceOf,
     extra: Sequence[Change] = (),
 ) -> None:
     """Move one call to its resolved state and book its cost, in one event."""
     ensure(lifecycle.may_become(call.state, state), f"call {call.call_id} cannot go from {call.state} to {state}")
-    known: dict[str, Budget] = {}
-    holds = budgets_after(tx, call, cost, known)
+    books = Books(tx, place_of)
+    model = columns.get("model_used")
+    after = call if model is None else replace(call, model_used=str(model))
+    holds = books.settle(call, after, cost)
     cost_nanos = cost.usd_nanos
     row: dict[str, Value] = {
         "call_id": call.call_id,
@@ -67,7 +94,7 @@ def resolve_call(
         **_holds_column(call, holds, cost_nanos),
         **columns,
     }
-    changes: list[Change] = [*extra, *_counter_updates(known, tx.at_us), Update("call", row)]
+    changes: list[Change] = [*extra, *books.changes(), Update("call", row)]
     overrun = cost_nanos - call.estimate_nanos
     note: dict[str, Value] = {"session_id": call.session_id}
     if cost_basis == "actual" and overrun > 0:
@@ -75,38 +102,38 @@ def resolve_call(
     tx.append(kind, changes, by=by, note=note)
 
 
-def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, cause: str) -> None:
+def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, cause: str, place_of: PlaceOf) -> None:
     """Close calls nobody reported on: their estimates are booked, or released where the policy says so.
 
     Where the client's own record is read, what a call used is known from its responses: nothing is booked for it.
     """
     live = {key for key in {call.session_id for call in calls} if tx.is_live(key) and _is_told(tx, key)}
     for start in range(0, len(calls), EXPIRE_PER_EVENT_MAX):
-        known: dict[str, Budget] = {}
+        books = Books(tx, place_of)
         updates: list[Change] = []
         for call in calls[start : start + EXPIRE_PER_EVENT_MAX]:
             is_live = call.session_id in live
             released = is_live or policy.expire_as is ExpireAs.RELEASE
             cost = NOTHING if released else estimate_of(call)
-            booked = cost.usd_nanos
-            holds = budgets_after(tx, call, cost, known)
+            cost_nanos = cost.usd_nanos
+            holds = books.settle(call, call, cost)
             state = CallState.EXPIRED
             if is_live:
                 state = CallState.VOIDED if call.is_model_call else CallState.RECONCILED
             row: dict[str, Value] = {
                 "call_id": call.call_id,
                 "state": state.value,
-                "booked_nanos": booked,
+                "booked_nanos": cost_nanos,
                 "cost_basis": "transcript" if state is CallState.RECONCILED else "none" if released else "estimate",
                 "expires_us": None,
                 "resolved_us": tx.at_us,
-                **_holds_column(call, holds, booked),
+                **_holds_column(call, holds, cost_nanos),
                 **({"void_reason": NO_RESPONSE} if state is CallState.VOIDED else {}),
             }
             updates.append(Update("call", row))
             if state is CallState.RECONCILED:
                 updates += learned_from(tx, call, call.observed_nanos or 0)
-        tx.append("calls.expired", [*_counter_updates(known, tx.at_us), *updates], by=by, note={"cause": cause})
+        tx.append("calls.expired", [*books.changes(), *updates], by=by, note={"cause": cause})
 
 
 def estimate_of(call: Call) -> Amount:
@@ -123,7 +150,3 @@ def _holds_column(call: Call, holds: tuple[Hold, ...], booked_nanos: int) -> dic
 def _is_told(tx: Tx, session_id: str) -> bool:
     """Whether responses of a session come in: one that hooks opened may have a client whose record nobody reads."""
     return tx.has_usage(session_id) or FOUND_BY_HOOK not in tx.links_found_by(session_id)
-
-
-def _counter_updates(known: Mapping[str, Budget], at_us: int) -> list[Change]:
-    return [Update("budget", rows.budget_counters(known[key], at_us)) for key in sorted(known)]

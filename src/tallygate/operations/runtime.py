@@ -53,6 +53,9 @@ def in_no_tenant(_: str | None) -> str | None:
     return None
 
 
+PlaceOf = Callable[[str | None], Place | None]
+
+
 def on_paper(folder: str | None) -> Place | None:
     """Where no disk is looked at, a place is what its path says."""
     return None if folder is None else as_written(folder)
@@ -88,7 +91,7 @@ class Runtime:
     server_id: str | None = None
     project: str | None = None
     folder: str | None = None
-    place_of: Callable[[str | None], Place | None] = on_paper
+    place_of: PlaceOf = on_paper
     halt_on_fault: bool = True
     factors_micros: Mapping[str, int] = field(default_factory=dict)
     ladder: Callable[[str], tuple[str, ...]] = no_ladder

@@ -238,7 +238,14 @@ def end_session(
             raise unknown_session(session_id)
         if not session.is_open:
             return totals_of(session, list(tx.calls_of(session_id)), tx.observed(session_id))
-        expire_calls(tx, tx.pending_calls(session_id, PENDING_MAX), rt.policy, by=rt.by, cause="session_end")
+        expire_calls(
+            tx,
+            tx.pending_calls(session_id, PENDING_MAX),
+            rt.policy,
+            by=rt.by,
+            place_of=rt.place_of,
+            cause="session_end",
+        )
         columns: dict[str, Value] = {
             "session_id": session_id,
             "state": SessionState.ENDED.value,

@@ -227,7 +227,7 @@ class _Booking:
 def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRecorded, str]:
     request = booking.request
     if due := tx.due_calls(DUE_PER_CALL):
-        expire_calls(tx, due, rt.policy, by=rt.by, cause="time")
+        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
     found = tx.session_with_budgets(request.session_id)
     if found is None:
         raise unknown_session(request.session_id)
@@ -236,7 +236,7 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
         raise session_ended(session.session_id)
     rules_before = session.rules
     session = rebound(rt, session)
-    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True)
+    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True, place_of=rt.place_of)
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)

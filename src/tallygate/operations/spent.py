@@ -158,7 +158,8 @@ def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tu
     if found is None:
         raise unknown_session(session_id)
     session = rebound(rt, found[0])
-    return session, binding(reader, session, found[1], session.model, rt.clock_us(), relimit=True).budgets
+    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), relimit=True, place_of=rt.place_of)
+    return session, bound_to.budgets
 
 
 def _shares(observed: Iterable[StoredUsage], calls: Iterable[Call]) -> list[ModelShare]:

@@ -206,6 +206,7 @@ def _void(rt: Runtime, tx: Tx, call: Call, reason: str) -> None:
     resolve_call(
         tx,
         call,
+        place_of=rt.place_of,
         kind="call.voided",
         by=rt.by,
         state=CallState.VOIDED,

@@ -183,13 +183,13 @@ def _refused(call: Call) -> dict[str, Any]:
 
 def _budget(budget: Budget) -> dict[str, Any]:
     return {
-        "budget_id": budget.budget_id,
+        "budget_id": budget.name,
         "scope": budget.scope,
         "period": budget.period,
         "currency": budget.unit,
         "mode": budget.mode.value,
         "limit": unit_exact(budget.limit_nanos, budget.unit),
-        "spent": unit_exact(budget.spent_nanos, budget.unit),
+        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
         "reserved": unit_exact(budget.reserved_nanos, budget.unit),
         "overage": unit_exact(budget.overage_nanos, budget.unit),
     }

@@ -157,13 +157,13 @@ def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "U
     """Budgets as a table; the end of an id is enough to name one."""
     resets = [output.words("RESETS", [output.when(each.resets_us, time_zone) for each in budgets])]
     output.table(
-        output.words("BUDGET", [output.short_id(each.budget_id) for each in budgets]),
+        output.words("BUDGET", [output.short_id(each.name) for each in budgets]),
         output.words("SCOPE", [each.scope for each in budgets]),
         output.words("PERIOD", [each.period for each in budgets]),
         *(resets if any(each.resets_us is not None for each in budgets) else []),
         output.words("MODE", [each.mode for each in budgets]),
         output.money("LIMIT", [(each.limit_nanos, each.unit) for each in budgets]),
-        output.money("SPENT", [(each.spent_nanos, each.unit) for each in budgets]),
+        output.money("SPENT", [(each.spent_nanos + each.carried_nanos, each.unit) for each in budgets]),
         output.money("RESERVED", [(each.reserved_nanos, each.unit) for each in budgets]),
         output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
         output.words("USED", [output.when(each.touched_us, time_zone) for each in budgets]),
@@ -180,14 +180,14 @@ def say_changes(changes: list[LimitChange], time_zone: str) -> None:
 def budget_json(budget: Budget) -> dict[str, Any]:
     """A budget for programs."""
     return {
-        "budget_id": budget.budget_id,
+        "budget_id": budget.name,
         "scope": budget.scope,
         "scope_key": budget.scope_key,
         "period": budget.period,
         "mode": budget.mode.value,
         "currency": budget.unit,
         "limit": unit_number(budget.limit_nanos, budget.unit),
-        "spent": unit_number(budget.spent_nanos, budget.unit),
+        "spent": unit_number(budget.spent_nanos + budget.carried_nanos, budget.unit),
         "reserved": unit_number(budget.reserved_nanos, budget.unit),
         "overage": unit_number(budget.overage_nanos, budget.unit),
         "left": unit_number(budget.available_nanos, budget.unit),
@@ -198,4 +198,4 @@ def budget_json(budget: Budget) -> dict[str, Any]:
 
 def _say(changed: Budget) -> None:
     limit, left = (format_amount(nanos, changed.unit) for nanos in (changed.limit_nanos, changed.available_nanos))
-    click.echo(f"{output.safe(changed.budget_id)}: the limit is {limit} now, {left} left.")
+    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left.")

@@ -54,7 +54,7 @@ class RequestTool:
                 }
             },
         }
-        return Question(found.question, form, {"budget": found.budget.budget_id, "limit": found.budget.limit_nanos})
+        return Question(found.question, form, {"budget": found.budget.name, "limit": found.budget.limit_nanos})
 
     def accepted(
         self, given: Given, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
@@ -130,7 +130,7 @@ def _reason(given: Given) -> str:
 
 def _standing(budget: Budget) -> dict[str, Any]:
     return {
-        "budget_id": budget.budget_id,
+        "budget_id": budget.name,
         "limit_usd": usd(in_usd(budget.limit_nanos, budget)),
         "remaining_usd": usd(in_usd(budget.available_nanos, budget)),
     }

@@ -1,0 +1,96 @@
+"""What stands on record in a span of time, and the windows that count it."""
+
+from __future__ import annotations
+
+from tallygate.core.model import Budget, Call
+from tallygate.core.rules import Scope
+from tallygate.ledger import rows
+from tallygate.ledger.port import Weighed
+from tallygate.ledger.statements import Statements
+
+_BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
+_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+SELECT_WINDOWS = (
+    f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.period = :period"
+    " AND b.start_us > :after_us AND b.start_us <= :until_us ORDER BY b.start_us"
+)
+# Of what has no end there are few rows, which an index of their own has; of days there are many, and one is enough.
+SELECT_PERIODS = (
+    "SELECT DISTINCT period FROM budget WHERE tenant = :tenant AND start_us = 0 UNION ALL SELECT period FROM ("
+    "SELECT 'day' AS period UNION ALL SELECT 'week' UNION ALL SELECT 'month') p WHERE EXISTS ("
+    "SELECT 1 FROM budget b WHERE b.tenant = :tenant AND b.period = p.period AND b.start_us IS NOT NULL)"
+)
+SELECT_LASTING = f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.period = :period AND b.start_us = 0"
+SELECT_PENDING_BETWEEN = (
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.state = 'pending'"
+    " AND c.at_us >= :from_us AND c.at_us < :until_us ORDER BY c.at_us, c.call_id"
+)
+_USAGE_TOKENS = "fresh_input + cache_read + cache_write_5m + cache_write_1h + output"
+_CALL_TOKENS = (
+    "CASE WHEN cost_basis = 'actual' THEN fresh_input + COALESCE(cache_read, 0) + COALESCE(cache_write_5m, 0)"
+    " + COALESCE(cache_write_1h, 0) + output ELSE prompt_tokens + completion_tokens END"
+)
+_SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
+# Who serves a model is part of its name, as where its price is asked.
+_SERVED = (
+    "CASE WHEN provider <> '' AND instr(model, '/') = 0 THEN provider || '/' || model"
+    " ELSE COALESCE(NULLIF(model, ''), 'unknown') END"
+)
+# What a scope looks at, of responses and of booked calls: client, project, session, model.
+_USAGE_KEYS = {
+    Scope.CLIENT: ("client", "NULL", "session_id", "NULL"),
+    Scope.PROJECT: ("NULL", "project", "session_id", "NULL"),
+    Scope.MODEL: ("NULL", "NULL", "NULL", _SERVED),
+}
+_CALL_KEYS = {
+    Scope.CLIENT: ("NULL", "NULL", "session_id", "NULL"),
+    Scope.PROJECT: ("NULL", "NULL", "session_id", "NULL"),
+    Scope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
+}
+_NOTHING = ("NULL", "NULL", "NULL", "NULL")
+
+
+class WindowReads(Statements):
+    """Reads for windows; a part of every reader."""
+
+    def window_periods(self) -> list[str]:
+        """The periods of which there are windows that count everything on record."""
+        return [row[0] for row in self._all(SELECT_PERIODS)]
+
+    def windows_between(self, period: str, after_us: int, until_us: int) -> list[Budget]:
+        """The windows of a period that begin after one time and until another, in that order."""
+        found = self._all(SELECT_WINDOWS, period=period, after_us=after_us, until_us=until_us)
+        return [rows.to_budget(row) for row in found]
+
+    def lasting(self, period: str) -> list[Budget]:
+        """The budgets of a period that have no end: for ever, or standing for all pieces of a rolling one."""
+        return [rows.to_budget(row) for row in self._all(SELECT_LASTING, period=period)]
+
+    def pending_between(self, from_us: int, until_us: int) -> list[Call]:
+        """The calls asked about in a span that still hold something."""
+        return [rows.to_call(row) for row in self._all(SELECT_PENDING_BETWEEN, from_us=from_us, until_us=until_us)]
+
+    def weighed(self, scope: str, from_us: int, until_us: int, size_us: int, *, apart: bool) -> list[Weighed]:
+        """What was spent in a span: responses, and the calls of sessions whose client writes nothing down.
+
+        Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`.
+        """
+        named = Scope(scope)
+        found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, ""), _USAGE_KEYS.get(named, _NOTHING), apart)
+        booked = ("call", "booked_nanos", _CALL_TOKENS, " AND cost_basis IN ('actual', 'estimate')")
+        sql = f"{found} UNION ALL {self._weighed(booked, _CALL_KEYS.get(named, _NOTHING), apart)}"
+        return [Weighed(*row) for row in self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us)]
+
+    @staticmethod
+    def _weighed(source: tuple[str, str, str, str], keys: tuple[str, ...], apart: bool) -> str:
+        table, cost, tokens, only = source
+        amount = f"{cost}, COUNT(*)" if apart else f"SUM({cost}), 1"
+        grouped = [
+            "1",
+            *(str(2 + number) for number, key in enumerate(keys) if key != "NULL"),
+            *(["6"] if apart else []),
+        ]
+        return (
+            f"SELECT at_us / :size_us, {', '.join(keys)}, {amount}, SUM({tokens}), COUNT(*)"
+            f" FROM {table} WHERE {_SPAN}{only} GROUP BY {', '.join(grouped)}"
+        )

@@ -1,0 +1,339 @@
+"""Windows count everything on record in their span, gated or not: what one begins with, and what counts in which."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from tallygate.core.amounts import NOTHING, Amount
+from tallygate.core.model import Budget, Call, Hold, Session
+from tallygate.core.moments import microseconds
+from tallygate.core.observed import priced_as_standard
+from tallygate.core.rules import Rule, Scope, Spent, counts_in
+from tallygate.core.windows import NEVER, PIECES, piece_of, rolling_us, window_of
+from tallygate.core.words import CallState
+from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.runtime import PlaceOf, on_paper
+from tallygate.pricing.identity import means
+
+_HOUR_US = 3_600_000_000
+# How long a window can be: clocks are changed by an hour, and a user may move its end.
+_LONGEST_US = {"day": 48 * _HOUR_US, "week": 8 * 24 * _HOUR_US, "month": 33 * 24 * _HOUR_US}
+_MONTH_US = 31 * 24 * _HOUR_US
+FOR_EVER_US = 2**62
+
+
+class Facts:
+    """What is known of what was spent, with the sessions it counts for looked up once each."""
+
+    def __init__(self, reader: Reader, place_of: PlaceOf = on_paper) -> None:
+        self._reader = reader
+        self._place_of = place_of
+        self._sessions: dict[str, Session | None] = {}
+
+    def of_call(self, call: Call) -> Spent:
+        session = self._session(call.session_id)
+        return self._spent(session, models=(call.model_used or call.model_requested,))
+
+    def of_usage(self, stored: StoredUsage) -> Spent:
+        row = stored.row
+        return self._spent(self._session(stored.session_id), row.client, row.project, (priced_as_standard(row),))
+
+    def of_names(self, client: str | None, project: str | None, session_id: str | None, model: str | None) -> Spent:
+        return self._spent(self._session(session_id), client, project, () if model is None else (model,))
+
+    def _session(self, session_id: str | None) -> Session | None:
+        if session_id is None:
+            return None
+        if session_id not in self._sessions:
+            self._sessions[session_id] = self._reader.session(session_id)
+        return self._sessions[session_id]
+
+    def _spent(
+        self,
+        session: Session | None,
+        client: str | None = None,
+        project: str | None = None,
+        models: tuple[str, ...] = (),
+    ) -> Spent:
+        clients = (client, None if session is None else session.client)
+        places = [self._place_of(each) for each in {project, None if session is None else session.project}]
+        folders = tuple(folder for place in places if place is not None for folder in place.around)
+        return Spent(tuple(each for each in clients if each is not None), folders, models)
+
+
+def counts(budget: Budget, spent: Spent) -> bool:
+    """Whether a window counts something that was spent."""
+    return counts_in(budget, spent, means)
+
+
+def booked(call: Call) -> Amount:
+    """What a call weighs in every window: what it was booked at, by what it used or by its estimate."""
+    if call.cost_basis == "actual" and call.actual is not None:
+        return Amount(call.booked_nanos, call.actual.total, 1)
+    if call.cost_basis == "estimate":
+        return Amount(call.booked_nanos, call.prompt_tokens + call.completion_tokens, 1)
+    return NOTHING
+
+
+def on_record(reader: Reader, facts: Facts, budget: Budget, span: tuple[int, int], size_us: int) -> dict[int, int]:
+    """What a budget's windows of a size count of a span, by the number of the window: one sum along an index.
+
+    Money of another currency is converted response by response, as it is when one comes in, so that both agree.
+    """
+    converted = budget.usd_nanos != 1_000_000_000
+    found: dict[int, int] = {}
+    for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted):
+        spent = facts.of_names(each.client, each.project, each.session_id, each.model)
+        if counts(budget, spent):
+            amount = Amount(each.usd_nanos, each.tokens, each.calls).of(budget)
+            found[each.piece] = found.get(each.piece, 0) + amount * each.times
+    return found
+
+
+def begun(budget: Budget, amount: int) -> Budget:
+    """A window with what is on record of it beyond what it has counted; past its limit that is named as overage."""
+    spent = budget.spent_nanos + amount
+    over = spent + budget.reserved_nanos - budget.limit_nanos
+    return replace(
+        budget,
+        spent_nanos=spent,
+        seed_nanos=(budget.seed_nanos or 0) + amount,
+        overage_nanos=max(budget.overage_nanos, over),
+    )
+
+
+def begin(reader: Reader, facts: Facts, budget: Budget, start_us: int, end_us: int | None) -> Budget:
+    """A calendar window with all that is on record in it.
+
+    One that was opened keeps its counter, also where its days begin at another hour by now: it then reaches over both
+    spans, so that nothing is left out. One that an older version made counted only what was gated.
+    """
+    until_us = FOR_EVER_US if end_us is None else end_us
+    if budget.start_us is None:
+        counted = sum(on_record(reader, facts, budget, (start_us, until_us), FOR_EVER_US).values())
+        opened = replace(budget, start_us=start_us, resets_us=end_us)
+        return begun(opened, max(counted - budget.spent_nanos, 0))
+    old_until = FOR_EVER_US if budget.resets_us is None else budget.resets_us
+    more = 0
+    for span in ((start_us, budget.start_us), (old_until, until_us)):
+        if span[0] < span[1]:
+            more += sum(on_record(reader, facts, budget, span, FOR_EVER_US).values())
+    wider = replace(
+        budget,
+        start_us=min(start_us, budget.start_us),
+        resets_us=None if FOR_EVER_US in (old_until, until_us) else max(old_until, until_us),
+    )
+    return begun(wider, more)
+
+
+def new_window(tenant: str, budget_id: str, rule: Rule, start_us: int | None = None) -> Budget:
+    """An empty window of a rule."""
+    return Budget(
+        tenant=tenant,
+        budget_id=budget_id,
+        scope=rule.scope.value,
+        scope_key=str(rule.key),
+        unit=rule.unit,
+        mode=rule.mode,
+        limit_nanos=rule.limit,
+        period=rule.period,
+        usd_nanos=rule.usd_nanos,
+        rate_day=rule.rate_day,
+        rule_limit=rule.limit,
+        start_us=start_us,
+        also=rule.also,
+    )
+
+
+def rule_of(budget: Budget) -> Rule:
+    """The rule that a budget above the session stands for, as far as the budget tells of it."""
+    return Rule(
+        scope=Scope(budget.scope),
+        limit=budget.limit_nanos if budget.rule_limit is None else budget.rule_limit,
+        unit=budget.unit,
+        period=budget.period,
+        mode=budget.mode,
+        usd_nanos=budget.usd_nanos,
+        rate_day=budget.rate_day,
+        key=budget.scope_key,
+        also=budget.also,
+    )
+
+
+def is_head(budget: Budget) -> bool:
+    """Whether a budget stands for all pieces of a rolling period."""
+    return budget.resets_us is None and rolling_us(budget.period) is not None
+
+
+def is_piece(budget: Budget) -> bool:
+    """Whether a budget is one piece of a rolling period."""
+    return budget.resets_us is not None and rolling_us(budget.period) is not None
+
+
+def head_id(budget: Budget) -> str:
+    """The id that a budget is known by: for a piece that of its rolling period."""
+    return rule_of(budget).head_id if is_piece(budget) else budget.budget_id
+
+
+def limit_of(head: Budget, at_us: int) -> int:
+    """The limit of a rolling period at a time: its own, and what was added for something that has not aged out yet."""
+    return head.limit_nanos + sum(added for added, until_us in head.raises if at_us < until_us)
+
+
+def piece_at(head: Budget, at_us: int, limit: int) -> Budget:
+    """An empty piece of a rolling period, for a moment."""
+    window = piece_of(head.period, at_us)
+    return replace(
+        head,
+        budget_id=rule_of(head).budget_id(window.name),
+        limit_nanos=limit,
+        spent_nanos=0,
+        reserved_nanos=0,
+        overage_nanos=0,
+        start_us=window.start_us,
+        resets_us=window.end_us,
+        seed_nanos=None,
+        raises=(),
+    )
+
+
+def held_by(call: Call, budget: Budget) -> Hold | None:
+    """What a pending call holds of a window that is opened after it was asked about; None where it does already.
+
+    Of a call whose responses come in only what they have not used yet: its session's own budget tells.
+    """
+    own = next((hold.amount_nanos for hold in call.holds if hold.budget_id == call.session_id), None)
+    if any(hold.budget_id == budget.budget_id for hold in call.holds):
+        return None
+    nanos = call.estimate_nanos if own is None or call.observed_nanos is None else min(own, call.estimate_nanos)
+    return Hold(budget.budget_id, Amount(nanos, call.prompt_tokens + call.completion_tokens, 1).of(budget))
+
+
+class OpenWindows:
+    """The windows in the ledger that count something, whoever's settings made them; read a stretch of time at once.
+
+    A rolling period has a piece only where something was spent: one that is missing for what comes in late is made
+    here and stands in `fresh`.
+    """
+
+    def __init__(self, reader: Reader, facts: Facts, now_us: int) -> None:
+        self._reader = reader
+        self._facts = facts
+        self._now_us = now_us
+        self._periods = reader.window_periods()
+        self._lasting = {p: reader.lasting(p) for p in self._periods if p == NEVER or rolling_us(p) is not None}
+        self._stretches: dict[tuple[str, int], tuple[list[int], list[Budget]]] = {}
+        self._changes: list[tuple[int, tuple[Spent, int, Amount]]] = []
+        self._looked_for: set[str] = set()
+        self.fresh: dict[str, Budget] = {}
+
+    def open(self, tenant: str, rule: Rule, at_us: int) -> None:
+        """See that a rule has its window of a day, week or month at a time; a rolling period begins when it is asked.
+
+        A window that is not there begins with what is on record, and with what this event has changed of that so far.
+        """
+        if rolling_us(rule.period) is not None:
+            return
+        window = window_of(rule.period, at_us, ZoneInfo(rule.zone))
+        name = rule.budget_id(window.name)
+        if name in self._looked_for:
+            return
+        self._looked_for.add(name)
+        if self._reader.budget(name) is not None:
+            return
+        budget = begin(self._reader, self._facts, new_window(tenant, name, rule), window.start_us, window.end_us)
+        until_us = FOR_EVER_US if window.end_us is None else window.end_us
+        changed = sum(
+            sign * amount.of(budget)
+            for sign, (spent, when_us, amount) in self._changes
+            if window.start_us <= when_us < until_us and counts(budget, spent)
+        )
+        self.fresh[name] = begun(budget, changed)
+        if rule.period not in self._periods:
+            self._periods.append(rule.period)
+            self._lasting.setdefault(rule.period, [])
+
+    def changed(self, sign: int, state: tuple[Spent, int, Amount]) -> dict[str, int]:
+        """What something that is on record no more (-1) or from now on (1) adds to the windows, by their ids."""
+        spent, at_us, amount = state
+        if amount == NOTHING:
+            return {}
+        found = {budget.budget_id: sign * amount.of(budget) for budget in self.of(spent, at_us)}
+        self._changes.append((sign, state))
+        return found
+
+    def of(self, spent: Spent, at_us: int) -> list[Budget]:
+        """The windows that something counts in which was spent at a time."""
+        found: list[Budget] = []
+        for period in self._periods:
+            length = rolling_us(period)
+            if period == NEVER:
+                made = [b for b in self.fresh.values() if b.period == period]
+                found += self._meant([*self._lasting[period], *made], spent)
+            elif length is None:
+                found += self._meant(self._around(period, at_us, _LONGEST_US[period], _MONTH_US), spent)
+            else:
+                size = length // PIECES
+                pieces = self._meant(self._around(period, at_us, size, length), spent)
+                found += [*pieces, *self._missing(period, spent, at_us, pieces)]
+        return found
+
+    def _meant(self, budgets: Iterable[Budget], spent: Spent) -> list[Budget]:
+        return [budget for budget in budgets if counts(budget, spent)]
+
+    def _around(self, period: str, at_us: int, longest_us: int, stretch_us: int) -> list[Budget]:
+        key = (period, at_us // stretch_us)
+        if key not in self._stretches:
+            first = key[1] * stretch_us
+            read = self._reader.windows_between(period, first - longest_us, first + stretch_us)
+            self._stretches[key] = ([budget.start_us or 0 for budget in read], read)
+        starts, budgets = self._stretches[key]
+        last = bisect_right(starts, at_us)
+        first = bisect_right(starts, at_us - longest_us)
+        made = [b for b in self.fresh.values() if b.period == period and (b.start_us or 0) <= at_us]
+        return [b for b in (*budgets[first:last], *made) if b.resets_us is not None and at_us < b.resets_us]
+
+    def _missing(self, period: str, spent: Spent, at_us: int, there: list[Budget]) -> list[Budget]:
+        """The pieces to be made for heads that have none at a time which still counts, or will."""
+        length = rolling_us(period) or 0
+        if at_us < self._now_us - length - 2 * (length // PIECES):
+            return []
+        known = {budget.budget_id for budget in there}
+        made = []
+        for head in self._meant(self._lasting[period], spent):
+            piece = piece_at(head, at_us, limit_of(head, self._now_us))
+            if piece.budget_id in known or self._reader.budget(piece.budget_id) is not None:
+                continue  # the latter an older version made: it is told apart when it is next asked for
+            span = (piece.start_us or 0, piece.resets_us or 0)
+            counted = on_record(self._reader, self._facts, head, span, FOR_EVER_US)
+            made.append(begun(piece, sum(counted.values())))
+            self.fresh[piece.budget_id] = made[-1]
+        return made
+
+
+def changed_in(
+    windows: OpenWindows, befores: Iterable[tuple[Spent, int, Amount]], after: tuple[Spent, int, Amount] | None
+) -> dict[str, int]:
+    """What a change of something that was spent adds to the windows, by their ids; below zero where it takes away.
+
+    A window always counts what is on record as it is: what it counted before goes, what is now comes.
+    """
+    found: dict[str, int] = {}
+    for sign, states in ((-1, list(befores)), (1, [] if after is None else [after])):
+        for state in states:
+            for budget_id, more in windows.changed(sign, state).items():
+                found[budget_id] = found.get(budget_id, 0) + more
+    return {budget_id: more for budget_id, more in found.items() if more}
+
+
+def time_of(stored: StoredUsage) -> int:
+    """When a response counts."""
+    return microseconds(stored.row.at)
+
+
+def is_pending(call: Call) -> bool:
+    """Whether a call still holds something."""
+    return call.state is CallState.PENDING
