@@ -5,7 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# So far a clock may stand back before it counts as another time: a step of NTP is no more than moments.
+CLOCK_SLACK_US = 3_600_000_000
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def time_now(wall_us: int, last_us: int) -> int:
+    """The time that rows are written with, by the wall and by the ledger's last event.
+
+    A clock that steps back a little is waited for, so that calls stay in order and no window is entered again. Where
+    the last event lies hours ahead, some clock was wrong when it was written: rows go by the wall, and only the times
+    of events go on rising. Nothing waits for the date that was wrong.
+    """
+    return wall_us if last_us - wall_us > CLOCK_SLACK_US else max(wall_us, last_us + 1)
+
+
+def is_ahead(at_us: int, now_us: int) -> bool:
+    """Whether a time was written by a clock that stood ahead."""
+    return at_us > now_us + CLOCK_SLACK_US
 
 
 def as_datetime(at_us: int) -> datetime:

@@ -294,7 +294,7 @@ class Reader(Protocol):
 
 
 class Tx(Reader, Protocol):
-    """One write transaction. `at_us` is its one time: never before anything the ledger has seen."""
+    """One write transaction. `at_us` is the one time of its rows: the clock's, and the times of events go on rising."""
 
     @property
     def at_us(self) -> int: ...

@@ -8,6 +8,7 @@ from tallygate.core.chain import Head, canonical_bytes, event_hash
 from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
+from tallygate.core.moments import CLOCK_SLACK_US, time_now
 from tallygate.ledger import rows
 from tallygate.ledger.attest_store import AttestReads, AttestWrites
 from tallygate.ledger.bill_store import BillReads
@@ -52,6 +53,11 @@ SELECT_PENDING = (
 SELECT_DUE = (
     f"SELECT {_CALL} FROM call c WHERE c.state = 'pending' AND c.expires_us <= :at_us AND c.tenant = :tenant"
     " ORDER BY c.expires_us LIMIT :limit"
+)
+# Asked about while the clock stood ahead: nobody waits for that date.
+SELECT_DUE_AHEAD = (
+    f"SELECT {_CALL} FROM call c WHERE c.state = 'pending' AND c.expires_us > :ahead_us AND c.tenant = :tenant"
+    " AND c.at_us > :ahead_us ORDER BY c.expires_us LIMIT :limit"
 )
 SELECT_SESSIONS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
@@ -100,6 +106,7 @@ SPEND_COLUMNS = {
     "actor": "COALESCE(actor_name, actor_id, actor_type)",
 }
 SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
+SELECT_AFTER = "SELECT seq, at_us FROM event WHERE tenant = :tenant AND at_us > :at_us ORDER BY id LIMIT 1"
 INSERT_EVENT = "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (:tenant, :seq, :at_us, :body, :hash)"
 SELECT_PRICE = "SELECT 1 FROM price WHERE tenant = :tenant AND price_id = :price_id"
 SELECT_PRICES = "SELECT price_id, basis FROM price WHERE tenant = :tenant"
@@ -197,6 +204,11 @@ class StoreReader(
         row = self._one(SELECT_HEAD)
         return Head() if row is None else Head(row[0], row[1], row[2])
 
+    def first_after(self, at_us: int) -> tuple[int, int]:
+        """Number and time of the first event that is dated after a time; those of none where there is none."""
+        row = self._one(SELECT_AFTER, at_us=at_us)
+        return (0, at_us) if row is None else (int(row[0]), int(row[1]))
+
     def queued_lines(self, limit: int) -> list[QueuedLine]:
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
@@ -209,10 +221,13 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self._chain_id = f"{ledger_id}/{tenant}"
         self._head = self.head()
         self._wall_us = wall_us
-        self.at_us = max(wall_us, self._head.at_us + 1)
+        self.at_us = time_now(wall_us, self._head.at_us)
 
     def due_calls(self, limit: int) -> list[Call]:
-        return [rows.to_call(row) for row in self._all(SELECT_DUE, at_us=self.at_us, limit=limit)]
+        due = self._all(SELECT_DUE, at_us=self.at_us, limit=limit)
+        if len(due) < limit:
+            due += self._all(SELECT_DUE_AHEAD, ahead_us=self.at_us + CLOCK_SLACK_US, limit=limit - len(due))
+        return [rows.to_call(row) for row in due]
 
     def pending_calls(self, session_id: str, limit: int) -> list[Call]:
         return [rows.to_call(row) for row in self._all(SELECT_PENDING, session_id=session_id, limit=limit)]

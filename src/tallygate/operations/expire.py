@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session
+from tallygate.core.moments import is_ahead
 from tallygate.ledger.port import Reader
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import expire_calls
@@ -53,4 +54,5 @@ def _has_lost_its_server(reader: Reader, session: Session) -> bool:
 def _is_idle(rt: Runtime, reader: Reader, session: Session) -> bool:
     """Every call touches its session's own budget, so that row tells when the session was last active."""
     own = own_budget(session, reader.budgets_of(session.session_id))
-    return own.touched_us + rt.abandon_after_us <= rt.clock_us()
+    now_us = rt.clock_us()
+    return own.touched_us + rt.abandon_after_us <= now_us or is_ahead(own.touched_us, now_us)

@@ -13,7 +13,7 @@ from tallygate.clients.lines import LOST
 from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
-from tallygate.core.moments import microseconds
+from tallygate.core.moments import is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.observed import (
     ObservedUsage,
@@ -420,7 +420,8 @@ class SessionFinder:
         if key not in self._linked:
             self._linked[key] = self._tx.sessions_linked(*key)
         for session in reversed(self._linked[key]):
-            if session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us):
+            ahead = session.is_open and is_ahead(session.started_us, self._tx.at_us)  # by a clock that was wrong
+            if (ahead or session.started_us <= at_us) and (session.ended_us is None or at_us <= session.ended_us):
                 return session
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
 from tallygate.core.errors import RunLogError, SettingsError, TallygateError
-from tallygate.core.moments import as_datetime
+from tallygate.core.moments import as_datetime, iso
 from tallygate.core.unread import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
@@ -170,13 +170,22 @@ def _lock(ledger: SqliteLedger, _: Runtime) -> Check:
 
 
 def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
-    """Time in the ledger never goes back, so a clock that was ahead once stays in it until it is caught up with."""
+    """The times of events never go back, so a clock that was ahead once stays among them until it is caught up with."""
     with ledger.reading(runtime.tenant) as reader:
         ahead_us = reader.head().at_us - runtime.clock_us()
     if ahead_us <= CLOCK_SLACK_US:
         return Check("clock", State.OK, "not behind the ledger")
-    found = f"the ledger's last event is {ahead_us // 1_000_000:,} s ahead of this machine's clock"
-    return Check("clock", State.WARN, found, "Set the clock; until it has caught up, events are a microsecond apart.")
+    with ledger.reading(runtime.tenant) as reader:
+        first, dated_us = reader.first_after(runtime.clock_us())
+    found = (
+        f"events from number {first} on are dated up to {ahead_us // 1_000_000:,} s ahead of this machine's clock"
+        f" (the first {iso(dated_us)}): it stood ahead when they were written, or is behind now"
+    )
+    to_do = (
+        "Set the clock if it is wrong. If it is right there is nothing to do: windows and reservations follow it, and"
+        " what was spent at the wrong date stands in the windows of that date."
+    )
+    return Check("clock", State.WARN, found, to_do)
 
 
 def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
