@@ -792,3 +792,10 @@ def test_work_outside_of_all_projects_is_done_in_a_folder_that_a_budget_may_name
     plain.mkdir()
     assert (desk.load(plain).paths.project_root, desk.load(plain).paths.folder) == (None, plain.resolve())
     assert desk.load(desk.places.home).paths.folder is None
+
+
+@pytest.mark.parametrize("written", ["claude-code", "claude_code", '"Claude Code"'])
+def test_the_ladder_of_a_client_is_found_in_every_spelling_of_its_name(desk: Desk, written) -> None:
+    desk.user(f'[ladder]\ndefault = ["a"]\n{written} = ["b"]\n')
+    ladder = desk.load().ladder
+    assert [ladder.for_client(name) for name in ("claude_code", "claude-code", "codex")] == [("b",), ("b",), ("a",)]

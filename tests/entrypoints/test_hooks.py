@@ -223,6 +223,15 @@ def test_an_input_beyond_the_bound_is_refused(world):
     assert reply.body["hookSpecificOutput"]["permissionDecision"] == "deny"
 
 
+@pytest.mark.parametrize("client", ["claude_code", "claude-code", "Claude Code"])
+def test_a_client_is_one_in_every_spelling_of_its_name(world, client):
+    told = {"session_id": "c1", "prompt": "hi", "hook_event_name": "UserPromptSubmit"}
+    HookDesk(lambda _: world.rt).answer(client, None, told)
+    with world.ledger.reading() as reader:
+        [session] = reader.sessions_linked("claude_code", "c1")
+    assert session.client == "claude-code"
+
+
 @pytest.mark.slow
 def test_a_server_ends_only_the_sessions_of_its_own_client(home, project):
     (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 5\n')

@@ -141,7 +141,7 @@ def test_clients_can_be_chosen(user, take):
 
 
 def test_an_unknown_client_is_an_error_that_names_the_known_ones(take):
-    with pytest.raises(InvalidArgument, match="claude_code, codex, gemini, opencode, qwen, copilot"):
+    with pytest.raises(InvalidArgument, match="claude-code, codex, gemini, opencode, qwen, copilot"):
         take(clients=["cursor"])
 
 

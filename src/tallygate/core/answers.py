@@ -160,14 +160,14 @@ class SessionTotals:
 class UsageFilter:
     """Which responses a list of usage is about; `until_us` is the first moment after it.
 
-    `project` is a folder or the end of its path, `model` a part of an id.
+    `folders` and `models` are all that count, as responses name them; None where any does.
     """
 
     from_us: int
     until_us: int
     clients: tuple[str, ...] = ()
-    project: str | None = None
-    model: str | None = None
+    folders: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import Hooks, Reply
+from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.text import shown
 from tallygate.operations.hooked import on_hook
@@ -22,6 +23,12 @@ INPUT_BYTES_MAX = 16 * 2**20
 
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
+
+
+def hooks_of(client: str) -> Hooks | None:
+    """What is known of a client's hooks, in whatever spelling it is named."""
+    name = client if client in HOOKS else client_among(client, HOOKS)
+    return None if name is None else HOOKS[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class HookDesk:
         sender: Sender = ITS_CLIENT,
     ) -> Reply:
         """The client's own reply to one hook. Never raises: what fails is logged, and stops what the policy stops."""
-        hooks = HOOKS.get(client)
+        hooks = hooks_of(client)
         if hooks is None:
             known = ", ".join(HOOKS)
             log.error("A hook names the client %s; known are: %s.", shown(client), known)
@@ -71,7 +78,7 @@ class HookDesk:
         self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
-        hooks = HOOKS.get(client)
+        hooks = hooks_of(client)
         try:
             raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
         except (ValueError, RecursionError):
@@ -105,7 +112,7 @@ class HookDesk:
 
 def refused(client: str, name: str, what: str) -> Reply:
     """The client's own refusal of a step that nothing can be said about."""
-    hooks = HOOKS.get(client)
+    hooks = hooks_of(client)
     if hooks is None:
         return Reply(exit_code=1)
     return hooks.refuse(name, f"Tallygate: this step cannot be counted, so it is stopped: {what}")

@@ -97,11 +97,10 @@ _SUMS = (
     " SUM(CASE WHEN estimated_output > output THEN estimated_output - output ELSE 0 END), MIN(at_us), MAX(at_us)"
 )
 _CHOSEN = " FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
-_OF_PROJECT = (
-    " AND (project = :project OR substr(project, 1, length(:project) + 1) = :project || '/'"
-    " OR substr(project, -length(:project) - 1) = '/' || :project)"
-)
-_OF_MODEL = " AND lower(model) LIKE :model ESCAPE '!'"
+_OF_FOLDERS = " AND project IN (SELECT value FROM json_each(:folders))"
+_OF_MODELS = " AND model IN (SELECT value FROM json_each(:models))"
+SELECT_FOLDERS = "SELECT DISTINCT project FROM usage WHERE tenant = :tenant AND project IS NOT NULL"
+SELECT_MODELS = "SELECT DISTINCT model FROM usage WHERE tenant = :tenant"
 SELECT_UNATTRIBUTED = (
     "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
 )
@@ -163,13 +162,12 @@ def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
         names = {f"client{number}": name for number, name in enumerate(chosen.clients)}
         sql += " AND client IN (" + ", ".join(f":{name}" for name in names) + ")"
         parameters |= names
-    if chosen.project is not None:
-        sql += _OF_PROJECT
-        parameters["project"] = chosen.project.rstrip("/") or "/"
-    if chosen.model is not None:
-        sql += _OF_MODEL
-        escaped = "".join("!" + char if char in "!%_" else char for char in chosen.model.lower())
-        parameters["model"] = f"%{escaped}%"
+    if chosen.folders is not None:
+        sql += _OF_FOLDERS
+        parameters["folders"] = json.dumps(chosen.folders)
+    if chosen.models is not None:
+        sql += _OF_MODELS
+        parameters["models"] = json.dumps(chosen.models)
     return sql, parameters
 
 
@@ -290,6 +288,14 @@ class UsageReads(Statements):
         group = ", ".join(map(str, range(1, width + 3)))
         found = self._all(f"SELECT {columns}{_SUMS}{sql} GROUP BY {group}", **parameters)
         return [_sum(tuple(row[:width]), *row[width:]) for row in found]
+
+    def usage_folders(self) -> list[str]:
+        """Every folder that responses were made in, as their clients name it."""
+        return [row[0] for row in self._all(SELECT_FOLDERS)]
+
+    def usage_models(self) -> list[str]:
+        """Every model that responses name, as they write it."""
+        return [row[0] for row in self._all(SELECT_MODELS)]
 
     def usage_next(self, chosen: UsageFilter) -> int | None:
         """The time of the first of the chosen responses."""

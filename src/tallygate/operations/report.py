@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
+from tallygate.core.answers import SpendSum
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.tenants import every_tenant, in_tenant, tenant_id
+from tallygate.operations.usage import project_name
+from tallygate.pricing.identity import listed_name
 from tallygate.reports.spending import (
     Every,
     SpendBy,
@@ -58,7 +61,7 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     outside: list[SpendPart] = []
     for each in chosen:
         with each.ledger.reading(each.tenant) as reader:
-            for start_us, lines, rest in _periods(reader, wanted, zone):
+            for start_us, lines, rest in _periods(rt, reader, wanted, zone):
                 found += [(start_us, line) for line in lines]
                 outside.append(rest)
     found.sort(key=lambda entry: (entry[0], -entry[1].whole.nanos, entry[1].key or ""))
@@ -67,14 +70,23 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     return SpendReport(lines, total, total_of(outside), [each.tenant for each in chosen])
 
 
-def _periods(reader: Reader, wanted: ReportWanted, zone: tzinfo) -> Iterator[tuple[int, list[SpendLine], SpendPart]]:
+def _periods(
+    rt: Runtime, reader: Reader, wanted: ReportWanted, zone: tzinfo
+) -> Iterator[tuple[int, list[SpendLine], SpendPart]]:
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us = wanted.from_us
     while (at_us := reader.spend_next(from_us, wanted.until_us)) is not None:
         period = spending_period(at_us, wanted.every, zone)
         until_us = min(period.end_us, wanted.until_us)
         sums = reader.session_spend(max(from_us, period.start_us), until_us)
-        mine = [each for each in sums if each.session_id is not None]
+        mine = [_named(rt, each, wanted.by) for each in sums if each.session_id is not None]
         rest = [each for each in sums if each.session_id is None]
         yield period.start_us, lines_of(mine, wanted.by, reader.tenant, period.label), part_of(rest, reader.tenant)
         from_us = until_us
+
+
+def _named(rt: Runtime, each: SpendSum, by: SpendBy) -> SpendSum:
+    """A sum under the one name of its project or its model."""
+    if by is SpendBy.PROJECT:
+        return replace(each, project=project_name(rt, each.project))
+    return replace(each, model=listed_name(each.model)) if by is SpendBy.MODEL else each

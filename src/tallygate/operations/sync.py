@@ -13,6 +13,7 @@ from tallygate.clients.base import Batch, Change
 from tallygate.clients.discovery import ends_at
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.sources import SOURCES
+from tallygate.core.clients import client_among, client_name
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
 from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
@@ -122,10 +123,14 @@ def watch(
 
 
 def _named(clients: Sequence[str] | None) -> list[str]:
-    unknown = [name for name in clients or () if name not in SOURCES]
-    if unknown:
-        raise InvalidArgument("client", f"No client {shown(unknown[0])}.", hint=f"Known are {', '.join(SOURCES)}.")
-    return [name for name in SOURCES if not clients or name in clients]
+    wanted = []
+    for name in clients or ():
+        known = client_among(name, SOURCES)
+        if known is None:
+            listed = ", ".join(map(client_name, SOURCES))
+            raise InvalidArgument("client", f"No client {shown(name)}.", hint=f"Known are {listed}.")
+        wanted.append(known)
+    return [name for name in SOURCES if not clients or name in wanted]
 
 
 def _wanted(

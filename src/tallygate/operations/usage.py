@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from tallygate.core.answers import UsageFilter
+from tallygate.core.answers import UsageFilter, UsageSum
+from tallygate.core.clients import client_name
+from tallygate.core.places import meant
 from tallygate.core.unread import UnreadSum
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.unread import unread_of
+from tallygate.pricing.identity import listed_name, means, one_name
 from tallygate.reports.usage import By, UsageLine, line_of, lines_of, ordered, period_of, total_of
 
-_KEYS = {By.SESSION: "session", By.PROJECT: "project", By.CLIENT: "client", By.MODEL: "none"}
+_KEYS = {
+    By.SESSION: "session", By.PROJECT: "project", By.FOLDER: "project", By.CLIENT: "client", By.MODEL: "none",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +33,75 @@ class UsageView:
     anomalies: int = 0
 
 
-def list_usage(rt: Runtime, chosen: UsageFilter, *, by: By, zone: tzinfo, limit: int) -> UsageView:
+@dataclass(frozen=True, slots=True)
+class UsageWanted:
+    """What a list of usage is about; `until_us` is the first moment after it.
+
+    `project` is a match for places, as a budget takes it, or a folder with what lies below it. `model` is a match for
+    models, or a part of an id.
+    """
+
+    from_us: int
+    until_us: int
+    clients: tuple[str, ...] = ()
+    project: str | None = None
+    model: str | None = None
+
+
+def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit: int) -> UsageView:
     """Usage by a key, as of one moment. Of periods the last ones are shown, of other keys the first."""
     with rt.ledger.reading(rt.tenant) as reader:
+        chosen = _chosen(rt, reader, wanted)
         assumed = {key for key, basis in reader.prices().items() if not json.loads(basis).get("known", True)}
         if by.is_period:
             lines = list(_periods(reader, chosen, by, zone, assumed))
         else:
-            lines = ordered(lines_of(reader.usage_sums(_KEYS[by], chosen), by, assumed), by)
+            sums = [_named(rt, each, by) for each in reader.usage_sums(_KEYS[by], chosen)]
+            lines = ordered(lines_of(sums, by, assumed), by)
         unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), reader.count_anomalies()
     shown = lines[-limit:] if by.is_period else lines[:limit]
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
+
+
+def _chosen(rt: Runtime, reader: Reader, wanted: UsageWanted) -> UsageFilter:
+    """The responses that are wanted, by the folders and the ids that they name."""
+    folders = None if wanted.project is None else _folders(rt, reader.usage_folders(), wanted.project)
+    models = None if wanted.model is None else _models(reader.usage_models(), wanted.model)
+    return UsageFilter(wanted.from_us, wanted.until_us, wanted.clients, folders, models)
+
+
+def _folders(rt: Runtime, known: list[str], project: str) -> tuple[str, ...]:
+    """The folders of a project; where no project is meant, those whose path or the end of it is given."""
+    found = tuple(folder for folder in known if meant(rt.place_of(folder), project))
+    if found:
+        return found
+    wanted = project.rstrip("/") or "/"
+    return tuple(
+        folder
+        for folder in known
+        if folder == wanted or folder.startswith(wanted.rstrip("/") + "/") or folder.endswith("/" + wanted.strip("/"))
+    )
+
+
+def _models(known: list[str], model: str) -> tuple[str, ...]:
+    part = model.lower()
+    return tuple(each for each in known if means(model, each) or part in each.lower() or part in one_name(each))
+
+
+def _named(rt: Runtime, each: UsageSum, by: By) -> UsageSum:
+    """A sum under the one name of what it is of: the project of its folder, its client, its model."""
+    key = each.key
+    if by is By.PROJECT:
+        key = (project_name(rt, key[0]),)
+    elif by in (By.CLIENT, By.SESSION) and key[0] is not None:
+        key = (client_name(key[0]), *key[1:])
+    return replace(each, key=key, model=listed_name(each.model))
+
+
+def project_name(rt: Runtime, folder: str | None) -> str | None:
+    """What reports call the project of a folder: its repository, outside of any the folder itself."""
+    place = rt.place_of(folder)
+    return None if place is None else place.name
 
 
 def _periods(reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, assumed: set[str]) -> Iterator[UsageLine]:
@@ -47,5 +110,6 @@ def _periods(reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, assumed:
     while (at_us := reader.usage_next(rest)) is not None:
         period = period_of(at_us, by, zone)
         within = replace(rest, until_us=min(period.end_us, chosen.until_us))
-        yield line_of(period.label, reader.usage_sums("none", within), assumed)
+        sums = (replace(each, model=listed_name(each.model)) for each in reader.usage_sums("none", within))
+        yield line_of(period.label, sums, assumed)
         rest = replace(rest, from_us=period.end_us)

@@ -43,6 +43,18 @@ def one_name(model: str) -> str:
     return name
 
 
+def listed_name(model: str) -> str:
+    """The name under which reports add a model up: what a router gives away stays apart from what it sells.
+
+    >>> listed_name("openrouter/qwen/qwen3-coder:free"), listed_name("qwen/qwen3-coder")
+    ('qwen3-coder:free', 'qwen3-coder')
+    """
+    found = identify(model)
+    if found.family == "other":
+        return model  # of a family that nobody knows nothing is known to be only spelling
+    return f"{one_name(model)}:free" if found.free else one_name(model)
+
+
 def same_model(one: str, other: str) -> bool:
     """Whether two ids are the same model."""
     return one_name(one) == one_name(other)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallygate.core.clients import client_name
 from tallygate.core.implied import BilledFactor, EstimateFactor
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
@@ -172,7 +173,7 @@ def _line(line: Line, most: int | None) -> dict[str, Any]:
     who = line.place.who
     return {
         "session_id": None if who is None else who.session_id,
-        "client": None if who is None else cleaned(who.client, _NAME_MAX),
+        "client": None if who is None else cleaned(client_name(who.client), _NAME_MAX),
         "in_ledger": who is not None,
         "day": line.place.day.isoformat(),
         "model": cleaned(line.place.model, _NAME_MAX),
@@ -246,7 +247,7 @@ def _billed_factor(factor: BilledFactor) -> dict[str, Any]:
 
 def _estimate_factor(factor: EstimateFactor) -> dict[str, Any]:
     return {
-        "client": cleaned(factor.client, _NAME_MAX),
+        "client": cleaned(client_name(factor.client), _NAME_MAX),
         "model": cleaned(factor.model, _NAME_MAX),
         "calls": factor.calls,
         "estimate": json_number(factor.estimate_nanos),

@@ -10,6 +10,7 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from tallygate.core.answers import SpendSum
+from tallygate.core.clients import client_name
 from tallygate.core.money import exact_text, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.reports import usage
@@ -25,6 +26,7 @@ class SpendBy(StrEnum):
 
     TENANT = "tenant"
     PROJECT = "project"
+    FOLDER = "folder"
     CLIENT = "client"
     MODEL = "model"
     SESSION = "session"
@@ -135,10 +137,10 @@ def _key(each: SpendSum, by: SpendBy, tenant: str) -> str | None:
     match by:
         case SpendBy.TENANT:
             return tenant
-        case SpendBy.PROJECT:
+        case SpendBy.PROJECT | SpendBy.FOLDER:
             return each.project
         case SpendBy.CLIENT:
-            return None if each.client is None else each.client.lower().replace("_", "-")
+            return None if each.client is None else client_name(each.client)
         case SpendBy.MODEL:
             return each.model
         case SpendBy.SESSION:

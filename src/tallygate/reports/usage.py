@@ -25,6 +25,7 @@ class By(StrEnum):
     MONTH = "month"
     SESSION = "session"
     PROJECT = "project"
+    FOLDER = "folder"
     MODEL = "model"
     CLIENT = "client"
 

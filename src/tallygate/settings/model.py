@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from tallygate.core.clients import client_among
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
@@ -137,7 +138,8 @@ class Ladder:
     by_client: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def for_client(self, client: str) -> tuple[str, ...]:
-        return self.by_client.get(client, self.default)
+        wanted = client_among(client, self.by_client)
+        return self.default if wanted is None else self.by_client[wanted]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def test_usage_and_cost_exports_of_a_console_are_one_statement_of_a_transcript(r
     found = run_json("drift")
     assert buckets(found) == {"matched": (12_276, 0.00768, 0.00768), "price_drift": (600, 0.015, 0.012)}
     [line] = found["lines"]
-    assert (line["session_id"], line["client"], line["billed"]) == (None, "claude_code", 0.01968)
+    assert (line["session_id"], line["client"], line["billed"]) == (None, "claude-code", 0.01968)
 
 
 def test_the_requests_of_a_proxy_are_found_in_a_transcript(run, run_json, home):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.repositories import repository, worktree
 from tests.transcripts import COUNTS, DAY, MODEL, PROJECT, write_all, write_claude
 
 EVERYTHING = sum(COUNTS.values())
@@ -57,7 +59,8 @@ def test_amounts_stand_with_their_points_below_one_another(run, days):
         ("session", {"c": 1, "b": 3, "a": 2}),
         ("project", {PROJECT: 5, f"{PROJECT}/below": 1}),
         ("model", {MODEL: 6}),
-        ("client", {"claude_code": 6}),
+        ("folder", {PROJECT: 5, f"{PROJECT}/below": 1}),
+        ("client", {"claude-code": 6}),
     ],
 )
 def test_usage_is_listed_by(run_json, days, by, expected):
@@ -87,6 +90,12 @@ def test_usage_is_listed_by(run_json, days, by, expected):
         (["--model", "o_us"], 0),
         (["--client", "codex"], 0),
         (["--client", "codex", "--client", "claude_code"], 6),
+        (["--client", "claude-code"], 6),
+        (["--client", "Claude Code"], 6),
+        (["--project", "/home/m*/project"], 6),
+        (["--model", "opus"], 6),
+        (["--model", "openrouter/anthropic/claude-opus-4.7"], 6),
+        (["--model", "claude-opus-4-8"], 0),
     ],
 )
 def test_usage_is_narrowed_by(run_json, days, arguments, responses):
@@ -268,3 +277,47 @@ def test_a_line_that_takes_away_is_named_and_the_user_alone_lowers(run, run_json
 def test_without_anomalies_there_are_none(run, run_json, home):
     assert run("usage", "anomalies").stdout == "Nothing was told against a booked response.\n"
     assert run_json("usage", "anomalies") == {"anomalies": [], "count": 0}
+
+
+@pytest.fixture
+def shop(home, tmp_path):
+    """One response each in a repository, a subfolder, a link to it, a worktree elsewhere, and a repository inside."""
+    shop = repository(Path(os.path.realpath(tmp_path)) / "work" / "shop")
+    (shop / "api").mkdir()
+    (tmp_path / "link").symlink_to(shop / "api")
+    outside, inner = worktree(shop, tmp_path / "trees" / "shop-a09dee1e"), repository(shop / "lib")
+    for number, folder in enumerate((shop, shop / "api", tmp_path / "link", outside, inner), 1):
+        write_claude(home, [number], f"s{number}", cwd=str(folder))
+    return shop
+
+
+def test_a_project_is_its_repository_with_subfolders_links_and_worktrees(run_json, shop):
+    found = run_json("usage", "--by", "project")
+    assert {line["project"]: line["responses"] for line in found["lines"]} == {str(shop): 4, str(shop / "lib"): 1}
+    assert len(run_json("usage", "--by", "folder")["lines"]) == 5
+
+
+@pytest.mark.parametrize("named", ["shop", "work/shop", "{shop}", "{shop}/", "w*k/shop", "{shop}/../shop"])
+def test_the_project_that_is_asked_for_is_the_one_that_is_listed(run_json, shop, named):
+    assert run_json("usage", "--project", named.format(shop=shop))["total"]["responses"] == 5, "with what lies inside"
+
+
+def test_a_worktree_that_was_removed_from_inside_its_repository_still_counts_there(run_json, home, tmp_path):
+    shop = repository(Path(os.path.realpath(tmp_path)) / "shop")
+    write_claude(home, [1], "s1", cwd=str(shop / ".claude" / "worktrees" / "gone"))
+    write_claude(home, [1], "s2", cwd=str(tmp_path / "gone" / "far"))
+    found = run_json("usage", "--by", "project")
+    assert {line["project"] for line in found["lines"]} == {str(shop), str(tmp_path / "gone" / "far")}
+
+
+def test_a_model_is_one_line_in_all_its_spellings(run_json, home):
+    for number, model in enumerate(
+        ("claude-opus-4-7", "us.anthropic.claude-opus-4-7-v1:0", "claude-opus-4.7", "claude-opus-4-7-20260416",
+         "claude-opus-4-8", "qwen/qwen3-coder", "qwen/qwen3-coder:free", "My-Model"), 1
+    ):  # fmt: skip
+        write_claude(home, [number], f"s{number}", model=model)
+    found = run_json("usage", "--by", "model")
+    assert {line["model"]: line["responses"] for line in found["lines"]} == {
+        "claude-opus-4-7": 4, "claude-opus-4-8": 1, "qwen3-coder": 1, "qwen3-coder:free": 1, "My-Model": 1,
+    }  # fmt: skip
+    assert run_json("usage", "--model", "claude-opus-4-7")["total"]["responses"] == 4

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tallygate.core.authority import Loosening
+from tallygate.core.clients import client_name
 from tallygate.core.learned import Kept
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
@@ -69,7 +70,7 @@ def show(program: Program, as_json: bool) -> None:
 def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
     output.table(
         output.words("BY", [each.key.kind for each in learned]),
-        output.words("CLIENT", [each.key.client for each in learned]),
+        output.words("CLIENT", [client_name(each.key.client) for each in learned]),
         output.words("MODEL", [each.key.model for each in learned], tight=False),
         output.numbers("CALLS", [each.samples for each in learned]),
         _ratios("FIRST", [each.first_micros for each in learned]),
@@ -97,7 +98,7 @@ def ratio(micros: int) -> str:
 def _taught(each: Taught) -> dict[str, Any]:
     return {
         "kind": each.key.kind,
-        "client": each.key.client,
+        "client": client_name(each.key.client),
         "model": each.key.model,
         "reconciled_calls": each.samples,
         "first_step": ratio(each.first_micros),
@@ -164,7 +165,7 @@ def _sample(kept: Kept) -> dict[str, Any]:
         "call_id": kept.call_id,
         "session_id": kept.session_id,
         "kind": kept.key.kind,
-        "client": kept.key.client,
+        "client": client_name(kept.key.client),
         "model": kept.key.model,
         "agent": kept.agent or None,
         "at": iso(kept.at_us),

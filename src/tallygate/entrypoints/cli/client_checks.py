@@ -11,6 +11,7 @@ from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing.manifest import Manifest
 from tallygate.clients.installing.wanted import Client, Scope
 from tallygate.core.attribution import client_family
+from tallygate.core.clients import client_name
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
@@ -105,7 +106,7 @@ def sessions(runtime: Runtime) -> Check:
             if client_family(client) in families
         }
     if strays and not loose:
-        listed = ", ".join(f"{count:,} of {client.replace('_', '-')}" for client, count in sorted(strays.items()))
+        listed = ", ".join(f"{count:,} of {client_name(client)}" for client, count in sorted(strays.items()))
         return Check("enforcement", State.WARN, f"responses of the last day that no session gated: {listed}", UNGATED)
     if not loose:
         return Check("enforcement", State.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallygate.core.authority import Authority
+from tallygate.core.clients import client_name
 from tallygate.core.money import format_amount
 from tallygate.core.tallies import Bucket
 from tallygate.entrypoints.cli import output
@@ -155,7 +156,11 @@ def _who(line: Line) -> str:
     who = line.place.who
     if who is None:
         return "(bill)"
-    return output.short_id(who.session_id)[-output.ID_END :] if who.session_id else output.safe(who.client, 11)
+    return (
+        output.short_id(who.session_id)[-output.ID_END :]
+        if who.session_id
+        else output.safe(client_name(who.client), 11)
+    )
 
 
 def _cause(line: Line, found: Review) -> str | None:
@@ -239,7 +244,7 @@ def _factors(found: Review) -> None:
     if estimates:
         output.heading("Recorded for each dollar estimated; the gate learns this by itself, call by call")
         output.table(
-            output.words("CLIENT", [output.safe(factor.client or None, 24) for factor in estimates]),
+            output.words("CLIENT", [output.safe(client_name(factor.client) or None, 24) for factor in estimates]),
             output.words("MODEL", [factor.model for factor in estimates], tight=False),
             output.numbers("CALLS", [factor.calls for factor in estimates]),
             _ratios("FACTOR", [factor.micros for factor in estimates]),

@@ -9,7 +9,7 @@ from tallygate.entrypoints.hook_alone import answer_alone
 
 
 @click.command()
-@click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is: claude_code, codex, gemini ...")
+@click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is: claude-code, codex, gemini ...")
 @click.option("--event", default="-", metavar="EVENT", help="The hook's name, where the input does not say it.")
 @pass_program
 def hook(program: Program, client: str, event: str) -> int:

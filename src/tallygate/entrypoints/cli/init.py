@@ -20,6 +20,7 @@ from tallygate.core.authority import Loosening
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
 from tallygate.settings import Settings, places
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tallygate.operations.install import Change, Plan
 
 _client_option = click.option(
-    "--client", "names", type=click.Choice([*CLIENTS]), multiple=True, help="Only this client; repeatable."
+    "--client", "names", type=ClientChoice(CLIENTS), multiple=True, help="Only this client; repeatable."
 )
 
 

@@ -8,6 +8,7 @@ import click
 
 from tallygate.core import exactness
 from tallygate.core.attested import SlimAttestation
+from tallygate.core.clients import client_name
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import Cause
 from tallygate.core.errors import KeyUnusable
@@ -159,7 +160,7 @@ def _session_json(session: Session) -> dict[str, Any]:
     return {
         "session_id": session.session_id,
         "state": session.state.value,
-        "client": session.client,
+        "client": client_name(session.client),
         "model": session.model,
         "currency": session.currency,
         "started_at": iso(session.started_us),
@@ -271,7 +272,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     pairs = [
         ("session", session.session_id),
         ("state", f"{session.state}, started {output.when(session.started_us, time_zone)}{ended}"),
-        ("client", f"{output.safe(session.client)}, model {output.safe(session.model)}"),
+        ("client", f"{output.safe(client_name(session.client))}, model {output.safe(session.model)}"),
         ("total", f"{format_amount(totals.total_nanos, unit)} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),

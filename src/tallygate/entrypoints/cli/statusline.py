@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from tallygate.clients.hook_clients import HOOKS
+from tallygate.core.clients import client_among
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX
@@ -16,7 +18,7 @@ SHOWN_MAX = 200
 
 
 @click.command()
-@click.option("--client", default="claude_code", metavar="CLIENT", help="Whose session the input names.")
+@click.option("--client", default="claude-code", metavar="CLIENT", help="Whose session the input names.")
 @pass_program
 def statusline(program: Program, client: str) -> None:
     """Show what is left of a client's session.
@@ -28,7 +30,7 @@ def statusline(program: Program, client: str) -> None:
         return
     try:
         with program.opened(by="statusline") as app:
-            text = left_text(app.runtime, client, session)
+            text = left_text(app.runtime, client_among(client, HOOKS) or client, session)
     except TallygateError as error:
         text = f"tallygate: {error.message}"
     if text is not None:

@@ -15,9 +15,11 @@ import click
 
 from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
+from tallygate.core.clients import client_name
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.unread import UnreadSum
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
@@ -39,7 +41,7 @@ reading_first = click.option(
 
 
 @click.command()
-@click.option("--client", "clients", type=click.Choice([*SOURCES]), multiple=True, help="Only this client; repeatable.")
+@click.option("--client", "clients", type=ClientChoice(SOURCES), multiple=True, help="Only this client; repeatable.")
 @since_option("Only files written")
 @click.option("--watch", "watching", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", type=click.IntRange(1, 3600), default=2, show_default=True, help="Seconds between looks.")
@@ -124,7 +126,9 @@ def report_json(report: SyncReport) -> dict[str, Any]:
             "bytes_read": report.bytes_read,
         },
         "skipped": dict(sorted(report.skipped.items())),
-        "faults": [{"client": fault.client, "path": fault.path, "why": fault.why} for fault in report.faults],
+        "faults": [
+            {"client": client_name(fault.client), "path": fault.path, "why": fault.why} for fault in report.faults
+        ],
     }
 
 

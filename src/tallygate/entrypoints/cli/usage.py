@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tallygate.clients.sources import SOURCES
-from tallygate.core.answers import UsageFilter
+from tallygate.core.clients import client_name
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json
-from tallygate.operations.usage import UsageView, list_usage
+from tallygate.operations.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
+from tallygate.workspace import written_out
 
 _TITLES = {
     By.DAY: ("DAY",),
@@ -24,6 +27,7 @@ _TITLES = {
     By.MONTH: ("MONTH",),
     By.SESSION: ("CLIENT", "SESSION"),
     By.PROJECT: ("PROJECT",),
+    By.FOLDER: ("FOLDER",),
     By.MODEL: ("MODEL",),
     By.CLIENT: ("CLIENT",),
 }
@@ -41,9 +45,9 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 )
 @since_option("Only responses made")
 @click.option("--until", metavar="MOMENT", help="Only responses made before that, or on that day.")
-@click.option("--client", "clients", type=click.Choice([*SOURCES]), multiple=True, help="Only this client; repeatable.")
-@click.option("--project", help="Only this folder and those below it: its path, or the end of it.")
-@click.option("--model", help="Only models with this in their id.")
+@click.option("--client", "clients", type=ClientChoice(SOURCES), multiple=True, help="Only this client; repeatable.")
+@click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
+@click.option("--model", help="Only this model in every spelling, a family, a pattern, or a part of ids.")
 @click.option("--breakdown", is_flag=True, help="Every line by model, too.")
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many lines at most."
@@ -80,11 +84,11 @@ def usage(
     with program.opened(settings) as app:
         rt = app.runtime
         now = rt.clock_us()
-        chosen = UsageFilter(
+        chosen = UsageWanted(
             from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
             until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
             clients=clients,
-            project=project,
+            project=None if project is None else written_out(project, str(Path.home())),
             model=model,
         )
         if syncing:
@@ -125,7 +129,7 @@ def anomalies(program: Program, as_json: bool) -> None:
     if as_json:
         listed = [
             {
-                "client": each.client,
+                "client": client_name(each.client),
                 "client_session": each.client_session,
                 "response": each.response_key,
                 "kind": each.kind,
@@ -217,7 +221,7 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
                 rows.append(([""] * (width - 1) + [_INDENT + output.safe(model or None)], part))
     parts = [part for _, part in rows]
     columns = [
-        output.words(title, [names[number] for names, _ in rows], tight=by is not By.PROJECT)
+        output.words(title, [names[number] for names, _ in rows], tight=by not in (By.PROJECT, By.FOLDER))
         for number, title in enumerate(_TITLES[by])
     ]
     if by is By.SESSION:
