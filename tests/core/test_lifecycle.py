@@ -44,6 +44,18 @@ def test_late_usage_replaces_what_expiry_booked():
     assert after.spent_nanos == 10
 
 
+def test_overage_is_how_far_a_budget_once_was_over_and_does_not_shrink_with_what_is_spent():
+    over = lifecycle.settle(budget(spent=90), held_nanos=0, booked_before_nanos=0, cost_nanos=50)
+    after = lifecycle.settle(over, held_nanos=0, booked_before_nanos=50, cost_nanos=5)
+    assert (over.overage_nanos, after.spent_nanos, after.overage_nanos) == (40, 95, 40)
+
+
+@pytest.mark.parametrize("more, spent", [(7, 37), (-7, 23), (0, 30)])
+def test_what_is_added_may_be_less_than_nothing(more, spent):
+    after = lifecycle.add(budget(spent=30, reserved=5), more, held_nanos=5)
+    assert (after.spent_nanos, after.reserved_nanos) == (spent, 0)
+
+
 def test_lowering_a_limit_under_what_is_spent_is_named_as_overage():
     after = lifecycle.change_limit(budget(spent=60, reserved=10), 50)
     assert (after.limit_nanos, after.overage_nanos) == (50, 20)

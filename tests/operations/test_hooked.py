@@ -542,3 +542,13 @@ def test_what_a_live_session_was_spent_on_is_told_by_its_responses(world):
     cents = {share.label: share.nanos // 10_000_000 for share in view.by_tool}
     assert cents == {"prompt": 7, "outside of calls": 1}
     assert [(share.label, share.nanos // 10_000_000) for share in view.by_model] == [("dear", 8)]
+
+
+@pytest.mark.parametrize("seconds, voided", [(1, False), (3, False), (4, True), (60, True)])
+def test_a_prompt_that_was_queued_breaks_nothing_off_and_one_after_a_pause_does(world, seconds, voided):
+    """A hook takes a second here: five are between the two prompts where four were waited for, and a moment more."""
+    hook(world, Moment.PROMPT, "prompt:1")
+    [first] = world.calls(account(world).session_id)
+    world.clock.forward(seconds * SECOND + 1000)
+    hook(world, Moment.PROMPT, "prompt:2")
+    assert (world.call(first.call_id).state is CallState.VOIDED) is voided

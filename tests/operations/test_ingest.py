@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.world import MINUTE, make_world
 
+from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
 from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
 from tallygate.core.words import AccountingMode, ActorType, UsageChannel
+from tallygate.operations.correct import correct_usage
 from tallygate.operations.ingest import Reading, Taken, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
@@ -103,6 +105,16 @@ def test_what_a_call_holds_gives_way_to_what_its_responses_use(live):
     budget = live.budget(session)
     assert (budget.spent_nanos, budget.reserved_nanos) == (600_000_000, 0)
     assert live.call(call).state == "pending"
+
+
+def test_a_response_that_cost_less_than_it_was_booked_at_gives_its_call_no_larger_hold(live):
+    session = start(live)
+    live.ask(session, 500)
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 200))
+    correct_usage(live.rt, "r1", {"output": 100}, model=None, reason="the bill says so", authority=the_user("me"))
+    budget = live.budget(session)
+    assert (budget.spent_nanos, budget.reserved_nanos) == (100_000_000, 300_000_000)
 
 
 def test_the_next_call_of_an_actor_closes_the_one_before(live):
