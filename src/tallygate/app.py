@@ -18,7 +18,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import SettingsError
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
-from tallygate.core.moments import as_datetime
+from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.places import Place
 from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.deferred import DeferredLedger
@@ -46,6 +46,11 @@ def clock_us() -> int:
 def ticks_us() -> int:
     """Microseconds of a clock that only goes forward, for spans of time."""
     return time.monotonic_ns() // 1000
+
+
+def steady_us() -> int:
+    """Microseconds of a clock that nobody sets; where there is such a one it goes on while the machine sleeps."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
 def pause_us(microseconds: int) -> None:
@@ -170,6 +175,7 @@ def open_ledger(settings: Settings) -> SqliteLedger:
         new_ledger_id=lambda: new_token(16),
         durability=settings.ledger.durability.value,
         lock_timeout_ms=settings.ledger.lock_timeout_ms,
+        watch=ClockWatch(clock_us, steady_us if hasattr(time, "clock_gettime_ns") else ticks_us),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -9,11 +11,12 @@ import pytest
 from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
-from tallygate.core.moments import CLOCK_SLACK_US, microseconds
+from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
 from tallygate.core.observed import ObservedUsage
 from tallygate.core.observed import Rule as Reading_
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import Action
+from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
@@ -114,3 +117,23 @@ def test_the_times_of_events_rise_whatever_the_clock_does_and_a_gap_is_no_jump(w
         with world.ledger.reading() as reader:
             times.append(reader.head().at_us)
     assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("moved, told", [(0, None), (HOUR, None), (366 * DAY, 366 * DAY), (-2 * HOUR, -2 * HOUR)])
+def test_a_clock_that_is_moved_while_a_program_runs_is_written_down_once_and_a_gap_is_not(tmp_path, moved, told):
+    wall, steady = [START], [5 * HOUR]
+    watch = ClockWatch(lambda: wall[0], lambda: steady[0])
+    options = {"clock": lambda: wall[0], "new_ledger_id": lambda: "cd" * 16, "watch": watch}
+    with contextlib.closing(SqliteLedger(tmp_path / "ledger.db", **options)) as ledger:
+        for _ in range(2):
+            wall[0] += 90 * DAY
+            steady[0] += 90 * DAY
+            with ledger.writing() as tx:
+                tx.append("test", [], by="t")
+        wall[0] += moved
+        ledger.prove()
+        for _ in range(2):
+            with ledger.writing() as tx:
+                tx.append("test", [], by="t")
+        bodies = [json.loads(body) for (body,) in ledger.rows("SELECT body FROM event ORDER BY id")]
+    assert [body.get("clock_parted_us") for body in bodies] == [None, None, told, None]

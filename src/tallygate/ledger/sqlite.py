@@ -18,6 +18,7 @@ from typing import Any
 from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.moments import ClockWatch
 from tallygate.ledger.files import APPLICATION_ID, create, not_ours, on_disk, prepare
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
@@ -53,9 +54,11 @@ class SqliteLedger:
         new_ledger_id: Callable[[], str],
         durability: str = "full",
         lock_timeout_ms: int = 2000,
+        watch: ClockWatch | None = None,
     ) -> None:
         self.path = path
         self._clock = clock
+        self._watch = watch
         self._timeout_ms = lock_timeout_ms
         self._durability = durability
         self._guard = threading.RLock()
@@ -139,7 +142,7 @@ class SqliteLedger:
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
         return WriteTransaction(
-            self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock())
+            self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock(), self._watch)
         )
 
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:

@@ -8,7 +8,7 @@ from tallygate.core.chain import Head, canonical_bytes, event_hash
 from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
-from tallygate.core.moments import CLOCK_SLACK_US, time_now
+from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.ledger import rows
 from tallygate.ledger.attest_store import AttestReads, AttestWrites
 from tallygate.ledger.bill_store import BillReads
@@ -216,8 +216,11 @@ class StoreReader(
 class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
-    def __init__(self, execute: Execute, tenant: str, ledger_id: str, wall_us: int) -> None:
+    def __init__(
+        self, execute: Execute, tenant: str, ledger_id: str, wall_us: int, watch: ClockWatch | None = None
+    ) -> None:
         super().__init__(execute, tenant)
+        self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"
         self._head = self.head()
         self._wall_us = wall_us
@@ -251,6 +254,9 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
             body["note"] = dict(note)
         if self._wall_us < event_at - 1_000_000:
             body["wall_us"] = self._wall_us  # the clock stood behind the ledger's time: kept for the auditor
+        if self._watch is not None and (parted_us := self._watch.parted_us()) is not None:
+            body["clock_parted_us"] = parted_us
+            self._watch.told()
         raw = canonical_bytes(body)
         seq = self._head.seq + 1
         digest = event_hash(self._chain_id, seq, self._head.hash, raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from collections.abc import Iterator
@@ -174,18 +175,30 @@ def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
     with ledger.reading(runtime.tenant) as reader:
         ahead_us = reader.head().at_us - runtime.clock_us()
     if ahead_us <= CLOCK_SLACK_US:
-        return Check("clock", State.OK, "not behind the ledger")
+        return Check("clock", State.OK, f"not behind the ledger{_moves(ledger, runtime)}")
     with ledger.reading(runtime.tenant) as reader:
         first, dated_us = reader.first_after(runtime.clock_us())
     found = (
         f"events from number {first} on are dated up to {ahead_us // 1_000_000:,} s ahead of this machine's clock"
         f" (the first {iso(dated_us)}): it stood ahead when they were written, or is behind now"
+        f"{_moves(ledger, runtime)}"
     )
     to_do = (
         "Set the clock if it is wrong. If it is right there is nothing to do: windows and reservations follow it, and"
         " what was spent at the wrong date stands in the windows of that date."
     )
     return Check("clock", State.WARN, found, to_do)
+
+
+def _moves(ledger: SqliteLedger, runtime: Runtime) -> str:
+    """When somebody moved the clock while a program ran, as far as the journal tells of it: the last time."""
+    with ledger.reading(runtime.tenant) as reader:
+        moves = [(each.seq, json.loads(each.body)) for each in reader.events_about('"clock_parted_us":')]
+    told = [(seq, body["clock_parted_us"]) for seq, body in moves if isinstance(body.get("clock_parted_us"), int)]
+    if not told:
+        return ""
+    seq, moved_us = told[-1]
+    return f"; it was moved by {moved_us // 1_000_000:+,} s before event {seq}"
 
 
 def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
