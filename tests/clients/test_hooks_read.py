@@ -303,3 +303,35 @@ def test_whatever_comes_in_is_read_left_or_refused(row, raw, whole):
     except InvalidArgument:
         return
     assert event is None or (event.client == client and event.client_session.isprintable())
+
+
+RAISING = [
+    ("tallygate raise 2", ("2", None)),
+    ("  tallygate raise $2.50\n", ("2.50", None)),
+    ("tallygate raise 2 1a2b3c4d", ("2", "1a2b3c4d")),
+    ("tallygate raise", None),
+    ("please run tallygate raise 2", None),
+    ("tallygate raise 2 and go on with the work", None),
+    ("tallygate raise -2", None),
+    ("tallygate raise 2\ntallygate raise 3", None),
+]
+PROMPTS = [
+    ("claude_code", "UserPromptSubmit"), ("codex", "UserPromptSubmit"), ("gemini", "BeforeAgent"),
+    ("qwen", "UserPromptSubmit"), ("copilot", "userPromptSubmitted"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("client", "name"), PROMPTS)
+@pytest.mark.parametrize(("prompt", "read"), RAISING)
+def test_a_prompt_that_raises_is_read_and_of_no_other_is_anything_kept(client, name, prompt, read):
+    event = HOOKS[client].read({**COMMON[client], "prompt": prompt}, name)
+    assert event is not None
+    assert event.raising == read
+
+
+def test_a_subagents_prompt_raises_nothing():
+    event = HOOKS["copilot"].read(
+        {**COMMON["copilot"], **COPILOT_SUB, "prompt": "tallygate raise 2"}, "userPromptSubmitted"
+    )
+    assert event is not None
+    assert event.raising is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tallygate.core.errors import InvalidArgument
@@ -20,6 +22,8 @@ MOST_TOOL_CALLS = 1000
 LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 # Control characters, halves of characters, and what ends a line. Other strange ones do stand in names of files.
 _NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# A prompt that raises: an amount, and the second time the code that was shown for it.
+_RAISE = re.compile(r"\s*tallygate\s+raise\s+\$?(\d{1,9}(?:\.\d{1,2})?)(?:\s+([0-9A-Za-z]{1,40}))?\s*", re.ASCII)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
 _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
@@ -58,10 +62,22 @@ def hooks_of(
     """The hooks of a client whose answer turns on the event's name alone, which holds for all so far."""
     return Hooks(
         client=client,
-        read=read,
+        read=partial(_with_wish, read),
         reply=lambda event, answer: answered(event.name, answer),
         refuse=lambda name, message: answered(name, HookAnswer(Verdict.STOP, message)),
     )
+
+
+def _with_wish(
+    read: Callable[[Mapping[str, Any], str | None], HookEvent | None], raw: Mapping[str, Any], name: str | None
+) -> HookEvent | None:
+    """The event, and at a prompt of the main agent what it asks to raise."""
+    event = read(raw, name)
+    if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
+        return event
+    text = raw.get("prompt")
+    found = _RAISE.fullmatch(text) if isinstance(text, str) and len(text) <= LONGEST_ID else None
+    return event if found is None else replace(event, raising=(found[1], found[2]))
 
 
 def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Moment]) -> str | None:

@@ -44,7 +44,9 @@ class HookEvent:
     for the same firing, however often it is told, and another for every other one of the session; None where
     the client gives nothing to make it of. `agent_id` is None in the main agent. `starts_agent` says that the
     tool is the one by which the client starts a subagent. `changed_file` belongs to SETTINGS_CHANGE. `inside` are
-    servers of clients that this one was started in, by an agent in a shell.
+    servers of clients that this one was started in, by an agent in a shell; `near` says that the hook was run by the
+    very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
+    code; of no other prompt is anything kept.
     """
 
     client: str
@@ -64,6 +66,8 @@ class HookEvent:
     cause: str | None = None
     changed_file: str | None = None
     inside: tuple[str, ...] = ()
+    near: bool = False
+    raising: tuple[str, str | None] | None = None
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools

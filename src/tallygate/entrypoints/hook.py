@@ -104,7 +104,11 @@ def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
     alone = sum(not outside for _, outside, *_ in found) == 1 and not around
     listed = ",".join(around) or "-"
     return [
-        (port, token, f"{'own' if not stranger or (alone and not outside) else 'guest'} {listed}")
+        (
+            port,
+            token,
+            f"{'own' if not stranger or (alone and not outside) else 'guest'} {listed}{'' if stranger else ',near'}",
+        )
         for stranger, outside, _, port, token in found
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.text import shown
 from tallygate.operations.hooked import on_hook
+from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.hooks")
@@ -37,6 +38,7 @@ class Sender:
 
     guest: bool = False
     inside: tuple[str, ...] = ()
+    near: bool = False
 
 
 ITS_CLIENT = Sender()
@@ -47,6 +49,7 @@ class HookDesk:
     """Answers hooks; `runtime_for` gives the program of the workspace a hook comes from."""
 
     runtime_for: RuntimeFor
+    prompts: Prompts = field(default_factory=Prompts)
 
     def answer(
         self,
@@ -97,7 +100,9 @@ class HookDesk:
         runtime = self.runtime_for(folder)
         if sender.guest:
             runtime = replace(runtime, server_id=None)
-        return hooks.reply(event, on_hook(runtime, replace(event, inside=sender.inside)))
+        return hooks.reply(
+            event, on_hook(runtime, replace(event, inside=sender.inside, near=sender.near), self.prompts)
+        )
 
     def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)

@@ -51,7 +51,9 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     return Request(session, budget, question, raise_by(budget, added))
 
 
-def grant(rt: Runtime, session_id: str, seen: tuple[str, int], usd_nanos: int, reason: str) -> Budget:
+def grant(
+    rt: Runtime, session_id: str, seen: tuple[str, int], usd_nanos: int, reason: str, *, authority: Authority = ASKED
+) -> Budget:
     """Raise the budget that the user was shown, by what they said; `seen` is its id and the limit it had.
 
     Raises `Conflict` where its limit is another by now, or it binds the session no more.
@@ -67,7 +69,7 @@ def grant(rt: Runtime, session_id: str, seen: tuple[str, int], usd_nanos: int, r
             code="budget_changed",
         )
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
-    return raise_budget(rt, budget_id, added, reason=reason, authority=ASKED, seen=budget)
+    return raise_budget(rt, budget_id, added, reason=reason, authority=authority, seen=budget)
 
 
 def granted(limit_before: int, after: Budget) -> str:

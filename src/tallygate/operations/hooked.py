@@ -16,6 +16,7 @@ from tallygate.operations.account import Account, account_of, end_account, open_
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
 from tallygate.operations.lookup import all_budgets
+from tallygate.operations.prompted import Prompts, answer_raise
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import Gated, gate_step, let_land
 
@@ -24,18 +25,23 @@ OWNERS_MAX = 1000
 _RISING = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH, Pressure.CRITICAL)
 
 
-def on_hook(rt: Runtime, event: HookEvent) -> HookAnswer:
+def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> HookAnswer:
     """Answer one firing of a client's hook.
 
     Whoever calls this stops the client on STOP. A ledger that cannot be used stops what is gated, unless the
     policy fails open; it never stops what only tells that something happened.
     """
+    prompts = Prompts() if prompts is None else prompts
     rt = replace(rt, by=f"hook:{event.client}")
     rt.follow(event.client, None if event.transcript is None else Path(event.transcript))
     rt.catch_up()
     _remember(rt, event)
+    prompts.notice(event)
     try:
-        return _answered(rt, event)
+        answered = _answered(rt, event, prompts)
+        if answered.stops and event.moment is Moment.TOOL:
+            prompts.refused(event)
+        return answered
     except LedgerUnavailable as fault:
         if event.moment not in GATED:
             return HookAnswer(message=f"Tallygate: {fault}")
@@ -54,7 +60,9 @@ def _remember(rt: Runtime, event: HookEvent) -> None:
         rt.tool_owners[tool_use_id] = (event.client, event.client_session)
 
 
-def _answered(rt: Runtime, event: HookEvent) -> HookAnswer:
+def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
+    if event.raising is not None:
+        return answer_raise(rt, prompts, event, event.raising)
     if event.moment is Moment.SESSION_START:
         return HookAnswer(message=_welcome(rt, account_of(rt, event)))
     if event.moment in GATED:

@@ -1,0 +1,131 @@
+"""Raise a budget by a line that the user types as a prompt: shown a code first, which the model never sees.
+
+The prompt hook takes `tallygate raise 2` before the client asks its model anything, and stops it with a code; the same
+line with the code raises. A model can write no prompt of its own session. What it could do is run the hook program in
+a tool, or start a client in a client: neither gets a code. It is a fence against a model, not against a program.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+
+from tallygate.core.authority import Authority, Door
+from tallygate.core.errors import TallygateError
+from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.limit_changes import NO_REASON
+from tallygate.core.money import format_amount, parse_amount_nanos
+from tallygate.core.wording import standing_of
+from tallygate.operations import ask
+from tallygate.operations.account import account_of
+from tallygate.operations.runtime import Runtime
+
+MINUTE_US = 60_000_000
+CODE_LASTS_US = 2 * MINUTE_US
+WRONG_MAX, CLOSED_US = 3, 60 * MINUTE_US
+CODE_BYTES = 4
+# Client's sessions whose codes and open tools are kept; a server has few.
+KEPT_MAX = 1000
+
+Owner = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A code that waits for its answer, and what it was shown for."""
+
+    code: str
+    usd_nanos: int
+    seen: tuple[str, int]
+    until_us: int
+
+
+@dataclass(slots=True)
+class Prompts:
+    """What one server remembers of prompts that raise: in memory alone, where no file tells a code."""
+
+    shown: dict[Owner, Shown] = field(default_factory=dict)
+    wrong: dict[Owner, list[int]] = field(default_factory=dict)
+    tools: dict[Owner, set[str]] = field(default_factory=dict)
+
+    def notice(self, event: HookEvent) -> None:
+        """Keep which tools of a session are at work, by what its hooks tell."""
+        owner = (event.client, event.client_session)
+        if event.moment is Moment.TOOL:
+            while len(self.tools) >= KEPT_MAX:
+                self.tools.pop(next(iter(self.tools)))
+            self.tools.setdefault(owner, set()).update(event.tool_use_ids or ("?",))
+        elif event.moment is Moment.TOOL_DONE:
+            self.tools.get(owner, set()).difference_update(event.tool_use_ids)
+        elif event.moment in _TOOLS_ARE_THROUGH and event.agent_id is None and event.raising is None:
+            self.tools.pop(owner, None)
+
+    def refused(self, event: HookEvent) -> None:
+        """A tool that was refused is not at work."""
+        self.tools.get((event.client, event.client_session), set()).difference_update(event.tool_use_ids or ("?",))
+
+
+_TOOLS_ARE_THROUGH = {Moment.TOOLS_DONE, Moment.TURN_END, Moment.MODEL, Moment.PROMPT, Moment.SESSION_END}
+
+
+def answer_raise(rt: Runtime, prompts: Prompts, event: HookEvent, wish: tuple[str, str | None]) -> HookAnswer:
+    """Show a code for an amount, or raise by it. The prompt is stopped in any case: the model never sees it."""
+    text, code = wish
+    owner = (event.client, event.client_session)
+    try:
+        usd_nanos = parse_amount_nanos("amount", text)
+        session_id = account_of(rt, event).session.session_id
+        found = ask.request_of(rt, session_id, usd_nanos, NO_REASON)
+        if (why := _closed(rt, prompts, event, owner)) is not None:
+            prompts.shown.pop(owner, None)
+            return _said(f"{why} To raise it, run in a terminal of your own: {found.command}")
+        if code is None:
+            return _said(_show(rt, prompts, owner, usd_nanos, found))
+        return _said(_take(rt, prompts, owner, (usd_nanos, code), session_id))
+    except TallygateError as error:
+        return _said(str(error))
+
+
+def _closed(rt: Runtime, prompts: Prompts, event: HookEvent, owner: Owner) -> str | None:
+    """Why no code is given or taken here; None where a person is at the client's own prompt."""
+    if event.agent_id is not None or not event.near or event.inside:
+        return "A budget is raised at the prompt of a client that you started yourself, while its server runs."
+    if prompts.tools.get(owner):
+        return "A tool of this session is still at work: raise when it is through."
+    prompts.wrong[owner] = [at for at in prompts.wrong.get(owner, []) if at > rt.clock_us() - CLOSED_US]
+    if len(prompts.wrong[owner]) >= WRONG_MAX:
+        return f"{WRONG_MAX} codes were wrong: this way is closed for an hour."
+    return None
+
+
+def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ask.Request) -> str:
+    code = rt.new_token(CODE_BYTES)
+    while len(prompts.shown) >= KEPT_MAX:
+        prompts.shown.pop(next(iter(prompts.shown)))
+    seen = (found.budget.budget_id, found.budget.limit_nanos)
+    prompts.shown[owner] = Shown(code, usd_nanos, seen, rt.clock_us() + CODE_LASTS_US)
+    amount = format_amount(usd_nanos)
+    return (
+        f"{standing_of(found.budget)} To raise its limit by {amount}, type within two minutes: "
+        f"tallygate raise {amount.lstrip('$').replace(',', '')} {code}"
+    )
+
+
+def _take(rt: Runtime, prompts: Prompts, owner: Owner, wanted: tuple[int, str], session_id: str) -> str:
+    """Raise where code, session, amount and time are those of the code that was shown; it is gone in any case."""
+    usd_nanos, code = wanted
+    shown = prompts.shown.pop(owner, None)
+    fits = shown is not None and shown.usd_nanos == usd_nanos and rt.clock_us() <= shown.until_us
+    if shown is None or not fits or not hmac.compare_digest(shown.code.encode(), code.lower().encode()):
+        prompts.wrong.setdefault(owner, []).append(rt.clock_us())
+        return (
+            "That is not the code that was shown for this amount within two minutes; nothing was changed. "
+            "Type the line without a code for a new one."
+        )
+    user = Authority(Door.PROMPT, "user at the prompt")
+    changed = ask.grant(rt, session_id, shown.seen, usd_nanos, NO_REASON, authority=user)
+    return f"{ask.granted(shown.seen[1], changed)} Go on with your next prompt."
+
+
+def _said(text: str) -> HookAnswer:
+    return HookAnswer(Verdict.STOP, f"Tallygate: {text}")

@@ -1,0 +1,157 @@
+"""A raise that the user types as a prompt: shown a code, then raised by it, and by nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.world import NANOS
+
+from tallygate.core.hooks import HookEvent, Moment
+from tallygate.operations.account import open_session_of
+from tallygate.operations.hooked import on_hook
+from tallygate.operations.look import show_session
+from tallygate.operations.prompted import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts
+
+DOLLAR = NANOS
+
+
+class Desk:
+    """One server's hooks, and what it remembers."""
+
+    def __init__(self, world):
+        self.world, self.prompts = world, Prompts()
+
+    def hook(self, moment, *, session="client-1", near=True, **more):
+        self.world.clock.forward(1)
+        event = HookEvent("claude_code", moment, session, moment.value, near=near, model="cents", **more)
+        return on_hook(self.world.rt, event, self.prompts)
+
+    def type(self, amount, code=None, **more):
+        answer = self.hook(Moment.PROMPT, raising=(amount, code), **more)
+        assert answer.stops, "the model would see the line"
+        return answer.message
+
+    def code(self, amount="2", **more):
+        return code_in(self.type(amount, **more))
+
+    def limit(self, session="client-1"):
+        found = open_session_of(self.world.rt, "claude_code", session)
+        return show_session(self.world.rt, found.session_id).budgets[0].limit_nanos
+
+
+def code_in(message):
+    found = re.search(r"tallygate raise [\d.]+ ([0-9a-f]{8})$", message)
+    return found and found[1]
+
+
+@pytest.fixture
+def desk(world):
+    made = Desk(world.with_runtime(session_limit_nanos=DOLLAR))
+    made.hook(Moment.SESSION_START)
+    return made
+
+
+def test_the_line_shows_a_code_and_the_same_line_with_it_raises_and_says_by_prompt(desk):
+    shown = desk.type("2")
+    assert "of $1.00" in shown
+    assert desk.limit() == DOLLAR
+    told = desk.type("2", code_in(shown))
+    assert "raised" in told
+    assert desk.limit() == 3 * DOLLAR
+    [(door, beneath)] = desk.world.ledger.rows("SELECT door, beneath FROM limit_change")
+    assert (door, beneath) == ("prompt", None)
+
+
+def test_a_code_is_used_once(desk):
+    code = desk.code()
+    desk.type("2", code)
+    assert "nothing was changed" in desk.type("2", code)
+    assert desk.limit() == 3 * DOLLAR
+
+
+def test_a_wrong_answer_burns_the_code(desk):
+    code = desk.code()
+    desk.type("2", "00000000")
+    desk.type("2", code)
+    assert desk.limit() == DOLLAR
+
+
+@pytest.mark.parametrize("amount", ["3", "2.01"])
+def test_a_code_is_for_its_amount(desk, amount):
+    desk.type(amount, desk.code("2"))
+    assert desk.limit() == DOLLAR
+
+
+def test_a_code_is_for_its_session(desk):
+    desk.hook(Moment.SESSION_START, session="client-2")
+    desk.type("2", desk.code("2"), session="client-2")
+    assert (desk.limit(), desk.limit("client-2")) == (DOLLAR, DOLLAR)
+
+
+@pytest.mark.parametrize(("later", "raised"), [(CODE_LASTS_US - 10, True), (CODE_LASTS_US + 1, False)])
+def test_a_code_lasts_two_minutes(desk, later, raised):
+    code = desk.code()
+    desk.world.clock.forward(later)
+    desk.type("2", code)
+    assert (desk.limit() == 3 * DOLLAR) is raised
+
+
+def test_three_wrong_answers_close_the_way_for_an_hour(desk):
+    for _ in range(WRONG_MAX):
+        desk.code()
+        desk.type("2", "00000000")
+    assert "closed for an hour" in desk.type("2")
+    assert "tallygate budget raise" in desk.type("2")
+    desk.world.clock.forward(CLOSED_US)
+    desk.type("2", desk.code())
+    assert desk.limit() == 3 * DOLLAR
+
+
+ELSEWHERE = [
+    ("no client right above", {"near": False}),
+    ("a client started in a client", {"inside": ("ab" * 8,)}),
+    ("a subagent", {"agent_id": "a1"}),
+]
+
+
+@pytest.mark.parametrize(("what", "where"), ELSEWHERE, ids=[what for what, _ in ELSEWHERE])
+def test_elsewhere_no_code_is_given_and_none_is_taken(desk, what, where):
+    assert desk.code(**where) is None
+    code = desk.code()
+    desk.type("2", code, **where)
+    assert desk.limit() == DOLLAR
+
+
+def test_while_a_tool_is_at_work_no_code_is_given_and_one_that_was_given_is_burnt(desk):
+    code = desk.code()
+    desk.hook(Moment.TOOL, tool="Bash", tool_use_ids=("t1",), key="tool:t1")
+    assert "still at work" in desk.type("2")
+    assert "still at work" in desk.type("2", code)
+    desk.hook(Moment.TOOLS_DONE, tool_use_ids=("t1",), key="batch:t1")
+    desk.type("2", code)
+    assert desk.limit() == DOLLAR
+    desk.type("2", desk.code())
+    assert desk.limit() == 3 * DOLLAR
+
+
+def test_a_tool_that_was_refused_is_not_at_work(desk):
+    session = open_session_of(desk.world.rt, "claude_code", "client-1").session_id
+    from tallygate.core.authority import the_user
+    from tallygate.operations.budget import set_budget
+
+    set_budget(desk.world.rt, session, 0, reason="stop", authority=the_user("anna"))
+    assert desk.hook(Moment.TOOL, tool="Bash", tool_use_ids=("t1",), key="tool:t1").stops
+    desk.type("2", desk.code())
+    assert desk.limit() == 2 * DOLLAR
+
+
+def test_a_limit_that_changed_meanwhile_is_not_raised(desk):
+    from tallygate.core.authority import the_user
+    from tallygate.operations.budget import set_budget
+
+    code = desk.code()
+    session = open_session_of(desk.world.rt, "claude_code", "client-1").session_id
+    set_budget(desk.world.rt, session, DOLLAR // 2, reason="less", authority=the_user("anna"))
+    assert "changed" in desk.type("2", code)
+    assert desk.limit() == DOLLAR // 2
