@@ -105,7 +105,7 @@ class ClaudeCode:
         onboarded = {
             "hasCompletedOnboarding": True,
             "theme": "dark",
-            "lastOnboardingVersion": "2.1.330",
+            "lastOnboardingVersion": "2.1.332",
             "bypassPermissionsModeAccepted": True,
             "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
             "projects": {str(place.work): trusted},
@@ -319,6 +319,94 @@ class OpenCode:
                 state = part["state"]
                 result = str(state.get("output") or state.get("error"))
                 seen.tools.append(ToolRun(part["tool"], state["status"] == "completed", result))
+        return seen
+
+
+class QwenCode:
+    """Qwen Code, with a key of OpenAI's interface for the model API of the test."""
+
+    name = "qwen"
+    option = "qwen"
+    model = "gpt-4.1"
+    server_file = ".qwen/settings.json"
+    unseen: tuple[str, ...] = ()
+
+    def shell(self, command: str) -> Tool:
+        return Tool("run_shell_command", {"command": command})
+
+    def without_server(self, text: str) -> str:
+        settings = json.loads(text)
+        settings["mcpServers"]["tallygate"]["command"] = NOWHERE
+        return json.dumps(settings)
+
+    def prepare(self, place: Place) -> None:
+        settings = {
+            "security": {"auth": {"selectedType": "openai"}, "folderTrust": {"enabled": False}},
+            "privacy": {"usageStatisticsEnabled": False},
+            "general": {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False},
+            "tools": {"shell": {"enableInteractiveShell": False}},
+            "ui": {"enableFollowupSuggestions": False},
+        }
+        write(place.home / ".qwen" / "settings.json", settings)
+
+    def environ(self, place: Place) -> dict[str, str]:
+        return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{place.api}/v1", "OPENAI_MODEL": self.model}
+
+    def command(self, place: Place, prompt: str, resume: str | None) -> list[str]:
+        argv = [place.program("qwen"), "-p", prompt, "--output-format", "stream-json", "--approval-mode", "yolo"]
+        return [*argv, *(["--resume", resume] if resume else [])]
+
+    def read(self, rows: Iterable[Row]) -> Seen:
+        return ClaudeCode().read(row for row in rows if "type" in row)
+
+
+class CopilotCli:
+    """GitHub Copilot CLI without GitHub: with a provider of the user's own."""
+
+    name = "copilot"
+    option = "copilot"
+    model = "gpt-4.1"
+    server_file = ".copilot/mcp-config.json"
+    unseen: tuple[str, ...] = ()
+
+    def shell(self, command: str) -> Tool:
+        return Tool("bash", {"command": command, "description": "Work."})
+
+    def without_server(self, text: str) -> str:
+        settings = json.loads(text)
+        settings["mcpServers"]["tallygate"]["command"] = NOWHERE
+        return json.dumps(settings)
+
+    def prepare(self, place: Place) -> None:
+        write(place.home / ".copilot" / "settings.json", {"trusted_folders": [str(place.work)]})
+
+    def environ(self, place: Place) -> dict[str, str]:
+        provider = {"BASE_URL": f"{place.api}/v1", "TYPE": "openai", "API_KEY": KEY}
+        given = {f"COPILOT_PROVIDER_{name}": value for name, value in provider.items()}
+        return {"COPILOT_OFFLINE": "true", "COPILOT_AUTO_UPDATE": "false", "COPILOT_MODEL": self.model} | given
+
+    def command(self, place: Place, prompt: str, resume: str | None) -> list[str]:
+        argv = [place.program("copilot"), "-p", prompt, "--allow-all-tools", "--output-format", "json", "--no-color"]
+        return [*argv, "--no-auto-update", "--disable-builtin-mcps", *([f"--resume={resume}"] if resume else [])]
+
+    def read(self, rows: Iterable[Row]) -> Seen:
+        seen = Seen()
+        runs: dict[str, ToolRun] = {}
+        for row in rows:
+            data = row.get("data") or {}
+            seen.session = data.get("sessionId") or row.get("sessionId") or seen.session
+            match row.get("type"):
+                case "tool.execution_start":
+                    runs[data["toolCallId"]] = ToolRun(data["toolName"])
+                    seen.tools.append(runs[data["toolCallId"]])
+                case "tool.execution_complete" if data["toolCallId"] in runs:
+                    run = runs[data["toolCallId"]]
+                    run.ok = bool(data.get("success"))
+                    run.result = json.dumps(data.get("error") or data.get("result"))
+                case "assistant.message":
+                    seen.said = data.get("content") or seen.said
+                case "session.error":
+                    seen.errors.append(json.dumps(row))
         return seen
 
 

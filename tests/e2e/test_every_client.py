@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.checking import assert_counted, assert_logged, assert_named, raise_as_told, rounded, spent
 from tests.e2e.driving import Machine, wait_for
 from tests.e2e.mock_api import dollars_of
-from tests.e2e.programs import ClaudeCode, Client, Codex, GeminiCli, OpenCode
+from tests.e2e.programs import ClaudeCode, Client, Codex, CopilotCli, GeminiCli, OpenCode, QwenCode
 from tests.e2e.wire import Tokens, Turn, never
 
 pytestmark = pytest.mark.e2e
@@ -21,7 +21,7 @@ COSTLY = Tokens(fresh=1_000, cache_read=8_000, output=16_000)
 Make = Callable[..., Machine]
 
 
-@pytest.fixture(params=[ClaudeCode, Codex, GeminiCli, OpenCode], ids=lambda kind: kind.name)
+@pytest.fixture(params=[ClaudeCode, Codex, GeminiCli, OpenCode, QwenCode, CopilotCli], ids=lambda kind: kind.name)
 def client(request: pytest.FixtureRequest) -> Client:
     return request.param()
 
