@@ -241,7 +241,14 @@ def test_all_places_are_searched(tmp_path):
     assert found[:2] == [tmp_path / ".config/claude/projects", tmp_path / ".claude/projects"]
     named = locations({"CLAUDE_CONFIG_DIR": f"{tmp_path}/a, {tmp_path}/b"}, tmp_path)
     assert named[:2] == [tmp_path / "a/projects", tmp_path / "b/projects"]
-    assert tmp_path / ".claude/projects" not in named
+    assert tmp_path / ".claude/projects" in named, "a variable adds places and takes none away"
+    assert tmp_path / "c/projects" in locations({"CLAUDE_CONFIG_DIR": "~/c/projects"}, tmp_path)
+
+
+def test_rows_of_a_workflow_s_subagents_belong_to_the_session_of_their_folder():
+    path = Path("projects/p/parent-id/subagents/workflows/w/agent-a7.jsonl")
+    rows = taken(reader_of(path), claude(top={"isSidechain": True, "sessionId": "of-its-own"}))
+    assert [row.session for row in rows] == ["parent-id"]
 
 
 def test_sessions_subagents_and_desktop_sessions_are_found_and_read(tmp_path):

@@ -123,6 +123,7 @@ class Source:
     discover: Callable[[Mapping[str, str], Path], Iterator[TranscriptFile]]
     read: Callable[[TranscriptFile, FilePosition | None, int | None], Iterator[Batch]]
     beside: Callable[[Path], Iterator[Path]] = nothing_beside
+    variables: tuple[str, ...] = ()  # that add folders to look in
 
 
 class TranscriptReader(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 _MAX_DEPTH = 16
@@ -56,7 +56,15 @@ def ends_at(path: Path) -> tuple[str, str]:
 def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:
     """The directories of a variable that may name several, separated by commas; unset is none."""
     parts = (part.strip() for part in env.get(variable, "").split(","))
-    return [home / part[2:] if part.startswith("~/") else Path(part) for part in parts if part]
+    return [home / part[2:] if part == "~" or part.startswith("~/") else Path(part) for part in parts if part]
+
+
+def missing(env: Mapping[str, str], variables: Iterable[str], home: Path) -> Iterator[tuple[str, Path]]:
+    """What variables name and is not there: each variable with the path."""
+    for variable in variables:
+        for path in listed(env, variable, home):
+            if not path.exists():
+                yield variable, path
 
 
 def directory_of(env: Mapping[str, str], variable: str, default: Path) -> Path:

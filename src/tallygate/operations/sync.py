@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.base import Batch, Change
-from tallygate.clients.discovery import ends_at
+from tallygate.clients.discovery import ends_at, missing
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.sources import SOURCES
 from tallygate.core.clients import client_among, client_name
@@ -25,6 +25,7 @@ FILES_A_COMMIT = 250
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
 _TRIES = 10
+_PLAIN = {".json", ".jsonl", ".zst"}
 _FAULT_MAX = 300
 _MICROS = 1_000_000
 
@@ -49,7 +50,10 @@ class FileFault:
 
 @dataclass(slots=True)
 class SyncReport:
-    """What one sync found and did. `older` files were left out, `unchanged` ones had nothing new."""
+    """What one sync found and did. `older` files were left out, `unchanged` ones had nothing new.
+
+    `misnamed` says which variables name places that are not there.
+    """
 
     files: int = 0
     read: int = 0
@@ -59,6 +63,7 @@ class SyncReport:
     taken: Taken = field(default_factory=Taken)
     skipped: Counter[str] = field(default_factory=Counter)
     faults: list[FileFault] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
 
 
 def nobody(_: Progress) -> None:
@@ -143,6 +148,7 @@ def _wanted(
     report: SyncReport,
 ) -> list[Wanted]:
     found = [file for name in names for file in SOURCES[name].discover(environ, home)]
+    report.misnamed = [text for name in names for text in misnamed(name, environ, home)]
     if since_us is not None:
         chosen = [file for file in found if _written_us(file.path) >= since_us]
         report.older, found = len(found) - len(chosen), chosen
@@ -155,10 +161,16 @@ def _wanted(
     return [want for want in wanted if want.position is not None] + fresh
 
 
+def misnamed(client: str, environ: Mapping[str, str], home: Path) -> list[str]:
+    """What variables of a client name and is not there, a sentence each."""
+    named = missing(environ, SOURCES[client].variables, home)
+    return [f"{variable} names {cleaned(str(path), _FAULT_MAX)}, and nothing is there" for variable, path in named]
+
+
 def _written_us(path: Path) -> int:
     """When a file, or the log beside a database, was last written; 0 where neither can be asked."""
     times = [0]
-    for each in (path, path.with_name(path.name + "-wal")) if path.suffix == ".db" else (path,):
+    for each in (path, path.with_name(path.name + "-wal")) if path.suffix not in _PLAIN else (path,):
         try:
             times.append(each.stat().st_mtime_ns // 1000)
         except OSError:

@@ -80,12 +80,15 @@ class ClaudeReader(TranscriptReader):
         *,
         session: str | None,
         agent: str | None = None,
+        placed: bool = False,
         state: State | None = None,
         skipping: bool = False,
     ) -> None:
         super().__init__(skipping=skipping)
         self._session = session
         self._agent = agent
+        # Rows of a workflow's subagents may name a session of their own; their folder says whose they are.
+        self._placed = placed
         self._shown: dict[str, int] = _shown_of(state)
         # The sessions that this one was forked from, as far as its copies of their responses name them.
         self._others: list[str] = _others_of(state)
@@ -227,16 +230,17 @@ class ClaudeReader(TranscriptReader):
         known = self._contexts.get(written)
         if known is not None:
             return known
-        model, origin, session, agent, project, version, sidechain, own = written
+        model, origin, session, agent, project, version, sidechain, is_own = written
         agent_id = name(agent) or self._agent
-        if not own:
+        if not is_own:
             rule = Rule.CLAUDE_PROGRESS
         elif agent_id is not None:
             rule = Rule.CLAUDE_SUBAGENT
         else:
             rule = Rule.CLAUDE_SIDECHAIN if sidechain else Rule.CLAUDE_RESPONSE
         # A forked session keeps on its copies the session that made the request.
-        paid_by = name(origin) or name(session) or required(self._session)
+        own = (self._session, name(session)) if self._placed else (name(session), self._session)
+        paid_by = name(origin) or own[0] or required(own[1])
         if paid_by not in {self._session, *self._others} and name(origin) and len(self._others) < _OTHERS:
             self._others.append(paid_by)
         where = _Context(paid_by, agent_id, name(project), name(version), name(model) or "", rule)

@@ -19,8 +19,8 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     named = listed(env, "CLAUDE_CONFIG_DIR", home)
     xdg = env.get("XDG_CONFIG_HOME", "")
     config = Path(xdg) if xdg.startswith("/") else home / ".config"
-    roots = named or [config / "claude", home / ".claude"]
-    found = [root / "projects" for root in roots]
+    roots = [*named, config / "claude", home / ".claude"]
+    found = [root if root.name == "projects" else root / "projects" for root in roots]
     # The desktop program keeps a project directory for each of its own sessions, whatever the variable says.
     found.append(home / "Library" / "Application Support" / "Claude" / _DESKTOP)
     found.append(config / "Claude" / _DESKTOP)
@@ -57,7 +57,9 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
         return ClaudeReader(session=stem, state=state, skipping=skipping)
     parts = path.parts
     session = parts[parts.index("subagents") - 1] if "subagents" in parts[1:] else None
-    return ClaudeReader(session=session, agent=stem.removeprefix("agent-"), state=state, skipping=skipping)
+    return ClaudeReader(
+        session=session, agent=stem.removeprefix("agent-"), placed=session is not None, state=state, skipping=skipping
+    )
 
 
 def beside(path: Path) -> Iterator[Path]:
@@ -65,4 +67,4 @@ def beside(path: Path) -> Iterator[Path]:
     return files_below(path.with_suffix("") / "subagents", (".jsonl",))
 
 
-SOURCE = Source(CLIENT, locations, discover, read, beside)
+SOURCE = Source(CLIENT, locations, discover, read, beside, variables=("CLAUDE_CONFIG_DIR",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.codex.counts import NONE, Counts, counts_of, not_yet_counted, tokens_of
@@ -15,7 +15,6 @@ from tallygate.clients.lines import (
     Skip,
     fields,
     inner,
-    moment,
     name,
 )
 from tallygate.core.observed import ObservedUsage, Quality, Rule
@@ -41,8 +40,6 @@ _SECOND = b'{"timestamp":'
 _HEAD_LENGTH = 512
 _KEPT_CALLS = 256
 _KEPT_RECORDS = 64
-# Replayed history is written in one go, real work pauses for the model between two lines.
-_PAUSE = timedelta(seconds=1)
 
 
 class CodexReader(TranscriptReader):
@@ -102,9 +99,7 @@ class CodexReader(TranscriptReader):
         thread, odd = self._thread, set[str]()
         if kind == "session_meta":
             if thread.thread is None:
-                thread.begin(payload, self._file_thread)
-                # Pauses in inherited history are counted from the moment the thread was made.
-                thread.replayed_at = moment(top.get("timestamp"))
+                thread.begin(payload, self._file_thread, self.when(top.get("timestamp"), odd))
             else:
                 thread.meet(payload)
         elif kind == "turn_context":
@@ -127,16 +122,11 @@ class CodexReader(TranscriptReader):
             del calls[:-_KEPT_CALLS]
 
     def _inherits(self, at: datetime) -> bool:
-        """Whether usage at this time is a parent's, copied in when the thread began."""
-        thread = self._thread
-        if not thread.replaying:
-            return False
-        before, thread.replayed_at = thread.replayed_at, at
-        if not thread.marked and before is not None and at - before > _PAUSE:
-            thread.replaying = False
-            return False
-        self.report.skipped[Skip.INHERITED] += 1
-        return True
+        if self._thread.inherits(at):
+            self.report.skipped[Skip.INHERITED] += 1
+            return True
+        self._thread.worked = True
+        return False
 
     def _snapshot(self, at: datetime, info: Fields, odd: set[str]) -> None:
         """A `token_count`: usage only where the thread's total moved since the last one."""
@@ -182,12 +172,19 @@ class CodexReader(TranscriptReader):
             return
         used = counts_of(inner(payload, "usage"), odd)
         response = name(payload.get("response_id"))
-        if used == NONE or response is None or response in thread.responses:
+        if used == NONE or response is None:
             return
-        thread.responses.append(response)
-        del thread.responses[:-_KEPT_RECORDS]
         written = payload.get("thread_token_usage")
-        thread.recorded = counts_of(fields(written), odd) if type(written) is tuple else None
+        recorded = counts_of(fields(written), odd) if type(written) is tuple else None
+        # A gateway may give all responses one id; the thread's total has moved with each of them.
+        seen = [response] if recorded is None else [response, f"{response}~{'.'.join(map(str, recorded))}"]
+        if seen[-1] in thread.responses:
+            return
+        if response in thread.responses:
+            response = seen[-1]
+        thread.responses += seen
+        del thread.responses[: -2 * _KEPT_RECORDS]
+        thread.recorded = recorded
         if thread.recorded is not None and thread.recorded == thread.total:
             # The snapshot came first and was counted.
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tallygate.clients.codex.counts import Counts
@@ -12,6 +12,8 @@ from tallygate.clients.lines import Fields, Unreadable, fields, inner, moment, n
 
 # What the client calls its tiers; one it may invent later must not be taken for the one before.
 _TIERS = frozenset({"priority", "fast", "default", "standard", "flex", "auto", "batch"})
+_TIMES = ("replayed_at", "made_at")
+_PAUSE = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -33,12 +35,19 @@ class Thread:
     # A turn id said where the replay stands; then pauses say nothing.
     marked: bool = False
     replayed_at: datetime | None = None
+    # When the thread was made. Lines that are older were copied with their own times; after those none is re-stamped.
+    made_at: datetime | None = None
+    kept_times: bool = False
+    # Whether anything of the thread's own was counted: what is copied stands before that.
+    worked: bool = False
     calls: list[str] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
     records: list[Counts] = field(default_factory=list)
 
-    def begin(self, meta: Fields, fallback: str) -> None:
+    def begin(self, meta: Fields, fallback: str, made_at: datetime) -> None:
         """Take the first `session_meta`, which is the thread's own."""
+        # Pauses in inherited history are counted from the moment the thread was made.
+        self.made_at = self.replayed_at = made_at
         self.thread = name(meta.get("id")) or fallback
         self.project = name(meta.get("cwd"))
         self.version = name(meta.get("cli_version"))
@@ -56,9 +65,32 @@ class Thread:
         self.replaying = self.parent is not None
 
     def meet(self, meta: Fields) -> None:
-        """Take a later `session_meta`: the same thread resumed, or a copied parent's, which says nothing."""
-        if name(meta.get("id")) == self.thread:
+        """Take a later `session_meta`: the same thread resumed, or that of a parent whose history is copied here."""
+        other = name(meta.get("id"))
+        if other == self.thread:
             self.version = name(meta.get("cli_version")) or self.version
+        elif other is not None and self.parent is None and not self.worked:
+            self.parent, self.replaying = other, True
+
+    def inherits(self, at: datetime) -> bool:
+        """Whether usage at this time is a parent's, copied in when the thread began.
+
+        Copies keep the times they had, which are older than the thread, or are written in one go at its beginning,
+        while real work pauses for the model. Where turn ids tell where a copy stands, times say nothing.
+        """
+        if not self.replaying:
+            return False
+        before, self.replayed_at = self.replayed_at, at
+        if self.marked:
+            return True
+        if self.made_at is not None and at < self.made_at:
+            self.kept_times = True
+            return True
+        if self.kept_times or (before is not None and at - before > _PAUSE):
+            self.replaying = False
+            self.calls.clear()
+            return False
+        return True
 
     def turn(self, written: object) -> None:
         """A turn's id carries the time it was made: one older than the thread is the parent's."""
@@ -78,7 +110,8 @@ class Thread:
 
     def as_state(self) -> dict[str, Any]:
         state: dict[str, Any] = {key: getattr(self, key) for key in self.__slots__}
-        state["replayed_at"] = None if self.replayed_at is None else self.replayed_at.isoformat()
+        for key in _TIMES:
+            state[key] = None if state[key] is None else state[key].isoformat()
         for key in ("total", "recorded"):
             state[key] = None if state[key] is None else list(state[key])
         state["records"] = [list(record) for record in self.records]
@@ -95,11 +128,12 @@ class Thread:
         known["records"] = [Counts(*record) for record in known.get("records", [])]
         for key in ("calls", "responses"):
             known[key] = list(known.get(key, []))
-        if known.get("replayed_at") is not None:
-            try:
-                known["replayed_at"] = moment(known["replayed_at"])
-            except Unreadable:
-                known["replayed_at"] = None
+        for key in _TIMES:
+            if known.get(key) is not None:
+                try:
+                    known[key] = moment(known[key])
+                except Unreadable:
+                    known[key] = None
         return cls(**known)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tallygate.clients.base import Batch, FilePosition, Source, State, TranscriptFile, read_lines
 from tallygate.clients.codex.compressed import unpacked
 from tallygate.clients.codex.records import CodexReader
-from tallygate.clients.discovery import directory_of, files_below
+from tallygate.clients.discovery import files_below, listed, unique
 
 CLIENT = "codex"
 _PACKED = ".zst"
@@ -19,8 +19,8 @@ _THREAD = re.compile(r"rollout-.{19}-(.+)\.jsonl")
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories of live and of archived sessions, live ones first."""
-    root = directory_of(env, "CODEX_HOME", home / ".codex")
-    return [root / "sessions", root / "archived_sessions"]
+    roots = unique([*listed(env, "CODEX_HOME", home), home / ".codex"])
+    return [*(root / "sessions" for root in roots), *(root / "archived_sessions" for root in roots)]
 
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
@@ -47,4 +47,4 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return CodexReader(thread=match[1] if match else path.name, state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+SOURCE = Source(CLIENT, locations, discover, read, variables=("CODEX_HOME",))

@@ -17,9 +17,16 @@ _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The data directories."""
-    named = listed(env, "OPENCODE_DATA_DIR", home)
-    shared = directory_of(env, "XDG_DATA_HOME", home / ".local" / "share")
-    return unique(named or [shared / "opencode"])
+    return unique([*listed(env, "OPENCODE_DATA_DIR", home), _default(env, home)])
+
+
+def _default(env: Mapping[str, str], home: Path) -> Path:
+    return directory_of(env, "XDG_DATA_HOME", home / ".local" / "share") / "opencode"
+
+
+def named_databases(env: Mapping[str, str], home: Path) -> list[Path]:
+    """The databases that a variable names: a path, or a name in the data directory."""
+    return unique([_default(env, home) / path for path in listed(env, "OPENCODE_DB", home) if str(path) != ":memory:"])
 
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
@@ -28,9 +35,11 @@ def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     if not _PREFIX.fullmatch(prefix):
         prefix = "opencode"
     database = re.compile(re.escape(prefix) + r"(-[A-Za-z0-9_-]+)?\.db")
+    named = named_databases(env, home)
+    yield from (TranscriptFile(CLIENT, path) for path in named if path.is_file())
     for root in locations(env, home):
         try:
-            found = sorted(path for path in root.iterdir() if database.fullmatch(path.name))
+            found = sorted(path for path in root.iterdir() if database.fullmatch(path.name) and path not in named)
         except OSError:
             found = []
         yield from (TranscriptFile(CLIENT, path) for path in found if path.is_file())
@@ -43,9 +52,9 @@ def read(file: TranscriptFile, position: FilePosition | None = None, _max_bytes:
 
     Many messages may share one time of change, and a budget that stops among them would never get past it.
     """
-    if file.path.suffix == ".db":
-        return read_database(file.path, position)
-    return read_document(file.path, position, MessageFile(file.path))
+    if file.path.suffix == ".json":
+        return read_document(file.path, position, MessageFile(file.path))
+    return read_database(file.path, position)
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+SOURCE = Source(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",))

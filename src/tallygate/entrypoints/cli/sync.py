@@ -126,6 +126,7 @@ def report_json(report: SyncReport) -> dict[str, Any]:
             "bytes_read": report.bytes_read,
         },
         "skipped": dict(sorted(report.skipped.items())),
+        "misnamed": report.misnamed,
         "faults": [
             {"client": client_name(fault.client), "path": fault.path, "why": fault.why} for fault in report.faults
         ],
@@ -143,6 +144,8 @@ def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
         output.aside("the ledger is in use by another program; what it holds so far is shown.")
     else:
         say_faults(report.faults)
+        for text in report.misnamed:
+            output.aside(f"{text}.")
 
 
 def say_faults(faults: Sequence[FileFault]) -> None:
@@ -171,6 +174,8 @@ def _summary(report: SyncReport, unread: UnreadSum) -> None:
     if not report.files and not report.older:
         output.aside("no transcripts were found; the guide says where they are looked for.")
     say_faults(report.faults)
+    for text in report.misnamed:
+        output.aside(f"{text}.")
 
 
 def _skipped(report: SyncReport, *, expected: bool) -> str:
