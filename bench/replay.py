@@ -1,6 +1,6 @@
 """How good the gate's estimates are: real sessions gone through call by call, under this gate and under others.
 
-    PYTHONPATH=src python -m bench replay [--corpus FOLDER]
+    PYTHONPATH=src python -m bench replay [--corpus FOLDER] [--steps FILE]
 
 The sessions are those below ../shared/corpus, or below the folder that TALLYGATE_CORPUS or --corpus names. What they
 cost is counted as the program counts it. A project's sessions are met in the order in which they began, each with what
@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench import steps
 from bench.figures import percentile
 from tallygate.clients.base import TranscriptFile
 from tallygate.clients.sources import SOURCES
@@ -61,6 +62,7 @@ QUANTILE = 80
 MAIN, MANY = (75,), tuple(range(30, 96, 5))
 PAST = (0, 1, 3, 10)
 RESAMPLED = 1000
+_BUDGETS = f"budgets p{MANY[0]} to p{MANY[-1]}"
 # Mean overspend, false halts, unused beyond the oracle's and coverage beside the nominal one, all in per cent; by calls
 # an ask.
 GOALS = {1: (0.3, 1.0, 2.5, 3.0), 5: (0.6, 14.0, 2.5, 3.0)}
@@ -105,7 +107,9 @@ def recorded(corpus: Path) -> list[Session]:
 def said(session: Session, kind: str) -> Iterator[Ask]:
     """What an agent would say of each response before it is made."""
     noise = random.Random(session.name)
-    for response in session.responses:
+    # What an agent says is held against the context that was observed before, as a hook's estimate is.
+    anew = [ask.anew_nanos for ask in hook_asks(session.responses)]
+    for response, anew_nanos in zip(session.responses, anew, strict=True):
         tokens = response.row.tokens
         match kind:
             case "newtext":
@@ -116,7 +120,8 @@ def said(session: Session, kind: str) -> Iterator[Ask]:
             case _:
                 told = Tokens(fresh_input=tokens.context, output=400)
         key = f"{session.client} {model_key(response.price, response.row.model)}"
-        yield Ask(key, response.row.agent_id or "", response.price.cost_nanos(told), response.nanos)
+        agent = response.row.agent_id or ""
+        yield Ask(key, agent, response.price.cost_nanos(told), response.nanos, anew_nanos=anew_nanos)
 
 
 def as_run(session: Session, kind: str, calls: int) -> Run:
@@ -291,6 +296,48 @@ def show_past(sessions: Sequence[Session]) -> None:
             print(f"  {kind:8} x{calls}  {past:2} known: {_line(found)}  off by {off}{few}", flush=True)
 
 
+def from_steps(path: Path) -> list[Session]:
+    """All sessions of a table of steps, in the order in which they began."""
+    found = steps.from_table(path)
+    return [
+        Session(responses[0].row.client, name, project, responses) for (_, project, name), responses in found.items()
+    ]
+
+
+def show_fair(sessions: Sequence[Session]) -> None:
+    """Print what a gate is worth: dollars over all budgets, calls, short sessions and long ones apart."""
+    for calls in GOALS:
+        print(
+            f"\nan ask for {'every call' if calls == 1 else f'every {calls} calls'}, fresh, {_BUDGETS}\n{steps.HEADING}"
+        )
+        for kind in KINDS:
+            runs = [as_run(session, kind, calls) for session in sessions]
+            lengths = {(run.group, run.name): len(each.responses) for run, each in zip(runs, sessions, strict=True)}
+            limits = budgets(runs, MANY)
+            usual = {
+                group: round(statistics.median(ask.actual_nanos for run in members for ask in run.asks))
+                for group, members in by_project(runs).items()
+            }
+            walked = list(fresh(runs))
+            for part in ("all", "below ten calls", "from ten calls"):
+                chosen = [
+                    (run, told)
+                    for run, told in walked
+                    if part == "all" or (lengths[run.group, run.name] < steps.SHORT) == part.startswith("below")
+                ]
+                tallies = {gate: steps.Tally() for gate in (Gate.ORACLE, Gate.NAIVE, Gate.LEARNED)}
+                for run, told in chosen:
+                    for limit in limits[run.group]:
+                        for gate, tally in tallies.items():
+                            tally.add(told, limit, usual[run.group], gate, QUANTILE)
+                oracle = tallies[Gate.ORACLE]
+                covered = steps.coverage(each for _, told in chosen for each in told)
+                if part == "all":
+                    print(steps.line(f"{kind} naive", steps.row_of(tallies[Gate.NAIVE], oracle)))
+                title = kind if part == "all" else f"  {part}"
+                print(steps.line(title, steps.row_of(tallies[Gate.LEARNED], oracle, covered)), flush=True)
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -299,12 +346,14 @@ def main(arguments: list[str]) -> int:
     given = os.environ.get("TALLYGATE_CORPUS")
     corpus = Path(given) if given else ROOT.parent / "shared" / "corpus"
     parser.add_argument("--corpus", type=Path, default=corpus)
+    parser.add_argument("--steps", type=Path, help="a table of steps in place of recordings")
     chosen = parser.parse_args(arguments)
-    sessions = recorded(chosen.corpus)
+    sessions = recorded(chosen.corpus) if chosen.steps is None else from_steps(chosen.steps)
     if not sessions:
         print("replay: skipped, there are no recorded sessions; name a folder with TALLYGATE_CORPUS or --corpus.")
         return 0
-    clients = {name: [each for each in sessions if each.client == name] for name in FILES}
+    names = sorted({session.client for session in sessions})
+    clients = {name: [each for each in sessions if each.client == name] for name in names}
     for name, own in clients.items():
         responses = [response for session in own for response in session.responses]
         if responses:
@@ -315,6 +364,9 @@ def main(arguments: list[str]) -> int:
                 f"{name}: {len(own)} sessions, projects: {projects}, "
                 f"{len(responses):,} calls (median {median:g}), ${dollars:,.2f}"
             )
+    show_fair(sessions)
+    if chosen.steps is not None:
+        return 0
     for calls in GOALS:
         for kind in KINDS:
             show(kind, calls, sessions, chosen.quick)

@@ -48,7 +48,7 @@ SESSION = run((10, 10), (10, 40), (10, 40), (10, 40))
         (Gate.NAIVE, 59, 50, True),
         (Gate.ORACLE, 129, 90, True),
         (Gate.ORACLE, 130, 130, False),
-        (Gate.LEARNED, 60, 90, True),
+        (Gate.LEARNED, 60, 50, True),
     ],
 )
 def test_a_gate_lets_calls_through_until_the_first_it_refuses(gate, budget, spent, halted):

@@ -51,7 +51,7 @@ UNSAID = Tokens(cache_read=90_000, fresh_input=900, output=100)
 
 @pytest.mark.parametrize(
     ("last", "kept", "rate"),
-    [(SHORT, timedelta(minutes=5), 12), (LONG, timedelta(hours=1), 20), (UNSAID, timedelta(minutes=10), 10)],
+    [(SHORT, timedelta(minutes=5), 12), (LONG, timedelta(hours=1), 20), (UNSAID, timedelta(minutes=5), 10)],
     ids=["written for five minutes", "written for an hour", "cached unsaid"],
 )
 def test_after_a_pause_in_which_the_cache_was_lost_everything_is_read_anew(last, kept, rate):

@@ -84,6 +84,8 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             tool_name="edit",
             estimated_prompt_tokens=0,
             estimated_completion_tokens=10,
+            actor_type="subagent",
+            actor_id="a1",
         )
         assert (rerouted["action"], rerouted["reason"]) == ("reroute", "warn:budget_pressure")
         halted = await ok(client, "l6e_authorize_call", session_id=session, tool_name="edit")

@@ -73,7 +73,7 @@ def test_steps_that_cost_three_times_their_estimate_are_reserved_at_three_times(
     session = taught(world).start("100", client="codex")
     first = world.ask(session, 100)
     assert (first.factor_source, first.confidence) == ("learned", "medium")
-    assert 2_000_000 < first.factor_micros < 3_000_000, "drawn towards the estimate by its prior"
+    assert 2_000_000 < first.factor_micros < 6_000_000, "drawn to the estimate by its prior, with a bound on top"
     step(world, session)
     held = world.budget(session).reserved_nanos
     later = world.ask(session, 100)
@@ -118,7 +118,7 @@ def test_a_reply_says_how_many_steps_are_left_and_near_the_limit_how_probably_th
 def test_the_number_of_reconciled_calls_says_how_much_to_make_of_it(world):
     session = world.start("1000")
     confidence = [step(world, session).confidence for _ in range(52)]
-    assert confidence == [None] * 10 + ["medium"] * 40 + ["high"] * 2
+    assert confidence == [None] + ["low"] * 9 + ["medium"] * 40 + ["high"] * 2
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,8 @@ def test_a_subagents_level_is_its_own(world):
     step(world, session, cost=300)
     assert step(world, session, cost=30, actor=helper).remaining_steps is None, "its first"
     answer = world.ask(session, 100, actor=helper)
-    assert answer.factor_micros < MILLION, "three cents a step, of ten that were said"
+    assert answer.factor_micros == MILLION, "what was said: the agent alone tells that it costs three cents"
+    assert answer.remaining_steps > 3_000, "at three cents"
 
 
 def test_models_and_clients_learn_apart_and_share_what_all_have_in_common(world):
@@ -177,7 +178,7 @@ def test_models_and_clients_learn_apart_and_share_what_all_have_in_common(world)
     other = world.start("1000", client="gemini", model="cheap")
     answer = world.ask(other, 100)
     assert (answer.factor_source, answer.confidence) == ("learned", "low"), "of others only"
-    assert 1_500_000 < answer.factor_micros < 3_000_000
+    assert 1_500_000 < answer.factor_micros < 4_000_000
 
 
 # ---------------------------------------------------------------- the user's word
@@ -422,7 +423,8 @@ def test_at_the_start_of_a_subagent_a_cheaper_model_is_named_with_what_it_saves(
 def test_where_no_model_of_the_ladder_pays_the_answer_names_none_and_says_why(world):
     world = world.with_runtime(ladder=lambda _: ("dear", "near"), prices=LITTLE_LESS)
     session = world.start("1")
-    step(world, session, said=970, cost=970)
+    step(world, session, said=10, cost=10)
+    step(world, session, said=960, cost=960, actor=Actor(ActorType.SUBAGENT, "a1"))
     answer = world.ask(session, 29)
     assert (answer.action, answer.target_model) == (Action.REROUTE, None)
     assert "No model of the ladder pays" in answer.message

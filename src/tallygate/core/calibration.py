@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp, isqrt, log
 
@@ -29,6 +30,11 @@ LEVEL_STEPS = 16
 LEARNED_AT = 10
 CONFIDENT_AT = 50
 
+# What was observed may lower a reservation to this share of what was said, and no further.
+LEAST_SHARE_MICROS = MILLION // 4
+# What is said above three halves of the largest amount that was said of an observed step counts whole.
+_WIDER_HALVES = 3
+
 # No sample counts as further off than e^6 = 403 times.
 _CLIP = 6 * MILLION
 # The pool weighs as much as this many samples of the key, and "the estimate is right" as many of the pool.
@@ -37,6 +43,7 @@ _PRIOR = 8
 # floor below they give the level 7/8 of the weight.
 _COLD_ERROR = MILLION**2
 _LEVEL_ERROR = MILLION**2 // 10
+_USUAL_ERROR = MILLION**2
 _ERROR_FLOOR = MILLION**2 // 20
 # Before residuals: 80 of 100 calls cost less than three times what is expected, and half of them less than that.
 _UNSEEN_SPREAD = log(3) / log(4)
@@ -49,10 +56,18 @@ class Kind(StrEnum):
     HOOK = "hook"
 
 
+class Origin(StrEnum):
+    """Who told what a call cost: the agent that made it, or a record that the agent does not keep."""
+
+    REPORTED = "reported"
+    OBSERVED = "observed"
+
+
 class Source(StrEnum):
     """Where the factor between an estimate and what is expected comes from."""
 
     NONE = "none"
+    SESSION = "session"  # nothing is learned yet: what the session's own steps have cost
     LEARNED = "learned"
 
 
@@ -69,7 +84,7 @@ class Sample:
     """One reconciled call in nano-dollars: what was said before it was made, and what it cost; all above zero.
 
     `cold_nanos`, `level_nanos` and `expected_nanos` are as the `Expectation` had them; without a level it was the first
-    call of its agent.
+    call of its agent. What an agent reports of itself may be anything; `origin` says whether it was.
     """
 
     estimate_nanos: int
@@ -77,9 +92,53 @@ class Sample:
     level_nanos: int | None
     expected_nanos: int
     actual_nanos: int
+    origin: Origin = Origin.REPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What an agent's calls cost by now, both None before its first; without what it reported in `observed_nanos`.
+
+    `anew_nanos` is what the whole conversation costs where it has to be read anew; 0 where it has not.
+    """
+
+    nanos: int | None = None
+    observed_nanos: int | None = None
+    anew_nanos: int = 0
+
+    @classmethod
+    def of(cls, nanos: int | None, anew_nanos: int = 0) -> Level:
+        """A level that rests on observed calls alone."""
+        return cls(nanos, nanos, anew_nanos)
 
 
 class Learner:
+    """What the samples of one key teach: all of them, and those alone that were observed.
+
+    An agent that tells small costs must not get more for its money by that. So what it reports is heard beside what was
+    observed, and the larger of the two counts. Both are one as long as nothing was reported.
+    """
+
+    __slots__ = ("all", "observed")
+
+    def __init__(self) -> None:
+        self.all = self.observed = Experience()
+
+    def add(self, sample: Sample) -> None:
+        """Learn from one reconciled call, and forget what is now too long ago."""
+        if sample.origin is Origin.REPORTED and not self.hears_reports:
+            self.observed = deepcopy(self.all)
+        self.all.add(sample)
+        if sample.origin is Origin.OBSERVED and self.hears_reports:
+            self.observed.add(sample)
+
+    @property
+    def hears_reports(self) -> bool:
+        """Whether anything that it has learned from was reported."""
+        return self.all is not self.observed
+
+
+class Experience:
     """What the last samples of one key teach: the usual ratio, the errors of both predictors, and the residuals.
 
     The first calls of agents are kept apart: what they read is in no cache, so that their estimates are off in another
@@ -88,18 +147,25 @@ class Learner:
     a quantile further than to the next one in order of size, as long as the quantile is not the largest.
     """
 
-    __slots__ = ("_cold_errors", "_level_errors", "first", "later")
+    __slots__ = ("_cold_errors", "_first_errors", "_level_errors", "_usual_errors", "first", "later")
 
     def __init__(self) -> None:
         self.first = _Group()
         self.later = _Group()
         self._cold_errors = _Mean()
         self._level_errors = _Mean()
+        self._first_errors = _Mean()
+        self._usual_errors = _Mean()
 
     def add(self, sample: Sample) -> None:
         """Learn from one reconciled call, and forget what is now too long ago."""
         actual = logarithm_micros(sample.actual_nanos)
         group = self.first if sample.level_nanos is None else self.later
+        if sample.level_nanos is None and len(group.costs):
+            self._first_errors.add(_clipped(actual - logarithm_micros(sample.cold_nanos)) ** 2)
+            self._usual_errors.add(_clipped(actual - group.costs.middle()) ** 2)
+        group.costs.add(actual)
+        group.said.add(sample.estimate_nanos)
         group.ratios.add(_clipped(actual - logarithm_micros(sample.estimate_nanos)))
         group.residuals.add(_clipped(actual - logarithm_micros(_predicted(sample))))
         if sample.level_nanos is not None:
@@ -114,11 +180,19 @@ class Learner:
     def group(self, *, first: bool) -> _Group:
         return self.first if first else self.later
 
-    def level_weight_micros(self, pool: Learner) -> int:
+    def level_weight_micros(self, pool: Experience) -> int:
         """How much of a prediction the agent's own level is: by the errors that it and the estimate had."""
-        cold = self._cold_errors.shrunk(pool._cold_errors.shrunk(_COLD_ERROR)) + _ERROR_FLOOR
-        level = self._level_errors.shrunk(pool._level_errors.shrunk(_LEVEL_ERROR)) + _ERROR_FLOOR
-        return MILLION * cold // (cold + level)
+        return _weight(
+            self._cold_errors.drawn(pool._cold_errors, _COLD_ERROR),
+            self._level_errors.drawn(pool._level_errors, _LEVEL_ERROR),
+        )
+
+    def usual_weight_micros(self, pool: Experience) -> int:
+        """How much of a first call's prediction is what first calls have cost: by the errors as above."""
+        return _weight(
+            self._first_errors.drawn(pool._first_errors, _COLD_ERROR),
+            self._usual_errors.drawn(pool._usual_errors, _USUAL_ERROR),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +201,8 @@ class Expectation:
 
     `cold_nanos` is the estimate corrected by what is known, `level_nanos` the agent's own cost so far (none at its
     first call), `factor_micros` what is expected as a share of the estimate. `residuals` are the logarithms by which
-    such calls were off, ascending.
+    such calls were off, ascending. No less than `least_nanos` is reserved, nor than what it would be `unreported`:
+    without what agents have told of themselves, where they have.
     """
 
     estimate_nanos: int
@@ -138,6 +213,8 @@ class Expectation:
     source: Source
     reconciled: int
     residuals: Sequence[int] = ()
+    least_nanos: int = 1
+    unreported: Expectation | None = None
 
     @property
     def confidence(self) -> Confidence:
@@ -157,17 +234,26 @@ class Expectation:
         return _times(self.expected_nanos, self.residuals[min(rank, count) - 1])
 
     def needed_nanos(self, percent: int) -> int:
-        """What has to be left for the call: what is expected of an agent's first one, of a later one its upper bound.
+        """What has to be left for the call, and is reserved for it."""
+        needed = max(self._probable_nanos(percent), self.least_nanos)
+        return needed if self.unreported is None else max(needed, self.unreported.needed_nanos(percent))
 
-        Where the first call is refused nothing is done at all, so that it is not held to a bound that is as wide as
-        the estimates of first calls are bad.
+    def _probable_nanos(self, percent: int) -> int:
+        """The upper bound of an agent's later call; of its first one a lower bound, or what is expected.
+
+        Where the first call is refused nothing is done at all, and the estimates of first calls are bad: the same bound
+        would halt one session in three for nothing. With fewer than ten of them known there is none.
         """
-        return self.expected_nanos if self.level_nanos is None else self.upper_nanos(percent)
+        if self.level_nanos is not None:
+            return self.upper_nanos(percent)
+        if len(self.residuals) < LEARNED_AT:
+            return self.expected_nanos
+        return max(self.expected_nanos, self.upper_nanos(_first_percent(percent)))
 
     def over_micros(self, available_nanos: int) -> int:
         """The share of such calls, in millionths, that would cost more than there is left."""
         if self.source is Source.NONE:
-            return MILLION if self.expected_nanos > available_nanos else 0
+            return MILLION if max(self.expected_nanos, self.least_nanos) > available_nanos else 0
         if available_nanos <= 0:
             return MILLION
         count = len(self.residuals)
@@ -177,16 +263,57 @@ class Expectation:
         return (count - within) * MILLION // count
 
 
-def expect(key: Learner, pool: Learner, estimate_nanos: int, level_nanos: int | None) -> Expectation:
+def expect(key: Learner, pool: Learner, estimate_nanos: int, level: Level) -> Expectation:
     """What a call will probably cost, from an estimate above zero and what the agent's calls have cost so far.
 
     `key` has learned from calls of the same client and model, `pool` from all of the same kind of estimate.
     """
-    own, all_ = (learner.group(first=level_nanos is None) for learner in (key, pool))
+    heard = _expected(key.all, pool.all, key.observed, _Asked(estimate_nanos, level.nanos, level.anew_nanos))
+    if not (key.hears_reports or pool.hears_reports or level.nanos != level.observed_nanos):
+        return heard
+    asked = _Asked(estimate_nanos, level.observed_nanos, level.anew_nanos)
+    return replace(heard, unreported=_expected(key.observed, pool.observed, key.observed, asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is known of a call that is asked for, by one view of its agent's level."""
+
+    estimate_nanos: int
+    level_nanos: int | None
+    anew_nanos: int
+
+
+def _first_percent(percent: int) -> int:
+    """The quantile for first calls: two thirds of the way from the middle to that for later ones."""
+    return 50 + (percent - 50) * 2 // 3
+
+
+def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Asked) -> Expectation:
+    """What a call will probably cost by two experiences; what may lower its reservation is `proven` alone."""
+    estimate_nanos, level_nanos = asked.estimate_nanos, asked.level_nanos
+    own, all_, shown = (of.group(first=level_nanos is None) for of in (key, pool, proven))
+    if level_nanos is not None:
+        level_nanos = max(level_nanos, asked.anew_nanos)
     cold_nanos = _times(estimate_nanos, own.usual(all_))
+    least_nanos = max(shown.least_nanos(estimate_nanos), asked.anew_nanos)
+    if len(shown.ratios) < LEARNED_AT:
+        least_nanos = max(least_nanos, level_nanos or 0)  # what others teach may raise, never lower
     if max(key.count, pool.count) < LEARNED_AT:
-        return Expectation(estimate_nanos, cold_nanos, level_nanos, estimate_nanos, MILLION, Source.NONE, key.count)
-    expected_nanos = _blended(cold_nanos, level_nanos, key.level_weight_micros(pool))
+        return Expectation(
+            estimate_nanos,
+            cold_nanos,
+            level_nanos,
+            estimate_nanos,
+            MILLION,
+            Source.NONE,
+            key.count,
+            least_nanos=least_nanos,
+        )
+    if level_nanos is not None:
+        expected_nanos = _blended(cold_nanos, level_nanos, key.level_weight_micros(pool))
+    else:
+        expected_nanos = max(_first_nanos(key, pool, cold_nanos), cold_nanos)
     return Expectation(
         estimate_nanos,
         cold_nanos,
@@ -196,7 +323,15 @@ def expect(key: Learner, pool: Learner, estimate_nanos: int, level_nanos: int | 
         Source.LEARNED,
         key.count,
         next((group.residuals.values() for group in (own, all_) if len(group.residuals) >= LEARNED_AT), ()),
+        least_nanos,
     )
+
+
+def _first_nanos(key: Experience, pool: Experience, cold_nanos: int) -> int:
+    """What an agent's first call will probably cost: between its corrected word and what first calls have cost."""
+    if not len(key.first.costs):
+        return cold_nanos
+    return _blended(cold_nanos, _times(1, key.first.costs.middle()), key.usual_weight_micros(pool))
 
 
 def level_of(actuals: Sequence[int]) -> int | None:
@@ -209,6 +344,12 @@ def level_of(actuals: Sequence[int]) -> int | None:
     for actual in actuals[-LEVEL_STEPS:]:
         level = max(actual, 1) if level is None else geometric_mean(level, actual)
     return level
+
+
+def level_from(costs: Sequence[tuple[int, Origin]], anew_nanos: int = 0) -> Level:
+    """The same from what an agent's calls have cost and who told it."""
+    observed = [nanos for nanos, origin in costs if origin is Origin.OBSERVED]
+    return Level(level_of([nanos for nanos, _ in costs]), level_of(observed), anew_nanos)
 
 
 def geometric_mean(one: int, other: int) -> int:
@@ -248,6 +389,10 @@ class _Mean:
         if len(self._last) > RATIO_WINDOW:
             self._sum -= self._last.popleft()
 
+    def drawn(self, pool: _Mean, prior: int) -> int:
+        """The mean drawn to the pool's, as long as there are too few numbers to stand by themselves."""
+        return self.shrunk(prior if len(self._last) >= LEARNED_AT - 1 else pool.shrunk(prior))
+
     def shrunk(self, prior: int) -> int:
         return (self._sum + _PRIOR * prior) // (len(self._last) + _PRIOR)
 
@@ -274,6 +419,10 @@ class _Sorted:
     def values(self) -> tuple[int, ...]:
         return tuple(self._ascending)
 
+    def at_percent(self, percent: int) -> int:
+        """The number that so many of 100 are not above; there must be one."""
+        return self._ascending[(len(self._ascending) - 1) * percent // 100]
+
     def middle(self) -> int:
         """The median; nothing of nothing."""
         count = len(self._ascending)
@@ -281,21 +430,42 @@ class _Sorted:
 
 
 class _Group:
-    """The logarithms of what calls cost: to what was estimated, and to what was expected of them."""
+    """The logarithms of what calls cost, to what was estimated and to what was expected; and what was said of them."""
 
-    __slots__ = ("ratios", "residuals")
+    __slots__ = ("costs", "ratios", "residuals", "said")
 
     def __init__(self) -> None:
         self.ratios = _Sorted(RATIO_WINDOW)
         self.residuals = _Sorted(RESIDUAL_WINDOW)
+        self.costs = _Sorted(RATIO_WINDOW)
+        self.said = _Sorted(RATIO_WINDOW)
+
+    def least_nanos(self, estimate_nanos: int) -> int:
+        """The least to reserve for a step of which so much was said: a share of it, or all that was said.
+
+        The share is the lower quartile of what such steps took of what was said of them. What is larger than anything
+        like it was never shown to be overstated: it counts whole.
+        """
+        if len(self.ratios) < LEARNED_AT or 2 * estimate_nanos > _WIDER_HALVES * self.said.at_percent(100):
+            return estimate_nanos
+        share = min(max(factor_micros(self.ratios.at_percent(25)), LEAST_SHARE_MICROS), MILLION)
+        return -(-estimate_nanos * share // MILLION)
 
     def usual(self, pool: _Group) -> int:
-        """The usual logarithm of actual to estimate: the median, drawn to the pool's, and that to nothing."""
-        return self._drawn(pool._drawn(0))
+        """The usual logarithm of actual to estimate: the median, drawn to the pool's, and that to nothing.
+
+        Others may raise what is expected, never lower it.
+        """
+        return self._drawn(max(pool._drawn(0), 0))
 
     def _drawn(self, prior: int) -> int:
         count = len(self.ratios)
         return (count * self.ratios.middle() + _PRIOR * prior) // (count + _PRIOR)
+
+
+def _weight(error: int, other: int) -> int:
+    """How much of a prediction, in millionths, is the other of two whose mean squared errors these are."""
+    return MILLION * (error + _ERROR_FLOOR) // (error + other + 2 * _ERROR_FLOOR)
 
 
 def _predicted(sample: Sample) -> int:

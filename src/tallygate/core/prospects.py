@@ -60,6 +60,8 @@ def corrected(request: CallRequest, policy: Policy) -> str | None:
             why = f"by what such steps cost, {policy.quantile_percent} of 100 stay below"
         case "learned":
             why = "by what such steps cost, it takes"
+        case "session":
+            why = "by what its session's steps have cost, it takes"
         case "manual":
             why = "with the factor you set, it takes"
         case "billed":

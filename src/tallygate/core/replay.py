@@ -16,11 +16,13 @@ from tallygate.core.calibration import (
     MILLION,
     Expectation,
     Learner,
+    Level,
+    Origin,
     Sample,
     Source,
     expect,
     factor_micros,
-    level_of,
+    level_from,
     logarithm_micros,
 )
 
@@ -44,7 +46,8 @@ class Gate(StrEnum):
 class Ask:
     """One call: the key under which its estimates are looked at, who asked, what was said and what it cost.
 
-    An estimate that `is_level` was taken from the agent's last calls, as hooks do, and not said by the agent.
+    An estimate that `is_level` was taken from the agent's last calls, as hooks do, and not said by the agent. Where the
+    whole conversation had to be read anew, `anew_nanos` is what that costs. Who told the cost is its `origin`.
     """
 
     key: str
@@ -52,6 +55,8 @@ class Ask:
     estimate_nanos: int
     actual_nanos: int
     is_level: bool = False
+    anew_nanos: int = 0
+    origin: Origin = Origin.OBSERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Told:
         was, actual = self.expectation, self.ask.actual_nanos
         if was is None or actual <= 0:
             return None
-        return Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, actual)
+        return Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, actual, self.ask.origin)
 
     def needed_nanos(self, gate: Gate, percent: int) -> int:
         """What a gate wants to be left for it."""
@@ -154,7 +159,7 @@ class Memory:
     def __init__(self) -> None:
         self._keys: dict[str, Learner] = {}
         self._pool = Learner()
-        self._costs: dict[tuple[str, str], list[int]] = {}
+        self._costs: dict[tuple[str, str], list[tuple[int, Origin]]] = {}
 
     def walk(self, run: Run) -> list[Told]:
         """Go through a session that nothing else lies between."""
@@ -165,22 +170,22 @@ class Memory:
     def meet(self, session: str, ask: Ask) -> Told:
         """Say of one call of a session what is expected, then learn what it cost."""
         mine = self._costs.setdefault((session, ask.agent), [])
-        level = level_of(mine)
-        if level is not None and ask.is_level:
-            level = ask.estimate_nanos
+        level = level_from(mine, ask.anew_nanos)
+        if level.nanos is not None and ask.is_level:
+            level = Level.of(ask.estimate_nanos, ask.anew_nanos)
         told = Told(ask, self._expected(ask, level))
         if ask.actual_nanos > 0:
-            mine.append(ask.actual_nanos)
+            mine.append((ask.actual_nanos, ask.origin))
             del mine[:-LEVEL_STEPS]
         if (sample := told.sample) is not None:
             self._keys[ask.key].add(sample)
             self._pool.add(sample)
         return told
 
-    def _expected(self, ask: Ask, level_nanos: int | None) -> Expectation | None:
+    def _expected(self, ask: Ask, level: Level) -> Expectation | None:
         if ask.estimate_nanos <= 0:
             return None
-        return expect(self._keys.setdefault(ask.key, Learner()), self._pool, ask.estimate_nanos, level_nanos)
+        return expect(self._keys.setdefault(ask.key, Learner()), self._pool, ask.estimate_nanos, level)
 
 
 def walk_forward(

@@ -21,10 +21,10 @@ _HALF = FIRST_CONTEXT_TOKENS // 2
 _FIRST = Tokens(fresh_input=_HALF, cache_read=_HALF, output=TYPICAL_OUTPUT_TOKENS)
 _FIRST_OF = {"claude_code": Tokens(cache_read=_HALF, cache_write_1h=_HALF, output=TYPICAL_OUTPUT_TOKENS)}
 # How long what a model has read stays in its provider's cache, from when it was last read: as Anthropic says by how it
-# was written, and where nothing is said. Of 50 pauses of ten minutes to an hour in sessions of Codex, 36 had lost it.
+# was written, and no longer where nothing is said. Of 50 pauses of ten minutes to an hour in sessions of Codex, 36 had
+# lost it.
 SHORT_CACHE = timedelta(minutes=5)
 LONG_CACHE = timedelta(hours=1)
-UNSAID_CACHE = timedelta(minutes=10)
 # What a client calls first where nobody has said which model it is and none of its sessions was seen yet.
 FIRST_MODELS = {
     "claude_code": "claude-opus-4-7",
@@ -62,11 +62,15 @@ class PastStep:
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """The model call ahead: its cost, and the tokens that stand for it in a record."""
+    """The model call ahead: its cost, and the tokens that stand for it in a record.
+
+    Where the whole conversation has to be read anew, `anew_nanos` is what that costs.
+    """
 
     nanos: int
     prompt_tokens: int
     completion_tokens: int
+    anew_nanos: int = 0
 
 
 def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
@@ -74,35 +78,45 @@ def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
     return [step for step in past if step.row.agent_id == agent_id and step.row.rule is not Rule.CLAUDE_AUXILIARY]
 
 
-def next_step(past: Sequence[PastStep], price: Price, at: datetime, client: str) -> NextStep:
+def next_step(
+    past: Sequence[PastStep], price: Price, at: datetime, client: str, *, forgotten: bool = False
+) -> NextStep:
     """The next call of an agent: its own level, or before any response what a first one takes.
 
     `past` are its responses, the oldest first, and `at` is now. The level is a moving average of the costs' logarithms
     in which every response weighs as much as all before it, so that it follows a growing context within a few steps.
-    After a pause in which the provider forgot what it had read, all of it is read and written anew.
+    After a pause in which the provider forgot what it had read, all of it is read and written anew; so it is where it
+    is `forgotten` for another reason.
     """
     level = level_of([step.cost_nanos for step in past])
     if level is None:
         tokens = _FIRST_OF.get(client, _FIRST)
         return NextStep(price.cost_nanos(tokens), tokens.context, tokens.output)
     last = past[-1].row.tokens
-    anew = _anew(past, at)
+    anew, anew_nanos = read_anew(past, at, forgotten=forgotten), 0
     if anew is not None:
-        level = max(level, price.cost_nanos(anew))
+        anew_nanos = price.cost_nanos(anew)
+        level = max(level, anew_nanos)
         last = anew
-    return NextStep(level, min(last.context, 10**9), min(last.output, 10**9))
+    return NextStep(level, min(last.context, 10**9), min(last.output, 10**9), anew_nanos)
 
 
-def _anew(past: Sequence[PastStep], at: datetime) -> Tokens | None:
-    """The whole conversation as it has to be read after too long a pause; None while it is in the cache."""
+def read_anew(past: Sequence[PastStep], at: datetime, *, forgotten: bool = False) -> Tokens | None:
+    """The whole conversation as it has to be read after too long a pause, or where it is `forgotten`.
+
+    None while it is in the cache, and where nothing was observed yet. What a switch of models or a compaction leaves
+    in a cache cannot be used.
+    """
+    if not past:
+        return None
     last = past[-1].row
     counts = (step.row.tokens for step in reversed(past))
     written = next((tokens for tokens in counts if tokens.cache_write_5m or tokens.cache_write_1h), None)
     size = last.tokens.context + last.tokens.output
     if written is None:
-        kept, anew = UNSAID_CACHE, Tokens(fresh_input=size, output=TYPICAL_OUTPUT_TOKENS)
+        kept, anew = SHORT_CACHE, Tokens(fresh_input=size, output=TYPICAL_OUTPUT_TOKENS)
     elif written.cache_write_1h:
         kept, anew = LONG_CACHE, Tokens(cache_write_1h=size, output=TYPICAL_OUTPUT_TOKENS)
     else:
         kept, anew = SHORT_CACHE, Tokens(cache_write_5m=size, output=TYPICAL_OUTPUT_TOKENS)
-    return anew if at - last.at > kept else None
+    return anew if forgotten or at - last.at > kept else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tallygate.core.calibration import Sample
+from tallygate.core.calibration import Origin, Sample
 from tallygate.core.learned import Kept, SampleKey
 from tallygate.core.model import Call
 from tallygate.ledger import rows
@@ -12,13 +12,20 @@ from tallygate.ledger.statements import Statements
 
 SAMPLE_COLUMNS = (
     "tenant", "call_id", "session_id", "kind", "client", "model", "agent", "at_us", "estimate_nanos", "cold_nanos",
-    "level_nanos", "expected_nanos", "actual_nanos",
+    "level_nanos", "expected_nanos", "actual_nanos", "origin",
 )  # fmt: skip
 START_COLUMNS = ("tenant", "client", "model", "from_us")
 FACTOR_COLUMNS = ("tenant", "model", "factor_micros", "applied_us")
+# Samples from before their origin was kept: what a hook asked for was always observed, an agent's call where its cost
+# was what its responses came to. All others count as reported.
+_ORIGIN = (
+    "COALESCE(s.origin, CASE WHEN s.kind = 'hook' OR EXISTS (SELECT 1 FROM call k WHERE k.tenant = s.tenant AND"
+    " k.call_id = s.call_id AND k.cost_basis = 'transcript' AND COALESCE(k.observed_nanos = s.actual_nanos,"
+    " k.output IS NULL)) THEN 'observed' ELSE 'reported' END)"
+)
 _SAMPLE = (
     "s.id, s.call_id, s.session_id, s.kind, s.client, s.model, s.agent, s.at_us, s.estimate_nanos, s.cold_nanos,"
-    " s.level_nanos, s.expected_nanos, s.actual_nanos"
+    f" s.level_nanos, s.expected_nanos, s.actual_nanos, {_ORIGIN}"
 )
 # What came before the user had it forgotten does not count.
 _COUNTING = (
@@ -29,6 +36,7 @@ _OF_KIND = f"SELECT {_SAMPLE} FROM calibration_sample s WHERE s.tenant = :tenant
 _OF_KEY = f"{_OF_KIND} AND s.client = :client AND s.model = :model"
 _NEWEST = f"{_COUNTING} ORDER BY s.id DESC LIMIT :limit"
 _FIRST, _LATER = " AND s.level_nanos IS NULL", " AND s.level_nanos IS NOT NULL"
+_OF_ORIGIN = f" AND {_ORIGIN} = :origin"
 SELECT_AFTER = f"{_OF_KIND} AND s.id > :after{_COUNTING} ORDER BY s.id"
 SELECT_LAST = "SELECT id FROM calibration_sample WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
 SELECT_RECONCILED = (
@@ -36,8 +44,8 @@ SELECT_RECONCILED = (
     " AND c.raw_estimate_nanos > 0 ORDER BY c.resolved_us DESC, c.call_id DESC LIMIT :limit"
 )
 SELECT_LEVELS = (
-    "SELECT actual_nanos FROM calibration_sample WHERE tenant = :tenant AND session_id = :session_id"
-    " AND agent = :agent ORDER BY id DESC LIMIT :limit"
+    f"SELECT s.actual_nanos, {_ORIGIN} FROM calibration_sample s WHERE s.tenant = :tenant"
+    " AND s.session_id = :session_id AND s.agent = :agent ORDER BY s.id DESC LIMIT :limit"
 )
 SELECT_KEYS = (
     "SELECT s.kind, s.client, s.model, COUNT(*), MAX(s.at_us) FROM calibration_sample s WHERE s.tenant = :tenant"
@@ -53,16 +61,19 @@ SELECT_KNOWN = "SELECT 1 FROM calibration_sample WHERE tenant = :tenant AND call
 class CalibrationReads(Statements):
     """Reads of what estimates are corrected by; a part of every reader."""
 
-    def samples_of(self, key: SampleKey, limit: int, *, first: bool) -> list[Kept]:
-        """The last samples of a key, the oldest first: of the first calls of agents, or of later ones."""
-        sql = f"{_OF_KEY}{_FIRST if first else _LATER}{_NEWEST}"
-        names = {"kind": key.kind, "client": key.client, "model": key.model}
+    def samples_of(self, key: SampleKey, limit: int, *, first: bool, origin: Origin) -> list[Kept]:
+        """The last samples of a key, the oldest first: of the first calls of agents, or of later ones, of one origin.
+
+        Those of each origin are asked for by themselves, so that reports push nothing out that was observed.
+        """
+        sql = f"{_OF_KEY}{_FIRST if first else _LATER}{_OF_ORIGIN}{_NEWEST}"
+        names = {"kind": key.kind, "client": key.client, "model": key.model, "origin": origin.value}
         return [_kept(row) for row in reversed(self._all(sql, **names, limit=limit))]
 
-    def samples_of_kind(self, kind: str, limit: int, *, first: bool) -> list[Kept]:
+    def samples_of_kind(self, kind: str, limit: int, *, first: bool, origin: Origin) -> list[Kept]:
         """The same of every key of a kind."""
-        sql = f"{_OF_KIND}{_FIRST if first else _LATER}{_NEWEST}"
-        return [_kept(row) for row in reversed(self._all(sql, kind=kind, limit=limit))]
+        sql = f"{_OF_KIND}{_FIRST if first else _LATER}{_OF_ORIGIN}{_NEWEST}"
+        return [_kept(row) for row in reversed(self._all(sql, kind=kind, origin=origin.value, limit=limit))]
 
     def samples_after(self, kind: str, after: int) -> list[Kept]:
         """The samples that came in after one, the oldest first."""
@@ -81,10 +92,10 @@ class CalibrationReads(Statements):
         """The calls whose cost came to be known last, in that order."""
         return [rows.to_call(row) for row in reversed(self._all(SELECT_RECONCILED, limit=limit))]
 
-    def levels(self, session_id: str, agent: str, limit: int) -> list[int]:
-        """What the last steps of one agent of a session cost, the oldest first."""
+    def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, Origin]]:
+        """What the last steps of one agent of a session cost and who told it, the oldest first."""
         found = self._all(SELECT_LEVELS, session_id=session_id, agent=agent, limit=limit)
-        return [row[0] for row in reversed(found)]
+        return [(row[0], Origin(row[1])) for row in reversed(found)]
 
     def sample_keys(self) -> list[tuple[SampleKey, int, int]]:
         """Every key that something was learned of: key, number of samples, time of the last."""
@@ -110,5 +121,6 @@ class CalibrationReads(Statements):
 
 
 def _kept(row: tuple[Any, ...]) -> Kept:
-    number, call_id, session_id, kind, client, model, agent, at_us, *amounts = row
-    return Kept(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, Sample(*amounts))
+    number, call_id, session_id, kind, client, model, agent, at_us, said, cold, level, expected, actual, origin = row
+    sample = Sample(said, cold, level, expected, actual, Origin(origin))
+    return Kept(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, sample)

@@ -117,7 +117,7 @@ def _asked(reader: Reader, period: Period) -> list[Run]:
     for kept in reader.samples_after(Kind.AGENT.value, 0):
         if period.from_us <= kept.at_us < period.until_us:
             sample, key = kept.sample, f"{kept.key.client} {kept.key.model}"
-            ask = Ask(key, kept.agent, sample.estimate_nanos, sample.actual_nanos)
+            ask = Ask(key, kept.agent, sample.estimate_nanos, sample.actual_nanos, origin=sample.origin)
             found.setdefault(kept.session_id, []).append(ask)
             groups.setdefault(kept.session_id, f"{kept.key.client} ")
     return [Run(name, groups[name], tuple(asks)) for name, asks in found.items()]

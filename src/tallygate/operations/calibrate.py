@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from tallygate.core.answers import Factor
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.calibration import LEVEL_STEPS, MILLION, Confidence, Expectation, Kind, Sample, Source, level_of
+from tallygate.core.calibration import (
+    LEVEL_STEPS,
+    MILLION,
+    Confidence,
+    Expectation,
+    Kind,
+    Level,
+    Origin,
+    Sample,
+    Source,
+    level_from,
+)
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, CallRequest, Policy
@@ -19,12 +30,12 @@ from tallygate.operations.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A step's cost as somebody says it, for a model as it is spelled; `level_nanos` is that of the agent's steps."""
+    """A step's cost as somebody says it, for a model as it is spelled; `level` is that of the agent's steps."""
 
     key: SampleKey
     model: str
     nanos: int
-    level_nanos: int | None
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     raw_nanos, key = guess.nanos, guess.key
     if raw_nanos <= 0:
         return Estimated(raw_nanos)
-    expected = rt.learned.expect(reader, key, raw_nanos, guess.level_nanos)
+    expected = rt.learned.expect(reader, key, raw_nanos, guess.level)
     manual = rt.factors_micros.get(guess.model) or rt.factors_micros.get(key.model)
     if manual is not None:
         return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
@@ -64,8 +75,11 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     if rt.policy.calibration is not CalibrationMode.ENFORCE:
         return Estimated(raw_nanos, expected=expected, billed_micros=billed)
     nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
+    needed_nanos = expected.needed_nanos(rt.policy.quantile_percent)
     if expected.source is Source.LEARNED:
-        nanos, source = expected.needed_nanos(rt.policy.quantile_percent), Source.LEARNED.value
+        nanos, source = needed_nanos, Source.LEARNED.value
+    elif needed_nanos != raw_nanos:
+        nanos, source = needed_nanos, Source.SESSION.value
     nanos = -(-nanos * billed // MILLION)
     return Estimated(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
 
@@ -75,7 +89,7 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     expected = request.expected
     if request.factor_source != Source.NONE.value:
         confident = Confidence.HIGH
-        if request.factor_source == Source.LEARNED.value and expected is not None:
+        if request.factor_source in (Source.LEARNED.value, Source.SESSION.value) and expected is not None:
             confident = expected.confidence
         return Factor(request.factor_micros, request.factor_source, confident.value)
     if policy.calibration is CalibrationMode.ENFORCE or expected is None or expected.source is Source.NONE:
@@ -86,19 +100,24 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     )
 
 
-def agent_level(reader: Reader, session_id: str, actor: Actor) -> int | None:
-    """What the steps cost by now that an agent of a session asks for itself; None before the first one's cost."""
-    return level_of(reader.levels(session_id, agent_of(actor), LEVEL_STEPS))
+def agent_level(reader: Reader, session_id: str, actor: Actor) -> Level:
+    """What the steps cost by now that an agent of a session asks for itself."""
+    return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS))
 
 
-def learned_from(tx: Tx, call: Call, actual_nanos: int) -> list[Change]:
-    """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing."""
+def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[Change]:
+    """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
+
+    `origin` is who told the cost: the agent itself, or the client's own record.
+    """
     if call.expected_nanos is None or call.cold_nanos is None or actual_nanos <= 0 or call.raw_estimate_nanos <= 0:
         return []
     session = tx.session(call.session_id)
     if session is None or tx.has_sample(call.call_id):
         return []
-    sample = Sample(call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos)
+    sample = Sample(
+        call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos, origin
+    )
     kind = Kind.HOOK if call.is_model_call else Kind.AGENT
     key = SampleKey(kind.value, session.client, recorded_model(tx, call))
     row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id)
@@ -120,6 +139,7 @@ def sample_row(tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_
         "level_nanos": sample.level_nanos,
         "expected_nanos": sample.expected_nanos,
         "actual_nanos": sample.actual_nanos,
+        "origin": sample.origin.value,
     }
 
 

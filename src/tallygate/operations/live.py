@@ -13,6 +13,7 @@ from dataclasses import replace
 from tallygate.core import lifecycle
 from tallygate.core.amounts import Amount
 from tallygate.core.attribution import call_for, closed_by
+from tallygate.core.calibration import Origin
 from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
@@ -265,7 +266,7 @@ class Accounts:
             for hold in call.holds:
                 self._add(hold.budget_id, 0, held=hold.amount_nanos)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
-            self._learned += learned_from(self._tx, call, call.observed_nanos or 0)
+            self._learned += learned_from(self._tx, call, call.observed_nanos or 0, Origin.OBSERVED)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.calibration import MILLION, Kind
+from tallygate.core.calibration import MILLION, Kind, Level
 from tallygate.core.errors import NotFound
 from tallygate.core.learned import Kept, SampleKey
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
@@ -53,8 +53,8 @@ def show(rt: Runtime) -> Calibrated:
 
 
 def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
-    first = rt.learned.expect(reader, key, _UNIT_NANOS, None)
-    later = rt.learned.expect(reader, key, _UNIT_NANOS, _UNIT_NANOS)
+    first = rt.learned.expect(reader, key, _UNIT_NANOS, Level())
+    later = rt.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
     return Taught(
         key=key,
         samples=samples,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tallygate.core import exactness, gate
 from tallygate.core.amounts import NOTHING, Amount, in_usd
 from tallygate.core.answers import UsageAnswer
+from tallygate.core.calibration import Origin
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound, present
 from tallygate.core.model import Call
@@ -75,7 +76,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
             cost_basis="transcript" if live else "actual",
             columns=columns,
-            extra=[*changes, *([] if live else learned_from(tx, call, cost))],
+            extra=[*changes, *([] if live else learned_from(tx, call, cost, Origin.REPORTED))],
         )
         answer = _answer(rt, tx, call.call_id)
     rt.known_prices.add(price_id)

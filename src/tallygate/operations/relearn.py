@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tallygate.core.answers import UsageFilter
-from tallygate.core.calibration import Kind, Sample
+from tallygate.core.calibration import Kind, Origin, Sample
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, Session
@@ -56,7 +56,9 @@ def of_agents(reader: Reader) -> Iterator[Step]:
         if session is not None and not call.is_model_call:
             key = SampleKey(Kind.AGENT.value, session.client, recorded_model(reader, call))
             agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
-            ask = Ask(_name(key), agent, call.raw_estimate_nanos, _actual(reader, call, costs))
+            origin = Origin.REPORTED if call.cost_basis == "actual" else Origin.OBSERVED
+            actual = _actual(reader, call, costs)
+            ask = Ask(_name(key), agent, call.raw_estimate_nanos, actual, origin=origin)
             yield Step(call.call_id, call.session_id, key, ask)
 
 
@@ -101,6 +103,14 @@ class HookSteps:
         self._past: dict[tuple[str, str, str | None], deque[PastStep]] = defaultdict(
             lambda: deque(maxlen=STEPS_LOOKED_AT)
         )
+        self._models: dict[tuple[str, str, str | None], str] = {}
+
+    def _switches(self, paid: Paid, session: str) -> bool:
+        """Whether a response is of another model than its agent's last one."""
+        agent, model = (paid.row.client, session, paid.row.agent_id), paid.key.model
+        before = self._models.get(agent, model)
+        self._models[agent] = model
+        return model != before
 
     def ask(self, paid: Paid, session: str) -> Ask:
         """The call of one response of a session."""
@@ -108,9 +118,9 @@ class HookSteps:
         if row.rule is Rule.CLAUDE_AUXILIARY:
             return Ask(key, ASIDE, 0, paid.nanos)  # no hook stands before it: it is paid, and nobody had said anything
         mine = self._past[row.client, session, row.agent_id]
-        said = next_step(list(mine), paid.price, row.at, row.client).nanos
+        ahead = next_step(list(mine), paid.price, row.at, row.client, forgotten=self._switches(paid, session))
         mine.append(PastStep(row, paid.nanos))
-        return Ask(key, row.agent_id or "", said, paid.nanos, is_level=True)
+        return Ask(key, row.agent_id or "", ahead.nanos, paid.nanos, is_level=True, anew_nanos=ahead.anew_nanos)
 
 
 def of_hooks(rt: Runtime, reader: Reader) -> Iterator[Step]:

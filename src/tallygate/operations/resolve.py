@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import NOTHING, Amount
+from tallygate.core.calibration import Origin
 from tallygate.core.errors import ensure, present
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import NO_RESPONSE, Budget, Call, CostBasis, Hold, Policy
@@ -132,7 +133,7 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
             }
             updates.append(Update("call", row))
             if state is CallState.RECONCILED:
-                updates += learned_from(tx, call, call.observed_nanos or 0)
+                updates += learned_from(tx, call, call.observed_nanos or 0, Origin.OBSERVED)
         tx.append("calls.expired", [*books.changes(), *updates], by=by, note={"cause": cause})
 
 

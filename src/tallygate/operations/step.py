@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.answers import GateAnswer
-from tallygate.core.calibration import Kind
+from tallygate.core.calibration import Kind, Level
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
@@ -88,7 +88,9 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     if not is_aside(event):
         key = SampleKey(Kind.HOOK.value, session.client, model_key(price, model))
         with rt.ledger.reading(rt.tenant) as reader:
-            counted = estimated(rt, reader, Guess(key, model, ahead.nanos, ahead.nanos if mine else None))
+            counted = estimated(
+                rt, reader, Guess(key, model, ahead.nanos, Level.of(ahead.nanos if mine else None, ahead.anew_nanos))
+            )
     return CallRequest(
         session_id=session.session_id,
         tool_name=event.tool or event.name,

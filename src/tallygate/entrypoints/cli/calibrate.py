@@ -174,4 +174,5 @@ def _sample(kept: Kept) -> dict[str, Any]:
         "level_nanos": sample.level_nanos,
         "expected_nanos": sample.expected_nanos,
         "actual_nanos": sample.actual_nanos,
+        "origin": sample.origin.value,
     }

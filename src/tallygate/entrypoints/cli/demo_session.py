@@ -74,7 +74,7 @@ async def _session(client: Client, talk: Talk) -> None:
     await _record(client, talk, "plan", call, {"fresh": 6_000, "cache_read": 40_000, "output": 1_200})
     call = await _authorize(client, talk, "implement", (90_000, 12_000), expect="allow")
     await _record(client, talk, "implement", call, {"fresh": 30_000, "cache_read": 200_000, "output": 22_000})
-    call = await _authorize(client, talk, "write tests", (8_000, 1_000), expect="reroute")
+    call = await _authorize(client, talk, "write tests", (8_000, 1_000), expect="reroute", agent="tester")
     await _record(client, talk, "write tests", call, {"fresh": 8_000, "output": 1_000}, model=CHEAPER)
     await _authorize(client, talk, "read everything", (120_000, 2_000), expect="halt")
 
@@ -85,7 +85,10 @@ async def _session(client: Client, talk: Talk) -> None:
     talk.steps.append(Step("end", "the session's totals", said, None))
 
 
-async def _authorize(client: Client, talk: Talk, tool: str, tokens: tuple[int, int], *, expect: str) -> str:
+async def _authorize(
+    client: Client, talk: Talk, tool: str, tokens: tuple[int, int], *, expect: str, agent: str | None = None
+) -> str:
+    who = {} if agent is None else {"actor_type": "subagent", "actor_id": agent}
     answer = await _ask(
         client,
         "l6e_authorize_call",
@@ -93,6 +96,7 @@ async def _authorize(client: Client, talk: Talk, tool: str, tokens: tuple[int, i
         tool_name=tool,
         estimated_prompt_tokens=tokens[0],
         estimated_completion_tokens=tokens[1],
+        **who,
     )
     said = str(answer["action"])
     _must(said == expect, f"{tool}: {expect}, not {said} ({answer['reason']})")
