@@ -74,6 +74,9 @@ class SessionView:
     observed: ObservedSummary | None = None
     drift: list[Cause] = field(default_factory=list)
     enforced: bool = False
+    nanos_by_call: dict[str, int] = field(default_factory=dict)
+    models_by_call: dict[str, str] = field(default_factory=dict)
+    client_sessions: list[tuple[str, str]] = field(default_factory=list)
     limit_changes: list[LimitChange] = field(default_factory=list)
 
 
@@ -116,6 +119,9 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             drift=largest_first([*drift_of(session, calls, used, _quote(rt, session)), *_unseen(rt, reader, session)]),
             enforced=is_enforced(reader, session),
             limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
+            nanos_by_call={key: part.nanos for key, part in observed.items() if key is not None},
+            models_by_call={each.call_id: each.row.model for each in used if each.call_id and each.row.model},
+            client_sessions=reader.links_of(session_id),
         )
 
 

@@ -199,6 +199,9 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
             {"action": action.value, "reason": reason.value, "count": count} for action, reason, count in view.decisions
         ],
         "children": view.children,
+        "client_sessions": [
+            {"client": client_name(client), "client_session": theirs} for client, theirs in view.client_sessions
+        ],
         "observed": None if view.observed is None else _observed_json(view.observed),
         "drift": [
             {
@@ -211,7 +214,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         ],
     }
     if calls:
-        found["calls"] = [_call_json(call, view.session) for call in view.calls]
+        found["calls"] = [_call_json(call, view) for call in view.calls]
     return found
 
 
@@ -240,7 +243,12 @@ def _shares_json(shares: list[SpendShare]) -> list[dict[str, Any]]:
     return [{"name": share.label, "calls": share.calls, "cost": json_number(share.nanos)} for share in shares]
 
 
-def _call_json(call: Call, session: Session) -> dict[str, Any]:
+def _call_cost(call: Call, view: SessionView) -> int:
+    """What a call cost: by its responses where its client's record is read, else what was booked."""
+    return view.nanos_by_call.get(call.call_id, call.counted_nanos)
+
+
+def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
     actual = call.actual
     return {
         "call_id": call.call_id,
@@ -249,12 +257,12 @@ def _call_json(call: Call, session: Session) -> dict[str, Any]:
         "action": call.action.value,
         "reason": call.reason.value,
         "state": call.state.value,
-        "exactness_state": exactness.of_call(call, session.accounting_mode).value,
+        "exactness_state": exactness.of_call(call, view.session.accounting_mode).value,
         "model_requested": call.model_requested,
         "model_target": call.model_target,
-        "model_used": call.model_used,
+        "model_used": view.models_by_call.get(call.call_id, call.model_used),
         "estimate": json_number(call.estimate_nanos),
-        "cost": json_number(call.counted_nanos),
+        "cost": json_number(_call_cost(call, view)),
         "cost_basis": call.cost_basis,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,
@@ -283,6 +291,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         ("outcome", session.end_summary),
         ("parent", session.parent_session_id),
         ("children", ", ".join(view.children) or None),
+        ("client's id", ", ".join(theirs for _, theirs in view.client_sessions) or None),
     )
     output.facts([*pairs, *((name, value) for name, value in optional if value is not None)])
     output.heading("Budgets")
@@ -307,7 +316,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         _show_observed(view.observed, view.drift)
     if calls and view.calls:
         output.heading("Calls")
-        _call_table(view.calls, unit, time_zone)
+        _call_table(view, unit, time_zone)
 
 
 def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
@@ -333,14 +342,16 @@ def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
         )
 
 
-def _call_table(calls: list[Call], unit: str, time_zone: str) -> None:
+def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
+    calls = view.calls
+    answered = [view.models_by_call.get(call.call_id, call.model_used or call.model_requested) for call in calls]
     output.table(
         output.words("AT", [output.when(call.at_us, time_zone)[-5:] for call in calls]),
         output.words("TOOL", [call.tool_name for call in calls], tight=False),
         output.words("ACTION", [call.action for call in calls]),
         output.words("STATE", [call.state for call in calls]),
         output.money("ESTIMATE", [(call.estimate_nanos, unit) for call in calls]),
-        output.money("COST", [(call.booked_nanos if call.cost_basis != "none" else None, unit) for call in calls]),
-        output.words("MODEL", [call.model_used or call.model_requested for call in calls], tight=False),
+        output.money("COST", [(_call_cost(call, view) if call.cost_basis != "none" else None, unit) for call in calls]),
+        output.words("MODEL", answered, tight=False),
         output.words("REASON", [call.reason for call in calls], tight=False),
     )
