@@ -30,7 +30,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
-from tallygate.settings import Keep, OnFault, Settings, Telemetry, Transcripts, load_settings, places
+from tallygate.settings import Keep, OnFault, Settings, Stop, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.workspace import place_of
 
@@ -216,6 +216,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         folder=None if paths.folder is None else str(paths.folder),
         place_of=place_called,
         halt_on_fault=policy.on_fault is OnFault.HALT,
+        interrupts=settings.enforcement.stop is Stop.INTERRUPT,
         factors_micros=settings.calibration_micros,
         ladder=settings.ladder.for_client,
         local_model=policy.local_model,

@@ -31,10 +31,14 @@ _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a hook gives back to its client: one JSON object for standard output, or nothing at all."""
+    """What a hook gives back to its client: one JSON object for standard output, or nothing at all.
+
+    With `last_words` the client's run in print mode is ended, and they are said on its stderr.
+    """
 
     body: Mapping[str, Any] | None = None
     exit_code: int = 0
+    last_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,17 @@ def begins_unasked(event: HookEvent) -> bool:
     return event.starts_agent and event.client in _BEGIN_UNASKED
 
 
+def ends_run(client: str, moment: Moment, *, again: bool) -> bool:
+    """Whether a refused client is to be ended where nobody sits before it.
+
+    Codex asks the model again for each tool that is refused, so the second refusal in a row is the last. A prompt that
+    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success.
+    """
+    if client == "codex":
+        return moment is Moment.PROMPT or (again and moment is Moment.TOOL)
+    return client == "qwen" and moment in GATED
+
+
 class Verdict(StrEnum):
     """Whether the client may go on."""
 
@@ -109,10 +120,12 @@ class HookAnswer:
 
     With STOP, `message` says what is spent, which budget binds and the command to go on. With GO_ON it is None,
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
+    `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why.
     """
 
     verdict: Verdict = Verdict.GO_ON
     message: str | None = None
+    ends: bool = False
 
     @property
     def stops(self) -> bool:

@@ -38,7 +38,9 @@ def main() -> int:
         answer = _by_itself(client, event, data)
     if answer is None:
         return _undecided(event)
-    code, body = answer
+    code, body, last_words = answer
+    if last_words:
+        _end(client, last_words)
     if body:
         sys.stdout.buffer.write(body)
         sys.stdout.buffer.flush()
@@ -53,7 +55,7 @@ def _words(arguments: list[str]) -> tuple[str, str]:
     return found["--client"], found["--event"]
 
 
-def _asked(client: str, event: str, data: bytes) -> tuple[int, bytes] | None:
+def _asked(client: str, event: str, data: bytes) -> tuple[int, bytes, bytes] | None:
     """The answer of a running server of this ledger, that of this workspace first; None where there is none."""
     workspace = os.fsencode(
         next((os.environ[name] for name in WORKSPACE_VARIABLES if os.environ.get(name)), "") or _cwd()
@@ -144,7 +146,7 @@ def _folder() -> str:
     return os.path.join(base, "tallygate", "servers")
 
 
-def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> tuple[int, bytes]:
+def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> tuple[int, bytes, bytes]:
     # The plain C module: `socket` takes as long to import as everything else here together.
     import _socket
 
@@ -159,10 +161,10 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         while b"\n" not in got:
             got += _received(link)
         words, _, body = got.partition(b"\n")
-        code, size = (int(word) for word in words.split())
-        while len(body) < size:
+        code, size, last = (int(word) for word in (*words.split(), b"0")[:3])
+        while len(body) < size + last:
             body += _received(link)
-        return code, body
+        return code, body[:size], body[size:]
     finally:
         link.close()
 
@@ -174,7 +176,7 @@ def _received(link: "_socket.socket") -> bytes:
     return piece
 
 
-def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes] | None:
+def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes, bytes] | None:
     """The answer of a gate started for this hook alone; None where that fails."""
     import subprocess
 
@@ -183,7 +185,19 @@ def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes] | None
         done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
-    return None if done.returncode not in (0, 2) else (done.returncode, done.stdout)
+    return None if done.returncode not in (0, 2) else (done.returncode, done.stdout, b"")
+
+
+def _end(client: str, last_words: bytes) -> None:
+    """End the client's run where it is in print mode; where that cannot be, its answer has to do."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.append(os.path.dirname(os.path.dirname(here)))  # behind the standard library
+    try:
+        from tallygate.entrypoints.stopping import end_run
+
+        end_run(client, last_words)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
 
 
 def _undecided(event: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.hooking import Hooks, Reply
+from tallygate.clients.hooking import Hooks, Reply, message_of
 from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.text import shown
@@ -100,9 +100,9 @@ class HookDesk:
         runtime = self.runtime_for(folder)
         if sender.guest:
             runtime = replace(runtime, server_id=None)
-        return hooks.reply(
-            event, on_hook(runtime, replace(event, inside=sender.inside, near=sender.near), self.prompts)
-        )
+        answer = on_hook(runtime, replace(event, inside=sender.inside, near=sender.near), self.prompts)
+        reply = hooks.reply(event, answer)
+        return replace(reply, last_words=message_of(answer) or "") if answer.ends else reply
 
     def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)

@@ -4,7 +4,8 @@ A server writes a file beside its presence: port, token, who started it, and wor
 client's input as it came, and gets its client's answer. Requests are one line of words and lengths, then the bytes
 they announce:
 
-    tallygate-hook 1 TOKEN CLIENT EVENT own|guest SERVERS WORKSPACE_BYTES INPUT_BYTES  ->  EXIT_CODE ANSWER_BYTES
+    tallygate-hook 1 TOKEN CLIENT EVENT own|guest SERVERS WORKSPACE_BYTES INPUT_BYTES
+        ->  EXIT_CODE ANSWER_BYTES LAST_WORDS_BYTES
 
 A guest is the hook of a client that this server was not started by: it is answered, and its session is not this
 server's to end. SERVERS are those of the clients that this one was started in, or a hyphen; the word `near` among them
@@ -107,7 +108,8 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
 def framed(reply: Reply) -> bytes:
     """A reply as the hook program reads it."""
     body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
-    return f"{reply.exit_code} {len(body)}\n".encode() + body
+    last = reply.last_words.encode("utf-8", "replace")
+    return f"{reply.exit_code} {len(body)} {len(last)}\n".encode() + body + last
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tallygate.core import gate
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
-from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict, ends_run
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.words import Action, Pressure
@@ -67,7 +67,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         return HookAnswer(message=_welcome(rt, account_of(rt, event)))
     if event.moment in GATED:
         account = account_of(rt, event)
-        return _gated(gate_step(rt, event, account.session))
+        return _gated(rt, event, gate_step(rt, event, account.session))
     if event.moment is Moment.SESSION_END:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
             let_land(rt, session.session_id, None)  # what lands later counts, but is not in the run-log line
@@ -87,10 +87,11 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
     return GO_ON
 
 
-def _gated(gated: Gated) -> HookAnswer:
+def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
-        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}")
+        ends = rt.interrupts and ends_run(event.client, event.moment, again=gated.again)
+        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."

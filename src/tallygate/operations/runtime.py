@@ -93,6 +93,7 @@ class Runtime:
     folder: str | None = None
     place_of: PlaceOf = on_paper
     halt_on_fault: bool = True
+    interrupts: bool = True
     factors_micros: Mapping[str, int] = field(default_factory=dict)
     ladder: Callable[[str], tuple[str, ...]] = no_ladder
     local_model: str | None = None

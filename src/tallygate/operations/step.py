@@ -34,10 +34,14 @@ BROKEN_OFF_US = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The answer to a step, and how pressed its session was at the step before."""
+    """The answer to a step, and how pressed its session was at the step before.
+
+    `again` says that the step before was refused, too.
+    """
 
     answer: GateAnswer
     before: Pressure | None
+    again: bool = False
 
 
 def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
@@ -56,6 +60,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         if known is not None and known.reply is not None and known.action is Action.HALT:
             return Gated(GateAnswer.from_json(known.reply), None)
         before = _pressure_before(tx, session)
+        again = any(call.state is CallState.DENIED for call in tx.recent_calls(session.session_id, 2**62, 1))
         if known is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
             reserve, request = False, replace(_for_nothing(request), client_key=HOOK_KEY + rt.new_token(8))
@@ -64,7 +69,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
     if price_id is not None:
         rt.known_prices.add(price_id)
-    return Gated(answer, before)
+    return Gated(answer, before, again)
 
 
 def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:

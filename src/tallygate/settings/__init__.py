@@ -12,6 +12,7 @@ from tallygate.settings.model import (
     PolicySettings,
     PrivacySettings,
     Settings,
+    Stop,
     Telemetry,
     Transcripts,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "PolicySettings",
     "PrivacySettings",
     "Settings",
+    "Stop",
     "Telemetry",
     "Transcripts",
     "load_settings",

@@ -22,6 +22,13 @@ class OnFault(StrEnum):
     ALLOW = "allow"
 
 
+class Stop(StrEnum):
+    """Whether a client that goes on after a refusal is ended, where that can be done without harm."""
+
+    REFUSE = "refuse"
+    INTERRUPT = "interrupt"
+
+
 class Durability(StrEnum):
     """Whether an acknowledged commit survives a power cut (full) or only the end of the process (normal)."""
 
@@ -128,6 +135,7 @@ class EnforcementSettings:
     """What the user leaves to agents of what is the user's; only the user's own file says so."""
 
     agents_may: tuple[str, ...] = ()
+    stop: Stop = Stop.INTERRUPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tallygate.settings.model import (
     LogLevel,
     OnFault,
     Settings,
+    Stop,
     Telemetry,
     Transcripts,
 )
@@ -82,6 +83,7 @@ SECTIONS: Mapping[str, Rules] = {
     },
     "enforcement": {
         "agents_may": Rule("agents_may", checks.words_of(Loosening)),
+        "stop": Rule("stop", checks.choice(Stop)),
     },
 }
 _MATCHED: Rules = {
