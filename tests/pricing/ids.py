@@ -100,7 +100,7 @@ CERTAIN: dict[str, tuple[str, str]] = {
     "groq/llama-3.3-70b-versatile": ("0.59", "0.79"),
     "groq/openai/gpt-oss-120b": ("0.15", "0.6"),
     "cerebras/llama-3.3-70b": ("0.85", "1.2"),
-    "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo": ("0.88", "0.88"),
+    "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo": ("1.04", "1.04"),
     "us.meta.llama3-3-70b-instruct-v1:0": ("0.72", "0.72"),
     "composer-2.5[fast=true]": ("3", "15"),
     "x-ai/grok-code-fast-1": ("0.2", "1.5"),
@@ -118,7 +118,6 @@ GUESSED: dict[str, tuple[str, str]] = {
     "us.anthropic.claude-sonnet-4-5": ("3.3", "16.5"),
     "claude-opus-4-7-fast": ("30", "150"),
     "mycorp/claude-opus-4-7": ("5", "25"),
-    "openrouter/meta-llama/llama-3.3-70b-instruct:free": ("0.59", "0.79"),
     "gemini-3-pro-preview-11-2026": ("2", "12"),
     "claude-haiku-4-5-unheard-of": ("1", "5"),
     "qwen3-coder-plus": ("0.65", "3.25"),
@@ -140,32 +139,48 @@ LOCAL = (
     "phi4:latest",
 )
 
+# Ids that no list has, with the listed model each is most like.
+RELATIVES = {
+    "gpt-5.3-codex-spark": "openai:gpt-5.3-codex",
+    "codex-zzz": "openai:gpt-5.3-codex",
+    "codex-auto-review": "openai:gpt-5.4",
+    "claude-opus-6": "anthropic:claude-opus-5-5",
+    "claude-opus-5-6": "anthropic:claude-opus-5-5",
+    "claude-opus-4-10": "anthropic:claude-opus-4-8",
+    "claude-opus-4-11-20270101": "anthropic:claude-opus-4-8",
+    "claude-sonnet-6": "anthropic:claude-sonnet-5-5",
+    "claude-sonnet-4-55": "anthropic:claude-sonnet-4-6",
+    "claude-haiku-6": "anthropic:claude-haiku-5-5",
+    "claude-haiku-4-5-ultra": "anthropic:claude-haiku-4-5",
+    "claude-4-opus-mega": "anthropic:claude-opus-4-0",
+    "claude-mythos-5": "anthropic:claude-mythos-5-2",
+    "chatgpt-9": "openai:gpt-5.5",
+    "gpt-7": "openai:gpt-5.5",
+    "gpt-5.12": "openai:gpt-5.5",
+    "gpt-6-nova": "openai:gpt-5.5",
+    "gpt-7-luna": "openai:gpt-6-luna",
+    "gemini-5-pro": "google:gemini-3.1-pro-preview",
+    "grok-9": "x-ai:grok-4.7",
+    "deepseek-v9": "deepseek:deepseek-v3.2-exp",
+    "kimi-k2.55": "moonshotai:kimi-k2.6",
+    "ollama/gpt-oss:120b-cloud": "openai:gpt-oss-120b",
+    "glm-4.6:cloud": "zai:GLM-4.6",
+}
+
+# Names of families, which mean the newest of them.
+FAMILIES = {
+    "opus": "anthropic:claude-opus-5-5",
+    "sonnet": "anthropic:claude-sonnet-5-5",
+    "haiku": "anthropic:claude-haiku-5-5",
+    "claude-haiku": "anthropic:claude-haiku-5-5",
+}
+
 UNKNOWN = (
-    "opus",
     "auto",
     "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3",
     "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/x",
-    "ollama/gpt-oss:120b-cloud",
-    "glm-4.6:cloud",
     "totally-new-model",
-    # Invented, in the shape of a maker's next names.
-    "claude-opus-6",
-    "claude-opus-4-10",
-    "claude-opus-4-11-20270101",
-    "claude-sonnet-4-55",
-    "claude-sonnet-4-5-2",
-    "claude-opus-5-6",
-    "claude-haiku-6",
-    "claude-haiku-4-5-ultra",
-    "claude-4-opus-mega",
-    "gpt-7",
-    "gpt-5.12",
-    "gpt-6-nova",
-    "gemini-2.5-pro-ultra",
-    "gemini-5-pro",
-    "kimi-k2.55",
-    "grok-9",
-    "deepseek-v9",
+    "claude-zzz-9",
 )
 
 HOSTILE = (

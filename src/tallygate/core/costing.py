@@ -3,8 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tallygate.core.money import cost_nanos
+
+ASSUMED = "assumed"
+
+
+class Certainty(StrEnum):
+    """How sure a price is: listed for this very model, taken from its nearest relative, or assumed."""
+
+    KNOWN = "known"
+    APPROXIMATE = "approximate"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a response was served, as far as that moves its price: each as the provider's own word, None where unsaid.
+
+    `tier` is a service tier (`priority`, `fast`, `flex`, `batch`), `geo` where it had to be served. `stated_free` is
+    whether the client or the provider states a price of nothing; False where it states one above nothing.
+    """
+
+    tier: str | None = None
+    geo: str | None = None
+    stated_free: bool | None = None
+
+
+STANDARD = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,11 @@ class Price:
     known: bool = True
     warning: str | None = None
 
+    @property
+    def certainty(self) -> Certainty:
+        """How sure the price is; whatever was put together without a listed model is assumed."""
+        return certainty_of(self.source, known=self.known, approximate=self.approximate)
+
     def rates_for(self, context_tokens: int) -> Rates:
         """The rates of a request that reads this many tokens: the highest tier it is above."""
         best: ContextTier | None = None
@@ -98,3 +130,10 @@ class Price:
             ],
             self.per_request_nanos,
         )
+
+
+def certainty_of(source: str, *, known: bool, approximate: bool) -> Certainty:
+    """How sure a price is, by what is kept of it."""
+    if source == ASSUMED:
+        return Certainty.ASSUMED
+    return Certainty.APPROXIMATE if approximate or not known else Certainty.KNOWN

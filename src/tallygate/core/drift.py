@@ -230,7 +230,7 @@ def _partial(responses: Iterable[_Response]) -> Cause | None:
 
 
 def _tier(responses: Iterable[_Response]) -> Cause | None:
-    """Faster variants have a price of their own; service tiers are recorded and priced as the standard one."""
+    """Faster variants and service tiers have prices of their own: what they made of the standard one."""
     chosen = [
         each
         for each in responses
@@ -240,14 +240,11 @@ def _tier(responses: Iterable[_Response]) -> Cause | None:
         return None
     names = {each.row.speed or "" for each in chosen} - _NORMAL_SPEEDS
     tiers = {each.row.tier or "" for each in chosen} - _NORMAL_TIERS
-    fast = [each for each in chosen if (each.row.speed or "") not in _NORMAL_SPEEDS]
-    nanos = sum(each.cost - each.standard - _searches(each) for each in fast)
+    nanos = sum(each.cost - each.standard - _searches(each) for each in chosen)
     text = f"{_several(sorted(names | tiers))} was used {_times(chosen)}"
-    if fast:
-        text += f": {format_amount(nanos)} more"
-    if tiers:
-        text += f"; {_several(sorted(tiers))} is priced as standard"
-    return Cause(CauseKind.TIER, len(chosen), nanos if fast else None, text)
+    if nanos:
+        text += f": {format_amount(abs(nanos))} {'more' if nanos > 0 else 'less'}"
+    return Cause(CauseKind.TIER, len(chosen), nanos or None, text)
 
 
 def _outside(responses: Iterable[_Response]) -> Cause | None:

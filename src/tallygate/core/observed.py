@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import STANDARD, Terms, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,6 +152,17 @@ def priced_as_standard(row: ObservedUsage) -> str:
     """The id to ask the price of, whatever the speed it was served at."""
     model = row.model or UNKNOWN_MODEL
     return f"{row.provider}/{model}" if row.provider and "/" not in model else model
+
+
+def terms_of(row: ObservedUsage) -> Terms:
+    """On which terms a response was served, for its price; the client's own figure says only whether it was free."""
+    free: bool | None = None
+    if row.native_cost_text is not None:
+        digits = [c for c in row.native_cost_text.lower().partition("e")[0] if c.isdigit()]
+        free = all(c == "0" for c in digits) if digits else None
+    if (row.tier, row.geo, free) == (None, None, None):
+        return STANDARD
+    return Terms(row.tier, row.geo, free)
 
 
 def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None = None) -> ObservedUsage:

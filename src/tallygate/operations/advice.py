@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tallygate.core.authority import Authority
+from tallygate.core.costing import ASSUMED
 from tallygate.core.implied import PriceDiffers, rounded_rate
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
@@ -14,7 +15,7 @@ from tallygate.core.tallies import Part
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.calibrate import apply_factors
 from tallygate.operations.runtime import Runtime
-from tallygate.pricing.book import ASSUMED, LOCAL, OVERRIDE
+from tallygate.pricing.book import LOCAL, OVERRIDE
 from tallygate.reports.drift import Paste, Review
 
 # A discount is one on the list.

@@ -28,6 +28,7 @@ from tallygate.core.observed import (
     needs_window,
     priced_as,
     same_name,
+    terms_of,
     within,
 )
 from tallygate.core.unread import Unread
@@ -221,7 +222,7 @@ class Pricer:
         return first if costs[0] > costs[1] else later
 
     def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
-        price = self._rt.prices.quote(priced_as(row), row.at, scope)
+        price = self._rt.prices.quote(priced_as(row), row.at, scope, terms_of(row))
         known = self._bases.get(id(price))
         if known is None:
             # The price is kept with its basis, or another one could come to stand under its id.

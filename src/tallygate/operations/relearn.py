@@ -11,7 +11,7 @@ from tallygate.core.calibration import Kind, Origin, Sample
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, Session
-from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, terms_of
 from tallygate.core.replay import Ask, Memory
 from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader, StoredUsage
@@ -93,7 +93,7 @@ def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:
     """A response with the price that its model had where and when it was made."""
     row = stored.row
     scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
-    return Paid(row, rt.prices.quote(priced_as(row), row.at, scope), stored.cost_nanos)
+    return Paid(row, rt.prices.quote(priced_as(row), row.at, scope, terms_of(row)), stored.cost_nanos)
 
 
 class HookSteps:

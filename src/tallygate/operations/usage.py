@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from tallygate.core.answers import UsageFilter, UsageSum
 from tallygate.core.clients import client_name
+from tallygate.core.costing import Certainty, certainty_of
 from tallygate.core.places import meant
 from tallygate.core.unread import UnreadSum
 from tallygate.ledger.port import Reader
@@ -52,12 +53,12 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
     """Usage by a key, as of one moment. Of periods the last ones are shown, of other keys the first."""
     with rt.ledger.reading(rt.tenant) as reader:
         chosen = _chosen(rt, reader, wanted)
-        assumed = {key for key, basis in reader.prices().items() if not json.loads(basis).get("known", True)}
+        sure = certainties(reader)
         if by.is_period:
-            lines = list(_periods(reader, chosen, by, zone, assumed))
+            lines = list(_periods(reader, chosen, by, zone, sure))
         else:
             sums = [_named(rt, each, by) for each in reader.usage_sums(_KEYS[by], chosen)]
-            lines = ordered(lines_of(sums, by, assumed), by)
+            lines = ordered(lines_of(sums, by, sure), by)
         unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), reader.count_anomalies()
     shown = lines[-limit:] if by.is_period else lines[:limit]
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
@@ -104,12 +105,24 @@ def project_name(rt: Runtime, folder: str | None) -> str | None:
     return None if place is None else place.name
 
 
-def _periods(reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, assumed: set[str]) -> Iterator[UsageLine]:
+def certainties(reader: Reader) -> dict[str, Certainty]:
+    """How sure each price is that anything on record was priced at, by its id."""
+    found = {}
+    for price_id, basis in reader.prices().items():
+        kept = json.loads(basis)
+        source, known, approximate = kept.get("source", ""), kept.get("known", True), kept.get("approximate", False)
+        found[price_id] = certainty_of(source, known=known, approximate=approximate)
+    return found
+
+
+def _periods(
+    reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, sure: Mapping[str, Certainty]
+) -> Iterator[UsageLine]:
     """The periods that have responses, each summed by the ledger between the moments it has in the time zone."""
     rest = chosen
     while (at_us := reader.usage_next(rest)) is not None:
         period = period_of(at_us, by, zone)
         within = replace(rest, until_us=min(period.end_us, chosen.until_us))
         sums = (replace(each, model=listed_name(each.model)) for each in reader.usage_sums("none", within))
-        yield line_of(period.label, sums, assumed)
+        yield line_of(period.label, sums, sure)
         rest = replace(rest, from_us=period.end_us)

@@ -1,8 +1,8 @@
 """The price of any model id as of a time: never nothing, never zero by accident, always with its basis.
 
 Order: the user's rows, those for a session, a project or a tenant before the others; local runtimes, the catalog
-where it is certain, our own rows, the catalog where it is not, and at last an assumed price at the dear side that
-says so and shows the line that would settle it.
+where it is certain, our own rows, the catalog where it is not, and then that of the nearest listed relative,
+and at last an assumed one; both say so and show the line that would settle it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from tallygate.core.costing import Price, Rates
+from tallygate.core.costing import ASSUMED, STANDARD, Price, Rates, Terms
 from tallygate.core.errors import SettingsError, ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.core.places import Place
@@ -27,11 +27,10 @@ from tallygate.pricing.identifiers import (
     identify,
     shown,
 )
+from tallygate.pricing.overlay import CORRECTED_PRICES, DATED_NAMES, MISSING_PRICES, SHORT_NAMES
 from tallygate.pricing.overrides import (
     ANYWHERE,
     OWN_SOURCE,
-    SHIPPED_ALIASES,
-    SHIPPED_PRICES,
     Discount,
     PriceOverride,
     PriceScope,
@@ -43,11 +42,12 @@ from tallygate.pricing.overrides import (
     override_price,
 )
 from tallygate.pricing.rates import nanos_per_million
+from tallygate.pricing.relatives import CLAUDE_TIERS
 from tallygate.pricing.vendors import LOCAL_CHANNELS
 
 __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSettings", "family"]
 
-OVERRIDE, LOCAL, ASSUMED = "override", "local", "assumed"
+OVERRIDE, LOCAL, STATED = "override", "local", "stated"
 _QUOTES_KEPT = 4096
 _HALF_HOUR_S = 1800
 WINDOW_UNKNOWN = 2_000_000
@@ -108,8 +108,8 @@ class PriceBook:
         """Whether any row of the settings holds only for a session, a project or a tenant."""
         return bool(self._scoped)
 
-    def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> Price:
-        """The price of a model as of a time, in a scope; an unknown one is assumed and says so.
+    def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD) -> Price:
+        """The price of a model as of a time, in a scope, on the terms it was served; an unknown one says so.
 
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
         """
@@ -117,7 +117,7 @@ class PriceBook:
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
         half_hour = int(at.timestamp()) // _HALF_HOUR_S
         scope = self._narrowed(scope) if self._scoped else ANYWHERE
-        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope)
+        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope, terms)
 
     def _narrowed(self, scope: PriceScope) -> PriceScope:
         """A scope without what no row names, so that sessions at the same prices share them."""
@@ -156,7 +156,8 @@ class PriceBook:
     def models(self, at: datetime, scope: PriceScope = ANYWHERE) -> Iterator[ListedModel]:
         """Everything that has a price as of a time: the user's rows, ours, then the catalog."""
         scope = self._at(scope)
-        for rows, source in ((self.settings.overrides, OVERRIDE), (SHIPPED_PRICES, OWN_SOURCE)):
+        ours = (*CORRECTED_PRICES, *MISSING_PRICES)
+        for rows, source in ((self.settings.overrides, OVERRIDE), (ours, OWN_SOURCE)):
             for row in rows:
                 if holds(row, at.astimezone(UTC).date()) and applies(row, scope):
                     price = override_price(row, self._identify(row.match), source)
@@ -167,7 +168,7 @@ class PriceBook:
         """Version and age of the catalog as of a time."""
         return self.catalog.info(at)
 
-    def _quote(self, model: str, half_hour: int, scope: PriceScope) -> Price:
+    def _quote(self, model: str, half_hour: int, scope: PriceScope, terms: Terms) -> Price:
         at = datetime.fromtimestamp(half_hour * _HALF_HOUR_S, UTC)
         identifier = self._identify(model)
         if (price := self._overridden(identifier, at, scope)) is not None:
@@ -180,11 +181,25 @@ class PriceBook:
             return self._assumed(identifier, at)
         if identifier.local:
             return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
-        listed = self._listed(identifier, at)
+        if self._is_given_away(identifier, terms):
+            return Price(key=shown(identifier.text), rates=_FREE, source=STATED, version="")
+        listed = self._listed(identifier, at, terms) or self._relative(identifier, at)
         if listed is None:
             return self._assumed(identifier, at)
-        discount = matching_row(self.settings.discounts, identifier, at, scope)
+        # What was negotiated holds for what is listed; a guess at a price is not made cheaper.
+        discount = matching_row(self.settings.discounts, identifier, at, scope) if listed.known else None
         return discounted(listed, discount) if discount is not None else listed
+
+    def _is_given_away(self, identifier: Identifier, terms: Terms) -> bool:
+        """Whether somebody who would bill for it states a price of nothing: a router's free variant, a client's own.
+
+        A client's word for it counts, and above all its word against it: free variants have been billed.
+        """
+        if terms.stated_free is False:
+            return False
+        if identifier.free and (terms.stated_free or self.catalog.lists_as_free(identifier)):
+            return True
+        return terms.stated_free is True and identifier.gateway is not None
 
     def _overridden(self, identifier: Identifier, at: datetime, scope: PriceScope) -> Price | None:
         row = matching_row(self.settings.overrides, identifier, at, scope)
@@ -196,27 +211,46 @@ class PriceBook:
         bare = identifier.channel is None and identifier.org is None
         return self._aliases.get(identifier.canonical) if bare else None
 
-    def _listed(self, identifier: Identifier, at: datetime) -> Price | None:
+    def _listed(self, identifier: Identifier, at: datetime, terms: Terms) -> Price | None:
         bare = identifier.channel is None and identifier.org is None
-        target = SHIPPED_ALIASES.get(identifier.canonical) if bare else None
+        target = SHORT_NAMES.get(identifier.canonical) if bare else None
         meant = self.catalog.find(self._identify(target), at, certain=True) if target is not None else None
         if meant is not None:
             note = f"'{shown(identifier.text)}' names no host; priced as {meant.key}."
             return replace(meant, approximate=True, warning=note)
-        if (price := self.catalog.find(identifier, at, certain=True)) is not None:
-            return price
-        row = matching_row(SHIPPED_PRICES, identifier, at)
-        if row is not None:
+        if (row := matching_row(CORRECTED_PRICES, identifier, at)) is not None:
             return override_price(row, identifier, OWN_SOURCE)
-        return self.catalog.find(identifier, at, certain=False)
+        if (price := self.catalog.find(identifier, at, certain=True, terms=terms)) is not None:
+            return price
+        if (row := matching_row(MISSING_PRICES, identifier, at)) is not None:
+            return override_price(row, identifier, OWN_SOURCE)
+        return self.catalog.find(identifier, at, certain=False, terms=terms)
+
+    def _relative(self, identifier: Identifier, at: datetime) -> Price | None:
+        """The price of an unlisted model's nearest listed relative; what names a family alone means its newest."""
+        dated = DATED_NAMES.get(identifier.canonical)
+        if dated is not None:
+            day = at.astimezone(UTC).date()
+            target = next((name for since, name in reversed(dated) if since <= day), dated[0][1])
+            price = self.catalog.find(self._identify(target), at, certain=True)
+        else:
+            price = self.catalog.relative(identifier, at)
+        if price is None:
+            return None
+        name_shown, rates = shown(identifier.text), _rates_text(price)
+        if identifier.canonical.removeprefix("claude-") in CLAUDE_TIERS:
+            note = f"'{name_shown}' names no version; priced as the newest that is listed, {price.key} ({rates})."
+            return replace(price, approximate=True, warning=note)
+        note = f"No price is listed for '{name_shown}'; priced as its nearest relative, {price.key} ({rates})."
+        return replace(price, known=False, approximate=True, warning=note + _line_to_paste(identifier, price))
 
     def _assumed(self, identifier: Identifier, at: datetime) -> Price:
-        """A price for an unknown model: the dearest of its maker, else the rate from the settings."""
+        """A price for a model that is like none that is listed: its maker's dearest, else the user's rate."""
         name = shown(identifier.text)
         because = f" ({identifier.opaque})" if identifier.opaque else ""
         dearest = self.catalog.dearest(identifier, at) if identifier.opaque is None else None
         if dearest is not None:
-            basis = f"the dearest rates that {identifier.vendor} lists"
+            basis = f"the dearest model that {identifier.vendor} has now, {dearest.key}"
             price = replace(dearest, source=ASSUMED)
         else:
             s = self.settings
@@ -225,13 +259,12 @@ class PriceBook:
                 f"{s.unknown_output_per_thousand} out per 1,000 tokens"
             )
             price = self._unknown_rate(at)
-        rates = f"${exact_text(price.rates.input_nanos)} in, ${exact_text(price.rates.output_nanos)} out"
         return replace(
             price,
             known=False,
             approximate=True,
             warning=(
-                f"No price is known for '{name}'{because}. Assumed: {basis} ({rates} per million tokens)."
+                f"No price is known for '{name}'{because}. Assumed: {basis} ({_rates_text(price)})."
                 + _line_to_paste(identifier, price)
             ),
         )
@@ -249,6 +282,11 @@ class PriceBook:
             version=rate.text,
             valid_from=None,
         )
+
+
+def _rates_text(price: Price) -> str:
+    rates = price.rates
+    return f"${exact_text(rates.input_nanos)} in, ${exact_text(rates.output_nanos)} out per million tokens"
 
 
 def _line_to_paste(identifier: Identifier, price: Price) -> str:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from tallygate.core.costing import Price, Rates
-from tallygate.pricing.identifiers import Identifier, shown
-from tallygate.pricing.rates import scaled
-from tallygate.pricing.spelling import Rest
+from tallygate.core.costing import STANDARD, Price, Terms
+from tallygate.pricing.identifiers import Identifier, identify, shown
+from tallygate.pricing.overlay import AZURE_ZONES, HALF_IN_BATCHES, LONG_CONTEXT, RESELLERS, US_ONLY_SINCE
+from tallygate.pricing.rates import in_proportion, longer, scaled, scaled_like
+from tallygate.pricing.relatives import ModelName, current, nearest, taken_apart
+from tallygate.pricing.spelling import Rest, claude_version
 from tallygate.pricing.vendors import VENDORS, Vendor, family_and_vendor
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 # What Bedrock adds for a profile bound to a region; the catalog has it where it lists the profile itself.
 _REGIONAL = Decimal("1.1")
 FAST = "fast"
+_STANDARD_TIERS = frozenset(("", "standard", "default", "auto", "standard_only"))
 _FAST_ENDINGS = ("-fast", "[fast=true]")
 _LOOKUPS_KEPT = 2048
+# What a coding agent reads for every token it writes, about: by this two prices are compared.
+_USUAL_INPUT = 10
 # Where a model without a named host is most likely run, and priced in the open.
 _HOSTS_FIRST = ("openrouter", "groq", "together", "fireworks", "novita", "cerebras")
 
@@ -81,10 +86,10 @@ class Catalog:
 
         return bundled_version()
 
-    def find(self, identifier: Identifier, at: datetime, *, certain: bool) -> Price | None:
+    def find(self, identifier: Identifier, at: datetime, *, certain: bool, terms: Terms = STANDARD) -> Price | None:
         """The price an id has in the catalog as of a time: the certain one, or the best of the uncertain."""
         for listing in self.listings(identifier):
-            if (listing.note is None) is certain and (price := self.price(listing, at)) is not None:
+            if (listing.note is None) is certain and (price := self.price(listing, at, terms)) is not None:
                 return price
         return None
 
@@ -93,8 +98,14 @@ class Catalog:
         windows = [listing.model.context_window for listing in self.listings(identifier)]
         return max((window for window in windows if window), default=None)
 
-    def price(self, listing: Listing, at: datetime) -> Price | None:
-        """The entry's rates as of a time; `None` where it has none per token or lists the model as free."""
+    def lists_as_free(self, identifier: Identifier) -> bool:
+        """Whether a router lists exactly this id at a price of nothing."""
+        return identifier.free and any(
+            self._index.is_listed("openrouter", name) for name in _names("openrouter", identifier, identifier.name)
+        )
+
+    def price(self, listing: Listing, at: datetime, terms: Terms = STANDARD) -> Price | None:
+        """The entry's rates as of a time, on terms; `None` where it has none per token or lists the model as free."""
         from tallygate.pricing.catalog_index import SOURCE, convert, price_at
 
         found = price_at(listing.model, at, listing.speed)
@@ -117,39 +128,97 @@ class Catalog:
             approximate=listing.note is not None,
             warning=listing.note,
         )
+        price = self._at_tier(self._with_long_context(price, listing, at), listing, at, terms)
+        if listing.provider == "anthropic" and terms.geo == "us" and _is_surcharged(listing.model.id):
+            price = replace(scaled(price, _REGIONAL), version=f"{price.version} us x{_REGIONAL}")
         return scaled(price, _REGIONAL) if listing.regional else price
 
-    def dearest(self, identifier: Identifier, at: datetime) -> Price | None:
-        """The dearest rate per token class that an id's maker lists, in its line (`gpt`, `o`) if it has one.
+    def _with_long_context(self, price: Price, listing: Listing, at: datetime) -> Price:
+        """A price with the long-context rates that its entry leaves out: by our overlay, or as its maker has them."""
+        if price.tiers or listing.speed is not None:
+            return price
+        extra = LONG_CONTEXT.get((listing.provider, listing.model.id))
+        if extra is not None:
+            tier = longer(price.rates, extra.above_tokens, extra.input_percent, extra.output_percent)
+            return replace(price, tiers=(tier,))
+        if listing.provider not in RESELLERS:
+            return price
+        # Bedrock lists `regional.anthropic.claude-sonnet-4-5-20250929-v1:0`, Google `claude-sonnet-4-5`.
+        listed = identify(listing.model.id.lower().removeprefix("regional."))
+        name, vendor = listed.canonical, VENDORS.get(listed.vendor or "")
+        if vendor is None or vendor.provider in (None, listing.provider):
+            return price
+        own = self._makers_price(vendor.provider, name, at)
+        return price if own is None else replace(price, tiers=in_proportion(own, price.rates))
 
-        Class by class, so that no listed model costs more, whatever a request is made of.
+    def _makers_price(self, provider: str, name: str, at: datetime) -> Price | None:
+        """What a maker itself asks for the model that somebody else lists as `regional.anthropic.claude-...-v1:0`."""
+        price = self.find(identify(name), at, certain=True)
+        return price if price is not None and price.key.startswith(f"{provider}:") else None
+
+    def _at_tier(self, price: Price, listing: Listing, at: datetime, terms: Terms) -> Price:
+        """A price at a service tier: as listed; before the list knew it, in proportion; else the standard one, marked.
+
+        Priority excludes long context: a tier without rates for it keeps the standard ones.
         """
+        tier = (terms.tier or "").lower()
+        if tier in _STANDARD_TIERS or listing.speed is not None:
+            return price
+        from tallygate.pricing.catalog_index import convert, variant_at
+
+        when = {"processing": tier} if tier == "batch" else {"service_tier": tier}
+        variant = variant_at(listing.model, at, when)
+        converted = None if variant is None else convert(listing.model, variant.price)
+        version = f"{price.version} {tier}"
+        if variant is not None and converted is not None and variant.in_force:
+            tiers = converted.tiers or price.tiers
+            return replace(price, rates=converted.rates, tiers=tiers, version=version)
+        if variant is not None and converted is not None:
+            base = convert(listing.model, variant.standard)
+            if base is not None:
+                then = replace(price, rates=converted.rates, tiers=converted.tiers)
+                rates, tiers = scaled_like(price, base.rates, then)
+                note = f"The list knows the {tier} rates from {variant.start} on; before, in proportion to them."
+                return replace(price, rates=rates, tiers=tiers, version=version, approximate=True, warning=note)
+        if tier == "batch" and listing.provider in HALF_IN_BATCHES:
+            return replace(scaled(price, Decimal("0.5")), version=version)
+        note = f"The {shown(tier)} rates of {price.key} are not known; priced at the standard ones."
+        return replace(price, version=version, approximate=True, warning=price.warning or note)
+
+    def relative(self, identifier: Identifier, at: datetime) -> Price | None:
+        """The price of the listed model that an unlisted one is most like, by its maker; None where none is like it.
+
+        Where two models fit alike the dearer one counts.
+        """
+        name = taken_apart(identifier.canonical)
+        return self._dearest_of(identifier, at, set(nearest(name, self._named(identifier))))
+
+    def dearest(self, identifier: Identifier, at: datetime) -> Price | None:
+        """The price of the dearest model that an id's maker has now; one model's, and none that was replaced."""
+        newest: dict[tuple[str, frozenset[str]], tuple[ModelName, str]] = {}
+        for name, id_ in current(self._named(identifier)):
+            known = newest.get((name.line, name.words))
+            if known is None or known[0].version < name.version:
+                newest[name.line, name.words] = name, id_
+        return self._dearest_of(identifier, at, {id_ for _, id_ in newest.values()})
+
+    def _named(self, identifier: Identifier) -> list[tuple[ModelName, str]]:
         vendor = VENDORS.get(identifier.vendor or "")
-        if vendor is None:
+        models = [] if vendor is None else self._models_of(vendor)
+        return [(taken_apart(model.id.rpartition("/")[2]), model.id) for _, model in models]
+
+    def _dearest_of(self, identifier: Identifier, at: datetime, ids: set[str]) -> Price | None:
+        vendor = VENDORS.get(identifier.vendor or "")
+        if vendor is None or not ids:
             return None
-        known = [
-            (model.id.rpartition("/")[2].lower(), price)
+        regional = identifier.channel == "aws" and identifier.geo != "global"
+        prices = [
+            price
             for provider, model in self._models_of(vendor)
-            if (price := self.price(Listing(provider, model), at)) is not None
+            if model.id in ids and (price := self.price(Listing(provider, model, regional=regional), at)) is not None
         ]
-        line = _line(identifier.canonical)
-        prices = [price for name, price in known if _line(name) == line] or [price for _, price in known]
-        if not prices:
-            return None
-        rates = [rates for price in prices for rates in (price.rates, *(tier.rates for tier in price.tiers))]
-        return Price(
-            key=f"{identifier.vendor}:*",
-            rates=Rates(
-                input_nanos=max(r.input_nanos for r in rates),
-                output_nanos=max(r.output_nanos for r in rates),
-                cache_read_nanos=max(r.cache_read_nanos for r in rates),
-                cache_write_5m_nanos=max(r.cache_write_5m_nanos for r in rates),
-                cache_write_1h_nanos=max(r.cache_write_1h_nanos for r in rates),
-            ),
-            source=prices[0].source,
-            version=self.version,
-            per_request_nanos=max(price.per_request_nanos for price in prices),
-            per_search_nanos=max(price.per_search_nanos for price in prices),
+        return max(
+            prices, key=lambda price: _USUAL_INPUT * price.rates.input_nanos + price.rates.output_nanos, default=None
         )
 
     def models(self, at: datetime) -> Iterator[ListedModel]:
@@ -230,7 +299,7 @@ class Catalog:
         """Entries of some providers; a spelling is tried everywhere before the next, further off one."""
         for spelling in identifier.spellings:
             for provider in providers:
-                regional = identifier.channel == "aws" and provider != "aws" and identifier.geo != "global"
+                regional = _is_regional(identifier, provider)
                 why = note.format(provider=provider) if note else None
                 if why and regional:
                     why += " A tenth is added for the region."
@@ -282,5 +351,17 @@ def _host_rank(provider: str) -> int:
     return _HOSTS_FIRST.index(provider) if provider in _HOSTS_FIRST else len(_HOSTS_FIRST)
 
 
-def _line(name: str) -> str:
-    return next((name[:i] for i, c in enumerate(name) if not c.isalpha()), name)
+def _is_regional(identifier: Identifier, provider: str) -> bool:
+    """Whether a tenth is added for where an id has to be served: Bedrock's profiles, Azure's data zones."""
+    if identifier.channel == "azure":
+        return identifier.geo in AZURE_ZONES
+    return identifier.channel == "aws" and provider != "aws" and identifier.geo != "global"
+
+
+def _is_surcharged(model: str) -> bool:
+    version = claude_version(model)
+    return version is not None and version >= US_ONLY_SINCE
+
+
+def _weight(price: Price) -> int:
+    return _USUAL_INPUT * price.rates.input_nanos + price.rates.output_nanos

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from re import search
@@ -88,6 +88,10 @@ class CatalogIndex:
                 return found
         return None
 
+    def is_listed(self, provider_id: str, name: str) -> bool:
+        """Whether a provider lists exactly this name."""
+        return (provider_id, name) in self._exact
+
     def hosts(self, name: str) -> list[tuple[str, ModelInfo]]:
         """Every provider that lists exactly this name, whatever organisation it puts before it."""
         return self._hosts.get(name, [])
@@ -133,6 +137,33 @@ def price_at(model: ModelInfo, at: datetime, speed: str | None) -> tuple[ModelPr
             if dated.prices is price and isinstance(dated.constraint, StartDateConstraint):
                 return price, dated.constraint.start_date.isoformat()
     return price, None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A price on other terms; before it was `in_force` it is known only from `start` on, beside the `standard` one."""
+
+    price: ModelPrice
+    standard: ModelPrice
+    in_force: bool
+    start: str
+
+
+def variant_at(model: ModelInfo, at: datetime, when: dict[str, str]) -> Variant | None:
+    """The price of a model on other terms as of a time, else the first one it ever had on them."""
+    later: tuple[date, ModelPrice] | None = None
+    for variant in model.price_variants or ():
+        if variant.when != when:
+            continue
+        constraint = variant.constraint
+        if constraint is None or constraint.active(at):
+            return Variant(variant.prices, model.get_prices(at), in_force=True, start="")
+        if isinstance(constraint, StartDateConstraint) and (later is None or constraint.start_date < later[0]):
+            later = constraint.start_date, variant.prices
+    if later is None:
+        return None
+    start = datetime(later[0].year, later[0].month, later[0].day, 12, tzinfo=UTC)
+    return Variant(later[1], model.get_prices(start), in_force=False, start=later[0].isoformat())
 
 
 def has_speed(model: ModelInfo, speed: str) -> bool:
@@ -184,10 +215,13 @@ def _rates(model: ModelInfo, values: dict[str, Decimal | TieredPrices], context:
     fresh, output = given or made, made or given
     if not fresh:
         return None
-    short = rate("cache_write_5m_mtok", "cache_write_mtok") or fresh
-    # Anthropic bills an hour's cache at twice the input price; routers' rows leave that price out.
-    long = rate("cache_write_1h_mtok") or (2 * fresh if "claude" in model.id else short)
-    return Rates(fresh, output, rate("cache_read_mtok", "cache_text_read_mtok") or fresh, short, long)
+    # Rows of routers and hosts leave out what Claude's caches cost: a tenth of the input price to read, a quarter more
+    # to write for five minutes, twice for an hour (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
+    claude = "claude" in model.id
+    short = rate("cache_write_5m_mtok", "cache_write_mtok") or (-(-fresh * 5 // 4) if claude else fresh)
+    long = rate("cache_write_1h_mtok") or (2 * fresh if claude else short)
+    read = rate("cache_read_mtok", "cache_text_read_mtok") or (-(-fresh // 10) if claude else fresh)
+    return Rates(fresh, output, read, short, long)
 
 
 def _at_context(value: Decimal | TieredPrices, context: int) -> Decimal:

@@ -13,6 +13,7 @@ from tallygate.pricing.vendors import (
     BEDROCK_GEOS,
     BEDROCK_VENDORS,
     CHANNELS,
+    CLIENT_GATEWAYS,
     GATEWAYS,
     LOCAL_CHANNELS,
     VENDORS,
@@ -21,6 +22,7 @@ from tallygate.pricing.vendors import (
 )
 
 ID_LENGTH_MAX = 256
+_AZURE_GEOS = frozenset(("us", "eu", "global", "global-standard"))
 SHOWN_LENGTH_MAX = 80
 
 
@@ -39,6 +41,7 @@ class Identifier:
     geo: str | None = None
     local: bool = False
     free: bool = False
+    gateway: str | None = None
     opaque: str | None = None
 
 
@@ -61,6 +64,8 @@ def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Id
     if reason is not None:
         return _opaque(text, reason)
     geo, dotted_org, name = _bedrock(rest)
+    if channel == "azure" and org in _AZURE_GEOS:
+        geo, org = org, None  # azure/us/gpt-5: a data zone, not a maker
     if dotted_org is not None:
         channel, org = channel or "aws", dotted_org
     base = _without_bedrock_revision(name) if channel == "aws" else _without_fine_tune(name)
@@ -82,6 +87,7 @@ def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Id
         geo=geo,
         local=local,
         free=plain != base,
+        gateway=next((part for part in text.split("/")[:-1] if part in CLIENT_GATEWAYS), None),
     )
 
 

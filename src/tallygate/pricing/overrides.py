@@ -100,27 +100,6 @@ class Discount:
             )
 
 
-# Step 3.6 Flash is in no catalog; of its neighbours 3.5 (0.10/0.30) and 3.7 (0.20/1.15) the dearer counts.
-SHIPPED_PRICES: tuple[PriceOverride, ...] = (
-    PriceOverride(
-        match="step-3.6-flash",
-        input=Decimal("0.20"),
-        output=Decimal("1.15"),
-        cache_read=Decimal("0.04"),
-        note="No catalog lists Step 3.6 Flash; priced as Step 3.7 Flash, its dearer neighbour (2026-11).",
-        approximate=True,
-    ),
-)
-
-# Short names under which people know a model that catalogs list in full.
-SHIPPED_ALIASES: dict[str, str] = {
-    "llama-3.3-70b": "meta-llama/llama-3.3-70b-instruct",
-    "qwen-2.5": "qwen/qwen-2.5-72b-instruct",
-    "qwen-2.5-72b": "qwen/qwen-2.5-72b-instruct",
-    "deepseek-r1": "deepseek/deepseek-r1",
-}
-
-
 class _Scoped(Protocol):
     @property
     def tenant(self) -> str | None: ...

@@ -25,6 +25,39 @@ def scaled(price: Price, by: Decimal) -> Price:
     )
 
 
+def longer(rates: Rates, above_tokens: int, input_percent: int, output_percent: int) -> ContextTier:
+    """The rates of a longer context, as hundredths of the usual ones of all that is read and of what is written."""
+    by, output = Decimal(input_percent) / 100, Decimal(output_percent) / 100
+    read = _scaled_rates(rates, by)
+    return ContextTier(above_tokens, replace(read, output_nanos=_up(rates.output_nanos * output)))
+
+
+def in_proportion(own: Price, rates: Rates) -> tuple[ContextTier, ...]:
+    """The longer contexts of a price, for somebody who asks other rates for the same model."""
+    return tuple(ContextTier(t.above_context_tokens, _like(rates, own.rates, t.rates)) for t in own.tiers)
+
+
+def scaled_like(price: Price, base: Rates, other: Price) -> tuple[Rates, tuple[ContextTier, ...]]:
+    """A price's rates as those of another price are to their base, class by class; the same for longer contexts."""
+    rates = _like(price.rates, base, other.rates)
+    if not other.tiers:
+        return rates, price.tiers
+    return rates, tuple(ContextTier(t.above_context_tokens, _like(t.rates, base, other.rates)) for t in price.tiers)
+
+
+def _like(rates: Rates, base: Rates, other: Rates) -> Rates:
+    def rate(own: int, was: int, is_: int) -> int:
+        return -(-own * is_ // was) if was else own
+
+    return Rates(
+        input_nanos=rate(rates.input_nanos, base.input_nanos, other.input_nanos),
+        output_nanos=rate(rates.output_nanos, base.output_nanos, other.output_nanos),
+        cache_read_nanos=rate(rates.cache_read_nanos, base.cache_read_nanos, other.cache_read_nanos),
+        cache_write_5m_nanos=rate(rates.cache_write_5m_nanos, base.cache_write_5m_nanos, other.cache_write_5m_nanos),
+        cache_write_1h_nanos=rate(rates.cache_write_1h_nanos, base.cache_write_1h_nanos, other.cache_write_1h_nanos),
+    )
+
+
 def _scaled_rates(rates: Rates, by: Decimal) -> Rates:
     return Rates(
         input_nanos=_up(rates.input_nanos * by),

@@ -48,6 +48,9 @@ GATEWAYS = frozenset(
      "requesty", "portkey", "helicone", "kilo", "kilocode", "cline", "chat", "responses"}
 )  # fmt: skip
 
+# Gateways that a client runs for its own users, and gives models of its own away at.
+CLIENT_GATEWAYS = frozenset({"opencode", "zen", "kilo", "kilocode", "cline"})
+
 LOCAL_CHANNELS = (
     "ollama", "ollama_chat", "lmstudio", "lm_studio", "lm-studio", "vllm", "hosted_vllm", "llama.cpp",
     "llamacpp", "llama_cpp", "llama-cpp", "llamafile", "local", "localai", "local-ai", "gpt4all", "mlx",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
 from tallygate.core.answers import UsageSum
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Certainty, Tokens
 from tallygate.core.moments import as_datetime, microseconds
 
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.
@@ -45,7 +45,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class UsagePart:
-    """What some responses add up to. `assumed` are those whose model has no known price."""
+    """What some responses add up to; apart, those priced as a relative of their model, and those assumed."""
 
     responses: int = 0
     partial: int = 0
@@ -56,8 +56,22 @@ class UsagePart:
     missing_output: int = 0
     assumed: int = 0
     assumed_nanos: int = 0
+    approximate: int = 0
+    approximate_nanos: int = 0
     first_us: int = ALWAYS_US
     last_us: int = -ALWAYS_US
+
+    @property
+    def known_nanos(self) -> int:
+        """What is priced by a rate that is listed for its very model."""
+        return self.nanos - self.approximate_nanos - self.assumed_nanos
+
+    @property
+    def certainty(self) -> Certainty:
+        """How sure the least sure part of it is."""
+        if self.assumed:
+            return Certainty.ASSUMED
+        return Certainty.APPROXIMATE if self.approximate else Certainty.KNOWN
 
     def __add__(self, other: UsagePart) -> UsagePart:
         return UsagePart(
@@ -70,6 +84,8 @@ class UsagePart:
             self.missing_output + other.missing_output,
             self.assumed + other.assumed,
             self.assumed_nanos + other.assumed_nanos,
+            self.approximate + other.approximate,
+            self.approximate_nanos + other.approximate_nanos,
             min(self.first_us, other.first_us),
             max(self.last_us, other.last_us),
         )
@@ -111,21 +127,21 @@ def _start_us(day: date, zone: tzinfo) -> int:
     return microseconds(datetime.combine(day, time(), zone))
 
 
-def lines_of(sums: Iterable[UsageSum], by: By, assumed: Collection[str]) -> list[UsageLine]:
-    """One line a key; `assumed` names the prices that stand in for one that nobody knows."""
+def lines_of(sums: Iterable[UsageSum], by: By, certainties: Mapping[str, Certainty]) -> list[UsageLine]:
+    """One line a key; `certainties` tells how sure each price is."""
     found: dict[tuple[str | None, ...], dict[str, UsagePart]] = {}
     for each in sums:
         key = (each.model,) if by is By.MODEL else each.key
         models = found.setdefault(key, {})
-        models[each.model] = models.get(each.model, UsagePart()) + _part(each, assumed)
+        models[each.model] = models.get(each.model, UsagePart()) + _part(each, certainties)
     return [_line(key, models) for key, models in found.items()]
 
 
-def line_of(label: str, sums: Iterable[UsageSum], assumed: Collection[str]) -> UsageLine:
+def line_of(label: str, sums: Iterable[UsageSum], certainties: Mapping[str, Certainty]) -> UsageLine:
     """Everything as one line: a period's, or the whole list's."""
     models: dict[str, UsagePart] = {}
     for each in sums:
-        models[each.model] = models.get(each.model, UsagePart()) + _part(each, assumed)
+        models[each.model] = models.get(each.model, UsagePart()) + _part(each, certainties)
     return _line((label,), models)
 
 
@@ -147,7 +163,7 @@ def ordered(lines: list[UsageLine], by: By) -> list[UsageLine]:
     return sorted(lines, key=lambda line: (-line.whole.nanos, [part or "" for part in line.key]))
 
 
-def _part(each: UsageSum, assumed: Collection[str]) -> UsagePart:
+def _part(each: UsageSum, certainties: Mapping[str, Certainty]) -> UsagePart:
     part = UsagePart(
         responses=each.responses,
         partial=each.partial,
@@ -159,9 +175,12 @@ def _part(each: UsageSum, assumed: Collection[str]) -> UsagePart:
         first_us=each.first_us,
         last_us=each.last_us,
     )
-    if each.price_id not in assumed:
-        return part
-    return replace(part, assumed=each.responses, assumed_nanos=each.nanos)
+    certainty = certainties.get(each.price_id)
+    if certainty is Certainty.ASSUMED:
+        return replace(part, assumed=each.responses, assumed_nanos=each.nanos)
+    if certainty is Certainty.APPROXIMATE:
+        return replace(part, approximate=each.responses, approximate_nanos=each.nanos)
+    return part
 
 
 def _line(key: tuple[str | None, ...], models: dict[str, UsagePart]) -> UsageLine:

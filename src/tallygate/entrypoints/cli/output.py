@@ -78,6 +78,18 @@ def rates(title: str, dollars: Iterable[int]) -> Column:
     return _by_the_point(title, [rate(nanos) for nanos in dollars])
 
 
+def split_amount(known_nanos: int, approximate_nanos: int, assumed_nanos: int) -> str:
+    """A sum by how sure its prices are.
+
+    >>> split_amount(708_560_000_000, 3_620_000_000, 0)
+    '$708.56 + $3.62 approximate'
+    """
+    parts = [format_amount(known_nanos)]
+    parts += [f"{format_amount(approximate_nanos)} approximate"] if approximate_nanos else []
+    parts += [f"{format_amount(assumed_nanos)} assumed"] if assumed_nanos else []
+    return " + ".join(parts)
+
+
 def rate(nanos: int) -> str:
     """A price in dollars, exactly.
 

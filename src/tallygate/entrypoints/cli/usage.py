@@ -9,6 +9,7 @@ import click
 
 from tallygate.clients.sources import SOURCES
 from tallygate.core.clients import client_name
+from tallygate.core.costing import Certainty
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
@@ -235,8 +236,9 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
         output.money("COST", [(part.nanos, "USD") for part in parts]),
         output.words("PARTIAL", [_share(part.partial, part.responses) for part in parts]),
     ]
-    if view.total.whole.assumed:
-        columns.append(output.words("PRICE", ["assumed" if part.assumed else "" for part in parts]))
+    if view.total.whole.certainty is not Certainty.KNOWN:
+        sure = ["" if part.certainty is Certainty.KNOWN else part.certainty.value for part in parts]
+        columns.append(output.words("PRICE", sure))
     output.table(*columns)
 
 
@@ -250,12 +252,17 @@ def _notes(view: UsageView) -> None:
         output.aside(
             f"{_share(whole.partial, whole.responses)} of the responses have no final count in the transcript{missing}."
         )
-    if whole.assumed:
-        models = [model or "(none)" for model, part in view.total.models.items() if part.assumed]
-        output.aside(
-            f"{format_amount(whole.assumed_nanos)} of the cost is assumed: no price is known for {', '.join(models)}. "
-            "`tallygate prices MODEL` shows what to put into the settings."
-        )
+    if whole.certainty is not Certainty.KNOWN:
+        output.aside(f"{output.split_amount(whole.known_nanos, whole.approximate_nanos, whole.assumed_nanos)}.")
+    for certainty, why in (
+        (Certainty.APPROXIMATE, "Priced as the nearest listed relative, or by a rate that is not certain"),
+        (Certainty.ASSUMED, "No price is known, so one is assumed, for"),
+    ):
+        models = [model or "(none)" for model, part in view.total.models.items() if part.certainty is certainty]
+        if models:
+            joined = ", ".join(models)
+            text = f"{why}: {joined}" if certainty is Certainty.APPROXIMATE else f"{why} {joined}"
+            output.aside(f"{text}. `tallygate prices MODEL` shows what to put into the settings.")
 
 
 def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[str, Any]:
@@ -299,6 +306,9 @@ def _part_json(part: UsagePart) -> dict[str, Any]:
         "web_searches": part.web_searches,
         "missing_output_tokens": part.missing_output,
         "cost": json_number(part.nanos),
+        "known_cost": json_number(part.known_nanos),
+        "approximate_cost": json_number(part.approximate_nanos),
+        "approximate_responses": part.approximate,
         "assumed_cost": json_number(part.assumed_nanos),
         "assumed_responses": part.assumed,
         "first_at": None if empty else iso(part.first_us),
