@@ -175,3 +175,12 @@ def test_stars_stand_for_one_name_and_two_for_any_number(disk):
     assert meant(place_of(str(plain), "/x"), f"{disk}/w/*") == (f"{disk}/w/plain",)
     assert meant(place_of(str(plain), "/x"), None) == ()
     assert meant(place, "/".join(["**"] * 60 + ["nothing"])) == ()
+
+
+def test_a_folder_that_the_locale_has_no_letters_for_is_a_place_too(monkeypatch):
+    def plain(name):
+        return name.encode("ascii")
+
+    monkeypatch.setattr("os.fsencode", plain)
+    place = place_of("/home/me/zürich", "/home/me")
+    assert (place.folder, place.around[0]) == ("/home/me/zürich", "/home/me/zürich")

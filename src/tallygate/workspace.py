@@ -22,6 +22,11 @@ def place_of(folder: str, home: str) -> Place:
     """Where a folder lies. One that is not there any more belongs to the nearest repository that still is."""
     if not folder.startswith("/") or len(folder) > _PATH_MAX or "\0" in folder:
         return Place(folder, around=(folder,))  # what a client calls a project without saying where it is
+    try:
+        os.fsencode(folder)
+    except UnicodeError:
+        # In a plain locale the system cannot be asked about such a name; the work in it counts all the same.
+        return Place(folder, around=tuple(parents_of(folder))[:_DEPTH_MAX])
     real = os.path.realpath(folder)
     around = list(parents_of(real))[:_DEPTH_MAX]
     top = os.path.realpath(home)
