@@ -113,7 +113,7 @@ def test_a_response_as_it_was_estimated_has_no_cause():
         (used(None, rule=OWN, model="cheap"), CauseKind.AUXILIARY, 11_000_000, "of its own accord"),
         (used(None, rule=OWN, agent_id="a1"), CauseKind.AUXILIARY, 11 * CENT, "of its own accord"),
         (used(speed="fast"), CauseKind.TIER, 55 * CENT, "fast was used once: $0.55 more"),
-        (used(tier="priority"), CauseKind.TIER, None, "priority was used once; priority is priced as standard"),
+        (used(tier="priority"), CauseKind.TIER, None, "priority was used once"),
         (used(quality=Quality.PARTIAL), CauseKind.PARTIAL, None, "1 of 1 responses have no final count"),
         (
             used(quality=Quality.PARTIAL, estimated_output=60),

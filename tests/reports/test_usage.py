@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tallygate.core.answers import UsageSum
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Certainty, Tokens
 from tallygate.reports.usage import By, line_of, lines_of, ordered, period_of, total_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,7 +88,9 @@ def test_times_that_nobody_was_there_to_write_are_one_period(year):
 
 
 def test_a_line_adds_up_its_models_the_dearest_first():
-    line = line_of("2026-03-01", [summed("a", 5), summed("b", 20, partial=1), summed("a", 6, price="q")], {"q"})
+    line = line_of(
+        "2026-03-01", [summed("a", 5), summed("b", 20, partial=1), summed("a", 6, price="q")], {"q": Certainty.ASSUMED}
+    )
     assert line.key == ("2026-03-01",)
     assert list(line.models) == ["b", "a"]
     assert (line.whole.responses, line.whole.partial, line.whole.nanos) == (3, 1, 31)
@@ -96,19 +98,27 @@ def test_a_line_adds_up_its_models_the_dearest_first():
 
 
 def test_what_an_assumed_price_made_of_it_is_kept_apart():
-    line = line_of("x", [summed("a", 5), summed("b", 20, price="q", responses=3)], {"q"})
+    line = line_of("x", [summed("a", 5), summed("b", 20, price="q", responses=3)], {"q": Certainty.ASSUMED})
     assert (line.whole.assumed, line.whole.assumed_nanos) == (3, 20)
     assert line.models["a"].assumed == 0
 
 
+def test_a_sum_is_known_approximate_and_assumed_apart():
+    sure = {"q": Certainty.ASSUMED, "r": Certainty.APPROXIMATE, "s": Certainty.KNOWN}
+    sums = [summed("a", 5, price="s"), summed("b", 20, price="q"), summed("c", 3, price="r", responses=2)]
+    whole = line_of("x", sums, sure).whole
+    assert (whole.known_nanos, whole.approximate_nanos, whole.assumed_nanos, whole.nanos) == (5, 3, 20, 28)
+    assert (whole.approximate, whole.certainty) == (2, Certainty.ASSUMED)
+
+
 def test_lines_of_a_key_keep_their_models_together():
     sums = [summed("a", 5, key=("p1",)), summed("b", 6, key=("p1",)), summed("a", 7, key=(None,))]
-    lines = lines_of(sums, By.PROJECT, set())
+    lines = lines_of(sums, By.PROJECT, {})
     assert [(line.key, line.whole.nanos) for line in lines] == [(("p1",), 11), ((None,), 7)]
 
 
 def test_by_model_every_model_is_a_line():
-    lines = lines_of([summed("a", 5), summed("b", 6), summed("a", 7, price="q")], By.MODEL, set())
+    lines = lines_of([summed("a", 5), summed("b", 6), summed("a", 7, price="q")], By.MODEL, {})
     assert [(line.key, line.whole.nanos) for line in lines] == [(("a",), 12), (("b",), 6)]
 
 
@@ -117,14 +127,14 @@ def test_by_model_every_model_is_a_line():
 )
 def test_lines_stand_in_the_order_their_key_asks_for(by, expected):
     lines = [
-        line_of("cheap", [summed(nanos=1, last="2026-03-02T00:00+00:00")], set()),
-        line_of("dear", [summed(nanos=9, last="2026-03-01T00:00+00:00")], set()),
+        line_of("cheap", [summed(nanos=1, last="2026-03-02T00:00+00:00")], {}),
+        line_of("dear", [summed(nanos=9, last="2026-03-01T00:00+00:00")], {}),
     ]
     assert [line.key[0] for line in ordered(lines, by)] == expected
 
 
 def test_the_total_is_that_of_all_lines():
-    lines = [line_of("x", [summed("a", 5)], set()), line_of("y", [summed("a", 6), summed("b", 1)], set())]
+    lines = [line_of("x", [summed("a", 5)], {}), line_of("y", [summed("a", 6), summed("b", 1)], {})]
     total = total_of(lines)
     assert (total.whole.nanos, list(total.models)) == (12, ["a", "b"])
 

@@ -136,10 +136,22 @@ def test_a_price_that_is_assumed_is_marked_and_said(run, run_json, home):
     write_claude(home, [2], "x", model="no-such-model-9")
     shown = run("usage", "--by", "model")
     assert [row.split()[-1] for row in shown.stdout.splitlines()] == ["PRICE", "assumed", "-", "assumed"]
-    assert "no price is known for no-such-model-9" in shown.stderr
+    assert "No price is known, so one is assumed, for no-such-model-9" in shown.stderr
     found = run_json("usage")["total"]
     assert 0 < found["assumed_cost"] < found["cost"]
+    assert found["known_cost"] + found["assumed_cost"] == pytest.approx(found["cost"])
     assert found["assumed_responses"] == 1
+
+
+def test_a_price_taken_from_a_relative_is_marked_and_said(run, run_json, home):
+    write_claude(home, [1])
+    write_claude(home, [2], "x", model="claude-sonnet-9")
+    shown = run("usage", "--by", "model")
+    assert sorted(row.split()[-1] for row in shown.stdout.splitlines()) == ["-", "PRICE", "approximate", "approximate"]
+    assert "approximate." in shown.stderr
+    assert "claude-sonnet-9" in shown.stderr
+    found = run_json("usage")["total"]
+    assert (found["approximate_responses"], found["assumed_cost"]) == (1, 0)
 
 
 def test_missing_output_is_said_and_never_mixed_in(run, run_json, home):
