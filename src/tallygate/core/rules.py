@@ -12,7 +12,7 @@ from functools import lru_cache
 from tallygate.core.clients import client_name
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
-from tallygate.core.places import Place, meant
+from tallygate.core.places import Place, as_written, meant
 from tallygate.core.windows import SESSION as SESSION_PERIOD
 from tallygate.core.words import BudgetMode
 
@@ -121,6 +121,23 @@ def binds(rule: Rule, model: str, means: Callable[[str, str], bool]) -> bool:
     if rule.scope is not Scope.MODEL or rule.match is None:
         return True
     return any(means(match, model) for match in (rule.match, *rule.also))
+
+
+def may_limit(rule: Rule, key: str) -> bool:
+    """Whether a rule is one of those that may have made a budget which limits this."""
+    match rule.scope:
+        case Scope.PROJECT:
+            return rule.match is None or key in meant(as_written(key), rule.match)
+        case Scope.CLIENT:
+            return rule.match is None or client_name(rule.match) == client_name(key)
+        case Scope.MODEL:
+            return key == (rule.match or EVERY_MODEL)
+        case Scope.TENANT | Scope.USER:
+            return rule.match in (None, key)
+        case Scope.GLOBAL:
+            return True
+        case Scope.SESSION:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

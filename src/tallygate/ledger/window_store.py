@@ -5,7 +5,7 @@ from __future__ import annotations
 from tallygate.core.model import Budget, Call
 from tallygate.core.rules import Scope
 from tallygate.ledger import rows
-from tallygate.ledger.port import Weighed
+from tallygate.ledger.port import Used, Weighed
 from tallygate.ledger.statements import Statements
 
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
@@ -25,6 +25,11 @@ SELECT_PENDING_BETWEEN = (
     f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.state = 'pending'"
     " AND c.at_us >= :from_us AND c.at_us < :until_us ORDER BY c.at_us, c.call_id"
 )
+SELECT_USED = (
+    "SELECT scope, scope_key, period, unit, mode, MAX(touched_us) FROM budget"
+    " WHERE tenant = :tenant AND scope <> 'session' GROUP BY 1, 2, 3, 4, 5"
+)
+SELECT_WORKED = "SELECT MAX(touched_us) FROM budget WHERE tenant = :tenant AND spent_nanos + reserved_nanos > 0"
 _USAGE_TOKENS = "fresh_input + cache_read + cache_write_5m + cache_write_1h + output"
 _CALL_TOKENS = (
     "CASE WHEN cost_basis = 'actual' THEN fresh_input + COALESCE(cache_read, 0) + COALESCE(cache_write_5m, 0)"
@@ -65,6 +70,15 @@ class WindowReads(Statements):
     def lasting(self, period: str) -> list[Budget]:
         """The budgets of a period that have no end: for ever, or standing for all pieces of a rolling one."""
         return [rows.to_budget(row) for row in self._all(SELECT_LASTING, period=period)]
+
+    def windows_used(self) -> list[Used]:
+        """What budgets above the session limit, and when a window of each was last asked."""
+        return [Used(*row) for row in self._all(SELECT_USED)]
+
+    def worked_us(self) -> int | None:
+        """When something was last spent or reserved; None where nothing ever was."""
+        row = self._one(SELECT_WORKED)
+        return None if row is None else row[0]
 
     def pending_between(self, from_us: int, until_us: int) -> list[Call]:
         """The calls asked about in a span that still hold something."""

@@ -59,12 +59,12 @@ def test_a_sound_installation_passes_every_check(run, made):
     assert failing(found) == []
     assert list(found) == [
         "python", "sqlite", "settings", "loosening", "disk", "ledger", "lock", "clock", "pages", "chain", "log queue",
-        "limits", "transcripts", "booked", "keys",
+        "limits", "budgets", "transcripts", "booked", "keys",
         "prices", "run log", "tokens",
     ]  # fmt: skip
     assert "5 events verified" in found["chain"]["found"]
     text = run("doctor").stdout
-    assert "18 checks, 0 failed" in text
+    assert "19 checks, 0 failed" in text
 
 
 UNGUARDED = "DROP TRIGGER event_never_changes;"

@@ -20,6 +20,7 @@ from tallygate.operations.look import find_budget, limit_changes, list_budgets, 
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.spent import check_budget
 from tallygate.operations.tenants import in_tenant, runtime_for_session, tenant_id
+from tallygate.operations.unbound import ADVICE, unbound
 
 EXHAUSTED = 2
 _REASON_MAX = 500
@@ -44,12 +45,18 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         rt = _named(app.runtime, tenant)
         found = list_budgets(rt, limit=limit)
         changes = limit_changes(rt, found)
+        idle = unbound(rt)
     if as_json:
         mine = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
-        output.document({"budgets": [{**budget_json(each), "limit_changes": mine[each.budget_id]} for each in found]})
+        listed = [{**budget_json(each), "limit_changes": mine[each.budget_id]} for each in found]
+        output.document({"budgets": listed, "bound_nothing": [each.stated() for each in idle]})
     elif found:
         budget_table(found, settings.time_zone)
         say_changes(changes, settings.time_zone)
+        for each in idle:
+            click.echo(output.safe(f"{each.told(output.when(each.since_us, settings.time_zone))}.", 1000))
+        if idle:
+            click.echo(ADVICE)
     else:
         click.echo("No budgets yet: a session brings its own.")
 

@@ -23,6 +23,7 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.look import newest_limit_changes, standing
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.unbound import ADVICE, unbound
 from tallygate.operations.unread import unread_files
 from tallygate.settings import Settings
 
@@ -145,6 +146,7 @@ def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
         "chain": _chain,
         "log queue": _queue,
         "limits": _limits,
+        "budgets": _budgets,
     }
     for name, look in looks.items():
         try:
@@ -250,6 +252,16 @@ def _limits(_: SqliteLedger, runtime: Runtime) -> Check:
         to_do = "An agent has raised a limit. To lower it: tallygate budget set ID AMOUNT"
         return Check("limits", State.WARN, told, to_do)
     return Check("limits", State.OK, told)
+
+
+def _budgets(_: SqliteLedger, runtime: Runtime) -> Check:
+    """Budgets of the settings that bind nothing: each may be misspelled."""
+    idle = unbound(runtime)
+    if not idle:
+        return Check("budgets", State.OK, "every budget of the settings has bound something, or nothing was spent yet")
+    told = "; ".join(each.told(output.when(each.since_us)) for each in idle[:FINDINGS_SHOWN])
+    more = f"; and {len(idle) - FINDINGS_SHOWN} more" if len(idle) > FINDINGS_SHOWN else ""
+    return Check("budgets", State.WARN, f"{told}{more}", ADVICE)
 
 
 def transcripts(runtime: Runtime) -> Check:

@@ -1,0 +1,145 @@
+"""Budgets that bind nothing: `budget list` and `doctor` tell them, and only them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tallygate.app import clock_us, compose, settings_here
+from tallygate.core.costing import Tokens
+from tallygate.core.rules import Rule, Scope, may_limit
+from tallygate.operations.asked import Step
+from tallygate.operations.authorize import authorize
+from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.session import Opening, start_session
+
+DAY_US = 24 * 3600 * 1_000_000
+BINDING = [
+    'scope = "model"\nmatch = "opus"',
+    'scope = "client"\nmatch = "Test Client"',
+    'scope = "client"\nmatch = "test*"',
+    'scope = "project"\nmatch = "shop"',
+    'scope = "project"',
+    'scope = "user"',
+    'scope = "global"\nmode = "soft"',
+    'scope = "global"\nperiod = "24h"',
+]
+
+
+@pytest.fixture
+def shop(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = home / "shop"
+    (folder / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def ruled(home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write budgets of the user's settings, each a dollar or as it says."""
+
+    def ruled_(*rules: str) -> None:
+        file = home / "user.toml"
+        parts = [f"[[budget]]\n{each}\nlimit_usd = 9\n" for each in rules]
+        file.write_text("".join(each if "period" in each else f'{each}period = "day"\n' for each in parts))
+        monkeypatch.setenv("TALLYGATE_CONFIG", str(file))
+
+    return ruled_
+
+
+def work(client: str = "test-client", *, asks: bool = True) -> None:
+    app = compose(settings_here(), by="test")
+    session = start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client=client)).session
+    if asks:
+        step = Step(session.session_id, prompt_tokens=1000, completion_tokens=100, tool_name="plan")
+        call_id = authorize(app.runtime, step).call_id or ""
+        record_usage(app.runtime, UsageReport(call_id, Tokens(fresh_input=1000, output=100)))
+    app.close()
+
+
+def idle(run_json):
+    return [(each["scope"], each["match"], each["ever_bound"]) for each in run_json("budget", "list")["bound_nothing"]]
+
+
+def doctors(run):
+    checks = json.loads(run("doctor", json_=True).stdout)["checks"]
+    return next(each for each in checks if each["check"] == "budgets")
+
+
+@pytest.mark.parametrize("rule", BINDING)
+def test_a_budget_that_binds_is_not_told(shop, ruled, run, run_json, rule):
+    ruled(rule)
+    work()
+    assert idle(run_json) == []
+    assert doctors(run)["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("rule", "scope", "match"),
+    [
+        ('scope = "client"\nmatch = "tset-client"', "client", "tset-client"),
+        ('scope = "client"\nmatch = "codex"', "client", "codex"),
+        ('scope = "model"\nmatch = "claude-opus-4-8"', "model", "claude-opus-4-8"),
+        ('scope = "project"\nmatch = "shopp"', "project", "shopp"),
+        ('scope = "user"\nmatch = "somebody-else"', "user", "somebody-else"),
+        ('scope = "tenant"\nmatch = "acme"', "tenant", "acme"),
+    ],
+)
+def test_a_budget_that_binds_nothing_is_told_beside_those_that_bind(shop, ruled, run, run_json, rule, scope, match):
+    ruled(*BINDING[:6], rule)
+    work()
+    assert idle(run_json) == [(scope, match, False)]
+    text = run("budget", "list").stdout
+    assert f"{scope} '{match}', day, hard, $9.00: has bound nothing since " in text
+    assert ", when the ledger began." in text
+    found = doctors(run)
+    assert (found["state"], f"'{match}'" in found["found"], "tallygate usage --by" in found["to_do"]) == (
+        "warn", True, True,
+    )  # fmt: skip
+
+
+def test_where_no_step_was_asked_about_nothing_is_told(shop, ruled, run, run_json):
+    ruled('scope = "client"\nmatch = "codex"')
+    assert run_json("budget", "list")["bound_nothing"] == []
+    work(asks=False)
+    assert run_json("budget", "list")["bound_nothing"] == []
+
+
+@pytest.mark.parametrize(("days", "told"), [(29, []), (31, [("client", "codex", True)])])
+def test_a_budget_that_has_rested_while_others_worked_is_told(shop, ruled, run, run_json, monkeypatch, days, told):
+    ruled('scope = "client"\nmatch = "codex"')
+    now_us = clock_us()
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: now_us - days * DAY_US)
+    work("codex")
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: now_us)
+    work("cursor")
+    assert idle(run_json) == told
+    assert ("when the ledger began" in run("budget", "list").stdout) is False
+
+
+def test_what_binds_in_another_tenant_binds(shop, ruled, run_json, monkeypatch):
+    ruled('scope = "client"\nmatch = "codex"', 'scope = "tenant"\nmatch = "acme"')
+    work()
+    monkeypatch.setenv("TALLYGATE_TENANT", "acme")
+    work("codex")
+    monkeypatch.delenv("TALLYGATE_TENANT")
+    assert idle(run_json) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "may"),
+    [
+        (Rule(Scope.PROJECT, 1, match="/work/shop"), "/work/shop", True),
+        (Rule(Scope.PROJECT, 1, match="/work/shop"), "/work/shop/api", False),
+        (Rule(Scope.PROJECT, 1, match="/work/*"), "/work/shop", True),
+        (Rule(Scope.CLIENT, 1, match="claude_code"), "claude-code", True),
+        (Rule(Scope.MODEL, 1), "every", True),
+        (Rule(Scope.MODEL, 1), "opus", False),
+        (Rule(Scope.MODEL, 1, match="opus"), "every", False),
+        (Rule(Scope.SESSION, 1), "s1", False),
+    ],
+)
+def test_a_budget_is_traced_to_the_rules_that_may_have_made_it(rule, key, may):
+    assert may_limit(rule, key) is may
