@@ -212,7 +212,7 @@ HOSTILE = [
     ("l6e_authorize_call", {"estimated_tokens": 10**400}, "estimated_tokens"),
     ("l6e_authorize_call", {"estimated_prompt_tokens": 1_000_000_001}, "estimated_prompt_tokens"),
     ("l6e_authorize_call", {"estimated_completion_tokens": False}, "estimated_completion_tokens"),
-    ("l6e_authorize_call", {"estimated_tokens": "2000"}, "estimated_tokens"),
+    ("l6e_authorize_call", {"estimated_tokens": "many"}, "estimated_tokens"),
     ("l6e_authorize_call", {"actual_prompt_tokens": 5}, "actual_completion_tokens"),
     ("l6e_authorize_call", {"actor_type": "boss"}, "actor_type"),
     ("l6e_authorize_call", {"call_mode": "x"}, "call_mode"),

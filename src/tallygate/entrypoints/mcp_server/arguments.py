@@ -6,6 +6,7 @@ that was not checked here, whatever the client validated; null counts as left ou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -135,6 +136,8 @@ class Given:
         value = self._given.get(name)
         if value is None:
             return None
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value.strip().partition(".")[0])
         if isinstance(value, bool) or not isinstance(value, int | _NUMBER):
             raise InvalidArgument(name, f"{name} must be a whole number of tokens, not {shown(value)}.")
         if not isinstance(value, int):
@@ -150,6 +153,8 @@ class Given:
 
     def flag(self, name: str) -> bool | None:
         value = self._given.get(name)
+        if isinstance(value, str):
+            value = _FLAGS.get(value.strip().lower(), value)
         if value is not None and not isinstance(value, bool):
             raise InvalidArgument(name, f"{name} must be true or false, not {shown(value)}.")
         return value
@@ -176,3 +181,6 @@ class Given:
 # The type of a JSON number with a fraction, named without its word: money is never of it.
 _NUMBER = float
 _INFINITY = 1e999
+# Clients and models write numbers as text; only what says one thing is taken.
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}(?:\.0*)?\s*", re.ASCII)
+_FLAGS = {"true": True, "false": False}

@@ -7,6 +7,7 @@ changes of thread are half of it. Pipes and sockets, which is what clients give,
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import stat
@@ -20,6 +21,8 @@ import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
 
+from tallygate.entrypoints.mcp_server import requests
+
 if TYPE_CHECKING:
     from anyio import AsyncFile
 
@@ -27,11 +30,19 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 16 * 2**20
 # So much a pipe takes in one piece and at once, if it takes anything.
 _PIPE_PIECE = 4096
+# Whose child this is, asked as early as can be, and how long silence must follow its end.
+PARENT = os.getppid() if sys.platform != "win32" else 0
+ORPHAN_SILENCE_S = 12
+TOO_LONG = {
+    "jsonrpc": "2.0",
+    "id": None,
+    "error": {"code": -32600, "message": f"A request has at most {LINE_BYTES_MAX} bytes."},
+}
 
 
 def run(server: MCPServer) -> None:
     """Serve one client over standard input and output until it closes its end."""
-    if _suitable(0) and _suitable(1):
+    if _suitable(0):
         anyio.run(_serve, server)
     else:
         server.run("stdio")
@@ -49,9 +60,9 @@ def _suitable(descriptor: int) -> bool:
 
 async def _serve(server: MCPServer) -> None:
     with _claimed() as (read_from, write_to):
-        lines = cast("AsyncFile[str]", Lines(read_from))
-        answers = cast("AsyncFile[str]", Answers(write_to))
-        async with stdio_server(lines, answers) as (reading, writing):
+        out = Answers(write_to)
+        lines = cast("AsyncFile[str]", Lines(read_from, out))
+        async with stdio_server(lines, cast("AsyncFile[str]", out)) as (reading, writing):
             low = server._lowlevel_server  # noqa: SLF001  # as the SDK's own way of serving does
             await low.run(reading, writing, low.create_initialization_options())
 
@@ -73,27 +84,58 @@ def _claimed() -> Iterator[tuple[int, int]]:
 
 
 class Lines:
-    """Lines of a pipe as they come; one that is too long is dropped."""
+    """Lines of a pipe as they come; what is no message is answered here, and none of it is handed on."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, answers: Answers) -> None:
         self._descriptor = descriptor
+        self._answers = answers
+        self._heard = 0
+        self._batches = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
         end = os.fdopen(self._descriptor, "rb", closefd=False)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
+        watch = loop.create_task(self._until_orphaned(reader))
         try:
             while True:
                 try:
                     line = await reader.readline()
                 except ValueError:
+                    await self._refuse(TOO_LONG)
                     continue
                 if not line:
                     return
-                yield line
+                self._heard += 1
+                if (version := requests.version_asked(line)) is not None:
+                    self._batches = version == requests.BATCHES_IN
+                found = requests.sort_out(line, batches=self._batches)
+                for refusal in found.refused:
+                    await self._refuse(refusal)
+                for each in found.onward:
+                    yield each
         finally:
+            watch.cancel()
             transport.close()
+
+    async def _refuse(self, refusal: dict[str, Any]) -> None:
+        await self._answers.send_whole(json.dumps(refusal) + "\n")
+
+    async def _until_orphaned(self, reader: asyncio.StreamReader) -> None:
+        """End the reading when the client has died although another process holds its end of the pipe.
+
+        A parent that goes is not always the client: launchers leave at once. So silence has to follow.
+        """
+        while True:
+            heard = self._heard
+            orphan = os.getppid() != PARENT or (PARENT == 1 and not heard)
+            await asyncio.sleep(ORPHAN_SILENCE_S)
+            if orphan and self._heard == heard:
+                reader.feed_eof()
+                return
+            if orphan:
+                return
 
 
 class Answers:
@@ -117,6 +159,10 @@ class Answers:
             os.write(self._descriptor, data)
         else:
             await anyio.to_thread.run_sync(self._send, data)
+
+    async def send_whole(self, text: str) -> None:
+        """Send one answer of ours between those that are kept in pieces."""
+        await anyio.to_thread.run_sync(self._send, text.encode())
 
     def _takes(self) -> bool:
         return any(event & select.POLLOUT for _, event in self._poll.poll(0))
