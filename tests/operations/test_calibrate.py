@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from tests.world import NANOS, PRICES, Clock, make_world
 
 from tallygate.core.authority import the_user
-from tallygate.core.calibration import MILLION
+from tallygate.core.calibration import MILLION, Level
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import NotFound
 from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor
 from tallygate.core.observed import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
-from tallygate.operations.calibrate import apply_factors
+from tallygate.operations.calibrate import apply_factors, stated_factor
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learned import Learned
@@ -490,3 +491,85 @@ def test_samples_can_be_taken_along_as_json(world):
     told = [json.loads(json.dumps(_sample(each))) for each in kept(world)]
     assert len(told) == 36
     assert told[0]["estimate_nanos"] == 10 * CENT
+
+
+# ---------------------------------------------------------------- one name of a model and of a client
+
+
+SPELLED = ("claude-opus-4-7", "openrouter/anthropic/claude-opus-4.7", "us.anthropic.claude-opus-4-7-v1:0")
+OPUS = PriceBook(
+    PricingSettings(overrides=tuple(PriceOverride(each, Decimal(1000), Decimal(1000)) for each in SPELLED))
+)
+
+
+def as_an_older_version_kept(kind, client, model):
+    return SampleKey(kind.value, client, model)
+
+
+def spelled(world, monkeypatch, *, older):
+    """A world whose samples come from three spellings of a model and of a client, by an older version or this one."""
+    world = world.with_runtime(prices=OPUS)
+    with monkeypatch.context() as patched:
+        if older:
+            patched.setattr("tallygate.operations.calibrate.sample_key", as_an_older_version_kept)
+        for model, client in zip(SPELLED, ("claude_code", "Claude Code", "claude-code"), strict=True):
+            session = world.start("1000", client=client, model=model)
+            for _ in range(4):
+                step(world, session)
+    return world
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_what_was_learned_under_other_spellings_counts(world, monkeypatch, older):
+    world = spelled(world, monkeypatch, older=older)
+    assert len({each.key for each in kept(world)}) == (3 if older else 1)
+    [found] = show(world.rt).learned
+    assert (found.key.client, found.key.model, found.samples) == ("claude-code", "claude-opus-4-7", 12)
+    for learned in (world.rt.learned, Learned()):
+        again = world.with_runtime(learned=learned)
+        with again.ledger.reading() as reader:
+            assert [
+                learned.expect(reader, SampleKey("agent", client, model), NANOS, Level.of(NANOS)).reconciled
+                for client, model in (("claude-code", SPELLED[0]), ("Claude Code", SPELLED[2]), ("codex", SPELLED[0]))
+            ] == [12, 12, 0]
+
+
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize(
+    ("client", "model", "forgotten"),
+    [
+        ("CLAUDE_CODE", None, 12),
+        (None, "bedrock/anthropic.claude-opus-4-7-v1:0", 12),
+        ("claude code", "claude-opus-4.7", 12),
+    ],
+)
+def test_what_is_forgotten_is_forgotten_in_every_spelling(world, monkeypatch, older, client, model, forgotten):
+    world = spelled(world, monkeypatch, older=older)
+    assert forget(world.rt, client, model, authority=the_user("me")) == forgotten
+    assert show(world.rt).learned == ()
+    assert world.problems() == []
+    with pytest.raises(NotFound):
+        forget(world.rt, "codex", "claude-opus-4-8", authority=the_user("me"))
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "factor"),
+    [
+        ({"claude-opus-4.7": 2}, SPELLED[2], 2),
+        ({SPELLED[1]: 2}, SPELLED[0], 2),
+        ({SPELLED[1]: 2, SPELLED[0]: 1}, SPELLED[0], 1),
+        ({SPELLED[1]: 2, SPELLED[0]: 3}, SPELLED[2], 3),
+        ({"claude-opus-4-8": 2}, SPELLED[0], None),
+        ({"claude-opus-4-7-fast": 2}, SPELLED[0], None),
+        ({}, SPELLED[0], None),
+    ],
+)
+def test_a_factor_of_the_users_holds_in_every_spelling_and_the_very_one_first(given, asked, factor):
+    micros = {model: times * MILLION for model, times in given.items()}
+    assert stated_factor(micros, asked) == (None if factor is None else factor * MILLION)
+
+
+def test_a_factor_under_another_spelling_decides(world):
+    world = world.with_runtime(prices=OPUS, factors_micros={"anthropic/claude-opus-4.7": 2 * MILLION})
+    answer = world.ask(world.start("1", model=SPELLED[2]))
+    assert (answer.factor_micros, answer.factor_source) == (2 * MILLION, "manual")

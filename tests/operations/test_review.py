@@ -374,3 +374,24 @@ def test_a_ledger_without_anything_is_reviewed(world):
 def test_a_provider_that_only_a_clients_settings_know_leaves_open_who_bills(named, provider, is_open):
     key, bare = ModelNames(PriceBook(PricingSettings())).recorded(named)
     assert (key.provider, bare) == (provider, is_open)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "provider", "billed"),
+    [
+        ("azure/gpt-35-turbo", "azure", "gpt-3.5-turbo"),
+        ("claude-opus-4-7[1m]", "anthropic", "claude-opus-4-7-20260115"),
+        ("bedrock/us.anthropic.claude-sonnet-4-20250514-v1:0", "aws", "claude-sonnet-4-0"),
+        ("databricks-claude-opus-4-7", "anthropic", "anthropic/claude-opus-4.7"),
+        ("fireworks_ai/accounts/fireworks/models/deepseek-v3p1", "fireworks", "deepseek-v3.1"),
+    ],
+)
+def test_a_bill_and_a_record_that_spell_a_model_differently_name_one_model(recorded, provider, billed):
+    names = ModelNames(PriceBook(PricingSettings()))
+    assert names.recorded(recorded)[0].name == names.billed(billed, provider).name
+
+
+def test_a_faster_model_and_another_version_are_other_models_on_a_bill():
+    names = ModelNames(PriceBook(PricingSettings()))
+    found = [names.billed(each, "anthropic") for each in ("claude-opus-4-7", "claude-opus-4-7-fast", "claude-opus-4-8")]
+    assert len(set(found)) == 3

@@ -51,6 +51,15 @@ SELECT_KEYS = (
     "SELECT s.kind, s.client, s.model, COUNT(*), MAX(s.at_us) FROM calibration_sample s WHERE s.tenant = :tenant"
     f"{_COUNTING} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
 )
+# From one client and model to the next along the index: as many steps as keys, however many samples they have.
+SELECT_SPELLED = (
+    "WITH RECURSIVE known(client, model) AS ("
+    "SELECT * FROM (SELECT client, model FROM calibration_sample WHERE tenant = :tenant AND kind = :kind"
+    " ORDER BY client, model LIMIT 1) UNION ALL SELECT n.client, n.model FROM known k CROSS JOIN calibration_sample n"
+    " WHERE n.id = (SELECT s.id FROM calibration_sample s WHERE s.tenant = :tenant AND s.kind = :kind"
+    " AND (s.client, s.model) > (k.client, k.model) ORDER BY s.client, s.model LIMIT 1))"
+    " SELECT client, model FROM known"
+)
 SELECT_STARTS = "SELECT COUNT(*), COALESCE(MAX(from_us), 0) FROM calibration_start WHERE tenant = :tenant"
 SELECT_START = "SELECT 1 FROM calibration_start WHERE tenant = :tenant AND client = :client AND model = :model"
 SELECT_FACTOR = "SELECT factor_micros FROM calibration_factor WHERE tenant = :tenant AND model = :model"
@@ -74,6 +83,10 @@ class CalibrationReads(Statements):
         """The same of every key of a kind."""
         sql = f"{_OF_KIND}{_FIRST if first else _LATER}{_OF_ORIGIN}{_NEWEST}"
         return [_kept(row) for row in reversed(self._all(sql, kind=kind, origin=origin.value, limit=limit))]
+
+    def keys_spelled(self, kind: str) -> list[SampleKey]:
+        """Every key that there are samples of a kind under, forgotten or not, as it was spelled."""
+        return [SampleKey(kind, *row) for row in self._all(SELECT_SPELLED, kind=kind)]
 
     def samples_after(self, kind: str, after: int) -> list[Kept]:
         """The samples that came in after one, the oldest first."""

@@ -10,14 +10,13 @@ from tallygate.core.answers import BudgetState, GateAnswer
 from tallygate.core.calibration import Kind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, CallRequest
 from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import prospect
 from tallygate.core.wording import fault_message
 from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.binding import binding
-from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, model_key, shown_factor
+from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
@@ -49,10 +48,10 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
     raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
     counted = Estimated(raw)
     if step.actual is None:
-        key = SampleKey(Kind.AGENT.value, client, model_key(price, model))
+        named = price_key(price, model)
         with rt.ledger.reading(rt.tenant) as reader:
             level = agent_level(reader, step.session_id, step.actor)
-            counted = estimated(rt, reader, Guess(key, model, raw, level))
+            counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, client, named), model, named, raw, level))
     return CallRequest(
         session_id=step.session_id,
         tool_name=step.tool_name,

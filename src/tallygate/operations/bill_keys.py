@@ -20,7 +20,8 @@ from tallygate.core.tallies import Part
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import USD, ExchangeBook
-from tallygate.pricing.identifiers import canonical, identify, provider_of
+from tallygate.pricing.identifiers import identify, provider_of
+from tallygate.pricing.identity import one_name
 from tallygate.pricing.vendors import CHANNELS, VENDORS
 
 # What bills name who names nobody.
@@ -92,7 +93,7 @@ class ModelNames:
         if named not in _PREFIXES:
             named = None  # what somebody calls a provider in a client's settings: it does not say who bills
         bare = provider is None and named is None
-        key = ModelKey(provider or named or maker, canonical(text))
+        key = ModelKey(provider or named or maker, one_name(text))
         own = key.provider in (maker, found.channel) or key.provider not in _PREFIXES
         self._spelled.setdefault(key, text if own else f"{key.provider}/{text}")
         return key, bare

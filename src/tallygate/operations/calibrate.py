@@ -20,20 +20,26 @@ from tallygate.core.calibration import (
     Source,
     level_from,
 )
+from tallygate.core.clients import client_name
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, CallRequest, Policy
 from tallygate.core.words import CalibrationMode
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
+from tallygate.pricing.identity import one_name
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A step's cost as somebody says it, for a model as it is spelled; `level` is that of the agent's steps."""
+    """A step's cost as somebody says it, for a model as it is spelled; `level` is that of the agent's steps.
+
+    `price_key` names the price: what bills have shown holds for who bills, not for the model wherever it is served.
+    """
 
     key: SampleKey
     model: str
+    price_key: str
     nanos: int
     level: Level
 
@@ -52,9 +58,26 @@ class Estimated:
     billed_micros: int = MILLION
 
 
-def model_key(price: Price, model: str) -> str:
-    """The name under which a model's estimates are looked at together, however it is spelled."""
+def price_key(price: Price, model: str) -> str:
+    """The name of a model's price; where nobody knows one, the model as it is spelled."""
     return price.key if price.known else model
+
+
+def sample_key(kind: Kind, client: str, model: str) -> SampleKey:
+    """Under which estimates are looked at together: client and model have one name each, however they are spelled."""
+    return SampleKey(kind.value, client_name(client), one_name(model))
+
+
+def stated_factor(factors_micros: Mapping[str, int], *models: str) -> int | None:
+    """The factor that the user gives a model; None where there is none.
+
+    One for the very spelling counts before one for another spelling of it, and of several of those the highest.
+    """
+    exact = next((factors_micros[model] for model in models if model in factors_micros), None)
+    if exact is not None or not factors_micros:
+        return exact
+    names = {one_name(model) for model in models}
+    return max((micros for model, micros in factors_micros.items() if one_name(model) in names), default=None)
 
 
 def agent_of(actor: Actor) -> str:
@@ -68,10 +91,10 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     if raw_nanos <= 0:
         return Estimated(raw_nanos)
     expected = rt.learned.expect(reader, key, raw_nanos, guess.level)
-    manual = rt.factors_micros.get(guess.model) or rt.factors_micros.get(key.model)
+    manual = stated_factor(rt.factors_micros, guess.model, guess.price_key)
     if manual is not None:
         return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
-    billed = reader.calibration_factor(key.model) or MILLION
+    billed = reader.calibration_factor(guess.price_key) or MILLION
     if rt.policy.calibration is not CalibrationMode.ENFORCE:
         return Estimated(raw_nanos, expected=expected, billed_micros=billed)
     nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
@@ -119,7 +142,7 @@ def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[
         call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos, origin
     )
     kind = Kind.HOOK if call.is_model_call else Kind.AGENT
-    key = SampleKey(kind.value, session.client, recorded_model(tx, call))
+    key = sample_key(kind, session.client, recorded_model(tx, call))
     row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id)
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
     return [Insert("calibration_sample", {**row, "agent": agent})]
@@ -144,7 +167,7 @@ def sample_row(tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_
 
 
 def recorded_model(reader: Reader, call: Call) -> str:
-    """The name under which a call's estimate is looked at, from the price it was made at."""
+    """The model of a call by the name of the price that it was estimated at."""
     basis = None if call.price_id is None else reader.price_basis(call.price_id)
     told: Mapping[str, object] = {} if basis is None else json.loads(basis)
     return str(told["key"]) if told.get("known") else call.model_requested

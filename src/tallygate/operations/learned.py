@@ -10,8 +10,10 @@ from threading import Lock
 from typing import Protocol
 
 from tallygate.core.calibration import WINDOW, Expectation, Kind, Learner, Level, Origin, expect
+from tallygate.core.clients import client_name
 from tallygate.core.learned import Kept, SampleKey
 from tallygate.ledger.port import Reader
+from tallygate.pricing.identity import one_name
 
 KEYS_MAX = 512
 
@@ -40,7 +42,7 @@ class Learned:
         """What a call will probably cost, by everything that is in the ledger."""
         with self._lock:
             of_kind = self._up_to_date(reader, key.kind)
-            return expect(_learner(reader, of_kind, key), of_kind.pool, estimate_nanos, level)
+            return expect(_learner(reader, of_kind, one_key(key)), of_kind.pool, estimate_nanos, level)
 
     def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
         starts = reader.calibration_starts()
@@ -52,16 +54,22 @@ class Learned:
         for kept in reader.samples_after(kind, known.last):
             known.last = kept.number
             known.pool.add(kept.sample)
-            if (learner := known.by_key.get(kept.key)) is not None:
+            if (learner := known.by_key.get(one_key(kept.key))) is not None:
                 learner.add(kept.sample)
         return known
+
+
+def one_key(key: SampleKey) -> SampleKey:
+    """A key by the one name of its client and its model: samples may be kept under other spellings."""
+    return SampleKey(key.kind, client_name(key.client), one_name(key.model))
 
 
 def _learner(reader: Reader, of_kind: _OfKind, key: SampleKey) -> Learner:
     found = of_kind.by_key.get(key)
     if found is not None:
         return found
-    found = _taught(key.kind, partial(reader.samples_of, key, WINDOW))
+    spelled = [each for each in reader.keys_spelled(key.kind) if one_key(each) == key]
+    found = _taught(key.kind, *(partial(reader.samples_of, each, WINDOW) for each in spelled))
     # A transaction that began before another thread's last look has not seen what that one has.
     if reader.last_sample() >= of_kind.last:
         if len(of_kind.by_key) >= KEYS_MAX:
@@ -76,10 +84,10 @@ class _Samples(Protocol):
     def __call__(self, *, first: bool, origin: Origin) -> Iterable[Kept]: ...
 
 
-def _taught(kind: str, samples: _Samples) -> Learner:
+def _taught(kind: str, *sources: _Samples) -> Learner:
     # Nobody reports what a hook has asked for.
     origins = (Origin.OBSERVED,) if kind == Kind.HOOK else tuple(Origin)
-    groups = [samples(first=first, origin=origin) for first in (True, False) for origin in origins]
+    groups = [read(first=first, origin=origin) for read in sources for first in (True, False) for origin in origins]
     learner = Learner()
     for kept in merge(*groups, key=lambda kept: kept.number):
         learner.add(kept.sample)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.calibration import MILLION, Kind, Level
+from tallygate.core.clients import client_name
 from tallygate.core.errors import NotFound
 from tallygate.core.learned import Kept, SampleKey
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
 from tallygate.operations.calibrate import sample_row
+from tallygate.operations.learned import one_key
 from tallygate.operations.relearn import of_agents, of_hooks, relearned
 from tallygate.operations.runtime import Runtime
+from tallygate.pricing.identity import same_model
 
 PER_EVENT = 500
 _UNIT_NANOS = 1_000_000_000
@@ -48,8 +51,18 @@ class Calibrated:
 def show(rt: Runtime) -> Calibrated:
     """Everything that estimates are corrected by now."""
     with rt.ledger.reading(rt.tenant) as reader:
-        found = [_taught(rt, reader, *entry) for entry in reader.sample_keys()]
+        found = [_taught(rt, reader, *entry) for entry in _keys(reader)]
         return Calibrated(tuple(found), dict(rt.factors_micros), reader.calibration_factors())
+
+
+def _keys(reader: Reader) -> list[tuple[SampleKey, int, int]]:
+    """Every key that something was learned of, each once, by its one name; those with most samples first."""
+    sums: dict[SampleKey, tuple[int, int]] = {}
+    for spelled, count, last_us in reader.sample_keys():
+        before, before_us = sums.get(one_key(spelled), (0, 0))
+        sums[one_key(spelled)] = (before + count, max(before_us, last_us))
+    ordered = sorted(sums.items(), key=lambda entry: (-entry[1][0], entry[0].kind, entry[0].client, entry[0].model))
+    return [(key, *told) for key, told in ordered]
 
 
 def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
@@ -82,20 +95,28 @@ def samples(rt: Runtime) -> Iterator[Kept]:
 def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Authority) -> int:
     """Let what was learned so far count no more, of one client or model or of all; returns how many samples it were.
 
+    Both are meant in every spelling, and what is kept under another one is forgotten, too.
+
     Raises `NotFound` where nothing was learned of them. The samples stay in the ledger as what happened.
     """
     authority.require(Loosening.CALIBRATE_RESET)
     with rt.ledger.writing(rt.tenant) as tx:
-        chosen = [
-            entry for entry in tx.sample_keys() if client in (None, entry[0].client) and model in (None, entry[0].model)
-        ]
+        chosen = [entry for entry in tx.sample_keys() if _is_of(entry[0], client, model)]
         if not chosen:
             raise NotFound(
                 "Nothing was learned of that.",
                 hint="`tallygate calibrate show` lists what was learned, by client and model.",
             )
-        tx.append("calibration.reset", [_start(tx, client or "", model or "")], by=rt.by)
+        told = {
+            ("" if client is None else key.client, "" if model is None else key.model): None for key, _, _ in chosen
+        }
+        tx.append("calibration.reset", [_start(tx, *each) for each in told], by=rt.by)
         return sum(count for _, count, _ in chosen)
+
+
+def _is_of(key: SampleKey, client: str | None, model: str | None) -> bool:
+    is_client = client is None or client_name(key.client) == client_name(client)
+    return is_client and (model is None or same_model(key.model, model))
 
 
 def _start(tx: Tx, client: str, model: str) -> Change:

@@ -15,7 +15,7 @@ from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, ter
 from tallygate.core.replay import Ask, Memory
 from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader, StoredUsage
-from tallygate.operations.calibrate import agent_of, model_key, recorded_model
+from tallygate.operations.calibrate import agent_of, price_key, recorded_model, sample_key
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import STEPS_LOOKED_AT
 from tallygate.pricing.book import PriceScope
@@ -85,8 +85,7 @@ class Paid:
     @property
     def key(self) -> SampleKey:
         """Under which its call's estimate is looked at, by the name that sessions of its client have."""
-        model = model_key(self.price, priced_as(self.row))
-        return SampleKey(Kind.HOOK.value, self.row.client.replace("_", "-"), model)
+        return sample_key(Kind.HOOK, self.row.client, price_key(self.price, priced_as(self.row)))
 
 
 def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:

@@ -9,7 +9,6 @@ from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.answers import GateAnswer
 from tallygate.core.calibration import Kind, Level
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves
-from tallygate.core.learned import SampleKey
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import UNKNOWN_MODEL, priced_as
@@ -17,7 +16,7 @@ from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_
 from tallygate.core.words import Action, ActorType, CallState, Pressure
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.authorize import authorize_in, call_id_of
-from tallygate.operations.calibrate import Estimated, Guess, estimated, model_key
+from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
@@ -91,10 +90,13 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client)
     counted = Estimated(ahead.nanos)
     if not is_aside(event):
-        key = SampleKey(Kind.HOOK.value, session.client, model_key(price, model))
+        named = price_key(price, model)
+        key = sample_key(Kind.HOOK, session.client, named)
         with rt.ledger.reading(rt.tenant) as reader:
             counted = estimated(
-                rt, reader, Guess(key, model, ahead.nanos, Level.of(ahead.nanos if mine else None, ahead.anew_nanos))
+                rt,
+                reader,
+                Guess(key, model, named, ahead.nanos, Level.of(ahead.nanos if mine else None, ahead.anew_nanos)),
             )
     return CallRequest(
         session_id=session.session_id,

@@ -14,6 +14,7 @@ from tallygate.pricing.spelling import is_digits
 
 _NAMES_KEPT = 8192
 _FOLDS_MAX = 16
+_FIREWORKS = "accounts/fireworks/"
 _TIERS = frozenset({"opus", "sonnet", "haiku", "fable", "mythos", "instant"})
 # Names of whole families; none of them is a model of its own, so that a match which is one of these means all of it.
 _FAMILIES = _TIERS | {
@@ -34,7 +35,7 @@ def one_name(model: str) -> str:
     >>> one_name("claude-opus-4-7-fast"), one_name("gpt-5-mini-2025-08-07")
     ('claude-opus-4-7-fast', 'gpt-5-mini')
     """
-    name = model
+    name = model[max(model.lower().find(_FIREWORKS), 0) :]  # whatever a gateway sets before a path of Fireworks
     for _ in range(_FOLDS_MAX):
         folded = _folded(canonical(name))
         if folded == name:
@@ -139,7 +140,7 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 def _folded(name: str) -> str:
     """What hosts write differently from the maker without meaning another model."""
-    if name.startswith("accounts/fireworks/"):
+    if name.startswith(_FIREWORKS):
         name = _points(name.rsplit("/", 1)[-1])
     name = name.removeprefix("databricks-")
     words = [word for word in name.replace("_", "-").split("-") if word]

@@ -129,7 +129,7 @@ def rebuild(program: Program, as_json: bool) -> None:
 
 @calibrate.command("reset")
 @click.option("--client", metavar="NAME", help="Only what was learned in this client.")
-@click.option("--model", metavar="MODEL", help="Only what was learned of this model, as `calibrate show` names it.")
+@click.option("--model", metavar="MODEL", help="Only what was learned of this model, in every spelling.")
 @click.option("--billed", is_flag=True, help="Forget the factors taken from bills instead.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_program
