@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.core.model import DEFAULT_TENANT, Policy
+from tallygate.core.words import CalibrationMode
 from tallygate.ledger.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
@@ -118,3 +119,8 @@ def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | Non
         by="test",
     )
     return World(rt, ledger, clock, folder)
+
+
+def as_said(world: World) -> World:
+    """The world where steps are held at what is said of them, whatever earlier ones have cost."""
+    return world.with_policy(calibration=CalibrationMode.OBSERVE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.repositories import repository, worktree
-from tests.world import MINUTE, NANOS, Clock, make_world
+from tests.world import MINUTE, NANOS, Clock, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -186,7 +186,7 @@ def test_a_rolling_period_forgets_what_is_older_than_it_piece_by_piece(world):
     session = world.start("9")
 
     def spend(tokens):
-        answer = world.ask(session, tokens)
+        answer = as_said(world).ask(session, tokens)
         if answer.call_id:
             record_usage(world.rt, UsageReport(answer.call_id, Tokens(output=tokens)))
         return answer

@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.world import MINUTE, NANOS
+from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
@@ -32,7 +32,7 @@ def capped(world, period):
 
 
 def use(world, session, tokens):
-    answer = world.ask(session, tokens)
+    answer = as_said(world).ask(session, tokens)
     if answer.call_id is not None:
         record_usage(world.rt, UsageReport(answer.call_id, Tokens(output=tokens)))
     return answer.action is not Action.HALT
@@ -49,7 +49,7 @@ def test_after_a_year_ahead_windows_are_renewed_as_the_right_clock_says(world, p
     assert use(world, session, 900)
     world.clock.at_us = START + 366 * DAY
     assert use(world, session, 880), "the clock is wrong, and the window is that of its date"
-    held = world.ask(session, 100).call_id
+    held = as_said(world).ask(session, 100).call_id
     world.clock.at_us = START + MINUTE
     assert not use(world, session, 101), "an opened window keeps its counter"
     assert world.call(held).state == "expired", "nobody waits a year for a reservation"

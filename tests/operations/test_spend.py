@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.world import MINUTE, NANOS
+from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.amounts import Currency
 from tallygate.core.authority import the_user
@@ -392,7 +392,7 @@ def test_a_summary_has_the_session_in_figures(world):
     book(world, 100, model="cheap")
     asked = world.ask("work", 250, model="dear")
     record_usage(world.rt, UsageReport(asked.call_id, Tokens(fresh_input=125)))
-    world.ask("work", 100, model="dear")
+    as_said(world).ask("work", 100, model="dear")
     found = summary(world.rt, "work", "GBP")
     assert (found.limit, found.spent, found.reserved, found.remaining) == (
         200 * CENT, 508 * CENT // 10, 8 * CENT, 1412 * CENT // 10,

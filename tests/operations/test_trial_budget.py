@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.world import NANOS, make_world
+from tests.world import NANOS, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -25,7 +25,7 @@ def on_trial(world, tenant="acme"):
 
 def spend(world, session, tokens):
     """A step at a tenth of a cent a token."""
-    answer = world.ask(session, tokens)
+    answer = as_said(world).ask(session, tokens)
     if answer.call_id:
         record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=tokens)))
     return answer

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.world import MINUTE, NANOS, T0, Clock, make_world
+from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
 
 from tallygate.core.amounts import Amount
 from tallygate.core.authority import the_user
@@ -218,7 +218,7 @@ SIZE = 5 * HOUR // PIECES
 
 
 def use(world, session, tokens):
-    answer = world.ask(session, tokens)
+    answer = as_said(world).ask(session, tokens)
     if answer.call_id:
         record_usage(world.rt, UsageReport(answer.call_id, Tokens(output=tokens)))
     return answer
