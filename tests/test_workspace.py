@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from tests.repositories import repository, submodule, worktree
 
+import tallygate.app as app_module
+from tallygate.app import compose, settings_here
 from tallygate.core.places import meant
-from tallygate.workspace import place_of, written_out
+from tallygate.core.rules import rules_of
+from tallygate.operations.session import Opening, start_session
+from tallygate.workspace import PlacesSeen, place_of, written_out
 
 
 @pytest.fixture
@@ -184,3 +188,45 @@ def test_a_folder_that_the_locale_has_no_letters_for_is_a_place_too(monkeypatch)
     monkeypatch.setattr("os.fsencode", plain)
     place = place_of("/home/me/zürich", "/home/me")
     assert (place.folder, place.around[0]) == ("/home/me/zürich", "/home/me/zürich")
+
+
+def test_a_repository_that_is_made_while_a_program_runs_is_seen_a_moment_later(disk):
+    now = [0]
+    looked = []
+
+    def home():
+        looked.append(now[0])
+        return "/home/nobody-here"
+
+    seen = PlacesSeen(lambda: now[0], home)
+    folder = disk / "shop" / "api"
+    folder.mkdir(parents=True)
+    assert seen.of(str(folder)).project is None
+    repository(disk / "shop")
+    now[0] = 999_999
+    assert seen.of(str(folder)).project is None, "a moment is one look, however often it is asked"
+    now[0] = 1_000_000
+    assert seen.of(str(folder)).project == str(disk / "shop")
+    (disk / "shop" / ".git").rename(disk / "shop" / "gone")
+    now[0] = 5_000_000
+    assert seen.of(str(folder)).project is None
+    assert looked == [0, 1_000_000, 5_000_000]
+
+
+def test_a_running_program_opens_sessions_in_the_repository_that_was_just_made(home, monkeypatch):
+    folder = home / "shop" / "api"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (home / "user.toml").write_text('[[budget]]\nscope = "project"\nmatch = "shop"\nperiod = "day"\nlimit_usd = 1\n')
+    monkeypatch.setenv("TALLYGATE_CONFIG", str(home / "user.toml"))
+    app = compose(settings_here(), by="test")
+    assert rules_of(opened(app)) == ()
+    repository(home / "shop")
+    later = app_module.ticks_us() + 2_000_000
+    monkeypatch.setattr(app_module, "ticks_us", lambda: later)
+    assert [rule.key for rule in rules_of(opened(app))] == [str(home / "shop")]
+    app.close()
+
+
+def opened(app):
+    return start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test")).session

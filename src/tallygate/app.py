@@ -32,7 +32,7 @@ from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
 from tallygate.settings import Keep, OnFault, Settings, Stop, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
-from tallygate.workspace import place_of
+from tallygate.workspace import PlacesSeen
 
 if TYPE_CHECKING:
     from tallygate.operations.follow import Follower
@@ -244,10 +244,12 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
     return tuple(found)
 
 
-@lru_cache(maxsize=4096)
+_PLACES = PlacesSeen(lambda: ticks_us(), lambda: str(Path.home()))  # noqa: PLW0108 - both looked up when they are needed
+
+
 def place_called(folder: str | None) -> Place | None:
-    """What a folder belongs to; each is looked at once a process."""
-    return None if folder is None else place_of(folder, str(Path.home()))
+    """What a folder belongs to, as it is on the disk or was a moment ago."""
+    return None if folder is None else _PLACES.of(folder)
 
 
 def tenants_of_projects() -> Callable[[str | None], str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from tallygate.core.places import Place, parents_of
@@ -16,6 +17,8 @@ _POINTER_MAX = 4096
 _CONFIG_MAX = 65_536
 _DEPTH_MAX = 200
 _PATH_MAX = 4096
+_MOMENT_US = 1_000_000
+_SEEN_MAX = 4096
 
 
 def place_of(folder: str, home: str) -> Place:
@@ -47,6 +50,30 @@ def place_of(folder: str, home: str) -> Place:
         roots=tuple(dict.fromkeys([*roots, *projects])),
         nobodys=is_nobodys(Path(real), Path(top)),
     )
+
+
+class PlacesSeen:
+    """Where folders lie, each looked at again after a moment: a repository may be made while a server runs.
+
+    A transcript of thousands of responses asks for its folder at each of them, and gets one answer.
+    """
+
+    def __init__(self, ticks_us: Callable[[], int], home: Callable[[], str]) -> None:
+        self._ticks_us = ticks_us
+        self._home = home
+        self._seen: dict[str, tuple[int, Place]] = {}
+
+    def of(self, folder: str) -> Place:
+        """Where a folder lies, as of no longer ago than a second."""
+        now_us = self._ticks_us()
+        seen = self._seen.get(folder)
+        if seen is not None and now_us - seen[0] < _MOMENT_US:
+            return seen[1]
+        if len(self._seen) >= _SEEN_MAX:
+            self._seen.clear()
+        place = place_of(folder, self._home())
+        self._seen[folder] = (now_us, place)
+        return place
 
 
 def _projects(folders: list[str], home: str) -> tuple[list[str], list[str], list[str]]:
