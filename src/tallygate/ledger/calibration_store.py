@@ -52,13 +52,20 @@ SELECT_KEYS = (
     f"{_COUNTING} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
 )
 # From one client and model to the next along the index: as many steps as keys, however many samples they have.
+# The next model of a client and the next client are asked for apart: for a pair at once only half of the index serves.
+_NEXT_MODEL = (
+    "SELECT s.id FROM calibration_sample s WHERE s.tenant = :tenant AND s.kind = :kind AND s.client = k.client"
+    " AND s.model > k.model ORDER BY s.model LIMIT 1"
+)
+_NEXT_CLIENT = (
+    "SELECT s.id FROM calibration_sample s WHERE s.tenant = :tenant AND s.kind = :kind AND s.client > k.client"
+    " ORDER BY s.client, s.model LIMIT 1"
+)
 SELECT_SPELLED = (
     "WITH RECURSIVE known(client, model) AS ("
     "SELECT * FROM (SELECT client, model FROM calibration_sample WHERE tenant = :tenant AND kind = :kind"
     " ORDER BY client, model LIMIT 1) UNION ALL SELECT n.client, n.model FROM known k CROSS JOIN calibration_sample n"
-    " WHERE n.id = (SELECT s.id FROM calibration_sample s WHERE s.tenant = :tenant AND s.kind = :kind"
-    " AND (s.client, s.model) > (k.client, k.model) ORDER BY s.client, s.model LIMIT 1))"
-    " SELECT client, model FROM known"
+    f" WHERE n.id = COALESCE(({_NEXT_MODEL}), ({_NEXT_CLIENT}))) SELECT client, model FROM known"
 )
 SELECT_STARTS = "SELECT COUNT(*), COALESCE(MAX(from_us), 0) FROM calibration_start WHERE tenant = :tenant"
 SELECT_START = "SELECT 1 FROM calibration_start WHERE tenant = :tenant AND client = :client AND model = :model"
