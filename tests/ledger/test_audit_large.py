@@ -80,7 +80,11 @@ def history(tmp_path_factory):
             "seen_us": 1,
         }
         learned = ("calibration_start", start), ("calibration_factor", factor), ("calibration_sample", sample)
-        learned += (("usage_anomaly", anomaly),)
+        limit_change = {
+            "budget_id": session, "at_us": 1, "unit": "USD", "before_nanos": 1, "limit_nanos": 2, "door": "cli",
+            "actor": "a", "reason": "r", "inside": "i", "beneath": "b",
+        }  # fmt: skip
+        learned += (("usage_anomaly", anomaly), ("limit_change", limit_change))
         tx.append("corrected", [Insert(table, row) for table, row in learned], by="t")
     for number in range(40):
         answer_and_replace(world, session, number)
