@@ -34,7 +34,9 @@ from tallygate.settings import (
 )
 from tallygate.settings import load as load_module
 from tallygate.settings.model import UsageSettings
+from tallygate.settings.projects import fingerprint
 from tallygate.settings.source import key_lines
+from tallygate.settings.trust import accept
 
 
 class Desk:
@@ -49,7 +51,14 @@ class Desk:
             folder.mkdir(parents=True)
 
     def load(self, cwd: Path | None = None, /, **environ: str) -> Settings:
-        return load_settings(environ, cwd or self.project, self.places)
+        """Settings as they are once the user trusts what the project sets; a fault of the project's file is raised."""
+        found = load_settings(environ, cwd or self.project, self.places)
+        if found.fault is not None:
+            raise found.fault
+        if found.waiting and found.paths.project_root is not None:
+            accept(found.paths.data_dir, str(found.paths.project_root), fingerprint(found.waiting))
+            found = load_settings(environ, cwd or self.project, self.places)
+        return found
 
     def user(self, text: str) -> None:
         self.user_file.write_text(text, encoding="utf-8")
@@ -727,33 +736,6 @@ def test_a_tenant_is_set_by_the_user_the_project_or_a_variable_and_the_later_one
     assert desk.load(TALLYGATE_TENANT="").tenant == "acme"
     with pytest.raises(SettingsError, match="TALLYGATE_TENANT: must be text of 1 to 100 letters"):
         desk.load(TALLYGATE_TENANT="a/b")
-
-
-ABOVE = '[[budget]]\nscope = "{}"\nlimit_usd = 5\n'
-
-
-@pytest.mark.parametrize(
-    ("budgets", "refused"),
-    [
-        ("", False),
-        (ABOVE.format("session"), False),
-        (ABOVE.format("global") + 'period = "day"\nmode = "soft"', False),
-        (ABOVE.format("global") + 'period = "day"', True),
-        (ABOVE.format("tenant") + 'period = "day"\nmatch = "other"', True),
-        (ABOVE.format("tenant") + 'period = "day"\nmatch = "acme"', False),
-        (ABOVE.format("tenant") + 'period = "never"', False),
-    ],
-)
-def test_a_project_does_not_get_out_of_the_users_budgets_by_naming_a_tenant(
-    desk: Desk, budgets: str, refused: bool
-) -> None:
-    desk.user(budgets)
-    desk.shop("\ntenant = 'acme'")
-    if refused:
-        with pytest.raises(SettingsError, match=r":2: your own settings limit .* for the tenant 'acme'"):
-            desk.load()
-    else:
-        assert desk.load().tenant == "acme"
 
 
 def project_budget(match: str) -> str:

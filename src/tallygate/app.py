@@ -130,7 +130,7 @@ class App:
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
-        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd())
+        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd()).sound()
 
     def _following(self, runtime: Runtime) -> App:
         follower = follower_of(runtime)
@@ -192,7 +192,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
     exchange = ExchangeBook(settings.exchange)
     return Runtime(
         ledger=ledger,
-        prices=PriceBook(settings.pricing, exchange=exchange, place_of=place_called),
+        prices=PriceBook(settings.pricing, exchange=exchange, place_of=place_called, dearer=settings.dearer),
         policy=Policy(
             reroute_at_percent=policy.reroute_at_percent,
             warn_at_percent=policy.warn_at_percent,
@@ -227,6 +227,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         user=user_name(),
         session_limit_nanos=settings.session_budget.limit,
         session_mode=settings.session_budget.mode.value,
+        told_at_start=settings.spoken,
         weakens=weakens,
         pause_us=pause_us,
     )

@@ -14,6 +14,8 @@ from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.telemetry import take_logs
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US
+from tallygate.settings.projects import fingerprint
+from tallygate.settings.trust import accept
 
 SESSION = "0b5c9d9e-0000-4000-8000-000000000001"
 
@@ -24,6 +26,8 @@ def shop(home):
     folder = home / "shop"
     (folder / ".l6e").mkdir(parents=True)
     (folder / ".l6e" / "config.toml").write_text('tenant = "acme"\n')
+    settings = settings_here(cwd=folder)
+    accept(settings.paths.data_dir, str(folder), fingerprint(settings.waiting))
     return folder
 
 

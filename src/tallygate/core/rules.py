@@ -31,13 +31,18 @@ class Scope(StrEnum):
     GLOBAL = "global"
 
 
+# What stands in the id of a budget between what it limits and the project whose file has it.
+WITHIN = ":in:"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
 
     `match` narrows a scope: a folder, the end of a project's path, a pattern of either, of clients or of models. `also`
     are names that the user has given to what a model's match means. `key` names what the rule was found to limit for
-    one session. `zone` is the time zone its windows begin in.
+    one session. `zone` is the time zone its windows begin in. `within` is the project
+    whose file has the rule: it limits work there alone, in budgets of its own.
     """
 
     scope: Scope
@@ -51,6 +56,7 @@ class Rule:
     rate_day: str | None = None
     key: str | None = None
     also: tuple[str, ...] = ()
+    within: str | None = None
 
     def budget_id(self, window: str) -> str:
         """The id of this rule's budget for one window: what it limits, the period, the window."""
@@ -69,6 +75,8 @@ class Rule:
             parts.append(self.unit)
         if self.mode is BudgetMode.SOFT:
             parts.append("soft")
+        if self.within is not None:
+            return ":".join(parts) + WITHIN + self.within
         return ":".join(parts)
 
 
@@ -90,6 +98,8 @@ def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
 
 def _keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
     """What a rule limits there: a project's budget holds in everything inside, so that one place may have several."""
+    if rule.within is not None and not meant(subject.place, rule.within):
+        return ()
     if rule.scope is Scope.PROJECT:
         return meant(subject.place, rule.match)
     key = _key(rule, subject)
@@ -153,9 +163,18 @@ class Spent:
     models: tuple[str, ...] = ()
 
 
+def within_of(budget_id: str) -> str | None:
+    """The project that a budget of a project's own file is for, as its id tells."""
+    _, mark, folder = budget_id.partition(WITHIN)
+    return folder if mark else None
+
+
 def counts_in(budget: Budget, spent: Spent, means: Callable[[str, str], bool]) -> bool:
     """Whether a window counts something that was spent, gated or not, by what it limits."""
     key = budget.scope_key
+    within = within_of(budget.budget_id)
+    if within is not None and within not in spent.folders:
+        return False
     match budget.scope:
         case Scope.GLOBAL | Scope.TENANT | Scope.USER:
             return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tallygate.core.model import Budget, Call
 from tallygate.core.rules import Scope
 from tallygate.ledger import rows
@@ -55,6 +57,14 @@ _CALL_KEYS = {
 _NOTHING = ("NULL", "NULL", "NULL", "NULL")
 
 
+def _with_folder(keys: Mapping[Scope, tuple[str, ...]], scope: Scope, *, placed: bool) -> tuple[str, ...]:
+    """What tells of a scope, and where something was done if that is asked, too."""
+    found = keys.get(scope, _NOTHING)
+    if not placed:
+        return found
+    return tuple(one if one != "NULL" else other for one, other in zip(found, keys[Scope.PROJECT], strict=True))
+
+
 class WindowReads(Statements):
     """Reads for windows; a part of every reader."""
 
@@ -84,15 +94,19 @@ class WindowReads(Statements):
         """The calls asked about in a span that still hold something."""
         return [rows.to_call(row) for row in self._all(SELECT_PENDING_BETWEEN, from_us=from_us, until_us=until_us)]
 
-    def weighed(self, scope: str, from_us: int, until_us: int, size_us: int, *, apart: bool) -> list[Weighed]:
+    def weighed(
+        self, scope: str, from_us: int, until_us: int, size_us: int, *, apart: bool, placed: bool = False
+    ) -> list[Weighed]:
         """What was spent in a span: responses, and the calls of sessions whose client writes nothing down.
 
-        Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`.
+        Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`. What is
+        `placed` is told with its folder, too.
         """
         named = Scope(scope)
-        found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, ""), _USAGE_KEYS.get(named, _NOTHING), apart)
+        usage, calls = (_with_folder(keys, named, placed=placed) for keys in (_USAGE_KEYS, _CALL_KEYS))
+        found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, ""), usage, apart)
         booked = ("call", "booked_nanos", _CALL_TOKENS, " AND cost_basis IN ('actual', 'estimate')")
-        sql = f"{found} UNION ALL {self._weighed(booked, _CALL_KEYS.get(named, _NOTHING), apart)}"
+        sql = f"{found} UNION ALL {self._weighed(booked, calls, apart)}"
         return [Weighed(*row) for row in self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us)]
 
     @staticmethod

@@ -85,7 +85,8 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
     session = rebound(rt, found[0])
     if not session.is_open:
         raise session_ended(session_id)
-    every = binding(reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of).budgets
+    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of)
+    every = bound_to.seen(bound_to.budgets)
     return session, [budget for budget in every if budget.unit not in COUNTED]
 
 

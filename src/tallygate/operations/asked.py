@@ -118,7 +118,8 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             raise unknown_session(session_id)
         session = found[0]
         model = session.model if request is None else request.model
-        budgets = binding(reader, session, found[1], model, rt.clock_us(), place_of=rt.place_of).budgets
+        bound_to = binding(reader, session, found[1], model, rt.clock_us(), place_of=rt.place_of)
+        budgets = bound_to.seen(bound_to.budgets)
     own = own_budget(session, budgets)
     fullest = gate.most_used(budgets) or own
     tightest = gate.tightest(budgets) or own

@@ -25,7 +25,7 @@ from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
-from tallygate.operations.subject import rebound
+from tallygate.operations.subject import current_limits, rebound
 
 DUE_PER_CALL = 8
 SHARES_SHOWN = 3
@@ -71,13 +71,14 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     session, own = found
     rules_before = session.rules
     session = rebound(rt, session)
-    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True, place_of=rt.place_of)
+    limits = current_limits(rt, session)
+    bound_to = binding(tx, session, own, request.model, tx.at_us, limits=limits, place_of=rt.place_of)
     budgets = bound_to.budgets
     live = request.actual is not None and tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
-    view = _view(rt, tx, session, budgets, request)
+    view = _view(rt, tx, session, bound_to.seen(budgets), request)
     decision = gate.decide(view, request, rt.policy)
     why_no_target = None
     if decision.wants_target:
@@ -85,8 +86,9 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
         decision = replace(decision, target=target)
 
     after = budgets_after(budgets, request, decision)
-    ahead = prospect(request, gate.tightest(budgets), gate.tightest(after), rt.policy)
-    answer = _answer(rt, request, decision, after, ahead)
+    left = bound_to.seen(after)
+    ahead = prospect(request, gate.tightest(bound_to.seen(budgets)), gate.tightest(left), rt.policy)
+    answer = _answer(rt, request, decision, left, ahead)
     answer = replace(answer, call_id=call_id, message=ahead.warning or why_no_target)
     if decision.action is Action.HALT:
         answer = _halted(rt, tx, request, decision, answer)

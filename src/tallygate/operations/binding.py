@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from tallygate.core import lifecycle
@@ -34,7 +34,8 @@ class Binding:
     """Budgets by id; those in `fresh` are not in the ledger yet, those in `moved` have more to be told than counters.
 
     `beside` are budgets that stand behind these and are new or moved: the other pieces of rolling periods. `calls` are
-    pending ones that hold something of a fresh window, which they were asked about before.
+    pending ones that hold something of a fresh window, which they were asked about before. `stricter` says by how much
+    the session's own rules are below the limit that its settings have by now.
     """
 
     budgets: tuple[Budget, ...]
@@ -42,6 +43,13 @@ class Binding:
     moved: frozenset[str] = frozenset()
     beside: tuple[Budget, ...] = ()
     calls: tuple[Call, ...] = ()
+    stricter: Mapping[str, int] = field(default_factory=dict)
+
+    def seen(self, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        """Budgets as this session may spend them: by the rules it was opened with."""
+        if not self.stricter:
+            return budgets
+        return tuple(replace(b, limit_nanos=max(b.limit_nanos - self.stricter.get(b.budget_id, 0), 0)) for b in budgets)
 
 
 def binding(
@@ -51,20 +59,20 @@ def binding(
     model: str,
     at_us: int,
     *,
-    relimit: bool = False,
+    limits: Mapping[str, int] | None = None,
     place_of: PlaceOf = on_paper,
 ) -> Binding:
     """The budgets that bind a call of a model in a session at a time; `own` are those of the session itself.
 
-    With `relimit` a rule whose limit was changed in the settings changes that of its window, too: what the user has
-    added to it by hand stays added.
+    `limits` are what the settings have now, by the name of a rule: one that was changed changes that of its window,
+    too. What the user has added to it by hand stays added.
     """
     rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
     if not rules:
         return Binding(own)
-    found = _Windows(reader, session.tenant, at_us, relimit=relimit, place_of=place_of)
+    found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
-    windows = [found.rolling(rule) if rolling_us(rule.period) is not None else found.calendar(rule) for rule in rules]
+    windows = [found.window(rule) for rule in rules]
     budgets = {budget.budget_id: budget for budget in (*own, *windows)}
     return Binding(
         tuple(budgets[name] for name in sorted(budgets)),
@@ -72,6 +80,7 @@ def binding(
         frozenset(found.moved),
         tuple(budget for name, budget in sorted(found.beside.items()) if name not in budgets),
         tuple(found.calls.values()),
+        found.stricter,
     )
 
 
@@ -107,13 +116,20 @@ class _Windows:
     """The windows of some rules at one time, as they are in the ledger or as they will begin."""
 
     def __init__(
-        self, reader: Reader, tenant: str, at_us: int, *, relimit: bool = False, place_of: PlaceOf = on_paper
+        self,
+        reader: Reader,
+        tenant: str,
+        at_us: int,
+        *,
+        limits: Mapping[str, int] | None = None,
+        place_of: PlaceOf = on_paper,
     ) -> None:
         self._reader = reader
         self._facts = Facts(reader, place_of)
         self._tenant = tenant
         self._at_us = at_us
-        self._relimit = relimit
+        self._limits = limits
+        self.stricter: dict[str, int] = {}
         self.known: dict[str, Budget] = {}
         self.fresh: set[str] = set()
         self.moved: set[str] = set()
@@ -128,6 +144,12 @@ class _Windows:
             if rolling_us(rule.period) is not None:
                 names += [rule.head_id, *_older(rule, self._at_us)]
         self.known = {budget.budget_id: budget for budget in self._reader.budgets_named(list(dict.fromkeys(names)))}
+
+    def window(self, rule: Rule) -> Budget:
+        """The window of a rule that is now; a new one gets the limit of the settings where that is the higher one."""
+        fresh = replace(rule, limit=max(rule.limit, self._now(rule)))
+        found = self.rolling(fresh) if rolling_us(rule.period) is not None else self.calendar(fresh)
+        return self._noted(found, rule)
 
     def calendar(self, rule: Rule) -> Budget:
         """The window of a day, week or month, or the one for ever."""
@@ -203,11 +225,22 @@ class _Windows:
             self.known[name] = self.beside[name] = made
 
     def _relimited(self, budget: Budget, rule: Rule) -> Budget:
-        if not self._relimit or budget.rule_limit is None or budget.rule_limit == rule.limit:
+        """A budget with the limit that its rule has in the settings now, if they are at hand."""
+        now = self._now(rule)
+        if self._limits is None or budget.rule_limit is None or budget.rule_limit == now:
             return budget
         self.moved.add(budget.budget_id)
-        raised = max(budget.limit_nanos + rule.limit - budget.rule_limit, 0)
-        return replace(lifecycle.change_limit(budget, raised), rule_limit=rule.limit)
+        raised = max(budget.limit_nanos + now - budget.rule_limit, 0)
+        return replace(lifecycle.change_limit(budget, raised), rule_limit=now)
+
+    def _now(self, rule: Rule) -> int:
+        return rule.limit if self._limits is None else self._limits.get(rule.budget_id(""), rule.limit)
+
+    def _noted(self, budget: Budget, rule: Rule) -> Budget:
+        """Keep by how much a session's own rule is below the limit of its budget."""
+        if budget.rule_limit is not None and budget.rule_limit > rule.limit:
+            self.stricter[budget.budget_id] = budget.rule_limit - rule.limit
+        return budget
 
     def _held(self, budget: Budget) -> Budget:
         """A window that begins now, with what calls hold of it that were asked about in its span and are pending."""

@@ -102,7 +102,8 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
 def _welcome(rt: Runtime, account: Account) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
         tightest = _tightest(rt, reader, account.session)
-    return f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
+    text = f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
+    return " ".join([text, *rt.told_at_start])
 
 
 def left_text(rt: Runtime, client: str, client_session: str) -> str | None:

@@ -23,7 +23,8 @@ def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
 
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
     """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
-    return binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us).budgets
+    found = binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us)
+    return found.seen(found.budgets)
 
 
 def usable(rt: Runtime) -> None:

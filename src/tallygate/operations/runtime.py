@@ -72,7 +72,8 @@ class Runtime:
 
     `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
     done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
-    to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested.
+    to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested. `told_at_start`
+    is what a user is told of the settings when a session begins.
     """
 
     ledger: Ledger
@@ -106,6 +107,7 @@ class Runtime:
     session_mode: str = "hard"
     catch_up: Callable[[], object] = nothing_to_follow
     follow: Callable[[str, Path | None], None] = nobody_follows
+    told_at_start: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     pause_us: Callable[[int], None] = no_waiting
     session_heads: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
 from tallygate.operations.session import Opened, Opening, kept_summary, start_session
 from tallygate.operations.spent import currency_of
-from tallygate.operations.subject import rebound
+from tallygate.operations.subject import current_limits, rebound
 from tallygate.operations.tenants import opened_in
 from tallygate.pricing.exchange import Rate
 
@@ -236,13 +236,15 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
         raise session_ended(session.session_id)
     rules_before = session.rules
     session = rebound(rt, session)
-    bound_to = binding(tx, session, own, request.model, tx.at_us, relimit=True, place_of=rt.place_of)
+    limits = current_limits(rt, session)
+    bound_to = binding(tx, session, own, request.model, tx.at_us, limits=limits, place_of=rt.place_of)
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)
-    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound_to.budgets))
+    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound_to.seen(bound_to.budgets)))
     after = budgets_after(bound_to.budgets, request, decision)
-    answer = _answer(rt, session, after, booking.cost, currency, live=live, warning=request.price.warning)
+    seen = bound_to.seen(after)
+    answer = _answer(rt, session, seen, booking.cost, currency, live=live, warning=request.price.warning)
     told = answer.status is not SpendStatus.OK and session.warned_us is None
     decided = Decided(
         request=request,

@@ -18,7 +18,7 @@ from tallygate.operations.asked import fault_answer
 from tallygate.operations.binding import binding
 from tallygate.operations.lookup import own_budget, unknown_session, usable
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.subject import rebound
+from tallygate.operations.subject import current_limits, rebound
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,9 @@ def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tu
     if found is None:
         raise unknown_session(session_id)
     session = rebound(rt, found[0])
-    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), relimit=True, place_of=rt.place_of)
-    return session, bound_to.budgets
+    limits = current_limits(rt, session)
+    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), limits=limits, place_of=rt.place_of)
+    return session, bound_to.seen(bound_to.budgets)
 
 
 def _shares(observed: Iterable[StoredUsage], calls: Iterable[Call]) -> list[ModelShare]:

@@ -17,10 +17,10 @@ def rules_for(rt: Runtime, *, client: str, place: Place | None, inherited: str |
 
 
 def rebound(rt: Runtime, session: Session) -> Session:
-    """A session with the rules as its workspace's settings have them now.
+    """A session with the rules it was opened with, and with what its workspace's settings have tightened since.
 
-    Where another workspace's settings are at hand, it keeps those it has. Inherited rules that this workspace does
-    not have stay as they are.
+    Settings that became looser count for sessions that open after it: whoever could change them while an agent works
+    might be the agent.
     """
     if session.project != rt.project:
         return session
@@ -30,13 +30,22 @@ def rebound(rt: Runtime, session: Session) -> Session:
     )
 
 
+def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
+    """The limits that the settings have now, by the name of a rule's budget; None where those of others are at hand."""
+    if session.project != rt.project:
+        return None
+    mine = bound(rt.rules, Subject(rt.tenant, session.client, rt.user, rt.place_of(session.project)))
+    return {rule.budget_id(""): rule.limit for rule in _joined(mine, ())}
+
+
 def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:
-    """Rules of two sources, each budget once; the first source's limit counts."""
+    """Rules of two sources, each budget once and with the tighter of its limits."""
     found = {rule.budget_id(""): rule for rule in others}
-    tightest: dict[str, Rule] = {}
     for rule in mine:
         name = rule.budget_id("")
-        if name not in tightest or rule.limit < tightest[name].limit:
-            tightest[name] = rule  # a project may tighten what the user allows, not loosen it
-    found |= tightest
+        before = found.get(name)
+        if before is None or rule.limit <= before.limit:
+            found[name] = rule
+        else:
+            found[name] = replace(rule, limit=before.limit)
     return [found[name] for name in sorted(found)]

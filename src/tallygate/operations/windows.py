@@ -11,7 +11,7 @@ from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.observed import priced_as_standard
-from tallygate.core.rules import Rule, Scope, Spent, counts_in
+from tallygate.core.rules import Rule, Scope, Spent, counts_in, within_of
 from tallygate.core.windows import NEVER, PIECES, piece_of, rolling_us, window_of
 from tallygate.core.words import CallState
 from tallygate.ledger.port import Reader, StoredUsage
@@ -84,8 +84,9 @@ def on_record(reader: Reader, facts: Facts, budget: Budget, span: tuple[int, int
     Money of another currency is converted response by response, as it is when one comes in, so that both agree.
     """
     converted = budget.usd_nanos != 1_000_000_000
+    placed = within_of(budget.budget_id) is not None
     found: dict[int, int] = {}
-    for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted):
+    for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted, placed=placed):
         spent = facts.of_names(each.client, each.project, each.session_id, each.model)
         if counts(budget, spent):
             amount = Amount(each.usd_nanos, each.tokens, each.calls).of(budget)
@@ -160,6 +161,7 @@ def rule_of(budget: Budget) -> Rule:
         rate_day=budget.rate_day,
         key=budget.scope_key,
         also=budget.also,
+        within=within_of(budget.budget_id),
     )
 
 

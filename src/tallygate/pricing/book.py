@@ -8,7 +8,7 @@ and at last an assumed one; both say so and show the line that would settle it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -92,8 +92,12 @@ class PriceBook:
         catalog: Catalog | None = None,
         exchange: ExchangeBook | None = None,
         place_of: Callable[[str | None], Place | None] | None = None,
+        *,
+        dearer: PricingSettings | None = None,
     ) -> None:
         self.settings = settings
+        # What somebody else than the user says of prices: it counts where it is dearer, and only there.
+        self._raising = None if dearer is None else PriceBook(dearer, catalog, exchange)
         self.catalog = catalog if catalog is not None else Catalog()
         self.exchange = exchange if exchange is not None else ExchangeBook()
         self._place_of = place_of
@@ -106,7 +110,7 @@ class PriceBook:
     @property
     def is_scoped(self) -> bool:
         """Whether any row of the settings holds only for a session, a project or a tenant."""
-        return bool(self._scoped)
+        return bool(self._scoped) or (self._raising is not None and self._raising.is_scoped)
 
     def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD) -> Price:
         """The price of a model as of a time, in a scope, on the terms it was served; an unknown one says so.
@@ -116,8 +120,15 @@ class PriceBook:
         ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
         half_hour = int(at.timestamp()) // _HALF_HOUR_S
-        scope = self._narrowed(scope) if self._scoped else ANYWHERE
-        return self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope, terms)
+        asked, scope = scope, self._narrowed(scope) if self._scoped else ANYWHERE
+        price = self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope, terms)
+        if self._raising is not None:
+            raised = self._raising.quote(model, at, asked, terms)
+            if not _is_dearer(raised, price):
+                return price
+            # A model without a price stays one: only the user says that it is known.
+            return raised if price.known else replace(raised, known=False, approximate=True, warning=price.warning)
+        return price
 
     def _narrowed(self, scope: PriceScope) -> PriceScope:
         """A scope without what no row names, so that sessions at the same prices share them."""
@@ -287,6 +298,18 @@ class PriceBook:
 def _rates_text(price: Price) -> str:
     rates = price.rates
     return f"${exact_text(rates.input_nanos)} in, ${exact_text(rates.output_nanos)} out per million tokens"
+
+
+def _is_dearer(one: Price, other: Price) -> bool:
+    """Whether a price is above another in some class of tokens and below it in none."""
+    sizes = [0, *(tier.above_context_tokens + 1 for tier in (*one.tiers, *other.tiers))]
+    pairs = [
+        (getattr(one.rates_for(size), each.name), getattr(other.rates_for(size), each.name))
+        for size in sizes
+        for each in fields(Rates)
+    ]
+    pairs += [(one.per_request_nanos, other.per_request_nanos), (one.per_search_nanos, other.per_search_nanos)]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def _line_to_paste(identifier: Identifier, price: Price) -> str:

@@ -41,7 +41,7 @@ class _Row:
     mode: BudgetMode | None = None
 
 
-def read_budgets(document: Document, mode: BudgetMode) -> list[Rule]:
+def read_budgets(document: Document, mode: BudgetMode) -> tuple[Rule, ...]:
     """The budgets of a file; `mode` is that of those which name none."""
     found = []
     for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row, ("scope",))):
@@ -57,7 +57,7 @@ def read_budgets(document: Document, mode: BudgetMode) -> list[Rule]:
                 match=_match(document, path, row),
             )
         )
-    return found
+    return tuple(found)
 
 
 def _limit(document: Document, path: KeyPath, row: _Row) -> tuple[int, str]:

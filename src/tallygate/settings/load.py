@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,13 +13,15 @@ from tallygate.core.clients import client_name
 from tallygate.core.errors import SettingsError
 from tallygate.core.places import WILD
 from tallygate.core.rules import Scope
-from tallygate.core.words import BudgetMode
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import Unfit, as_number
-from tallygate.settings.model import LedgerSettings, Paths, Settings
+from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
+from tallygate.settings.projects import ROWS, Project, fingerprint, held_against
+from tallygate.settings.repository import repository_of
 from tallygate.settings.source import Document, read_document
+from tallygate.settings.trust import accepted
 from tallygate.workspace import is_nobodys, mode_of, written_out
 
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
@@ -30,6 +32,7 @@ KNOWN_CLIENTS = frozenset(
 )  # fmt: skip
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
+NAMES_SHOWN = 6
 
 TENANT_VARIABLE = "TALLYGATE_TENANT"
 # Variables that stand for one key of a file, by section.
@@ -90,49 +93,65 @@ def places() -> Places:
 
 
 def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Settings:
-    """Everything that can be set, from what is passed in and the two files it leads to."""
+    """Everything that can be set, from what is passed in and the two files it leads to.
+
+    A project's file counts where it tightens; the rest of it once the user has trusted it. One that cannot be read
+    is told of as the `fault` of the settings, which are the user's then.
+    """
+    return load_from(environ, cwd, where).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, with the project's file as it stands against the user's own."""
+
+    settings: Settings
+    project: Project | None = None
+
+
+def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
+    """The settings, and what their project's file would make of them."""
     _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
     user = _user_document(environ, cwd, where)
-    project = read_document(root / PROJECT_FILE, required=False) if root else None
-    if project and user and project.name == user.name:
-        project = None
     paths = _paths(environ, cwd, where, root, user)
-    settings = Settings(
-        paths=replace(
-            paths,
-            user_file=Path(user.name) if user else None,
-            project_file=Path(project.name) if project else None,
-        ),
-        notices=notices,
-    )
+    base = Settings(paths=replace(paths, user_file=Path(user.name) if user else None), notices=notices)
     if user:
-        settings = _applied(settings, user, project=False)
-    if project:
-        settings = _applied(settings, project, project=True)
+        base = sections.apply(base, user, project=False)
+        base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
+    settings, project = _with_project(base, user, root, where.home)
     settings = _placed(_apply_environment(settings, environ), where.home)
-    return replace(settings, notices=(*settings.notices, *_without_effect(settings)))
+    return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project)
 
 
-def _applied(settings: Settings, document: Document, *, project: bool) -> Settings:
-    if project and "tenant" in document.values:
-        _refuse_unknown_tenant(settings, document)
-    settings = sections.apply(settings, document, project=project)
-    return replace(settings, budgets=(*settings.budgets, *read_budgets(document, settings.policy.budget_mode)))
+def _with_project(
+    base: Settings, user: Document | None, root: Path | None, home: Path
+) -> tuple[Settings, Project | None]:
+    """The user's settings with what their project may add to them."""
+    if root is None:
+        return base, None
+    try:
+        document = read_document(root / PROJECT_FILE, required=False)
+        if document is None or (user is not None and document.name == user.name):
+            return base, None
+        repository = str(repository_of(root, home))
+        project = held_against(base, user, document, repository)
+    except SettingsError as fault:
+        return replace(base, fault=fault, notices=(*base.notices, str(fault))), None
+    file = Path(document.name)
+    if not project.waiting or fingerprint(project.waiting) in accepted(base.paths.data_dir, repository):
+        return replace(project.whole, paths=replace(base.paths, project_file=file)), project
+    tight = replace(project.tight, waiting=project.waiting, paths=replace(base.paths, project_file=file))
+    text = waiting_text(file, project.waiting)
+    return replace(tight, notices=(*tight.notices, text), spoken=(*tight.spoken, text)), project
 
 
-def _refuse_unknown_tenant(settings: Settings, document: Document) -> None:
-    """Keep a project from getting out of the user's budgets: they are counted in each tenant by itself."""
-    tenant = document.values["tenant"]
-    above = [rule for rule in settings.budgets if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
-    known = any(rule.scope is Scope.TENANT and rule.match in (None, tenant) for rule in above)
-    if above and not known and tenant != settings.tenant and isinstance(tenant, str):
-        raise document.error(
-            ("tenant",),
-            f"your own settings limit more than single sessions and have no budget for the tenant "
-            f"{checks.short(tenant)}.",
-            hint='Add a [[budget]] with scope = "tenant" to your own config.toml, or set TALLYGATE_TENANT.',
-        )
+def waiting_text(file: Path, waiting: Sequence[Waiting]) -> str:
+    """What of a project's file does not count yet, and what makes it count."""
+    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in ROWS else row.key for row in waiting))
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    listed = ", ".join(names[:NAMES_SHOWN]) + more
+    return f"{file}: {listed} of this project wait for your yes and do not count. See them with: tallygate trust"
 
 
 def _without_effect(settings: Settings) -> list[str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallygate.core.clients import client_among
+from tallygate.core.errors import SettingsError
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
@@ -151,8 +152,27 @@ class Ladder:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """One row of a project's file that counts only once the user trusts it.
+
+    `key` and `value` are what is hashed; `shown` is the row for people, `before` what holds without it.
+    """
+
+    key: str
+    value: str
+    shown: str
+    before: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, after file and environment; `notices` is what the user should be told."""
+    """Everything that can be set, after file and environment; `notices` is what the user should be told.
+
+    `waiting` is what a project sets and the user has not trusted; `dearer` are prices with the project's rows among
+    them, which count where they are the higher ones. `fault` says why the project's file is not in force.
+    `spoken` is what is said when a session begins.
+    """
 
     paths: Paths
     policy: PolicySettings = PolicySettings()
@@ -170,6 +190,16 @@ class Settings:
     log_level: LogLevel = LogLevel.WARNING
     tenant: str = DEFAULT_TENANT
     notices: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    dearer: PricingSettings | None = None
+    spoken: tuple[str, ...] = ()
+    fault: SettingsError | None = field(default=None, compare=False)
+
+    def sound(self) -> Settings:
+        """These settings where a gate may go by them. Raises `SettingsError` where the project's cannot be read."""
+        if self.fault is not None:
+            raise self.fault
+        return self
 
     @property
     def session_budget(self) -> Rule:

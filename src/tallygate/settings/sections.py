@@ -132,14 +132,14 @@ _OTHERS = (
     "budget",
 )
 # Keys of l6e-mcp's file about its cloud; a user who brings that file along is told, not turned away.
-_WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summaries")
+WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summaries")
 
 
 def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
     """Settings with what a file says on top; of equal rows the later one, a project's, counts."""
     known = [*TOP, *SECTIONS, *_OTHERS]
     for key in document.values:
-        if key not in known and key not in _WITHOUT_EFFECT:
+        if key not in known and key not in WITHOUT_EFFECT:
             raise unknown(document, (key,), known)
     if project and "paths" in document.values:
         raise document.error(
@@ -320,6 +320,6 @@ def rows(
 def _notices(document: Document) -> list[str]:
     return [
         f"{document.where((key,))}: {key} has no effect: Tallygate keeps everything on this machine."
-        for key in _WITHOUT_EFFECT
+        for key in WITHOUT_EFFECT
         if key in document.values
     ]

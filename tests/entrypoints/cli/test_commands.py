@@ -24,7 +24,7 @@ def test_help_lists_every_command_with_a_whole_sentence(run):
     assert sorted(found) == [
         "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import",
         "import-l6e", "init", "keys", "prices", "report", "serve", "sessions", "status", "statusline", "sync",
-        "uninstall", "usage", "verify",
+        "trust", "uninstall", "usage", "verify",
     ]  # fmt: skip
     assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
 

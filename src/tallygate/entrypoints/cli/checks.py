@@ -108,6 +108,10 @@ def settings_read(settings: Settings) -> Check:
     """The settings files that are in force."""
     files = [str(path) for path in (settings.paths.user_file, settings.paths.project_file) if path is not None]
     found = ", ".join(files) or "the defaults: no settings file"
+    if settings.fault is not None:
+        others = [text for text in settings.notices if text != str(settings.fault)]
+        more = "Until then every gate there halts; other commands go by your own settings."
+        return Check("settings", State.FAIL, str(settings.fault), " ".join([more, *others]))
     if settings.notices:
         return Check("settings", State.WARN, found, " ".join(settings.notices))
     return Check("settings", State.OK, found)

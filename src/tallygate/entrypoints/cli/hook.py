@@ -18,4 +18,4 @@ def hook(program: Program, client: str, event: str) -> int:
     Reads the client's JSON from standard input and prints the client's JSON. Clients are set up to run this by
     `tallygate init`; the exit code is the client's to read.
     """
-    return answer_alone(lambda: program.compose(program.settings(), by="hook"), client, event)
+    return answer_alone(lambda: program.compose(program.settings().sound(), by="hook"), client, event)

@@ -58,7 +58,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     from tallygate.clients.installing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_install
 
-    settings = program.settings()
+    settings = program.settings().sound()
     authority = program.authority(settings, of=None if dry_run or printing else Loosening.INIT)
     wanted = Scope(scope)
     where = surroundings(settings, telemetry_of(program, settings, making=not (dry_run or printing)))

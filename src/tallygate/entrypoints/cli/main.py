@@ -37,6 +37,7 @@ COMMANDS = {
     "status": "status:status",
     "statusline": "statusline:statusline",
     "sync": "sync:sync",
+    "trust": "trust:trust",
     "uninstall": "init:uninstall",
     "usage": "usage:usage",
     "verify": "verify:verify",

@@ -1,0 +1,115 @@
+"""`tallygate trust`: look at what a project's file sets beyond tightening, and let it count."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tallygate.core.authority import Loosening
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.moments import as_datetime
+from tallygate.core.money import format_amount
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.pricing.exchange import ExchangeBook
+from tallygate.settings.load import PROJECT_VARIABLES, Loaded, load_from, places
+from tallygate.settings.projects import fingerprint
+from tallygate.settings.repository import repository_of
+from tallygate.settings.trust import accept, accepted, forget
+
+if TYPE_CHECKING:
+    from tallygate.pricing.book import PriceBook
+    from tallygate.settings import Settings
+
+MODELS_COMPARED = 2_000
+PRICES_SHOWN = 6
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Accept without asking, for CI.")
+@click.option("--revoke", is_flag=True, help="Take back what was accepted for this project.")
+@click.option("--json", "as_json", is_flag=True, help="Show what waits as one JSON document, and accept nothing.")
+@pass_program
+def trust(program: Program, *, folder: Path | None, yes: bool, revoke: bool, as_json: bool) -> None:
+    """Let the settings of a project count.
+
+    What a project's .l6e/config.toml tightens counts by itself. The rest waits until you have seen it here. Your yes
+    holds for these settings in this repository, with its worktrees; others wait again.
+    """
+    loaded = _loaded(folder)
+    settings, root = loaded.settings, loaded.settings.paths.project_root
+    if root is None:
+        raise InvalidArgument(
+            "folder", f"{folder or Path.cwd()} belongs to no project.", hint="Name a folder with .git or .l6e."
+        )
+    if settings.fault is not None:
+        raise settings.fault
+    repository, data_dir = str(repository_of(root, places().home)), settings.paths.data_dir
+    if revoke:
+        gone = forget(data_dir, repository)
+        click.echo(f"{output.safe(repository, 1000)}: {'nothing counts any more' if gone else 'nothing was accepted'}.")
+        return
+    waiting = () if loaded.project is None else loaded.project.waiting
+    counts = not waiting or fingerprint(waiting) in accepted(data_dir, repository)
+    if as_json:
+        rows = [{"setting": row.shown, "before": row.before, "where": row.where} for row in waiting]
+        output.document({"project": repository, "counts": counts, "waiting": [] if counts else rows, "rows": rows})
+        return
+    if counts:
+        more = "its settings count already" if waiting else "nothing of it waits"
+        click.echo(f"{output.safe(repository, 1000)}: {more}.")
+        return
+    click.echo(f"{output.safe(repository, 1000)} sets, and it does not count yet:\n")
+    for row in waiting:
+        before = f"  (now: {row.before})" if row.before else ""
+        click.echo(f"  {row.shown}{before}")
+        click.echo(f"      {output.safe(row.where, 1000)}")
+    for line in _prices(program, loaded):
+        click.echo(f"  {line}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidArgument("yes", "Nobody can be asked here; nothing was accepted.", hint="Add --yes in CI.")
+        click.confirm("\nLet these count for this repository?", abort=True)
+    program.authority(settings).require(Loosening.TRUST)
+    accept(data_dir, repository, fingerprint(waiting))
+    click.echo("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
+
+
+def _loaded(folder: Path | None) -> Loaded:
+    """The settings of a folder; one that is named counts before what a client's variables name."""
+    environ = dict(os.environ)
+    if folder is not None:
+        environ = {name: value for name, value in environ.items() if name not in PROJECT_VARIABLES}
+    return load_from(environ, (folder or Path.cwd()).absolute(), places())
+
+
+def _prices(program: Program, loaded: Loaded) -> list[str]:
+    """What models cost now and would cost then, where that is not the same."""
+    project = loaded.project
+    if project is None or project.whole.pricing == loaded.settings.pricing:
+        return []
+    with program.opened(loaded.settings, by="trust") as app:
+        at = as_datetime(app.runtime.clock_us())
+        now, then = _book(loaded.settings), _book(project.whole)
+        models = [listed.id for listed in now.models(at)][:MODELS_COMPARED]
+    models += [row.match for row in project.whole.pricing.overrides]
+    found = []
+    for model in dict.fromkeys(models):
+        before, after = (book.quote(model, at).rates for book in (now, then))
+        if before != after:
+            pairs = ((before.input_nanos, after.input_nanos), (before.output_nanos, after.output_nanos))
+            words = [f"{format_amount(a)} -> {format_amount(b)}" for a, b in pairs]
+            found.append(f"{output.safe(model, 80)}: {words[0]} in, {words[1]} out per million tokens")
+    more = [f"and {len(found) - PRICES_SHOWN} more models"] if len(found) > PRICES_SHOWN else []
+    return ["", "Prices:", *found[:PRICES_SHOWN], *more]
+
+
+def _book(settings: Settings) -> PriceBook:
+    from tallygate.pricing.book import PriceBook
+
+    return PriceBook(settings.pricing, exchange=ExchangeBook(settings.exchange))

@@ -1,0 +1,206 @@
+"""What a project's file may do: tighten at once; whatever else it sets waits until the user trusts it.
+
+The list is one of what may tighten. A key that is not on it waits, also one that is added to the settings later.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from tallygate.core.money import format_amount
+from tallygate.core.rules import Rule, Scope
+from tallygate.core.text import cleaned
+from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.pricing.book import PricingSettings
+from tallygate.settings import sections
+from tallygate.settings.budgets import read_budgets
+from tallygate.settings.model import OnFault, Settings, Waiting
+from tallygate.settings.source import Document, KeyPath
+
+_STRICTNESS = (UnknownPrice.WARN_ONLY, UnknownPrice.REROUTE_REQUIRED, UnknownPrice.HALT)
+# What may tighten, and when it does: `budget`, `price` and `discount` have their own rule below.
+TIGHTENS: Mapping[tuple[str, str], Callable[[Any, Any], bool]] = {
+    ("policy", "budget_mode"): lambda _, now: now is BudgetMode.HARD,
+    ("policy", "on_fault"): lambda _, now: now is OnFault.HALT,
+    ("policy", "expire_as"): lambda _, now: now is ExpireAs.ESTIMATE,
+    ("policy", "unknown_price"): lambda before, now: _STRICTNESS.index(now) > _STRICTNESS.index(before),
+}
+ROWS = ("price", "discount", "budget")
+_SHOWN_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's file held against the user's settings: with what tightens, with everything, and what waits."""
+
+    tight: Settings
+    whole: Settings
+    waiting: tuple[Waiting, ...]
+
+
+def held_against(base: Settings, user: Document | None, document: Document, within: str) -> Project:
+    """Divide a project's file into what counts at once and what waits. Raises where the file is malformed."""
+    whole = sections.apply(base, document, project=True)
+    waiting: list[Waiting] = []
+    tight: dict[str, Any] = {}
+    for path, before, now in _scalars(base, whole, document):
+        section, key = ("", str(path[0])) if len(path) == 1 else (str(path[0]), str(path[1]))
+        if before == now:
+            continue
+        value = document.values[key] if not section else document.values[section][key]
+        may = TIGHTENS.get((section, key))
+        if may is not None and may(before, now):
+            tight.setdefault(section, {})[key] = value
+        else:
+            waiting.append(_row(document, path, value, _written(user, path)))
+    for section in _tables(document):
+        waiting += _entries((base, whole), user, document, section)
+    for section in ("price", "discount"):
+        waiting += [
+            _row(document, (section, number), table, "")
+            for number, table in enumerate(document.values.get(section, ()))
+        ]
+    notes = {key: document.values[key] for key in sections.WITHOUT_EFFECT if key in document.values}
+    counted = sections.apply(base, Document(document.name, {**tight, **notes}, document.text), project=True)
+    rules = [replace(rule, within=within) for rule in read_budgets(document, counted.policy.budget_mode)]
+    loose = [number for number, rule in enumerate(rules) if _loosens(base, rule)]
+    waiting += [
+        _row(document, ("budget", number), document.values["budget"][number], _session(base)) for number in loose
+    ]
+    tight_rules = [rule for number, rule in enumerate(rules) if number not in loose]
+    rules = [replace(rule, within=within) for rule in read_budgets(document, whole.policy.budget_mode)]
+    return Project(
+        tight=replace(counted, budgets=(*base.budgets, *tight_rules), dearer=_dearer(base, whole)),
+        whole=replace(whole, budgets=(*_left_standing(base, rules), *rules)),
+        waiting=tuple(waiting),
+    )
+
+
+def fingerprint(waiting: tuple[Waiting, ...]) -> str:
+    """The hash of waiting rows in one form: comments, layout and what does not wait are not in it."""
+    rows = [[row.key, row.value] for row in waiting]
+    text = json.dumps(rows, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(b"tallygate-trust-1\n" + text.encode()).hexdigest()
+
+
+def _scalars(base: Settings, whole: Settings, document: Document) -> Iterator[tuple[KeyPath, Any, Any]]:
+    for key, rule in sections.TOP.items():
+        if key in document.values:
+            yield (key,), getattr(base, rule.attribute), getattr(whole, rule.attribute)
+    for section, rules in sections.SECTIONS.items():
+        for key in document.values.get(section, {}):
+            name = rules[key].attribute
+            yield (section, key), getattr(getattr(base, section), name), getattr(getattr(whole, section), name)
+
+
+def _tables(document: Document) -> list[str]:
+    """Every other section, also one that this list knows nothing of."""
+    known = {*sections.TOP, *sections.SECTIONS, *sections.WITHOUT_EFFECT, *ROWS}
+    return sorted(section for section in document.values if section not in known)
+
+
+def _entries(
+    settings: tuple[Settings, Settings], user: Document | None, document: Document, section: str
+) -> Iterator[Waiting]:
+    """The entries of a section of names that say something else than the user's settings do."""
+    before, now = (_named(each, section) for each in settings)
+    table = document.values[section]
+    for name in sorted(table):
+        was = before.get(name)
+        if was is None or was != now.get(name):
+            yield _row(document, (section, name), table[name], _written(user, (section, name)))
+
+
+def _named(settings: Settings, section: str) -> Mapping[str, Any]:
+    if section == "ladder":
+        return {"default": settings.ladder.default or None, **settings.ladder.by_client}
+    if section == "unknown_price":
+        return {key: getattr(settings.pricing, rule.attribute, None) for key, rule in sections.UNKNOWN_PRICE.items()}
+    found: Mapping[str, Mapping[str, Any]] = {
+        "calibration": settings.calibration_micros,
+        "alias": dict(settings.pricing.aliases),
+        "exchange": settings.exchange,
+        "pricing": {"local_channels": settings.pricing.local_channels},
+    }
+    return found.get(section, {})
+
+
+def _loosens(base: Settings, rule: Rule) -> bool:
+    """Whether a budget of a project leaves a session more than the user does; any other is one more limit."""
+    if rule.scope is not Scope.SESSION or rule.unit != "USD":
+        return False
+    mine = base.session_budget
+    return rule.limit > mine.limit or (rule.mode is BudgetMode.SOFT and mine.mode is BudgetMode.HARD)
+
+
+def _left_standing(base: Settings, trusted: list[Rule]) -> list[Rule]:
+    """The user's rules but those that a trusted project replaces: what one session may cost there."""
+    units = {rule.unit for rule in trusted if rule.scope is Scope.SESSION}
+    return [rule for rule in base.budgets if rule.scope is not Scope.SESSION or rule.unit not in units]
+
+
+def _dearer(base: Settings, whole: Settings) -> PricingSettings | None:
+    """The user's prices with a project's rows on top, which count where they are the dearer ones."""
+    mine, theirs = base.pricing, whole.pricing
+    if (mine.overrides, mine.discounts) == (theirs.overrides, theirs.discounts):
+        return None
+    return replace(mine, overrides=theirs.overrides, discounts=theirs.discounts)
+
+
+def _written(user: Document | None, path: KeyPath) -> str:
+    """What the user has written for a key."""
+    value: Any = {} if user is None else user.values
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return "the default" if value is None else _toml(value)
+
+
+def _session(base: Settings) -> str:
+    return f"{format_amount(base.session_budget.limit)} for a session, {base.session_budget.mode.value}"
+
+
+def _row(document: Document, path: KeyPath, value: Any, before: str) -> Waiting:
+    key = ".".join(str(part) for part in path if isinstance(part, str))
+    text = json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+    return Waiting(
+        key=key,
+        value=text,
+        shown=cleaned(f"{sections.dotted(path)} = {_toml(value)}", _SHOWN_MAX),
+        before=cleaned(before, _SHOWN_MAX),
+        where=document.where(path),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value in one form, however it was written: 5, 5.0 and 5.00 are one number."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | Decimal):
+        return ["number", str(value) if isinstance(value, int) else _digits(value)]
+    return [type(value).__name__, value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)]
+
+
+def _digits(number: Decimal) -> str:
+    if not number.is_finite() or abs(number.adjusted()) > 1000:
+        return str(number.normalize()) if number.is_finite() else str(number)
+    return f"{number.normalize():f}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
