@@ -126,7 +126,8 @@ async def run(page: Path, story: Story) -> None:
     steps = blocks(page)
     for block in steps:
         if (block.info[:1] == ("toml",) and "/" in block.info[-1]) or (block.info[0:1] == ("csv",) and block.info[1:]):
-            path = story.folder / block.info[1]
+            # A page names the user's own file by the home folder, which is the one that the project lies in.
+            path = story.folder / block.info[1].replace("~", "..", 1)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(story.real(block.text), encoding="utf-8")
     if all(block.info[:2] != ("json", "call") for block in steps):
