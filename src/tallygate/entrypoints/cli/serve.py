@@ -35,7 +35,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
 
     Until the client closes its end; this is what an MCP client is given as its command.
     """
-    settings = program.settings()
+    settings = program.settings().sound()
     app = program.compose(settings, by="mcp")
     try:
         app = app.serving()
