@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import SettingsError
+from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
@@ -229,6 +230,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         session_mode=settings.session_budget.mode.value,
         told_at_start=settings.spoken,
         weakens=weakens,
+        guarded=guarded_of(settings),
         pause_us=pause_us,
     )
 
@@ -277,6 +279,16 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # an account without a name, as some containers have
         return "user"
+
+
+def guarded_of(settings: Settings) -> Guarded:
+    """What no tool of an agent changes: the files that the gate stands on."""
+    paths, user = settings.paths, places()
+    ledger = str(paths.database)
+    found = dict.fromkeys((ledger, f"{ledger}-wal", f"{ledger}-shm"), "the ledger")
+    found |= {str(paths.key_dir): "the keys", str(paths.run_log): "the run log"}
+    found[str(user.config_dir / "config.toml")] = "the settings file"
+    return Guarded(found, str(Path.home()))
 
 
 def weakens(event: HookEvent) -> str | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_ID, LONGEST_PATH, LONGEST_TOOL_CALLS, MOST_TOOL_CALLS
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.guarded import Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin
 
 ROOT = "01a00000-0000-7000-8000-00000000000a"
@@ -263,6 +264,58 @@ def test_what_no_client_would_say_is_refused_by_its_name(client, name, field, va
 def test_the_installed_event_is_checked_too():
     with pytest.raises(InvalidArgument):
         HOOKS["claude_code"].read(COMMON["claude_code"], "Pre\nToolUse")
+
+
+REACHES = [
+    ("claude_code", "PreToolUse", {"tool_name": "Bash", "tool_input": {"command": "rm x"}}, Reach("rm x")),
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "Edit", "tool_input": {"file_path": "/a", "new_string": "secret"}},
+        Reach(files=("/a",)),
+    ),
+    ("claude_code", "PreToolUse", {"tool_name": "Read", "tool_input": {"file_path": "/a"}}, None),
+    ("claude_code", "PreToolUse", {"tool_name": "Bash", "tool_input": "{damaged"}, None),
+    ("claude_code", "PreToolUse", {"tool_name": "Bash", "tool_input": {"command": 7}}, Reach()),
+    ("claude_code", "PreToolUse", {"tool_name": "Bash", "tool_input": {"command": "x" * 50_000}}, Reach("x" * 20_000)),
+    ("codex", "PreToolUse", {"tool_name": "Bash", "tool_input": {"command": "rm x"}}, Reach("rm x")),
+    (
+        "codex",
+        "PreToolUse",
+        {"tool_name": "shell", "tool_input": {"command": ["bash", "-c", "rm x"]}},
+        Reach("bash -c 'rm x'"),
+    ),
+    (
+        "codex",
+        "PreToolUse",
+        {
+            "tool_name": "apply_patch",
+            "tool_input": {
+                "command": "*** Begin Patch\n*** Update File: a.py\n*** Move to: b.py\n+secret\n*** End Patch"
+            },
+        },
+        Reach(files=("a.py", "b.py")),
+    ),
+    ("gemini", "BeforeTool", {"tool_name": "run_shell_command", "tool_input": {"command": "rm x"}}, Reach("rm x")),
+    ("gemini", "BeforeTool", {"tool_name": "write_file", "tool_input": {"file_path": "/a"}}, Reach(files=("/a",))),
+    ("opencode", "tool.execute.before", {"tool": "bash", "callID": "c", "args": {"command": "rm x"}}, Reach("rm x")),
+    (
+        "opencode",
+        "tool.execute.before",
+        {"tool": "edit", "callID": "c", "args": {"filePath": "/a"}},
+        Reach(files=("/a",)),
+    ),
+    ("qwen", "PreToolUse", {"tool_name": "edit", "tool_input": {"file_path": "/a"}}, Reach(files=("/a",))),
+    ("copilot", "preToolUse", {"toolName": "bash", "toolArgs": '{"command": "rm x"}'}, Reach("rm x")),
+    ("copilot", "preToolUse", {"toolName": "create", "toolArgs": {"path": "/a"}}, Reach(files=("/a",))),
+]
+
+
+@pytest.mark.parametrize(("client", "name", "said", "reach"), REACHES)
+def test_of_a_tools_input_the_command_or_the_files_are_looked_at(client, name, said, reach):
+    event = HOOKS[client].read({**COMMON[client], "hook_event_name": name, **said}, name)
+    assert event.reach == reach
+    assert "secret" not in repr(event)
 
 
 def test_names_of_files_may_be_in_any_language():

@@ -113,6 +113,15 @@ def test_a_notice_goes_to_the_model_where_it_is_heard(client, name):
     assert body_of(client, name, NOTICE) == expected
 
 
+@pytest.mark.parametrize(
+    ("client", "name"), [("claude_code", "PreToolUse"), ("gemini", "BeforeTool"), ("codex", "PreToolUse")]
+)
+def test_a_tool_that_alone_is_refused_does_not_end_the_turn(client, name):
+    body = body_of(client, name, HookAnswer(Verdict.STOP, "Not this one.", tool_only=True))
+    assert keys_in(body).isdisjoint({"continue", "stopReason"})
+    assert {"deny", "Not this one."} <= set(words_in(body))
+
+
 ANSWERS = st.builds(HookAnswer, st.sampled_from(Verdict), st.none() | st.text(max_size=60))
 
 

@@ -13,6 +13,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import CauseKind
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.guarded import Guarded, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
 from tallygate.core.observed import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState
@@ -552,3 +553,15 @@ def test_a_prompt_that_was_queued_breaks_nothing_off_and_one_after_a_pause_does(
     world.clock.forward(seconds * SECOND + 1000)
     hook(world, Moment.PROMPT, "prompt:2")
     assert (world.call(first.call_id).state is CallState.VOIDED) is voided
+
+
+def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_on(world):
+    world = world.with_runtime(guarded=Guarded({"/h/ledger.db": "the ledger"}, "/h"))
+    hook(world, Moment.SESSION_START)
+    refused = hook(world, Moment.TOOL, "tool:1", tool="Bash", reach=Reach("rm ~/ledger.db"), folder="/h/p")
+    assert refused.stops
+    assert refused.tool_only
+    assert "would change the ledger" in refused.message
+    assert "terminal outside the agent" in refused.message
+    assert not hook(world, Moment.TOOL, "tool:2", tool="Bash", reach=Reach("ls ~/ledger.db"), folder="/h/p").stops
+    assert not hook(world, Moment.TOOL, "tool:3", tool="Bash", folder="/h/p").stops

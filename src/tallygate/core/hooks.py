@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from tallygate.core.guarded import Reach
 
 # How a link between a client's session and a budget session came about, where a hook told it.
 FOUND_BY_HOOK = "hook"
@@ -46,7 +48,7 @@ class HookEvent:
     tool is the one by which the client starts a subagent. `changed_file` belongs to SETTINGS_CHANGE. `inside` are
     servers of clients that this one was started in, by an agent in a shell; `near` says that the hook was run by the
     very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
-    code; of no other prompt is anything kept.
+    code; of no other prompt is anything kept. `reach` is what a tool is about to be given, where the client tells it.
     """
 
     client: str
@@ -68,6 +70,7 @@ class HookEvent:
     inside: tuple[str, ...] = ()
     near: bool = False
     raising: tuple[str, str | None] | None = None
+    reach: Reach | None = field(default=None, compare=False, repr=False)
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
@@ -120,12 +123,14 @@ class HookAnswer:
 
     With STOP, `message` says what is spent, which budget binds and the command to go on. With GO_ON it is None,
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
-    `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why.
+    `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
+    keeps one tool from running, and the work goes on.
     """
 
     verdict: Verdict = Verdict.GO_ON
     message: str | None = None
     ends: bool = False
+    tool_only: bool = False
 
     @property
     def stops(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tallygate.core import gate
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
+from tallygate.core.guarded import reaches
 from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict, ends_run
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
@@ -39,6 +40,8 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
     prompts.notice(event)
     try:
         answered = _answered(rt, event, prompts)
+        if event.moment is Moment.TOOL and not answered.stops:
+            answered = _kept_off(rt, event) or answered
         if answered.stops and event.moment is Moment.TOOL:
             prompts.refused(event)
         return answered
@@ -48,6 +51,14 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         answer = fault_answer(fault, halts=rt.halt_on_fault)
         verdict = Verdict.STOP if answer.action is Action.HALT else Verdict.GO_ON
         return HookAnswer(verdict, f"Tallygate: {answer.message}")
+
+
+def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
+    """The refusal of a tool that would change what the gate stands on; its client goes on without it."""
+    if event.reach is None or (what := reaches(event.reach, rt.guarded, event.folder)) is None:
+        return None
+    way = "Reading it is free; changing it is the user's, in a terminal outside the agent."
+    return HookAnswer(Verdict.STOP, f"Tallygate: this tool would change {what} of Tallygate. {way}", tool_only=True)
 
 
 def _remember(rt: Runtime, event: HookEvent) -> None:

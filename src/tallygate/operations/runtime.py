@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tallygate.attest.ring import KeyRing
+from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.places import Place, as_written
@@ -109,6 +110,7 @@ class Runtime:
     follow: Callable[[str, Path | None], None] = nobody_follows
     told_at_start: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
+    guarded: Guarded = field(default_factory=Guarded)
     pause_us: Callable[[int], None] = no_waiting
     session_heads: dict[str, tuple[str, str]] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)

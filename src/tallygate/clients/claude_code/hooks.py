@@ -102,6 +102,8 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
         return Reply({})
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "PreToolUse" and answer.tool_only:
+        return Reply(denial(name, message))
     if name == "PreToolUse":
         # Without the denial the tool still runs; without the stop the model is asked once more.
         return Reply({"continue": False, "stopReason": message, **denial(name, message)})

@@ -66,6 +66,8 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
         return Reply()
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "BeforeTool" and answer.tool_only:
+        return Reply({"decision": "deny", "reason": message})
     if name == "BeforeTool":
         return Reply({"decision": "deny", "reason": message, "continue": False, "stopReason": message})
     # Here `continue` would end the turn too, but without a word to the user.
