@@ -126,3 +126,9 @@ def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]
 def fault_message(what: str, hint: str) -> str:
     """Why a step was stopped although no budget refused it: the ledger could not be asked."""
     return f"The ledger could not be used, so the step cannot be counted: {what} {hint}".rstrip()
+
+
+def settings_message(what: str, hint: str) -> str:
+    """Why every gate is shut where settings cannot be read: what is wrong where, and how to go on."""
+    wrong = f"The settings cannot be used, so no step can be counted: {what} {hint}".rstrip()
+    return f"{wrong} Stop and tell the user. Once it is mended, start this server again from the client."

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     EXACTNESS_REQUIRED = "exactness_required"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
+    SETTINGS_INVALID = "settings_invalid"
 
 
 class CalibrationMode(StrEnum):
@@ -153,3 +154,4 @@ class CheckReason(StrEnum):
     EXACTNESS_REQUIRED = "exactness_required"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
+    SETTINGS_INVALID = "settings_invalid"

@@ -109,7 +109,7 @@ class HookDesk:
         try:
             stops = self.runtime_for(workspace).halt_on_fault
         except TallygateError as error:
-            what, stops = f"{what} {error}", True
+            what, stops = what if str(error) in what else f"{what} {error}", True
         if not stops:
             return Reply()
         return refused(hooks.client, name or "", what)

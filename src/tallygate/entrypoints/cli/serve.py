@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from tallygate.core.errors import TallygateError
+from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.settings import LogLevel
@@ -35,7 +35,15 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
 
     Until the client closes its end; this is what an MCP client is given as its command.
     """
-    settings = program.settings().sound()
+    try:
+        settings = program.settings().sound()
+    except SettingsError as fault:
+        # A server that ended here would be a missing tool to the agent, and its work would go on.
+        aside(f"every gate is shut: {fault}")
+        from tallygate.entrypoints.mcp_server.shut import serve_shut
+
+        serve_shut(fault, family=tools)
+        return
     app = program.compose(settings, by="mcp")
     try:
         app = app.serving()

@@ -1,0 +1,78 @@
+"""The server where the settings cannot be read: it lists its tools, and every gate is shut.
+
+A server that does not start is a missing tool to an agent, and work goes on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from mcp.server import MCPServer
+
+from tallygate import __version__
+from tallygate.core.answers import GateAnswer
+from tallygate.core.errors import SettingsError
+from tallygate.core.wording import settings_message
+from tallygate.core.words import Action, CheckReason, Pressure, Reason
+from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.mcp_server import streams
+from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.hook_tool import hook_tool
+from tallygate.entrypoints.mcp_server.payloads import gate_payload
+from tallygate.entrypoints.mcp_server.server import Family, GateServer, instructions, tool_specs
+from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec, build
+from tallygate.operations.runtime import Runtime
+
+
+def serve_shut(fault: SettingsError, family: Family = "all") -> None:
+    """Serve one client over stdio without settings, until it closes its end."""
+    streams.run(build_shut_server(fault, family))
+
+
+def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer:
+    """The server with all its tools, none of which does anything but say what is wrong with the settings."""
+    # What tools are called and take depends on no settings; whatever would use them is replaced here.
+    specs = [_shut(spec, fault) for spec in tool_specs(cast("Runtime", None), family=family)]
+    return GateServer(
+        "tallygate",
+        title="Tallygate",
+        version=__version__,
+        description="Spend gate and tally for AI agents",
+        instructions=instructions(family),
+        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDesk(_refusing(fault)))],
+        subscriptions=False,
+    )
+
+
+def _shut(spec: ToolSpec, fault: SettingsError) -> ToolSpec:
+    message = settings_message(fault.message, fault.hint)
+    gates: dict[str, dict[str, Any]] = {
+        "l6e_authorize_call": gate_payload(
+            GateAnswer(Action.HALT, Reason.SETTINGS_INVALID, None, Pressure.CRITICAL, message=message)
+        ),
+        "check_budget": {
+            "allowed": False,
+            "reason": CheckReason.SETTINGS_INVALID.value,
+            "budget_remaining_gbp": None,
+            "pct_used": None,
+            "message": message,
+        },
+    }
+
+    def answer(given: Given, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - whoever asks, and for what
+        if (halt := gates.get(spec.name)) is None:
+            raise SettingsError(message)
+        return halt
+
+    return replace(spec, answer=answer, quick=False, asks=None)
+
+
+def _refusing(fault: SettingsError) -> Callable[[Path | None], NoReturn]:
+    def runtime_for(workspace: Path | None) -> NoReturn:  # noqa: ARG001 - no folder has settings then
+        raise SettingsError(fault.message, hint=fault.hint)
+
+    return runtime_for
