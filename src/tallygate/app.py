@@ -288,7 +288,7 @@ def guarded_of(settings: Settings) -> Guarded:
     found = dict.fromkeys((ledger, f"{ledger}-wal", f"{ledger}-shm"), "the ledger")
     found |= {str(paths.key_dir): "the keys", str(paths.run_log): "the run log"}
     found[str(user.config_dir / "config.toml")] = "the settings file"
-    return Guarded(found, str(Path.home()))
+    return Guarded(found, str(Path.home()), frozenset({str(paths.run_log)}))
 
 
 def weakens(event: HookEvent) -> str | None:

@@ -19,6 +19,7 @@ OWN = Guarded(
         "/work/shop/.l6e/runs.jsonl": "the run log",
     },
     HOME,
+    frozenset({"/work/shop/.l6e/runs.jsonl"}),
 )
 ORDINARY = f"""
 ls
@@ -74,6 +75,8 @@ printf '%s' ledger.db > x
 ls # > {DATA}/ledger.db is refused
 rm -rf build dist
 rm -rf node_modules
+mv /work/shop /work/store
+cd .. && rm -rf shop
 rm -f /tmp/ledger.db
 rm ledger.db
 rm -rf .pytest_cache .ruff_cache

@@ -39,10 +39,14 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for."""
+    """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for.
+
+    Those of `in_projects` lie in somebody's project, which may be moved or deleted as a whole.
+    """
 
     places: Mapping[str, str] = field(default_factory=dict)
     home: str = ""
+    in_projects: frozenset[str] = frozenset()
 
 
 def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> str | None:
@@ -140,7 +144,7 @@ def _at(path: str, guarded: Guarded, *, whole: bool) -> str | None:
     for place, word in guarded.places.items():
         if path == place or path.startswith(place + "/") or (path != stem and stem == place):
             return word
-        if whole and place.startswith(stem + "/"):
+        if whole and place not in guarded.in_projects and place.startswith(stem + "/"):
             return word
     return None
 
