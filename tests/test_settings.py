@@ -387,7 +387,7 @@ MISTAKES = [
     ("[calibration]\na = 1e99999999999999999999", 1, "too large to read"),
     ("[calibration]\na = nan", 2, "not NaN"),
     (
-        "[calibration]\nclaude-opus-4.7 = 1.2",
+        '[calibration]\nclaude-opus-4.7 = 1.2\n"claude-opus-4.7" = 1.3',
         2,
         'A name with a dot stands in quotes: "claude-opus-4.1" = ...',
     ),
@@ -604,8 +604,44 @@ def test_a_folder_shared_by_everybody_is_no_project(desk: Desk) -> None:
 
 
 def test_a_file_named_by_a_variable_must_exist(desk: Desk, tmp_path: Path) -> None:
-    for name in ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH"):
-        assert "there is no such settings file" in desk.refusal(**{name: str(tmp_path / "none.toml")})
+    assert "there is no such settings file" in desk.refusal(TALLYGATE_CONFIG=str(tmp_path / "none.toml"))
+
+
+def test_a_missing_file_of_the_predecessor_is_said_and_the_users_own_counts(desk: Desk, tmp_path: Path) -> None:
+    desk.user("[policy]\nlocal_model = 'ollama/mine'")
+    found = desk.load(L6E_CONFIG_PATH=str(tmp_path / "none.toml"))
+    assert found.policy.local_model == "ollama/mine"
+    [notice] = found.notices
+    assert notice.startswith("L6E_CONFIG_PATH: there is no file ")
+
+
+def test_keys_that_mean_nothing_are_passed_over_in_a_file_of_the_predecessor_and_named(
+    desk: Desk, tmp_path: Path
+) -> None:
+    file = tmp_path / "l6e.toml"
+    file.write_text("agent = 'x'\n[gate]\ndeep = 1\n[policy]\nlatency_sla = 3\nwarn_threshold = 0.5\n")
+    found = desk.load(L6E_CONFIG_PATH=str(file))
+    assert found.policy.warn_at_percent == 50
+    assert [notice.partition(": ")[0] for notice in found.notices] == [f"{file}:{line}" for line in (1, 2, 5)]
+    assert "unknown setting" in desk.refusal(TALLYGATE_CONFIG=str(file)), "in our own file a slip is refused"
+
+
+def test_a_value_that_fits_nothing_is_refused_in_a_file_of_the_predecessor_too(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "l6e.toml"
+    file.write_text("[policy]\nwarn_threshold = 'x'\n")
+    assert f"{file}:2: " in desk.refusal(L6E_CONFIG_PATH=str(file))
+
+
+def test_a_model_with_a_dot_and_without_quotes_is_read_as_one_name_and_said(desk: Desk) -> None:
+    text = "[calibration]\ngpt-5 = 2\nclaude-3.5-haiku = 12.0\na.b.c = 3\n"
+    wanted = {"gpt-5": 2_000_000, "claude-3.5-haiku": 12_000_000, "a.b.c": 3_000_000}
+    desk.user(text)
+    found = desk.load()
+    assert found.calibration_micros == wanted
+    assert [notice.partition(": ")[0] for notice in found.notices] == [f"{desk.user_file}:{line}" for line in (3, 4)]
+    desk.user("")
+    desk.shop(text)
+    assert desk.load().calibration_micros == wanted
 
 
 def test_a_file_named_by_a_variable_stands_in_for_the_users(desk: Desk, tmp_path: Path) -> None:
@@ -640,26 +676,27 @@ def test_factors_are_read_from_the_predecessors_variable(desk: Desk, text: str, 
     assert desk.load(L6E_CALIBRATION_FACTORS=text).calibration_micros == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a",
-        "a:",
-        ":1",
-        "a:1,",
-        "a:nan",
-        "a:inf",
-        "a:-inf",
-        "a:0",
-        "a:-1",
-        "a:1001",
-        "a:1e999",
-        "a:1,a:2",
-        "a:x",
-    ],
-)
+MALFORMED = ["a", "a:", ":1", "a:nan", "a:inf", "a:-inf", "a:0", "a:-1", "a:1001", "a:1e999", "a:x"]
+
+
+@pytest.mark.parametrize("text", [*MALFORMED, "a:1,", "a:1,a:2"])
 def test_a_factor_that_is_no_sensible_number_is_refused(desk: Desk, text: str) -> None:
-    assert desk.refusal(L6E_CALIBRATION_FACTORS=text).startswith("L6E_CALIBRATION_FACTORS: ")
+    assert desk.refusal(TALLYGATE_CALIBRATION_FACTORS=text).startswith("TALLYGATE_CALIBRATION_FACTORS: ")
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_malformed_part_of_the_predecessors_factors_is_said_and_the_others_count(desk: Desk, text: str) -> None:
+    found = desk.load(L6E_CALIBRATION_FACTORS=f"gpt-5:2,{text},gpt-4:3")
+    assert found.calibration_micros == {"gpt-5": 2_000_000, "gpt-4": 3_000_000}
+    [notice] = found.notices
+    assert notice.startswith("L6E_CALIBRATION_FACTORS: ")
+
+
+def test_of_two_factors_for_one_model_in_the_predecessors_variable_the_dearer_counts(desk: Desk) -> None:
+    found = desk.load(L6E_CALIBRATION_FACTORS="a:3,a:2,")
+    assert found.calibration_micros == {"a": 3_000_000}
+    [notice] = found.notices
+    assert "twice" in notice
 
 
 @pytest.mark.parametrize("name", sorted(load_module.VARIABLES))

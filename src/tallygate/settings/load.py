@@ -14,7 +14,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.places import WILD
 from tallygate.core.rules import Scope
 from tallygate.pricing.overrides import Discount, PriceOverride
-from tallygate.settings import checks, sections
+from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import Unfit, as_number
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
@@ -113,7 +113,8 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     """The settings, and what their project's file would make of them."""
     _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
-    user = _user_document(environ, cwd, where)
+    user, passed_over = _user_document(environ, cwd, where)
+    notices = (*notices, *passed_over)
     paths = _paths(environ, cwd, where, root, user)
     base = Settings(paths=replace(paths, user_file=Path(user.name) if user else None), notices=notices)
     if user:
@@ -134,6 +135,8 @@ def _with_project(
         document = read_document(root / PROJECT_FILE, required=False)
         if document is None or (user is not None and document.name == user.name):
             return base, None
+        document, read = tolerated.with_whole_names(document)
+        base = replace(base, notices=(*base.notices, *read))
         repository = str(repository_of(root, home))
         project = held_against(base, user, document, repository)
     except SettingsError as fault:
@@ -190,11 +193,31 @@ def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Pat
     return None, notices
 
 
-def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> Document | None:
+def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tuple[Document | None, tuple[str, ...]]:
+    """The user's file, and what was passed over on the way to it and in it.
+
+    One that only l6e-mcp's variable names may be missing, as it may there; the user's own counts then.
+    """
+    notices: tuple[str, ...] = ()
+    document = None
     for name in USER_FILE_VARIABLES:
-        if text := environ.get(name):
-            return read_document(_path(name, text, cwd, where.home), required=True)
-    return read_document(where.config_dir / "config.toml", required=False)
+        if not (text := environ.get(name)):
+            continue
+        theirs = name.startswith("L6E_")
+        file = _path(name, text, cwd, where.home)
+        document = read_document(file, required=not theirs)
+        if document is None:
+            notices = (f"{name}: there is no file {checks.short(str(file))}; it was passed over.",)
+            break
+        if theirs:
+            document, notices = tolerated.without_unknown(document)
+        break
+    if document is None:
+        document = read_document(where.config_dir / "config.toml", required=False)
+    if document is None:
+        return None, notices
+    document, read = tolerated.with_whole_names(document)
+    return document, (*notices, *read)
 
 
 def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, user: Document | None) -> Paths:
@@ -316,7 +339,13 @@ def _apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settin
         given[section] = replace(getattr(settings, section), **values)
     for name in CALIBRATION_VARIABLES:
         if text := environ.get(name):
-            given["calibration_micros"] = {**settings.calibration_micros, **_factors(name, text)}
+            passed_over: tuple[str, ...] = ()
+            if name.startswith("L6E_"):
+                factors, passed_over = tolerated.factors_passing_over(name, text)
+            else:
+                factors = _factors(name, text)
+            given["calibration_micros"] = {**settings.calibration_micros, **factors}
+            given["notices"] = (*settings.notices, *passed_over)
             break
     return replace(settings, **given)
 

@@ -137,10 +137,9 @@ WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summarie
 
 def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
     """Settings with what a file says on top; of equal rows the later one, a project's, counts."""
-    known = [*TOP, *SECTIONS, *_OTHERS]
     for key in document.values:
-        if key not in known and key not in WITHOUT_EFFECT:
-            raise unknown(document, (key,), known)
+        if key not in known_names():
+            raise unknown(document, (key,), [*TOP, *SECTIONS, *_OTHERS])
     if project and "paths" in document.values:
         raise document.error(
             ("paths",),
@@ -171,6 +170,11 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
         pricing=_pricing(settings.pricing, document, exchange),
         notices=(*settings.notices, *_notices(document)),
     )
+
+
+def known_names() -> frozenset[str]:
+    """Everything that may stand at the top of a settings file."""
+    return frozenset((*TOP, *SECTIONS, *_OTHERS, *WITHOUT_EFFECT))
 
 
 def read_paths(document: Document) -> dict[str, Any]:
