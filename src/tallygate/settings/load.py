@@ -22,7 +22,7 @@ from tallygate.settings.projects import ROWS, Project, fingerprint, held_against
 from tallygate.settings.repository import repository_of
 from tallygate.settings.source import Document, read_document
 from tallygate.settings.trust import accepted
-from tallygate.workspace import is_nobodys, mode_of, written_out
+from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
 # The names that clients go by where Tallygate is put into them or reads what they write.
@@ -121,6 +121,7 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
         base = sections.apply(base, user, project=False)
         base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
     settings, project = _with_project(base, user, root, where.home)
+    settings = _with_outer_projects(settings, user, root, where.home)
     settings = _placed(_apply_environment(settings, environ), where.home)
     return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project)
 
@@ -147,6 +148,32 @@ def _with_project(
     tight = replace(project.tight, waiting=project.waiting, paths=replace(base.paths, project_file=file))
     text = waiting_text(file, project.waiting)
     return replace(tight, notices=(*tight.notices, text), spoken=(*tight.spoken, text)), project
+
+
+def _with_outer_projects(settings: Settings, user: Document | None, root: Path | None, home: Path) -> Settings:
+    """Settings with what tightens in the files of the projects around: each binds everything inside.
+
+    What of them waits for the user is told where work is done in them, and loosens nothing further inside.
+    """
+    if root is None or settings.fault is not None:
+        return settings
+    known = {str(root / PROJECT_FILE), *([user.name] if user else [])}
+    for outer in place_of(str(root), str(home)).projects:
+        file = Path(outer) / PROJECT_FILE
+        try:
+            document = None if str(file) in known else read_document(file, required=False)
+            if document is None:
+                continue
+            tight = held_against(settings, user, document, str(repository_of(Path(outer), home))).tight
+        except SettingsError as fault:
+            return replace(settings, fault=fault, notices=(*settings.notices, str(fault)))
+        outer_files = (*settings.paths.outer_files, file)
+        settings = replace(
+            tight,
+            dearer=settings.dearer or tight.dearer,
+            paths=replace(settings.paths, outer_files=outer_files),
+        )
+    return settings
 
 
 def waiting_text(file: Path, waiting: Sequence[Waiting]) -> str:

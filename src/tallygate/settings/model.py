@@ -65,6 +65,13 @@ class Paths:
     folder: Path | None = None
     user_file: Path | None = None
     project_file: Path | None = None
+    outer_files: tuple[Path, ...] = ()
+
+    @property
+    def settings_files(self) -> tuple[Path, ...]:
+        """The files in force: the user's, the project's, those of the projects around it."""
+        own = (self.user_file, self.project_file)
+        return (*(path for path in own if path is not None), *self.outer_files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def sqlite() -> Check:
 
 def settings_read(settings: Settings) -> Check:
     """The settings files that are in force."""
-    files = [str(path) for path in (settings.paths.user_file, settings.paths.project_file) if path is not None]
+    files = [str(path) for path in settings.paths.settings_files]
     found = ", ".join(files) or "the defaults: no settings file"
     if settings.fault is not None:
         others = [text for text in settings.notices if text != str(settings.fault)]

@@ -33,7 +33,7 @@ def status(program: Program, as_json: bool) -> None:
         state = condition(app.ledger)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
     paths = settings.paths
-    files = [path for path in (paths.user_file, paths.project_file) if path is not None]
+    files = list(paths.settings_files)
     if as_json:
         output.document(
             {
