@@ -329,6 +329,22 @@ def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_wa
     assert world.budget(name).limit_nanos == 13 * CENT
 
 
+@pytest.mark.parametrize("within", [None, PROJECT], ids=["the user's", "the project's"])
+def test_a_running_session_keeps_its_limits_and_takes_only_tighter_ones(world, within):
+    world = ruled(world, day(10, within=within))
+    session = world.start("100")
+    world.ask(session, 50)
+    looser = ruled(world, day(1000, within=within))
+    answer = looser.ask(session, 60)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 10 * CENT)
+    assert ruled(world).ask(session, 60).action is Action.HALT, "nor is a row that was taken out"
+    answer = ruled(world, day(7, within=within)).ask(session, 30)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 7 * CENT)
+    added = Rule(Scope.GLOBAL, 6 * CENT, period="never", within=within)
+    answer = ruled(world, day(10, within=within), added).ask(session, 20)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 6 * CENT)
+
+
 def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with(world):
     opened = ruled(world, day(500))
     session = opened.start("9", client="claude-code")

@@ -121,6 +121,31 @@ def test_a_new_window_begins_with_all_that_lies_in_it_whoever_spent_it(world, ru
     assert seen
 
 
+@pytest.mark.parametrize(
+    "rule, before, after",
+    [
+        (Rule(Scope.GLOBAL, CENT, period="day", within=PROJECT), 2 * CENT, 5 * CENT),
+        (Rule(Scope.USER, CENT, period="week", within=PROJECT), 2 * CENT, 5 * CENT),
+        (Rule(Scope.TENANT, CENT, period="never", within=PROJECT), 2 * CENT, 5 * CENT),
+        (Rule(Scope.CLIENT, CENT, period="day", match="codex", within=PROJECT), 2 * CENT, 5 * CENT),
+        (Rule(Scope.MODEL, CENT, period="day", match="dear", within=PROJECT), 2 * CENT, 5 * CENT),
+        (Rule(Scope.GLOBAL, 1, period="5h", unit="tokens", within=PROJECT), 20, 50),
+    ],
+    ids=lambda each: each.budget_id("") if isinstance(each, Rule) else "",
+)
+def test_a_window_of_a_projects_own_file_counts_only_what_was_spent_there(world, rule, before, after):
+    now = world.clock.at_us
+    # Whatever its scope says: what was spent elsewhere is none of a project's business, before it opens and after.
+    respond(world, told("here", 20, now - MINUTE, project=PROJECT), told("beside", 70, now, project=f"{PROJECT}-two"))
+    world = ruled(world, rule)
+    session = world.start("9", client="codex")
+    answer = world.ask(session, 1)
+    assert (answer.action, answer.binding.spent_nanos) == (Action.HALT, before)
+    respond(world, told("below", 30, now, project=f"{PROJECT}/part"), told("elsewhere", 900, now))
+    assert world.ask(session, 1).binding.spent_nanos == after
+    assert world.problems() == []
+
+
 def test_work_without_hooks_counts_when_it_comes_in_and_an_old_day_changes_no_open_window(world):
     capped = ruled(world, EVERYTHING)
     session = capped.start("100")
