@@ -9,7 +9,7 @@ from tallygate.core.bills import COUNT_MAX, LINE_NANOS_MAX, Grain
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
 from tallygate.core.text import cleaned, shown
-from tallygate.usage.bills.form import BadRow, Row
+from tallygate.usage.bills.form import BadRow, LocalRow, Row
 
 TEXT_MAX = 200
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -24,6 +24,9 @@ _AMOUNT = re.compile(
     r"(?P<whole>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?P<part>\.\d*)?(?P<power>[eE][-+]?\d{1,3})?",
     re.ASCII,
 )
+# With a decimal comma, and points between thousands: 0,42 or 1.234,56.
+_LOCAL = re.compile(r"(?P<whole>\d{1,3}(?:\.\d{3})+|\d+|(?=,\d)),(?P<part>\d*)", re.ASCII)
+_POINTED = re.compile(r"\d{1,3}\.000", re.ASCII)
 _COUNT = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.0{1,20})?", re.ASCII)
 _MOMENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
@@ -90,10 +93,11 @@ def amount(row: Row, column: str) -> int | None:
 def amount_of(row: Row, column: str, text: str) -> int:
     """As `amount`, of a text that stands in the cell."""
     what = "an amount such as 1.25"
+    text = _with_point(row, column, text)
     bracketed = text.startswith("(") and text.endswith(")")
     found = _AMOUNT.fullmatch(text[1:-1] if bracketed else text) if len(text) <= 64 else None
     if found is None or sum((bracketed, bool(found["sign"]), bool(found["late"]))) > 1:
-        raise bad(row, column, what)
+        raise bad(row, column, f"{what}: write it with a decimal point, not a comma" if "," in text else what)
     whole, part = found["whole"], found["part"] or ""
     if whole.count(",") == 1 and not part and not found["currency"]:
         raise bad(row, column, f"{what}: its comma may part thousands or decimals")
@@ -106,6 +110,26 @@ def amount_of(row: Row, column: str, text: str) -> int:
     return -nanos if bracketed or "-" in (found["sign"], found["late"]) else nanos
 
 
+def _with_point(row: Row, column: str, text: str) -> str:
+    """An amount of a table in which a comma may part decimals, with a point in its place.
+
+    One table has one decimal mark: where it has both, 1.234 could be either, and neither is guessed.
+    """
+    if not isinstance(row, LocalRow) or len(text) > 64:
+        return text
+    bare = text.strip("()+-$")
+    found = _LOCAL.fullmatch(bare)
+    # 1,234 may part thousands: it is refused below; 0,123 and 1234,567 cannot.
+    if found and not (len(found["part"]) == 3 and re.fullmatch(r"[1-9]\d{0,2}", found["whole"])):
+        row.marks.add("comma")
+        text = text.replace(bare, f"{found['whole'].replace('.', '') or '0'}.{found['part']}")
+    elif "." in bare:
+        row.marks.add("point")
+    if len(row.marks) > 1:
+        raise bad(row, column, "an amount like the others: this table has a decimal comma and a decimal point; use one")
+    return text
+
+
 def count(row: Row, column: str) -> int | None:
     """How many, as a whole number; nothing where the cell says none."""
     return counted(row, column, said(row, column))
@@ -115,6 +139,8 @@ def counted(row: Row, column: str, text: str) -> int | None:
     """As `count`, of a text that stands in the cell."""
     if not text:
         return None
+    if isinstance(row, LocalRow) and _POINTED.fullmatch(text):
+        raise bad(row, column, "a whole number: its point may part thousands or decimals; write it without one")
     found = _COUNT.fullmatch(text) if len(text) <= 40 else None
     if found is None:
         raise bad(row, column, "a whole number")
@@ -154,6 +180,16 @@ def epoch(row: Row, column: str) -> datetime:
     at = datetime.fromtimestamp(int(found["whole"]), UTC) if found else None
     if at is None or not 2000 <= at.year < 2100:
         raise bad(row, column, "a time in seconds since 1970")
+    return at
+
+
+def epoch_ms(row: Row, column: str) -> datetime:
+    """Milliseconds since 1970 as a time in UTC."""
+    text = said(row, column)
+    found = re.fullmatch(r"\d{12,13}", text, re.ASCII)
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(text)) if found else None
+    if at is None or not 2000 <= at.year < 2100:
+        raise bad(row, column, "a time in milliseconds since 1970")
     return at
 
 

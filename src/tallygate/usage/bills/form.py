@@ -15,6 +15,17 @@ class BadRow(Exception):
     """
 
 
+class LocalRow(dict[str, str]):
+    """A row of a table whose cells are parted by `;` or a tab: its decimals may stand behind a comma.
+
+    `marks` is shared by all rows of the table: the decimal marks that were seen in it. Two of them are no table.
+    """
+
+    def __init__(self, cells: Mapping[str, str], marks: set[str]) -> None:
+        super().__init__(cells)
+        self.marks = marks
+
+
 # One row of a table by the names of its header, lower-cased and stripped, with the line it begins in; a cell that the
 # row lacks is "". Or one object of a JSON file, its numbers as the text they were written with.
 Row = Mapping[str, str]

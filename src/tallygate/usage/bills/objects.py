@@ -14,7 +14,7 @@ from tallygate.usage.bills.form import Numbered, Row
 from tallygate.usage.bills.tables import COLUMNS_MAX, ROWS_MAX, Faults, Source
 
 # Where an object keeps its rows.
-LISTS = ("data", "results")
+LISTS = ("data", "results", "usageEventsDisplay", "usageEvents")
 OBJECT_MAX = 8 * 1024 * 1024
 # What is longer is no cell of a bill: rows that hold whole conversations are read without these.
 VALUE_MAX = 131_072

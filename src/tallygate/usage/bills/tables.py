@@ -10,7 +10,7 @@ from itertools import chain, islice
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
 from tallygate.usage.bills.content import Content
-from tallygate.usage.bills.form import Numbered
+from tallygate.usage.bills.form import LocalRow, Numbered
 
 ROWS_MAX = 1_000_000
 COLUMNS_MAX = 500
@@ -122,6 +122,7 @@ def _rows(
 ) -> Iterator[Numbered]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     width, count = len(header), 0
+    marks: set[str] = set()
     while True:
         number = above + reader.line_num + 1
         try:
@@ -142,7 +143,7 @@ def _rows(
         row = dict.fromkeys(header, "")
         row.update(zip(header, cells, strict=False))
         row.pop("", None)
-        yield number, row
+        yield number, row if delimiter == "," else LocalRow(row, marks)
 
 
 def _wrong_quotes(error: csv.Error) -> str:
