@@ -131,6 +131,14 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
         assert part in message
 
 
+@given(st.integers(0, 10**12), st.integers(10**7, 10**11), st.integers(10**7, 10**11))
+def test_the_command_in_a_halt_carries_the_next_ten_steps_and_not_many_more(spent, asked, usual):
+    binding = budget(spent, spent)
+    added = int(raise_command(binding, asked, usual).split(" ")[4].replace(".", "")) * 10_000_000
+    ahead = asked + 9 * usual
+    assert ahead <= added <= ahead * 120 // 100
+
+
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
 def test_the_command_in_a_halt_always_raises_by_enough(limit, spent, needed):
     binding = budget(limit, spent)

@@ -41,7 +41,7 @@ def test_a_halt_reserves_nothing_names_the_budget_and_is_recorded(world):
     assert answer.binding.budget_id == session
     assert (answer.binding.limit_nanos, answer.binding.reserved_nanos) == (NANOS, 700_000_000)
     assert answer.spent_by == (("dear", 700_000_000),)
-    assert answer.command == f"tallygate budget raise {session} 0.50"
+    assert answer.command == f"tallygate budget raise {session} 6.70"
     assert world.budget(session).reserved_nanos == 700_000_000
     assert world.events() == events + 1
     assert [call.state for call in world.calls(session)] == ["pending", "denied"]
@@ -119,6 +119,7 @@ def test_usage_that_already_happened_is_booked_in_full_even_past_the_limit(world
     answer = world.ask(session, actual=Tokens(fresh_input=1500, output=500))
     assert answer.action == "halt"
     assert "recorded in full" in answer.message
+    assert answer.message.endswith(answer.command)
     budget = world.budget(session)
     assert (budget.spent_nanos, budget.overage_nanos) == (2 * NANOS, NANOS)
     assert [call.state for call in world.calls(session)] == ["reconciled"]

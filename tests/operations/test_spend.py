@@ -376,7 +376,7 @@ def test_a_look_says_that_the_calls_are_used_up(world):
     assert [book(world, 1).status.value for _ in range(2)] == ["ok", "exhausted"]
     found = check_budget(world.rt, "work")
     assert (found.reason, found.binding.unit) == ("budget_exhausted", "calls")
-    assert found.command == "tallygate budget raise work:calls 1"
+    assert found.command == "tallygate budget raise work:calls 10"
 
 
 def test_a_waiting_session_is_refused_by_a_look_as_by_the_gate(world):
@@ -454,7 +454,7 @@ def test_the_command_of_a_tenants_budget_names_the_tenant(world):
     start(world, tenant="acme")
     book(world, 2000)
     command = check_budget(runtime_for_session(world.rt, "work"), "work").command
-    assert command == raise_command(world.budget("work", "acme"), 0)
+    assert command == raise_command(world.budget("work", "acme"), 0, 160 * CENT)
     assert command.endswith(" --tenant acme")
 
 

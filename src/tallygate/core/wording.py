@@ -10,7 +10,9 @@ from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.words import BudgetMode, Reason
 
-_MARGIN_PERCENT = 120
+# A raise carries so many steps: the one that was refused and those that usually follow it.
+STEPS_AHEAD = 10
+_MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 
 
@@ -26,15 +28,26 @@ def quoted(budget_id: str) -> str:
     return budget_id if _PLAIN.fullmatch(budget_id) else "'" + budget_id.replace("'", "'\\''") + "'"
 
 
-def raise_command(budget: Budget, asked: int) -> str:
-    """The command with which the user lets the work go on, with an amount that carries this step and a margin.
+def raise_command(budget: Budget, asked: int, usual: int = 0) -> str:
+    """The command with which the user lets the work go on, with an amount that carries the next ten steps.
 
-    `asked` is in the budget's unit.
+    `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
+    anything is known of them it carries this step and a margin.
     """
     missing = max(asked - budget.available_nanos, 0)
-    if budget.unit in COUNTED:
-        return raise_by(budget, max(missing * _MARGIN_PERCENT // 100, 1))
-    return raise_by(budget, max(missing * _MARGIN_PERCENT // 100, budget.limit_nanos // 2, 10_000_000))
+    if usual == 0:
+        least = 1 if budget.unit in COUNTED else max(budget.limit_nanos // 2, 10_000_000)
+        return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least))
+    ahead = asked + (STEPS_AHEAD - 1) * usual
+    lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available_nanos
+    return raise_by(budget, _typed(max(lacking, missing, 1), budget.unit))
+
+
+def _typed(amount: int, unit: str) -> int:
+    """An amount rounded up to two digits, and money to whole cents."""
+    smallest = 1 if unit in COUNTED else 10_000_000
+    step = max(10 ** (len(str(amount)) - 2) if amount >= 100 else 1, smallest)
+    return -(-amount // step) * step
 
 
 def raise_by(budget: Budget, added: int) -> str:
@@ -74,6 +87,7 @@ def halt_message(
     model: str,
     override_line: str | None = None,
     because: str | None = None,
+    usual: int = 0,
 ) -> str:
     """One paragraph for the agent to pass on: what stopped it, the numbers, the command to go on."""
     budget = decision.binding
@@ -99,12 +113,14 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, asked, shares, because)
+            return _budget_message(budget, asked, usual, shares, because)
         case _:
             return "The step was stopped."
 
 
-def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]], because: str | None) -> str:
+def _budget_message(
+    budget: Budget, asked: int, usual: int, shares: Sequence[tuple[str, int]], because: str | None
+) -> str:
     def shown(amount: int) -> str:
         return format_amount(amount, budget.unit)
 
@@ -119,7 +135,7 @@ def _budget_message(budget: Budget, asked: int, shares: Sequence[tuple[str, int]
     if shares:
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
-    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, asked)}")
+    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, asked, usual)}")
     return " ".join(parts)
 
 

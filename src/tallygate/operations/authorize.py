@@ -26,6 +26,7 @@ from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.usual import usual_step
 
 DUE_PER_CALL = 8
 SHARES_SHOWN = 3
@@ -170,9 +171,10 @@ def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answe
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
+    usual = usual_step(tx, request.session_id, decision.binding) if exceeded and decision.binding else 0
     shares = _shares(tx, request.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
-    command = raise_command(decision.binding, asked) if exceeded and decision.binding else None
+    command = raise_command(decision.binding, asked, usual) if exceeded and decision.binding else None
     message = halt_message(
         decision,
         session_id=request.session_id,
@@ -181,9 +183,10 @@ def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answe
         model=request.model,
         override_line=request.price.warning,
         because=None if command is None else corrected(request, rt.policy),
+        usual=usual,
     )
     if request.actual_nanos is not None:
-        message += " The usage you reported was recorded in full."
+        message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command
     return replace(
         answer,
         call_id=None,

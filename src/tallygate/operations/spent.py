@@ -19,6 +19,7 @@ from tallygate.operations.binding import binding
 from tallygate.operations.lookup import own_budget, unknown_session, usable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.usual import usual_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     own = own_budget(session, budgets)
     tightest, fullest = gate.tightest(budgets) or own, gate.most_used(budgets) or own
     refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
-    command = None if refusing is None else raise_command(refusing, spoken.needed_of(estimate, refusing))
+    command = None
+    if refusing is not None:
+        with rt.ledger.reading(rt.tenant) as reader:
+            usual = usual_step(reader, session_id, refusing)
+        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual)
     nothing_left = verdict.reason is CheckReason.BUDGET_EXHAUSTED and not verdict.allowed
     return BudgetChecked(
         allowed=verdict.allowed,
