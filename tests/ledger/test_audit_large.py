@@ -31,7 +31,7 @@ def response(key, session, cost):
     counts = dict.fromkeys(("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"), 0)
     return {
         "client": "c", "response_key": key, "client_session": "theirs", "at_us": 1, "model": "m", "reasoning": 0,
-        "web_searches": 0, "quality": "final", "rule": "r", "price_id": "p", "cost_nanos": cost,
+        "web_searches": 0, "quality": "final", "rule": "claude.response", "price_id": "p", "cost_nanos": cost,
         "session_id": session, "charges": f'[["{session}",{cost}]]', **counts,
     }  # fmt: skip
 

@@ -249,3 +249,34 @@ def test_thirty_subagents_that_say_exactly_what_they_take_are_let_through_as_lon
         answer = reported(world, session, 100, 100, actor=helper)
         assert answer.action is not Action.HALT, number
         assert world.budget(session).reserved_nanos == (number + 1) * 10 * CENT or answer.call_id
+
+
+# ---------------------------------------------------------------- a conversation that is read anew
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "model", "anew"),
+    [(200, "dear", False), (400, "dear", True), (10, "cheap", True), (10, "DEAR", False)],
+    ids=["in the cache", "after its life", "another model", "the same, spelled otherwise"],
+)
+def test_what_is_said_holds_no_less_than_a_conversation_that_has_to_be_read_anew(world, pause_s, model, anew):
+    session = observed_session(world, 1_000)
+    world.clock.forward(SECOND)
+    world.ask(session, 5, model="dear")
+    row = ObservedUsage(
+        client="claude_code",
+        session="client-1",
+        response_key="r1",
+        at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us),
+        model="dear",
+        tokens=Tokens(cache_read=900, fresh_input=100, output=1),
+        rule=Rule.CLAUDE_RESPONSE,
+        project="/home/me/p",
+    )
+    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    world.clock.forward(pause_s * SECOND)
+    asked = Step(session, "edit", model=model, prompt_tokens=5, completion_tokens=0)
+    state = check(world.rt, session, asked)
+    a_token = NANOS // 10_000 if model == "cheap" else NANOS // 1_000
+    reserved = 5 * a_token if state.estimate_nanos is None else state.estimate_nanos
+    assert (reserved >= 1_001 * a_token) is anew

@@ -40,6 +40,10 @@ SELECT_RECENT_USAGE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
     " AND u.client_session = :client_session ORDER BY u.id DESC LIMIT :limit"
 )
+SELECT_LAST_OF_SESSION = (
+    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id"
+    f" AND u.rule <> '{Rule.CLAUDE_AUXILIARY.value}' ORDER BY u.at_us DESC LIMIT :limit"
+)
 SELECT_LAST_OF_CLIENT = (
     "SELECT model, provider FROM usage WHERE tenant = :tenant AND client = :client AND id > "
     "(SELECT COALESCE(MAX(id), 0) - 2000 FROM usage) ORDER BY id DESC LIMIT 1"
@@ -217,6 +221,10 @@ class UsageReads(Statements):
         """The last responses of a client's session, the latest first."""
         found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
         return [to_usage(row) for row in found]
+
+    def last_usage_of(self, session_id: str, limit: int) -> list[StoredUsage]:
+        """The last responses that count into a budget session, the latest first."""
+        return [to_usage(row) for row in self._all(SELECT_LAST_OF_SESSION, session_id=session_id, limit=limit)]
 
     def last_model(self, client: str) -> str | None:
         """The model a client's last response named, with who served it; None where none was seen of late."""

@@ -15,6 +15,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import prospect
 from tallygate.core.wording import fault_message
 from tallygate.core.words import Action, CallMode, Pressure, Reason
+from tallygate.operations.anew import anew_nanos
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.lookup import own_budget, unknown_session
@@ -51,6 +52,8 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
         named = price_key(price, model)
         with rt.ledger.reading(rt.tenant) as reader:
             level = agent_level(reader, step.session_id, step.actor)
+            anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=rt.clock_us())
+            level = replace(level, anew_nanos=anew)
             counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, client, named), model, named, raw, level))
     return CallRequest(
         session_id=step.session_id,

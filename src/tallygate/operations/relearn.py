@@ -15,9 +15,9 @@ from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, ter
 from tallygate.core.replay import Ask, Memory
 from tallygate.core.steps import ASIDE, PastStep, next_step
 from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.operations.anew import STEPS_LOOKED_AT
 from tallygate.operations.calibrate import agent_of, price_key, recorded_model, sample_key
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.step import STEPS_LOOKED_AT
 from tallygate.pricing.book import PriceScope
 from tallygate.pricing.overrides import ANYWHERE
 

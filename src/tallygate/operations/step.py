@@ -15,6 +15,7 @@ from tallygate.core.observed import UNKNOWN_MODEL, priced_as
 from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_step, is_aside, next_step, of_actor
 from tallygate.core.words import Action, ActorType, CallState, Pressure
 from tallygate.ledger.port import StoredUsage, Tx
+from tallygate.operations.anew import STEPS_LOOKED_AT, switches
 from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
 from tallygate.operations.lookup import all_budgets
@@ -22,7 +23,6 @@ from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 
-STEPS_LOOKED_AT = 24
 PENDING_LOOKED_AT = 500
 # A response is written down within a tenth of a second of its end; so long a decision that turns on it waits for it.
 LANDING_STEP_US = 10_000
@@ -87,7 +87,10 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     model = event.model or _last_model(rt, event, session, mine or past) or session.model
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at, scope_of(session))
-    ahead: NextStep = aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client)
+    forgotten = event.moment is Moment.COMPACTION or switches(mine, model)
+    ahead: NextStep = (
+        aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client, forgotten=forgotten)
+    )
     counted = Estimated(ahead.nanos)
     if not is_aside(event):
         named = price_key(price, model)
