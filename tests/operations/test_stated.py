@@ -27,6 +27,7 @@ from tallygate.operations.record import UsageReport, record_usage
 
 CENT = NANOS // 100
 SECOND = 1_000_000
+LEARNED = "80 of 100 such steps stay below it, by what they have cost."
 
 
 def reported(world, session, said, cost, **options):
@@ -197,6 +198,29 @@ def test_large_steps_among_small_ones_count_as_they_are_said(world):
     assert observed(world, session, left + 1, left + 1).action is Action.HALT
 
 
+# ---------------------------------------------------------------- what an answer says of it
+
+
+@pytest.mark.parametrize(
+    ("steps", "cost", "said", "told"),
+    [
+        (0, 0, 100, None),
+        (5, 290, 60, "You said $0.06; $0.29 is reserved: this session's own steps have cost that."),
+        (5, 290, 145, None),
+        (5, 290, 144, "You said $0.14; $0.29 is reserved: this session's own steps have cost that."),
+        (20, 30, 100, f"You said $0.10; $0.03 is reserved: {LEARNED}"),
+        (20, 60, 100, None),
+    ],
+    ids=["nothing known", "far too little", "half", "just below half", "far too much", "more than half"],
+)
+def test_an_answer_tells_what_else_is_reserved_than_was_said(world, steps, cost, said, told):
+    session = observed_session(world, 1_000)
+    for _ in range(steps):
+        observed(world, session, 100, cost)
+    answer = world.ask(session, said, model="dear")
+    assert (answer.action, answer.message) == (Action.ALLOW, told)
+
+
 # ---------------------------------------------------------------- samples know who told them
 
 
@@ -277,6 +301,8 @@ def test_what_is_said_holds_no_less_than_a_conversation_that_has_to_be_read_anew
     world.clock.forward(pause_s * SECOND)
     asked = Step(session, "edit", model=model, prompt_tokens=5, completion_tokens=0)
     state = check(world.rt, session, asked)
+    told = world.ask(session, 5, model=model).message or ""
+    assert told.endswith("the whole conversation has to be read anew.") is anew
     a_token = NANOS // 10_000 if model == "cheap" else NANOS // 1_000
     reserved = 5 * a_token if state.estimate_nanos is None else state.estimate_nanos
     assert (reserved >= 1_001 * a_token) is anew

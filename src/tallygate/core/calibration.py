@@ -202,7 +202,8 @@ class Expectation:
     `cold_nanos` is the estimate corrected by what is known, `level_nanos` the agent's own cost so far (none at its
     first call), `factor_micros` what is expected as a share of the estimate. `residuals` are the logarithms by which
     such calls were off, ascending. No less than `least_nanos` is reserved, nor than what it would be `unreported`:
-    without what agents have told of themselves, where they have.
+    without what agents have told of themselves, where they have. `anew_nanos` is what the whole conversation costs
+    where it has to be read anew.
     """
 
     estimate_nanos: int
@@ -215,6 +216,7 @@ class Expectation:
     residuals: Sequence[int] = ()
     least_nanos: int = 1
     unreported: Expectation | None = None
+    anew_nanos: int = 0
 
     @property
     def confidence(self) -> Confidence:
@@ -309,6 +311,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
             Source.NONE,
             key.count,
             least_nanos=least_nanos,
+            anew_nanos=asked.anew_nanos,
         )
     if level_nanos is not None:
         expected_nanos = _blended(cold_nanos, level_nanos, key.level_weight_micros(pool))
@@ -324,6 +327,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         key.count,
         next((group.residuals.values() for group in (own, all_) if len(group.residuals) >= LEARNED_AT), ()),
         least_nanos,
+        anew_nanos=asked.anew_nanos,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core.amounts import in_usd
-from tallygate.core.calibration import MILLION, Source
+from tallygate.core.calibration import MILLION, Expectation, Source
 from tallygate.core.model import Budget, CallRequest, Policy
 from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.words import CalibrationMode
@@ -69,3 +69,33 @@ def corrected(request: CallRequest, policy: Policy) -> str | None:
         case _:
             return None
     return f"It was estimated at {said}; {why} {format_amount(request.estimate_nanos)}."
+
+
+def differs(request: CallRequest, policy: Policy) -> str | None:
+    """What an agent is told where less than half or more than twice of what it said is reserved; else None."""
+    said, held = request.raw_estimate_nanos, request.estimate_nanos
+    if request.actual is not None or said <= 0 or said <= 2 * held <= 4 * said:
+        return None
+    return f"You said {format_amount(said)}; {format_amount(held)} is reserved: {_source(request, policy)}."
+
+
+def _source(request: CallRequest, policy: Policy) -> str:
+    expected = request.expected
+    if request.factor_source == "manual":
+        return "the user set a factor"
+    if expected is not None and _is_anew(expected, request):
+        return "the whole conversation has to be read anew"
+    match request.factor_source:
+        case "session":
+            return "this session's own steps have cost that"
+        case "billed":
+            return "more or less than the list price was billed"
+        case _ if expected is not None and expected.level_nanos is not None:
+            return f"{policy.quantile_percent} of 100 such steps stay below it, by what they have cost"
+        case _:
+            return "such steps have cost that"
+
+
+def _is_anew(expected: Expectation, request: CallRequest) -> bool:
+    """Whether reading the conversation at its uncached price decides what is reserved."""
+    return -(-expected.anew_nanos * request.billed_micros // MILLION) == request.estimate_nanos

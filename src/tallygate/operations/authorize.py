@@ -9,9 +9,9 @@ from tallygate.core import gate
 from tallygate.core.amounts import in_usd, needed
 from tallygate.core.answers import BindingBudget, GateAnswer
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
-from tallygate.core.model import Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
+from tallygate.core.model import HOOK_KEY, Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
 from tallygate.core.moments import as_datetime
-from tallygate.core.prospects import Prospect, corrected, prospect
+from tallygate.core.prospects import Prospect, corrected, differs, prospect
 from tallygate.core.wording import halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import SpendShare, Tx
@@ -90,7 +90,7 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     left = bound_to.seen(after)
     ahead = prospect(request, gate.tightest(bound_to.seen(budgets)), gate.tightest(left), rt.policy)
     answer = _answer(rt, request, decision, left, ahead)
-    answer = replace(answer, call_id=call_id, message=ahead.warning or why_no_target)
+    answer = replace(answer, call_id=call_id, message=_told(rt, request, decision, ahead.warning or why_no_target))
     if decision.action is Action.HALT:
         answer = _halted(rt, tx, request, decision, answer)
     elif not reserve:
@@ -165,6 +165,17 @@ def _answer(
         over_micros=ahead.over_micros,
         remaining_steps=ahead.remaining_steps,
     )
+
+
+def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
+    """What goes with an answer, for an agent also how much else than it said is reserved.
+
+    A hook has said nothing, and what is reserved at a local stand-in's price is no correction.
+    """
+    hooked = request.client_key is not None and request.client_key.startswith(HOOK_KEY)
+    if hooked or decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
+        return message
+    return " ".join(filter(None, (message, differs(request, rt.policy)))) or None
 
 
 def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answer: GateAnswer) -> GateAnswer:
