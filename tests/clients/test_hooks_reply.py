@@ -62,6 +62,8 @@ STOPS: dict[tuple[str, str], dict[str, Any]] = {
     ("qwen", "PreCompact"): BLOCKED,
     ("copilot", "userPromptSubmitted"): BLOCKED,
     ("copilot", "preToolUse"): {"permissionDecision": "deny", "permissionDecisionReason": "Spent."},
+    ("copilot", "preToolUse.permissionRequest"): {"permissionDecision": "deny", "permissionDecisionReason": "Spent."},
+    ("copilot", "permissionRequest"): {"behavior": "deny", "message": "Spent.", "interrupt": False},
 }
 # Where a notice reaches the model as well as the user.
 CONTEXT = {
@@ -69,7 +71,7 @@ CONTEXT = {
     "codex": {"SessionStart", "UserPromptSubmit", "PreToolUse"},
     "gemini": {"SessionStart", "BeforeAgent"},
     "qwen": {"SessionStart", "UserPromptSubmit"},
-    "copilot": {"sessionStart", "userPromptSubmitted", "preToolUse"},
+    "copilot": {"sessionStart", "userPromptSubmitted", "preToolUse", "preToolUse.permissionRequest"},
 }
 
 
@@ -120,6 +122,28 @@ def test_a_tool_that_alone_is_refused_does_not_end_the_turn(client, name):
     body = body_of(client, name, HookAnswer(Verdict.STOP, "Not this one.", tool_only=True))
     assert keys_in(body).isdisjoint({"continue", "stopReason"})
     assert {"deny", "Not this one."} <= set(words_in(body))
+
+
+@pytest.mark.parametrize(
+    "name, tool, ends, unconfirmed, said",
+    [
+        ("preToolUse.permissionRequest", "bash", True, False, None),
+        ("preToolUse.permissionRequest", "create", True, False, None),
+        ("preToolUse.permissionRequest", "view", True, False, "permissionDecision"),
+        ("preToolUse.permissionRequest", "never heard of", True, False, "permissionDecision"),
+        ("preToolUse.permissionRequest", "bash", False, False, "permissionDecision"),
+        ("preToolUse.permissionRequest", "bash", True, True, "permissionDecision"),
+        ("preToolUse", "bash", True, False, "permissionDecision"),
+        ("permissionRequest", "bash", True, False, "interrupt"),
+    ],
+)
+def test_copilot_leaves_a_spent_step_to_the_question_that_ends_the_turn_only_where_it_will_be_asked(
+    name, tool, ends, unconfirmed, said
+):
+    event = HOOKS["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
+    assert event is not None
+    body = HOOKS["copilot"].reply(event, HookAnswer(Verdict.STOP, "Spent.", ends, unconfirmed=unconfirmed)).body
+    assert (body is None) if said is None else (body is not None and body[said] in {"deny", True})
 
 
 ANSWERS = st.builds(HookAnswer, st.sampled_from(Verdict), st.none() | st.text(max_size=60))

@@ -204,6 +204,34 @@ def test_a_spent_budget_stops_every_gated_moment_of_every_agent_until_it_is_rais
     assert not hook(world, Moment.PROMPT, "prompt:3").stops
 
 
+def question(world, name, **options):
+    world.clock.forward(SECOND)
+    told = {"confirms": name == "permissionRequest", "confirmed": name != "permissionRequest"} | options
+    event = HookEvent("copilot", Moment.TOOL, "client-1", name, tool="bash", model="cents", **told)
+    return on_hook(world.rt, event)
+
+
+def test_a_second_question_for_a_tool_reserves_nothing_of_its_own(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    respond(world, "r1", 10, client="copilot")
+    assert not question(world, "preToolUse").stops
+    reserved = figures(world, client="copilot")
+    assert not question(world, "permissionRequest").stops
+    assert figures(world, client="copilot") == reserved
+
+
+def test_a_spent_budget_refuses_both_questions_for_a_tool_until_it_is_raised(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    respond(world, "r1", 100, client="copilot")
+    first = question(world, "preToolUse")
+    assert (first.stops, first.ends, first.unconfirmed) == (True, True, False)
+    assert question(world, "preToolUse").unconfirmed, "a client that does not ask a second time is denied at once"
+    assert question(world, "permissionRequest").stops
+    assert not question(world, "preToolUse").unconfirmed
+    raise_budget(world.rt, account(world, client="copilot").session_id, 2 * DOLLAR, reason="", authority=the_user("me"))
+    assert not question(world, "permissionRequest").stops
+
+
 def test_the_same_hook_again_gets_the_same_answer_and_reserves_once(world):
     hook(world, Moment.PROMPT, "prompt:1")
     before = figures(world)

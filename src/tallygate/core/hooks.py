@@ -49,6 +49,8 @@ class HookEvent:
     servers of clients that this one was started in, by an agent in a shell; `near` says that the hook was run by the
     very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
     code; of no other prompt is anything kept. `reach` is what a tool is about to be given, where the client tells it.
+    code; of no other prompt is anything kept. `confirms` is a second question for a tool that was asked for
+    already; of a `confirmed` tool there will be one.
     """
 
     client: str
@@ -71,6 +73,8 @@ class HookEvent:
     near: bool = False
     raising: tuple[str, str | None] | None = None
     reach: Reach | None = field(default=None, compare=False, repr=False)
+    confirms: bool = False
+    confirmed: bool = False
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
@@ -103,10 +107,13 @@ def ends_run(client: str, moment: Moment, *, again: bool) -> bool:
     """Whether a refused client is to be ended where nobody sits before it.
 
     Codex asks the model again for each tool that is refused, so the second refusal in a row is the last. A prompt that
-    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success.
+    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success. Copilot ends a turn
+    itself, in a terminal too, by its answer to the question whether a tool may run.
     """
     if client == "codex":
         return moment is Moment.PROMPT or (again and moment is Moment.TOOL)
+    if client == "copilot":
+        return moment is Moment.TOOL
     return client == "qwen" and moment in GATED
 
 
@@ -125,12 +132,15 @@ class HookAnswer:
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
     `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
     keeps one tool from running, and the work goes on.
+    `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `unconfirmed`
+    says that a tool was left to a second question before, in this row of refusals, and that none came.
     """
 
     verdict: Verdict = Verdict.GO_ON
     message: str | None = None
     ends: bool = False
     tool_only: bool = False
+    unconfirmed: bool = False
 
     @property
     def stops(self) -> bool:

@@ -22,7 +22,7 @@ NEAR, PARENTS_MAX = 2, 16
 # Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).
 GATING = (
     "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool preToolUse"
-    " userPromptSubmitted chat.params chat.message tool.execute.before"
+    " preToolUse.permissionRequest permissionRequest userPromptSubmitted chat.params chat.message tool.execute.before"
 )
 WORKSPACE_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
 

@@ -102,7 +102,7 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         ends = rt.interrupts and ends_run(event.client, event.moment, again=gated.again)
-        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends)
+        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, unconfirmed=gated.unconfirmed)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."

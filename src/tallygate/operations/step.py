@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.answers import GateAnswer
@@ -29,18 +30,22 @@ LANDING_STEP_US = 10_000
 LANDING_STEPS = 15
 # A turn that begins while an older call of the same agent has no response: that one was broken off.
 BROKEN_OFF_US = 5_000_000
+# What the second question for a tool is written down as.
+QUESTION = "permissionRequest"
 
 
 @dataclass(frozen=True, slots=True)
 class Gated:
     """The answer to a step, and how pressed its session was at the step before.
 
-    `again` says that the step before was refused, too.
+    `again` says that the step before was refused, too; `unconfirmed` that a tool of this row of refusals was left to a
+    second question that never came.
     """
 
     answer: GateAnswer
     before: Pressure | None
     again: bool = False
+    unconfirmed: bool = False
 
 
 def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
@@ -60,15 +65,18 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
             return Gated(GateAnswer.from_json(known.reply), None)
         before = _pressure_before(tx, session)
         again = any(call.state is CallState.DENIED for call in tx.recent_calls(session.session_id, 2**62, 1))
+        row = _refused_row(tx, request)
         if known is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
             reserve, request = False, replace(_for_nothing(request), client_key=HOOK_KEY + rt.new_token(8))
+        elif event.confirms and not row:
+            reserve, request = False, _for_nothing(request)  # reserved when it was first asked for
         else:
             reserve, request = _turned(rt, tx, event, request, recent)
         answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
     if price_id is not None:
         rt.known_prices.add(price_id)
-    return Gated(answer, before, again)
+    return Gated(answer, before, again, event.confirmed and _was_left(row, event))
 
 
 def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
@@ -103,7 +111,7 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
             )
     return CallRequest(
         session_id=session.session_id,
-        tool_name=event.tool or event.name,
+        tool_name=event.name if event.confirms else event.tool or event.name,
         model=model,
         prompt_tokens=ahead.prompt_tokens,
         completion_tokens=ahead.completion_tokens,
@@ -195,6 +203,19 @@ def _turned(
     if _next_is_reserved(event, mine, recent):
         return False, _for_nothing(request)
     return True, request
+
+
+def _refused_row(tx: Tx, request: CallRequest) -> list[str]:
+    """What an agent asked for in its present row of refusals, the newest first."""
+    calls = (
+        call for call in tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT) if _is_of(call, request.actor)
+    )
+    return [call.tool_name or "" for call in takewhile(lambda call: call.state is CallState.DENIED, calls)]
+
+
+def _was_left(row: Sequence[str], event: HookEvent) -> bool:
+    """Whether the same tool was refused in this row with no second question since, which a client may not know."""
+    return any(name == event.tool for name in takewhile(lambda name: name != QUESTION, row))
 
 
 def _for_nothing(request: CallRequest) -> CallRequest:

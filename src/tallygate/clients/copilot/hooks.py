@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tallygate.clients.hooking import (
@@ -22,18 +23,24 @@ from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 from tallygate.core.text import shown
 
 CLIENT = "copilot"
+# Named so where the session has our entry for permissionRequest as well; older installations name preToolUse alone.
+_ASKED_AGAIN, _QUESTION = "preToolUse.permissionRequest", "permissionRequest"
+# The tools for which Copilot asks permissionRequest whatever it is allowed; a denial there ends the turn.
+_QUESTIONED = frozenset({"bash", "create"})
 # It does not send the event's name; the installed command says it.
 MOMENTS: Mapping[str, Moment] = {
     "sessionStart": Moment.SESSION_START,
     "userPromptSubmitted": Moment.PROMPT,
     "preToolUse": Moment.TOOL,
+    _ASKED_AGAIN: Moment.TOOL,
+    _QUESTION: Moment.TOOL,
     "agentStop": Moment.TURN_END,
     "sessionEnd": Moment.SESSION_END,
 }
 # What the same event means in a subagent.
 _IN_AGENT = {Moment.PROMPT: Moment.AGENT_START, Moment.TURN_END: Moment.AGENT_END}
 _AGENT_TOOLS = frozenset({"task"})
-_TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse"})
+_TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse", _ASKED_AGAIN})
 _LATEST_MS = 10**15
 
 
@@ -64,6 +71,8 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         folder=file_path(raw, "cwd"),
         origin=origin_of(raw) if moment is Moment.SESSION_START else None,
         cause=cause_of(raw),
+        confirms=event == _QUESTION,
+        confirmed=event == _ASKED_AGAIN and tool in _QUESTIONED,
     )
 
 
@@ -83,9 +92,18 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
         return Reply()
     if not answer.stops:
         return Reply({"additionalContext": message} if name in _TAKES_CONTEXT else None)
-    if name == "preToolUse":
+    if name == _QUESTION:
+        return Reply({"behavior": "deny", "message": message, "interrupt": answer.ends})
+    if name in {"preToolUse", _ASKED_AGAIN}:
         return Reply({"permissionDecision": "deny", "permissionDecisionReason": message})
     return Reply({"decision": "block", "reason": message} if name == "userPromptSubmitted" else None)
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered)
+def _reply(event: HookEvent, answer: HookAnswer) -> Reply:
+    """What a budget stops is left to the question that ends the turn; what is denied before is never asked about."""
+    if event.confirmed and answer.ends and not answer.unconfirmed:
+        return Reply()
+    return _answered(event.name, answer)
+
+
+HOOKS = replace(hooks_of(CLIENT, _read, _answered), reply=_reply)

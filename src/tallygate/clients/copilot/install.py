@@ -8,7 +8,10 @@ from tallygate.clients.installing.entries import SERVER, hook_command, rule_bloc
 from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
 
 _CLIENT = "copilot"
-EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "agentStop", "sessionEnd")
+EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "permissionRequest", "agentStop", "sessionEnd")
+
+# A session keeps the hooks it began with: this name says that it has the entry for permissionRequest, too.
+TOLD_AS = {"preToolUse": "preToolUse.permissionRequest"}
 
 
 def _folder(where: Surroundings) -> Path:
@@ -20,7 +23,7 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
 
 
 def _hook(where: Surroundings, event: str) -> Hook:
-    command = hook_command(where, _CLIENT, event)
+    command = hook_command(where, _CLIENT, TOLD_AS.get(event, event))
     shell = {"powershell": f"& {command}"} if where.platform == "win32" else {"bash": command}
     return Hook(("hooks", event), {"type": "command", **shell}, flat=True)
 
