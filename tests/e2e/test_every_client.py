@@ -100,8 +100,8 @@ def test_a_budget_that_is_cut_while_a_tool_runs_stops_the_next_call(machine: Mak
     here.tallygate("budget", "set", budget["budget_id"], "0")
     (here.work / "go").touch()
     started.ended()
-    # Between a tool and the next call Codex asks nobody: the call is made, and its tool is refused.
-    more = 2 if client.name == "codex" else 0
+    # Between a tool and the next call Codex and Copilot ask nobody: the call is made, and its tool is refused.
+    more = {"codex": 2, "copilot": 1}.get(client.name, 0)
     assert (len(here.api.of_kind("main")), marks(here)) == (1 + more, 1)
 
 
