@@ -84,7 +84,7 @@ def test_without_a_list_of_processes_nothing_is_ended(tmp_path):
     assert running("codex", 30, tmp_path) is None
 
 
-def test_the_second_refusal_in_a_row_ends_codex_and_a_refused_prompt_ends_codex_and_qwen():
+def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refused_tool_copilots_turn():
     found = {
         (client, moment.value, again)
         for client in HOOKS
@@ -94,4 +94,5 @@ def test_the_second_refusal_in_a_row_ends_codex_and_a_refused_prompt_ends_codex_
     }
     qwen = {("qwen", moment.value, again) for moment in GATED for again in (False, True)}
     prompts = {("codex", "prompt", False), ("codex", "prompt", True)}
-    assert found == {("codex", "tool", True)} | prompts | qwen
+    copilot = {("copilot", "tool", False), ("copilot", "tool", True)}
+    assert found == {("codex", "tool", True)} | prompts | qwen | copilot
