@@ -110,6 +110,8 @@ def test_watching_says_what_came_in_until_it_is_interrupted(environ, home):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever starts the suite in the background hands on a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread is running yet
     )
     with process:
         first = json.loads(process.stdout.readline())
