@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.world import NANOS
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from tests.world import NANOS, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.calibration import Origin
@@ -132,6 +134,49 @@ def test_reports_lower_nothing_that_observed_steps_have_taught(world):
     for each in (world, fresh):
         assert reserved_for(each, other, 100) >= before
         assert reserved_for(each, elsewhere, 100) >= before, "nor in the session that reported"
+
+
+NO_SHRINKING = [Phase.generate]  # a ledger each: making a failure smaller takes minutes
+# Steps of a history: what is said in tenths of a cent, how many per cent of it are taken, and who tells that.
+HISTORIES = st.lists(
+    st.tuples(st.integers(1, 300), st.integers(1, 110), st.sampled_from(["observed", "observed", "reported"])),
+    min_size=16,
+    max_size=24,
+)
+
+
+@settings(max_examples=12, deadline=None, phases=NO_SHRINKING)
+@given(history=HISTORIES, beyond=st.integers(1, 2_000))
+def test_no_history_lets_a_step_through_that_is_said_not_to_fit_and_larger_than_all_observed(
+    tmp_path_factory, history, beyond
+):
+    world = make_world(tmp_path_factory.mktemp("history"))
+    session = observed_session(world, 5)
+    largest = 0
+    for said, share, told in history:
+        cost = max(said * share // 100, 1)
+        answer = (observed if told == "observed" else reported)(world, session, said, cost)
+        if told == "observed" and answer.action is not Action.HALT:
+            largest = max(largest, said)
+    left = max(world.budget(session).available_nanos, 0) // (CENT // 10)
+    assert world.ask(session, max(left, largest * 3 // 2) + beyond, model="dear").action is Action.HALT
+    world.ledger.close()
+
+
+@settings(max_examples=12, deadline=None, phases=NO_SHRINKING)
+@given(history=HISTORIES, asked=st.integers(1, 500))
+def test_no_reports_lower_what_is_reserved(tmp_path_factory, history, asked):
+    world = make_world(tmp_path_factory.mktemp("reports"))
+    session = observed_session(world, 1_000)
+    for said, share, _ in history:
+        observed(world, session, said, max(said * share // 100, 1))
+    elsewhere = world.start("100000", client="claude-code")
+    before = [reserved_for(world, each, asked) for each in (session, elsewhere)]
+    for said, share, _ in history:
+        reported(world, world.start("100000", client="claude-code"), said, max(said * share // 400, 1))
+    after = [reserved_for(world, each, asked) for each in (session, elsewhere)]
+    assert all(later >= earlier for earlier, later in zip(before, after, strict=True))
+    world.ledger.close()
 
 
 # ---------------------------------------------------------------- what was observed
