@@ -151,8 +151,8 @@ def test_a_project_cannot_choose_the_address(run, server, home):
     (home / "project" / ".l6e").mkdir(parents=True)
     (home / "project" / ".l6e" / "config.toml").write_text('openai_url = "https://evil.example"\n', encoding="utf-8")
     os.chdir(home / "project")
-    assert run("import", "fetch", "openai").exit_code == 6
-    assert server.asked == []
+    assert run("import", "fetch", "openai").exit_code == 0
+    assert server.asked, "the user's address is asked, and no other"
 
 
 def test_the_whole_program_asks_with_the_key_and_shows_it_nowhere(server, home):

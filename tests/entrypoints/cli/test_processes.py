@@ -86,11 +86,11 @@ def test_a_server_without_a_ledger_still_answers_with_a_halt(environ, home):
     assert "could not be looked after" in (home / "log").read_text()
 
 
-def test_settings_that_cannot_be_used_keep_the_server_from_starting(spawn, home):
+def test_settings_that_cannot_be_used_are_said_where_the_server_starts(spawn, home):
     (home / "mine.toml").write_text("polcy = 1\n")
     done = spawn("serve", TALLYGATE_CONFIG=str(home / "mine.toml"))
-    assert (done.returncode, done.stdout) == (6, "")
-    assert re.fullmatch(r"tallygate: .*mine\.toml:1: [^\n]+\n", done.stderr)
+    assert (done.returncode, done.stdout) == (0, ""), "nothing was asked, and the server has gone with its client"
+    assert re.search(r"mine\.toml:1: ", done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_each_project_brings_its_tenant_and_its_transcripts_are_counted_there_al
     write_claude(home, [1, 2], "a", cwd=str(shop / "src"))
     write_claude(home, [1, 2, 3], "b", cwd=str(blog), at=DAY)
     write_claude(home, [1], "c", cwd=PROJECT)
+    assert run("trust", str(shop), "--yes").exit_code == 0, "whose a project is, it cannot say by itself"
     assert run_json("usage")["total"]["responses"] == 4
     monkeypatch.chdir(shop)
     assert run_json("sync")["responses"]["elsewhere"] == 4

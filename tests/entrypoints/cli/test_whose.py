@@ -104,12 +104,13 @@ def test_the_users_own_file_leaves_single_commands_to_agents_and_a_variable_does
     assert "sessions end" in run("doctor").stdout
 
 
-def test_a_project_cannot_leave_anything_to_agents(run, as_agent, monkeypatch):
+def test_a_project_cannot_leave_anything_to_agents(run, made, as_agent, monkeypatch):
+    session = made.session(1)
     place = as_agent / "work" / ".l6e"
     place.mkdir(parents=True)
     (place / "config.toml").write_text('[enforcement]\nagents_may = ["budget raise"]\n')
     monkeypatch.chdir(place.parent)
-    assert run("budget", "raise", "nothing", "1").exit_code in (6, 7)
+    assert run("budget", "raise", session, "1").exit_code == 7
 
 
 def test_no_command_is_both_free_and_the_users():
