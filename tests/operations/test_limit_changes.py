@@ -59,6 +59,16 @@ def test_changes_of_one_limit_are_told_in_their_order_and_those_of_others_are_no
     assert told == ["raised from $1.00 to $2.00", "lowered from $2.00 to $1.00"]
 
 
+def test_a_clock_that_is_set_back_or_stands_still_stops_no_raise(world):
+    session = world.start("1")
+    for minutes in (0, -30, 0, -30, 0):
+        world.clock.at_us += minutes * 60_000_000
+        raise_budget(world.rt, session, NANOS, reason="more", authority=the_user("anna"))
+    assert world.budget(session).limit_nanos == 6 * NANOS
+    assert len(show_session(world.rt, session).limit_changes) == 5
+    assert not world.problems()
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-from tests.world import MINUTE, NANOS, make_world
+from tests.world import MINUTE, NANOS, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -32,7 +32,8 @@ class Gate(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.world = make_world(Path(self.folder.name))
+        # What is held for a step is what is said of it; what its session has cost so far is told elsewhere.
+        self.world = as_said(make_world(Path(self.folder.name)))
         self.limit, self.parent, self.ended = {}, {}, set()
         self.state, self.amount, self.due, self.of = {}, {}, {}, {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from tallygate.core import lifecycle
@@ -17,6 +18,8 @@ from tallygate.operations.binding import aged_out_us, budget_change, rolled
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import head_id, is_head, is_piece
 
+# So many changes of one limit are looked through for one at the same moment.
+_CHANGES_LOOKED_AT = 1000
 _EMPTY: dict[str, Any] = {
     "spent_nanos": 0,
     "reserved_nanos": 0,
@@ -107,7 +110,7 @@ def _change(
         inside = started_in(tx, authority)
         told: dict[str, Value] = {
             "budget_id": budget.name,
-            "at_us": tx.at_us,
+            "at_us": _moment_of_its_own(tx, budget.name),
             "unit": budget.unit,
             "before_nanos": budget.limit_nanos,
             "limit_nanos": changed.limit_nanos,
@@ -127,6 +130,15 @@ def _change(
         note |= {name: value for name, value in around.items() if value is not None}
         tx.append("budget.limit_changed", [change, Insert("limit_change", told)], by=rt.by, note=note)
     return changed
+
+
+def _moment_of_its_own(tx: Tx, budget_id: str) -> int:
+    """When a limit is changed: a moment that none of its other changes has.
+
+    A clock that stands still or is set back gives two of them the same one, and a raise must not fail for that.
+    """
+    taken = {change.at_us for change in tx.limit_changes([budget_id], _CHANGES_LOOKED_AT)}
+    return next(moment for moment in count(tx.at_us) if moment not in taken)
 
 
 def _rolling_change(tx: Tx, kept: Budget | None, standing: Budget, wanted: int) -> tuple[Budget, Change]:
