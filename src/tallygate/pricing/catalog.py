@@ -73,6 +73,8 @@ class Catalog:
 
     def __init__(self) -> None:
         self.listings = lru_cache(maxsize=_LOOKUPS_KEPT)(self._listings)
+        # Asked for every half hour in which an unlisted model was used; a maker's names do not change meanwhile.
+        self._named = lru_cache(maxsize=len(VENDORS) + 1)(self._names_of)
 
     @cached_property
     def _index(self) -> CatalogIndex:
@@ -191,19 +193,19 @@ class Catalog:
         Where two models fit alike the dearer one counts.
         """
         name = taken_apart(identifier.canonical)
-        return self._dearest_of(identifier, at, set(nearest(name, self._named(identifier))))
+        return self._dearest_of(identifier, at, set(nearest(name, self._named(identifier.vendor))))
 
     def dearest(self, identifier: Identifier, at: datetime) -> Price | None:
         """The price of the dearest model that an id's maker has now; one model's, and none that was replaced."""
         newest: dict[tuple[str, frozenset[str]], tuple[ModelName, str]] = {}
-        for name, id_ in current(self._named(identifier)):
+        for name, id_ in current(self._named(identifier.vendor)):
             known = newest.get((name.line, name.words))
             if known is None or known[0].version < name.version:
                 newest[name.line, name.words] = name, id_
         return self._dearest_of(identifier, at, {id_ for _, id_ in newest.values()})
 
-    def _named(self, identifier: Identifier) -> list[tuple[ModelName, str]]:
-        vendor = VENDORS.get(identifier.vendor or "")
+    def _names_of(self, maker: str | None) -> list[tuple[ModelName, str]]:
+        vendor = VENDORS.get(maker or "")
         models = [] if vendor is None else self._models_of(vendor)
         return [(taken_apart(model.id.rpartition("/")[2]), model.id) for _, model in models]
 
