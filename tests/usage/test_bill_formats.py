@@ -29,7 +29,11 @@ def rows_of(path):
         with path.open(encoding="utf-8-sig", newline="") as file:
             return [{name.strip().lower(): cell for name, cell in row.items()} for row in csv.DictReader(file)]
     found = json.loads(path.read_text(), parse_int=str, parse_float=str)
-    objects = found["data"] if isinstance(found, dict) else found
+    objects = found
+    if isinstance(found, dict) and "data" in found:
+        objects = found["data"]
+    elif isinstance(found, dict):
+        objects = [found | each for each in found.pop("usageItems")]
     flat = []
     for each in objects:
         row = {}
@@ -190,6 +194,7 @@ def test_the_guide_has_every_format_and_a_table_that_can_be_imported(tmp_path):
         ("litellm.csv", 0, {"spend": "9", "prompt_tokens": "9999"}),
         ("copilot_ai_usage.csv", 0, {"quantity": "9", "net_amount": "9", "output": "9"}),
         ("copilot_requests_days.csv", 0, {"quantity": "9", "exceeds_quota": "TRUE"}),
+        ("copilot_api.json", 0, {"grossquantity": "9", "netamount": "9", "discountamount": "9"}),
         ("generic.csv", 0, {"cost": "9", "output_tokens": "9", "requests": "9"}),
         ("generic.csv", 3, {"cost": "9", "date": "2026-03-03"}),
     ],
@@ -213,6 +218,10 @@ def test_a_line_stays_the_same_line_when_its_figures_grow(name, place, changes):
         ("openrouter_activity.csv", 0, {"generation_id": "gen-x"}),
         ("copilot_ai_usage.csv", 0, {"username": "hubot"}),
         ("copilot_requests.csv", 0, {"requests used": "2"}),
+        ("copilot_api.json", 0, {"timeperiod.month": "10"}),
+        ("copilot_api.json", 0, {"timeperiod.day": "1"}),
+        ("copilot_api_enterprise.json", 0, {"user": "hubot"}),
+        ("copilot_api_enterprise.json", 0, {"costcenter.name": "Sales"}),
         ("cursor_team.csv", 0, {"user": "eve@example.com"}),
         ("cursor_team.csv", 0, {"cost": "1.96"}),
         ("cursor_team.csv", 0, {"output tokens": "401", "total tokens": "2401"}),
@@ -628,3 +637,34 @@ def test_names_of_formats_are_words_and_titles_are_their_own():
         assert len(set(named)) == len(named)
     assert all(name.replace("_", "").isalpha() and name.islower() for name in BY_NAME)
     assert FORMATS[-1].name == "generic"
+
+
+@pytest.mark.parametrize(
+    "period, span",
+    [
+        ({"month": "12", "day": ""}, (Grain.MONTH, "2026-12-01", "2027-01-01")),
+        ({"month": "", "day": ""}, (Grain.MONTH, "2026-01-01", "2027-01-01")),
+        ({"month": "2", "day": "28"}, (Grain.DAY, "2026-02-28", "2026-03-01")),
+        ({"month": "2", "day": "29"}, None),
+        ({"year": "99999999999"}, None),
+        ({"year": ""}, None),
+    ],
+)
+def test_the_period_of_a_report_of_github_is_that_of_its_items(period, span):
+    row = changed("copilot_api_enterprise.json", **{f"timeperiod.{name}": text for name, text in period.items()})
+    if span is None:
+        with pytest.raises(BadRow, match=r"timeperiod\.year is .*, not a year"):
+            read("copilot_api", row)
+    else:
+        [line] = read("copilot_api", row)
+        assert (line.grain, f"{line.at:%Y-%m-%d}", f"{line.until:%Y-%m-%d}") == span
+
+
+@pytest.mark.parametrize("text", ["12.000", "1.000", "120.000"])
+def test_a_count_whose_point_may_part_thousands_is_refused(tmp_path, text):
+    table = tmp_path / "euro.csv"
+    table.write_text(f"date;model;input_tokens;cost\n2026-03-01;gpt-5;{text};0,42\n")
+    with pytest.raises(InvalidArgument, match=f"line 2: input_tokens is '{text}', not a whole number: its point"):
+        read_bill(table, FORMATS, currency="EUR")
+    table.write_text(f"date,model,input_tokens,cost\n2026-03-01,gpt-5,{text},0.42\n")
+    assert read_bill(table, FORMATS, currency="USD").lines[0].tokens.read == int(text.split(".")[0])

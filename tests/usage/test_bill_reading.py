@@ -140,6 +140,8 @@ def test_a_header_that_stands_further_down_is_not_looked_for(path):
 
 
 OBJECTS = [{"Day": "2026-03-01", "model": "m", "cost": 1.5}, {"day": "2026-03-02", "model": "n", "cost": 2}]
+# What one says itself counts, before what stands beside all of them.
+SHARING = [{"model": "m", "cost": 1.5}, {"model": "n", "day": "2026-03-02"}]
 JSON_FORMS = {
     "array": json.dumps(OBJECTS),
     "array, indented": json.dumps(OBJECTS, indent=2),
@@ -147,6 +149,10 @@ JSON_FORMS = {
     "objects without lines": "".join(map(json.dumps, OBJECTS)),
     "under data": json.dumps({"object": "page", "data": OBJECTS, "has_more": False, "results": []}),
     "under results": json.dumps({"results": OBJECTS}, indent=1),
+    "items, shared facts before them": json.dumps({"day": "2026-03-01", "cost": 2, "usageItems": SHARING}),
+    "items, shared facts behind them": json.dumps({"usageItems": SHARING, "day": "2026-03-01", "cost": 2}),
+    "items of several reports": "\n".join(json.dumps({"usageItems": [each]}) for each in OBJECTS),
+    "items of reports in an array": json.dumps([{"cost": 9, "usageItems": [each]} for each in OBJECTS]),
     "with a mark": b"\xef\xbb\xbf" + json.dumps(OBJECTS).encode(),
     "zip": zipped({"spend.json": json.dumps(OBJECTS)}),
 }
@@ -257,8 +263,10 @@ UNUSABLE = {
     "JSON that goes on": ('[{"day": "2026-03-01", "cost": 1}]\n[', "line 2: more stands behind its end"),
     "JSON without commas": ('[{"day": "2026-03-01", "cost": 1} {}]', "'{' stands where , or ] is expected"),
     "JSON without colons": ('{"day" "2026-03-01"}', "stands where : is expected"),
-    "an empty object": ("{}", "is of no format that is known"),
-    "an empty array": (" []", "is of no format that is known"),
+    "an empty object": ("{}", "holds no rows"),
+    "an empty array": (" []", "holds no rows"),
+    "a list without items": ('{"usageItems": [], "organization": "a"}', "holds no rows"),
+    "items that are no objects": ('{"usageItems": [1], "organization": "a"}', "line 1: it is no object"),
     "an array of arrays": ("[[1], [2]]", "line 1: it is no object"),
     "JSON that is nested": ("[" + "[" * 100_000, "nested too deeply"),
     "nested keys": ('{"a":' * 100_000, "nested too deeply"),

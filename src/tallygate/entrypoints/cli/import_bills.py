@@ -128,15 +128,23 @@ def _progress(count: int) -> Iterator[_Told]:
 def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool) -> None:
     bills = [each.bill for each in kept]
     fresh = "would be new" if dry_run else "imported"
-    output.table(
-        output.words("file", [draft.name for draft in drafts], tight=False),
-        output.words("format", [bill.format for bill in bills]),
-        output.numbers("lines", [bill.lines for bill in bills]),
-        output.words("days (UTC)", map(_days, bills)),
-        output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
-        output.words("result", [fresh if each.fresh else "was there already" for each in kept]),
-        output.words("bill", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
-    )
+    results = [fresh if each.fresh else "was there already" for each in kept]
+    ids = [None if dry_run and each.fresh else each.bill.bill_id for each in kept]
+    if len(bills) == 1:
+        [bill] = bills
+        total = "no money" if bill.total_nanos is None else format_amount(bill.total_nanos, bill.currency)
+        parts = [bill.format, output.plural(bill.lines, "line"), f"{_days(bill)} (UTC)", total, *filter(None, ids)]
+        click.echo(output.safe(f"{drafts[0].name} {results[0]}: {', '.join(parts)}", 1000))
+    else:
+        output.table(
+            output.words("file", [draft.name for draft in drafts], tight=False),
+            output.words("format", [bill.format for bill in bills]),
+            output.numbers("lines", [bill.lines for bill in bills]),
+            output.words("days (UTC)", map(_days, bills)),
+            output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
+            output.words("result", results),
+            output.words("bill", ids),
+        )
     for draft, each in zip(drafts, kept, strict=True):
         if each.replacing:
             lines = output.plural(each.replacing, "line")

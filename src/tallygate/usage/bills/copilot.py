@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from tallygate.core.bills import BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.usage.bills import cells
 from tallygate.usage.bills.form import BillFormat, Numbered, Row, complete, needs
 
-REPORT, REQUESTS = "copilot", "copilot_requests"
+REPORT, REQUESTS, API = "copilot", "copilot_requests", "copilot_api"
 _PROVIDER = "github-copilot"
 # A report of all products bills builds and storage too, which is nobody's use of a model.
 _PRODUCTS = ("copilot", "spark", "models")
@@ -39,11 +40,14 @@ def _tokens(row: Row) -> BilledTokens:
     )
 
 
-def _charge(row: Row) -> tuple[Billing, int | None]:
+_AMOUNTS = ("net_amount", "gross_amount", "discount_amount")
+
+
+def _charge(row: Row, columns: Sequence[str] = _AMOUNTS) -> tuple[Billing, int | None]:
     """What is billed after discounts. What the plan covers is discounted as a whole: its cost is what it is worth."""
-    net, gross, discount = (cells.amount(row, column) for column in ("net_amount", "gross_amount", "discount_amount"))
+    net, gross, discount = (cells.amount(row, column) for column in columns)
     if net is None:
-        raise cells.bad(row, "net_amount", "an amount such as 1.25")
+        raise cells.bad(row, columns[0], "an amount such as 1.25")
     covered = net == 0 and gross is not None and gross > 0 and discount is not None and discount > 0
     return (Billing.INCLUDED, gross) if covered else (Billing.METERED, net)
 
@@ -77,6 +81,64 @@ def _read(numbered: Numbered) -> Iterator[BillLine]:
 
 
 FORMAT = BillFormat(REPORT, "GitHub, billing report of Copilot", complete(_lacks), _read, _lacks)
+
+_API_AMOUNTS = ("netamount", "grossamount", "discountamount")
+_YEAR, _MONTH, _DAY, _HOUR = (f"timeperiod.{each}" for each in ("year", "month", "day", "hour"))
+# Under what the REST API names whose use a report or one of its items is.
+_WHOSE = ("user", "organization", "organizationname", "enterprise", "repository", "repositoryname", "costcenter.name")
+_YEARS = range(2000, 2100)
+
+_api_lacks = needs("sku", "unittype", *_API_AMOUNTS)
+
+
+def _is_api(header: Sequence[str]) -> bool:
+    return not _api_lacks(header) and (_YEAR in header or "date" in header)
+
+
+def _span(row: Row) -> tuple[Grain, datetime, datetime]:
+    """The days of an item: its own date, or the period of the report it stands in."""
+    if cells.said(row, "date"):
+        at, timed = cells.moment(row, "date")
+        grain, until = cells.day_or_hour(at, timed and (at.hour, at.minute) != (0, 0))
+        return grain, at, until
+    year, month, day, hour = (cells.count(row, column) for column in (_YEAR, _MONTH, _DAY, _HOUR))
+    try:
+        at = datetime(year if year and year in _YEARS else 0, month or 1, day or 1, hour or 0, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise cells.bad(row, _YEAR, "a year, with a month and a day that are in the calendar") from None
+    if month is None:
+        return Grain.MONTH, at, at.replace(year=at.year + 1)
+    if day is None:
+        return Grain.MONTH, at, at.replace(year=at.year + month // 12, month=month % 12 + 1)
+    return (Grain.DAY, at, at + cells.DAY) if hour is None else (Grain.HOUR, at, at + cells.HOUR)
+
+
+def _read_api(numbered: Numbered) -> Iterator[BillLine]:
+    """An item of an answer of GitHub's billing API: AI credits, premium requests, or use of all products."""
+    number, row = numbered
+    product = cells.said(row, "product").casefold()
+    if cells.holds_nothing(row, "date" if "date" in row else _YEAR) or (product and not product.startswith(_PRODUCTS)):
+        return
+    grain, at, until = _span(row)
+    billing, cost = _charge(row, _API_AMOUNTS)
+    model, sku = cells.name(row, "model"), cells.required(row, "sku", "what is billed")
+    whose = [cells.name(row, column) for column in _WHOSE]
+    yield BillLine(
+        number=number,
+        grain=grain,
+        at=at,
+        until=until,
+        provider=_PROVIDER,
+        identity=cells.identity(API, grain, at, until.isoformat(), sku, model, *whose),
+        model=model,
+        cost_nanos=cost,
+        token_class=None if model else TokenClass.OTHER,
+        workspace=whose[1] or whose[2] or whose[3],
+        billing=billing,
+    )
+
+
+OF_API = BillFormat(API, "GitHub, answer of the billing API for Copilot", _is_api, _read_api, _api_lacks)
 
 _OLD = ("timestamp", "user", "model", "requests used", "exceeds monthly quota")
 _DAILY = ("date", "username", "model", "quantity", "exceeds_quota", "total_monthly_quota")

@@ -27,6 +27,7 @@ FORMATS: tuple[BillFormat, ...] = (
     cursor_events.FORMAT,
     litellm.FORMAT,
     copilot.FORMAT,
+    copilot.OF_API,
     copilot.OF_REQUESTS,
     generic.FORMAT,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from tallygate.core.errors import InvalidArgument
@@ -15,6 +15,8 @@ from tallygate.usage.bills.tables import COLUMNS_MAX, ROWS_MAX, Faults, Source
 
 # Where an object keeps its rows.
 LISTS = ("data", "results", "usageEventsDisplay", "usageEvents")
+# Where what stands beside the rows belongs to each of them: whose they are, and of which days.
+SHARED = "usageItems"
 OBJECT_MAX = 8 * 1024 * 1024
 # What is longer is no cell of a bill: rows that hold whole conversations are read without these.
 VALUE_MAX = 131_072
@@ -125,18 +127,39 @@ def _values(text: _Text) -> Iterator[tuple[int, Any]]:
         text.expect("{")
         walked: dict[str, Any] = {}
         found = False
+        shared: list[tuple[int, Any]] | None = None
         for key in _keys(text):
             if key in LISTS and not found and text.peek() == "[":
                 found = True
                 yield from _array(text)
+            elif key == SHARED and shared is None and text.peek() == "[":
+                # What belongs to them may stand behind them. One more than is taken is refused as too many.
+                shared = list(islice(_array(text), ROWS_MAX + 1))
             else:
                 walked[key] = text.value()
-        if not found:
+        if shared is not None:
+            yield from ((number, _beside(walked, each)) for number, each in shared)
+        elif not found:
             yield line, walked
+        if not found:
             while text.peek():
-                yield text.line, text.value()
+                yield from _several(text.line, text.value())
     if text.peek():
         text.fail("more stands behind its end")
+
+
+def _beside(whole: dict[str, Any], item: Any) -> Any:
+    """A row with what stands beside its list; what it says itself counts."""
+    return whole | item if isinstance(item, dict) else item
+
+
+def _several(line: int, value: Any) -> Iterator[tuple[int, Any]]:
+    """An object, or the rows of the list in it that share what stands beside them."""
+    if isinstance(value, dict) and isinstance(value.get(SHARED), list):
+        whole = {key: each for key, each in value.items() if key != SHARED}
+        yield from ((line, _beside(whole, each)) for each in value[SHARED])
+    else:
+        yield line, value
 
 
 def _keys(text: _Text) -> Iterator[str]:
@@ -159,7 +182,7 @@ def _array(text: _Text) -> Iterator[tuple[int, Any]]:
         return
     while True:
         text.peek()
-        yield text.line, text.value()
+        yield from _several(text.line, text.value())
         if text.expect(",", "]") == "]":
             return
 

@@ -111,6 +111,8 @@ def _recognised(source: Source, name: str, formats: Sequence[BillFormat]) -> Bil
     if found:
         listed = ", ".join(form.name for form in found)
         raise _unusable(f"{shown(name)} could be of several formats: {listed}.", "Name one with --format.")
+    if not source.header:
+        raise _unusable(f"{shown(name)} holds no rows.", "Export other days.")
     listed = ", ".join(form.name for form in formats)
     header = shown(", ".join(source.header), _HEADER_SHOWN)
     raise _unusable(
