@@ -81,6 +81,23 @@ def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
     assert world.budget(session).spent_nanos == 200_000_000
 
 
+def test_the_file_of_a_session_is_followed_from_the_moment_that_it_is_there(desk, tmp_path):
+    _, follower, _ = desk
+    follower.include("copilot", None, "s1")
+    follower.include("copilot", None, "../../outside")
+    assert follower.catch_up().new == 0
+    events = tmp_path / "home" / ".copilot" / "session-state" / "s1" / "events.jsonl"
+    outside = tmp_path / "home" / "outside" / "events.jsonl"
+    at = "2026-11-30T07:54:09.456Z"
+    used = {"model": "gpt-4.1", "inputTokens": 9, "outputTokens": 1, "apiCallId": "call-1234567890123456"}
+    row = {"type": "session.usage_record", "data": {"usage": used}, "id": "e1", "timestamp": at}
+    for file in (events, outside):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(lines(row))
+    assert follower.catch_up().new == 1
+    assert follower.failures == []
+
+
 def test_a_decision_does_not_wait_longer_than_its_time_for_transcripts(desk):
     world, follower, respond = desk
     follower.look()

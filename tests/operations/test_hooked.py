@@ -42,13 +42,14 @@ def hook(world, moment, key=None, *, client="claude_code", session="client-1", *
 
 
 def respond(world, key, cents, *, session="client-1", client="claude_code", **options):
-    """A response lands that was made just now."""
+    """A response lands that was made just now, or at another time."""
     world.clock.forward(SECOND)
+    at_us = options.pop("at_us", world.clock.at_us)
     row = ObservedUsage(
         client=client,
         session=session,
         response_key=key,
-        at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us),
+        at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us),
         model="dear",
         tokens=Tokens(output=cents * 10),
         rule=options.pop("rule", Rule.CLAUDE_RESPONSE),
@@ -230,6 +231,53 @@ def test_a_spent_budget_refuses_both_questions_for_a_tool_until_it_is_raised(wor
     assert not question(world, "preToolUse").unconfirmed
     raise_budget(world.rt, account(world, client="copilot").session_id, 2 * DOLLAR, reason="", authority=the_user("me"))
     assert not question(world, "permissionRequest").stops
+
+
+def tools_of(world, response, tool="bash"):
+    world.clock.forward(SECOND)
+    told = {"confirmed": tool == "bash", "key_of_response": True, "model": "cents"}
+    event = HookEvent("copilot", Moment.TOOL, "client-1", "preToolUse", f"tools::{response}", tool, **told)
+    return on_hook(world.rt, event)
+
+
+def test_tools_with_the_key_of_one_response_hold_one_call_and_those_of_the_next_another(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    (first, one) = figures(world, client="copilot")
+    made = {}
+    for response, held in (("r1", 2), ("r2", 3), ("r3", 4)):
+        made[response] = world.clock.at_us + SECOND // 2
+        assert not any(tools_of(world, response).stops for _ in range(3))
+        assert figures(world, client="copilot") == (first, held * one), "none of them is written down yet"
+    for response, at_us in made.items():
+        respond(world, response, 2, client="copilot", at_us=at_us)
+    assert figures(world, client="copilot") == (6, one)
+    assert not tools_of(world, "r3").stops
+    assert figures(world, client="copilot") == (6, one), "held before it landed"
+
+
+def test_every_tool_of_a_response_that_meets_a_spent_budget_is_left_to_the_question_that_ends_the_turn(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    respond(world, "r1", 100, client="copilot")
+    assert [(a.stops, a.ends, a.unconfirmed) for a in (tools_of(world, "r1") for _ in range(3))] == [
+        (True, True, False)
+    ] * 3
+
+
+@pytest.mark.parametrize(("late_s", "waits"), [(0, 4), (2, 0)])
+def test_a_client_that_writes_late_is_waited_for_once_it_is_ahead_and_not_for_what_was_broken_off(world, late_s, waits):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    assert not tools_of(world, "r1").stops
+    world.clock.forward(late_s * SECOND - SECOND + 100_000)
+    waited = []
+
+    def pause(microseconds):
+        waited.append(microseconds)
+        if len(waited) == 4:
+            respond(world, "r1", 40, client="copilot")
+            respond(world, "r2", 40, client="copilot")
+
+    answer = tools_of(world.with_runtime(pause_us=pause), "r2")
+    assert (len(waited), answer.stops) == (waits, bool(waits)), "80 of 100 cents are spent, a step takes 40"
 
 
 def test_the_same_hook_again_gets_the_same_answer_and_reserves_once(world):

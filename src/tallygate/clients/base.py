@@ -115,7 +115,8 @@ class Source:
     """One client's transcripts: where they lie, which files there are, how one is read.
 
     `read(file, position, max_bytes)` yields nothing when the file did not change. `beside(path)` finds what other
-    files of the same session there are by now, such as those of its subagents.
+    files of the same session there are by now, such as those of its subagents. `of_session` is where a session's file
+    is, or will be, for a client whose hooks do not name it.
     """
 
     client: str
@@ -123,6 +124,7 @@ class Source:
     discover: Callable[[Mapping[str, str], Path], Iterator[TranscriptFile]]
     read: Callable[[TranscriptFile, FilePosition | None, int | None], Iterator[Batch]]
     beside: Callable[[Path], Iterator[Path]] = nothing_beside
+    of_session: Callable[[Mapping[str, str], Path, str], Path] | None = None
     variables: tuple[str, ...] = ()  # that add folders to look in
 
 

@@ -49,8 +49,8 @@ class HookEvent:
     servers of clients that this one was started in, by an agent in a shell; `near` says that the hook was run by the
     very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
     code; of no other prompt is anything kept. `reach` is what a tool is about to be given, where the client tells it.
-    code; of no other prompt is anything kept. `confirms` is a second question for a tool that was asked for
-    already; of a `confirmed` tool there will be one.
+    `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
+    `key_of_response` says that `key` is the same for all tools of one response.
     """
 
     client: str
@@ -75,6 +75,7 @@ class HookEvent:
     reach: Reach | None = field(default=None, compare=False, repr=False)
     confirms: bool = False
     confirmed: bool = False
+    key_of_response: bool = False
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
@@ -87,6 +88,8 @@ _RESERVE_AT: dict[str, frozenset[Moment]] = {
     "qwen": frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
     "copilot": frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
 }
+# Clients that write down a response only when they have been quiet for a moment, and so not while a fast model answers.
+_WRITE_LATE = frozenset({"copilot"})
 # Clients whose subagents begin without being asked: their first call is reserved with the tool that starts them.
 _BEGIN_UNASKED = frozenset({"claude_code"})
 # Where a client can still be kept from spending; at all others it only tells what happened.
@@ -101,6 +104,11 @@ def reserves(client: str, moment: Moment) -> bool:
 def begins_unasked(event: HookEvent) -> bool:
     """Whether a tool is about to start a subagent that no later hook can keep from its first model call."""
     return event.starts_agent and event.client in _BEGIN_UNASKED
+
+
+def writes_late(client: str) -> bool:
+    """Whether a client may have had several responses before it writes the first of them down."""
+    return client in _WRITE_LATE
 
 
 def ends_run(client: str, moment: Moment, *, again: bool) -> bool:
@@ -131,9 +139,8 @@ class HookAnswer:
     With STOP, `message` says what is spent, which budget binds and the command to go on. With GO_ON it is None,
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
     `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
-    keeps one tool from running, and the work goes on.
-    `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `unconfirmed`
-    says that a tool was left to a second question before, in this row of refusals, and that none came.
+    keeps one tool from running, and the work goes on. `unconfirmed` says that a tool was left to a second question
+    before, in this row of refusals, and that none came.
     """
 
     verdict: Verdict = Verdict.GO_ON

@@ -70,11 +70,14 @@ class Follower:
         finally:
             self._reading.release()
 
-    def include(self, client: str, transcript: Path | None) -> None:
+    def include(self, client: str, transcript: Path | None, session: str | None = None) -> None:
         """Follow a file at once that a hook named; one outside its client's own folders is not touched.
 
-        Where a client names none, as its sessions lie in one database, what it has is followed.
+        Where a client names none, its session says which it is, or will be; where sessions lie in one database, what
+        there is of the client is followed.
         """
+        if transcript is None and session is not None:
+            transcript = self._file_of(client, session)
         if transcript is None:
             self._include_all(client)
             return
@@ -85,6 +88,12 @@ class Follower:
                 transcript, source.locations(self.places.environ, self.places.home)
             ):
                 self._told[transcript] = (source, TranscriptFile(client, transcript))
+
+    def _file_of(self, client: str, session: str) -> Path | None:
+        for source in self.sources:
+            if source.client == client and source.of_session is not None:
+                return source.of_session(self.places.environ, self.places.home, session)
+        return None
 
     def _include_all(self, client: str) -> None:
         if any(source.client == client for source, _ in self._told.values()):
@@ -149,6 +158,8 @@ class Follower:
         stamp = _stamp(file.path)
         if stamp is not None and self._read_at.get(file.path) == stamp:
             return taken  # as it was when all of it had been read
+        if stamp is None and file.path in self._told and file.path not in self._read_at:
+            return taken  # named before it was there
         try:
             while True:
                 with self.rt.ledger.reading(self.rt.tenant) as reader:

@@ -34,7 +34,7 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
     """
     prompts = Prompts() if prompts is None else prompts
     rt = replace(rt, by=f"hook:{event.client}")
-    rt.follow(event.client, None if event.transcript is None else Path(event.transcript))
+    rt.follow(event.client, None if event.transcript is None else Path(event.transcript), event.client_session)
     rt.catch_up()
     _remember(rt, event)
     prompts.notice(event)
@@ -81,7 +81,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         return _gated(rt, event, gate_step(rt, event, account.session))
     if event.moment is Moment.SESSION_END:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
-            let_land(rt, session.session_id, None)  # what lands later counts, but is not in the run-log line
+            let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
         return _signed(rt, end_account(rt, event))
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")

@@ -36,7 +36,7 @@ def nothing_to_follow() -> None:
     """Where no transcripts are read, there is nothing to catch up with before a decision."""
 
 
-def nobody_follows(client: str, transcript: Path | None) -> None:
+def nobody_follows(client: str, transcript: Path | None, session: str | None) -> None:
     """Where no transcripts are read, one more is not read either."""
 
 
@@ -107,7 +107,7 @@ class Runtime:
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"
     catch_up: Callable[[], object] = nothing_to_follow
-    follow: Callable[[str, Path | None], None] = nobody_follows
+    follow: Callable[[str, Path | None, str | None], None] = nobody_follows
     told_at_start: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Guarded = field(default_factory=Guarded)

@@ -9,7 +9,7 @@ from itertools import takewhile
 from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.answers import GateAnswer
 from tallygate.core.calibration import Kind, Level
-from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves
+from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, writes_late
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import UNKNOWN_MODEL, priced_as
@@ -25,9 +25,10 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 
 PENDING_LOOKED_AT = 500
-# A response is written down within a tenth of a second of its end; so long a decision that turns on it waits for it.
+# A response is written down within a tenth of a second of its end, by some clients after half a second of quiet; so
+# long a decision that turns on it waits for it.
 LANDING_STEP_US = 10_000
-LANDING_STEPS = 15
+LANDING_STEPS, LATE_STEPS = 15, 50
 # A turn that begins while an older call of the same agent has no response: that one was broken off.
 BROKEN_OFF_US = 5_000_000
 # What the second question for a tool is written down as.
@@ -55,8 +56,9 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
     """
     recent = _recent(rt, event)
     request = _request(rt, event, session, recent)
-    if _pressed(rt, session, request.estimate_nanos):
-        let_land(rt, session.session_id, _actor(replace(event, starts_agent=False)))
+    actor = _actor(replace(event, starts_agent=False))
+    if _pressed(rt, session, request.estimate_nanos) or _is_ahead(rt, event, session, actor):
+        let_land(rt, event, session.session_id, actor)
         recent = _recent(rt, event)
         request = _request(rt, event, session, recent)
     with rt.ledger.writing(rt.tenant) as tx:
@@ -158,16 +160,33 @@ def _pressed(rt: Runtime, session: Session, estimate_nanos: int) -> bool:
     return any(budget.available_nanos < twice.of(budget) for budget in budgets)
 
 
-def let_land(rt: Runtime, session_id: str, actor: Actor | None) -> None:
+def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor) -> bool:
+    """Whether a client that writes late has had a further response while an earlier one is not written down.
+
+    Then nothing is known of what its steps cost, however fast it spends. What is still missing long after the next step
+    was asked for was broken off, and is not waited for.
+    """
+    if not writes_late(event.client) or event.moment is not Moment.TOOL or event.confirms:
+        return False
+    waiting = _waiting(rt, session.session_id, actor)
+    return len(waiting) > 1 and rt.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
+
+
+def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> None:
     """Give the response that an agent (None: any of them) has just had a moment to be written down."""
-    for _ in range(LANDING_STEPS):
-        with rt.ledger.reading(rt.tenant) as reader:
-            calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
-        waiting = [call for call in calls if call.state is CallState.PENDING and call.is_model_call]
-        if not any(actor is None or _is_of(call, actor) for call in waiting):
+    for _ in range(LATE_STEPS if writes_late(event.client) else LANDING_STEPS):
+        if not _waiting(rt, session_id, actor):
             return
         rt.pause_us(LANDING_STEP_US)
         rt.catch_up()
+
+
+def _waiting(rt: Runtime, session_id: str, actor: Actor | None) -> list[Call]:
+    """The calls of an agent (None: of any) whose responses are not written down, the newest first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
+    pending = (call for call in calls if call.state is CallState.PENDING and call.is_model_call)
+    return [call for call in pending if actor is None or _is_of(call, actor)]
 
 
 def _is_of(call: Call, actor: Actor) -> bool:
@@ -226,8 +245,11 @@ def _for_nothing(request: CallRequest) -> CallRequest:
 def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[StoredUsage]) -> bool:
     """Whether the call after a tool's response has its reservation already, from another tool of that response.
 
-    A response that is not written down yet is the oldest of the agent's pending calls.
+    A response that is not written down yet is the oldest of the agent's pending calls. Where the key is that of the
+    response, a tool with a new one is the first of another response.
     """
+    if event.key_of_response and event.key is not None:
+        return False
     response = next((s for s in recent if set(s.row.tool_use_ids) & set(event.tool_use_ids)), None)
     if response is None:
         return len(mine) > 1

@@ -61,8 +61,7 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         moment=moment,
         client_session=session,
         name=event,
-        # Nothing tells two tools apart that start within the same thousandth of a second.
-        key=key_of("prompt", _time(raw)) if event == "userPromptSubmitted" else None,
+        key=_key(raw, event, agent),
         tool=tool,
         starts_agent=tool in _AGENT_TOOLS,
         agent_id=agent,
@@ -73,7 +72,15 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         cause=cause_of(raw),
         confirms=event == _QUESTION,
         confirmed=event == _ASKED_AGAIN and tool in _QUESTIONED,
+        key_of_response=moment is Moment.TOOL and event != _QUESTION,
     )
+
+
+def _key(raw: Mapping[str, Any], event: str, agent: str | None) -> str | None:
+    """A prompt by its time; tools by that of their response, which is told for each of them. Nothing else has one."""
+    if event == "userPromptSubmitted":
+        return key_of("prompt", _time(raw))
+    return key_of("tools", agent or "", _time(raw)) if event in {"preToolUse", _ASKED_AGAIN} else None
 
 
 def _time(raw: Mapping[str, Any]) -> str | None:

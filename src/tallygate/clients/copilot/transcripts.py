@@ -37,4 +37,9 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return CopilotReader(stem=path.parent.name, state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+def of_session(env: Mapping[str, str], home: Path, session: str) -> Path:
+    """Where a session's events are written, from its first pause on."""
+    return locations(env, home)[0] / session / EVENTS
+
+
+SOURCE = Source(CLIENT, locations, discover, read, of_session=of_session)
