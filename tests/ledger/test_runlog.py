@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -72,17 +73,29 @@ def test_a_line_end_cannot_be_smuggled_in(tmp_path):
         LOG.append(tmp_path / "runs.jsonl", '{}\n{"forged":1}')
 
 
-def test_a_log_knows_which_sessions_it_holds(tmp_path):
-    path = tmp_path / "runs.jsonl"
-    assert not LOG.holds(path, "session_a")
-    LOG.append(path, '{"run_id":"session_a"}')
-    assert LOG.holds(path, "session_a")
-    assert not LOG.holds(path, "session_b")
+def line(session="nightly", event="ab"):
+    return json.dumps(
+        {"run_id": session, "ledger": {"id": "1" * 32, "seq": 3, "hash": event * 32}}, separators=(",", ":")
+    )
 
 
-def test_a_session_is_found_across_the_seams_of_reading(tmp_path):
+def test_a_log_knows_which_lines_it_holds(tmp_path):
     path = tmp_path / "runs.jsonl"
-    needle = '"run_id":"session_a"'
-    for shift in range(len(needle) + 1):
-        path.write_text("x" * ((1 << 20) - shift) + needle)
-        assert LOG.holds(path, "session_a"), shift
+    assert not LOG.holds(path, line())
+    LOG.append(path, line())
+    assert LOG.holds(path, line())
+    assert not LOG.holds(path, line(event="cd")), "the session of this id in another tenant or ledger"
+    assert not LOG.holds(path, '{"edited": 1}'), "what waits in a ledger that somebody edited"
+
+
+def test_a_line_of_which_only_the_beginning_is_there_is_written_again(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_text(line()[:-9])
+    assert not LOG.holds(path, line())
+
+
+def test_a_line_is_found_across_the_seams_of_reading(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    for shift in range(len(line()) + 1):
+        path.write_text("x" * ((1 << 20) - shift) + line())
+        assert LOG.holds(path, line()), shift

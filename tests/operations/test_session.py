@@ -147,8 +147,9 @@ def test_a_log_that_cannot_be_written_waits_in_the_ledger_and_blocks_nothing(wor
 def test_a_line_that_reached_the_log_before_a_crash_is_not_written_again(world):
     session = world.start()
     end_session(world.rt, session)
+    written = world.rt.run_log_path.read_text().strip()
     with world.ledger.writing():
-        world.ledger._connection.execute("UPDATE run_log_queue SET written_us = NULL, line = '{}'")
+        world.ledger._connection.execute("UPDATE run_log_queue SET written_us = NULL, line = ?", (written,))
     assert flush_run_log(world.rt) == []
     assert len(lines(world)) == 1
 

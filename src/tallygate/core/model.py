@@ -54,7 +54,7 @@ class ModeCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One budgeted piece of work."""
+    """One budgeted piece of work; `opened_from` is the tenant it was opened from where it is not that of its rows."""
 
     tenant: str
     session_id: str
@@ -79,6 +79,7 @@ class Session:
     rate_day: str | None = None
     rules: str | None = None
     warned_us: int | None = None
+    opened_from: str | None = None
 
     @property
     def is_open(self) -> bool:

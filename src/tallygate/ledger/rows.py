@@ -51,6 +51,7 @@ SESSION_COLUMNS = [
     "rate_day",
     "rules",
     "warned_us",
+    "opened_from",
 ]
 BUDGET_COLUMNS = [
     "tenant",
@@ -115,6 +116,7 @@ def to_session(row: tuple[Any, ...]) -> Session:
         rate_day=row[22],
         rules=row[23],
         warned_us=row[24],
+        opened_from=row[25],
     )
 
 
@@ -145,6 +147,7 @@ def from_session(session: Session) -> dict[str, Value]:
         "rate_day": session.rate_day,
         "rules": session.rules,
         "warned_us": session.warned_us,
+        "opened_from": session.opened_from,
     }
 
 

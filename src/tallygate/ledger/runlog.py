@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -59,9 +60,13 @@ class JsonLinesLog:
         finally:
             os.close(descriptor)
 
-    def holds(self, path: Path, session_id: str) -> bool:
-        """Whether the log already has the line of a session, so that a crash after the append writes no second."""
-        needle = f'"run_id":"{session_id}"'.encode()
+    def holds(self, path: Path, line: str) -> bool:
+        """Whether the log already has a line, so that a crash after the append writes no second.
+
+        It is known by the event that it names: several ledgers and tenants write into one log, and an id that a caller
+        chose may name a session in each of them.
+        """
+        needle = _mark(line)
         try:
             descriptor = os.open(path, os.O_RDONLY | _SAFE)
         except OSError:
@@ -77,6 +82,14 @@ class JsonLinesLog:
             return False
         finally:
             os.close(descriptor)
+
+
+def _mark(line: str) -> bytes:
+    try:
+        place = json.loads(line)["ledger"]
+    except (ValueError, KeyError, TypeError):  # somebody edited what waits in the ledger
+        return line.encode()
+    return f'"ledger":{json.dumps(place, separators=(",", ":"))}'.encode()
 
 
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)

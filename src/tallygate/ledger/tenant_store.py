@@ -15,9 +15,22 @@ SELECT_TENANTS_OF_SESSION = (
     f"{_TENANTS} SELECT k.tenant FROM known k CROSS JOIN session s"
     " WHERE k.tenant IS NOT NULL AND s.tenant = k.tenant AND s.session_id = :session_id ORDER BY k.tenant"
 )
-SELECT_TENANTS_OF_CALL = (
-    f"{_TENANTS} SELECT k.tenant FROM known k CROSS JOIN call c"
-    " WHERE k.tenant IS NOT NULL AND c.tenant = k.tenant AND c.call_id = :call_id ORDER BY k.tenant"
+# What a program of one tenant may name: its own rows, then those of sessions that it opened among another's.
+_REACHED = (
+    "WITH RECURSIVE reached(tenant) AS (SELECT MIN(tenant) FROM session WHERE opened_from = :tenant UNION ALL"
+    " SELECT (SELECT MIN(s.tenant) FROM session s WHERE s.opened_from = :tenant AND s.tenant > reached.tenant)"
+    " FROM reached WHERE reached.tenant IS NOT NULL)"
+)
+SELECT_REACHED_SESSION = (
+    f"{_REACHED} SELECT tenant FROM session WHERE tenant = :tenant AND session_id = :session_id"
+    " UNION ALL SELECT r.tenant FROM reached r CROSS JOIN session s"
+    " WHERE s.tenant = r.tenant AND s.session_id = :session_id AND s.opened_from = :tenant LIMIT 1"
+)
+SELECT_REACHED_CALL = (
+    f"{_REACHED} SELECT tenant FROM call WHERE tenant = :tenant AND call_id = :call_id"
+    " UNION ALL SELECT r.tenant FROM reached r CROSS JOIN call c CROSS JOIN session s"
+    " WHERE c.tenant = r.tenant AND c.call_id = :call_id"
+    " AND s.tenant = c.tenant AND s.session_id = c.session_id AND s.opened_from = :tenant LIMIT 1"
 )
 SELECT_TENANTS_LINKED = (
     f"{_TENANTS} SELECT DISTINCT k.tenant FROM known k CROSS JOIN client_session l"
@@ -34,7 +47,7 @@ class TenantReads(Statements):
         return [row[0] for row in self._all(SELECT_TENANTS)]
 
     def tenants_of_session(self, session_id: str) -> list[str]:
-        """The tenants that have a session of this id: one, where ids come from here."""
+        """The tenants that have a session of this id, for the user who may see them all."""
         return [row[0] for row in self._all(SELECT_TENANTS_OF_SESSION, session_id=session_id)]
 
     def tenants_linked(self, client: str, client_session: str) -> list[str]:
@@ -42,6 +55,12 @@ class TenantReads(Statements):
         found = self._all(SELECT_TENANTS_LINKED, client=client, client_session=client_session)
         return [row[0] for row in found]
 
-    def tenants_of_call(self, call_id: str) -> list[str]:
-        """The tenants that have a call of this id."""
-        return [row[0] for row in self._all(SELECT_TENANTS_OF_CALL, call_id=call_id)]
+    def reached_session(self, session_id: str) -> str | None:
+        """Whose rows hold the session that an id names from here: the tenant's own, or one opened from here."""
+        row = self._one(SELECT_REACHED_SESSION, session_id=session_id)
+        return None if row is None else str(row[0])
+
+    def reached_call(self, call_id: str) -> str | None:
+        """Whose rows hold the call that an id names from here."""
+        row = self._one(SELECT_REACHED_CALL, call_id=call_id)
+        return None if row is None else str(row[0])

@@ -68,8 +68,11 @@ def start_within(
 
     Whose agent it is comes from the hook that saw its tool call, from what the client says with the call, or from
     this server having opened one session only. The new session then spends the budget of both, and the client's
-    responses count into it.
+    responses count into it. What clients write down is counted among the program's own rows, so a session that lies
+    elsewhere is not tied to them.
     """
+    if rt.home is not None:
+        return start_session(rt, opening)
     owner = _owner(rt, opening.client, tool_use_id, client_session)
     around = None if owner is None else open_session_of(rt, *owner)
     if around is not None and opening.parent_session_id is None:

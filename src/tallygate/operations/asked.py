@@ -79,7 +79,7 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
 
 def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
     """Model and client that a session was started with; they never change, so they are asked once a process."""
-    known = rt.session_heads.get(session_id)
+    known = rt.session_heads.get((rt.tenant, session_id))
     if known is None:
         with rt.ledger.reading(rt.tenant) as reader:
             session = reader.session(session_id)
@@ -87,7 +87,7 @@ def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
             raise unknown_session(session_id)
         if len(rt.session_heads) > HEADS_MAX:
             rt.session_heads.clear()
-        known = rt.session_heads[session_id] = (session.model, session.client)
+        known = rt.session_heads[rt.tenant, session_id] = (session.model, session.client)
     return known
 
 

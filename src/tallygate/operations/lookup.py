@@ -42,16 +42,29 @@ def unknown_session(session_id: str) -> NotFound:
     )
 
 
-def named_before(reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
-    """The session that has an id which a caller chose, with its budgets; an id belongs to one tenant of the ledger."""
-    for tenant in reader.tenants_of_session(session_id):
-        if tenant != reader.tenant:
-            raise Conflict(
-                f"Session {session_id!r} was opened with tenant_id {tenant!r}; now it came with {reader.tenant!r}.",
-                hint="Use another session_id.",
-                code="session_conflict",
-            )
-    return reader.session_with_budgets(session_id)
+def named_before(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+    """The session that has an id which a caller chose, with its budgets.
+
+    An id names one session of those that can be reached from the program's own tenant. What others have under it is
+    not told, not even where its rows are among those of the tenant that the caller named.
+    """
+    home = rt.home or rt.tenant
+    with rt.ledger.reading(home) as own:
+        reached = own.reached_session(session_id)
+    if reached is not None and reached != rt.tenant:
+        raise Conflict(
+            f"Session {session_id!r} was opened with tenant_id {reached!r}; now it came with {rt.tenant!r}.",
+            hint="Use another session_id.",
+            code="session_conflict",
+        )
+    found = reader.session_with_budgets(session_id)
+    if found is not None and reached is None:
+        raise Conflict(
+            f"{session_id!r} cannot be the id of a session here.",
+            hint="Use another session_id, or leave it out for a fresh one.",
+            code="session_conflict",
+        )
+    return found
 
 
 def session_ended(session_id: str) -> Conflict:

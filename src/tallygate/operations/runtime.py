@@ -23,7 +23,7 @@ class RunLog(Protocol):
     """Where finished sessions are written for other programs."""
 
     def append(self, path: Path, line: str) -> None: ...
-    def holds(self, path: Path, session_id: str) -> bool: ...
+    def holds(self, path: Path, line: str) -> bool: ...
 
 
 class Presence(Protocol):
@@ -71,6 +71,7 @@ def no_ladder(_: str) -> tuple[str, ...]:
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event.
 
+    `home` is the program's own tenant while it is among the rows of another, which a caller has named for a session.
     `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
     done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
     to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested. `told_at_start`
@@ -89,6 +90,7 @@ class Runtime:
     keys: KeyRing | None = None
     by: str = "tallygate"
     tenant: str = DEFAULT_TENANT
+    home: str | None = None
     tenant_of: Callable[[str | None], str | None] = in_no_tenant
     server_id: str | None = None
     project: str | None = None
@@ -112,9 +114,9 @@ class Runtime:
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Guarded = field(default_factory=Guarded)
     pause_us: Callable[[int], None] = no_waiting
-    session_heads: dict[str, tuple[str, str]] = field(default_factory=dict)
+    session_heads: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
     known_prices: set[str] = field(default_factory=set)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
-    session_tenants: dict[str, str] = field(default_factory=dict)
+    session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
     tenant_prices: dict[str, set[str]] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
     session_id = opening.session_id or new_session_id(rt, opening.client)
     price = rt.prices.quote(opening.model, at, replace(scope_here(rt), session=session_id))
     with rt.ledger.writing(rt.tenant) as tx:
-        before = None if opening.session_id is None else named_before(tx, session_id)
+        before = None if opening.session_id is None else named_before(rt, tx, session_id)
         if before is not None:
             return Opened(*before, (), None, is_new=False)
         parent, inherited = _parent(tx, opening.parent_session_id)
@@ -94,7 +94,7 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
         tx.append("session.started", opening_changes(session, mine, budgets), by=rt.by)
         every = binding(tx, session, budgets, session.model, tx.at_us).budgets
-    rt.session_heads[session_id] = (session.model, session.client)
+    rt.session_heads[rt.tenant, session_id] = (session.model, session.client)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return Opened(session, every, tighter, price.warning)
 
@@ -207,6 +207,7 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
         server_id=rt.server_id,
         usd_nanos=opening.usd_nanos,
         rate_day=opening.rate_day,
+        opened_from=rt.home,
         rules=rules_for(
             rt,
             client=opening.client,
@@ -306,7 +307,7 @@ def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
                 continue  # another process wrote it while this one waited for the lock
             try:
                 path = Path(queued.path)
-                if not rt.run_log.holds(path, queued.session_id):
+                if not rt.run_log.holds(path, queued.line):
                     rt.run_log.append(path, queued.line)
             except (RunLogError, OSError) as error:
                 failures.append(f"{queued.path}: {error}")

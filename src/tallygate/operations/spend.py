@@ -26,7 +26,7 @@ from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
-from tallygate.operations.session import Opened, Opening, kept_summary, start_session
+from tallygate.operations.session import Opened, Opening, kept_summary
 from tallygate.operations.spent import currency_of
 from tallygate.operations.subject import current_limits, rebound
 from tallygate.operations.tenants import opened_in
@@ -71,7 +71,6 @@ def start_budget(
     """
     if wanted.session_id is not None:
         _check_id(wanted.session_id)
-    mine = rt.tenant
     if wanted.tenant is not None:
         rt = opened_in(rt, wanted.tenant)
     rate = rt.exchange.rate(wanted.currency, as_datetime(rt.clock_us()))
@@ -87,9 +86,7 @@ def start_budget(
             task_summary=wanted.description,
             session_id=wanted.session_id,
         )
-        # What clients write down is counted among the program's own rows, so a session elsewhere is not tied to them.
-        within = rt.tenant == mine
-        opened = start_within(rt, opening, tool_use_id, client_session) if within else start_session(rt, opening)
+        opened = start_within(rt, opening, tool_use_id, client_session)
     own = own_budget(opened.session, opened.budgets)
     if not opened.is_new:
         _same_or_conflict(rt, opened.session, own, wanted)
@@ -118,7 +115,7 @@ def _check_id(session_id: str) -> None:
 def _opened_before(rt: Runtime, session_id: str) -> Opened | None:
     rt.ledger.prove(rt.tenant)  # a session that is found again is work that goes on
     with rt.ledger.reading(rt.tenant) as reader:
-        found = named_before(reader, session_id)
+        found = named_before(rt, reader, session_id)
     return None if found is None else Opened(*found, (), None, is_new=False)
 
 

@@ -76,13 +76,13 @@ def _line(
     """Hold one line against the ledger; what is told where only the total is another."""
     where, run_id, seq, digest, total = told
     name = cleaned(run_id, 200)
-    tenant = next((each for each in tenants if _has(ledger, each, run_id)), None)
-    if tenant is None:
+    having = [each for each in tenants if _has(ledger, each, run_id)]
+    if not having:
         report.add(Part.RUN_LOG, where, f"session {name} is not in the ledger", "the session was taken out")
         return None
-    with ledger.reading(tenant) as reader:
-        event = reader.journal_event(seq)
-    if event is None or event.hash != digest:
+    # An id may name a session in several tenants; the line tells of the one whose journal has its event.
+    tenant = next((each for each in having if _has_event(ledger, each, seq, digest)), None)
+    if tenant is None:
         what = f"names event {seq} with a hash that the journal does not have there"
         report.add(Part.RUN_LOG, where, what, "the history was rewritten or cut after this line was written")
         return None
@@ -93,6 +93,12 @@ def _line(
 def _has(ledger: ForeignLedger, tenant: str, session_id: str) -> bool:
     with ledger.reading(tenant) as reader:
         return reader.session(session_id) is not None
+
+
+def _has_event(ledger: ForeignLedger, tenant: str, seq: int, digest: bytes) -> bool:
+    with ledger.reading(tenant) as reader:
+        event = reader.journal_event(seq)
+    return event is not None and event.hash == digest
 
 
 def _total(ledger: ForeignLedger, tenant: str, session_id: str) -> int:

@@ -19,7 +19,7 @@ from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.spent import check_budget
-from tallygate.operations.tenants import in_tenant, runtime_for_session, tenant_id
+from tallygate.operations.tenants import in_tenant, tenant_id, wherever
 from tallygate.operations.unbound import ADVICE, unbound
 
 EXHAUSTED = 2
@@ -157,7 +157,7 @@ def _named(rt: Runtime, tenant: str | None) -> Runtime:
 
 def _home(rt: Runtime, text: str, tenant: str | None) -> Runtime:
     """Where an id is looked for: in the tenant that is named, else in that of the session it is, in full."""
-    return runtime_for_session(rt, text) if tenant is None else _named(rt, tenant)
+    return wherever(rt, text) if tenant is None else _named(rt, tenant)
 
 
 def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "UTC") -> None:

@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.advice import apply_review
 from tallygate.operations.look import session_called
 from tallygate.operations.review import ReviewWanted, review
-from tallygate.operations.tenants import runtime_for_session
+from tallygate.operations.tenants import wherever
 from tallygate.operations.unread import what_is_open
 from tallygate.reports.drift import Review, cause_word, factor_text, main_cause, payload
 from tallygate.reports.usage import ALWAYS_US
@@ -74,7 +74,7 @@ def drift(
         rt = app.runtime
         now = rt.clock_us()
         session_id = None if session is None else session_called(rt, session)
-        rt = rt if session_id is None else runtime_for_session(rt, session_id)
+        rt = rt if session_id is None else wherever(rt, session_id)
         wanted = ReviewWanted(
             from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
             until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
