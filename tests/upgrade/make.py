@@ -61,7 +61,13 @@ output = 15
 
 def tallygate(*args: str, given: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
     done = subprocess.run(
-        [PYTHON, "-m", "tallygate", *args], input=given, capture_output=True, text=True, env=ENVIRONMENT, cwd=SHOP
+        [PYTHON, "-m", "tallygate", *args],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+        cwd=SHOP,
     )
     if done.returncode not in codes:
         raise SystemExit(f"tallygate {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
