@@ -109,6 +109,7 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     for name, below in _HOME_DIRS.items():
         monkeypatch.setenv(name, str(path / below))
+    monkeypatch.setenv("TZ", "UTC")
     # The port is one a machine: a server under test must not take it from the user's own.
     monkeypatch.setenv("TALLYGATE_TELEMETRY", "off")
     monkeypatch.chdir(path)

@@ -35,10 +35,11 @@ RUN_LOG = Path(".l6e", "runs.jsonl")
 NAMES_SHOWN = 6
 
 TENANT_VARIABLE = "TALLYGATE_TENANT"
+ZONE_VARIABLE = "TALLYGATE_TIME_ZONE"
 # Variables that stand for one key of a file, by section.
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "TALLYGATE_CURRENCY": ("", "currency"),
-    "TALLYGATE_TIME_ZONE": ("", "time_zone"),
+    ZONE_VARIABLE: ("", "time_zone"),
     "TALLYGATE_LOG_LEVEL": ("", "log_level"),
     TENANT_VARIABLE: ("", "tenant"),
     "TALLYGATE_REROUTE_THRESHOLD": ("policy", "reroute_threshold"),
@@ -123,6 +124,8 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     settings, project = _with_project(base, user, root, where.home)
     settings = _with_outer_projects(settings, user, root, where.home)
     settings = _placed(_apply_environment(settings, environ), where.home)
+    named = bool(environ.get(ZONE_VARIABLE)) or (user is not None and "time_zone" in user.values)
+    settings = replace(settings, zone_is_set=named or settings.time_zone != base.time_zone)
     return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project)
 
 

@@ -178,7 +178,8 @@ class Settings:
 
     `waiting` is what a project sets and the user has not trusted; `dearer` are prices with the project's rows among
     them, which count where they are the higher ones. `fault` says why the project's file is not in force.
-    `spoken` is what is said when a session begins.
+    `spoken` is what is said when a session begins. Budgets go by `time_zone`, and so do dates that are shown where
+    `zone_is_set`; else those are shown in the machine's.
     """
 
     paths: Paths
@@ -194,6 +195,7 @@ class Settings:
     exchange: Mapping[str, Rate] = field(default_factory=dict)
     currency: str = "USD"
     time_zone: str = "UTC"
+    zone_is_set: bool = False
     log_level: LogLevel = LogLevel.WARNING
     tenant: str = DEFAULT_TENANT
     notices: tuple[str, ...] = ()

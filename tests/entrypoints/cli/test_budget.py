@@ -135,7 +135,19 @@ def test_a_budget_of_the_settings_is_raised_by_its_whole_id(there, run, run_json
 def test_a_list_shows_when_windows_are_renewed(there, run, run_json, made):
     made.call(made.session(5), prompt=100, output=0, tool_name="plan")
     head = run("budget", "list").stdout.splitlines()[0].split()
-    assert head == ["BUDGET", "SCOPE", "PERIOD", "RESETS", "MODE", "LIMIT", "SPENT", "RESERVED", "LEFT", "USED"]
+    assert head == [
+        "BUDGET",
+        "SCOPE",
+        "PERIOD",
+        "RESETS",
+        "(UTC)",
+        "MODE",
+        "LIMIT",
+        "SPENT",
+        "RESERVED",
+        "LEFT",
+        "USED",
+    ]
     assert named(run_json, "project:")["resets_at"].endswith("T00:00:00.000Z")
 
 

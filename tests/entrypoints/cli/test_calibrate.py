@@ -30,7 +30,7 @@ def test_with_nothing_learned_it_says_what_it_takes(run, made):
 def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
     text = run("calibrate", "show").stdout
     assert text.splitlines()[0].split() == [
-        "BY", "CLIENT", "MODEL", "CALLS", "FIRST", "LATER", "ON", "TOP", "CONFIDENCE", "LAST",
+        "BY", "CLIENT", "MODEL", "CALLS", "FIRST", "LATER", "ON", "TOP", "CONFIDENCE", "LAST", "(UTC)",
     ]  # fmt: skip
     assert "what 80 of 100 steps stay below (calibration = enforce)" in text
     [learned] = run_json("calibrate", "show")["learned"]

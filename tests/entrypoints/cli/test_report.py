@@ -34,7 +34,7 @@ def rows_of(result):
 def test_spending_by_tenant_and_month_as_a_table(run, two):
     head, *rows, total = run("report").stdout.splitlines()
     assert head.split() == [
-        "TENANT", "PERIOD", "SESSIONS", "RESP", "CALLS", "INPUT", "OUTPUT", "COST", "EXACT",
+        "TENANT", "PERIOD", "(UTC)", "SESSIONS", "RESP", "CALLS", "INPUT", "OUTPUT", "COST", "EXACT",
     ]  # fmt: skip
     assert sorted(row.split()[0] for row in rows) == [*TENANTS]
     assert total.split() == ["total", "-", "2", "0", "2", "16,000", "800", "$0.10", "100%"]

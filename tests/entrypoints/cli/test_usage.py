@@ -37,7 +37,7 @@ def test_without_transcripts_there_is_no_usage(run, run_json):
 
 def test_a_table_has_tokens_by_class_cost_and_the_share_of_partial_responses(run, days):
     head, *rows, total = run("usage").stdout.splitlines()
-    assert head.split() == ["DAY", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL"]
+    assert head.split() == ["DAY", "(UTC)", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL"]
     assert [row.split()[0] for row in rows] == ["2026-03-01", "2026-03-02", "2026-03-03"]
     assert rows[0].split()[1:6] == ["2", "6", "2,000", "40", "100"]
     assert [row.split()[-1] for row in [*rows, total]] == ["-", "-", "100%", "16%"]

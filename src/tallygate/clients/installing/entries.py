@@ -25,6 +25,10 @@ _UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
 CURSOR_FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
 VSCODE_FRONT = '---\napplyTo: "**"\n---\n\n'
 WINDSURF_FRONT = "---\ntrigger: always_on\n---\n\n"
+STARTING_ZONE = """\
+# When your days begin: dates are shown, and budgets renew, by this zone.
+time_zone = "{zone}"
+"""
 STARTING_BUDGET = """\
 # What agents may spend: a limit for each session. `tallygate budget raise` raises that of a running one.
 

@@ -10,6 +10,7 @@ import click
 
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.attest import found, newest, of_session
 from tallygate.operations.look import session_called
@@ -39,11 +40,15 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
     if as_json:
         output.document({"attestations": [attested_json(each) for each in attested]})
     elif attested:
+        zone = shown_zone(settings)
         output.table(
             output.words("ID", [each.attestation_id for each in attested]),
             output.words("KIND", [each.kind for each in attested]),
             output.numbers("EVENT", [each.seq for each in attested]),
-            output.words("SIGNED", [output.when(each.issued_us, settings.time_zone) for each in attested]),
+            output.words(
+                output.zoned("SIGNED", [each.issued_us for each in attested], zone),
+                [output.when(each.issued_us, zone) for each in attested],
+            ),
             output.words("SESSION", [each.session_id for each in attested], tight=False),
         )
     else:

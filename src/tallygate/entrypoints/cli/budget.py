@@ -14,6 +14,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import TOKENS, format_amount, parse_amount_nanos, share_percent
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called
@@ -51,10 +52,11 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         listed = [{**budget_json(each), "limit_changes": mine[each.budget_id]} for each in found]
         output.document({"budgets": listed, "bound_nothing": [each.stated() for each in idle]})
     elif found:
-        budget_table(found, settings.time_zone)
-        say_changes(changes, settings.time_zone)
+        zone = shown_zone(settings)
+        budget_table(found, zone)
+        say_changes(changes, zone)
         for each in idle:
-            click.echo(output.safe(f"{each.told(output.when(each.since_us, settings.time_zone))}.", 1000))
+            click.echo(output.safe(f"{each.told(output.when(each.since_us, zone))}.", 1000))
         if idle:
             click.echo(ADVICE)
     else:
@@ -162,18 +164,23 @@ def _home(rt: Runtime, text: str, tenant: str | None) -> Runtime:
 
 def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "UTC") -> None:
     """Budgets as a table; the end of an id is enough to name one."""
-    resets = [output.words("RESETS", [output.when(each.resets_us, time_zone) for each in budgets])]
+    renewed = [each.resets_us for each in budgets]
+    resets = output.words(
+        output.zoned("RESETS", renewed, time_zone), [output.when(each, time_zone) for each in renewed]
+    )
+    touched = [each.touched_us for each in budgets]
+    used = "USED" if any(renewed) else output.zoned("USED", touched, time_zone)
     output.table(
         output.words("BUDGET", [output.short_id(each.name) for each in budgets]),
         output.words("SCOPE", [each.scope for each in budgets]),
         output.words("PERIOD", [each.period for each in budgets]),
-        *(resets if any(each.resets_us is not None for each in budgets) else []),
+        *([resets] if any(renewed) else []),
         output.words("MODE", [each.mode for each in budgets]),
         output.money("LIMIT", [(each.limit_nanos, each.unit) for each in budgets]),
         output.money("SPENT", [(each.spent_nanos + each.carried_nanos, each.unit) for each in budgets]),
         output.money("RESERVED", [(each.reserved_nanos, each.unit) for each in budgets]),
         output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
-        output.words("USED", [output.when(each.touched_us, time_zone) for each in budgets]),
+        output.words(used, [output.when(each, time_zone) for each in touched]),
     )
 
 

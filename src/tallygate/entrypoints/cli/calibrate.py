@@ -12,6 +12,7 @@ from tallygate.core.learned import Kept
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.calibrate_backtest import backtest
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations import recalibrate
 from tallygate.operations.recalibrate import Taught
@@ -58,12 +59,12 @@ def show(program: Program, as_json: bool) -> None:
     if not found.learned:
         click.echo("Nothing was learned yet: it takes calls whose cost came to be known.")
     else:
-        _table(found.learned, settings.time_zone)
+        _table(found.learned, shown_zone(settings))
         click.echo(f"\nReserved: what {percent} of 100 steps stay below (calibration = {mode}).")
     for model, micros in found.manual.items():
         click.echo(f"Set by you: {output.safe(model)} {ratio(micros)}x; it counts in place of what was learned.")
     for model, (micros, at_us) in found.billed.items():
-        when = output.when(at_us, settings.time_zone)
+        when = output.when(at_us, shown_zone(settings))
         click.echo(f"Taken from bills: {output.safe(model)} {ratio(micros)}x since {when}.")
 
 
@@ -77,7 +78,10 @@ def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
         _ratios("LATER", [each.later_micros for each in learned]),
         _ratios("ON TOP", [each.reserved_micros for each in learned]),
         output.words("CONFIDENCE", [each.confidence for each in learned]),
-        output.words("LAST", [output.when(each.last_us, time_zone) for each in learned]),
+        output.words(
+            output.zoned("LAST", [each.last_us for each in learned], time_zone),
+            [output.when(each.last_us, time_zone) for each in learned],
+        ),
     )
 
 

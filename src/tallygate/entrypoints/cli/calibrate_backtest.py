@@ -13,7 +13,7 @@ from tallygate.core.calibration import Kind
 from tallygate.core.money import format_amount, json_number, parse_amount_nanos
 from tallygate.core.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.backtest import BUDGET_PERCENT, Backtest, Part, Period, Progress, nobody
 from tallygate.operations.backtest import backtest as gone_through
@@ -45,7 +45,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
     project has few.
     """
     settings = program.settings()
-    zone = zone_of(settings.time_zone)
+    zone = zone_of(shown_zone(settings))
     budget_nanos = None if budget is None else parse_amount_nanos("--budget", budget)
     with program.opened(settings) as app, _progress_bar() as progress:
         now = app.runtime.clock_us()

@@ -11,6 +11,7 @@ from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED, sentence
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     if done is None:
         click.echo(f"Nothing to rebuild: {output.safe(path, 1000)} verifies.")
         return
-    until = output.when(done.last_us, settings.time_zone)
+    until = output.when(done.last_us, shown_zone(settings))
     facts = [
         ("rebuilt", f"{path} from {output.plural(done.events, 'event')}; its budgets are what they say"),
         ("kept", f"the ledger as it was: {done.copy}"),

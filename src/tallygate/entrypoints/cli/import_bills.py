@@ -16,6 +16,7 @@ from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text, format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.import_api import fetch
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.look import bill_called
@@ -205,9 +206,13 @@ def list_(program: Program, *, limit: int, as_json: bool) -> None:
     elif not found:
         click.echo("No bills: `tallygate import FILE` brings one.")
     else:
+        zone = shown_zone(settings)
         output.table(
             output.words("bill", [bill.bill_id for bill in found]),
-            output.words("imported", [output.when(bill.imported_us, settings.time_zone) for bill in found]),
+            output.words(
+                output.zoned("imported", [bill.imported_us for bill in found], zone),
+                [output.when(bill.imported_us, zone) for bill in found],
+            ),
             output.words("format", [bill.format for bill in found]),
             output.words("days (UTC)", map(_days, found)),
             output.numbers("lines", [bill.lines for bill in found]),
@@ -231,7 +236,7 @@ def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
         answer = {"replacing": view.replacing, "replaced": view.replaced}
         output.document({**bill_json(view.bill), **answer, "first_lines": [_line_json(line) for line in view.lines]})
         return
-    _view_facts(view, settings.time_zone)
+    _view_facts(view, shown_zone(settings))
     if view.lines:
         output.heading("lines" if len(view.lines) == view.bill.lines else f"the first {len(view.lines):,} lines")
         _lines_table(view.lines, view.bill.currency)
@@ -246,7 +251,7 @@ def _view_facts(view: BillView, time_zone: str) -> None:
         ("name", bill.name),
         ("format", bill.format),
         ("sha256", bill.digest),
-        ("imported", output.when(bill.imported_us, time_zone)),
+        ("imported", f"{output.when(bill.imported_us, time_zone)} {output.zone_at(bill.imported_us, time_zone)}"),
         ("days", f"{_days(bill)}, in UTC"),
         ("lines", f"{bill.lines:,}"),
         ("sum", total),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing.entries import STARTING_BUDGET
+from tallygate.clients.installing.entries import STARTING_BUDGET, STARTING_ZONE
 from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import InvalidArgument, NotFound
@@ -25,6 +25,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
 from tallygate.settings import Settings, places
 from tallygate.settings.load import PROJECT_FILE
+from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     where = surroundings(settings, telemetry_of(program, settings, making=not (dry_run or printing)))
     _check_project(wanted, where)
     clients = _chosen(names, where)
-    budget = _budget(settings, wanted, where)
+    budget = _budget(settings, wanted, where, _own_zone(program, settings))
     if printing:
         _print(clients, where, wanted, budget)
         return
@@ -156,14 +157,26 @@ def _chosen(names: Sequence[str], where: Surroundings) -> list[Client]:
     return found
 
 
-def _budget(settings: Settings, scope: Scope, where: Surroundings) -> tuple[FileEdits, ...]:
-    """A starting budget, where no settings file sets one."""
+def _own_zone(program: Program, settings: Settings) -> str | None:
+    """The machine's time zone, where the user has none yet and no budget has begun its days by another."""
+    if settings.zone_is_set:
+        return None
+    if settings.paths.database.exists():
+        with program.opened(settings, by="init") as app, app.runtime.ledger.reading(app.runtime.tenant) as reader:
+            if reader.window_periods():
+                return None
+    return machine_zone(os.environ)
+
+
+def _budget(settings: Settings, scope: Scope, where: Surroundings, zone: str | None) -> tuple[FileEdits, ...]:
+    """A starting budget, where no settings file sets one; in the user's own file with the time zone of its days."""
     if settings.budgets:
         return ()
     if scope is Scope.PROJECT:
         return (FileEdits(where.root / PROJECT_FILE, (Whole(STARTING_BUDGET, keeps=True),), shared=True),)
     file = settings.paths.user_file or places().config_dir / "config.toml"
-    return (FileEdits(file, (Whole(STARTING_BUDGET, keeps=True),)),)
+    text = STARTING_BUDGET if zone is None else f"{STARTING_ZONE.format(zone=zone)}\n{STARTING_BUDGET}"
+    return (FileEdits(file, (Whole(text, keeps=True),)),)
 
 
 def _print(clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -11,13 +12,22 @@ import click
 
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.text import shown
+from tallygate.settings import Settings
+from tallygate.settings.machine import machine_zone
 
 _AGO = re.compile(r"(\d{1,5})([hdw])")
 _HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7d, 4w)"
 
 
+def shown_zone(settings: Settings) -> str:
+    """The time zone that dates are read and shown in: the user's own, else the machine's."""
+    if settings.zone_is_set:
+        return settings.time_zone
+    return machine_zone(os.environ) or settings.time_zone
+
+
 def zone_of(name: str) -> tzinfo:
-    """A time zone of the settings, which have checked its name."""
+    """A time zone of the settings or the machine, whose name was checked."""
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -185,13 +186,33 @@ def when(at_us: int | None, time_zone: str = "UTC") -> str:
     """A moment to the minute, in the user's time zone."""
     if at_us is None:
         return NOTHING
+    return f"{_local(at_us, time_zone):%Y-%m-%d %H:%M}"
+
+
+def zoned(title: str, moments: Iterable[int | None], time_zone: str) -> str:
+    """The title of a column of times with the zone they are shown in, by its names at those times.
+
+    >>> zoned("DAY", [None], "UTC"), zoned("DAY", [0, 86_400_000_000], "America/Los_Angeles")
+    ('DAY', 'DAY (PST)')
+    """
+    names = dict.fromkeys(zone_at(each, time_zone) for each in moments if each is not None)
+    return f"{title} ({'/'.join(names)})" if names else title
+
+
+def zone_at(at_us: int, time_zone: str) -> str:
+    """What a zone is called at a moment; one that has but an offset is called by that."""
+    name = f"{_local(at_us, time_zone):%Z}"
+    return f"UTC{name}" if name[:1] in "+-" else name
+
+
+def _local(at_us: int, time_zone: str) -> datetime:
     at = as_datetime(at_us)
     if time_zone != "UTC":
         from zoneinfo import ZoneInfo
 
         with suppress(OverflowError):  # at either end of the calendar there is no other zone
             at = at.astimezone(ZoneInfo(time_zone))
-    return f"{at:%Y-%m-%d %H:%M}"
+    return at
 
 
 def size(count: int) -> str:

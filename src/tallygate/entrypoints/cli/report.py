@@ -8,7 +8,7 @@ import click
 
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.report import ReportWanted, SpendReport, report_spending
@@ -32,7 +32,7 @@ _FORMATS = ("table", "csv", "json")
     type=click.Choice([each.value for each in Every]),
     default=Every.MONTH.value,
     show_default=True,
-    help="What is added up; periods are those of the time zone in the settings.",
+    help="What is added up; periods are those of the time zone in the settings, else of this machine.",
 )
 @since_option("Only what was spent")
 @click.option("--until", metavar="MOMENT", help="Only what was spent before that, or on that day.")
@@ -57,7 +57,8 @@ def report(
     `tallygate usage` also lists what was used outside of any session; `tallygate sync` reads what is new.
     """
     settings = program.settings()
-    zone = zone_of(settings.time_zone)
+    time_zone = shown_zone(settings)
+    zone = zone_of(time_zone)
     with program.opened(settings) as app:
         now = app.runtime.clock_us()
         wanted = ReportWanted(
@@ -70,13 +71,14 @@ def report(
         found = report_spending(app.runtime, wanted, zone)
         unread, anomalies = what_is_open(app.runtime)
     if as_json or as_ == "json":
-        whole = _json(found, wanted, settings.time_zone)
+        whole = _json(found, wanted, time_zone)
         output.document(whole | {"unread": unread_json(unread), "anomalies": anomalies})
     elif as_ == "csv":
         # Bytes, since a text stream of some systems would end the lines in its own way.
         click.echo(csv_of(found.lines, wanted.by).encode(), nl=False)
     elif found.lines:
-        _table(found, wanted.by)
+        moments = [] if wanted.every is Every.ALL else [now]
+        _table(found, wanted.by, output.zoned("PERIOD", moments, time_zone))
     else:
         click.echo("Nothing was spent." if since is until is tenant is None else "Nothing of that was spent.")
     if as_ == "table" and not as_json and found.outside.responses:
@@ -87,12 +89,12 @@ def report(
             output.aside(text)
 
 
-def _table(found: SpendReport, by: SpendBy) -> None:
+def _table(found: SpendReport, by: SpendBy, period: str) -> None:
     lines = found.lines
     parts = [*(line.whole for line in lines), found.total]
     columns = [
         output.words(by.value.upper(), [*(line.key for line in lines), "total"], tight=by is not SpendBy.PROJECT),
-        output.words("PERIOD", [*(line.period for line in lines), None]),
+        output.words(period, [*(line.period for line in lines), None]),
         output.numbers("SESSIONS", [len(part.sessions) for part in parts]),
         output.counts("RESP", [part.responses for part in parts]),
         output.counts("CALLS", [part.calls for part in parts]),

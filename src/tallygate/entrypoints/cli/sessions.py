@@ -19,6 +19,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.ledger.port import SpendShare
 from tallygate.operations.attest import slim_summary
@@ -58,7 +59,7 @@ def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
     if as_json:
         output.document({"sessions": [line_json(line) for line in lines]})
     elif lines:
-        session_table(lines, settings.time_zone)
+        session_table(lines, shown_zone(settings))
     else:
         click.echo("No sessions." if state == "all" else f"No {state} sessions.")
 
@@ -79,7 +80,7 @@ def show(program: Program, session: str, calls: bool, as_json: bool) -> None:
     if as_json:
         output.document(_view_json(view, calls=calls))
     else:
-        _show(view, settings.time_zone, calls=calls)
+        _show(view, shown_zone(settings), calls=calls)
 
 
 @sessions.command()
@@ -125,7 +126,10 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
     output.table(
         output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
         output.words("STATE", [line.session.state for line in lines]),
-        output.words("STARTED", [output.when(line.session.started_us, time_zone)[5:] for line in lines]),
+        output.words(
+            output.zoned("STARTED", [line.session.started_us for line in lines], time_zone),
+            [output.when(line.session.started_us, time_zone)[5:] for line in lines],
+        ),
         output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
         output.money("SPENT", [(line.own.spent_nanos, line.own.unit) for line in lines]),
         output.money("LEFT", [(_left(line), line.own.unit) for line in lines]),
@@ -276,10 +280,11 @@ def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
 
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
+    started = f"{output.when(session.started_us, time_zone)} {output.zone_at(session.started_us, time_zone)}"
     ended = f", ended {output.when(session.ended_us, time_zone)} by {session.end_cause}" if session.ended_us else ""
     pairs = [
         ("session", session.session_id),
-        ("state", f"{session.state}, started {output.when(session.started_us, time_zone)}{ended}"),
+        ("state", f"{session.state}, started {started}{ended}"),
         ("client", f"{output.safe(client_name(session.client))}, model {output.safe(session.model)}"),
         ("total", f"{format_amount(totals.total_nanos, unit)} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
@@ -295,7 +300,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     )
     output.facts([*pairs, *((name, value) for name, value in optional if value is not None)])
     output.heading("Budgets")
-    budget_table(view.budgets)
+    budget_table(view.budgets, time_zone)
     say_changes(view.limit_changes, time_zone)
     for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
         if shares:
@@ -346,7 +351,10 @@ def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
     calls = view.calls
     answered = [view.models_by_call.get(call.call_id, call.model_used or call.model_requested) for call in calls]
     output.table(
-        output.words("AT", [output.when(call.at_us, time_zone)[-5:] for call in calls]),
+        output.words(
+            output.zoned("AT", [call.at_us for call in calls], time_zone),
+            [output.when(call.at_us, time_zone)[-5:] for call in calls],
+        ),
         output.words("TOOL", [call.tool_name for call in calls], tight=False),
         output.words("ACTION", [call.action for call in calls]),
         output.words("STATE", [call.state for call in calls]),

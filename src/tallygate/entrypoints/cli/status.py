@@ -8,12 +8,14 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
 from tallygate.operations.look import standing
 from tallygate.operations.unread import what_is_open
+from tallygate.settings import Settings
 
 _SESSIONS_MAX = 100
 
@@ -32,7 +34,7 @@ def status(program: Program, as_json: bool) -> None:
         unread, anomalies = what_is_open(app.runtime)
         state = condition(app.ledger)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
-    paths = settings.paths
+    paths, zone = settings.paths, shown_zone(settings)
     files = list(paths.settings_files)
     if as_json:
         output.document(
@@ -52,6 +54,8 @@ def status(program: Program, as_json: bool) -> None:
                     "project": None if paths.project_root is None else str(paths.project_root),
                     "notices": list(settings.notices),
                     "tenant": settings.tenant,
+                    "time_zone": zone,
+                    "time_zone_of_budgets": settings.time_zone,
                 },
                 "prices": {
                     "source": prices.source,
@@ -72,10 +76,11 @@ def status(program: Program, as_json: bool) -> None:
     output.facts(
         [
             ("ledger", f"{paths.database} ({output.size(state.size_bytes)}, schema {state.schema})"),
-            ("chain", _chain(stands.head.seq, output.when(stands.head.at_us, settings.time_zone))),
+            ("chain", _chain(stands.head.seq, output.when(stands.head.at_us, zone))),
             *([("head", stands.head.hash.hex())] if stands.head.seq else []),
             ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
             ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
+            ("time zone", _zone(settings, zone)),
             *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
             ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}"),
         ]
@@ -86,9 +91,17 @@ def status(program: Program, as_json: bool) -> None:
         output.aside(text)
     if stands.open_sessions:
         output.heading(f"{output.plural(len(stands.open_sessions), 'open session')}")
-        session_table(stands.open_sessions, settings.time_zone)
+        session_table(stands.open_sessions, zone)
     else:
         click.echo("\nNo open sessions.")
+
+
+def _zone(settings: Settings, shown: str) -> str:
+    """In which zone times are shown; where budgets renew by another, that too."""
+    if settings.zone_is_set:
+        return shown
+    apart = "" if shown == settings.time_zone else f"; budgets renew by {settings.time_zone} until you set time_zone"
+    return f"{shown}, this machine's{apart}"
 
 
 def _chain(events: int, last: str) -> str:

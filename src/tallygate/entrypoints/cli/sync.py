@@ -20,7 +20,7 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.unread import UnreadSum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
-from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
 from tallygate.operations.recalibrate import has_learned
@@ -63,7 +63,7 @@ def sync(
             "environ": os.environ,
             "home": Path.home(),
             "clients": clients,
-            "since_us": since_us(since, rt, zone_of(settings.time_zone)),
+            "since_us": since_us(since, rt, zone_of(shown_zone(settings))),
         }
         if watching:
             watch(rt, wait=Event().wait, each=_Telling(as_json), interval_s=interval, **options)

@@ -14,7 +14,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
-from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json
@@ -76,12 +76,13 @@ def usage(
 
     Every response that clients wrote down counts, whether a budget was asked for or not, at list prices: where a
     subscription pays, the cost is what the same use would have cost through the provider's API. Days are those of
-    the time zone in the settings; weeks begin on Monday.
+    the time zone in the settings, else of this machine; weeks begin on Monday.
     """
     if ctx.invoked_subcommand is not None:
         return
     settings = program.settings()
-    zone, what = zone_of(settings.time_zone), By(by)
+    time_zone, what = shown_zone(settings), By(by)
+    zone = zone_of(time_zone)
     with program.opened(settings) as app:
         rt = app.runtime
         now = rt.clock_us()
@@ -96,10 +97,10 @@ def usage(
             read_news(rt, clients)
         view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
     if as_json:
-        output.document(_json(view, what, settings.time_zone, breakdown=breakdown))
+        output.document(_json(view, what, time_zone, breakdown=breakdown))
         return
     if view.lines:
-        _table(view, what, settings.time_zone, breakdown=breakdown)
+        _table(view, what, time_zone, breakdown=breakdown)
         _notes(view)
     else:
         click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
@@ -144,8 +145,12 @@ def anomalies(program: Program, as_json: bool) -> None:
     if not found:
         click.echo("Nothing was told against a booked response.")
         return
+    zone = shown_zone(settings)
     output.table(
-        output.words("SEEN", [output.when(each.seen_us, settings.time_zone)[2:] for each in found]),
+        output.words(
+            output.zoned("SEEN", [each.seen_us for each in found], zone),
+            [output.when(each.seen_us, zone)[2:] for each in found],
+        ),
         output.words("RESPONSE", [output.safe(each.response_key) for each in found]),
         output.words("WHAT", [_KINDS.get(each.kind, each.kind) for each in found]),
         output.words("TOLD", [output.safe(each.told) for each in found]),
@@ -221,12 +226,16 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
             for model, part in line.models.items():
                 rows.append(([""] * (width - 1) + [_INDENT + output.safe(model or None)], part))
     parts = [part for _, part in rows]
+    titles = _TITLES[by]
+    if by.is_period:
+        titles = (output.zoned(titles[0], [line.whole.first_us for line in view.lines], time_zone),)
     columns = [
         output.words(title, [names[number] for names, _ in rows], tight=by not in (By.PROJECT, By.FOLDER))
-        for number, title in enumerate(_TITLES[by])
+        for number, title in enumerate(titles)
     ]
     if by is By.SESSION:
-        columns.append(output.words("LAST", [output.when(part.last_us, time_zone)[2:] for part in parts]))
+        last = output.zoned("LAST", [part.last_us for part in parts], time_zone)
+        columns.append(output.words(last, [output.when(part.last_us, time_zone)[2:] for part in parts]))
     columns += [
         output.numbers("RESP", [part.responses for part in parts]),
         output.counts("FRESH", [part.tokens.fresh_input for part in parts]),
