@@ -221,14 +221,17 @@ def test_what_steps_cost_teaches_the_next_reservation_and_is_held_against_a_bill
     assert "in both, at another price" in here.tallygate("drift").stdout
 
 
-@pytest.mark.parametrize("client", [Codex(), QwenCode()], ids=lambda client: client.name)
+ENDED = {"claude_code": 143, "codex": 1, "qwen": 130}
+
+
+@pytest.mark.parametrize("client", [ClaudeCode(), Codex(), QwenCode()], ids=lambda client: client.name)
 def test_a_run_that_would_go_on_or_end_in_silence_is_ended_and_says_why(machine: Make, client: Client) -> None:
     here = machine(client, many(client))
     here.init(limit(client))
     run = here.run()
     # Codex asks the model once more when a tool was refused, and is ended when that asks for another one.
     assert (len(here.api.of_kind("main")), marks(here)) == (3 if client.name == "codex" else 2, 1)
-    assert run.code == (1 if client.name == "codex" else 130)
+    assert run.code == ENDED[client.name]
     assert_logged(here)
     session = run.seen.session
     calls = len(here.api.served)

@@ -1,15 +1,21 @@
-"""Which process may be ended, and which never: by what was started, whose it is, and where it runs."""
+"""Which process may be ended, which never, and how: by what was started, whose it is, and where it runs."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from bench import wire
+from bench.wire import ROOT
 
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.hooks import GATED, Moment, ends_run
-from tallygate.entrypoints.stopping import prints, running
+from tallygate.entrypoints import hook
+from tallygate.entrypoints.stopping import prints, running, say, unheard
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,15 @@ from tallygate.entrypoints.stopping import prints, running
         ("qwen", "node /x/qwen.js -i go", False),
         ("qwen", "node /x/qwen.js -p go --input-format stream-json", False),
         ("qwen", "node /x/qwen.js -p go --input-format=stream-json", False),
-        ("claude_code", "claude -p go", False),
+        ("claude_code", "claude -p go", True),
+        ("claude_code", "claude --model x --print go", True),
+        ("claude_code", "claude -cp go", True),
+        ("claude_code", "claude", False),
+        ("claude_code", "claude go", False),
+        ("claude_code", "claude -nprod go", False),
+        ("claude_code", "claude -- -p", False),
+        ("claude_code", "claude -p --input-format stream-json", False),
+        ("claude_code", "claude --input-format=stream-json --print", False),
         ("gemini", "gemini -p go", False),
     ],
 )
@@ -37,7 +51,14 @@ def test_only_a_run_of_one_prompt_is_ended(client, line, ends):
 
 
 def process(
-    proc: Path, pid: int, parent: int, line: str, *, uid: int | None = None, namespace: str = "pid:[1]"
+    proc: Path,
+    pid: int,
+    parent: int,
+    line: str,
+    *,
+    uid: int | None = None,
+    namespace: str = "pid:[1]",
+    variables: str = "",
 ) -> None:
     place = proc / str(pid)
     (place / "ns").mkdir(parents=True)
@@ -47,6 +68,7 @@ def process(
     (place / "status").write_text(f"Name:\tx\nUid:\t{os.getuid() if uid is None else uid}\t0\n")
     (place / "exe").symlink_to("/bin/" + line.split(" ", maxsplit=1)[0])
     (place / "ns" / "pid").symlink_to(namespace)
+    (place / "environ").write_text(variables.replace(" ", "\0"))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +102,36 @@ def test_a_client_in_which_the_hooks_own_one_was_started_is_left_alone(tmp_path)
     assert running("codex", 30, tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    "above, entry, ends",
+    [
+        ("bash -c hook", "", True),
+        ("uv run hook", "", True),
+        ("python -m pytest", "", False),
+        ("sh -c hook", "A=1 CLAUDE_CODE_ENTRYPOINT=cli", True),
+        ("sh -c hook", "CLAUDE_CODE_ENTRYPOINT=sdk-cli", True),
+        ("sh -c hook", "CLAUDE_CODE_ENTRYPOINT=sdk-py", False),
+        ("sh -c hook", "CLAUDE_CODE_ENTRYPOINT=claude-vscode", False),
+    ],
+)
+def test_a_client_that_a_program_runs_and_a_program_that_is_no_hook_of_the_client_end_nothing(
+    tmp_path, above, entry, ends
+):
+    (tmp_path / "self" / "ns").mkdir(parents=True)
+    (tmp_path / "self" / "ns" / "pid").symlink_to("pid:[1]")
+    process(tmp_path, 30, 20, above)
+    process(tmp_path, 20, 1, "claude -p go", variables=entry)
+    assert (running("claude_code", 30, tmp_path) is not None) is ends
+
+
 def test_without_a_list_of_processes_nothing_is_ended(tmp_path):
     assert running("codex", 30, tmp_path) is None
+
+
+def test_claude_code_is_ended_where_its_main_agent_is_refused_but_not_at_a_compaction():
+    ended = {moment.value for moment in Moment if ends_run("claude_code", moment, again=False)}
+    assert ended == {"prompt", "tool", "tools_done"}
+    assert not any(ends_run("claude_code", moment, again=True, subagent=True) for moment in Moment)
 
 
 def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refused_tool_copilots_turn():
@@ -90,9 +140,97 @@ def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refus
         for client in HOOKS
         for moment in Moment
         for again in (False, True)
-        if ends_run(client, moment, again=again)
+        if client != "claude_code" and ends_run(client, moment, again=again)
     }
     qwen = {("qwen", moment.value, again) for moment in GATED for again in (False, True)}
     prompts = {("codex", "prompt", False), ("codex", "prompt", True)}
     copilot = {("copilot", "tool", False), ("copilot", "tool", True)}
     assert found == {("codex", "tool", True)} | prompts | qwen | copilot
+
+
+# A client by its name and words: it asks its hooks, says what they answered, and ends by itself.
+CLIENT = """
+import json, os, subprocess, sys
+from pathlib import Path
+from bench.wire import Server
+HOOK, PYTHON = os.environ["HOOK"], os.environ["PYTHON"]
+def run(name, **more):
+    event = json.dumps({"session_id": "client-1", "hook_event_name": name, **more})
+    command = f"{PYTHON} -I -S {HOOK} --client claude_code --event {name}"
+    return subprocess.run(["sh", "-c", command + "; exit $?"], input=event.encode(), stderr=2).returncode
+if os.environ["BY"] == "server":
+    tool = {"client": "claude_code", "event": "PreToolUse", "session_id": "client-1", "tool_name": "Bash"}
+    serve = [PYTHON, "-m", "tallygate", "serve"]
+    with Server(serve, Path(os.environ["HOME"]), environ=dict(os.environ), quiet=True) as server:
+        server.greet()
+        print(server.request("tools/call", {"name": "tallygate_hook", "arguments": {**tool, "tool_use_id": "t1"}}))
+else:
+    run("UserPromptSubmit", prompt="go", prompt_id="p1")
+print("last", run("SessionEnd", reason="other"))
+"""
+
+
+def client_run(home: Path, words: str, by: str, stop: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of such a client whose budget carries nothing."""
+    (home / "project" / ".l6e").mkdir(parents=True)
+    (home / "project" / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n')
+    (home / "settings.toml").write_text(f'[enforcement]\nstop = "{stop}"\n')
+    environ = wire.environment(
+        home,
+        TALLYGATE_PROJECT_DIR=str(home / "project"),
+        TALLYGATE_CONFIG=str(home / "settings.toml"),
+        HOOK=hook.__file__,
+        PYTHON=sys.executable,
+        BY=by,
+    )
+    done = subprocess.run(
+        ["claude", "-c", CLIENT, *words.split()], executable=sys.executable, env=environ, cwd=ROOT,
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+only_linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="there nothing is ended")
+
+
+@only_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["server", "hook"])
+def test_claude_code_in_print_mode_is_ended_with_its_reason_on_stderr(home, by):
+    code, output, errors = client_run(home, "-p go", by, "interrupt")
+    assert code == -signal.SIGTERM
+    assert "last" not in output, "it went on"
+    assert errors.count("tallygate budget raise") == 1
+
+
+@only_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("words, told", [("-p go", 1), ("go", 0)])
+def test_where_nothing_is_ended_the_end_of_a_run_in_print_mode_says_why_it_was_stopped(home, words, told):
+    code, output, errors = client_run(home, words, "hook", "refuse")
+    assert (code, output.splitlines()[-1].rpartition("}")[2]) == (0, f"last {told}")
+    assert errors.count("tallygate budget raise") == told
+    assert output.startswith('{"decision": "block"'), "the answer stands"
+
+
+def test_what_nobody_would_read_on_stderr_is_not_said_there_and_said_at_the_end(tmp_path):
+    (tmp_path / "self" / "ns").mkdir(parents=True)
+    (tmp_path / "self" / "ns" / "pid").symlink_to("pid:[1]")
+    process(tmp_path, os.getppid(), 1, "claude -p go")
+    errors = tmp_path / str(os.getppid()) / "fd" / "2"
+    errors.parent.mkdir()
+    (tmp_path / "log").write_text("kept")
+    for place in (tmp_path / "log", Path(os.devnull)):
+        errors.symlink_to(place)
+        say(os.getppid(), b"words", tmp_path)
+        assert unheard("claude_code", always=False, proc=tmp_path)
+        errors.unlink()
+    assert (tmp_path / "log").read_text() == "kept"
+    reading, writing = os.pipe()
+    errors.symlink_to(f"/proc/self/fd/{writing}")
+    assert not unheard("claude_code", always=False, proc=tmp_path)
+    assert unheard("claude_code", always=True, proc=tmp_path)
+    say(os.getppid(), b"words", tmp_path)
+    assert os.read(reading, 100) == b"words\n"
+    os.close(reading)
+    os.close(writing)

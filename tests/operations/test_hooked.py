@@ -641,3 +641,42 @@ def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_o
     assert "terminal outside the agent" in refused.message
     assert not hook(world, Moment.TOOL, "tool:2", tool="Bash", reach=Reach("ls ~/ledger.db"), folder="/h/p").stops
     assert not hook(world, Moment.TOOL, "tool:3", tool="Bash", folder="/h/p").stops
+
+
+def test_a_run_of_claude_code_is_ended_when_its_main_agent_is_refused_and_nothing_is_in_flight(world):
+    hook(world, Moment.PROMPT, "p1")
+    hook(world, Moment.AGENT_START, "a1", agent_id="agent-1")
+    respond(world, "r1", 60)
+    mine = hook(world, Moment.TOOL, "t1", tool="Bash", tool_use_ids=("t1",))
+    assert (mine.verdict, mine.ends, mine.waits) == (Verdict.STOP, True, True), "the subagent's response is in flight"
+    respond(world, "r2", 50, agent_id="agent-1")
+    theirs = hook(world, Moment.TOOL, "t2", tool="Bash", agent_id="agent-1")
+    assert (theirs.verdict, theirs.ends) == (Verdict.STOP, False)
+    again = hook(world, Moment.TOOLS_DONE, "b1")
+    assert (again.verdict, again.ends, again.waits) == (Verdict.STOP, True, False)
+    gentle = world.with_runtime(interrupts=False)
+    assert not hook(gentle, Moment.TOOLS_DONE, "b2").ends
+
+
+@pytest.mark.parametrize("interrupts, said", [(True, True), (False, False)])
+def test_the_end_of_a_session_says_what_stopped_it_and_whether_that_was_said_before(world, interrupts, said):
+    world = world.with_runtime(interrupts=interrupts)
+    hook(world, Moment.PROMPT, "p1")
+    assert hook(world, Moment.SESSION_END).parting is None, "nothing was refused"
+    hook(world, Moment.PROMPT, "p2", session="client-2")
+    respond(world, "r1", 120, session="client-2")
+    stopped = hook(world, Moment.TOOL, "t1", session="client-2", tool="Bash")
+    ended = hook(world, Moment.SESSION_END, session="client-2")
+    assert (ended.parting, ended.ends, ended.stops) == (stopped.message, said, False)
+
+
+def test_a_subagent_that_was_stopped_is_told_at_the_end_although_the_run_was_not_ended_for_it(world):
+    hook(world, Moment.PROMPT, "p1")
+    hook(world, Moment.AGENT_START, "a1", agent_id="agent-1")
+    respond(world, "r1", 5)
+    respond(world, "r2", 70, agent_id="agent-1")
+    assert hook(world, Moment.TOOLS_DONE, "b0", agent_id="agent-1").stops
+    assert not hook(world, Moment.TOOLS_DONE, "b1").stops
+    ended = hook(world, Moment.SESSION_END)
+    assert "tallygate budget raise" in ended.parting
+    assert not ended.ends

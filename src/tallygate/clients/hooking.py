@@ -40,12 +40,14 @@ _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
 class Reply:
     """What a hook gives back to its client: one JSON object for standard output, or nothing at all.
 
-    With `last_words` the client's run in print mode is ended, and they are said on its stderr.
+    With `last_words` the client's run in print mode is ended, and they are said on its stderr; at a session's end they
+    are what the hook says on its own. It `waits` while responses are in flight.
     """
 
     body: Mapping[str, Any] | None = None
     exit_code: int = 0
     last_words: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,24 @@ _BEGIN_UNASKED = frozenset({"claude_code"})
 GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
 
 
+# Clients whose agents work at the same time, and whose end breaks off what is in flight: it waits for that.
+_LANDS_FIRST = frozenset({"claude_code"})
+
+
+# Clients that show what a hook says as their session ends, and not why it was stopped before.
+_TOLD_AT_END = frozenset({"claude_code"})
+
+
+def told_at_end(client: str) -> bool:
+    """Whether a run that was stopped says why by the hook of its end."""
+    return client in _TOLD_AT_END
+
+
+def lands_first(client: str) -> bool:
+    """Whether a client is ended only once every response of its session is written down."""
+    return client in _LANDS_FIRST
+
+
 def reserves(client: str, moment: Moment) -> bool:
     """Whether a model call follows this event with no other hook in between."""
     return moment in _RESERVE_AT.get(client, frozenset({Moment.MODEL}))
@@ -111,13 +129,16 @@ def writes_late(client: str) -> bool:
     return client in _WRITE_LATE
 
 
-def ends_run(client: str, moment: Moment, *, again: bool) -> bool:
+def ends_run(client: str, moment: Moment, *, again: bool, subagent: bool = False) -> bool:
     """Whether a refused client is to be ended where nobody sits before it.
 
     Codex asks the model again for each tool that is refused, so the second refusal in a row is the last. A prompt that
-    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success. Copilot ends a turn
+    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success; so does whatever is refused
+    in Claude Code, where a subagent ends by itself and its main agent may have less to ask for. Copilot ends a turn
     itself, in a terminal too, by its answer to the question whether a tool may run.
     """
+    if client == "claude_code":
+        return not subagent and moment in {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE}
     if client == "codex":
         return moment is Moment.PROMPT or (again and moment is Moment.TOOL)
     if client == "copilot":
@@ -140,7 +161,8 @@ class HookAnswer:
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
     `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
     keeps one tool from running, and the work goes on. `unconfirmed` says that a tool was left to a second question
-    before, in this row of refusals, and that none came.
+    before, in this row of refusals, and that none came. `waits` says that responses are in flight that would be lost
+    if it ended now. At a session's end `parting` is why it was stopped, and `ends` that its run was ended for that.
     """
 
     verdict: Verdict = Verdict.GO_ON
@@ -148,6 +170,8 @@ class HookAnswer:
     ends: bool = False
     tool_only: bool = False
     unconfirmed: bool = False
+    waits: bool = False
+    parting: str | None = None
 
     @property
     def stops(self) -> bool:

@@ -39,7 +39,9 @@ def main() -> int:
     if answer is None:
         return _undecided(event)
     code, body, last_words = answer
-    if last_words:
+    if last_words and event == "SessionEnd":
+        code = _part(client, last_words, always=code != 0)
+    elif last_words:
         _end(client, last_words)
     if body:
         sys.stdout.buffer.write(body)
@@ -160,8 +162,7 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         got = b""
         while b"\n" not in got:
             got += _received(link)
-        words, _, body = got.partition(b"\n")
-        code, size, last = (int(word) for word in (*words.split(), b"0")[:3])
+        code, size, last, body = _framed(got)
         while len(body) < size + last:
             body += _received(link)
         return code, body[:size], body[size:]
@@ -180,24 +181,51 @@ def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes, bytes]
     """The answer of a gate started for this hook alone; None where that fails."""
     import subprocess
 
-    command = [sys.executable, "-P", "-m", "tallygate", "hook", "--client", client, "--event", event]
+    command = [sys.executable, "-P", "-m", "tallygate", "hook", "--framed", "--client", client, "--event", event]
     try:
         done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
-    except (OSError, subprocess.SubprocessError):
+        code, size, last, body = _framed(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return None if done.returncode not in (0, 2) else (done.returncode, done.stdout, b"")
+    return None if done.returncode or len(body) != size + last else (code, body[:size], body[size:])
+
+
+def _framed(got: bytes) -> tuple[int, int, int, bytes]:
+    """An answer's exit code, the lengths of its parts, and what follows its first line."""
+    words, _, body = got.partition(b"\n")
+    code, size, last = (int(word) for word in (*words.split(), b"0")[:3])
+    return code, size, last, body
 
 
 def _end(client: str, last_words: bytes) -> None:
     """End the client's run where it is in print mode; where that cannot be, its answer has to do."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path.append(os.path.dirname(os.path.dirname(here)))  # behind the standard library
+    _our_package()
     try:
         from tallygate.entrypoints.stopping import end_run
 
         end_run(client, last_words)
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
+
+
+def _part(client: str, last_words: bytes, *, always: bool) -> int:
+    """Say why a run in print mode was stopped, as it ends; the exit code at which a client shows that."""
+    _our_package()
+    try:
+        from tallygate.entrypoints.stopping import unheard
+
+        told = unheard(client, always=always)
+    except (ImportError, OSError, ValueError):
+        return 0
+    if told:
+        sys.stderr.buffer.write(last_words + b"\n")
+    return int(told)
+
+
+def _our_package() -> None:
+    """Let the rest of us be imported, behind the standard library."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.append(os.path.dirname(os.path.dirname(here)))
 
 
 def _undecided(event: str) -> int:

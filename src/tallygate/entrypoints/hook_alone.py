@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallygate.core.errors import TallygateError
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, refused
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, frame, refused
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime
@@ -23,8 +23,11 @@ class HookProgram(Protocol):
     def close(self) -> None: ...
 
 
-def answer_alone(compose: Callable[[], HookProgram], client: str, event: str) -> int:
-    """Read a client's JSON from standard input, print the client's JSON; returns the exit code for the client."""
+def answer_alone(compose: Callable[[], HookProgram], client: str, event: str, *, framed: bool = False) -> int:
+    """Read a client's JSON from standard input, print the client's JSON; returns the exit code for the client.
+
+    `framed` is for the hook program: the whole reply as a server would send it.
+    """
     data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     try:
         app = compose()
@@ -35,6 +38,10 @@ def answer_alone(compose: Callable[[], HookProgram], client: str, event: str) ->
             reply = HookDesk(app.for_hooks().runtime_for).answer_bytes(client, None if event == "-" else event, data)
         finally:
             app.close()
+    if framed:
+        sys.stdout.buffer.write(frame(reply))
+        sys.stdout.buffer.flush()
+        return 0
     if reply.body is not None:
         sys.stdout.write(json.dumps(reply.body, ensure_ascii=True))
         sys.stdout.flush()

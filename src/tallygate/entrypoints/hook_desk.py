@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.hooking import Hooks, Reply, message_of
+from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
-from tallygate.core.text import shown
-from tallygate.operations.hooked import on_hook
+from tallygate.core.text import cleaned, shown
+from tallygate.operations.hooked import all_landed, on_hook
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.hooks")
 
 INPUT_BYTES_MAX = 16 * 2**20
+# The exit code with which a client shows what a hook says as a session ends.
+TELLS = 1
 
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
@@ -102,7 +104,23 @@ class HookDesk:
             runtime = replace(runtime, server_id=None)
         answer = on_hook(runtime, replace(event, inside=sender.inside, near=sender.near), self.prompts)
         reply = hooks.reply(event, answer)
-        return replace(reply, last_words=message_of(answer) or "") if answer.ends else reply
+        if answer.parting is not None:
+            words = cleaned(answer.parting, LONGEST_MESSAGE)
+            return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
+        return replace(reply, last_words=message_of(answer) or "", waits=answer.waits) if answer.ends else reply
+
+    def landed(self, client: str, name: str, raw: Mapping[str, Any]) -> bool:
+        """Whether nothing is in flight any more of the session that a hook belongs to."""
+        hooks = hooks_of(client)
+        try:
+            event = None if hooks is None else hooks.read(raw, name)
+            if event is None:
+                return True
+            runtime = self.runtime_for(None if event.folder is None else Path(event.folder))
+            runtime.catch_up()
+            return all_landed(runtime, event)
+        except TallygateError:
+            return True  # nothing more can be learned of it
 
     def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)
@@ -121,3 +139,10 @@ def refused(client: str, name: str, what: str) -> Reply:
     if hooks is None:
         return Reply(exit_code=1)
     return hooks.refuse(name, f"Tallygate: this step cannot be counted, so it is stopped: {what}")
+
+
+def frame(reply: Reply) -> bytes:
+    """A reply as the hook program reads it; nothing is ended while responses are in flight."""
+    body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
+    last = b"" if reply.waits else reply.last_words.encode("utf-8", "replace")
+    return f"{reply.exit_code} {len(body)} {len(last)}\n".encode() + body + last

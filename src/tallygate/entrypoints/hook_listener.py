@@ -15,7 +15,6 @@ says that the client which ran the hook is the one that started this server.
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 import os
 import re
@@ -25,8 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.hooking import Reply
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.ledger.files import create
 
 log = logging.getLogger("tallygate.hooks")
@@ -102,14 +100,7 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
         return
     where = Path(os.fsdecode(path)) if path else None
     reply = desk.answer_bytes(client, None if event == "-" else event, data, where, Sender(guest, inside, near))
-    connection.wfile.write(framed(reply))
-
-
-def framed(reply: Reply) -> bytes:
-    """A reply as the hook program reads it."""
-    body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
-    last = reply.last_words.encode("utf-8", "replace")
-    return f"{reply.exit_code} {len(body)} {len(last)}\n".encode() + body + last
+    connection.wfile.write(frame(reply))
 
 
 def _write_private(path: Path, data: bytes) -> None:

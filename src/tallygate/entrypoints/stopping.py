@@ -12,6 +12,7 @@ import signal
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tallygate.clients.ancestry import Process, agent_of
@@ -19,7 +20,18 @@ from tallygate.clients.ancestry import Process, agent_of
 PROC = Path("/proc")
 DEPTH_MAX = 16
 WAIT_S = 10
-_TITLES = {"codex": "Codex", "qwen": "Qwen Code"}
+_TITLES = {"codex": "Codex", "qwen": "Qwen Code", "claude_code": "Claude Code"}
+# What each client ends at in order, with an exit code that says so; Claude Code answers SIGINT with 0.
+_SIGNALS = {"codex": signal.SIGINT, "qwen": signal.SIGINT, "claude_code": signal.SIGTERM}
+# What may stand between a client and what it runs; a program of any other kind is no client's hook or server.
+_LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
+_PRINTS = {
+    "qwen": frozenset({"-p", "--prompt"}),
+    "claude_code": frozenset({"-p", "--print", "-cp", "-pc"}),
+}
+# How a client was started, where a program of somebody else's started it and reads what it prints.
+_ENTRY = b"CLAUDE_CODE_ENTRYPOINT="
+_OF_PERSONS = (b"cli", b"sdk-cli")
 # Options of Codex that take no value; after any other the next word is taken for its value.
 _CODEX_FLAGS = frozenset({
     "--oss", "--search", "--full-auto", "--yolo", "--no-alt-screen", "--strict-config",
@@ -38,9 +50,9 @@ class Client:
     started: str
 
 
-def end_run(client: str, text: bytes, parent: int | None = None) -> bool:
-    """End the run of the client that this hook belongs to; whether a signal was sent."""
-    found = running(client, os.getppid() if parent is None else parent)
+def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
+    """End the run of the client that this hook, or this server, belongs to; whether a signal was sent."""
+    found = running(client, os.getppid())
     if found is None:
         return False
     process, _ = found
@@ -53,8 +65,8 @@ def end_run(client: str, text: bytes, parent: int | None = None) -> bool:
         if again is None or again[0] != process:
             return False
         say(process.pid, text)
-        signal.pidfd_send_signal(handle, signal.SIGINT)
-        select.select([handle], [], [], WAIT_S)  # an answer now would let the turn go on
+        signal.pidfd_send_signal(handle, _SIGNALS[client])
+        select.select([handle], [], [], wait_s)  # an answer now would let the turn go on
     except OSError:
         return False
     finally:
@@ -62,8 +74,17 @@ def end_run(client: str, text: bytes, parent: int | None = None) -> bool:
     return True
 
 
+def unheard(client: str, *, always: bool, proc: Path = PROC) -> bool:
+    """Whether a run that ends by itself still has to say why it was stopped.
+
+    It was said on its stderr when it was stopped, but where that is a plain file, and `always` says that it was not.
+    """
+    found = running(client, os.getppid(), proc)
+    return found is not None and (always or not _heard(proc / str(found[0].pid) / "fd" / "2"))
+
+
 def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] | None:
-    """The nearest client above, where it is this one, ours, seen by its own number, and runs a prompt by itself."""
+    """The client that started this, where it is this one, ours, seen by its own number, and runs a prompt by itself."""
     pid = parent
     for _ in range(DEPTH_MAX):
         found = _look(pid, proc)
@@ -73,7 +94,9 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
         title = agent_of(Process(process.pid, process.program, process.words))
         if title is not None:
             ours = title == _TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
-            return found if ours and prints(client, process.words) else None
+            return found if ours and prints(client, process.words) and _by_a_person(process.pid, proc) else None
+        if Path(process.program).name not in _LAUNCHERS:
+            return None
     return None
 
 
@@ -85,28 +108,50 @@ def prints(client: str, words: tuple[str, ...]) -> bool:
             taken = 1 if "=" in rest[0] or rest[0] in _CODEX_FLAGS else 2
             rest = rest[taken:]
         return bool(rest) and rest[0] in {"exec", "e"}
-    if client == "qwen":
-        pairs = list(zip(words, (*words[1:], ""), strict=True))
-        if any(word == "--input-format=stream-json" or pair == ("--input-format", "stream-json")
-               for word, pair in zip(words, pairs, strict=True)):  # fmt: skip
-            return False
-        return any(word in {"-p", "--prompt"} or word.startswith("--prompt=") for word in words)
-    return False
+    given = _PRINTS.get(client, frozenset())
+    options = words[: words.index("--")] if "--" in words else words
+    if "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options):
+        return False
+    return any(word in given or word.partition("=")[0] in given for word in options)
 
 
 def say(pid: int, text: bytes, proc: Path = PROC) -> None:
     """Write a line to a process's stderr where somebody reads it: in a plain file the client would write over it."""
     place = proc / str(pid) / "fd" / "2"
     with suppress(OSError):
-        kind = place.stat().st_mode
-        if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
-            return
-        end = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            if stat.S_ISFIFO(kind) or os.isatty(end):
+        if _heard(place):
+            end = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            try:
                 os.write(end, text + b"\n")
-        finally:
-            os.close(end)
+            finally:
+                os.close(end)
+
+
+def _heard(place: Path) -> bool:
+    """Whether somebody reads what is written to a process's stderr: a pipe or a terminal, not a file or /dev/null."""
+    try:
+        kind = place.stat().st_mode
+        if not stat.S_ISCHR(kind):
+            return stat.S_ISFIFO(kind)
+        end = os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.isatty(end)
+    finally:
+        os.close(end)
+
+
+def _by_a_person(pid: int, proc: Path) -> bool:
+    """Whether a client was started by hand or in a script: one that a program of an SDK runs is that program's to end.
+
+    What cannot be read says nothing against it: its words do.
+    """
+    try:
+        variables = (proc / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return all(each.removeprefix(_ENTRY) in _OF_PERSONS for each in variables if each.startswith(_ENTRY))
 
 
 def _look(pid: int, proc: Path = PROC) -> tuple[Client, int] | None:

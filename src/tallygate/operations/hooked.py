@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tallygate.core import gate
+from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
 from tallygate.core.guarded import reaches
-from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict, ends_run
+from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict, ends_run, lands_first, told_at_end
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
+from tallygate.core.stopped import stopped_by
 from tallygate.core.words import Action, Pressure
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
@@ -23,6 +25,8 @@ from tallygate.operations.step import Gated, gate_step, let_land
 
 GO_ON = HookAnswer()
 OWNERS_MAX = 1000
+# Steps of a session that are looked through for one that stopped it.
+LOOKED_BACK_AT = 500
 _RISING = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH, Pressure.CRITICAL)
 
 
@@ -82,7 +86,11 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.moment is Moment.SESSION_END:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
             let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
-        return _signed(rt, end_account(rt, event))
+        ended = _signed(rt, end_account(rt, event))
+        if told_at_end(event.client):
+            parting, said = _parting(rt, event)
+            return replace(ended, parting=parting, ends=said)
+        return ended
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
@@ -101,13 +109,35 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
 def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
-        ends = rt.interrupts and ends_run(event.client, event.moment, again=gated.again)
-        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, unconfirmed=gated.unconfirmed)
+        ends = rt.interrupts and ends_run(
+            event.client, event.moment, again=gated.again, subagent=event.agent_id is not None
+        )
+        waits = ends and lands_first(event.client) and not all_landed(rt, event)
+        return HookAnswer(
+            Verdict.STOP, f"Tallygate: {answer.message}", ends, unconfirmed=gated.unconfirmed, waits=waits
+        )
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
     switch = f" Switching to {answer.target_model} pays." if answer.target_model else ""
     return HookAnswer(message=f"Tallygate: the budget is under {answer.pressure.value} pressure.{left}{switch}")
+
+
+def all_landed(rt: Runtime, event: HookEvent) -> bool:
+    """Whether every response of an event's session is written down, after a moment for those that are about to be."""
+    session = open_session_of(rt, event.client, event.client_session)
+    return session is None or let_land(rt, event, session.session_id, None)
+
+
+def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
+    """Why a client's session was stopped, and whether its run was ended for it, which says so at once."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        linked = reader.sessions_linked(event.client, event.client_session)
+        calls = reader.recent_calls(linked[-1].session_id, 2**62, LOOKED_BACK_AT) if linked else []
+    stopping = stopped_by(reversed(calls))
+    if stopping is None or stopping.reply is None:
+        return None, False
+    return f"Tallygate: {GateAnswer.from_json(stopping.reply).message}", rt.interrupts and stopping.actor_id is None
 
 
 def _welcome(rt: Runtime, account: Account) -> str:

@@ -172,13 +172,14 @@ def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor) -> 
     return len(waiting) > 1 and rt.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
 
 
-def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> None:
-    """Give the response that an agent (None: any of them) has just had a moment to be written down."""
+def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
+    """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
     for _ in range(LATE_STEPS if writes_late(event.client) else LANDING_STEPS):
         if not _waiting(rt, session_id, actor):
-            return
+            return True
         rt.pause_us(LANDING_STEP_US)
         rt.catch_up()
+    return False
 
 
 def _waiting(rt: Runtime, session_id: str, actor: Actor | None) -> list[Call]:

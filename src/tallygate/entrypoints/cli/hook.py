@@ -11,11 +11,12 @@ from tallygate.entrypoints.hook_alone import answer_alone
 @click.command()
 @click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is: claude-code, codex, gemini ...")
 @click.option("--event", default="-", metavar="EVENT", help="The hook's name, where the input does not say it.")
+@click.option("--framed", is_flag=True, hidden=True)
 @pass_program
-def hook(program: Program, client: str, event: str) -> int:
+def hook(program: Program, client: str, event: str, framed: bool) -> int:
     """Answer one hook of a client.
 
     Reads the client's JSON from standard input and prints the client's JSON. Clients are set up to run this by
     `tallygate init`; the exit code is the client's to read.
     """
-    return answer_alone(lambda: program.compose(program.settings().sound(), by="hook"), client, event)
+    return answer_alone(lambda: program.compose(program.settings().sound(), by="hook"), client, event, framed=framed)

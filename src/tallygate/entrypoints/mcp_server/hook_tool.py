@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from mcp.server.mcpserver.context import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent
 
+from tallygate.clients.hooking import Reply
 from tallygate.core.text import cleaned
-from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.hook_desk import HookDesk, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result
+from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say
 
 HOOK_TOOL = "tallygate_hook"
+# How long a refused agent is held for the responses of others, and how often these are looked for.
+FLIGHT_S, LOOK_S = 45, 0.1
 # What clients send with a call that a model made, and not with one that a hook made.
 _MODEL_META = ("claudecode/toolUseId", "callId")
 
@@ -24,6 +30,9 @@ class HookTool(Tool):
     """Hands a hook's input to the desk and gives back the client's own answer as text."""
 
     desk: Any = None
+    ends: bool = False
+    ending: bool = False
+    told: bool = False
 
     async def run(
         self,
@@ -35,19 +44,42 @@ class HookTool(Tool):
         meta: Mapping[str, Any] = context.request_context.meta or {}
         if any(name in meta for name in _MODEL_META):
             return error_result("hooks_only", f"{HOOK_TOOL} answers hooks only.", "Use l6e_authorize_call.")
-        return await anyio.to_thread.run_sync(self._answered, arguments)
-
-    def _answered(self, arguments: Mapping[str, Any]) -> CallToolResult:
-        desk: HookDesk = self.desk
         client, event = (arguments.get(name) for name in ("client", "event"))
         if not isinstance(client, str) or not isinstance(event, str):
             return error_result("hooks_only", f"{HOOK_TOOL} answers hooks only: client and event are missing.", "")
-        reply = desk.answer(cleaned(client, 40), cleaned(event, 80), arguments)
+        client, event = cleaned(client, 40), cleaned(event, 80)
+        reply = await anyio.to_thread.run_sync(self.desk.answer, client, event, arguments)
+        if reply.last_words and self.ends and await self._ended(reply, client, event, arguments):
+            await anyio.sleep(WAIT_S)  # an answer now would let the turn go on
         return CallToolResult(content=[TextContent(type="text", text=compact(reply.body or {}))], is_error=False)
 
+    async def _ended(self, reply: Reply, client: str, event: str, arguments: Mapping[str, Any]) -> bool:
+        """End the run of the client that started this server, once nothing is in flight that would be lost.
 
-def hook_tool(desk: HookDesk) -> HookTool:
-    """The SDK's tool for hooks."""
+        Agents that work side by side are refused one after the other; one end is enough for all of them. A response
+        that takes too long is not waited for: then the run ends by itself, and why is said all the same.
+        """
+        hooks = hooks_of(client)
+        found = None if hooks is None else running(hooks.client, os.getppid())
+        if hooks is None or found is None:
+            return False
+        waits, until = reply.waits, anyio.current_time() + FLIGHT_S
+        while waits and not self.ending and anyio.current_time() < until:
+            await anyio.sleep(LOOK_S)
+            waits = not await anyio.to_thread.run_sync(self.desk.landed, client, event, arguments)
+        if self.ending:
+            return True
+        words = reply.last_words.encode("utf-8", "replace")
+        if not waits:
+            self.ending = end_run(hooks.client, words, wait_s=0)
+        elif not self.told:
+            say(found[0].pid, words)
+            self.told = True
+        return self.ending
+
+
+def hook_tool(desk: HookDesk, *, ends: bool = False) -> HookTool:
+    """The SDK's tool for hooks; with `ends` it may end the run of the client that started this server."""
     return HookTool(
         fn=hook_tool,
         name=HOOK_TOOL,
@@ -61,4 +93,5 @@ def hook_tool(desk: HookDesk) -> HookTool:
         icons=None,
         meta=None,
         desk=desk,
+        ends=ends,
     )

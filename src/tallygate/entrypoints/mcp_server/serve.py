@@ -47,7 +47,9 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     """Serve until the client closes its end; then close the ledger cleanly."""
     desk = HookDesk(app.runtime_for)
     prepare_key(app.runtime)
-    server = build_server(app.runtime, desk=desk, unknown_price=unknown_price, family=family, log_level=log_level)
+    server = build_server(
+        app.runtime, desk=desk, unknown_price=unknown_price, family=family, log_level=log_level, ends=True
+    )
     listener = listen_for_hooks(app, desk)
     ending = threading.Event()
     threads = [

@@ -68,14 +68,18 @@ def build_server(
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
     family: Family = "all",
     log_level: LogLevel = "WARNING",
+    ends: bool = False,
 ) -> MCPServer:
-    """The server with its tools, resources and prompt, not yet serving."""
+    """The server with its tools, resources and prompt, not yet serving.
+
+    With `ends` its hooks may end the run of the client that started it.
+    """
     tools: list[Tool] = [
         build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool)
         for spec in tool_specs(runtime, unknown_price, family)
     ]
     if desk is not None:
-        tools.append(hook_tool(desk))
+        tools.append(hook_tool(desk, ends=ends))
     server: MCPServer = GateServer(
         "tallygate",
         title="Tallygate",
