@@ -6,8 +6,8 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "race")
-BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay")
+NAMES = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "house", "race")
+BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "house")
 
 
 def main() -> int:
