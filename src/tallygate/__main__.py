@@ -7,16 +7,19 @@ import sys
 
 from tallygate.app import compose, settings_here
 
-HOOK = ("hook", "--client", "--event")
+HOOK, TOLD = ("hook", "--client", "--event"), ("--framed", "--held")
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
-    if (sys.argv[1:2], sys.argv[2:3], sys.argv[4:5]) == tuple([word] for word in HOOK) and len(sys.argv) == 6:
+    told = sys.argv[6:]
+    if len(sys.argv) > 5 and (sys.argv[1], sys.argv[2], sys.argv[4]) == HOOK and {*told} <= {*TOLD}:
         # A client waits for this at each of its steps: the command line around it would double its time.
         from tallygate.entrypoints.hook_alone import answer_alone
 
-        sys.exit(answer_alone(lambda: compose(settings_here(), by="hook"), sys.argv[3], sys.argv[5]))
+        framed, held = (word in told for word in TOLD)
+        desk = (lambda: compose(settings_here(), by="hook"), sys.argv[3], sys.argv[5])
+        sys.exit(answer_alone(*desk, framed=framed, held=held))
     from tallygate.entrypoints.cli.main import tallygate
     from tallygate.entrypoints.cli.program import Program
 

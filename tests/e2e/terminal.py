@@ -62,6 +62,11 @@ class Terminal:
         self.wait_for(line)
         os.write(self._master, b"\r")
 
+    def press(self, key: str) -> None:
+        """Press a key by itself."""
+        self.forget()
+        os.write(self._master, key.encode())
+
     def close(self) -> int:
         """End the client as a closed window does."""
         with suppress(ProcessLookupError):

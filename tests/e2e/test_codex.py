@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.e2e.checking import assert_counted, assert_logged
-from tests.e2e.driving import Machine
+from tests.e2e.checking import assert_counted, assert_logged, recorded, rounded
+from tests.e2e.driving import Machine, wait_for
+from tests.e2e.mock_api import dollars_of
 from tests.e2e.programs import Codex, Place
+from tests.e2e.terminal import Terminal
 from tests.e2e.wire import Tokens, Tool, Turn
 
 pytestmark = pytest.mark.e2e
@@ -152,3 +155,75 @@ def test_summaries_that_codex_makes_of_its_own_accord_are_in_the_account(machine
     assert here.api.of_kind("summary"), "the context was not summarised"
     assert_logged(here)
     assert_counted(here)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[[Machine], Terminal]]:
+    """Open Codex on a terminal, with its hooks."""
+    opened: list[Terminal] = []
+
+    def open_(machine: Machine) -> Terminal:
+        opened.append(Terminal(machine, [machine.place.program("codex"), "--dangerously-bypass-hook-trust"]))
+        opened[-1].wait_for("Ask Codex to do anything")
+        machine.server()
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def marks(machine: Machine) -> list[str]:
+    file = machine.work / "marks"
+    return file.read_text().split() if file.exists() else []
+
+
+def spent_in_a_terminal(machine: Make, terminal: Callable[[Machine], Terminal]) -> tuple[Machine, Terminal]:
+    """Codex on a terminal whose second tool after its budget was spent is being held."""
+    turns = (Turn("Working.", (CODEX.shell(f"echo {n} >> marks"),), COSTLY) for n in itertools.count())
+    here = machine(CODEX, turns)
+    here.init(str(rounded(dollars_of(CODEX.model, COSTLY) * Decimal("2.5"))))
+    screen = terminal(here)
+    screen.type("Do the thing.")
+    screen.wait_for("does not carry this step")
+    wait_for(lambda: len(here.api.of_kind("main")) == 3, "the model is asked once more")
+    wait_for(lambda: here.processes("hook.py", "PreToolUse"), "the next tool is held")
+    assert (len(here.api.of_kind("main")), marks(here)) == (3, ["0"])
+    return here, screen
+
+
+def assert_all_but_titles_counted(here: Machine) -> None:
+    """On a terminal Codex makes a title for a session, and writes what that used nowhere."""
+    dollars = rounded(here.api.dollars("aside"))
+    wait_for(lambda: recorded(here)[0] == dollars, f"{dollars} are in the ledger")
+
+
+def test_a_tool_that_is_held_in_a_terminal_runs_as_soon_as_the_budget_is_raised(machine: Make, terminal) -> None:
+    here, screen = spent_in_a_terminal(machine, terminal)
+    here.api.play(Turn("Finished."))
+    (budget,) = here.asked("budget", "list")["budgets"]
+    here.tallygate("budget", "raise", budget["budget_id"], "1.00")
+    screen.wait_for("Finished.")
+    assert marks(here) == ["0", "2"], "the tool that was refused first was told so, the one that waited ran"
+    assert len(here.api.of_kind("main")) == 4
+    assert_all_but_titles_counted(here)
+
+
+def test_a_turn_whose_tool_is_held_ends_with_esc_and_goes_on_after_a_raise_at_the_prompt(
+    machine: Make, terminal
+) -> None:
+    here, screen = spent_in_a_terminal(machine, terminal)
+    screen.press("\x1b")
+    screen.wait_for("Conversation interrupted")
+    wait_for(lambda: not here.processes("hook.py", "PreToolUse"), "nothing waits any more")
+    screen.type("tallygate raise 2")
+    screen.wait_for("type within two minutes: tallygate raise 2.00")
+    code = wait_for(lambda: re.search(r"raise2\.00([0-9a-f]{8})", screen.text), "a code is shown")[1]
+    screen.type(f"tallygate raise 2 {code}")
+    screen.wait_for("Go on with your next prompt")
+    assert len(here.api.of_kind("main")) == 3
+    here.api.play(Turn("Working.", (CODEX.shell("echo more >> marks"),)), Turn("Finished."))
+    screen.type("Go on.")
+    screen.wait_for("Finished.")
+    assert marks(here) == ["0", "more"]
+    assert_all_but_titles_counted(here)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +17,7 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.guarded import Guarded, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
 from tallygate.core.observed import ObservedUsage, Rule
-from tallygate.core.words import CallState, SessionState
+from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.account import end_left_open, open_session_of, start_within
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.expire import close_abandoned
@@ -278,6 +279,51 @@ def test_a_client_that_writes_late_is_waited_for_once_it_is_ahead_and_not_for_wh
 
     answer = tools_of(world.with_runtime(pause_us=pause), "r2")
     assert (len(waited), answer.stops) == (waits, bool(waits)), "80 of 100 cents are spent, a step takes 40"
+
+
+def codex_tool(world, number, **more):
+    return hook(
+        world, Moment.TOOL, f"tool:t{number}", client="codex", tool="exec_command", tool_use_ids=(f"t{number}",), **more
+    )
+
+
+def test_a_held_tool_is_refused_without_a_trace_until_its_budget_carries_it_and_is_then_reserved_once(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))
+    first, second = codex_tool(world, 1), codex_tool(world, 2)
+    assert [(a.stops, a.ends) for a in (first, second)] == [(True, False), (True, True)]
+    written = world.events()
+    assert [(a.stops, a.ends, a.message) for a in (codex_tool(world, 2, held=True) for _ in range(3))] == [
+        (True, True, second.message)
+    ] * 3
+    assert world.events() == written
+    session = account(world, client="codex").session_id
+    raise_budget(world.rt, session, DOLLAR // 2, reason="", authority=the_user("me"))
+    assert codex_tool(world, 2, held=True).ends, "half a dollar does not carry a step of a dollar"
+    raise_budget(world.rt, session, DOLLAR, reason="", authority=the_user("me"))
+    assert not codex_tool(world, 2, held=True).stops
+    assert figures(world, client="codex") == (100, 100)
+    assert not codex_tool(world, 2, held=True).stops
+    assert figures(world, client="codex") == (100, 100), "asked again it holds nothing more"
+
+
+def test_a_refused_tool_of_codex_says_that_the_next_one_is_held_and_ends_with_the_command(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))
+    told = codex_tool(world, 1).message
+    assert "presses Esc and types `tallygate raise 2`" in told
+    assert re.search(r"runs in another terminal: tallygate budget raise \S+ [\d.]+$", told)
+    assert "held" not in codex_tool(world.with_runtime(interrupts=False), 3).message
+
+
+@pytest.mark.parametrize(("mode", "ends"), [("hard", True), ("soft", False)])
+def test_only_where_a_hard_budget_binds_a_run_is_ended(world, mode, ends):
+    there = world.with_runtime(session_mode=mode, default_mode=mode)
+    assert not codex_tool(there, 0).stops
+    strict = Opening(DOLLAR, "cents", client="codex", unknown_price=UnknownPrice.HALT)
+    start_within(there.rt, strict, tool_use_id="t0")
+    answers = [codex_tool(there, n, model="nobody-knows-this") for n in (1, 2)]
+    assert [(a.stops, a.ends) for a in answers] == [(True, False), (True, ends)], "its price is unknown"
 
 
 def test_the_same_hook_again_gets_the_same_answer_and_reserves_once(world):

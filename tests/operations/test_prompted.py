@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.world import NANOS
 
+from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.observed import ObservedUsage, Rule
 from tallygate.operations.account import open_session_of
 from tallygate.operations.hooked import on_hook
+from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.look import show_session
 from tallygate.operations.prompted import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts
 
@@ -106,6 +111,26 @@ def test_three_wrong_answers_close_the_way_for_an_hour(desk):
     desk.world.clock.forward(CLOSED_US)
     desk.type("2", desk.code())
     assert desk.limit() == 3 * DOLLAR
+
+
+def responses(world, *tools):
+    for key, used in tools:
+        world.clock.forward(1)
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us)
+        row = ObservedUsage("claude_code", "client-1", key, at, "cents", Tokens(output=1), Rule.CLAUDE_RESPONSE)
+        ingest(world.rt, Reading("claude_code", "/t/1", [replace(row, tool_use_ids=used)]))
+
+
+@pytest.mark.parametrize(
+    ("later", "given"),
+    [([], False), ([("title", ())], False), ([("r2", ("t2",))], True), ([("r2", ("t2",)), ("r3", ())], True)],
+    ids=["no later response", "one without tools", "one with a tool", "two"],
+)
+def test_a_tool_whose_end_nobody_told_is_through_once_a_later_response_asked_for_another(desk, later, given):
+    responses(desk.world, ("r1", ("t1",)))
+    desk.hook(Moment.TOOL, tool="Bash", tool_use_ids=("t1",), key="tool:t1")
+    responses(desk.world, *later)
+    assert (desk.code() is not None) is given
 
 
 ELSEWHERE = [

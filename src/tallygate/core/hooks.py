@@ -50,7 +50,8 @@ class HookEvent:
     very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
     code; of no other prompt is anything kept. `reach` is what a tool is about to be given, where the client tells it.
     `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
-    `key_of_response` says that `key` is the same for all tools of one response.
+    `key_of_response` says that `key` is the same for all tools of one response. A `held` tool was refused before, and
+    waits: it is asked about again.
     """
 
     client: str
@@ -76,6 +77,7 @@ class HookEvent:
     confirms: bool = False
     confirmed: bool = False
     key_of_response: bool = False
+    held: bool = False
 
 
 # Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
@@ -144,6 +146,11 @@ def ends_run(client: str, moment: Moment, *, again: bool, subagent: bool = False
     if client == "copilot":
         return moment is Moment.TOOL
     return client == "qwen" and moment in GATED
+
+
+def holds_next(event: HookEvent) -> bool:
+    """Whether the tool after a refused one is held, where its client cannot be ended."""
+    return event.client == "codex" and event.moment is Moment.TOOL
 
 
 class Verdict(StrEnum):

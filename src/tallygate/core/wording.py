@@ -13,6 +13,7 @@ from tallygate.core.words import BudgetMode, Reason
 # A raise carries so many steps: the one that was refused and those that usually follow it.
 STEPS_AHEAD = 10
 _MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
+_GO_ON = "To go on, the user runs: "
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 
 
@@ -135,8 +136,19 @@ def _budget_message(
     if shares:
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
-    parts.append(f"Stop and tell the user. To go on, the user runs: {raise_command(budget, asked, usual)}")
+    parts.append(f"Stop and tell the user. {_GO_ON}{raise_command(budget, asked, usual)}")
     return " ".join(parts)
+
+
+def held_next(message: str, command: str | None) -> str:
+    """A refusal with what becomes of the next tool; the command to go on stays the last word of it."""
+    if command is None or not message.endswith(_GO_ON + command):
+        return message
+    head = message.removesuffix(_GO_ON + command)
+    return (
+        f"{head}Another tool is held until there is more, or its run is ended. To go on, the user presses Esc and "
+        f"types `tallygate raise 2`, or runs in another terminal: {command}"
+    )
 
 
 def fault_message(what: str, hint: str) -> str:

@@ -38,11 +38,11 @@ def main() -> int:
         answer = _by_itself(client, event, data)
     if answer is None:
         return _undecided(event)
-    code, body, last_words = answer
-    if last_words and event == "SessionEnd":
-        code = _part(client, last_words, always=code != 0)
-    elif last_words:
-        _end(client, last_words)
+    if answer[2] and event == "SessionEnd":
+        answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"")
+    elif answer[2]:
+        answer = _ended(client, event, data, answer)
+    code, body, _ = answer
     if body:
         sys.stdout.buffer.write(body)
         sys.stdout.buffer.flush()
@@ -57,14 +57,14 @@ def _words(arguments: list[str]) -> tuple[str, str]:
     return found["--client"], found["--event"]
 
 
-def _asked(client: str, event: str, data: bytes) -> tuple[int, bytes, bytes] | None:
+def _asked(client: str, event: str, data: bytes, held: str = "") -> tuple[int, bytes, bytes] | None:
     """The answer of a running server of this ledger, that of this workspace first; None where there is none."""
     workspace = os.fsencode(
         next((os.environ[name] for name in WORKSPACE_VARIABLES if os.environ.get(name)), "") or _cwd()
     )
     for port, token, whose in _servers(workspace):
         try:
-            return _carried(port, token, f"{client} {event} {whose}", workspace, data)
+            return _carried(port, token, f"{client} {event} {whose}{held}", workspace, data)
         except (OSError, ValueError):
             continue
     return None
@@ -177,13 +177,13 @@ def _received(link: "_socket.socket") -> bytes:
     return piece
 
 
-def _by_itself(client: str, event: str, data: bytes) -> tuple[int, bytes, bytes] | None:
+def _by_itself(client: str, event: str, data: bytes, *more: str) -> tuple[int, bytes, bytes] | None:
     """The answer of a gate started for this hook alone; None where that fails."""
     import subprocess
 
-    command = [sys.executable, "-P", "-m", "tallygate", "hook", "--framed", "--client", client, "--event", event]
+    command = [sys.executable, "-P", "-m", "tallygate", "hook", "--client", client, "--event", event, "--framed"]
     try:
-        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
+        done = subprocess.run([*command, *more], input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
         code, size, last, body = _framed(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
@@ -197,15 +197,19 @@ def _framed(got: bytes) -> tuple[int, int, int, bytes]:
     return code, size, last, body
 
 
-def _end(client: str, last_words: bytes) -> None:
-    """End the client's run where it is in print mode; where that cannot be, its answer has to do."""
+def _ended(client: str, event: str, data: bytes, answer: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+    """End the client's run where it is in print mode; where that cannot be, wait, or let the answer do."""
     _our_package()
     try:
+        from tallygate.entrypoints.holding import hold
         from tallygate.entrypoints.stopping import end_run
 
-        end_run(client, last_words)
+        if not end_run(client, answer[2]):
+            asking = (lambda: _asked(client, event, data, ",held"), lambda: _by_itself(client, event, data, "--held"))
+            return hold(client, event, answer, *asking)
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
+    return answer
 
 
 def _part(client: str, last_words: bytes, *, always: bool) -> int:

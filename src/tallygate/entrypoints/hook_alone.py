@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallygate.core.errors import TallygateError
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, frame, refused
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame, refused
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime
@@ -23,10 +23,12 @@ class HookProgram(Protocol):
     def close(self) -> None: ...
 
 
-def answer_alone(compose: Callable[[], HookProgram], client: str, event: str, *, framed: bool = False) -> int:
+def answer_alone(
+    compose: Callable[[], HookProgram], client: str, event: str, *, framed: bool = False, held: bool = False
+) -> int:
     """Read a client's JSON from standard input, print the client's JSON; returns the exit code for the client.
 
-    `framed` is for the hook program: the whole reply as a server would send it.
+    `framed` is for the hook program: the whole reply as a server would send it; `held` says that it asks again.
     """
     data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     try:
@@ -35,7 +37,8 @@ def answer_alone(compose: Callable[[], HookProgram], client: str, event: str, *,
         reply = refused(client, event, str(error))
     else:
         try:
-            reply = HookDesk(app.for_hooks().runtime_for).answer_bytes(client, None if event == "-" else event, data)
+            desk, name = HookDesk(app.for_hooks().runtime_for), None if event == "-" else event
+            reply = desk.answer_bytes(client, name, data, sender=Sender(held=held))
         finally:
             app.close()
     if framed:

@@ -36,11 +36,15 @@ def hooks_of(client: str) -> Hooks | None:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs."""
+    """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs.
+
+    A `held` hook was answered before; its client does not know yet.
+    """
 
     guest: bool = False
     inside: tuple[str, ...] = ()
     near: bool = False
+    held: bool = False
 
 
 ITS_CLIENT = Sender()
@@ -102,7 +106,8 @@ class HookDesk:
         runtime = self.runtime_for(folder)
         if sender.guest:
             runtime = replace(runtime, server_id=None)
-        answer = on_hook(runtime, replace(event, inside=sender.inside, near=sender.near), self.prompts)
+        event = replace(event, inside=sender.inside, near=sender.near, held=sender.held)
+        answer = on_hook(runtime, event, self.prompts)
         reply = hooks.reply(event, answer)
         if answer.parting is not None:
             words = cleaned(answer.parting, LONGEST_MESSAGE)

@@ -9,7 +9,8 @@ they announce:
 
 A guest is the hook of a client that this server was not started by: it is answered, and its session is not this
 server's to end. SERVERS are those of the clients that this one was started in, or a hyphen; the word `near` among them
-says that the client which ran the hook is the one that started this server.
+says that the client which ran the hook is the one that started this server, and `held` that it asks again for a tool
+which was refused and waits.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
     if len(words) != 9 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
         return
     client, event, guest = words[3], words[4], words[5] != "own"
-    near = "near" in words[6].split(",")  # run by the client that started this server
-    inside = tuple(word for word in words[6].split(",") if _SERVER.fullmatch(word))
+    told = words[6].split(",")
+    inside = tuple(word for word in told if _SERVER.fullmatch(word))
+    sender = Sender(guest, inside, near="near" in told, held="held" in told)
     if not (words[7].isdecimal() and words[8].isdecimal()):
         return
     path_bytes, input_bytes = int(words[7]), int(words[8])
@@ -99,7 +101,7 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
     if len(path) != path_bytes or len(data) != input_bytes:
         return
     where = Path(os.fsdecode(path)) if path else None
-    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, Sender(guest, inside, near))
+    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, sender)
     connection.wfile.write(frame(reply))
 
 

@@ -9,10 +9,21 @@ from tallygate.core import gate
 from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
 from tallygate.core.guarded import reaches
-from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict, ends_run, lands_first, told_at_end
+from tallygate.core.hooks import (
+    GATED,
+    HookAnswer,
+    HookEvent,
+    Moment,
+    Verdict,
+    ends_run,
+    holds_next,
+    lands_first,
+    told_at_end,
+)
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.stopped import stopped_by
+from tallygate.core.wording import held_next
 from tallygate.core.words import Action, Pressure
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
@@ -109,13 +120,13 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
 def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
-        ends = rt.interrupts and ends_run(
-            event.client, event.moment, again=gated.again, subagent=event.agent_id is not None
-        )
+        acts = rt.interrupts and gated.hard
+        ends = acts and ends_run(event.client, event.moment, again=gated.again, subagent=event.agent_id is not None)
         waits = ends and lands_first(event.client) and not all_landed(rt, event)
-        return HookAnswer(
-            Verdict.STOP, f"Tallygate: {answer.message}", ends, unconfirmed=gated.unconfirmed, waits=waits
-        )
+        message = answer.message or ""
+        if acts and not ends and holds_next(event):
+            message = held_next(message, answer.command)
+        return HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, unconfirmed=gated.unconfirmed, waits=waits)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."

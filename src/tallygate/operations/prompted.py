@@ -26,6 +26,7 @@ WRONG_MAX, CLOSED_US = 3, 60 * MINUTE_US
 CODE_BYTES = 4
 # Client's sessions whose codes and open tools are kept; a server has few.
 KEPT_MAX = 1000
+RESPONSES_LOOKED_AT = 200
 
 Owner = tuple[str, str]
 
@@ -90,12 +91,32 @@ def _closed(rt: Runtime, prompts: Prompts, event: HookEvent, owner: Owner) -> st
     """Why no code is given or taken here; None where a person is at the client's own prompt."""
     if event.agent_id is not None or not event.near or event.inside:
         return "A budget is raised at the prompt of a client that you started yourself, while its server runs."
-    if prompts.tools.get(owner):
+    if _at_work(rt, event, prompts.tools.get(owner, set())):
         return "A tool of this session is still at work: raise when it is through."
     prompts.wrong[owner] = [at for at in prompts.wrong.get(owner, []) if at > rt.clock_us() - CLOSED_US]
     if len(prompts.wrong[owner]) >= WRONG_MAX:
         return f"{WRONG_MAX} codes were wrong: this way is closed for an hour."
     return None
+
+
+def _at_work(rt: Runtime, event: HookEvent, begun: set[str]) -> bool:
+    """Whether a tool that has begun may still run, where nothing told its end.
+
+    An agent asks its model again when the tools of a response are through, so a later response of the same agent says
+    that they are; a turn that was broken off says nothing else.
+    """
+    if not begun:
+        return False
+    with rt.ledger.reading(rt.tenant) as reader:
+        recent = reader.recent_usage(event.client, event.client_session, RESPONSES_LOOKED_AT)
+    through: set[str] = set()
+    later: set[str | None] = set()
+    for stored in recent:  # the newest first
+        if stored.row.agent_id in later:
+            through.update(stored.row.tool_use_ids)
+        if stored.row.tool_use_ids:  # a title or a summary may be made beside a tool
+            later.add(stored.row.agent_id)
+    return not begun <= through
 
 
 def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ask.Request) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from tallygate.core.amounts import NOTHING, Amount
+from tallygate.core.amounts import NOTHING, Amount, needed
 from tallygate.core.answers import GateAnswer
 from tallygate.core.calibration import Kind, Level
+from tallygate.core.gate import admits
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, writes_late
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import UNKNOWN_MODEL, priced_as
 from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_step, is_aside, next_step, of_actor
-from tallygate.core.words import Action, ActorType, CallState, Pressure
+from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.anew import STEPS_LOOKED_AT, switches
 from tallygate.operations.authorize import authorize_in, call_id_of
@@ -40,13 +42,14 @@ class Gated:
     """The answer to a step, and how pressed its session was at the step before.
 
     `again` says that the step before was refused, too; `unconfirmed` that a tool of this row of refusals was left to a
-    second question that never came.
+    second question that never came; `hard` that a hard budget is among those of a session that was refused.
     """
 
     answer: GateAnswer
     before: Pressure | None
     again: bool = False
     unconfirmed: bool = False
+    hard: bool = False
 
 
 def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
@@ -61,10 +64,15 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         let_land(rt, event, session.session_id, actor)
         recent = _recent(rt, event)
         request = _request(rt, event, session, recent)
+    if event.held:
+        still, request = _still_refused(rt, session, request)
+        if still is not None:
+            return Gated(still, None, again=True, hard=True)
     with rt.ledger.writing(rt.tenant) as tx:
         known = tx.call(call_id_of(rt, request))
         if known is not None and known.reply is not None and known.action is Action.HALT:
-            return Gated(GateAnswer.from_json(known.reply), None)
+            stored = GateAnswer.from_json(known.reply)
+            return Gated(stored, None, again=event.held, hard=_is_hard(tx, session, stored))
         before = _pressure_before(tx, session)
         again = any(call.state is CallState.DENIED for call in tx.recent_calls(session.session_id, 2**62, 1))
         row = _refused_row(tx, request)
@@ -76,9 +84,40 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         else:
             reserve, request = _turned(rt, tx, event, request, recent)
         answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
+        hard = answer.action is Action.HALT and _is_hard(tx, session, answer)
     if price_id is not None:
         rt.known_prices.add(price_id)
-    return Gated(answer, before, again, event.confirmed and _was_left(row, event))
+    return Gated(answer, before, again or event.held, event.confirmed and _was_left(row, event), hard)
+
+
+def _is_hard(reader: Tx, session: Session, refused: GateAnswer) -> bool:
+    """Whether a hard budget refuses, or is among those of a session that was refused for something else."""
+    if refused.reason is Reason.BUDGET_EXCEEDED:
+        return True
+    return any(budget.mode is BudgetMode.HARD for budget in all_budgets(reader, session, reader.at_us))
+
+
+def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple[GateAnswer | None, CallRequest]:
+    """The refusal of a tool that waits, as long as a hard budget does not carry it; else the request to ask again with.
+
+    The tool's own key leads to its refusal for ever. Should the first other one be refused, too, as the settings have
+    changed since, one that changes with what is left asks anew then, and writes nothing while nothing has changed.
+    """
+    held = replace(request, client_key=f"{request.client_key}:held")
+    with rt.ledger.reading(rt.tenant) as reader:
+        stored, given = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
+        budgets = all_budgets(reader, session, rt.clock_us())
+    if given is not None and given.action is not Action.HALT:
+        return None, held  # it may go on, and did not hear it
+    if stored is None or stored.reply is None or stored.action is not Action.HALT:
+        return None, request
+    asked = needed(request)
+    if any(budget.mode is BudgetMode.HARD and not admits(budget, asked.of(budget)) for budget in budgets):
+        return GateAnswer.from_json(stored.reply), request
+    if given is None:
+        return None, held
+    left = "\n".join(f"{budget.budget_id} {budget.available_nanos}" for budget in budgets)
+    return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 
 
 def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:

@@ -1,0 +1,54 @@
+"""Hold a refused tool of Codex where its turn cannot be ended: unanswered, until there is more budget, or Esc.
+
+No answer of a hook ends a turn of Codex, and a denial makes it ask its model again. What waits for its hook asks
+nobody. The hook program loads this only when it is told to; nothing but the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from tallygate.clients.ancestry import agent_of, ancestors
+
+# Exit code, the client's own words, and ours where the client goes on after them.
+Answer = tuple[int, bytes, bytes]
+# Codex lets a tool run whose hook has not answered within 600 seconds; it is refused before.
+HELD_S = 570
+LOOK_S, START_S = 1, 15
+NANOS = 10**9
+
+
+def hold(
+    client: str,
+    event: str,
+    refused: Answer,
+    ask: Callable[[], Answer | None],
+    start: Callable[[], Answer | None],
+    *,
+    ticks_ns: Callable[[], int] = time.monotonic_ns,
+    pause_s: Callable[[int], None] = time.sleep,
+) -> Answer:
+    """Wait with an answer while it would be a refusal; what is refused by then stays refused.
+
+    `ask` asks a running server again, and `start` a gate started for it, which takes longer; None where nobody answers.
+    Where the client has gone, nobody waits for an answer.
+    """
+    if (client, event) != ("codex", "PreToolUse") or not _inside_codex():
+        return refused
+    parent, begun = os.getppid(), ticks_ns()
+    started = begun
+    while ticks_ns() < begun + HELD_S * NANOS and os.getppid() == parent:
+        pause_s(LOOK_S)
+        answer = ask()
+        if answer is None and ticks_ns() >= started + START_S * NANOS:
+            answer, started = start(), ticks_ns()
+        if answer is not None and not answer[2]:
+            return answer
+    return refused
+
+
+def _inside_codex() -> bool:
+    """Whether the nearest client above is Codex: anybody else would wait for nothing."""
+    return next((title for process in ancestors() if (title := agent_of(process))), None) == "Codex"

@@ -1,0 +1,87 @@
+"""A tool of Codex that is held: until it may run, until Codex has gone, or until its hook has little time left."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tallygate.clients.ancestry import Process
+from tallygate.entrypoints import holding
+from tallygate.entrypoints.holding import HELD_S, LOOK_S, NANOS, START_S, hold
+
+REFUSED = (0, b"no", b"Spent.")
+CONSENT = (0, b"{}", b"")
+CODEX_ENDS_A_HOOK_AFTER_S = 600
+
+
+class Waiting:
+    """A tool that waits, and a clock that goes forward only while it does."""
+
+    def __init__(self, monkeypatch, *, above="codex"):
+        self.at_s, self.parent, self.asked, self.started = 0, 20, 0, 0
+        monkeypatch.setattr(os, "getppid", lambda: self.parent)
+        shell = Process(21, "/bin/bash", ("bash", "-c", "hook"))
+        monkeypatch.setattr(holding, "ancestors", lambda: iter([shell, Process(20, f"/opt/{above}", (above,))]))
+
+    def hold(self, answers, *, client="codex", event="PreToolUse", starts=None):
+        def ask():
+            self.asked += 1
+            return answers(self)
+
+        def pause_s(seconds):
+            self.at_s += seconds
+
+        def start():
+            self.started += 1
+            return CONSENT if self.started == starts else None
+
+        return hold(client, event, REFUSED, ask, start, ticks_ns=lambda: self.at_s * NANOS, pause_s=pause_s)
+
+
+def test_a_tool_is_held_until_it_may_run(monkeypatch):
+    waiting = Waiting(monkeypatch)
+    assert waiting.hold(lambda w: CONSENT if w.asked == 90 else None if w.asked % 2 else REFUSED) == CONSENT
+    assert waiting.at_s == 90 * LOOK_S
+
+
+def test_where_no_server_runs_a_gate_is_started_now_and_then(monkeypatch):
+    waiting = Waiting(monkeypatch)
+    assert waiting.hold(lambda _: None, starts=3) == CONSENT
+    assert (waiting.started, waiting.at_s) == (3, 3 * START_S)
+
+
+def test_it_is_refused_before_codex_would_let_it_run(monkeypatch):
+    waiting = Waiting(monkeypatch)
+    assert waiting.hold(lambda _: REFUSED) == REFUSED
+    assert HELD_S <= waiting.at_s < CODEX_ENDS_A_HOOK_AFTER_S - 10
+
+
+def test_a_refusal_for_another_reason_is_not_waited_with(monkeypatch):
+    other = (0, b"another reason", b"")
+    assert Waiting(monkeypatch).hold(lambda _: other) == other
+
+
+def test_nobody_waits_for_a_client_that_has_gone(monkeypatch):
+    waiting = Waiting(monkeypatch)
+
+    def gone(w):
+        w.parent = 1 if w.asked == 3 else 20
+
+    assert waiting.hold(gone) == REFUSED
+    assert waiting.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("client", "event", "above"),
+    [
+        ("codex", "UserPromptSubmit", "codex"),
+        ("codex", "PreToolUse", "claude"),
+        ("codex", "PreToolUse", "bash"),
+        ("qwen", "PreToolUse", "codex"),
+    ],
+)
+def test_nothing_else_is_held(monkeypatch, client, event, above):
+    waiting = Waiting(monkeypatch, above=above)
+    assert waiting.hold(lambda _: CONSENT, client=client, event=event) == REFUSED
+    assert (waiting.asked, waiting.at_s) == (0, 0)
