@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tallygate.clients.ancestry import Process
@@ -20,9 +18,10 @@ class Waiting:
 
     def __init__(self, monkeypatch, *, above="codex"):
         self.at_s, self.parent, self.asked, self.started = 0, 20, 0, 0
-        monkeypatch.setattr(os, "getppid", lambda: self.parent)
         shell = Process(21, "/bin/bash", ("bash", "-c", "hook"))
-        monkeypatch.setattr(holding, "ancestors", lambda: iter([shell, Process(20, f"/opt/{above}", (above,))]))
+        monkeypatch.setattr(
+            holding, "ancestors", lambda: iter([shell, Process(self.parent, f"/opt/{above}", (above,))])
+        )
 
     def hold(self, answers, *, client="codex", event="PreToolUse", starts=None):
         def ask():

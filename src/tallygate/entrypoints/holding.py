@@ -6,7 +6,6 @@ nobody. The hook program loads this only when it is told to; nothing but the sta
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from tallygate.clients.ancestry import agent_of, ancestors
 # Exit code, the client's own words, and ours where the client goes on after them.
 Answer = tuple[int, bytes, bytes]
 # Codex lets a tool run whose hook has not answered within 600 seconds; it is refused before.
-HELD_S = 570
+HELD_S = 560
 LOOK_S, START_S = 1, 15
 NANOS = 10**9
 
@@ -35,11 +34,10 @@ def hold(
     `ask` asks a running server again, and `start` a gate started for it, which takes longer; None where nobody answers.
     Where the client has gone, nobody waits for an answer.
     """
-    if (client, event) != ("codex", "PreToolUse") or not _inside_codex():
+    if (client, event) != ("codex", "PreToolUse") or (codex := _codex_above()) is None:
         return refused
-    parent, begun = os.getppid(), ticks_ns()
-    started = begun
-    while ticks_ns() < begun + HELD_S * NANOS and os.getppid() == parent:
+    started = begun = ticks_ns()
+    while ticks_ns() < begun + HELD_S * NANOS and _codex_above() == codex:
         pause_s(LOOK_S)
         answer = ask()
         if answer is None and ticks_ns() >= started + START_S * NANOS:
@@ -49,6 +47,7 @@ def hold(
     return refused
 
 
-def _inside_codex() -> bool:
-    """Whether the nearest client above is Codex: anybody else would wait for nothing."""
-    return next((title for process in ancestors() if (title := agent_of(process))), None) == "Codex"
+def _codex_above() -> int | None:
+    """The process of the nearest client above where that is Codex: in any other nobody would wait for this."""
+    process = next((process for process in ancestors() if agent_of(process) is not None), None)
+    return process.pid if process is not None and agent_of(process) == "Codex" else None
