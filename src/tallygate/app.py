@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -230,7 +230,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         session_mode=settings.session_budget.mode.value,
         told_at_start=settings.spoken,
         weakens=weakens,
-        guarded=guarded_of(settings),
+        guarded=cache(partial(guarded_here, settings)),
         pause_us=pause_us,
     )
 
@@ -281,14 +281,15 @@ def user_name() -> str:
         return "user"
 
 
-def guarded_of(settings: Settings) -> Guarded:
+def guarded_here(settings: Settings) -> Guarded:
     """What no tool of an agent changes: the files that the gate stands on."""
+    from tallygate.clients.installing.guarding import Own, guarded_of
+
     paths, user = settings.paths, places()
-    ledger = str(paths.database)
-    found = dict.fromkeys((ledger, f"{ledger}-wal", f"{ledger}-shm"), "the ledger")
-    found |= {str(paths.key_dir): "the keys", str(paths.run_log): "the run log"}
-    found[str(user.config_dir / "config.toml")] = "the settings file"
-    return Guarded(found, str(Path.home()), frozenset({str(paths.run_log)}))
+    own = Own(
+        Path.home(), user.config_dir, paths.data_dir, paths.database, paths.key_dir, paths.run_log, paths.project_root
+    )
+    return guarded_of(own, frozenset(settings.enforcement.agents_may))
 
 
 def weakens(event: HookEvent) -> str | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_ID, LONGEST_PATH, LONGEST_TOOL_CALLS, MOST_TOOL_CALLS
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guarded import Reach
+from tallygate.core.guarded import Edit, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin
 
 ROOT = "01a00000-0000-7000-8000-00000000000a"
@@ -273,8 +273,8 @@ REACHES = [
     (
         "claude_code",
         "PreToolUse",
-        {"tool_name": "Edit", "tool_input": {"file_path": "/a", "new_string": "secret"}},
-        Reach(files=("/a",)),
+        {"tool_name": "Edit", "tool_input": {"file_path": "/a", "old_string": "x", "new_string": "y"}},
+        Reach(edits=(Edit("/a", swaps=(("x", "y", False),)),)),
     ),
     ("claude_code", "PreToolUse", {"tool_name": "Read", "tool_input": {"file_path": "/a"}}, None),
     ("claude_code", "PreToolUse", {"tool_name": "Bash", "tool_input": "{damaged"}, None),
@@ -296,20 +296,79 @@ REACHES = [
                 "command": "*** Begin Patch\n*** Update File: a.py\n*** Move to: b.py\n+secret\n*** End Patch"
             },
         },
-        Reach(files=("a.py", "b.py")),
+        Reach(edits=(Edit("a.py", ""), Edit("b.py"))),
     ),
     ("gemini", "BeforeTool", {"tool_name": "run_shell_command", "tool_input": {"command": "rm x"}}, Reach("rm x")),
-    ("gemini", "BeforeTool", {"tool_name": "write_file", "tool_input": {"file_path": "/a"}}, Reach(files=("/a",))),
+    (
+        "gemini",
+        "BeforeTool",
+        {"tool_name": "write_file", "tool_input": {"file_path": "/a"}},
+        Reach(edits=(Edit("/a"),)),
+    ),
     ("opencode", "tool.execute.before", {"tool": "bash", "callID": "c", "args": {"command": "rm x"}}, Reach("rm x")),
     (
         "opencode",
         "tool.execute.before",
         {"tool": "edit", "callID": "c", "args": {"filePath": "/a"}},
-        Reach(files=("/a",)),
+        Reach(edits=(Edit("/a"),)),
     ),
-    ("qwen", "PreToolUse", {"tool_name": "edit", "tool_input": {"file_path": "/a"}}, Reach(files=("/a",))),
+    ("qwen", "PreToolUse", {"tool_name": "edit", "tool_input": {"file_path": "/a"}}, Reach(edits=(Edit("/a"),))),
     ("copilot", "preToolUse", {"toolName": "bash", "toolArgs": '{"command": "rm x"}'}, Reach("rm x")),
-    ("copilot", "preToolUse", {"toolName": "create", "toolArgs": {"path": "/a"}}, Reach(files=("/a",))),
+    (
+        "claude_code",
+        "PreToolUse",
+        {
+            "tool_name": "Write",
+            "tool_input": {"command": "", "file_path": "/a", "notebook_path": "", "path": "", "content": "b"},
+        },
+        Reach(edits=(Edit("/a", "b"),)),
+    ),
+    (
+        "claude_code",
+        "PreToolUse",
+        {
+            "tool_name": "Edit",
+            "tool_input": {
+                "file_path": "/a",
+                "old_string": "x",
+                "new_string": "",
+                "replace_all": "true",
+                "content": "",
+            },
+        },
+        Reach(edits=(Edit("/a", swaps=(("x", "", True),)),)),
+    ),
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "mcp__files__write_file", "tool_input": {"path": "/a", "content": "b"}},
+        Reach(edits=(Edit("/a", "b"),)),
+    ),
+    (
+        "codex",
+        "PreToolUse",
+        {
+            "tool_name": "apply_patch",
+            "tool_input": {
+                "command": "*** Begin Patch\n*** Update File: a\n@@ def f\n one\n-two\n+three\n@@\n-x\n+y\n"
+                "*** Add File: b\n+new\n*** Delete File: c\n*** End Patch"
+            },
+        },
+        Reach(
+            edits=(
+                Edit("a", swaps=(("one\ntwo", "one\nthree", False), ("x", "y", False))),
+                Edit("b", "new\n"),
+                Edit("c", ""),
+            )
+        ),
+    ),
+    (
+        "qwen",
+        "PreToolUse",
+        {"tool_name": "run_shell_command", "tool_input": {"command": "rm x", "directory": "/d"}},
+        Reach("rm x", folder="/d"),
+    ),
+    ("copilot", "preToolUse", {"toolName": "create", "toolArgs": {"path": "/a"}}, Reach(edits=(Edit("/a"),))),
 ]
 
 

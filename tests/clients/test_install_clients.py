@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from tallygate.clients.claude_code.install import telemetry
+from tallygate.clients.claude_code.install import TOOL_INPUT, telemetry
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing import edits
@@ -186,7 +186,11 @@ def test_a_tool_hook_names_the_hidden_tool_and_fills_fields_in():
     assert (entry["server"], entry["tool"]) == ("tallygate", HOOK_TOOL)
     given = entry["input"]
     assert (given["client"], given["event"], given["session_id"]) == ("claude_code", "PreToolUse", "${session_id}")
+    looked_at = given.pop("tool_input")
     assert all(re.fullmatch(r"\$\{[\w.]+\}", value) for key, value in given.items() if key not in {"client", "event"})
+    assert looked_at == {name: f"${{tool_input.{name}}}" for name in TOOL_INPUT}
+    others = [edit.entry.get("input", {}) for event, edit in hooks("claude-code").items() if event != "PreToolUse"]
+    assert all("tool_input" not in other for other in others)
 
 
 def test_a_batch_is_told_by_its_first_tool_and_not_with_every_result():

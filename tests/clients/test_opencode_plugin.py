@@ -14,6 +14,7 @@ import pytest
 
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.opencode.hooks import MOMENTS
+from tallygate.core.guarded import Edit, Reach
 
 PLUGIN = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
 NODE = shutil.which("node") or shutil.which("bun")
@@ -31,6 +32,7 @@ sys.exit(answers.get("code", 0))
 """
 # Stands for opencode: fires one hook after the other, and notes what is shown and what is thrown.
 CLIENT = """
+import { readFileSync } from "node:fs"
 import { Tallygate } from "./plugin.mjs"
 const out = []
 const children = { child: "root", grandchild: "child" }
@@ -40,7 +42,7 @@ const client = {
   session: { get: async ({ path }) => ({ data: { id: path.id, parentID: children[path.id] } }) },
 }
 const hooks = await Tallygate({ client, directory: "/w" })
-for (const [name, ...given] of JSON.parse(process.argv[2])) {
+for (const [name, ...given] of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
   try {
     await hooks[name](...given)
     out.push([name, "done"])
@@ -53,7 +55,8 @@ console.log(JSON.stringify(out))
 MODEL = {"providerID": "p", "modelID": "m"}
 MESSAGE = [{"sessionID": "root"}, {"message": {"id": "m1", "agent": "build", "model": MODEL}, "parts": ["secret"]}]
 PARAMS = {"sessionID": "root", "agent": "build", "model": {"id": "m", "providerID": "p"}, "message": {"id": "m1"}}
-BASH = [{"sessionID": "root", "tool": "bash", "callID": "c1"}, {"args": {"command": "secret"}}]
+GIVEN = {"command": "rm x", "description": "secret", "timeout": 5, "content": "x" * 2_000_000}
+BASH = [{"sessionID": "root", "tool": "bash", "callID": "c1"}, {"args": GIVEN}]
 
 
 class Stage:
@@ -69,9 +72,10 @@ class Stage:
         (self.folder / "answers.json").write_text(json.dumps({"*": "{}"} | answers), encoding="utf-8")
         plugin = PLUGIN.replace("@COMMAND@", json.dumps(self.command))
         (self.folder / "plugin.mjs").write_text(plugin, encoding="utf-8")
+        (self.folder / "fired.json").write_text(json.dumps(fired), encoding="utf-8")
         environment = {} if on_fault is None else {"TALLYGATE_ON_FAULT": on_fault}
         done = subprocess.run(
-            [NODE or "", str(self.folder / "client.mjs"), json.dumps(fired)],
+            [NODE or "", str(self.folder / "client.mjs"), str(self.folder / "fired.json")],
             capture_output=True,
             text=True,
             check=True,
@@ -118,6 +122,21 @@ def test_what_the_plugin_tells_can_be_read(stage):
     assert {(event.client_session, event.agent_id, event.folder) for event in events} == {("root", None, "/w")}
     assert events[3].model == "m"
     assert "secret" not in json.dumps(stage.told())
+    assert events[4].reach == Reach("rm x")
+
+
+def test_of_a_tools_input_only_the_command_and_what_an_edit_is_judged_by_leave_the_client(stage):
+    edit = {"filePath": "/a", "oldString": "x", "newString": "y", "replaceAll": True, "other": "secret"}
+    stage.run(
+        ["tool.execute.before", *BASH],
+        ["tool.execute.before", {"sessionID": "root", "tool": "edit", "callID": "c2"}, {"args": edit}],
+        ["tool.execute.before", {"sessionID": "root", "tool": "todo", "callID": "c3"}, {}],
+        answers={},
+    )
+    told = [raw["args"] for _, raw in stage.told()]
+    assert told == [{"command": "rm x"}, {name: edit[name] for name in edit if name != "other"}, {}]
+    reached = [HOOKS["opencode"].read(raw, name).reach for name, raw in stage.told()]
+    assert reached == [Reach("rm x"), Reach(edits=(Edit("/a", swaps=(("x", "y", True),)),)), None]
 
 
 def test_a_subagent_belongs_to_the_session_a_user_started(stage):

@@ -244,3 +244,20 @@ def test_a_run_that_would_go_on_or_end_in_silence_is_ended_and_says_why(machine:
     assert (resumed.code, marks(here)) == (0, 2)
     assert "Finished." in resumed.seen.said
     assert_counted(here)
+
+
+def test_a_tool_that_reaches_for_the_gate_is_refused_and_the_work_goes_on(machine: Make, client: Client) -> None:
+    here = machine(client)
+    ledger = here.home / ".local" / "share" / "tallygate"
+    reaching = (f"rm -rf {ledger}", "sh -c 'tallygate budget raise x 100'", f"ls {ledger}", "echo ran >> marks")
+    here.api.play(*[Turn("Working.", (client.shell(command),)) for command in reaching], Turn("All fine."))
+    here.init()
+    run = here.run()
+    assert "All fine." in run.seen.said
+    assert (ledger / "ledger.db").exists()
+    assert client.name == "copilot" or run.seen.tools[-2].ok, "Copilot lets no command read outside the project"
+    assert marks(here) == 1
+    asked = str([each.request for each in here.api.served])
+    assert "would change the ledger of Tallygate" in asked
+    assert "budget raise` is the user's alone" in asked
+    assert_counted(here)

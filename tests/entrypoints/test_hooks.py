@@ -295,3 +295,22 @@ def test_a_client_that_an_agent_starts_in_a_shell_spends_the_budget_of_the_one_i
     used = [session["spent"] + session["reserved"] for session in (inner, outer)]
     assert used[0] > 0
     assert used[1] == pytest.approx(2 * used[0]), "its own step, and that of the client inside it"
+
+
+@pytest.mark.slow
+def test_what_a_tool_is_given_is_looked_at_and_kept_nowhere(home, project):
+    (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 5\n')
+    ledger = home / "data" / "ledger.db"
+    given = {"command": f"echo zebra-word; rm {ledger}", "file_path": "", "content": ""}
+    long = {"command": "", "file_path": str(project / "a.txt"), "content": "zebra-word\n" * 200_000}
+    with Server(SERVE, home, environ=environment(home, project)) as server:
+        server.greet().tools()
+        for number, (tool, tool_input) in enumerate([("Bash", given), ("Write", long)]):
+            call = TOOL | {"tool_name": tool, "tool_use_id": f"toolu_{number}", "tool_input": tool_input}
+            answer = server.request("tools/call", {"name": "tallygate_hook", "arguments": call})
+            said = json.loads(answer["content"][0]["text"])
+            refused = said.get("hookSpecificOutput", {}).get("permissionDecision") == "deny"
+            assert refused is (tool == "Bash")
+            assert "zebra-word" not in json.dumps(said)
+    kept = [path for path in home.rglob("*") if path.is_file() and b"zebra-word" in path.read_bytes()]
+    assert (kept, ledger.exists()) == ([], True)

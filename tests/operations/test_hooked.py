@@ -678,7 +678,7 @@ def test_a_prompt_that_was_queued_breaks_nothing_off_and_one_after_a_pause_does(
 
 
 def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_on(world):
-    world = world.with_runtime(guarded=Guarded({"/h/ledger.db": "the ledger"}, "/h"))
+    world = world.with_runtime(guarded=lambda: Guarded({"/h/ledger.db": "the ledger"}, "/h"))
     hook(world, Moment.SESSION_START)
     refused = hook(world, Moment.TOOL, "tool:1", tool="Bash", reach=Reach("rm ~/ledger.db"), folder="/h/p")
     assert refused.stops

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from tallygate.clients.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guarded import COMMAND_CHARS_MAX, Reach
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Origin, Verdict
 from tallygate.core.text import cleaned, shown
 
@@ -26,11 +25,6 @@ LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 _NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # A prompt that raises: an amount, and the second time the code that was shown for it.
 _RAISE = re.compile(r"\s*tallygate\s+raise\s+\$?(\d{1,9}(?:\.\d{1,2})?)(?:\s+([0-9A-Za-z]{1,40}))?\s*", re.ASCII)
-# Tools that run commands and tools that write files, in the words of all clients.
-_RUNNERS = frozenset({"bash", "shell", "local_shell", "exec_command", "run_shell_command", "powershell", "monitor"})
-_WRITERS = frozenset({"write", "edit", "multiedit", "notebookedit", "write_file", "replace", "edit_file", "create"})
-_FILE_KEYS = ("file_path", "filePath", "path", "absolute_path", "notebook_path")
-_PATCHED = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)\s*$", re.MULTILINE)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
 _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
@@ -93,31 +87,6 @@ def _with_wish(
     text = raw.get("prompt")
     found = _RAISE.fullmatch(text) if isinstance(text, str) and len(text) <= LONGEST_ID else None
     return event if found is None else replace(event, raising=(found[1], found[2]))
-
-
-def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
-    """The command or the files a tool is about to be given, by the names that clients have for them.
-
-    Damaged input is none: a tool that cannot be judged is left to its client.
-    """
-    given = next((raw[name] for name in ("tool_input", "toolArgs", "args") if name in raw), None)
-    if isinstance(given, str) and len(given) <= LONGEST_TOOL_CALLS:
-        try:
-            given = json.loads(given)
-        except (ValueError, RecursionError):
-            return None
-    if not isinstance(given, Mapping) or tool is None:
-        return None
-    command = next((given[name] for name in ("command", "cmd", "input", "patch") if name in given), "")
-    if isinstance(command, list):
-        command = shlex.join(word for word in command if isinstance(word, str))
-    command = command if isinstance(command, str) else ""
-    kind = tool.lower()
-    if "patch" in kind:
-        return Reach(files=tuple(_PATCHED.findall(command)))
-    if kind in _WRITERS:
-        return Reach(files=tuple(name for key in _FILE_KEYS if isinstance(name := given.get(key), str)))
-    return Reach(command[:COMMAND_CHARS_MAX]) if kind in _RUNNERS else None
 
 
 def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Moment]) -> str | None:

@@ -1,199 +1,300 @@
-"""Whether a tool that is about to run reaches for the gate's own files: a fence against a model, not a program."""
+"""Whether a tool that is about to run reaches for the gate's own files: a fence against a model, not a program.
+
+An edit is judged by its outcome, a shell command only where a guarded path meets a verb that writes. What is looked at
+is never kept.
+"""
 
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-# Of a longer command the beginning is judged.
+from tallygate.core import verbs
+from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
+
+# Of a longer command the beginning is judged, and of one with very many names the first.
 COMMAND_CHARS_MAX = 20_000
+_NAMES_MAX = 500
 _NESTED_MAX = 3
-_SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh"})
-_INTERPRETERS = re.compile(r"(?:python|pypy|node|perl|ruby)[\d.]*")
-_BEFORE = frozenset({"sudo", "env", "nohup", "time", "command", "exec", "setsid", "nice", "builtin"})
-_REMOVES = frozenset({"rm", "mv", "shred", "rmdir", "unlink"})
-_WRITES = _REMOVES | {"truncate", "tee", "chmod", "chown", "chattr", "touch"}
-_WRITES_LAST = frozenset({"cp", "ln", "install", "rsync"})
-_SQL = re.compile(
-    r"\b(?:insert\s+(?:or\s+\w+\s+)?into|update\s+\w+\s+set|delete\s+from|drop\s+\w+|alter\s+table)\b", re.IGNORECASE
-)
-_CODE = re.compile(
-    r"\bunlink|\.remove\(|rmtree|\brename|\bwrite|truncate|appendFile|rmSync|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']"
-)
-_ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-# The words that follow are somebody's text, not commands.
-_HEREDOC = re.compile(r"<<-?\s*[\"']?(\w+)[\"']?([^\n]*)\n.*?(?:\n\s*\1(?=\n|\Z)|\Z)", re.DOTALL)
-_END = "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What one file is about to become: a whole text, a copy of another file, or what is there with pieces swapped.
+
+    A swap is what goes, what comes, and whether everywhere. With neither the outcome is not known.
+    """
+
+    path: str
+    text: str | None = None
+    swaps: tuple[tuple[str, str, bool], ...] = ()
+    source: str | None = None
+
+    def outcome(self, before: str) -> str | None:
+        """The text that the file will hold; None where that cannot be said."""
+        if self.text is not None or not self.swaps:
+            return self.text
+        for goes, comes, everywhere in self.swaps:
+            before = before.replace(goes, comes, -1 if everywhere else 1) if goes else before + comes
+        return before
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a tool is given: a shell command, or the files it is about to write. Looked at, and never kept."""
+    """What a tool is given: a shell command and where it runs, or the files it is about to write."""
 
     command: str = ""
-    files: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    folder: str | None = None
+
+
+def unseen(_: Edit) -> bool:
+    """Nothing is lost where nobody can look."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for.
 
-    Those of `in_projects` lie in somebody's project, which may be moved or deleted as a whole.
+    `entries` are files of clients that hold entries of ours among others, and `loses` says whether an edit of such a
+    one changes those. Those of `in_projects` lie in somebody's project, which may be moved or deleted as a whole.
+    `real` follows links. `program` says that the installed program is among the places.
     """
 
     places: Mapping[str, str] = field(default_factory=dict)
     home: str = ""
     in_projects: frozenset[str] = frozenset()
+    entries: Mapping[str, str] = field(default_factory=dict)
+    loses: Callable[[Edit], bool] = unseen
+    real: Callable[[str], str] = str
+    program: bool = False
+    agents_may: frozenset[str] = frozenset()
 
 
-def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> str | None:
-    """What of the gate's own a tool would change, in a word; None where it changes nothing that can be seen here.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a tool reaches for, in a word; `command` says that it is a command which only the user runs."""
+
+    what: str
+    command: bool = False
+
+
+def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
+    """What of the gate's own a tool would change; None where it changes nothing that can be seen here.
 
     >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
     >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
-    ('the ledger', None)
+    (Found(what='the ledger', command=False), None)
     """
     if not guarded.places:
         return None
-    for file in reach.files:
-        if (found := _at(_full(file, folder or "", {"HOME": guarded.home}), guarded, whole=False)) is not None:
+    look = _Look(guarded, folder or "")
+    for edit in reach.edits:
+        if (found := look.written(edit.path, edit)) is not None:
             return found
-    command = reach.command[:COMMAND_CHARS_MAX]
-    return _in_shell(command, guarded, folder or "", {"HOME": guarded.home}, 0) if command else None
+    if not reach.command:
+        return None
+    if reach.folder is not None:
+        look.folder = look.full(reach.folder)
+    return look.shell(reach.command[:COMMAND_CHARS_MAX])
 
 
-def _in_shell(text: str, guarded: Guarded, folder: str, known: dict[str, str], depth: int) -> str | None:
-    text = _HEREDOC.sub(r"\2", text.replace("\\\n", " "))
-    for found_words, targets in _commands(text):
-        words = found_words
-        for target in targets:
-            if (found := _at(_full(target, folder, known), guarded, whole=False)) is not None:
+class _Look:
+    """A shell that runs nothing: where it is, which variables it knows, and what the commands before have made."""
+
+    def __init__(self, guarded: Guarded, folder: str, known: Mapping[str, str] | None = None, depth: int = 0) -> None:
+        self.guarded, self.folder, self.depth = guarded, folder, depth
+        self.known = {"HOME": guarded.home} if known is None else dict(known)
+        self.made: set[str] = set()
+        self.links: dict[str, str] = {}
+        self.text = ""
+        self.names_left = _NAMES_MAX
+
+    def shell(self, text: str) -> Found | None:
+        """What the commands of a text reach for, one after the other."""
+        self.text += text
+        before: Simple | None = None
+        for each in commands(text):
+            if (found := self._simple(each, before)) is not None:
                 return found
-        while words and ((pair := _ASSIGNED.fullmatch(words[0])) or words[0].rpartition("/")[2] in _BEFORE):
-            if pair:
-                known[pair[1]] = _filled(pair[2], known)
-            words = words[1:]
-        if not words:
-            continue
-        if words[0] == "cd" and len(words) > 1:
-            folder = _full(words[1], folder, known)
-        elif (found := _in_command(words, guarded, folder, known, depth)) is not None:
-            return found
-    return None
-
-
-def _in_command(words: list[str], guarded: Guarded, folder: str, known: dict[str, str], depth: int) -> str | None:
-    program, given = words[0].rpartition("/")[2], words[1:]
-    if program in _SHELLS or program == "eval":
-        code = " ".join(given) if program == "eval" else _after(given, "c")
-        return _in_shell(_filled(code, known), guarded, folder, dict(known), depth + 1) if depth < _NESTED_MAX else None
-    if _INTERPRETERS.fullmatch(program) and (code := _after(given, "c") or _after(given, "e")):
-        return _in_code(_filled(code, known), guarded) if _CODE.search(code) or _SQL.search(code) else None
-    names = [word for word in given if not word.startswith("-")]
-    if program in {"sed", "perl"}:
-        names = names if any(re.match(r"-\w*i|--in-place", word) for word in given) else []
-    elif program == "dd":
-        names = [name[3:] for name in names if name.startswith("of=")]
-    elif program in {"sqlite3", "sqlite"}:
-        names = names[:1] if any(_SQL.search(name) for name in names[1:]) else []
-    elif program in _WRITES_LAST:
-        names = names[-1:] if len(names) > 1 else []
-    elif program not in _WRITES:
+            before = each
         return None
-    for name in names:
-        if (found := _at(_full(name, folder, known), guarded, whole=program in _REMOVES)) is not None:
-            return found
-    return None
 
+    def _inner(self, text: str, sets: Mapping[str, str], folder: str | None = None) -> Found | None:
+        if self.depth >= _NESTED_MAX:
+            return None
+        known = {**self.known, **sets}
+        inner = _Look(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
+        inner.made, inner.links, inner.text = self.made, self.links, self.text
+        return inner.shell(plain(text))
 
-def _in_code(code: str, guarded: Guarded) -> str | None:
-    """Whether code that writes names a place in full, or by its place in the user's home."""
-    for place, word in guarded.places.items():
-        if place in code or (guarded.home and place.replace(guarded.home, "~", 1) in code):
-            return word
-    return None
-
-
-def _after(given: list[str], option: str) -> str:
-    """The word after `-c`, also where it stands among other letters."""
-    for at, word in enumerate(given[:-1]):
-        if re.fullmatch(rf"-[a-z]*{option}", word):
-            return given[at + 1]
-    return ""
-
-
-def _filled(word: str, known: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), word)
-
-
-def _full(name: str, folder: str, known: Mapping[str, str]) -> str:
-    name = _filled(name, known)
-    if name == "~" or name.startswith("~/"):
-        name = known.get("HOME", "") + name[1:]
-    return posixpath.normpath(posixpath.join(folder, name))
-
-
-def _at(path: str, guarded: Guarded, *, whole: bool) -> str | None:
-    """The word for a place that a path is or lies in; with `whole` also one that lies in the path."""
-    if not path.startswith("/"):
-        return None
-    stem = path.rstrip("*").rstrip("/")
-    for place, word in guarded.places.items():
-        if path == place or path.startswith(place + "/") or (path != stem and stem == place):
-            return word
-        if whole and place not in guarded.in_projects and place.startswith(stem + "/"):
-            return word
-    return None
-
-
-def _commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Simple commands as words, and the files their output goes to."""
-    words: list[str] = []
-    targets: list[str] = []
-    into = False
-    for word, is_sign in _words(text):
-        if not is_sign:
-            (targets if into else words).append(word)
-            into = False
-        elif ">" in word:
-            into = True
-        elif "<" not in word:
-            if words or targets:
-                yield words, targets
-            words, targets, into = [], [], False
-
-
-def _words(text: str) -> Iterator[tuple[str, bool]]:
-    """Words as a shell makes them, quotes taken off, and its signs; variables in single quotes are left as they are."""
-    word: str | None = None
-    quote = sign = ""
-    for char in text + _END:
-        if sign == "#":
-            # A comment, to the end of its line.
-            if char == "\n":
-                sign = ""
-                yield char, True
-        elif sign == "\\":
-            word, sign = (word or "") + char, ""
-        elif quote:
-            if char == quote:
-                quote = ""
-            elif char == "\\" and quote == '"':
-                sign = "\\"
-            else:
-                word = (word or "") + char
-        elif char in "'\"":
-            quote, word = char, word or ""
-        elif char == "\\" or (char == "#" and word is None):
-            sign = char
-        elif char in " \t\r\n;&|()<>`":
-            if word is not None:
-                yield word, False
-            word = None
-            if char not in " \t\r":
-                yield char, True
+    def _simple(self, each: Simple, before: Simple | None) -> Found | None:
+        words, inner, sets = verbs.unwrapped([filled(word, self.known) for word in each.words])
+        fed = verbs.fed(each, before)
+        for target in each.writes:
+            if (found := self.written(target, self._printed(target, each, words, fed))) is not None:
+                return found
+        if inner is not None:
+            return self._inner(inner, sets)
+        if not words or words[0] in {"export", "declare", "readonly", "local"}:
+            self.known |= {**sets, **verbs.unwrapped(words[1:])[2]}
+        elif words[0] in {"cd", "pushd"} and len(words) > 1:
+            self.folder = self.full(words[1])
+        elif words[0] == "for" and words[2:3] == ["in"]:
+            self.known[words[1]] = next((word for word in words[3:] if self._removed(word)), words[-1])
         else:
-            word = (word or "") + char
+            return self._program(words, before if each.piped else None, fed, sets)
+        return None
+
+    def _printed(self, target: str, each: Simple, words: list[str], fed: str | None) -> Edit:
+        """What a command that prints what it is told leaves in a file."""
+        return Edit(self.full(target), None if each.appends else verbs.printed(words, fed))
+
+    def _program(
+        self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]
+    ) -> Found | None:
+        program, given = verbs.name_of(words[0]), words[1:]
+        if (found := self._ours(program, given, {**self.known, **sets})) is not None:
+            return found
+        if program in verbs.SHELLS:
+            code = verbs.code_for_shell(program, given, fed)
+            return None if code is None else self._inner(code, sets)
+        if program == "ssh":
+            code = verbs.over_ssh(given)
+            return None if code is None else self._inner(code, sets, self.guarded.home)
+        if verbs.INTERPRETERS.fullmatch(program) and (code := verbs.code_of(program, given, fed)) is not None:
+            return self._code(plain(code))
+        if program == "xargs":
+            verb = verbs.of_xargs(given)
+            listed = [] if feeder is None else [filled(word, self.known) for word in feeder.words]
+            return self._verb(verb, fed, *verbs.listed_by(listed, verb)) if verb else None
+        if program == "find":
+            roots, patterns, verb = verbs.of_find(given)
+            return self._verb(verb, fed, roots, patterns) if verb else None
+        if program in {"sqlite3", "sqlite"}:
+            names, sql = verbs.of_sqlite(given, fed)
+            return next(filter(None, map(self.written, names)), None) if sql else None
+        return self._verb(words, fed)
+
+    def _ours(self, program: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+        """A command that loosens or takes the program out, where it is not said that another ledger is meant."""
+        if (named := verbs.loosened(program, given)) is not None:
+            elsewhere = known.get("HOME") != self.guarded.home or any(map(verbs.moves_places, known))
+            return None if elsewhere or named in self.guarded.agents_may else Found(f"`tallygate {named}`", True)
+        if self.guarded.program and verbs.uninstalls(program, given):
+            return Found("the program")
+        if self.guarded.entries and verbs.leaves_client(program, given):
+            return Found("the entries in the settings")
+        return None
+
+    def _verb(
+        self,
+        words: list[str],
+        fed: str | None,
+        more: list[str] | None = None,
+        patterns: verbs.Patterns | None = None,
+    ) -> Found | None:
+        """What a verb does to the files that it names; `more` are given to it by another program."""
+        program, given = verbs.name_of(words[0]), words[1:]
+        goes, comes = verbs.touched(program, given)
+        for name in more or ():
+            if (found := self._removed(name, patterns)) is not None:
+                return found
+        for name in goes:
+            if (found := self._removed(name)) is not None:
+                return found
+        text = {"truncate": "", "tee": None if "-a" in given else fed}.get(program)
+        for name, source in comes:
+            copied = None if source is None else self.full(source)
+            paths = [name] if source is None else [name, posixpath.join(name, posixpath.basename(source))]
+            for path in paths:
+                edit = Edit(path, text, source=None if copied in self.made or program == "ln" else copied)
+                if (found := self.written(path, edit, modes=program in verbs.MODES)) is not None:
+                    return found
+            if program == "ln" and copied:
+                self.links |= dict.fromkeys(map(self.full, paths), copied)
+        return None
+
+    def written(self, name: str, edit: Edit | None = None, *, modes: bool = False) -> Found | None:
+        """What a name stands for that is written, or whose rights are changed."""
+        for path in self._paths(name, follow=True):
+            if (word := self._at(path, self.guarded.places, whole=False)) is not None:
+                return Found(word)
+            if not modes and (word := self._at(path, self.guarded.entries, whole=False)) is not None:
+                known = edit is not None and (edit.text is not None or edit.swaps or edit.source is not None)
+                asked = Edit(path) if edit is None else Edit(path, edit.text, edit.swaps, edit.source)
+                if self.guarded.loses(asked) if known or not self.text else verbs.DROPS.search(self.text):
+                    return Found(word)
+            self.made.add(path)
+        return None
+
+    def _removed(self, name: str, patterns: verbs.Patterns | None = None) -> Found | None:
+        """What a name stands for that is taken away, also as a part of it."""
+        for path in self._paths(name, follow=False):
+            for places in (self.guarded.places, self.guarded.entries):
+                if (word := self._at(path, places, whole=True, patterns=patterns)) is not None:
+                    return Found(word)
+        return None
+
+    def _code(self, code: str) -> Found | None:
+        """Code that writes where it names a place, in full or by its way from the home folder."""
+        if not verbs.CODE.search(code):
+            return None
+        for place, word in {**self.guarded.entries, **self.guarded.places}.items():
+            names = {place, place.removeprefix(self.guarded.home + "/")}
+            written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
+            if not written:
+                continue
+            if place in self.guarded.places or verbs.DROPS.search(code) or any(map(verbs.CODE_REMOVES.search, written)):
+                return Found(word)
+        return None
+
+    def full(self, name: str) -> str:
+        """The full path that a name stands for here; one that cannot be told is empty."""
+        name = plain(filled(name, self.known))
+        if name == "~" or name.startswith("~/"):
+            name = self.known.get("HOME", "") + name[1:]
+        path = posixpath.normpath(posixpath.join(self.folder, name))
+        return path if path.startswith("/") else ""
+
+    def _paths(self, name: str, *, follow: bool) -> Iterator[str]:
+        """The full paths of a name, as written and behind links; what is removed is a link itself."""
+        for each in braced(name):
+            if not (path := self.full(each)):
+                continue
+            yield path
+            for link, target in self.links.items():
+                if path == link or path.startswith(link + "/"):
+                    yield target + path[len(link) :]
+            if WILD.search(path) or self.names_left <= 0:
+                continue
+            self.names_left -= 1
+            folder, _, last = path.rpartition("/")
+            behind = self.guarded.real(path) if follow else f"{self.guarded.real(folder or '/').rstrip('/')}/{last}"
+            if behind != path:
+                yield behind
+
+    def _at(
+        self, path: str, places: Mapping[str, str], *, whole: bool, patterns: verbs.Patterns | None = None
+    ) -> str | None:
+        """The word for a place that a path is or lies in; with `whole` also one that lies in the path."""
+        wild = WILD.search(path) is not None
+        for place, word in places.items():
+            if wild:
+                within = whole and place not in self.guarded.in_projects
+                if fits(path, place, within=within) or verbs.reaches_into(path, place):
+                    return word
+            elif (
+                path == place
+                or path.startswith(place + "/")
+                or (
+                    whole
+                    and place not in self.guarded.in_projects
+                    and place.startswith(path.rstrip("/") + "/")
+                    and (patterns is None or verbs.picked(path, place, patterns))
+                )
+            ):
+                return word
+        return None

@@ -70,10 +70,14 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
 
 def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
     """The refusal of a tool that would change what the gate stands on; its client goes on without it."""
-    if event.reach is None or (what := reaches(event.reach, rt.guarded, event.folder)) is None:
+    if event.reach is None or (found := reaches(event.reach, rt.guarded(), event.folder)) is None:
         return None
-    way = "Reading it is free; changing it is the user's, in a terminal outside the agent."
-    return HookAnswer(Verdict.STOP, f"Tallygate: this tool would change {what} of Tallygate. {way}", tool_only=True)
+    if found.command:
+        text = f"{found.what} is the user's alone: it is run in a terminal outside the agent."
+    else:
+        way = "Reading it is free; changing it is the user's, in a terminal outside the agent."
+        text = f"this tool would change {found.what} of Tallygate. {way}"
+    return HookAnswer(Verdict.STOP, f"Tallygate: {text}", tool_only=True)
 
 
 def _remember(rt: Runtime, event: HookEvent) -> None:

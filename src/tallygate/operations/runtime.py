@@ -112,7 +112,7 @@ class Runtime:
     follow: Callable[[str, Path | None, str | None], None] = nobody_follows
     told_at_start: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
-    guarded: Guarded = field(default_factory=Guarded)
+    guarded: Callable[[], Guarded] = Guarded
     pause_us: Callable[[int], None] = no_waiting
     session_heads: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)

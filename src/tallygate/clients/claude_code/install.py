@@ -22,6 +22,8 @@ from tallygate.clients.installing.entries import (
 from tallygate.clients.installing.wanted import Client, Edit, FileEdits, Hook, Installation, Member, Scope, Surroundings
 
 _CLIENT = "claude_code"
+# Of a tool's input: what its command or its edit of a file is judged by. What a tool does not have is empty text.
+TOOL_INPUT = ("command", "file_path", "notebook_path", "path", "old_string", "new_string", "replace_all", "content")
 _FIELDS = ("session_id", "prompt_id", "transcript_path", "cwd", "agent_id", "agent_type")
 # Answered by the running server. What an event does not carry arrives as empty text.
 TOOL_HOOKS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +51,8 @@ def hook_entry(event: str, command: Mapping[str, Any], *, hard: bool, server: st
     entry = dict(command)
     if event in TOOL_HOOKS:
         entry = tool_hook(_CLIENT, event, TOOL_HOOKS[event], server)
+    if event == "PreToolUse":
+        entry["input"]["tool_input"] = {name: f"${{tool_input.{name}}}" for name in TOOL_INPUT}
     if event == "PostToolBatch":
         # The batch is known by its first tool; the whole list would bring every result along.
         entry["input"]["tool_use_id"] = "${tool_calls.0.tool_use_id}"

@@ -7,6 +7,14 @@ const LIMIT_MS = 5000
 const MOST_CHARACTERS = 65536
 const LETS_FAULTS_PASS = process.env.TALLYGATE_ON_FAULT === "allow"
 
+// Of what a tool is given: the command, and what an edit of a file is judged by. A longer text is not judged.
+const JUDGED = ["command", "workdir", "filePath", "path", "content", "oldString", "newString", "replaceAll", "patchText"]
+const MOST_JUDGED = 1048576
+const judged = (args) => {
+  const short = (value) => typeof value === "boolean" || (typeof value === "string" && value.length <= MOST_JUDGED)
+  return Object.fromEntries(JUDGED.filter((name) => short(args?.[name])).map((name) => [name, args[name]]))
+}
+
 // One run of the hook command: the object that it answers, empty where it has nothing to say, or an error that says
 // what went wrong.
 const ask = (event, told) =>
@@ -136,8 +144,9 @@ export const Tallygate = async ({ client, directory }) => {
         model: input.model && { providerID: input.model.providerID, modelID: input.model.id },
       })
     },
-    "tool.execute.before": async (input) => {
-      await gate("tool.execute.before", input.sessionID, { tool: input.tool, callID: input.callID })
+    "tool.execute.before": async (input, output) => {
+      const args = judged(output?.args)
+      await gate("tool.execute.before", input.sessionID, { tool: input.tool, callID: input.callID, args })
     },
   }
 }

@@ -1,0 +1,171 @@
+"""Whether an edit leaves our entries in a client's file as they are, and which files and folders are guarded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tallygate.clients.claude_code.install import hook_entry
+from tallygate.clients.installing.guarding import Own, guarded_of
+from tallygate.clients.installing.keeping import loses
+from tallygate.clients.installing.manifest import Manifest, Record
+from tallygate.core.guarded import Edit, Reach, reaches
+
+HOOK = hook_entry("PreToolUse", {}, hard=True)
+THEIRS = {"type": "command", "command": "echo hi"}
+SETTINGS = {
+    "model": "opus",
+    "hooks": {"PreToolUse": [{"matcher": "*", "hooks": [HOOK]}], "Stop": [{"hooks": [THEIRS]}]},
+    "env": {"OTEL_EXPORTER_OTLP_LOGS_HEADERS": "x-tallygate-token=t", "CLAUDE_CODE_ENABLE_TELEMETRY": "1"},
+}
+SERVERS = {"mcpServers": {"tallygate": {"command": "python"}, "github": {"command": "npx"}}, "projects": {}}
+
+
+def changed(settings: dict, *path: str, to: object = None) -> str:
+    """Settings with one value set, or taken out."""
+    made = json.loads(json.dumps(settings))
+    at = made
+    for key in path[:-1]:
+        at = at[key]
+    if to is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = to
+    return json.dumps(made, indent=4)
+
+
+OUTCOMES = [
+    ("another key", SETTINGS, changed(SETTINGS, "model", to="haiku"), False),
+    ("a hook of theirs goes", SETTINGS, changed(SETTINGS, "hooks", "Stop"), False),
+    ("a hook of theirs beside ours", SETTINGS,
+     changed(SETTINGS, "hooks", "PreToolUse", to=[{"matcher": "*", "hooks": [THEIRS, HOOK]}]), False),
+    ("our hook goes", SETTINGS, changed(SETTINGS, "hooks", "PreToolUse"), True),
+    ("all hooks go", SETTINGS, changed(SETTINGS, "hooks"), True),
+    ("our hook for fewer tools", SETTINGS,
+     changed(SETTINGS, "hooks", "PreToolUse", to=[{"matcher": "Read", "hooks": [HOOK]}]), True),
+    ("our hook fails open", SETTINGS,
+     changed(SETTINGS, "hooks", "PreToolUse", to=[{"matcher": "*", "hooks": [HOOK | {"onFailure": "allow"}]}]), True),
+    ("hooks off", SETTINGS, changed(SETTINGS, "disableAllHooks", to=True), True),
+    ("telemetry off", SETTINGS, changed(SETTINGS, "env", "CLAUDE_CODE_ENABLE_TELEMETRY", to="0"), True),
+    ("no settings any more", SETTINGS, "{", True),
+    ("nothing", SETTINGS, "", True),
+    ("another server", SERVERS, changed(SERVERS, "mcpServers", "other", to={"command": "x"}), False),
+    ("another server goes", SERVERS, changed(SERVERS, "mcpServers", "github"), False),
+    ("our server goes", SERVERS, changed(SERVERS, "mcpServers", "tallygate"), True),
+    ("another program for it", SERVERS, changed(SERVERS, "mcpServers", "tallygate", to={"command": "true"}), True),
+    ("hooks off where none is ours", {"model": "a"}, '{"disableAllHooks": true}', False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "before", "after", "lost"), OUTCOMES, ids=[row[0] for row in OUTCOMES])
+def test_an_edit_is_judged_by_what_is_left_of_our_entries(tmp_path, what, before, after, lost):
+    file = tmp_path / "settings.json"
+    file.write_text("// mine\n" + json.dumps(before))
+    assert loses(Edit(str(file), after)) is lost
+    copy = tmp_path / "copy.json"
+    copy.write_text(after)
+    assert loses(Edit(str(file), source=str(copy))) is lost
+
+
+def test_a_swap_is_judged_by_its_outcome_and_an_unknown_outcome_is_none_to_go_by(tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(SETTINGS))
+    assert not loses(Edit(str(file), swaps=(('"opus"', '"haiku"', False),)))
+    assert loses(Edit(str(file), swaps=(('"PreToolUse"', '"Never"', False),)))
+    assert loses(Edit(str(file)))
+    assert not loses(Edit(str(tmp_path / "none.json")))
+
+
+CODEX = '[mcp_servers.tallygate]\ncommand = "python"\nrequired = true\n\n[mcp_servers.docs]\ncommand = "npx"\n'
+
+
+@pytest.mark.parametrize(
+    ("goes", "comes", "lost"),
+    [
+        ('command = "npx"', 'command = "bunx"', False),
+        ("required = true", "required = false", True),
+        ("[mcp_servers.tallygate]", "[mcp_servers.other]", True),
+        ("[mcp_servers.docs]", "[features]\nhooks = false\n[mcp_servers.docs]", True),
+        ("[mcp_servers.docs]", "[mcp_servers.docs", True),
+    ],
+)
+def test_entries_in_toml_are_judged_in_the_same_way(tmp_path, goes, comes, lost):
+    file = tmp_path / "config.toml"
+    file.write_text(CODEX)
+    assert loses(Edit(str(file), swaps=((goes, comes, False),))) is lost
+
+
+@pytest.fixture
+def own(tmp_path):
+    home = tmp_path / "home"
+    data, config = home / ".local" / "share" / "tallygate", home / ".config" / "tallygate"
+    project = tmp_path / "shop"
+    return Own(home, config, data, data / "ledger.db", data / "keys", project / ".l6e" / "runs.jsonl", project)
+
+
+def record(target: Path, kind: str = "json", root: Path | None = None) -> Record:
+    return Record(str(target), kind, "user", None if root is None else str(root), ["claude-code"], None, "")
+
+
+def test_everything_that_the_gate_stands_on_is_guarded(own, tmp_path):
+    manifest = Manifest(own.data_dir / "init")
+    settings, plugin = own.home / ".claude" / "settings.json", own.home / ".config" / "opencode" / "tallygate.js"
+    own.home.mkdir()
+    settings.parent.mkdir()
+    settings.write_text(json.dumps(SETTINGS))
+    link = tmp_path / "linked.json"
+    link.symlink_to(settings)
+    for each in (record(settings), record(plugin, "whole"), record(own.home / "CLAUDE.md", "block")):
+        manifest.records[each.target] = each
+    manifest.save()
+    found = guarded_of(own, package=tmp_path / "tools" / "site-packages" / "tallygate")
+    table = [
+        (own.database, "the ledger"),
+        (own.data_dir / "ledger.db-wal", "the ledger"),
+        (own.key_dir / "current.pem", "the keys"),
+        (own.data_dir / "servers" / "x.hook", "the list of running servers"),
+        (own.data_dir / "init" / "manifest.json", "the data"),
+        (own.data_dir / "anything", "the data"),
+        (own.config_dir / "config.toml", "the settings file"),
+        (own.config_dir / "anything", "the settings folder"),
+        (own.run_log, "the run log"),
+        (plugin, "the plugin"),
+        (tmp_path / "tools" / "site-packages" / "tallygate" / "entrypoints" / "hook.py", "the program"),
+        (settings, "the entries in ~/.claude/settings.json"),
+        (link, "the entries in ~/.claude/settings.json"),
+        (own.home / "CLAUDE.md", None),
+        (own.home / ".claude" / "agents" / "a.md", None),
+        (tmp_path / "shop" / ".l6e" / "config.toml", None),
+        (tmp_path / "tools" / "site-packages" / "other" / "x.py", None),
+    ]
+    for path, word in table:
+        said = reaches(Reach(edits=(Edit(str(path), "{}"),)), found, str(tmp_path / "shop"))
+        assert (said and said.what) == word, path
+        if path != link:
+            by_shell = reaches(Reach(f"rm -f '{path}'"), found, str(tmp_path / "shop"))
+            assert (by_shell and by_shell.what) == word, path
+
+
+@pytest.mark.parametrize("package", ["shop/.venv/lib/python3.12/site-packages/tallygate", "work/src/tallygate"])
+def test_work_on_its_own_source_and_environments_of_a_project_are_nobodys_to_guard(own, tmp_path, package):
+    found = guarded_of(own, package=tmp_path / package)
+    for command in (f"rm -rf {tmp_path / package}", "rm -rf .venv", "pip uninstall -y tallygate"):
+        assert reaches(Reach(command), found, str(own.project)) is None
+
+
+def test_a_project_with_our_entries_in_it_may_be_deleted_as_a_whole(own, tmp_path):
+    file = tmp_path / "shop" / ".claude" / "settings.json"
+    manifest = Manifest(own.data_dir / "init")
+    manifest.records[str(file)] = record(file, root=tmp_path / "shop")
+    manifest.save()
+    found = guarded_of(own)
+    assert reaches(Reach("rm -rf shop"), found, str(tmp_path)) is None
+    assert reaches(Reach(f"rm {file}"), found, str(tmp_path)) is not None
+
+
+def test_a_record_that_cannot_be_read_guards_the_rest(own):
+    own.data_dir.joinpath("init").mkdir(parents=True)
+    own.data_dir.joinpath("init", "manifest.json").write_text("{")
+    assert reaches(Reach(f"rm {own.database}"), guarded_of(own), "/w") is not None
