@@ -290,9 +290,9 @@ def test_sessions_in_another_currency_are_told_in_both_each_at_its_own_rate(worl
     ],
 )
 def test_a_report_reads_the_rows_of_its_span_and_no_others(world, sql, indexes):
-    parameters = {"tenant": "default", "from_us": 0, "until_us": 1}
+    parameters = {"tenant": "default", "from_us": 0, "until_us": 1, "approximate": "[]", "assumed": "[]"}
     plan = [row[3] for row in world.ledger._connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
-    assert [line for line in plan if line.startswith("SCAN") and "g" not in line.split()] == []
+    assert [line for line in plan if line.startswith("SCAN") and {"g", "json_each"}.isdisjoint(line.split())] == []
     for index in indexes:
         assert any(f"{index} (tenant=? AND at_us>? AND at_us<?)" in line for line in plan), plan
 

@@ -174,8 +174,8 @@ class UsageFilter:
 class SpendSum:
     """What the responses and booked calls of one session add up to for one model; of no session, only responses.
 
-    `exact_nanos` of the cost rest on what was really used. One unit of the session's currency is `usd_nanos`
-    nano-dollars, by the rate of `rate_day`.
+    `exact_nanos` of the cost rest on what was really used, the last two on prices that are not sure. One unit of the
+    session's currency is `usd_nanos` nano-dollars, by the rate of `rate_day`.
     """
 
     session_id: str | None
@@ -191,6 +191,8 @@ class SpendSum:
     output_tokens: int
     nanos: int
     exact_nanos: int
+    approximate_nanos: int = 0
+    assumed_nanos: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from tallygate.core.bills import Billing, BillLine, Grain, TokenClass
-from tallygate.core.costing import Price, Tokens
+from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.drift import at_rates
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.tallies import Amounts, Part, Told
@@ -48,7 +48,8 @@ class LedgerLine:
 
     `ids` are those that a bill may name it by. `is_bare` says that its record names no provider, so that its key has
     the model's maker and a bill may know better. `is_final` is false where the output is a lower bound. `price_key` is
-    what the price list knows the model by; `is_assumed` says that it knows no price of it.
+    what the price list knows the model by; `is_assumed` says that it knows no price of it, and `certainty` how
+    sure the price is that it was recorded at.
     """
 
     at: datetime
@@ -63,6 +64,7 @@ class LedgerLine:
     is_bare: bool = False
     price_key: str = ""
     is_assumed: bool = False
+    certainty: Certainty = Certainty.KNOWN
 
     @property
     def day(self) -> date:

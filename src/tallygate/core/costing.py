@@ -19,6 +19,37 @@ class Certainty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """How much of a sum rests on prices that are not known for the very model; the rest of it is known."""
+
+    approximate_nanos: int = 0
+    assumed_nanos: int = 0
+
+    def __add__(self, other: Split) -> Split:
+        return Split(self.approximate_nanos + other.approximate_nanos, self.assumed_nanos + other.assumed_nanos)
+
+    @property
+    def unsure_nanos(self) -> int:
+        return self.approximate_nanos + self.assumed_nanos
+
+    def within(self, total_nanos: int) -> Split:
+        """The same of a sum that may be smaller, as where something was taken back since."""
+        assumed = max(min(self.assumed_nanos, total_nanos), 0)
+        return Split(max(min(self.approximate_nanos, total_nanos - assumed), 0), assumed)
+
+    @staticmethod
+    def of(certainty: Certainty, nanos: int) -> Split:
+        """An amount whose price is so sure."""
+        return Split(
+            approximate_nanos=nanos if certainty is Certainty.APPROXIMATE else 0,
+            assumed_nanos=nanos if certainty is Certainty.ASSUMED else 0,
+        )
+
+
+SURE = Split()
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """How a response was served, as far as that moves its price: each as the provider's own word, None where unsaid.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tallygate.core.bill_lines import LedgerLine, Who
 from tallygate.core.cells import Cell, Matched
+from tallygate.core.costing import SURE, Split
 from tallygate.core.money import format_amount
 from tallygate.core.tallies import Amounts, Bucket, Gap, Outcome, Part, Share
 
@@ -52,7 +53,8 @@ class Line:
     """One line of the review; None where nothing is known.
 
     `is_shared` says that the bill does not tell sessions apart, so that this one has its part by what it was recorded
-    with. `included_nanos` is what a plan covers, at API prices: nobody bills that.
+    with. `split` is what of the record rests on prices that are not sure. `included_nanos` is what a plan covers, at
+    API prices: nobody bills that.
     """
 
     place: Place
@@ -66,6 +68,7 @@ class Line:
     estimate_only: int = 0
     assumed: int = 0
     assumed_nanos: int = 0
+    split: Split = SURE
     is_shared: bool = False
     included_nanos: int | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -120,6 +123,7 @@ class Lines:
         found.recorded_nanos = (found.recorded_nanos or 0) + line.cost_nanos
         found.responses += 1
         found.partial += not line.is_final
+        found.split += Split.of(line.certainty, line.cost_nanos)
         found.assumed += line.is_assumed
         found.assumed_nanos += line.cost_nanos if line.is_assumed else 0
         found.cache_nanos += line.nanos[1] + line.nanos[2]

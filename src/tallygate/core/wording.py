@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tallygate.core.costing import Certainty
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, format_amount
@@ -87,7 +88,7 @@ def halt_message(
     shares: Sequence[tuple[str, int]],
     model: str,
     override_line: str | None = None,
-    because: str | None = None,
+    because: Sequence[str] = (),
     usual: int = 0,
 ) -> str:
     """One paragraph for the agent to pass on: what stopped it, the numbers, the command to go on."""
@@ -120,7 +121,7 @@ def halt_message(
 
 
 def _budget_message(
-    budget: Budget, asked: int, usual: int, shares: Sequence[tuple[str, int]], because: str | None
+    budget: Budget, asked: int, usual: int, shares: Sequence[tuple[str, int]], because: Sequence[str]
 ) -> str:
     def shown(amount: int) -> str:
         return format_amount(amount, budget.unit)
@@ -132,7 +133,7 @@ def _budget_message(
     )
     if budget.resets_us is not None:
         needs += f" It is renewed at {iso(budget.resets_us)}."
-    parts = [needs] if because is None else [needs, because]
+    parts = [needs, *because]
     if shares:
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
@@ -149,6 +150,19 @@ def held_next(message: str, command: str | None) -> str:
         f"{head}Another tool is held until there is more, or its run is ended. To go on, the user presses Esc and "
         f"types `tallygate raise 2`, or runs in another terminal: {command}"
     )
+
+
+def doubtful(budget: Budget, spent: int, own: Certainty, model: str, line: str) -> str:
+    """What to say of a refusal that known prices alone would not make, with what settles the price of a model.
+
+    `spent` of the budget rests on prices that are not sure; `own` is how sure the price of the step itself is.
+    """
+    guessed = [f"{format_amount(spent, budget.unit)} of what is spent"] if spent else []
+    guessed += [f"this step, whose price is {own.value}"] if own is not Certainty.KNOWN else []
+    rest = f"Known prices alone would not stop it: only {' and '.join(guessed)} do."
+    if not line:
+        return f"{rest} `tallygate usage --by model` names the models."
+    return f"{rest} If the user knows the price of {model}, config.toml takes it, for what comes:\n{line}\n"
 
 
 def fault_message(what: str, hint: str) -> str:

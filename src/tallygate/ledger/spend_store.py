@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 
 from tallygate.core.answers import SpendSum
 from tallygate.core.model import Call
@@ -13,24 +14,38 @@ from tallygate.ledger.statements import Statements
 _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 # A call of a session whose responses are read is booked at nothing. The words are those of the index.
 _BOOKED = "cost_basis IN ('actual', 'estimate')"
+
+
+def _sure(price: str, nanos: str) -> str:
+    """How much of a cost rests on approximate and on assumed prices, which are listed."""
+    sums = (
+        f"SUM(CASE WHEN {price} IN (SELECT value FROM json_each(:{name})) THEN {nanos} ELSE 0 END) AS {name}"
+        for name in ("approximate", "assumed")
+    )
+    return ", ".join(sums)
+
+
 _RESPONSES = (
     "SELECT session_id, model, COUNT(*) AS responses, 0 AS calls,"
     " SUM(fresh_input + cache_read + cache_write_5m + cache_write_1h) AS input, SUM(output) AS output,"
-    " SUM(cost_nanos) AS nanos, SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END) AS exact"
+    " SUM(cost_nanos) AS nanos, SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END) AS exact,"
+    f" {_sure('price_id', 'cost_nanos')}"
     f" FROM usage WHERE {_SPAN} GROUP BY 1, 2"
 )
 _CALLS = (
     "SELECT session_id, COALESCE(model_used, model_requested), 0, COUNT(*),"
     " SUM(COALESCE(fresh_input + cache_read + cache_write_5m + cache_write_1h, prompt_tokens)),"
     " SUM(COALESCE(output, completion_tokens)), SUM(booked_nanos),"
-    " SUM(CASE WHEN cost_basis = 'actual' THEN booked_nanos ELSE 0 END)"
+    " SUM(CASE WHEN cost_basis = 'actual' THEN booked_nanos ELSE 0 END),"
+    f" {_sure('COALESCE(actual_price_id, price_id)', 'booked_nanos')}"
     f" FROM call WHERE {_SPAN} AND {_BOOKED} GROUP BY 1, 2"
 )
 # The sums come first: the few sessions they name are then looked up by their key.
 SELECT_SPEND = (
     "SELECT g.session_id, s.client, s.project, COALESCE(s.currency, 'USD'),"
     f" COALESCE(s.usd_nanos, {NANOS_PER_UNIT}), s.rate_day, g.model, SUM(g.responses), SUM(g.calls), SUM(g.input),"
-    f" SUM(g.output), SUM(g.nanos), SUM(g.exact) FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
+    " SUM(g.output), SUM(g.nanos), SUM(g.exact), SUM(g.approximate), SUM(g.assumed)"
+    f" FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
     " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id GROUP BY g.session_id, g.model"
 )
 SELECT_BOOKED_CALLS = (
@@ -45,9 +60,15 @@ SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY
 class SpendReads(Statements):
     """Sums for reports; each reads the rows of a span along an index on time."""
 
-    def session_spend(self, from_us: int, until_us: int) -> list[SpendSum]:
-        """What was spent in a span, by session and model; of no session, the responses that belong to none."""
-        return [SpendSum(*row) for row in self._all(SELECT_SPEND, from_us=from_us, until_us=until_us)]
+    def session_spend(
+        self, from_us: int, until_us: int, *, approximate: Collection[str] = (), assumed: Collection[str] = ()
+    ) -> list[SpendSum]:
+        """What was spent in a span, by session and model; of no session, the responses that belong to none.
+
+        `approximate` and `assumed` are the prices that are so.
+        """
+        listed = {"approximate": json.dumps(sorted(approximate)), "assumed": json.dumps(sorted(assumed))}
+        return [SpendSum(*row) for row in self._all(SELECT_SPEND, from_us=from_us, until_us=until_us, **listed)]
 
     def spend_next(self, from_us: int, until_us: int) -> int | None:
         """When the first thing in a span was spent."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 
 from tallygate.core.model import Budget, Call
 from tallygate.core.rules import Scope
 from tallygate.ledger import rows
-from tallygate.ledger.port import Used, Weighed
+from tallygate.ledger.port import PricedSum, Used, Weighed
 from tallygate.ledger.statements import Statements
 
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
@@ -54,6 +55,15 @@ _CALL_KEYS = {
     Scope.PROJECT: ("NULL", "NULL", "session_id", "NULL"),
     Scope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
 }
+# A call that was recorded has the price of what was recorded.
+USAGE_PRICED = " AND price_id IN (SELECT value FROM json_each(:prices))"
+CALL_PRICED = " AND COALESCE(actual_price_id, price_id) IN (SELECT value FROM json_each(:prices))"
+SELECT_SPENT_AT = (
+    "SELECT model, price_id, SUM(nanos) FROM (SELECT model, price_id, cost_nanos AS nanos FROM usage"
+    f" WHERE tenant = :tenant AND session_id = :session_id{USAGE_PRICED} UNION ALL"
+    " SELECT COALESCE(model_used, model_requested), COALESCE(actual_price_id, price_id), booked_nanos FROM call"
+    f" WHERE tenant = :tenant AND session_id = :session_id AND booked_nanos > 0{CALL_PRICED}) GROUP BY 1, 2"
+)
 _NOTHING = ("NULL", "NULL", "NULL", "NULL")
 
 
@@ -95,19 +105,35 @@ class WindowReads(Statements):
         return [rows.to_call(row) for row in self._all(SELECT_PENDING_BETWEEN, from_us=from_us, until_us=until_us)]
 
     def weighed(
-        self, scope: str, from_us: int, until_us: int, size_us: int, *, apart: bool, placed: bool = False
+        self,
+        scope: str,
+        from_us: int,
+        until_us: int,
+        size_us: int,
+        *,
+        apart: bool,
+        placed: bool = False,
+        prices: Collection[str] | None = None,
     ) -> list[Weighed]:
         """What was spent in a span: responses, and the calls of sessions whose client writes nothing down.
 
         Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`. What is
-        `placed` is told with its folder, too.
+        `placed` is told with its folder, too. With `prices` only what was priced by one of these.
         """
         named = Scope(scope)
         usage, calls = (_with_folder(keys, named, placed=placed) for keys in (_USAGE_KEYS, _CALL_KEYS))
-        found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, ""), usage, apart)
-        booked = ("call", "booked_nanos", _CALL_TOKENS, " AND cost_basis IN ('actual', 'estimate')")
+        of_usage, of_calls = ("", "") if prices is None else (USAGE_PRICED, CALL_PRICED)
+        found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, of_usage), usage, apart)
+        booked = ("call", "booked_nanos", _CALL_TOKENS, f" AND cost_basis IN ('actual', 'estimate'){of_calls}")
         sql = f"{found} UNION ALL {self._weighed(booked, calls, apart)}"
-        return [Weighed(*row) for row in self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us)]
+        listed = {} if prices is None else {"prices": json.dumps(sorted(prices))}
+        found_rows = self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us, **listed)
+        return [Weighed(*row) for row in found_rows]
+
+    def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]:
+        """What a session's responses and calls cost that were priced by one of these, by model and price."""
+        listed = json.dumps(sorted(prices))
+        return [PricedSum(*row) for row in self._all(SELECT_SPENT_AT, session_id=session_id, prices=listed)]
 
     @staticmethod
     def _weighed(source: tuple[str, str, str, str], keys: tuple[str, ...], apart: bool) -> str:

@@ -19,6 +19,7 @@ from tallygate.operations.asked import Step, fault_answer, priced
 from tallygate.operations.attest import named
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import shown_factor
+from tallygate.operations.doubt import in_doubt
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
@@ -92,7 +93,7 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     answer = _answer(rt, request, decision, left, ahead)
     answer = replace(answer, call_id=call_id, message=_told(rt, request, decision, ahead.warning or why_no_target))
     if decision.action is Action.HALT:
-        answer = _halted(rt, tx, request, decision, answer)
+        answer = _halted(rt, tx, request, decision, answer, budgets=view.budgets)
     elif not reserve:
         return replace(answer, call_id=None), None
     decided = Decided(request, decision, session, after, call_id, answer, bound_to, rules_before, live)
@@ -178,7 +179,9 @@ def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | 
     return " ".join(filter(None, (message, differs(request, rt.policy)))) or None
 
 
-def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answer: GateAnswer) -> GateAnswer:
+def _halted(
+    rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answer: GateAnswer, *, budgets: tuple[Budget, ...]
+) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
@@ -186,6 +189,7 @@ def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answe
     shares = _shares(tx, request.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
     command = raise_command(decision.binding, asked, usual) if exceeded and decision.binding else None
+    doubt = in_doubt(rt, tx, request, budgets, tx.at_us) if exceeded else None
     message = halt_message(
         decision,
         session_id=request.session_id,
@@ -193,7 +197,7 @@ def _halted(rt: Runtime, tx: Tx, request: CallRequest, decision: Decision, answe
         shares=spent_by,
         model=request.model,
         override_line=request.price.warning,
-        because=None if command is None else corrected(request, rt.policy),
+        because=() if command is None else tuple(filter(None, (corrected(request, rt.policy), doubt))),
         usual=usual,
     )
     if request.actual_nanos is not None:

@@ -125,6 +125,7 @@ def price_from(basis: Mapping[str, Any]) -> Price:
         version=str(basis.get("version", "")),
         tiers=tiers,
         known=bool(basis.get("known", False)),
+        approximate=bool(basis.get("approximate", False)),
     )
 
 
@@ -151,6 +152,7 @@ def line_of_response(stored: StoredUsage, client: str, names: ModelNames, bases:
         is_bare=bare,
         price_key=price.key if price.known else row.model,
         is_assumed=not price.known,
+        certainty=price.certainty,
     )
 
 
@@ -175,6 +177,7 @@ def line_of_call(call: Call, client: str, names: ModelNames, bases: Bases) -> Le
         is_bare=bare,
         price_key=rated.key if rated.known else model,
         is_assumed=not rated.known,
+        certainty=rated.certainty,
     )
 
 

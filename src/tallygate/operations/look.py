@@ -12,7 +12,7 @@ from tallygate.core import exactness, gate
 from tallygate.core.amounts import in_usd
 from tallygate.core.answers import Observed, SessionTotals
 from tallygate.core.chain import Head
-from tallygate.core.costing import Price, Tokens
+from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.drift import Cause, Used, drift_of, largest_first
 from tallygate.core.errors import InvalidArgument, NotFound, present
 from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
@@ -23,6 +23,7 @@ from tallygate.core.unseen import unseen
 from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
 from tallygate.operations.binding import rolled
+from tallygate.operations.certain import Unsure
 from tallygate.operations.lookup import all_budgets, is_enforced, own_budget
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
@@ -37,13 +38,17 @@ WAITING_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class SessionLine:
-    """One session in a list: its own budget, and what the tightest of all that apply leaves."""
+    """One session in a list: its own budget, and what the tightest of all that apply leaves.
+
+    `split` is what of its own budget is spent at prices that are not sure.
+    """
 
     session: Session
     own: Budget
     left_nanos: int
     pressure: Pressure
     totals: ActivityTotals
+    split: Split = SURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class ObservedSummary:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """One session in full."""
+    """One session in full; `split` is of its own cost, `splits` are of what is spent of each budget."""
 
     session: Session
     budgets: tuple[Budget, ...]
@@ -78,6 +83,8 @@ class SessionView:
     models_by_call: dict[str, str] = field(default_factory=dict)
     client_sessions: list[tuple[str, str]] = field(default_factory=list)
     limit_changes: list[LimitChange] = field(default_factory=list)
+    split: Split = SURE
+    splits: tuple[Split, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,8 @@ def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> lis
     """Sessions, the youngest first."""
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.sessions(state=None if state is None else state.value, limit=limit)
-        return [_line(rt, reader, session) for session in found]
+        unsure = Unsure(reader, rt.place_of)
+        return [_line(rt, reader, session, unsure) for session in found]
 
 
 def show_session(rt: Runtime, session_id: str) -> SessionView:
@@ -105,6 +113,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
         counted = Counter((call.action, call.reason) for call in calls)
         observed = reader.observed(session_id)
         used = [Used(each.row, each.cost_nanos, each.call_id) for each in reader.usage_of(session_id)]
+        unsure = Unsure(reader, rt.place_of)
         return SessionView(
             session=session,
             budgets=budgets,
@@ -122,6 +131,8 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             nanos_by_call={key: part.nanos for key, part in observed.items() if key is not None},
             models_by_call={each.call_id: each.row.model for each in used if each.call_id and each.row.model},
             client_sessions=reader.links_of(session_id),
+            split=unsure.of_session(session_id),
+            splits=tuple(unsure.of_budget(each, at_us) for each in budgets),
         )
 
 
@@ -163,6 +174,13 @@ def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
     return sorted(found, key=lambda budget: (-budget.touched_us, budget.budget_id))[:limit]
 
 
+def splits_of(rt: Runtime, budgets: Iterable[Budget]) -> list[Split]:
+    """How much of what is spent of each budget rests on prices that are not sure, in its unit."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        unsure = Unsure(reader, rt.place_of)
+        return [unsure.of_budget(each, rt.clock_us()) for each in budgets]
+
+
 def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
     """How the limits of these budgets were changed, the oldest first."""
     with rt.ledger.reading(rt.tenant) as reader:
@@ -179,7 +197,8 @@ def standing(rt: Runtime, *, limit: int) -> Standing:
     """Head of the chain, open sessions and waiting run-log lines, as of one moment."""
     with rt.ledger.reading(rt.tenant) as reader:
         found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
-        lines = [_line(rt, reader, session) for session in found]
+        unsure = Unsure(reader, rt.place_of)
+        lines = [_line(rt, reader, session, unsure) for session in found]
         return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
@@ -240,7 +259,7 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
     raise InvalidArgument(noun, message, hint="Give more of the id.")
 
 
-def _line(rt: Runtime, reader: Reader, session: Session) -> SessionLine:
+def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
     budgets = all_budgets(reader, session, rt.clock_us())
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
@@ -250,4 +269,5 @@ def _line(rt: Runtime, reader: Reader, session: Session) -> SessionLine:
         left_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
         totals=reader.totals(session.session_id),
+        split=unsure.of_budget(own, rt.clock_us()),
     )

@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from tallygate.core.answers import SpendSum
 from tallygate.ledger.port import Reader
+from tallygate.operations.certain import Unsure
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.tenants import every_tenant, in_tenant, tenant_id
 from tallygate.operations.usage import project_name
@@ -61,7 +62,8 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     outside: list[SpendPart] = []
     for each in chosen:
         with each.ledger.reading(each.tenant) as reader:
-            for start_us, lines, rest in _periods(rt, reader, wanted, zone):
+            unsure = Unsure(reader)
+            for start_us, lines, rest in _periods(rt, reader, wanted, zone, unsure):
                 found += [(start_us, line) for line in lines]
                 outside.append(rest)
     found.sort(key=lambda entry: (entry[0], -entry[1].whole.nanos, entry[1].key or ""))
@@ -71,14 +73,16 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
 
 
 def _periods(
-    rt: Runtime, reader: Reader, wanted: ReportWanted, zone: tzinfo
+    rt: Runtime, reader: Reader, wanted: ReportWanted, zone: tzinfo, unsure: Unsure
 ) -> Iterator[tuple[int, list[SpendLine], SpendPart]]:
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us = wanted.from_us
     while (at_us := reader.spend_next(from_us, wanted.until_us)) is not None:
         period = spending_period(at_us, wanted.every, zone)
         until_us = min(period.end_us, wanted.until_us)
-        sums = reader.session_spend(max(from_us, period.start_us), until_us)
+        sums = reader.session_spend(
+            max(from_us, period.start_us), until_us, approximate=unsure.approximate, assumed=unsure.assumed
+        )
         mine = [_named(rt, each, wanted.by) for each in sums if each.session_id is not None]
         rest = [each for each in sums if each.session_id is None]
         yield period.start_us, lines_of(mine, wanted.by, reader.tenant, period.label), part_of(rest, reader.tenant)

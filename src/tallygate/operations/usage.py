@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from tallygate.core.answers import UsageFilter, UsageSum
 from tallygate.core.clients import client_name
-from tallygate.core.costing import Certainty, certainty_of
+from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
 from tallygate.core.unread import UnreadSum
 from tallygate.ledger.port import Reader
+from tallygate.operations.certain import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.unread import unread_of
 from tallygate.pricing.identity import listed_name, means, one_name
@@ -103,16 +103,6 @@ def project_name(rt: Runtime, folder: str | None) -> str | None:
     """What reports call the project of a folder: its repository, outside of any the folder itself."""
     place = rt.place_of(folder)
     return None if place is None else place.name
-
-
-def certainties(reader: Reader) -> dict[str, Certainty]:
-    """How sure each price is that anything on record was priced at, by its id."""
-    found = {}
-    for price_id, basis in reader.prices().items():
-        kept = json.loads(basis)
-        source, known, approximate = kept.get("source", ""), kept.get("known", True), kept.get("approximate", False)
-        found[price_id] = certainty_of(source, known=known, approximate=approximate)
-    return found
 
 
 def _periods(

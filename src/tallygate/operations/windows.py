@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -78,15 +78,24 @@ def booked(call: Call) -> Amount:
     return NOTHING
 
 
-def on_record(reader: Reader, facts: Facts, budget: Budget, span: tuple[int, int], size_us: int) -> dict[int, int]:
+def on_record(
+    reader: Reader,
+    facts: Facts,
+    budget: Budget,
+    span: tuple[int, int],
+    size_us: int,
+    *,
+    prices: Collection[str] | None = None,
+) -> dict[int, int]:
     """What a budget's windows of a size count of a span, by the number of the window: one sum along an index.
 
+    With `prices` only what was priced by one of these.
     Money of another currency is converted response by response, as it is when one comes in, so that both agree.
     """
     converted = budget.usd_nanos != 1_000_000_000
     placed = within_of(budget.budget_id) is not None
     found: dict[int, int] = {}
-    for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted, placed=placed):
+    for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted, placed=placed, prices=prices):
         spent = facts.of_names(each.client, each.project, each.session_id, each.model)
         if counts(budget, spent):
             amount = Amount(each.usd_nanos, each.tokens, each.calls).of(budget)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from tallygate.core.costing import ASSUMED, STANDARD, Price, Rates, Terms
+from tallygate.core.costing import ASSUMED, STANDARD, Certainty, Price, Rates, Terms
 from tallygate.core.errors import SettingsError, ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.core.places import Place
@@ -153,6 +153,11 @@ class PriceBook:
         """The price of a model as of a time, if one is known."""
         price = self.quote(model, at, scope)
         return price if price.known else None
+
+    def to_paste(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> str:
+        """The settings that would make a model's price known; nothing where it is, or no file should name the id."""
+        price = self.quote(model, at, scope)
+        return "" if price.certainty is Certainty.KNOWN else _row_of(self._identify(model[: ID_LENGTH_MAX + 1]), price)
 
     def context_window(self, model: str, at: datetime) -> int:
         """The most tokens that one request of a model can hold; of an unknown model as many as any common one holds."""
@@ -313,6 +318,12 @@ def _is_dearer(one: Price, other: Price) -> bool:
 
 
 def _line_to_paste(identifier: Identifier, price: Price) -> str:
+    """What to do about an id without a price of its own, behind a sentence that says so."""
+    row = _row_of(identifier, price)
+    return f" To set it, add to config.toml:\n{row}" if row else ""
+
+
+def _row_of(identifier: Identifier, price: Price) -> str:
     """The settings that would give an id its price; none for what no settings file should name."""
     text = identifier.text
     if not text or not text.isprintable():
@@ -320,4 +331,4 @@ def _line_to_paste(identifier: Identifier, price: Price) -> str:
     match = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "*"
     quoted = match.replace("\\", "\\\\").replace('"', '\\"')
     fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
-    return f' To set it, add to config.toml:\n[[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'
+    return f'[[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'

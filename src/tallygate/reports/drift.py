@@ -184,11 +184,15 @@ def _line(line: Line, most: int | None) -> dict[str, Any]:
 
 
 def _amounts(line: Line) -> dict[str, Any]:
+    split = line.split
     return {
         "calls": line.calls,
         "responses": line.responses,
         "estimate": _money(line.estimate_nanos),
         "recorded": _money(line.recorded_nanos),
+        "known_recorded": _money(None if line.recorded_nanos is None else line.recorded_nanos - split.unsure_nanos),
+        "approximate_recorded": json_number(split.approximate_nanos),
+        "assumed_recorded": json_number(split.assumed_nanos),
         "billed": _money(line.billed_nanos),
         "api_equivalent": _money(line.included_nanos),
         "recorded_by_estimate": factor_number(line.recorded_micros),
@@ -293,6 +297,7 @@ def total_line(lines: Iterable[Line], zero: Line) -> Line:
             more = getattr(line, name)
             if more is not None:
                 setattr(zero, name, (getattr(zero, name) or 0) + more)
+        zero.split += line.split
         for name in ("calls", "responses", "partial", "estimate_only"):
             setattr(zero, name, getattr(zero, name) + getattr(line, name))
     return zero

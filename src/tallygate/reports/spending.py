@@ -11,12 +11,14 @@ from enum import StrEnum
 
 from tallygate.core.answers import SpendSum
 from tallygate.core.clients import client_name
+from tallygate.core.costing import SURE, Split
 from tallygate.core.money import exact_text, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.reports import usage
 from tallygate.reports.usage import ALWAYS_US, Period, period_of
 
 _CELL_MAX = 1000
+_UNSURE = ("approximate_cost_usd", "assumed_cost_usd")
 # What a spreadsheet would take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@")
 
@@ -61,8 +63,9 @@ class SessionRate:
 class SpendPart:
     """What some spending adds up to, in nano-dollars.
 
-    `own` is the part of sessions in another currency, by their rates, in nano-dollars too: so parts add up exactly.
-    `sessions` are known by tenant and id, since one may stand in many parts.
+    `split` is what of it rests on prices that are not sure. `own` is the part of sessions in another currency, by their
+    rates, in nano-dollars too: so parts add up exactly. `sessions` are known by tenant and id, since one may
+    stand in many parts.
     """
 
     sessions: frozenset[tuple[str, str]] = frozenset()
@@ -72,6 +75,7 @@ class SpendPart:
     output_tokens: int = 0
     nanos: int = 0
     exact_nanos: int = 0
+    split: Split = SURE
     own: Mapping[SessionRate, int] = field(default_factory=dict)
 
     @property
@@ -129,6 +133,7 @@ def total_of(parts: Iterable[SpendPart]) -> SpendPart:
         output_tokens=sum(part.output_tokens for part in all_of),
         nanos=sum(part.nanos for part in all_of),
         exact_nanos=sum(part.exact_nanos for part in all_of),
+        split=sum((part.split for part in all_of), Split()),
         own=own,
     )
 
@@ -161,6 +166,7 @@ def _part(sums: Sequence[SpendSum], tenant: str) -> SpendPart:
         output_tokens=sum(each.output_tokens for each in sums),
         nanos=sum(each.nanos for each in sums),
         exact_nanos=sum(each.exact_nanos for each in sums),
+        split=Split(sum(each.approximate_nanos for each in sums), sum(each.assumed_nanos for each in sums)),
         own=own,
     )
 
@@ -168,7 +174,7 @@ def _part(sums: Sequence[SpendSum], tenant: str) -> SpendPart:
 def csv_of(lines: Iterable[SpendLine], by: SpendBy) -> str:
     """Lines as RFC 4180 has them, amounts to the last digit; nothing in them acts in a spreadsheet."""
     head = [by.value, "period", "sessions", "responses", "calls", "input_tokens", "output_tokens"]
-    rows: list[list[str | int]] = [[*head, "cost_usd", "exact_cost_usd", "exact_percent", "own_currency"]]
+    rows: list[list[str | int]] = [[*head, "cost_usd", "exact_cost_usd", "exact_percent", "own_currency", *_UNSURE]]
     for line in lines:
         whole = line.whole
         own = "; ".join(f"{currency} {exact_text(nanos)}" for currency, nanos in whole.by_currency().items())
@@ -176,7 +182,8 @@ def csv_of(lines: Iterable[SpendLine], by: SpendBy) -> str:
         share = whole.exact_permille
         percent = "" if share is None else f"{share // 10}.{share % 10}"
         amounts = (exact_text(whole.nanos), exact_text(whole.exact_nanos), percent)
-        rows.append([cell(line.key), cell(line.period), *counts, *amounts, own])
+        unsure = (exact_text(whole.split.approximate_nanos), exact_text(whole.split.assumed_nanos))
+        rows.append([cell(line.key), cell(line.period), *counts, *amounts, own, *unsure])
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue()

@@ -47,7 +47,8 @@ def test_spending_as_json_has_numbers_and_what_they_are_about(run, run_json, two
     assert found["tenants"] == ["default", *TENANTS]
     assert found["lines"][0] == {
         "tenant": "acme", "period": "all", "sessions": 1, "responses": 0, "calls": 1, "input_tokens": 8000,
-        "output_tokens": 400, "cost": 0.05, "exact_cost": 0.05, "exact_percent": 100.0, "own_currency": [],
+        "output_tokens": 400, "cost": 0.05, "known_cost": 0.05, "approximate_cost": 0.0,
+        "assumed_cost": 0.0, "exact_cost": 0.05, "exact_percent": 100.0, "own_currency": [],
     }  # fmt: skip
     assert found["total"]["cost"] == 0.1
     assert found["outside_sessions"] == {"responses": 0, "cost": 0.0}
@@ -58,9 +59,11 @@ def test_spending_as_csv_is_that_of_rfc_4180_with_amounts_to_the_last_digit(run,
     head, *rows = rows_of(result)
     assert head == [
         "tenant", "period", "sessions", "responses", "calls", "input_tokens", "output_tokens", "cost_usd",
-        "exact_cost_usd", "exact_percent", "own_currency",
+        "exact_cost_usd", "exact_percent", "own_currency", "approximate_cost_usd", "assumed_cost_usd",
     ]  # fmt: skip
-    assert rows == [[tenant, "all", "1", "0", "1", "8000", "400", "0.05", "0.05", "100.0", ""] for tenant in TENANTS]
+    assert rows == [
+        [tenant, "all", "1", "0", "1", "8000", "400", "0.05", "0.05", "100.0", "", "0", "0"] for tenant in TENANTS
+    ]
     assert result.stdout_bytes.count(b"\r\n") == result.stdout_bytes.count(b"\n") == 3
 
 
@@ -93,7 +96,7 @@ def test_what_sessions_spent_in_pounds_stands_beside_the_dollars(run, run_json, 
     assert line["own_currency"] == [
         {"currency": "GBP", "cost": 0.04, "cost_usd": 0.05, "usd_per_unit": 1.25, "rate_day": "2026-11-20"}
     ]
-    assert rows_of(run("report", "--format", "csv"))[1][-1] == "GBP 0.04"
+    assert rows_of(run("report", "--format", "csv"))[1][-3] == "GBP 0.04"
     head, row, _ = run("report").stdout.splitlines()
     assert head.endswith("OWN CURRENCY")
     assert row.split()[-1] == "£0.04"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from tallygate.core.amounts import parse_amount, unit_number
+from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
 from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
-from tallygate.core.money import TOKENS, format_amount, parse_amount_nanos, share_percent
+from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called
+from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called, splits_of
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.spent import check_budget
 from tallygate.operations.tenants import in_tenant, tenant_id, wherever
@@ -45,15 +47,18 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
     with program.opened(settings) as app:
         rt = _named(app.runtime, tenant)
         found = list_budgets(rt, limit=limit)
-        changes = limit_changes(rt, found)
+        changes, splits = limit_changes(rt, found), splits_of(rt, found)
         idle = unbound(rt)
     if as_json:
         mine = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
-        listed = [{**budget_json(each), "limit_changes": mine[each.budget_id]} for each in found]
+        listed = [
+            {**budget_json(each, split), "limit_changes": mine[each.budget_id]}
+            for each, split in zip(found, splits, strict=True)
+        ]
         output.document({"budgets": listed, "bound_nothing": [each.stated() for each in idle]})
     elif found:
         zone = shown_zone(settings)
-        budget_table(found, zone)
+        budget_table(found, splits, zone)
         say_changes(changes, zone)
         for each in idle:
             click.echo(output.safe(f"{each.told(output.when(each.since_us, zone))}.", 1000))
@@ -162,8 +167,8 @@ def _home(rt: Runtime, text: str, tenant: str | None) -> Runtime:
     return wherever(rt, text) if tenant is None else _named(rt, tenant)
 
 
-def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "UTC") -> None:
-    """Budgets as a table; the end of an id is enough to name one."""
+def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: str) -> None:
+    """Budgets as a table, with what is spent at prices that are not sure; the end of an id is enough to name one."""
     renewed = [each.resets_us for each in budgets]
     resets = output.words(
         output.zoned("RESETS", renewed, time_zone), [output.when(each, time_zone) for each in renewed]
@@ -178,6 +183,7 @@ def budget_table(budgets: list[Budget] | tuple[Budget, ...], time_zone: str = "U
         output.words("MODE", [each.mode for each in budgets]),
         output.money("LIMIT", [(each.limit_nanos, each.unit) for each in budgets]),
         output.money("SPENT", [(each.spent_nanos + each.carried_nanos, each.unit) for each in budgets]),
+        *output.unsure(splits, [each.unit for each in budgets]),
         output.money("RESERVED", [(each.reserved_nanos, each.unit) for each in budgets]),
         output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
         output.words(used, [output.when(each, time_zone) for each in touched]),
@@ -191,8 +197,9 @@ def say_changes(changes: list[LimitChange], time_zone: str) -> None:
         click.echo(f"{output.short_id(each.budget_id)}: {output.safe(each.told(when), 1000)}")
 
 
-def budget_json(budget: Budget) -> dict[str, Any]:
-    """A budget for programs."""
+def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
+    """A budget for programs; with what is spent at prices that are not sure where that was looked up."""
+    spent = budget.spent_nanos + budget.carried_nanos
     return {
         "budget_id": budget.name,
         "scope": budget.scope,
@@ -201,7 +208,8 @@ def budget_json(budget: Budget) -> dict[str, Any]:
         "mode": budget.mode.value,
         "currency": budget.unit,
         "limit": unit_number(budget.limit_nanos, budget.unit),
-        "spent": unit_number(budget.spent_nanos + budget.carried_nanos, budget.unit),
+        "spent": unit_number(spent, budget.unit),
+        **(output.split_json(spent, split, "spent") if split is not None and budget.unit not in COUNTED else {}),
         "reserved": unit_number(budget.reserved_nanos, budget.unit),
         "overage": unit_number(budget.overage_nanos, budget.unit),
         "left": unit_number(budget.available_nanos, budget.unit),

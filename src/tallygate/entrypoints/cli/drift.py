@@ -146,6 +146,9 @@ def _lines(found: Review) -> None:
         columns.append(_ratios("BILL/REC", [line.billed_micros for line in lines]))
     columns.append(output.words("CAUSE", [*(_cause(line, found) for line in found.lines), ""]))
     output.table(*columns)
+    total = found.total
+    if total.recorded_nanos is not None and total.split.unsure_nanos:
+        click.echo(f"Recorded: {output.split_amount(total.recorded_nanos, total.split)}.")
 
 
 def _ratios(title: str, micros: Iterable[int | None]) -> output.Column:

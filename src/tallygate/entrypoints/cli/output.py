@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from tallygate.core.costing import Split
 from tallygate.core.moments import as_datetime
-from tallygate.core.money import exact_text, format_amount
+from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned
 
 NOTHING = "-"
@@ -79,16 +80,34 @@ def rates(title: str, dollars: Iterable[int]) -> Column:
     return _by_the_point(title, [rate(nanos) for nanos in dollars])
 
 
-def split_amount(known_nanos: int, approximate_nanos: int, assumed_nanos: int) -> str:
-    """A sum by how sure its prices are.
+def split_amount(total_nanos: int, split: Split, unit: str = "USD") -> str:
+    """A sum by how sure its prices are; one that is known as a whole is just a sum.
 
-    >>> split_amount(708_560_000_000, 3_620_000_000, 0)
+    >>> split_amount(712_180_000_000, Split(3_620_000_000, 0))
     '$708.56 + $3.62 approximate'
     """
-    parts = [format_amount(known_nanos)]
-    parts += [f"{format_amount(approximate_nanos)} approximate"] if approximate_nanos else []
-    parts += [f"{format_amount(assumed_nanos)} assumed"] if assumed_nanos else []
-    return " + ".join(parts)
+    return " + ".join([format_amount(total_nanos - split.unsure_nanos, unit), *_unsure(split, unit)])
+
+
+def unsure(splits: Sequence[Split], units: Iterable[str]) -> list[Column]:
+    """A column of what of the sums beside it is not sure; none where all of it is."""
+    if not any(split.unsure_nanos for split in splits):
+        return []
+    return [words("OF WHICH", [" + ".join(_unsure(*each)) for each in zip(splits, units, strict=True)])]
+
+
+def split_json(total_nanos: int, split: Split, noun: str = "cost") -> dict[str, Any]:
+    """A sum by how sure its prices are, for programs."""
+    return {
+        f"known_{noun}": json_number(total_nanos - split.unsure_nanos),
+        f"approximate_{noun}": json_number(split.approximate_nanos),
+        f"assumed_{noun}": json_number(split.assumed_nanos),
+    }
+
+
+def _unsure(split: Split, unit: str) -> list[str]:
+    parts = ((split.approximate_nanos, "approximate"), (split.assumed_nanos, "assumed"))
+    return [f"{format_amount(nanos, unit)} {word}" for nanos, word in parts if nanos]
 
 
 def rate(nanos: int) -> str:

@@ -101,6 +101,7 @@ def _table(found: SpendReport, by: SpendBy, period: str) -> None:
         output.counts("INPUT", [part.input_tokens for part in parts]),
         output.counts("OUTPUT", [part.output_tokens for part in parts]),
         output.money("COST", [(part.nanos, "USD") for part in parts]),
+        *output.unsure([part.split for part in parts], ["USD"] * len(parts)),
         output.words("EXACT", [_percent(part) for part in parts]),
     ]
     if found.total.own:
@@ -139,6 +140,7 @@ def _part_json(part: SpendPart) -> dict[str, Any]:
         "input_tokens": part.input_tokens,
         "output_tokens": part.output_tokens,
         "cost": json_number(part.nanos),
+        **output.split_json(part.nanos, part.split),
         "exact_cost": json_number(part.exact_nanos),
         "exact_percent": None if part.exact_permille is None else json_number(part.exact_permille * 10**8),
         "own_currency": [

@@ -132,6 +132,7 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         ),
         output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
         output.money("SPENT", [(line.own.spent_nanos, line.own.unit) for line in lines]),
+        *output.unsure([line.split for line in lines], [line.own.unit for line in lines]),
         output.money("LEFT", [(_left(line), line.own.unit) for line in lines]),
         output.numbers("CALLS", [line.totals.calls for line in lines]),
         output.numbers("HALTS", [line.totals.denied for line in lines]),
@@ -151,6 +152,7 @@ def line_json(line: SessionLine) -> dict[str, Any]:
         **_session_json(line.session),
         "limit": json_number(line.own.limit_nanos),
         "spent": json_number(line.own.spent_nanos),
+        **output.split_json(line.own.spent_nanos, line.split, "spent"),
         "reserved": json_number(line.own.reserved_nanos),
         "left": json_number(_left(line)),
         "pressure": line.pressure.value,
@@ -187,6 +189,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         **_session_json(view.session),
         "enforcement": "hooks" if view.enforced else "none",
         "total_cost": json_number(totals.total_nanos),
+        **output.split_json(totals.total_nanos, view.split.within(totals.total_nanos)),
         "calls_made": totals.calls_made,
         "halts": totals.halts,
         "exactness_state": totals.exactness,
@@ -194,7 +197,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         "pending_exact_calls": totals.pending_exact_calls,
         "last_reconciled_at": iso(totals.last_reconciled_us),
         "mode_coverage": totals.coverage,
-        "budgets": [budget_json(budget) for budget in view.budgets],
+        "budgets": [budget_json(*each) for each in zip(view.budgets, view.splits, strict=True)],
         "limit_changes": [each.stated() for each in view.limit_changes],
         "by_model": _shares_json(view.by_model),
         "by_tool": _shares_json(view.by_tool),
@@ -280,13 +283,14 @@ def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
 
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
+    total = output.split_amount(totals.total_nanos, view.split.within(totals.total_nanos))
     started = f"{output.when(session.started_us, time_zone)} {output.zone_at(session.started_us, time_zone)}"
     ended = f", ended {output.when(session.ended_us, time_zone)} by {session.end_cause}" if session.ended_us else ""
     pairs = [
         ("session", session.session_id),
         ("state", f"{session.state}, started {started}{ended}"),
         ("client", f"{output.safe(client_name(session.client))}, model {output.safe(session.model)}"),
-        ("total", f"{format_amount(totals.total_nanos, unit)} in {output.plural(totals.calls_made, 'call')}"),
+        ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
         ("run log", output.safe(session.run_log, 1000)),
@@ -300,7 +304,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     )
     output.facts([*pairs, *((name, value) for name, value in optional if value is not None)])
     output.heading("Budgets")
-    budget_table(view.budgets, time_zone)
+    budget_table(view.budgets, view.splits, time_zone)
     say_changes(view.limit_changes, time_zone)
     for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
         if shares:

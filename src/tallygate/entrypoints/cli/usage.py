@@ -9,7 +9,7 @@ import click
 
 from tallygate.clients.sources import SOURCES
 from tallygate.core.clients import client_name
-from tallygate.core.costing import Certainty
+from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
@@ -262,7 +262,7 @@ def _notes(view: UsageView) -> None:
             f"{_share(whole.partial, whole.responses)} of the responses have no final count in the transcript{missing}."
         )
     if whole.certainty is not Certainty.KNOWN:
-        output.aside(f"{output.split_amount(whole.known_nanos, whole.approximate_nanos, whole.assumed_nanos)}.")
+        output.aside(f"{output.split_amount(whole.nanos, Split(whole.approximate_nanos, whole.assumed_nanos))}.")
     for certainty, why in (
         (Certainty.APPROXIMATE, "Priced as the nearest listed relative, or by a rate that is not certain"),
         (Certainty.ASSUMED, "No price is known, so one is assumed, for"),
