@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.attest.ring import KeyRing
+from tallygate.clients.installing.own_command import command_line
 from tallygate.core.errors import SettingsError
 from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
@@ -211,6 +213,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         exchange=exchange,
         keys=KeyRing(paths.key_dir),
         by=by,
+        program=command_line(os.environ, sys.executable),
         tenant=settings.tenant,
         tenant_of=tenants_of_projects(),
         project=None if paths.project_root is None else str(paths.project_root),

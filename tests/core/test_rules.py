@@ -11,7 +11,7 @@ from tallygate.core.costing import ContextTier, Price, Rates, Tokens
 from tallygate.core.model import Budget, Decision, ModeCoverage
 from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.text import cleaned, shown
-from tallygate.core.wording import halt_message, raise_command
+from tallygate.core.wording import halt_message, nothing_left, raise_command, short_name
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Exactness, Reason, SessionExactness, UsageChannel
 
 E, S = Exactness, SessionExactness
@@ -126,9 +126,34 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
         asked=200_000_000,
         shares=[("claude-opus-4-7", 900_000_000)],
         model="claude-opus-4-7",
+        command=raise_command(binding, 200_000_000),
     )
     for part in ("$0.20", "$1.00", "$0.90", "$0.05", "claude-opus-4-7 $0.90", "tallygate budget raise session_a 0.50"):
         assert part in message
+
+
+MADE = "session_claude-code_2026-11-30_8a98f41d764fa5bfaf9c7c6b"
+
+
+@pytest.mark.parametrize(
+    "name, short",
+    [
+        (MADE, "af9c7c6b"),
+        (f"{MADE}:calls", "af9c7c6b:calls"),
+        ("session_my-own-name", "session_my-own-name"),
+        ("session_a\n_8a98f41d764fa5bfaf9c7c6b", "af9c7c6b"),
+        ("user:me:day:2026-11-30", "user:me:day:2026-11-30"),
+        ("8a98f41d764fa5bfaf9c7c6b", "8a98f41d764fa5bfaf9c7c6b"),
+    ],
+)
+def test_an_id_that_we_made_is_named_by_its_end_and_any_other_in_full(name, short):
+    assert short_name(name) == short
+    assert name.endswith(short)
+
+
+def test_the_command_of_an_exhausted_budget_carries_the_usual_next_ten_steps():
+    told = nothing_left(budget(1_000_000_000, 1_000_000_000), 100_000_000, "/opt/x/tallygate")
+    assert told.endswith("To go on, the user runs: /opt/x/tallygate budget raise session_a 1.10 --tenant t")
 
 
 @given(st.integers(0, 10**12), st.integers(10**7, 10**11), st.integers(10**7, 10**11))

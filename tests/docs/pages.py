@@ -118,7 +118,12 @@ def story_in(home: Path) -> Story:
     """A project of a user who has used nothing yet."""
     folder = home / "shop"
     (folder / ".git").mkdir(parents=True)
-    return Story(folder, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"})
+    programs = folder.parent / f"{folder.name}-programs"  # where its reader's shell finds the program by its name
+    programs.mkdir(exist_ok=True)
+    (programs / "tallygate").unlink(missing_ok=True)
+    (programs / "tallygate").symlink_to(Path(sys.executable).parent / "tallygate")
+    found = {"PATH": os.pathsep.join((str(programs), os.environ["PATH"]))}
+    return Story(folder, {**os.environ, **found, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"})
 
 
 async def run(page: Path, story: Story) -> None:

@@ -41,7 +41,7 @@ def test_a_halt_reserves_nothing_names_the_budget_and_is_recorded(world):
     assert answer.binding.budget_id == session
     assert (answer.binding.limit_nanos, answer.binding.reserved_nanos) == (NANOS, 700_000_000)
     assert answer.spent_by == (("dear", 700_000_000),)
-    assert answer.command == f"tallygate budget raise {session} 6.70"
+    assert answer.command == f"tallygate budget raise {session[-8:]} 6.70"
     assert world.budget(session).reserved_nanos == 700_000_000
     assert world.events() == events + 1
     assert [call.state for call in world.calls(session)] == ["pending", "denied"]

@@ -197,13 +197,24 @@ def test_a_spent_budget_stops_every_gated_moment_of_every_agent_until_it_is_rais
         hook(world, Moment.COMPACTION),
     ]
     assert all(answer.stops for answer in stopped)
-    assert f"tallygate budget raise {first} " in stopped[0].message
+    assert f"tallygate budget raise {first[-8:]} " in stopped[0].message
     assert "$1.00" in stopped[0].message
     assert figures(world) == (100, 0)
     denied = [call for call in world.calls(first) if call.state is CallState.DENIED]
     assert len(denied) == len(stopped), "every refusal is recorded"
     raise_budget(world.rt, first, 2 * DOLLAR, reason="more", authority=the_user("me"))
     assert not hook(world, Moment.PROMPT, "prompt:3").stops
+
+
+def test_a_resumed_session_is_offered_what_the_work_before_it_usually_took(world):
+    hook(world, Moment.PROMPT, "p1")
+    respond(world, "r1", 100)
+    (first,) = [hook(world, Moment.TOOL, "t1", tool="Bash")]
+    hook(world, Moment.SESSION_END)
+    (again,) = [hook(world, Moment.PROMPT, "p2")]
+    command = first.message.partition("the user runs: ")[2]
+    assert command.endswith(" 11.00")
+    assert again.message.endswith(command), "the same command, and nothing behind it"
 
 
 def question(world, name, **options):

@@ -16,13 +16,24 @@ STEPS_AHEAD = 10
 _MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
 _GO_ON = "To go on, the user runs: "
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
+# An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
+_MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)?)", re.DOTALL)
+PROGRAM = "tallygate"
+
+
+def short_name(name: str) -> str:
+    """The end of an id that we made, which stands for it in every command; an id of somebody else's choice in full."""
+    made = _MADE.fullmatch(name)
+    return name if made is None else made[1]
 
 
 def budget_name(budget: Budget) -> str:
     """How a budget is called in a sentence."""
     period = "" if budget.period in ("session", "never") else f" ({budget.period})"
-    scope = "" if budget.scope == "session" else f"{budget.scope} "  # a session's id says what it is
-    return f"{scope}{budget.scope_key}{period}"
+    name = short_name(budget.scope_key)
+    if budget.scope == "session" and name == budget.scope_key:
+        return f"{name}{period}"  # an id of the agent's own choice says what it is
+    return f"{budget.scope} {name}{period}"
 
 
 def quoted(budget_id: str) -> str:
@@ -30,7 +41,7 @@ def quoted(budget_id: str) -> str:
     return budget_id if _PLAIN.fullmatch(budget_id) else "'" + budget_id.replace("'", "'\\''") + "'"
 
 
-def raise_command(budget: Budget, asked: int, usual: int = 0) -> str:
+def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PROGRAM) -> str:
     """The command with which the user lets the work go on, with an amount that carries the next ten steps.
 
     `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
@@ -39,10 +50,10 @@ def raise_command(budget: Budget, asked: int, usual: int = 0) -> str:
     missing = max(asked - budget.available_nanos, 0)
     if usual == 0:
         least = 1 if budget.unit in COUNTED else max(budget.limit_nanos // 2, 10_000_000)
-        return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least))
+        return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least), program)
     ahead = asked + (STEPS_AHEAD - 1) * usual
     lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available_nanos
-    return raise_by(budget, _typed(max(lacking, missing, 1), budget.unit))
+    return raise_by(budget, _typed(max(lacking, missing, 1), budget.unit), program)
 
 
 def _typed(amount: int, unit: str) -> int:
@@ -52,12 +63,12 @@ def _typed(amount: int, unit: str) -> int:
     return -(-amount // step) * step
 
 
-def raise_by(budget: Budget, added: int) -> str:
+def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
     """The command that adds to a budget's limit; money to the cent, upwards."""
     cents = -(-added // 10_000_000)
     amount = str(added) if budget.unit in COUNTED else f"{cents // 100}.{cents % 100:02d}"
     tenant = "" if budget.tenant == DEFAULT_TENANT else f" --tenant {quoted(budget.tenant)}"
-    return f"tallygate budget raise {quoted(budget.name)} {amount}{tenant}"
+    return f"{program} budget raise {quoted(short_name(budget.name))} {amount}{tenant}"
 
 
 def standing_of(budget: Budget) -> str:
@@ -73,11 +84,12 @@ def standing_of(budget: Budget) -> str:
     )
 
 
-def nothing_left(budget: Budget) -> str:
-    """What to say of a budget that is exhausted, with the command to go on."""
+def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM) -> str:
+    """What to say of a budget that is exhausted, with the command to go on; `usual` is what a step takes of it."""
     refused = "The next step is refused. " if budget.mode is BudgetMode.HARD else ""
     renewed = "" if budget.resets_us is None else f"It is renewed at {iso(budget.resets_us)}. "
-    return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {raise_command(budget, 0)}"
+    command = raise_command(budget, usual, usual, program)
+    return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {command}"
 
 
 def halt_message(
@@ -89,15 +101,16 @@ def halt_message(
     model: str,
     override_line: str | None = None,
     because: Sequence[str] = (),
-    usual: int = 0,
+    command: str = "",
 ) -> str:
-    """One paragraph for the agent to pass on: what stopped it, the numbers, the command to go on."""
+    """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on."""
     budget = decision.binding
     match decision.reason:
         case Reason.SESSION_ENDED:
             return (
-                f"Session {session_id} has ended and takes no more calls; usage of its calls can still be reported. "
-                "Tell the user: further work needs a session with a budget that the user gives (l6e_run_start)."
+                f"Session {short_name(session_id)} has ended and takes no more calls; usage of its calls can still be "
+                "reported. Tell the user: further work needs a session with a budget that the user gives "
+                "(l6e_run_start)."
             )
         case Reason.PRICE_UNKNOWN:
             return (
@@ -115,13 +128,13 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, asked, usual, shares, because)
+            return _budget_message(budget, asked, shares, because, command)
         case _:
             return "The step was stopped."
 
 
 def _budget_message(
-    budget: Budget, asked: int, usual: int, shares: Sequence[tuple[str, int]], because: Sequence[str]
+    budget: Budget, asked: int, shares: Sequence[tuple[str, int]], because: Sequence[str], command: str
 ) -> str:
     def shown(amount: int) -> str:
         return format_amount(amount, budget.unit)
@@ -137,7 +150,7 @@ def _budget_message(
     if shares:
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
-    parts.append(f"Stop and tell the user. {_GO_ON}{raise_command(budget, asked, usual)}")
+    parts.append(f"Stop and tell the user. {_GO_ON}{command}")
     return " ".join(parts)
 
 

@@ -9,7 +9,7 @@ from tallygate.core.authority import Authority, Door
 from tallygate.core.errors import Conflict, present
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
-from tallygate.core.wording import budget_name, raise_by, standing_of
+from tallygate.core.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
@@ -46,9 +46,9 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     after = format_amount(budget.limit_nanos + added, budget.unit)
     question = (
         f"An agent asks for {amount} more.\n{standing_of(budget)} With that its limit is {after}.\n"
-        f"Session: {session.session_id}, client {session.client}.\nThe agent's reason: {reason}"
+        f"Session: {short_name(session.session_id)}, client {session.client}.\nThe agent's reason: {reason}"
     )
-    return Request(session, budget, question, raise_by(budget, added))
+    return Request(session, budget, question, raise_by(budget, added, rt.program))
 
 
 def grant(

@@ -188,7 +188,7 @@ def _halted(
     usual = usual_step(tx, request.session_id, decision.binding) if exceeded and decision.binding else 0
     shares = _shares(tx, request.session_id) if exceeded else []
     spent_by = tuple((share.label, share.nanos) for share in shares)
-    command = raise_command(decision.binding, asked, usual) if exceeded and decision.binding else None
+    command = raise_command(decision.binding, asked, usual, rt.program) if exceeded and decision.binding else None
     doubt = in_doubt(rt, tx, request, budgets, tx.at_us) if exceeded else None
     message = halt_message(
         decision,
@@ -198,7 +198,7 @@ def _halted(
         model=request.model,
         override_line=request.price.warning,
         because=() if command is None else tuple(filter(None, (corrected(request, rt.policy), doubt))),
-        usual=usual,
+        command=command or "",
     )
     if request.actual_nanos is not None:
         message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command

@@ -75,7 +75,7 @@ class Runtime:
     `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
     done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
     to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested. `told_at_start`
-    is what a user is told of the settings when a session begins.
+    is what a user is told of the settings when a session begins. `program` is how a user's shell starts this one.
     """
 
     ledger: Ledger
@@ -89,6 +89,7 @@ class Runtime:
     exchange: ExchangeBook = field(default_factory=ExchangeBook)
     keys: KeyRing | None = None
     by: str = "tallygate"
+    program: str = "tallygate"
     tenant: str = DEFAULT_TENANT
     home: str | None = None
     tenant_of: Callable[[str | None], str | None] = in_no_tenant

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import partial
 
 from tallygate.core import gate, spending
+from tallygate.core.amounts import Amount
 from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, present
@@ -30,6 +33,7 @@ from tallygate.operations.session import Opened, Opening, kept_summary
 from tallygate.operations.spent import currency_of
 from tallygate.operations.subject import current_limits, rebound
 from tallygate.operations.tenants import opened_in
+from tallygate.operations.usual import usual_step
 from tallygate.pricing.exchange import Rate
 
 ID_MAX = 200
@@ -241,7 +245,8 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
     decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound_to.seen(bound_to.budgets)))
     after = budgets_after(bound_to.budgets, request, decision)
     seen = bound_to.seen(after)
-    answer = _answer(rt, session, seen, booking.cost, currency, live=live, warning=request.price.warning)
+    usual = partial(_usual, tx, booking)
+    answer = _answer(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
     told = answer.status is not SpendStatus.OK and session.warned_us is None
     decided = Decided(
         request=request,
@@ -260,6 +265,13 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
     return answer, write_decision(rt, tx, decided)
 
 
+def _usual(tx: Tx, booking: _Booking, budget: Budget) -> int:
+    """What a step of the session usually takes of a budget; of its first one that is known."""
+    request = booking.request
+    this = Amount(booking.cost, request.prompt_tokens + request.completion_tokens, 1)
+    return usual_step(tx, request.session_id, budget) or this.of(budget)
+
+
 def _answer(
     rt: Runtime,
     session: Session,
@@ -267,6 +279,7 @@ def _answer(
     cost: int,
     currency: str,
     *,
+    usual: Callable[[Budget], int],
     live: bool,
     warning: str | None,
 ) -> CallRecorded:
@@ -276,7 +289,8 @@ def _answer(
     status = spending.status_of(after, rt.policy.warn_at_percent)
     warnings = []
     if status is SpendStatus.EXHAUSTED:
-        warnings.append(nothing_left(gate.tightest(spending.exhausted(after)) or own))
+        empty = gate.tightest(spending.exhausted(after)) or own
+        warnings.append(nothing_left(empty, usual(empty), rt.program))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
     if live:

@@ -111,7 +111,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     if refusing is not None:
         with rt.ledger.reading(rt.tenant) as reader:
             usual = usual_step(reader, session_id, refusing)
-        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual)
+        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual, rt.program)
     nothing_left = verdict.reason is CheckReason.BUDGET_EXHAUSTED and not verdict.allowed
     return BudgetChecked(
         allowed=verdict.allowed,

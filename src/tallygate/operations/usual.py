@@ -7,13 +7,25 @@ from tallygate.core.model import Budget, Call
 from tallygate.ledger.port import Reader
 
 STEPS_LOOKED_AT = 24
+# A session that is resumed again and again with nothing left has had no step of its own.
+SESSIONS_LOOKED_AT = 8
 
 
 def usual_step(reader: Reader, session_id: str, budget: Budget) -> int:
-    """What the middle one of a session's last steps took of a budget, in its unit; 0 before there is one."""
-    calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
-    taken = sorted(amount for call in calls if (amount := _taken(call).of(budget)) > 0)
-    return taken[len(taken) // 2] if taken else 0
+    """What the middle one of a session's last steps took of a budget, in its unit; 0 before there is one.
+
+    A session that has had none yet goes by the one whose work it took up, or that it lies inside.
+    """
+    for _ in range(SESSIONS_LOOKED_AT):
+        calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
+        taken = sorted(amount for call in calls if (amount := _taken(call).of(budget)) > 0)
+        if taken:
+            return taken[len(taken) // 2]
+        session = reader.session(session_id)
+        if session is None or session.parent_session_id is None:
+            return 0
+        session_id = session.parent_session_id
+    return 0
 
 
 def _taken(call: Call) -> Amount:

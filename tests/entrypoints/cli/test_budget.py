@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tallygate.core.costing import Tokens
+from tallygate.operations.asked import Step
+from tallygate.operations.authorize import authorize
 from tallygate.operations.spend import BudgetWanted, CallReport, record_call, start_budget
 
 RULES = """
@@ -53,9 +57,13 @@ def test_raising_adds_to_the_limit(run, run_json, made):
 
 def test_the_command_of_a_halt_can_be_run_as_it_stands(run, made):
     session_id = made.session(1)
-    assert made.call(session_id, prompt=900_000, tool_name="read") == ""
-    assert run("budget", "raise", session_id, "4.40").exit_code == 0
-    assert made.call(session_id, prompt=900_000, tool_name="read") != ""
+    step = Step(session_id=session_id, prompt_tokens=900_000, completion_tokens=1_000, tool_name="read")
+    refused = authorize(made.app.runtime, step)
+    program, command = shlex.split(refused.command)[0], shlex.split(refused.command)[1:]
+    assert refused.message.endswith(refused.command), "nothing follows that a copy would catch"
+    assert subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    assert run(*command).exit_code == 0
+    assert authorize(made.app.runtime, step).call_id
 
 
 def test_setting_gives_another_limit_also_below_what_is_spent(run, run_json, made):
