@@ -119,7 +119,7 @@ def tail(place: Path, rounds: int, megabytes: int) -> int:
     rt = app.runtime
     session = start_session(rt, Opening(10**15, "claude-opus-4-6", client="claude-code")).session.session_id
     link_session(rt, "claude_code", "s", session)
-    follower = Follower(rt, Places(places_of(place), place), SOURCES.values(), lambda: time.monotonic_ns() // 1000)
+    follower = Follower(rt, (Places(places_of(place), place),), SOURCES.values(), lambda: time.monotonic_ns() // 1000)
     follower.look()
     new, waits = now_made(heavy_claude(10)), []
     for number in range(rounds):

@@ -25,7 +25,7 @@ from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger import sqlite
 from tallygate.operations import asked, authorize, record, session
-from tallygate.settings import Places, Settings, budgets, load, load_settings, sections
+from tallygate.settings import Places, Settings, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
 
 DOCS = Path(__file__).resolve().parent
@@ -227,7 +227,7 @@ def settings(words: Words) -> Iterator[str]:
         )
     yield "## Variables"
     yield words["intro"]["variables"]
-    yield table(["variable", "sets"], variables())
+    yield table(["variable", "sets"], variable_rows())
 
 
 def every_table() -> list[tuple[str, sections.Rules]]:
@@ -274,20 +274,20 @@ def kind_of(rule: sections.Rule | None) -> str:
     raise Mismatch(f"{rule.attribute} takes a table")
 
 
-def variables() -> Iterator[list[str]]:
+def variable_rows() -> Iterator[list[str]]:
     """Every variable and what it stands for."""
-    for name, (section, key) in load.VARIABLES.items():
+    for name, (section, key) in variables.VARIABLES.items():
         yield [f"`{name}`", f"`{section}.{key}`" if section else f"`{key}`"]
-    for attribute, names in load.PATH_VARIABLES.items():
+    for attribute, names in variables.PATH_VARIABLES.items():
         for name in names:
             yield [f"`{name}`", f"`paths.{attribute}`"]
-    for name in load.USER_FILE_VARIABLES:
+    for name in variables.USER_FILE_VARIABLES:
         yield [f"`{name}`", "path of the user's settings file, which must then exist"]
-    for name in load.PROJECT_VARIABLES:
+    for name in variables.PROJECT_VARIABLES:
         yield [f"`{name}`", "folder of the project"]
-    for name in load.CALIBRATION_VARIABLES:
+    for name in variables.CALIBRATION_VARIABLES:
         yield [f"`{name}`", "factors as `model:factor,model:factor`, over those of the files"]
-    for name in load.ADDRESS_VARIABLES:
+    for name in variables.ADDRESS_VARIABLES:
         yield [f"`{name}`", "address that `import fetch` asks instead of the provider: https, or http on loopback"]
 
 

@@ -31,8 +31,8 @@ from tallygate.settings import (
     Transcripts,
     load_settings,
     places,
+    variables,
 )
-from tallygate.settings import load as load_module
 from tallygate.settings.model import UsageSettings
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.source import key_lines
@@ -699,7 +699,7 @@ def test_of_two_factors_for_one_model_in_the_predecessors_variable_the_dearer_co
     assert "twice" in notice
 
 
-@pytest.mark.parametrize("name", sorted(load_module.VARIABLES))
+@pytest.mark.parametrize("name", sorted(variables.VARIABLES))
 def test_a_variable_with_a_value_that_fits_nothing_is_refused_by_name(desk: Desk, name: str) -> None:
     assert desk.refusal(**{name: "\x07"}).startswith(f"{name}: must be ")
 
@@ -709,7 +709,7 @@ def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(desk: Desk) 
 
 
 def test_an_empty_variable_is_as_good_as_none(desk: Desk) -> None:
-    assert desk.load(**dict.fromkeys(load_module.VARIABLES, "")) == desk.load()
+    assert desk.load(**dict.fromkeys(variables.VARIABLES, "")) == desk.load()
 
 
 def test_the_settings_of_this_repository_are_valid(desk: Desk) -> None:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 
-from tallygate.app import compose, settings_here
+if not __package__:  # run by its path, where an isolated interpreter would not find it by its name
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 HOOK, TOLD = ("hook", "--client", "--event"), ("--framed", "--held")
+# The commands that `tallygate init` puts into clients, and what they are given there.
+INSTALLED, PLACES, DROPPED = ("serve", "hook", "statusline"), "--places", "--dropped"
+_PRELOADS = ("LD_PRELOAD", "LD_AUDIT", "DYLD_")
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
-    told = sys.argv[6:]
-    if len(sys.argv) > 5 and (sys.argv[1], sys.argv[2], sys.argv[4]) == HOOK and {*told} <= {*TOLD}:
+    given = _given(sys.argv[1:])
+    if PLACES in given:
+        _start_clean(given)
+    import io
+
+    from tallygate.app import compose, go_by, settings_here
+
+    if PLACES in given:
+        go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name])
+    if (alone := _alone(sys.argv[1:])) is not None:
         # A client waits for this at each of its steps: the command line around it would double its time.
         from tallygate.entrypoints.hook_alone import answer_alone
 
-        framed, held = (word in told for word in TOLD)
-        desk = (lambda: compose(settings_here(), by="hook"), sys.argv[3], sys.argv[5])
+        client, event, framed, held = alone
+        desk = (lambda: compose(settings_here().sound(), by="hook"), client, event)
         sys.exit(answer_alone(*desk, framed=framed, held=held))
     from tallygate.entrypoints.cli.main import tallygate
     from tallygate.entrypoints.cli.program import Program
@@ -27,6 +42,33 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the program
     tallygate.main(prog_name="tallygate", obj=Program(settings_here, compose))
+
+
+def _alone(words: list[str]) -> tuple[str, str, bool, bool] | None:
+    """Client, event and form of the answer, where these are the words of the hook program and nothing else."""
+    if len(words) < 5 or (words[0], words[1], words[3]) != HOOK:
+        return None
+    told = [word for at, word in enumerate(words[5:], 5) if not {word, words[at - 1]} & {PLACES, DROPPED}]
+    framed, held = (word in told for word in TOLD)
+    return (words[2], words[4], framed, held) if {*told} <= {*TOLD} else None
+
+
+def _given(words: list[str]) -> dict[str, str]:
+    """What an installed command was started with; nothing for a command of the user."""
+    if not words or words[0] not in INSTALLED:
+        return {}
+    return {name: value for name, value in pairwise(words) if name in (PLACES, DROPPED)}
+
+
+def _start_clean(given: dict[str, str]) -> None:
+    """Start once more without what the system's loader has put into this process; what that was is handed on."""
+    names = sorted(name for name in os.environ if name.startswith(_PRELOADS))
+    if not names or os.name != "posix" or not sys.orig_argv or not sys.executable:
+        return
+    environ = {name: value for name, value in os.environ.items() if name not in names}
+    told = [] if DROPPED in given else [DROPPED, ",".join(names)]
+    with suppress(OSError):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:], *told], environ)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
@@ -33,8 +33,10 @@ from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
-from tallygate.settings import Keep, OnFault, Settings, Stop, Telemetry, Transcripts, load_settings, places
-from tallygate.settings.load import PROJECT_VARIABLES, TENANT_VARIABLE
+from tallygate.settings import Keep, OnFault, Places, Settings, Stop, Telemetry, Transcripts, load_settings, places
+from tallygate.settings.installed import hold, read_installed
+from tallygate.settings.load import places_of
+from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.workspace import PlacesSeen
 
 if TYPE_CHECKING:
@@ -162,12 +164,49 @@ def follower_of(runtime: Runtime) -> Follower:
     from tallygate.clients.sources import SOURCES
     from tallygate.operations.follow import Follower, Places
 
-    return Follower(runtime, Places(os.environ, Path.home()), tuple(SOURCES.values()), ticks_us)
+    # What a client's own variables name is read as well: it writes there. They add to the user's places.
+    named = HELD.reading or (os.environ,)
+    read = tuple(Places(environ, Path(environ.get("HOME") or Path.home())) for environ in named)
+    return Follower(runtime, read, tuple(SOURCES.values()), ticks_us)
+
+
+def go_by(file: Path, dropped: Sequence[str] = ()) -> None:
+    """Make this process an installed command: it goes by the places of a file, not by its client's environment."""
+    try:
+        installed = read_installed(file)
+    except SettingsError as fault:
+        HELD.fault = fault  # whoever asks for settings is told; a server still has to start
+        return
+    held = hold(os.environ, installed, dropped)
+    HELD.places, HELD.reading = places_of(installed, held.foreign), held.reading
+    for name in [*os.environ]:
+        if name not in held.environ:
+            del os.environ[name]
+    os.environ.update(held.environ)
+
+
+@dataclass
+class _Held:
+    """What an installed command was told when it began; nothing where the user started it."""
+
+    places: Places | None = None
+    reading: tuple[Mapping[str, str], ...] = ()
+    fault: SettingsError | None = None
+
+
+HELD = _Held()
+
+
+def places_here() -> Places:
+    """The places this process goes by."""
+    return places() if HELD.places is None else HELD.places
 
 
 def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
     """Settings of this process: its environment, its folder, its user's places."""
-    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places())
+    if HELD.fault is not None:
+        raise HELD.fault
+    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places_here())
 
 
 def open_ledger(settings: Settings) -> SqliteLedger:
@@ -232,6 +271,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         session_limit_nanos=settings.session_budget.limit,
         session_mode=settings.session_budget.mode.value,
         told_at_start=settings.spoken,
+        foreign=settings.foreign,
         weakens=weakens,
         guarded=cache(partial(guarded_here, settings)),
         pause_us=pause_us,
@@ -288,7 +328,7 @@ def guarded_here(settings: Settings) -> Guarded:
     """What no tool of an agent changes: the files that the gate stands on."""
     from tallygate.clients.installing.guarding import Own, guarded_of
 
-    paths, user = settings.paths, places()
+    paths, user = settings.paths, places_here()
     own = Own(
         Path.home(), user.config_dir, paths.data_dir, paths.database, paths.key_dir, paths.run_log, paths.project_root
     )

@@ -20,7 +20,8 @@ from tallygate.clients.installing.wanted import Block, Hook, Member, Scope, Surr
 HOME, PROJECT = Path("/h"), Path("/h/p")
 PYTHON, HOOK = "/opt/tg/bin/python", "/opt/tg/tallygate/entrypoints/hook.py"
 SERVERS = ("mcpServers", "mcp_servers", "servers", "context_servers", "mcp")
-SERVE = ["-P", "-m", "tallygate", "serve"]
+FILE = "/h/d/init/places.conf"
+SERVE = ["-I", "-m", "tallygate", "serve", "--places", FILE]
 
 USER, IN_PROJECT = Scope.USER, Scope.PROJECT
 FILES = {
@@ -55,6 +56,7 @@ FILES = {
 
 def here(**more):
     found = {"home": HOME, "environ": {}, "platform": "linux", "python": PYTHON, "hook": HOOK, "project": PROJECT}
+    found["places"] = FILE
     return Surroundings(**{**found, **more})
 
 
@@ -151,7 +153,7 @@ def test_a_hook_s_command_says_client_and_event_and_imports_nothing(name):
     for event, edit in hooks(name).items():
         command = edit.entry.get("command") or edit.entry.get("bash")
         if command is not None:
-            words = [PYTHON, "-I", "-S", HOOK, "--client", name.replace("-", "_"), "--event", event]
+            words = [PYTHON, "-I", "-S", HOOK, "--client", name.replace("-", "_"), "--event", event, "--places", FILE]
             assert [word.removesuffix(".permissionRequest") for word in shlex.split(command)] == words
 
 

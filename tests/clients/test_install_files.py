@@ -173,12 +173,13 @@ def test_a_file_that_is_no_text_is_refused_with_its_line(wanted):
 
 def test_a_file_of_somebody_else_where_the_plugin_belongs_is_not_touched():
     with pytest.raises(InvalidArgument, match="not Tallygate's"):
-        put(b"export default () => {}\n", (opencode_plugin(["x"]),))
+        put(b"export default () => {}\n", (opencode_plugin(["x"], faults_pass=False),))
 
 
 def test_the_plugin_holds_the_command_as_a_list_that_survives_odd_paths():
-    content, _ = put(None, (opencode_plugin(['/a "b" \\ ü', "-I"]),))
+    content, _ = put(None, (opencode_plugin(['/a "b" \\ ü', "-I"], faults_pass=False),))
     assert b'const COMMAND = ["/a \\"b\\" \\\\ \\u00fc", "-I"]' in content
+    assert b"const LETS_FAULTS_PASS = false" in content
 
 
 def test_the_rule_costs_at_most_six_hundred_tokens():

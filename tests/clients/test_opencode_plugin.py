@@ -66,14 +66,15 @@ class Stage:
         self.folder = folder
         self.command = [sys.executable, "-I", "-S", str(folder / "command.py"), "--client", "opencode"]
 
-    def run(self, *fired: list[Any], answers: dict[str, Any], on_fault: str | None = None) -> list[list[str]]:
+    def run(self, *fired: list[Any], answers: dict[str, Any], faults_pass: bool = False) -> list[list[str]]:
         (self.folder / "command.py").write_text(COMMAND, encoding="utf-8")
         (self.folder / "client.mjs").write_text(CLIENT, encoding="utf-8")
         (self.folder / "answers.json").write_text(json.dumps({"*": "{}"} | answers), encoding="utf-8")
         plugin = PLUGIN.replace("@COMMAND@", json.dumps(self.command))
+        plugin = plugin.replace("@LETS_FAULTS_PASS@", json.dumps(faults_pass))
         (self.folder / "plugin.mjs").write_text(plugin, encoding="utf-8")
         (self.folder / "fired.json").write_text(json.dumps(fired), encoding="utf-8")
-        environment = {} if on_fault is None else {"TALLYGATE_ON_FAULT": on_fault}
+        environment = {"TALLYGATE_ON_FAULT": "allow"}  # the client's environment says nothing here
         done = subprocess.run(
             [NODE or "", str(self.folder / "client.mjs"), str(self.folder / "fired.json")],
             capture_output=True,
@@ -97,7 +98,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def test_the_command_is_put_in_at_one_place():
-    assert PLUGIN.count("@COMMAND@") == 1
+    assert (PLUGIN.count("@COMMAND@"), PLUGIN.count("@LETS_FAULTS_PASS@")) == (1, 1)
     assert PLUGIN.count("import ") == 1
 
 
@@ -186,7 +187,7 @@ def test_a_command_that_is_gone_stops_the_model_call(stage):
 
 def test_a_user_may_let_faults_pass(stage):
     stage.command = [str(stage.folder / "gone")]
-    said = stage.run(["chat.params", PARAMS], ["tool.execute.before", *BASH], answers={}, on_fault="allow")
+    said = stage.run(["chat.params", PARAMS], ["tool.execute.before", *BASH], answers={}, faults_pass=True)
     assert [row[:2] for row in said if row[0] != "shown"] == [["chat.params", "done"], ["tool.execute.before", "done"]]
 
 

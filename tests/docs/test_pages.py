@@ -7,7 +7,7 @@ import re
 import pytest
 from tests.docs.pages import PAGES, ROOT, blocks
 
-from tallygate.settings import load, sections
+from tallygate.settings import sections, variables
 
 PACKAGE = ROOT / "src" / "tallygate"
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -73,14 +73,14 @@ def test_the_guide_speaks_of_every_setting_and_variable():
     for table in [*tables, sections.PRICING, sections.EXCHANGE, sections.PATHS]:
         for key in table:
             assert re.search(rf"(?<!\w){key} = ", guide), key
-    variables = [
-        *load.VARIABLES,
-        *(name for names in load.PATH_VARIABLES.values() for name in names),
-        *load.USER_FILE_VARIABLES,
-        *load.PROJECT_VARIABLES,
-        *load.CALIBRATION_VARIABLES,
+    named = [
+        *variables.VARIABLES,
+        *(name for names in variables.PATH_VARIABLES.values() for name in names),
+        *variables.USER_FILE_VARIABLES,
+        *variables.PROJECT_VARIABLES,
+        *variables.CALIBRATION_VARIABLES,
     ]
-    assert [name for name in variables if f"`{name}`" not in guide] == []
+    assert [name for name in named if f"`{name}`" not in guide] == []
 
 
 def test_troubleshooting_says_what_to_do_about_every_error_code():

@@ -134,11 +134,10 @@ def test_what_cannot_be_read_is_refused_in_the_clients_own_words(home, project, 
 
 
 @pytest.mark.parametrize("name, code", [("PreToolUse", 2), ("BeforeModel", 2), ("Stop", 0), ("SessionEnd", 0)])
-def test_where_no_gate_can_be_started_what_can_be_stopped_is_stopped(monkeypatch, capsys, name, code):
-    assert hook._undecided(name) == code
+def test_where_no_gate_can_be_started_what_can_be_stopped_is_stopped(capsys, name, code):
+    assert hook._undecided(name, None) == hook._undecided(name, "halt") == code
     assert "tallygate doctor" in capsys.readouterr().err
-    monkeypatch.setenv("TALLYGATE_ON_FAULT", "allow")
-    assert hook._undecided(name) == 0
+    assert hook._undecided(name, "allow") == 0
 
 
 def test_the_program_needs_nothing_but_the_standard_library_and_little_of_that():

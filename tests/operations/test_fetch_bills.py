@@ -15,7 +15,7 @@ from tallygate.core.errors import InvalidArgument, ProviderUnavailable, Settings
 from tallygate.core.moments import microseconds
 from tallygate.operations.bills import keep_bill, list_bills
 from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
-from tallygate.settings.load import ADDRESS_VARIABLES
+from tallygate.settings.variables import ADDRESS_VARIABLES
 from tallygate.usage.bills.api import Limits
 from tallygate.usage.bills.api_answer import Days
 from tallygate.usage.bills.api_keys import find_key, from_keyring

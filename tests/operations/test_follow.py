@@ -35,7 +35,7 @@ def desk(world, tmp_path):
     transcript.touch()
     world.clock.at_us = transcript.stat().st_mtime_ns // 1000
     world = world.with_runtime(project=str(project))
-    follower = Follower(world.rt, Places({}, tmp_path / "home"), tuple(SOURCES.values()), Ticks())
+    follower = Follower(world.rt, (Places({}, tmp_path / "home"),), tuple(SOURCES.values()), Ticks())
 
     def respond(key, output, seconds=1):
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)

@@ -60,6 +60,7 @@ class Machine:
             platform="linux",
             python=self.python,
             hook="/opt/tg/tallygate/entrypoints/hook.py",
+            places=str(self.home / "data" / "init" / "places.conf"),
             project=self.project,
             telemetry=Telemetry(1, "t"),
         )
@@ -134,6 +135,75 @@ def test_installing_again_changes_no_byte(lived_in, scope):
     before = lived_in.tree()
     assert lived_in.install(scope=scope).changed == []
     assert lived_in.tree() == before
+
+
+# Entries as versions before the places wrote them.
+OLDER = {
+    ".claude/settings.json": """{
+  "hooks": {
+    "Stop": [
+      {
+        "hooks": [
+          {
+            "type": "command",
+            "command": "\\"/opt/p\\" -I -S \\"/opt/tallygate/entrypoints/hook.py\\" --client claude_code --event Stop"
+          }
+        ]
+      }
+    ]
+  },
+  "statusLine": {
+    "type": "command",
+    "command": "\\"/opt/tg/bin/python\\" -P -m tallygate statusline"
+  }
+}
+""",
+    ".codex/config.toml": """[mcp_servers.tallygate]
+command = "/opt/tg/bin/python"
+args = ["-P", "-m", "tallygate", "serve"]
+required = true
+""",
+}  # fmt: skip
+
+
+def test_entries_of_an_older_version_are_replaced_and_each_form_is_taken_out_without_a_record(machine):
+    for name, text in OLDER.items():
+        machine.write(name, text)
+    machine.install("claude-code", "codex")
+    settings = json.loads((machine.home / ".claude" / "settings.json").read_text())
+    ((stop,),) = [group["hooks"] for group in settings["hooks"]["Stop"]]
+    assert "--places" in stop["command"]
+    assert "--places" in settings["statusLine"]["command"]
+    table = tomllib.loads((machine.home / ".codex" / "config.toml").read_text())["mcp_servers"]["tallygate"]
+    assert table["args"][:1] == ["-I"]
+    newer = {name: (machine.home / name).read_text() for name in OLDER}
+    machine.uninstall()
+    for form in (OLDER, newer):
+        for name, text in form.items():
+            machine.write(name, text)
+        machine.uninstall()
+        assert b"tallygate" not in b"".join(content or b"" for content in machine.tree().values())
+
+
+def test_the_file_of_places_is_written_first_and_goes_with_the_last_client(machine):
+    file = machine.home / "data" / "init" / "places.conf"
+
+    def install(name, text, scope=Scope.USER):
+        manifest = machine.manifest()
+        plan = plan_install([CLIENTS[name]], machine.where(), scope, manifest, machine.budget(scope), places=text)
+        carry_out(plan, manifest, the_user("me"))
+        return plan
+
+    assert install("gemini", b"home = /a\n").changes[0].path == file
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"home = /a\n", 0o600)
+    (change,) = install("gemini", b"home = /b\n").changed
+    assert (change.path, file.read_bytes()) == (file, b"home = /b\n")
+    install("codex", b"home = /b\n", Scope.PROJECT)
+    machine.uninstall("gemini")
+    assert file.exists(), "the project's hooks name it"
+    assert (machine.home / ".config" / "tallygate" / "config.toml").exists(), "and go by this"
+    machine.uninstall()
+    assert not file.parent.exists()
 
 
 def test_another_interpreter_changes_our_entries_alone_and_still_goes_without_a_trace(lived_in):

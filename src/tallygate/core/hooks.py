@@ -72,6 +72,7 @@ class HookEvent:
     changed_file: str | None = None
     inside: tuple[str, ...] = ()
     near: bool = False
+    foreign: tuple[str, ...] = ()
     raising: tuple[str, str | None] | None = None
     reach: Reach | None = field(default=None, compare=False, repr=False)
     confirms: bool = False

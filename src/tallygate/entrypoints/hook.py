@@ -1,9 +1,10 @@
 """The program a client runs as its hook. It starts in milliseconds: a running server answers, this only carries.
 
-    python -I -S hook.py --client CLIENT [--event EVENT]
+    python -I -S hook.py [--places FILE] --client CLIENT [--event EVENT]
 
 Where no server runs, the whole gate is started in a process of its own, on the same ledger. Nothing but the standard
-library is imported here, and of that as little as can be.
+library is imported here, and of that as little as can be. With the places that `tallygate init` wrote down, the
+environment of the client says neither where the ledger is nor what is let through.
 """
 
 import os
@@ -12,6 +13,9 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
+
+    Answer = tuple[int, bytes, bytes]
 
 INPUT_BYTES_MAX = 16 * 2**20
 CONNECT_S = 1
@@ -25,23 +29,37 @@ GATING = (
     " preToolUse.permissionRequest permissionRequest userPromptSubmitted chat.params chat.message tool.execute.before"
 )
 WORKSPACE_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
+# What moves nothing where a command is installed; settings/variables.py has the same names.
+MOVES_NOTHING = (
+    "TALLYGATE_HOME TALLYGATE_DB TALLYGATE_KEY_DIR TALLYGATE_LOG_PATH TALLYGATE_CONFIG TALLYGATE_PROJECT_DIR"
+    " L6E_SESSION_DB_PATH L6E_LOG_PATH L6E_CONFIG_PATH HOME USERPROFILE APPDATA LOCALAPPDATA XDG_CONFIG_HOME"
+    " XDG_DATA_HOME LD_PRELOAD LD_AUDIT PYTHONPATH PYTHONHOME PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONUSERBASE"
+    " PYTHONEXECUTABLE PYTHONWARNINGS PYTHONPYCACHEPREFIX PYTHONBREAKPOINT PYTHONINSPECT PYTHONCASEOK"
+)
+LOADERS = ("DYLD_", "FAKETIME")
+NAMES_BYTES_MAX = 300
 
 
 def main() -> int:
     """Answer one hook; the exit code is the client's to read."""
-    client, event = _words(sys.argv[1:])
+    client, event, file = _words(sys.argv[1:])
+    places = _places(file) if file else {}
     data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     answer = None
-    if len(data) <= INPUT_BYTES_MAX:
-        answer = _asked(client, event, data)
+    if len(data) <= INPUT_BYTES_MAX and (places or not file):
+        answer = _asked(client, event, data, places)
     if answer is None:
-        answer = _by_itself(client, event, data)
+        answer = _by_itself(client, event, data, file)
     if answer is None:
-        return _undecided(event)
+        return _undecided(event, places.get("on_fault") if file else os.environ.get("TALLYGATE_ON_FAULT"))
     if answer[2] and event == "SessionEnd":
         answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"")
     elif answer[2]:
-        answer = _ended(client, event, data, answer)
+        asking = (
+            lambda: _asked(client, event, data, places, ",held"),
+            lambda: _by_itself(client, event, data, file, "--held"),
+        )
+        answer = _ended(client, event, answer, *asking)
     code, body, _ = answer
     if body:
         sys.stdout.buffer.write(body)
@@ -49,22 +67,44 @@ def main() -> int:
     return code
 
 
-def _words(arguments: list[str]) -> tuple[str, str]:
-    found = {"--client": "-", "--event": "-"}
+def _words(arguments: list[str]) -> tuple[str, str, str]:
+    found = {"--client": "-", "--event": "-", "--places": ""}
     for name, value in zip(arguments[::2], arguments[1::2], strict=False):
-        if name in found and value and not any(c.isspace() for c in value):
+        if name in found and value and (name == "--places" or not any(c.isspace() for c in value)):
             found[name] = value
-    return found["--client"], found["--event"]
+    return found["--client"], found["--event"], found["--places"]
 
 
-def _asked(client: str, event: str, data: bytes, held: str = "") -> tuple[int, bytes, bytes] | None:
+def _places(file: str) -> dict[str, str]:
+    """What `tallygate init` wrote down, a name and a value a line; empty where that cannot be read."""
+    try:
+        with open(file, "rb") as stream:
+            text = os.fsdecode(stream.read(65536))
+    except (OSError, ValueError):
+        return {}
+    return dict(line.split(" = ", 1) for line in text.split("\n") if " = " in line and not line.startswith("#"))
+
+
+def _foreign(places: dict[str, str]) -> str:
+    """The variables of this client that say something else than the places do, as words for the server."""
+    agreed = {value for name, value in places.items() if not name.startswith("environment.")}
+    watched, told = set(MOVES_NOTHING.split()), ""
+    for name, value in sorted(os.environ.items()) if places else ():
+        if not value or not (name in watched or name.startswith(LOADERS)):
+            continue
+        known = value == places.get("environment." + name) or value in agreed or value.rstrip("/") in agreed
+        if not known and len(told) + len(name) < NAMES_BYTES_MAX:
+            told += f",{name}"
+    return told
+
+
+def _asked(client: str, event: str, data: bytes, places: dict[str, str], held: str = "") -> "Answer | None":
     """The answer of a running server of this ledger, that of this workspace first; None where there is none."""
-    workspace = os.fsencode(
-        next((os.environ[name] for name in WORKSPACE_VARIABLES if os.environ.get(name)), "") or _cwd()
-    )
-    for port, token, whose in _servers(workspace):
+    names = WORKSPACE_VARIABLES[1:] if places else WORKSPACE_VARIABLES
+    workspace = os.fsencode(next((os.environ[name] for name in names if os.environ.get(name)), "") or _cwd())
+    for port, token, whose in _servers(workspace, places.get("servers") or _folder()):
         try:
-            return _carried(port, token, f"{client} {event} {whose}{held}", workspace, data)
+            return _carried(port, token, f"{client} {event} {whose}{held}{_foreign(places)}", workspace, data)
         except (OSError, ValueError):
             continue
     return None
@@ -77,13 +117,12 @@ def _cwd() -> str:
         return ""
 
 
-def _servers(workspace: bytes) -> list[tuple[int, str, str]]:
+def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
     """Ports and tokens of the servers that run, that of the client this hook belongs to first; and whose each is.
 
     It is the client's own where both were started by one process, or where no other is in this workspace. Servers of
     clients further up are those that this client was started in.
     """
-    folder = _folder()
     found = []
     try:
         names = os.listdir(folder)
@@ -177,13 +216,23 @@ def _received(link: "_socket.socket") -> bytes:
     return piece
 
 
-def _by_itself(client: str, event: str, data: bytes, *more: str) -> tuple[int, bytes, bytes] | None:
+def _by_itself(client: str, event: str, data: bytes, places: str, *more: str) -> "Answer | None":
     """The answer of a gate started for this hook alone; None where that fails."""
     import subprocess
 
     command = [sys.executable, "-P", "-m", "tallygate", "hook", "--client", client, "--event", event, "--framed"]
+    command += more
+    environ = dict(os.environ)
+    if places:
+        names = [name for name in environ if name.startswith(("LD_PRELOAD", "LD_AUDIT", "PYTHON", *LOADERS))]
+        told = ",".join(name for name in names if not name.startswith("PYTHON") or name in MOVES_NOTHING.split())
+        for name in names:
+            del environ[name]
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        command[1:4] = ["-I", os.path.join(package, "__main__.py")]
+        command += ["--places", places, *(["--dropped", told] if told else [])]
     try:
-        done = subprocess.run([*command, *more], input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False)
+        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False, env=environ)
         code, size, last, body = _framed(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
@@ -197,7 +246,7 @@ def _framed(got: bytes) -> tuple[int, int, int, bytes]:
     return code, size, last, body
 
 
-def _ended(client: str, event: str, data: bytes, answer: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+def _ended(client: str, event: str, answer: "Answer", *asking: "Callable[[], Answer | None]") -> "Answer":
     """End the client's run where it is in print mode; where that cannot be, wait, or let the answer do."""
     _our_package()
     try:
@@ -205,7 +254,6 @@ def _ended(client: str, event: str, data: bytes, answer: tuple[int, bytes, bytes
         from tallygate.entrypoints.stopping import end_run
 
         if not end_run(client, answer[2]):
-            asking = (lambda: _asked(client, event, data, ",held"), lambda: _by_itself(client, event, data, "--held"))
             return hold(client, event, answer, *asking)
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
@@ -232,8 +280,8 @@ def _our_package() -> None:
     sys.path.append(os.path.dirname(os.path.dirname(here)))
 
 
-def _undecided(event: str) -> int:
-    allowed = os.environ.get("TALLYGATE_ON_FAULT") == "allow"
+def _undecided(event: str, on_fault: str | None) -> int:
+    allowed = on_fault == "allow"
     print("Tallygate: the gate could not be started; run `tallygate doctor`.", file=sys.stderr)
     return 2 if event in GATING.split() and not allowed else 0
 

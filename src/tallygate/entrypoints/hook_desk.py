@@ -38,13 +38,15 @@ def hooks_of(client: str) -> Hooks | None:
 class Sender:
     """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs.
 
-    A `held` hook was answered before; its client does not know yet.
+    A `held` hook was answered before; its client does not know yet. `foreign` are variables of that client
+    which do not count.
     """
 
     guest: bool = False
     inside: tuple[str, ...] = ()
     near: bool = False
     held: bool = False
+    foreign: tuple[str, ...] = ()
 
 
 ITS_CLIENT = Sender()
@@ -106,7 +108,7 @@ class HookDesk:
         runtime = self.runtime_for(folder)
         if sender.guest:
             runtime = replace(runtime, server_id=None)
-        event = replace(event, inside=sender.inside, near=sender.near, held=sender.held)
+        event = replace(event, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
         answer = on_hook(runtime, event, self.prompts)
         reply = hooks.reply(event, answer)
         if answer.parting is not None:

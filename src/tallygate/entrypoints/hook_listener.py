@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tallygate.core.foreign import names_in
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.ledger.files import create
 
@@ -91,7 +92,7 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
     client, event, guest = words[3], words[4], words[5] != "own"
     told = words[6].split(",")
     inside = tuple(word for word in told if _SERVER.fullmatch(word))
-    sender = Sender(guest, inside, near="near" in told, held="held" in told)
+    sender = Sender(guest, inside, near="near" in told, held="held" in told, foreign=names_in(told))
     if not (words[7].isdecimal() and words[8].isdecimal()):
         return
     path_bytes, input_bytes = int(words[7]), int(words[8])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,14 +37,14 @@ class Places:
 
 @dataclass
 class Follower:
-    """The files that are followed; `ticks_us` is a clock that only ever goes forward.
+    """The files that are followed, wherever a client may keep them; `ticks_us` is a clock that only goes forward.
 
     One server has one. `catch_up` is called by whoever is about to decide, `look` by a thread of its own;
     a lock lets one of them read at a time, and the decider never waits for it.
     """
 
     rt: Runtime
-    places: Places
+    places: tuple[Places, ...]
     sources: Iterable[Source]
     ticks_us: Callable[[], int]
     failures: list[str] = field(default_factory=list)
@@ -85,14 +85,16 @@ class Follower:
             return
         for source in self.sources:
             if source.client == client and _lies_in(
-                transcript, source.locations(self.places.environ, self.places.home)
+                transcript, [place for at in self.places for place in source.locations(at.environ, at.home)]
             ):
                 self._told[transcript] = (source, TranscriptFile(client, transcript))
 
     def _file_of(self, client: str, session: str) -> Path | None:
         for source in self.sources:
             if source.client == client and source.of_session is not None:
-                return source.of_session(self.places.environ, self.places.home, session)
+                # The client's own place comes last; it writes there, if not yet.
+                found = [source.of_session(at.environ, at.home, session) for at in reversed(self.places)]
+                return next((path for path in found if path.exists()), found[0])
         return None
 
     def _include_all(self, client: str) -> None:
@@ -100,10 +102,19 @@ class Follower:
             return
         oldest_us = self.rt.clock_us() - FRESH_US
         for source in self.sources:
-            for file in source.discover(self.places.environ, self.places.home) if source.client == client else ():
+            for file in self._found(source) if source.client == client else ():
                 stamp = _stamp(file.path)
                 if stamp is not None and stamp[0] // 1000 >= oldest_us and len(self._told) < TOLD_MAX:
                     self._told[file.path] = (source, file)
+
+    def _found(self, source: Source) -> Iterator[TranscriptFile]:
+        """Every file of a client, each once, in the user's places and in those that the client's variables name."""
+        seen: set[Path] = set()
+        for at in self.places:
+            for file in source.discover(at.environ, at.home):
+                if file.path not in seen:
+                    seen.add(file.path)
+                    yield file
 
     def _followed(self) -> list[tuple[Source, TranscriptFile]]:
         """The files to read on in before a decision: those of the session at hand first."""
@@ -118,7 +129,7 @@ class Follower:
         oldest_us = self.rt.clock_us() - FRESH_US
         found: dict[Path, tuple[Source, TranscriptFile]] = {}
         for source in self.sources:
-            for file in source.discover(self.places.environ, self.places.home):
+            for file in self._found(source):
                 stamp = _stamp(file.path)
                 if stamp is not None and stamp[0] // 1000 >= oldest_us:
                     found[file.path] = (source, file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tallygate.core import gate
 from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
+from tallygate.core.foreign import foreign_text
 from tallygate.core.guarded import reaches
 from tallygate.core.hooks import (
     GATED,
@@ -94,7 +95,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.raising is not None:
         return answer_raise(rt, prompts, event, event.raising)
     if event.moment is Moment.SESSION_START:
-        return HookAnswer(message=_welcome(rt, account_of(rt, event)))
+        return HookAnswer(message=_welcome(rt, account_of(rt, event), event.foreign))
     if event.moment in GATED:
         account = account_of(rt, event)
         return _gated(rt, event, gate_step(rt, event, account.session))
@@ -155,11 +156,11 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     return f"Tallygate: {GateAnswer.from_json(stopping.reply).message}", rt.interrupts and stopping.actor_id is None
 
 
-def _welcome(rt: Runtime, account: Account) -> str:
+def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
         tightest = _tightest(rt, reader, account.session)
     text = f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
-    return " ".join([text, *rt.told_at_start])
+    return " ".join([text, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
 
 
 def left_text(rt: Runtime, client: str, client_session: str) -> str | None:

@@ -82,9 +82,18 @@ def detected(clients: Iterable[Client], where: Surroundings, on_path: Callable[[
 
 
 def plan_install(
-    clients: Sequence[Client], where: Surroundings, scope: Scope, manifest: Manifest, extra: Sequence[FileEdits] = ()
+    clients: Sequence[Client],
+    where: Surroundings,
+    scope: Scope,
+    manifest: Manifest,
+    extra: Sequence[FileEdits] = (),
+    *,
+    places: bytes | None = None,
 ) -> Plan:
-    """What an installation would change. Raises where a file cannot be read or edited; then nothing is planned."""
+    """What an installation would change. Raises where a file cannot be read or edited; then nothing is planned.
+
+    `places` is what the file is to hold that installed commands name: written before any of them is.
+    """
     plan = Plan(records=deepcopy(manifest.records))
     inside = where.root if scope is Scope.PROJECT else None
     wanted = [(client.name, client.title, client.wanted(where, scope)) for client in clients]
@@ -117,6 +126,9 @@ def plan_install(
                 known, owners=owners, original=original, written=digest(after), state=state
             )
     plan.changes = list(done.values())
+    if places is not None:
+        listed_in = Path(where.places)
+        plan.changes.insert(0, Change(listed_in, files.look(listed_in), places))
     for change in plan.changed:
         files.writable(change.found.target)
     return plan
@@ -166,6 +178,8 @@ def plan_uninstall(clients: Sequence[Client], where: Surroundings, scopes: Seque
                 continue
             for file in client.wanted(where, scope).files:
                 _clear(plan, file, seen, where.root if scope is Scope.PROJECT else None)
+    if not any(record.owners for record in plan.records.values()) and Path(where.places).exists():
+        plan.changes.append(Change(Path(where.places), files.look(Path(where.places)), None))
     roots = {record.root for record in plan.records.values() if record.root and names.intersection(record.owners)}
     for root in sorted(roots):
         plan.note("Tallygate", f"{root} has it still: run tallygate uninstall there.")
@@ -210,8 +224,9 @@ def _forget_settings(plan: Plan, scopes: Sequence[Scope], where: Surroundings, m
     for record in list(plan.records.values()):
         if record.owners or not _meant(record, scopes, where):
             continue
-        others = [each for each in plan.records.values() if each.owners and each.root == record.root]
-        if others:
+        # The user's own file is that of every project, too.
+        theirs = [each for each in plan.records.values() if each.owners]
+        if any(record.root is None or each.root == record.root for each in theirs):
             continue
         found = files.look(Path(record.target))
         if found.content is not None and digest(found.content) == record.written:

@@ -75,7 +75,8 @@ class Runtime:
     `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
     done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
     to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested. `told_at_start`
-    is what a user is told of the settings when a session begins. `program` is how a user's shell starts this one.
+    is what a user is told of the settings when a session begins, `foreign` names variables of the client that do not
+    count. `program` is how a user's shell starts this one.
     """
 
     ledger: Ledger
@@ -112,6 +113,7 @@ class Runtime:
     catch_up: Callable[[], object] = nothing_to_follow
     follow: Callable[[str, Path | None, str | None], None] = nobody_follows
     told_at_start: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Callable[[], Guarded] = Guarded
     pause_us: Callable[[int], None] = no_waiting

@@ -16,12 +16,23 @@ from tallygate.core.rules import Scope
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
-from tallygate.settings.checks import Unfit, as_number
+from tallygate.settings.checks import MICROS, Unfit, as_number
+from tallygate.settings.installed import Installed
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
-from tallygate.settings.projects import ROWS, Project, fingerprint, held_against
+from tallygate.settings.projects import ROWS, TIGHTENS, Project, fingerprint, held_against
 from tallygate.settings.repository import repository_of
 from tallygate.settings.source import Document, read_document
 from tallygate.settings.trust import accepted
+from tallygate.settings.variables import (
+    CALIBRATION_VARIABLES,
+    KNOWN,
+    PATH_VARIABLES,
+    PROJECT_VARIABLES,
+    TENANT_VARIABLE,
+    USER_FILE_VARIABLES,
+    VARIABLES,
+    ZONE_VARIABLE,
+)
 from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
@@ -33,53 +44,22 @@ KNOWN_CLIENTS = frozenset(
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
 NAMES_SHOWN = 6
-
-TENANT_VARIABLE = "TALLYGATE_TENANT"
-ZONE_VARIABLE = "TALLYGATE_TIME_ZONE"
-# Variables that stand for one key of a file, by section.
-VARIABLES: Mapping[str, tuple[str, str]] = {
-    "TALLYGATE_CURRENCY": ("", "currency"),
-    ZONE_VARIABLE: ("", "time_zone"),
-    "TALLYGATE_LOG_LEVEL": ("", "log_level"),
-    TENANT_VARIABLE: ("", "tenant"),
-    "TALLYGATE_REROUTE_THRESHOLD": ("policy", "reroute_threshold"),
-    "TALLYGATE_WARN_THRESHOLD": ("policy", "warn_threshold"),
-    "TALLYGATE_BUDGET_MODE": ("policy", "budget_mode"),
-    "TALLYGATE_ON_FAULT": ("policy", "on_fault"),
-    "TALLYGATE_EXPIRE_AS": ("policy", "expire_as"),
-    "TALLYGATE_RESERVATION_TTL_MINUTES": ("policy", "reservation_ttl_minutes"),
-    "TALLYGATE_ABANDON_AFTER_MINUTES": ("policy", "abandon_after_minutes"),
-    "TALLYGATE_LOCAL_MODEL": ("policy", "local_model"),
-    "TALLYGATE_UNKNOWN_PRICE": ("policy", "unknown_price"),
-    "TALLYGATE_DURABILITY": ("ledger", "durability"),
-    "TALLYGATE_LOCK_TIMEOUT_MS": ("ledger", "lock_timeout_ms"),
-    "TALLYGATE_RETENTION_DAYS": ("ledger", "retention_days"),
-    "TALLYGATE_TASK_SUMMARIES": ("privacy", "task_summaries"),
-    "TALLYGATE_TRANSCRIPTS": ("usage", "transcripts"),
-    "TALLYGATE_TELEMETRY": ("usage", "telemetry"),
-    "TALLYGATE_TELEMETRY_PORT": ("usage", "telemetry_port"),
-}
-# The first name that is set counts; those of l6e-mcp keep working.
-PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "data_dir": ("TALLYGATE_HOME",),
-    "database": ("TALLYGATE_DB", "L6E_SESSION_DB_PATH"),
-    "key_dir": ("TALLYGATE_KEY_DIR",),
-    "run_log": ("TALLYGATE_LOG_PATH", "L6E_LOG_PATH"),
-}
-USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
-PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR")
-CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
-# Where `import fetch` asks instead of at the provider; read there, since nothing else reaches out.
-ADDRESS_VARIABLES = ("TALLYGATE_ANTHROPIC_URL", "TALLYGATE_OPENAI_URL", "TALLYGATE_OPENROUTER_URL")
+# Harmless whoever sets it: how much the program says.
+NEUTRAL = frozenset({"TALLYGATE_LOG_LEVEL"})
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a system keeps a user's things."""
+    """Where a system keeps a user's things; for a command that `init` has installed, as it was told there.
+
+    `foreign` are variables of the client that do not count beside that.
+    """
 
     home: Path
     config_dir: Path
     data_dir: Path
+    installed: Installed | None = None
+    foreign: tuple[str, ...] = ()
 
 
 def places() -> Places:
@@ -91,6 +71,12 @@ def places() -> Places:
         config_dir=Path(platformdirs.user_config_dir("tallygate", appauthor=False)),
         data_dir=Path(platformdirs.user_data_dir("tallygate", appauthor=False)),
     )
+
+
+def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> Places:
+    """The places that an installed command was given."""
+    home, config_dir, data_dir = Path(installed.home), Path(installed.settings_folder), Path(installed.data)
+    return Places(home, config_dir, data_dir, installed, foreign)
 
 
 def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Settings:
@@ -112,18 +98,26 @@ class Loaded:
 
 def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     """The settings, and what their project's file would make of them."""
-    _refuse_unknown_variables(environ)
+    if where.installed is None:
+        _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
     user, passed_over = _user_document(environ, cwd, where)
     notices = (*notices, *passed_over)
     paths = _paths(environ, cwd, where, root, user)
-    base = Settings(paths=replace(paths, user_file=Path(user.name) if user else None), notices=notices)
+    moved = _moved(paths, user, where)
+    base = Settings(
+        paths=replace(paths, user_file=Path(user.name) if user else None), notices=(*notices, *moved), spoken=moved
+    )
     if user:
         base = sections.apply(base, user, project=False)
         base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
     settings, project = _with_project(base, user, root, where.home)
     settings = _with_outer_projects(settings, user, root, where.home)
-    settings = _placed(_apply_environment(settings, environ), where.home)
+    if where.installed is None:
+        settings = _apply_environment(settings, environ)
+    else:
+        settings = _tightened(settings, environ, where)
+    settings = _placed(settings, where.home)
     named = bool(environ.get(ZONE_VARIABLE)) or (user is not None and "time_zone" in user.values)
     settings = replace(settings, zone_is_set=named or settings.time_zone != base.time_zone)
     return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project)
@@ -230,6 +224,8 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tupl
     """
     notices: tuple[str, ...] = ()
     document = None
+    if (given := where.installed) is not None:
+        environ = {"TALLYGATE_CONFIG": given.settings or "", "L6E_CONFIG_PATH": given.l6e_settings or ""}
     for name in USER_FILE_VARIABLES:
         if not (text := environ.get(name)):
             continue
@@ -265,6 +261,10 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
                 if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])):
                     raise SettingsError(f"{name}: {wrong}.")
                 break
+    if (fixed := where.installed) is not None:
+        given |= {"data_dir": where.data_dir, "database": Path(fixed.ledger), "key_dir": Path(fixed.keys)}
+        if fixed.log is not None:
+            given["run_log"] = _absolute(fixed.log, root or cwd, where.home)
     data_dir = given.get("data_dir", where.data_dir)
     return Paths(
         data_dir=data_dir,
@@ -274,6 +274,17 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         project_root=root,
         folder=root or _folder(cwd, where.home),
     )
+
+
+def _moved(paths: Paths, user: Document | None, where: Places) -> tuple[str, ...]:
+    """What is said where the user's file names other places than those that commands were installed with."""
+    if where.installed is None or user is None:
+        return ()
+    for attribute, text in sections.read_paths(user).items():
+        if _absolute(text, Path(user.name).parent, where.home) != getattr(paths, attribute):
+            here = user.where(("paths", attribute))
+            return (f"{here}: paths.{attribute} counts in clients only after: tallygate init in a terminal.",)
+    return ()
 
 
 def _folder(cwd: Path, home: Path) -> Path | None:
@@ -338,19 +349,59 @@ def _absolute(text: str, base: Path, home: Path) -> Path:
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    known = sorted(
-        {
-            *VARIABLES,
-            *(name for names in PATH_VARIABLES.values() for name in names),
-            *USER_FILE_VARIABLES,
-            *PROJECT_VARIABLES,
-            *CALIBRATION_VARIABLES,
-            *ADDRESS_VARIABLES,
-        }
-    )
     for name in environ:
-        if name.startswith("TALLYGATE_") and name not in known:
-            raise SettingsError(f"{name}: unknown variable.{sections.meant(name, known)}")
+        if name.startswith("TALLYGATE_") and name not in KNOWN:
+            raise SettingsError(f"{name}: unknown variable.{sections.meant(name, sorted(KNOWN))}")
+
+
+def _tightened(settings: Settings, environ: Mapping[str, str], where: Places) -> Settings:
+    """Settings with those variables of a client that tighten them; the others are told of, and stop nobody.
+
+    One that has the value `init` found in the user's own environment is the user's.
+    """
+    found = {} if where.installed is None else where.installed.environment
+    foreign = list(where.foreign)
+    for name, (section, key) in VARIABLES.items():
+        if not (text := environ.get(name)):
+            continue
+        try:
+            whole = _apply_environment(settings, {name: text})
+        except SettingsError:
+            foreign.append(name)
+            continue
+        before, now = (_value_of(each, section, key) for each in (settings, whole))
+        may = TIGHTENS.get((section, key))
+        if before == now or name in NEUTRAL or found.get(name) == text or (may is not None and may(before, now)):
+            settings = whole
+        else:
+            foreign.append(name)
+    for name in CALIBRATION_VARIABLES:
+        if text := environ.get(name):
+            settings, counts = _dearer_factors(settings, name, text)
+            foreign += [] if counts else [name]
+            break
+    return replace(settings, foreign=tuple(sorted(set(foreign))))
+
+
+def _value_of(settings: Settings, section: str, key: str) -> object:
+    if not section:
+        return getattr(settings, sections.TOP[key].attribute)
+    return getattr(getattr(settings, section), sections.SECTIONS[section][key].attribute)
+
+
+def _dearer_factors(settings: Settings, name: str, text: str) -> tuple[Settings, bool]:
+    """Settings with the factors of a variable that make a model dearer; and whether that was all of them."""
+    try:
+        whole = _apply_environment(settings, {name: text})
+    except SettingsError:
+        return settings, False
+    named = {model: micros for model, micros in whole.calibration_micros.items()
+             if settings.calibration_micros.get(model) != micros}  # fmt: skip
+    dearer = {
+        model: micros for model, micros in named.items() if micros > settings.calibration_micros.get(model, MICROS)
+    }
+    factors = {**settings.calibration_micros, **dearer}
+    return replace(settings, calibration_micros=factors), dearer == named
 
 
 def _apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:

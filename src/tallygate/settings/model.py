@@ -179,7 +179,8 @@ class Settings:
     `waiting` is what a project sets and the user has not trusted; `dearer` are prices with the project's rows among
     them, which count where they are the higher ones. `fault` says why the project's file is not in force.
     `spoken` is what is said when a session begins. Budgets go by `time_zone`, and so do dates that are shown where
-    `zone_is_set`; else those are shown in the machine's.
+    `zone_is_set`; else those are shown in the machine's. `foreign` are variables of the client that do not
+    count.
     """
 
     paths: Paths
@@ -202,6 +203,7 @@ class Settings:
     waiting: tuple[Waiting, ...] = ()
     dearer: PricingSettings | None = None
     spoken: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     fault: SettingsError | None = field(default=None, compare=False)
 
     def sound(self) -> Settings:

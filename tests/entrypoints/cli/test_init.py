@@ -124,7 +124,9 @@ def test_uninstalling_where_nothing_is_says_so(run, home, claude):
 def test_the_server_is_started_with_this_interpreter(run, home, claude):
     run("init")
     server = json.loads((home / ".claude.json").read_text())["mcpServers"]["tallygate"]
-    assert [server["command"], *server["args"]] == [sys.executable, "-P", "-m", "tallygate", "serve"]
+    file = str(home / ".local" / "share" / "tallygate" / "init" / "places.conf")
+    started = [sys.executable, "-I", "-m", "tallygate", "serve", "--places", file]
+    assert [server["command"], *server["args"]] == started
 
 
 def test_the_program_that_hooks_run_is_there(run, home, claude):

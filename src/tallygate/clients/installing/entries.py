@@ -20,6 +20,7 @@ PLUGIN_MARK = "tallygate"
 _SERVERS = (SERVER, f"plugin:{SERVER}:{SERVER}")
 _OUR_COMMAND = re.compile(
     r"tallygate[\\/]entrypoints[\\/]hook\.py\b.*--client |\btallygate-hook\b|-m tallygate statusline\b"
+    r"|tallygate[\\/]__main__\.py[\"']? statusline --places "
 )
 _UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
 CURSOR_FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
@@ -38,30 +39,39 @@ limit_usd = 5.00
 """
 
 
-def server_arguments() -> list[str]:
+def program(where: Surroundings) -> list[str]:
+    """The program as installed commands start it: apart from what a project or a user's Python would put into it.
+
+    Where such an interpreter would not find it by its name, it is started by its place.
+    """
+    return [where.python, "-I", *([str(where.main)] if where.main else ["-m", "tallygate"])]
+
+
+def server_arguments(where: Surroundings) -> list[str]:
     """What follows the interpreter in the server's command."""
-    return ["-P", "-m", "tallygate", "serve"]
+    return [*program(where)[1:], "serve", "--places", where.places]
 
 
 def server_command(where: Surroundings) -> dict[str, Any]:
     """The server as most clients start it."""
-    return {"command": where.python, "args": server_arguments()}
+    return {"command": where.python, "args": server_arguments(where)}
 
 
 def hook_command(where: Surroundings, client: str, event: str) -> str:
     """The command line of a hook, quoted for the shell that clients hand it to."""
-    program = f"{_quoted(where, where.python)} -I -S {_quoted(where, where.hook)}"
-    return f"{program} --client {client} --event {event}"
+    words = f"{_quoted(where, where.python)} -I -S {_quoted(where, where.hook)}"
+    return f"{words} --client {client} --event {event} --places {_quoted(where, where.places)}"
 
 
 def hook_arguments(where: Surroundings, client: str) -> list[str]:
     """A hook's command as a list, to which the event is added."""
-    return [where.python, "-I", "-S", where.hook, "--client", client]
+    return [where.python, "-I", "-S", where.hook, "--places", where.places, "--client", client]
 
 
 def status_command(where: Surroundings) -> str:
     """The command line of the status line."""
-    return f"{_quoted(where, where.python)} -P -m tallygate statusline"
+    words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(where, word) for word in program(where))
+    return f"{words} statusline --places {_quoted(where, where.places)}"
 
 
 def application_data(where: Surroundings) -> Path:
@@ -123,9 +133,12 @@ def rule_block(front: str = "") -> Block:
     return Block(f"{BEGIN}\n{rule_text()}{END}\n", front)
 
 
-def opencode_plugin(command: list[str]) -> Whole:
-    """The plugin for opencode, with the command it runs."""
+def opencode_plugin(command: list[str], *, faults_pass: bool) -> Whole:
+    """The plugin for opencode, with the command it runs, and whether it lets pass what nobody can answer."""
     import json
 
     text = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
-    return Whole(text.replace("@COMMAND@", json.dumps(command)))
+    words = {"@COMMAND@": json.dumps(command), "@LETS_FAULTS_PASS@": json.dumps(faults_pass)}
+    for mark, value in words.items():
+        text = text.replace(mark, value)
+    return Whole(text)

@@ -26,15 +26,22 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where an installation takes place. `python` and `hook` are the interpreter and the program of hooks."""
+    """Where an installation takes place. `python` and `hook` are the interpreter and the program of hooks.
+
+    `places` is the file that says where the user's things are; `main` the whole program's file, where an interpreter
+    that is started apart from the user's Python would not find it by its name.
+    """
 
     home: Path
     environ: Mapping[str, str]
     platform: str
     python: str
     hook: str
+    places: str
+    main: str | None = None
     project: Path | None = None
     hard: bool = True
+    faults_pass: bool = False
     telemetry: Telemetry | None = None
 
     def folder(self, variable: str, *default: str) -> Path:

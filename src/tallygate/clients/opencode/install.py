@@ -31,15 +31,16 @@ def _settings(folder: Path) -> Path:
 
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
-    command = [where.python, *server_arguments()]
+    command = [where.python, *server_arguments(where)]
     server = Member(("mcp", SERVER), {"type": "local", "command": command, "enabled": True})
     user = scope is Scope.USER
     folder = _folder(where) if user else where.root
     plugins = folder / "plugin" if user else where.root / ".opencode" / "plugin"
+    plugin = opencode_plugin(hook_arguments(where, _CLIENT), faults_pass=where.faults_pass)
     return Installation(
         (
             FileEdits(_settings(folder), (server,), not user),
-            FileEdits(plugins / "tallygate.js", (opencode_plugin(hook_arguments(where, _CLIENT)),), not user),
+            FileEdits(plugins / "tallygate.js", (plugin,), not user),
             FileEdits(folder / "AGENTS.md", (rule_block(),), not user),
         )
     )

@@ -5,7 +5,7 @@ import { spawn } from "node:child_process"
 const COMMAND = @COMMAND@
 const LIMIT_MS = 5000
 const MOST_CHARACTERS = 65536
-const LETS_FAULTS_PASS = process.env.TALLYGATE_ON_FAULT === "allow"
+const LETS_FAULTS_PASS = @LETS_FAULTS_PASS@
 
 // Of what a tool is given: the command, and what an edit of a file is judged by. A longer text is not judged.
 const JUDGED = ["command", "workdir", "filePath", "path", "content", "oldString", "newString", "replaceAll", "patchText"]

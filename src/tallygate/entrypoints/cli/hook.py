@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tallygate.entrypoints.cli.installed_option import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_alone import HookProgram, answer_alone
 
@@ -13,6 +14,7 @@ from tallygate.entrypoints.hook_alone import HookProgram, answer_alone
 @click.option("--event", default="-", metavar="EVENT", help="The hook's name, where the input does not say it.")
 @click.option("--framed", is_flag=True, hidden=True)
 @click.option("--held", is_flag=True, hidden=True)
+@installed
 @pass_program
 def hook(program: Program, client: str, event: str, framed: bool, held: bool) -> int:
     """Answer one hook of a client.

@@ -6,7 +6,7 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,17 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
-from tallygate.settings import Settings, places
+from tallygate.settings import OnFault, Settings, places
+from tallygate.settings.installed import PLACES_FILE, Installed, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
+from tallygate.settings.variables import PATH_VARIABLES
 
 if TYPE_CHECKING:
     from tallygate.operations.install import Change, Plan
 
+PACKAGE = Path(__file__).resolve().parents[2]
 _client_option = click.option(
     "--client", "names", type=ClientChoice(CLIENTS), multiple=True, help="Only this client; repeatable."
 )
@@ -67,10 +70,10 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     clients = _chosen(names, where)
     budget = _budget(settings, wanted, where, _own_zone(program, settings))
     if printing:
-        _print(clients, where, wanted, budget)
+        _print(clients, where, wanted, budget, places_text(settings, where, budget))
         return
     manifest = Manifest(_folder(settings))
-    plan = plan_install(clients, where, wanted, manifest, budget)
+    plan = plan_install(clients, where, wanted, manifest, budget, places=places_text(settings, where, budget))
     if not dry_run:
         carry_out(plan, manifest, authority)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed")
@@ -114,11 +117,48 @@ def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surr
         environ=os.environ,
         platform=sys.platform,
         python=sys.executable,
-        hook=str(Path(__file__).resolve().parent.parent / "hook.py"),
+        hook=str(PACKAGE / "entrypoints" / "hook.py"),
+        places=str(_folder(settings) / PLACES_FILE),
+        main=None if is_found_apart(PACKAGE.parent, sys.path, os.environ) else str(PACKAGE / "__main__.py"),
         project=settings.paths.project_root,
         hard=settings.policy.budget_mode is BudgetMode.HARD,
+        faults_pass=settings.policy.on_fault is OnFault.ALLOW,
         telemetry=telemetry,
     )
+
+
+def is_found_apart(folder: Path, path: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether an interpreter finds this program by its name without the user's own Python folder and variables."""
+    import site
+
+    apart = [*environ.get("PYTHONPATH", "").split(os.pathsep), site.getusersitepackages()]
+    ours = {os.path.realpath(each) for each in apart if each}
+    real = os.path.realpath(folder)
+    return real not in ours and real in {os.path.realpath(each) for each in path if each}
+
+
+def places_text(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> bytes:
+    """What installed commands go by: where things are now, for the user who installs them."""
+    paths, environ = settings.paths, where.environ
+    mine = places()
+    given = "" if environ.get("TALLYGATE_CONFIG") else environ.get("L6E_CONFIG_PATH", "")
+    theirs = bool(given) and paths.user_file == Path(os.path.abspath(os.path.expanduser(given)))  # noqa: PTH100, PTH111
+    file = paths.user_file or next((each.path for each in budget if each.path.parent == mine.config_dir), None)
+    log = next((environ[name] for name in PATH_VARIABLES["run_log"] if environ.get(name)), None)
+    found = Installed(
+        home=str(mine.home),
+        settings_folder=str(mine.config_dir),
+        data=str(paths.data_dir),
+        ledger=str(paths.database),
+        keys=str(paths.key_dir),
+        servers=str(paths.database.parent / "servers"),
+        settings=None if file is None or theirs else str(file),
+        l6e_settings=str(file) if file is not None and theirs else None,
+        log=log,
+        on_fault=settings.policy.on_fault.value,
+        environment=worth_keeping(environ),
+    )
+    return os.fsencode(found.as_text())
 
 
 def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telemetry | None:
@@ -179,7 +219,9 @@ def _budget(settings: Settings, scope: Scope, where: Surroundings, zone: str | N
     return (FileEdits(file, (Whole(text, keeps=True),)),)
 
 
-def _print(clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits]) -> None:
+def _print(
+    clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits], listed: bytes
+) -> None:
     from tallygate.clients.installing import edits
 
     wanted = [(client.title, client.wanted(where, scope)) for client in clients]
@@ -187,6 +229,8 @@ def _print(clients: Sequence[Client], where: Surroundings, scope: Scope, budget:
         content, _, _ = edits.put_in(file.path, None, file.edits, {})
         click.echo(f"{click.style(f'# {title}: {output.safe(file.path, 1000)}', bold=True)}\n")
         click.echo(edits.as_text(file.path, content))
+    click.echo(f"{click.style(f'# Tallygate: {output.safe(where.places, 1000)}', bold=True)}\n")
+    click.echo(os.fsdecode(listed))
     for title, each in wanted:
         for note in each.notes:
             output.aside(_sentence(title, note))

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from tallygate.core.errors import SettingsError, TallygateError
+from tallygate.entrypoints.cli.installed_option import installed
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.settings import LogLevel
@@ -29,6 +30,7 @@ _LEVELS: dict[LogLevel, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {
     show_default=True,
     help="Which family of tools clients are shown.",
 )
+@installed
 @pass_program
 def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     """Serve MCP over stdio.

@@ -10,6 +10,7 @@ import click
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.clients import client_among
 from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.cli.installed_option import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX
 from tallygate.operations.hooked import left_text
@@ -19,6 +20,7 @@ SHOWN_MAX = 200
 
 @click.command()
 @click.option("--client", default="claude-code", metavar="CLIENT", help="Whose session the input names.")
+@installed
 @pass_program
 def statusline(program: Program, client: str) -> None:
     """Show what is left of a client's session.

@@ -16,10 +16,11 @@ from tallygate.core.money import format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.pricing.exchange import ExchangeBook
-from tallygate.settings.load import PROJECT_VARIABLES, Loaded, load_from, places
+from tallygate.settings.load import Loaded, load_from, places
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.repository import repository_of
 from tallygate.settings.trust import accept, accepted, forget
+from tallygate.settings.variables import PROJECT_VARIABLES
 
 if TYPE_CHECKING:
     from tallygate.pricing.book import PriceBook

@@ -1,0 +1,179 @@
+"""Where installed commands find the user's things, and what the environment of their client has to say beside that.
+
+The environment of a client is not the user: a project's settings, an `.envrc` or an agent may have made it. `init`
+writes down where things are; the commands that it puts into clients name that file, and go by it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from tallygate.core.errors import InvalidArgument, SettingsError
+from tallygate.settings.variables import (
+    CALIBRATION_VARIABLES,
+    CLIENT_VARIABLES,
+    KNOWN,
+    LOADER_NAMES,
+    LOADER_PREFIXES,
+    PATH_VARIABLES,
+    PYTHON_CODE,
+    SYSTEM_VARIABLES,
+    USER_FILE_VARIABLES,
+    VARIABLES,
+)
+
+PLACES_FILE = "places.conf"
+_BYTES_MAX = 1 << 16
+_HEAD = "# Written by `tallygate init`: where its commands find your things, whatever a client's environment says.\n"
+_FOUND = "environment."
+_AGAIN = "Run on this machine, in a terminal: tallygate init"
+_OWN_PATHS = (*(name for names in PATH_VARIABLES.values() for name in names), *USER_FILE_VARIABLES)
+# What moves nothing where a command is installed.
+NEVER = frozenset({*_OWN_PATHS, "TALLYGATE_PROJECT_DIR"})
+_OPTIONAL = ("settings", "l6e_settings", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Absolute places of one user on one machine. `log` is given only where it is the same for every project.
+
+    `settings` is the user's file, `l6e_settings` one of l6e-mcp in its place. `on_fault` is what a hook answers that
+    cannot start the gate; `environment` holds the variables as `init` found them.
+    """
+
+    home: str
+    settings_folder: str
+    data: str
+    ledger: str
+    keys: str
+    servers: str
+    settings: str | None = None
+    l6e_settings: str | None = None
+    log: str | None = None
+    on_fault: str = "halt"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def as_text(self) -> str:
+        """The file's content: a name and a value a line, which the hook program reads without a parser."""
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "environment"}
+        found = {f"{_FOUND}{name}": value for name, value in sorted(self.environment.items())}
+        rows = {name: value for name, value in {**named, **found}.items() if value is not None}
+        for name, value in rows.items():
+            if any(sign in value for sign in "\n\r\0"):
+                raise InvalidArgument(
+                    "client",
+                    f"{name} has a line break in it, which no installed command can carry; nothing was changed.",
+                    hint="Choose a folder without one.",
+                )
+        return _HEAD + "".join(f"{name} = {value}\n" for name, value in rows.items())
+
+
+def read_installed(file: Path) -> Installed:
+    """The places of this machine. Raises `SettingsError` where the file or what it names is missing."""
+    text = _content(file)
+    rows = dict(line.split(" = ", 1) for line in text.split("\n") if " = " in line and not line.startswith("#"))
+    found = {name.removeprefix(_FOUND): value for name, value in rows.items() if name.startswith(_FOUND)}
+    given = {each.name: rows[each.name] for each in fields(Installed) if each.name in rows}
+    for each in fields(Installed):
+        if each.name in ("environment", "on_fault"):
+            continue
+        value = given.get(each.name)
+        if value is None and each.name not in _OPTIONAL:
+            raise SettingsError(f"{file}:1: {each.name} is missing.", hint=_AGAIN)
+        if value is not None and not Path(value).is_absolute() and each.name != "log":
+            raise SettingsError(f"{file}:1: {each.name} is not the full path of a place.", hint=_AGAIN)
+    places = Installed(**given, environment=found)
+    for what, place in (("data folder", places.data), ("settings file", places.settings)):
+        if place is not None and not Path(place).exists():
+            raise SettingsError(f"The {what} that Tallygate was installed with is not here: {place}.", hint=_AGAIN)
+    return places
+
+
+def _content(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            info = os.fstat(stream.fileno())
+            if not stat.S_ISREG(info.st_mode) or info.st_mode & stat.S_IWOTH:
+                raise SettingsError(f"{file}:1: is not a file that is yours alone to write.", hint=_AGAIN)
+            raw = stream.read(_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise SettingsError(f"Tallygate was not installed on this machine: there is no {file}.", hint=_AGAIN) from None
+    except OSError as error:
+        raise SettingsError(f"{file}:1: cannot be opened: {error.strerror}.", hint=_AGAIN) from None
+    if len(raw) > _BYTES_MAX:
+        raise SettingsError(f"{file}:1: is larger than 64 KiB.", hint=_AGAIN)
+    return os.fsdecode(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The environment that an installed command goes by, and the names in its client's that it does not.
+
+    `reading` are the environments that say where clients write: the user's, and the client's own where it differs.
+    """
+
+    environ: Mapping[str, str]
+    foreign: tuple[str, ...]
+    reading: tuple[Mapping[str, str], ...] = ()
+
+
+def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str] = ()) -> Held:
+    """Hold a client's environment to the installed places.
+
+    Variables that only ask for something stay, and count where they tighten: that is decided against the settings.
+
+    >>> places = Installed("/h", "/h/c", "/h/d", "/h/d/ledger.db", "/h/d/keys", "/h/d/servers")
+    >>> held = hold({"HOME": "/p", "TALLYGATE_DB": "/p/x.db", "PATH": "/bin"}, places)
+    >>> sorted(held.environ.items()), held.foreign
+    ([('HOME', '/h'), ('PATH', '/bin')], ('HOME', 'TALLYGATE_DB'))
+    """
+    kept = {name: value for name, value in environ.items() if not _is_put_aside(name)}
+    kept |= {name: value for name, value in installed.environment.items() if name in SYSTEM_VARIABLES}
+    if os.name == "posix":
+        kept["HOME"] = installed.home
+    agreed = {value for each in fields(installed) if isinstance(value := getattr(installed, each.name), str)}
+    foreign = {
+        name
+        for name, value in environ.items()
+        if value and _is_put_aside(name) and is_told(name)
+        and not _agrees(value, installed.environment.get(name), agreed)
+    }  # fmt: skip
+    users = {name: value for name, value in kept.items() if name not in CLIENT_VARIABLES}
+    users |= {name: value for name, value in installed.environment.items() if name in CLIENT_VARIABLES}
+    where = (*SYSTEM_VARIABLES, *CLIENT_VARIABLES)
+    differs = any(environ.get(name, users.get(name)) != users.get(name) for name in where)
+    return Held(kept, tuple(sorted({*foreign, *dropped})), (users, environ) if differs else (users,))
+
+
+def _agrees(value: str, found: str | None, places: set[str]) -> bool:
+    return value == found or value in places or value.rstrip("/") in places
+
+
+def _is_put_aside(name: str) -> bool:
+    if name in NEVER or name in SYSTEM_VARIABLES or is_loader(name):
+        return True
+    return name.startswith("TALLYGATE_") and name not in KNOWN
+
+
+def is_loader(name: str) -> bool:
+    """Whether a variable puts other code or another clock into programs."""
+    return name in LOADER_NAMES or name.startswith(LOADER_PREFIXES)
+
+
+def is_told(name: str) -> bool:
+    """Whether a variable that is put aside is worth a word: of Python's own only what leads to other code."""
+    return not name.startswith("PYTHON") or name in PYTHON_CODE
+
+
+def worth_keeping(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that `init` writes down: with the same value they are the user's own later on."""
+    names = {*NEVER, *SYSTEM_VARIABLES, *CLIENT_VARIABLES, *VARIABLES} - {*CALIBRATION_VARIABLES}
+    return {
+        name: value
+        for name, value in environ.items()
+        if value and value.isprintable() and (name in names or (is_loader(name) and is_told(name)))
+    }

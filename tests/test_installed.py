@@ -1,0 +1,259 @@
+"""What installed commands go by: the places `init` wrote down, and of a client's environment what tightens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallygate.core.errors import InvalidArgument, SettingsError
+from tallygate.core.foreign import foreign_text, names_in
+from tallygate.core.words import BudgetMode, UnknownPrice
+from tallygate.entrypoints import hook
+from tallygate.settings import load_settings
+from tallygate.settings.installed import Installed, hold, read_installed, worth_keeping
+from tallygate.settings.load import places_of
+from tallygate.settings.model import OnFault, Telemetry, Transcripts
+from tallygate.settings.variables import (
+    CALIBRATION_VARIABLES,
+    CLIENT_VARIABLES,
+    KNOWN,
+    PATH_VARIABLES,
+    PYTHON_CODE,
+    SYSTEM_VARIABLES,
+    USER_FILE_VARIABLES,
+    VARIABLES,
+)
+
+PATHS = [*(name for names in PATH_VARIABLES.values() for name in names), *USER_FILE_VARIABLES]
+
+
+@pytest.fixture
+def installed(home):
+    """A machine on which Tallygate was installed: a data folder, and a settings file of the user."""
+    data, folder = home / "data", home / "settings"
+    for each in (data, folder):
+        each.mkdir()
+    (folder / "config.toml").write_text('[calibration]\n"gpt-5" = 0.5\n')
+    return Installed(
+        str(home),
+        str(folder),
+        str(data),
+        str(data / "ledger.db"),
+        str(data / "keys"),
+        str(data / "servers"),
+        str(folder / "config.toml"),
+    )
+
+
+def loaded(installed, cwd, **environ):
+    held = hold(environ, installed)
+    return load_settings(held.environ, cwd, places_of(installed, held.foreign))
+
+
+def test_what_is_written_down_is_read_again(home, installed):
+    file = home / "places.conf"
+    file.write_bytes(os.fsencode(installed.as_text()))
+    assert read_installed(file) == installed
+
+
+@given(
+    text=st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), max_size=20),
+    value=st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=20),
+)
+def test_the_hook_program_and_the_server_read_the_same_from_every_file(tmp_path_factory, text, value):
+    folder = tmp_path_factory.mktemp("p")
+    places = Installed(
+        "/h", f"/c{text}", str(folder), f"/l = {text}", "/k", f"/s # {text}", environment={"XDG_DATA_HOME": value}
+    )
+    file = folder / "places.conf"
+    file.write_bytes(os.fsencode(places.as_text()))
+    read = read_installed(file)
+    assert read == places
+    rows = hook._places(str(file))
+    assert (rows["servers"], rows["ledger"], rows["on_fault"]) == (read.servers, read.ledger, "halt")
+    assert rows["environment.XDG_DATA_HOME"] == value
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\0"])
+def test_a_place_that_no_line_can_hold_is_refused(sign):
+    with pytest.raises(InvalidArgument, match="line break"):
+        Installed("/h", "/c", "/d", f"/d/a{sign}b", "/k", "/s").as_text()
+
+
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        (lambda file, _: file.unlink(), "not installed on this machine"),
+        (lambda file, _: file.write_text("home = /h\n"), "settings_folder is missing"),
+        (lambda file, _: file.write_text(file.read_text().replace("ledger = /", "ledger = ")), "not the full path"),
+        (lambda file, _: file.write_bytes(b"#" * 70_000), "larger than 64 KiB"),
+        (lambda file, _: file.chmod(0o666), "yours alone"),
+        (lambda _, places: os.rename(places.data, f"{places.data}2"), "data folder"),  # noqa: PTH104
+        (lambda _, places: os.unlink(places.settings), "settings file"),  # noqa: PTH108
+    ],
+)
+def test_what_is_missing_on_this_machine_names_the_way_out(home, installed, broken, said):
+    file = home / "places.conf"
+    file.write_bytes(os.fsencode(installed.as_text()))
+    broken(file, installed)
+    with pytest.raises(SettingsError, match=said) as told:
+        read_installed(file)
+    assert "tallygate init" in told.value.hint
+
+
+@pytest.mark.parametrize("name", [*PATHS, *SYSTEM_VARIABLES, "TALLYGATE_PROJECT_DIR"])
+def test_no_variable_of_a_client_moves_a_place_and_each_is_named(home, installed, name):
+    other = home / "project"
+    other.mkdir()
+    (other / "config.toml").write_text("not = even [toml")
+    usual = loaded(installed, other)
+    moved = loaded(installed, other, **{name: str(other / "config.toml" if "CONFIG" in name else other)})
+    assert moved.paths == usual.paths
+    assert (moved.foreign, usual.foreign) == ((name,), ())
+    assert moved.fault is None
+
+
+def test_a_variable_that_nobody_knows_is_named_and_halts_nobody(home, installed):
+    assert loaded(installed, home, TALLYGATE_FOO="1", TALLYGATE_BUDGET_MODE="sof").foreign == (
+        "TALLYGATE_BUDGET_MODE",
+        "TALLYGATE_FOO",
+    )
+
+
+@pytest.mark.parametrize(
+    "name, text, of, tight",
+    [
+        ("TALLYGATE_BUDGET_MODE", "hard", lambda s: s.policy.budget_mode, BudgetMode.HARD),
+        ("TALLYGATE_ON_FAULT", "halt", lambda s: s.policy.on_fault, OnFault.HALT),
+        ("TALLYGATE_UNKNOWN_PRICE", "halt_on_unknown_pricing", lambda s: s.policy.unknown_price, UnknownPrice.HALT),
+    ],
+)
+def test_a_variable_that_tightens_counts(home, installed, name, text, of, tight):
+    file = home / "settings" / "config.toml"
+    file.write_text('[policy]\nbudget_mode = "soft"\non_fault = "allow"\n')
+    found = loaded(installed, home, **{name: text})
+    assert (of(found), found.foreign) == (tight, ())
+
+
+@pytest.mark.parametrize(
+    "name, text, of, stays",
+    [
+        ("TALLYGATE_BUDGET_MODE", "soft", lambda s: s.policy.budget_mode, BudgetMode.HARD),
+        ("TALLYGATE_ON_FAULT", "allow", lambda s: s.policy.on_fault, OnFault.HALT),
+        ("TALLYGATE_TRANSCRIPTS", "off", lambda s: s.usage.transcripts, Transcripts.FOLLOW),
+        ("TALLYGATE_TELEMETRY", "off", lambda s: s.usage.telemetry, Telemetry.RECEIVE),
+        ("TALLYGATE_TENANT", "other", lambda s: s.tenant, "default"),
+        ("TALLYGATE_TIME_ZONE", "Asia/Tokyo", lambda s: s.time_zone, "UTC"),
+        ("TALLYGATE_RESERVATION_TTL_MINUTES", "1", lambda s: s.policy.reservation_ttl_us, 600_000_000),
+    ],
+)
+def test_a_variable_that_does_not_tighten_counts_only_as_the_user_had_it_at_init(
+    home, installed, name, text, of, stays
+):
+    found = loaded(installed, home, **{name: text})
+    assert (of(found), found.foreign) == (stays, (name,))
+    users = Installed(
+        **{each: getattr(installed, each) for each in Installed.__slots__ if each != "environment"},
+        environment=worth_keeping({name: text}),
+    )
+    assert of(loaded(users, home, **{name: text})) != stays
+
+
+def test_every_variable_is_decided_on(home, installed):
+    """One that is invented later does not count until somebody has said that it may."""
+    counted = {"TALLYGATE_LOG_LEVEL"}
+    samples = {"TALLYGATE_LOG_LEVEL": "debug", "TALLYGATE_EXPIRE_AS": "release", "TALLYGATE_CURRENCY": "EUR"}
+    samples |= {"TALLYGATE_DURABILITY": "normal", "TALLYGATE_TASK_SUMMARIES": "drop", "TALLYGATE_LOCAL_MODEL": "x"}
+    for name in VARIABLES.keys() - samples.keys():
+        samples[name] = {"threshold": "0.9", "MODE": "soft", "FAULT": "allow"}.get(
+            next((end for end in ("MODE", "FAULT") if name.endswith(end)), "threshold"), "7"
+        )
+    samples |= {"TALLYGATE_UNKNOWN_PRICE": "warn_only", "TALLYGATE_TENANT": "t", "TALLYGATE_TIME_ZONE": "Asia/Tokyo"}
+    samples |= {"TALLYGATE_TRANSCRIPTS": "off", "TALLYGATE_TELEMETRY": "off", "TALLYGATE_TELEMETRY_PORT": "4000"}
+    usual = loaded(installed, home)
+    for name, text in samples.items():
+        if name not in counted:
+            found = loaded(installed, home, **{name: text})
+            assert (found.policy, found.usage, found.tenant) == (usual.policy, usual.usage, usual.tenant), name
+
+
+@pytest.mark.parametrize("name", CALIBRATION_VARIABLES)
+def test_a_factor_makes_a_model_dearer_and_never_cheaper(home, installed, name):
+    found = loaded(installed, home, **{name: "gpt-5:0.4,opus:0.01,sonnet:1.5"})
+    assert found.calibration_micros == {"gpt-5": 500_000, "sonnet": 1_500_000}
+    assert found.foreign == (name,)
+    assert loaded(installed, home, **{name: "gpt-5:0.8"}).foreign == ()
+
+
+def test_a_file_that_names_other_places_than_the_installed_ones_is_told_and_moves_nothing(home, installed):
+    file = home / "settings" / "config.toml"
+    file.write_text(f'[paths]\ndatabase = "{home}/elsewhere.db"\n')
+    found = loaded(installed, home)
+    assert str(found.paths.database) == installed.ledger
+    assert ["paths.database" in text and "tallygate init" in text for text in found.spoken] == [True]
+
+
+def test_a_clients_variables_add_places_to_read(installed):
+    given = {"CLAUDE_CONFIG_DIR": "/p/claude", "HOME": installed.home}
+    users, clients = hold(given, installed).reading
+    assert "CLAUDE_CONFIG_DIR" not in users
+    assert clients["CLAUDE_CONFIG_DIR"] == "/p/claude"
+    assert len(hold({"HOME": installed.home}, installed).reading) == 1
+
+
+def test_what_the_user_had_at_init_is_no_news(installed):
+    environ = {"XDG_DATA_HOME": "/x", "PYTHONPATH": "/y", "TALLYGATE_DB": "/z/l.db"}
+    users = Installed(
+        **{each: getattr(installed, each) for each in Installed.__slots__ if each != "environment"},
+        environment=worth_keeping(environ),
+    )
+    assert hold(environ, users).foreign == ()
+    assert hold(environ, installed).foreign == ("PYTHONPATH", "TALLYGATE_DB", "XDG_DATA_HOME")
+    assert hold(environ, users).environ["XDG_DATA_HOME"] == "/x"
+
+
+def test_what_leads_to_other_code_or_another_clock_is_dropped(installed):
+    environ = {"LD_PRELOAD": "/x.so", "DYLD_INSERT_LIBRARIES": "/y", "FAKETIME": "+1y", "PYTHONPATH": "/z"}
+    held = hold({**environ, "PYTHONUNBUFFERED": "1", "PATH": "/bin"}, installed, ["LD_AUDIT"])
+    assert set(held.environ) - {"HOME"} == {"PATH"}
+    assert held.foreign == ("DYLD_INSERT_LIBRARIES", "FAKETIME", "LD_AUDIT", "LD_PRELOAD", "PYTHONPATH")
+
+
+@given(st.dictionaries(st.sampled_from([*PATHS, *SYSTEM_VARIABLES, *PYTHON_CODE, "LD_PRELOAD", "DYLD_X", "FAKETIME"]),
+                       st.sampled_from(["/a", "/h", "/h/", "/d", "x"])))  # fmt: skip
+def test_the_hook_program_names_what_the_server_would_name(environ):
+    places = Installed("/h", "/h/c", "/d", "/d/l", "/d/k", "/d/s", environment={"XDG_DATA_HOME": "/a"})
+    rows = dict(line.split(" = ", 1) for line in places.as_text().split("\n") if " = " in line)
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environ)
+        told = hook._foreign(rows)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    assert names_in(told.split(",")) == hold(environ, places).foreign
+
+
+def test_names_from_outside_are_names_and_the_sentence_stays_short():
+    assert names_in(["HOME", "near", "0123456789abcdef", "A B", "X" * 99, "\x1b[0m"]) == ("HOME",)
+    assert foreign_text([]) == ""
+    assert "and 12 more" in foreign_text(f"A{n}" for n in range(20))
+
+
+def test_the_lists_of_names_do_not_overlap():
+    assert not set(CLIENT_VARIABLES) & {*SYSTEM_VARIABLES, *KNOWN}
+
+
+def test_run_by_its_path_the_program_is_found_apart_from_the_users_python(home):
+    from tallygate import __main__
+
+    done = subprocess.run(
+        [sys.executable, "-I", __main__.__file__, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("tallygate ")
