@@ -134,6 +134,11 @@ class Server:
         content: dict[str, Any] = found.get("structuredContent") or {}
         return content
 
+    def cpu_seconds(self) -> float:
+        """What the server has computed so far, in all of its threads: a figure that holds on a busy machine."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
+
     def memory_kib(self) -> tuple[int, int]:
         """Resident and private memory of the server, from the kernel."""
         status = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii")

@@ -20,6 +20,7 @@ from tallygate.core.calibration import (
     Origin,
     Sample,
     Source,
+    _times,
     confidence,
     level_of,
 )
@@ -116,6 +117,16 @@ def test_the_more_is_left_the_less_likely_it_is_passed(history, estimate, level,
     told = expect(learner, learner, estimate, level)
     assert MILLION >= told.over_micros(min(one, other)) >= told.over_micros(max(one, other)) >= 0
     assert told.over_micros(0) == told.over_micros(-1) == MILLION
+
+
+@given(st.lists(samples, min_size=20, max_size=60), amounts, levels, st.integers(-1, 1))
+def test_what_passes_is_every_residual_above_what_is_left(history, estimate, level, beside):
+    learner = learned(history)
+    told = expect(learner, learner, estimate, level)
+    reached = [_times(told.expected_nanos, residual) for residual in told.residuals]
+    for left in {max(each + beside, 1) for each in reached}:
+        above = sum(each > left for each in reached)
+        assert told.over_micros(left) == above * MILLION // len(reached)
 
 
 @given(st.lists(samples, min_size=20, max_size=60), amounts, levels, st.integers(1, 99))

@@ -261,6 +261,8 @@ class Expectation:
         count = len(self.residuals)
         if count < LEARNED_AT:
             return _unseen_over(logarithm_micros(available_nanos) - logarithm_micros(self.expected_nanos))
+        if _times(self.expected_nanos, self.residuals[-1]) <= available_nanos:
+            return 0  # mostly the limit is far
         within = bisect_right(self.residuals, available_nanos, key=lambda r: _times(self.expected_nanos, r))
         return (count - within) * MILLION // count
 
@@ -344,16 +346,19 @@ def level_of(actuals: Sequence[int]) -> int | None:
     A moving average of the logarithms in which every call weighs as much as all before it, so that it follows a growing
     context within a few steps. Only the last `LEVEL_STEPS` count.
     """
-    level: int | None = None
-    for actual in actuals[-LEVEL_STEPS:]:
-        level = max(actual, 1) if level is None else geometric_mean(level, actual)
+    if not actuals:
+        return None
+    level, *later = [max(actual, 1) for actual in actuals[-LEVEL_STEPS:]]
+    for actual in later:
+        level = isqrt(level * actual - 1) + 1  # the geometric mean, written out: asked for every step
     return level
 
 
 def level_from(costs: Sequence[tuple[int, Origin]], anew_nanos: int = 0) -> Level:
     """The same from what an agent's calls have cost and who told it."""
     observed = [nanos for nanos, origin in costs if origin is Origin.OBSERVED]
-    return Level(level_of([nanos for nanos, _ in costs]), level_of(observed), anew_nanos)
+    level = level_of([nanos for nanos, _ in costs])
+    return Level(level, level if len(observed) == len(costs) else level_of(observed), anew_nanos)
 
 
 def geometric_mean(one: int, other: int) -> int:

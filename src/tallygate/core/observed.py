@@ -144,14 +144,19 @@ class SessionCheck:
 
 def priced_as(row: ObservedUsage) -> str:
     """The id to ask the price of: who serves the model, where the client says so, and its faster variant."""
-    model = priced_as_standard(row)
-    return f"{model}-fast" if row.speed == "fast" and not model.endswith("-fast") else model
+    return served_as(row.model, row.provider, row.speed)
 
 
 def priced_as_standard(row: ObservedUsage) -> str:
     """The id to ask the price of, whatever the speed it was served at."""
-    model = row.model or UNKNOWN_MODEL
-    return f"{row.provider}/{model}" if row.provider and "/" not in model else model
+    return served_as(row.model, row.provider)
+
+
+def served_as(model: str, provider: str | None, speed: str | None = None) -> str:
+    """The same of a model as it is written, with who serves it and how fast."""
+    model = model or UNKNOWN_MODEL
+    model = f"{provider}/{model}" if provider and "/" not in model else model
+    return f"{model}-fast" if speed == "fast" and not model.endswith("-fast") else model
 
 
 def terms_of(row: ObservedUsage) -> Terms:

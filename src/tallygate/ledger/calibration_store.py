@@ -43,6 +43,7 @@ SELECT_RECONCILED = (
     f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant AND c.state = 'reconciled'"
     " AND c.raw_estimate_nanos > 0 ORDER BY c.resolved_us DESC, c.call_id DESC LIMIT :limit"
 )
+_ORIGINS = {origin.value: origin for origin in Origin}
 SELECT_LEVELS = (
     f"SELECT s.actual_nanos, {_ORIGIN} FROM calibration_sample s WHERE s.tenant = :tenant"
     " AND s.session_id = :session_id AND s.agent = :agent ORDER BY s.id DESC LIMIT :limit"
@@ -67,7 +68,10 @@ SELECT_SPELLED = (
     " ORDER BY client, model LIMIT 1) UNION ALL SELECT n.client, n.model FROM known k CROSS JOIN calibration_sample n"
     f" WHERE n.id = COALESCE(({_NEXT_MODEL}), ({_NEXT_CLIENT}))) SELECT client, model FROM known"
 )
-SELECT_STARTS = "SELECT COUNT(*), COALESCE(MAX(from_us), 0) FROM calibration_start WHERE tenant = :tenant"
+SELECT_STATE = (
+    "SELECT COUNT(*), COALESCE(MAX(from_us), 0), COALESCE((SELECT MAX(id) FROM calibration_sample), 0)"
+    " FROM calibration_start WHERE tenant = :tenant"
+)
 SELECT_START = "SELECT 1 FROM calibration_start WHERE tenant = :tenant AND client = :client AND model = :model"
 SELECT_FACTOR = "SELECT factor_micros FROM calibration_factor WHERE tenant = :tenant AND model = :model"
 SELECT_FACTORS = "SELECT model, factor_micros, applied_us FROM calibration_factor WHERE tenant = :tenant ORDER BY model"
@@ -115,16 +119,19 @@ class CalibrationReads(Statements):
     def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, Origin]]:
         """What the last steps of one agent of a session cost and who told it, the oldest first."""
         found = self._all(SELECT_LEVELS, session_id=session_id, agent=agent, limit=limit)
-        return [(row[0], Origin(row[1])) for row in reversed(found)]
+        return [(row[0], _ORIGINS[row[1]]) for row in reversed(found)]
 
     def sample_keys(self) -> list[tuple[SampleKey, int, int]]:
         """Every key that something was learned of: key, number of samples, time of the last."""
         return [(SampleKey(*row[:3]), row[3], row[4]) for row in self._all(SELECT_KEYS)]
 
-    def calibration_starts(self) -> tuple[int, int]:
-        """How often the user had something forgotten, and when last: another answer is another state."""
-        count, last = self._one(SELECT_STARTS)
-        return int(count), int(last)
+    def calibration_state(self) -> tuple[tuple[int, int], int]:
+        """How often the user had something forgotten and when last, and the number of the last sample of any tenant.
+
+        Asked for each step: while none of it changes, there is nothing to learn.
+        """
+        count, last, sample = self._one(SELECT_STATE)
+        return (int(count), int(last)), int(sample)
 
     def has_calibration_start(self, client: str, model: str) -> bool:
         """Whether this was forgotten before."""
@@ -142,5 +149,5 @@ class CalibrationReads(Statements):
 
 def _kept(row: tuple[Any, ...]) -> Kept:
     number, call_id, session_id, kind, client, model, agent, at_us, said, cold, level, expected, actual, origin = row
-    sample = Sample(said, cold, level, expected, actual, Origin(origin))
+    sample = Sample(said, cold, level, expected, actual, _ORIGINS[origin])
     return Kept(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, sample)

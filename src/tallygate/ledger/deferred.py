@@ -35,11 +35,9 @@ class DeferredLedger(Generic[Kept]):
     def ledger_id(self) -> str:
         return self.opened().ledger_id
 
-    @contextmanager
-    def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[Reader]:
+    def reading(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Reader]:
         """As the ledger's own; opens it first."""
-        with self.opened().reading(tenant) as reader:
-            yield reader
+        return self.opened().reading(tenant)
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Tx]:
         """As the ledger's own; opens it first."""

@@ -126,18 +126,9 @@ class SqliteLedger:
             row = self._connection.execute("SELECT ledger_id FROM ledger").fetchone()
         return str(row[0])
 
-    @contextmanager
-    def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreReader]:
+    def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
         """A consistent view of one moment; several reads inside see the same rows."""
-        with guarded(self._guard), translated(self.path):
-            nested = self._connection.in_transaction
-            if not nested:
-                self._connection.execute("BEGIN")
-            try:
-                yield StoreReader(self._connection.execute, tenant)
-            finally:
-                if not nested:
-                    self._connection.execute("COMMIT")
+        return ReadTransaction(self._handle, tenant)
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
@@ -238,6 +229,47 @@ class Handle:
             hint="Put it back or restore a backup, then start the server again; nothing starts anew by itself.",
             code="storage_replaced",
         )
+
+
+class ReadTransaction:
+    """One consistent view, from its first read on; inside another transaction it is that one's view."""
+
+    __slots__ = ("_handle", "_nested", "_tenant")
+
+    def __init__(self, handle: Handle, tenant: str) -> None:
+        self._handle = handle
+        self._tenant = tenant
+        self._nested = False
+
+    def __enter__(self) -> StoreReader:
+        handle = self._handle
+        if not handle.guard.acquire(blocking=not _NO_WAIT.get()):
+            raise LedgerBusy
+        try:
+            self._nested = handle.connection.in_transaction
+            if not self._nested:
+                handle.connection.execute("BEGIN")
+            return StoreReader(handle.connection.execute, self._tenant)
+        except BaseException as error:
+            handle.guard.release()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise_translated(handle.path, error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        handle = self._handle
+        try:
+            if not self._nested:
+                handle.connection.execute("COMMIT")
+        except sqlite3.DatabaseError as failed:
+            raise_translated(handle.path, failed)
+            raise
+        finally:
+            handle.guard.release()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise_translated(handle.path, error)
 
 
 class WriteTransaction:

@@ -17,6 +17,9 @@ USAGE_COLUMNS = (
     "request_id", "project", "version", "price_id", "cost_nanos", "session_id", "call_id", "charges",
     "counted_by", "odd", "corrected",
 )  # fmt: skip
+# Looked up in a table, for they are made for every row that is read.
+_RULES = {rule.value: rule for rule in Rule}
+_QUALITIES = {quality.value: quality for quality in Quality}
 ANOMALY_COLUMNS = ("tenant", "client", "response_key", "kind", "client_session", "told", "seen_us")
 
 
@@ -63,44 +66,47 @@ def from_usage(stored: StoredUsage) -> dict[str, Value]:
 
 def to_usage(row: tuple[Any, ...]) -> StoredUsage:
     """A row of USAGE_COLUMNS as a response."""
-    found = dict(zip(USAGE_COLUMNS, row, strict=True))
-    tokens = Tokens(
-        found["fresh_input"], found["cache_read"], found["cache_write_5m"], found["cache_write_1h"], found["output"]
-    )
+    (
+        _, client, response_key, client_session, parent_session, at_us, model, provider,
+        fresh_input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, web_searches,
+        estimated_output, quality, rule, tier, speed, geo, native_cost, agent_id, tool_use_ids,
+        request_id, project, version, price_id, cost_nanos, session_id, call_id, charges,
+        counted_by, odd, corrected,
+    ) = row  # fmt: skip
     observed = ObservedUsage(
-        client=found["client"],
-        session=found["client_session"],
-        response_key=found["response_key"],
-        at=as_datetime(found["at_us"]),
-        model=found["model"],
-        tokens=tokens,
-        rule=Rule(found["rule"]),
-        quality=Quality(found["quality"]),
-        parent_session=found["parent_session"],
-        reasoning=found["reasoning"],
-        tier=found["tier"],
-        speed=found["speed"],
-        geo=found["geo"],
-        web_searches=found["web_searches"],
-        native_cost_text=found["native_cost"],
-        estimated_output=found["estimated_output"],
-        agent_id=found["agent_id"],
-        tool_use_ids=tuple((found["tool_use_ids"] or "").split()),
-        request_id=found["request_id"],
-        project=found["project"],
-        version=found["version"],
-        provider=found["provider"],
-        counted_by=Rule(found["counted_by"]) if found["counted_by"] else None,
-        odd=tuple((found["odd"] or "").split()),
+        client=client,
+        session=client_session,
+        response_key=response_key,
+        at=as_datetime(at_us),
+        model=model,
+        tokens=Tokens(fresh_input, cache_read, cache_write_5m, cache_write_1h, output),
+        rule=_RULES[rule],
+        quality=_QUALITIES[quality],
+        parent_session=parent_session,
+        reasoning=reasoning,
+        tier=tier,
+        speed=speed,
+        geo=geo,
+        web_searches=web_searches,
+        native_cost_text=native_cost,
+        estimated_output=estimated_output,
+        agent_id=agent_id,
+        tool_use_ids=tuple(tool_use_ids.split()) if tool_use_ids else (),
+        request_id=request_id,
+        project=project,
+        version=version,
+        provider=provider,
+        counted_by=_RULES[counted_by] if counted_by else None,
+        odd=tuple(odd.split()) if odd else (),
     )
     return StoredUsage(
         row=observed,
-        price_id=found["price_id"],
-        cost_nanos=found["cost_nanos"],
-        session_id=found["session_id"],
-        call_id=found["call_id"],
-        charges=_charges(found["charges"], found["cost_nanos"]),
-        corrected=found["corrected"],
+        price_id=price_id,
+        cost_nanos=cost_nanos,
+        session_id=session_id,
+        call_id=call_id,
+        charges=_charges(charges, cost_nanos) if charges else (),
+        corrected=corrected,
     )
 
 
@@ -111,6 +117,6 @@ def _charges_text(stored: StoredUsage) -> str:
     return json.dumps(entries, separators=(",", ":"))
 
 
-def _charges(text: str | None, cost: int) -> tuple[tuple[str, int], ...]:
-    entries = json.loads(text) if text else []
+def _charges(text: str, cost: int) -> tuple[tuple[str, int], ...]:
+    entries = json.loads(text)
     return tuple((entry, cost) if isinstance(entry, str) else (entry[0], entry[1]) for entry in entries)

@@ -11,7 +11,7 @@ from typing import Any
 from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
-from tallygate.core.observed import Rule
+from tallygate.core.observed import Rule, served_as
 from tallygate.core.unread import Unread, UnreadFile
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, SpendShare, StoredUsage, Value
@@ -40,9 +40,14 @@ SELECT_RECENT_USAGE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
     " AND u.client_session = :client_session ORDER BY u.id DESC LIMIT :limit"
 )
-SELECT_LAST_OF_SESSION = (
-    f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id"
-    f" AND u.rule <> '{Rule.CLAUDE_AUXILIARY.value}' ORDER BY u.at_us DESC LIMIT :limit"
+# Asked for each step: the rows inside are looked at one by one until the first that fits.
+_LAST_OF_AGENT = (
+    " FROM (SELECT * FROM usage WHERE tenant = :tenant AND session_id = :session_id"
+    f" AND rule <> '{Rule.CLAUDE_AUXILIARY.value}' ORDER BY at_us DESC LIMIT :limit) u WHERE u.agent_id IS :agent_id"
+)
+SELECT_LAST_SERVED = f"SELECT u.at_us, u.model, u.provider, u.speed{_LAST_OF_AGENT} LIMIT 1"
+SELECT_LAST_OF_AGENT = (
+    f"SELECT {_USAGE}{_LAST_OF_AGENT} AND (:written = 0 OR u.cache_write_5m > 0 OR u.cache_write_1h > 0) LIMIT 1"
 )
 SELECT_LAST_OF_CLIENT = (
     "SELECT model, provider FROM usage WHERE tenant = :tenant AND client = :client AND id > "
@@ -222,9 +227,19 @@ class UsageReads(Statements):
         found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
         return [to_usage(row) for row in found]
 
-    def last_usage_of(self, session_id: str, limit: int) -> list[StoredUsage]:
-        """The last responses that count into a budget session, the latest first."""
-        return [to_usage(row) for row in self._all(SELECT_LAST_OF_SESSION, session_id=session_id, limit=limit)]
+    def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:
+        """When an agent's last response was, of the last that count into a budget session, and what served it."""
+        row = self._one(SELECT_LAST_SERVED, session_id=session_id, agent_id=agent_id, limit=limit)
+        return None if row is None else (int(row[0]), served_as(*row[1:]))
+
+    def last_usage_of(
+        self, session_id: str, agent_id: str | None, limit: int, *, written: bool = False
+    ) -> StoredUsage | None:
+        """An agent's last response among the last that count into a budget session; `written`: that wrote a cache."""
+        row = self._one(
+            SELECT_LAST_OF_AGENT, session_id=session_id, agent_id=agent_id, limit=limit, written=int(written)
+        )
+        return None if row is None else to_usage(row)
 
     def last_model(self, client: str) -> str | None:
         """The model a client's last response named, with who served it; None where none was seen of late."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallygate.core.costing import Price
+from tallygate.core.errors import present
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import priced_as
-from tallygate.core.steps import PastStep, of_actor, read_anew
+from tallygate.core.steps import SHORT_CACHE, PastStep, read_anew
 from tallygate.core.words import ActorType
 from tallygate.ledger.port import Reader
 from tallygate.pricing.identity import same_model
@@ -25,9 +26,19 @@ def switches(past: Sequence[PastStep], model: str) -> bool:
 def anew_nanos(reader: Reader, session_id: str, actor: Actor, model: str, price: Price, *, at_us: int) -> int:
     """What the whole conversation of an agent costs where it has to be read anew.
 
-    0 where it has not, and where nothing of it was observed.
+    0 where it has not, and where nothing of it was observed. Every step asks, and mostly when its agent's last response
+    was and of which model tells enough: no cache is lost sooner than a short one.
     """
-    past = [PastStep(each.row, each.cost_nanos) for each in reversed(reader.last_usage_of(session_id, STEPS_LOOKED_AT))]
-    mine = of_actor(past, actor.id if actor.type is ActorType.SUBAGENT else None)
-    anew = read_anew(mine, as_datetime(at_us), forgotten=switches(mine, model))
+    agent_id = actor.id if actor.type is ActorType.SUBAGENT else None
+    served = reader.last_served(session_id, agent_id, STEPS_LOOKED_AT)
+    if served is None:
+        return 0
+    at, forgotten = as_datetime(at_us), not same_model(served[1], model)
+    if not forgotten and at - as_datetime(served[0]) <= SHORT_CACHE:
+        return 0
+    last = present(reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT), "the response is there")
+    wrote = last.row.tokens.cache_write_5m or last.row.tokens.cache_write_1h
+    before = None if wrote else reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT, written=True)
+    mine = [PastStep(each.row, each.cost_nanos) for each in (before, last) if each is not None]
+    anew = read_anew(mine, at, forgotten=forgotten)
     return 0 if anew is None else price.cost_nanos(anew)

@@ -51,9 +51,8 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
     if step.actual is None:
         named = price_key(price, model)
         with rt.ledger.reading(rt.tenant) as reader:
-            level = agent_level(reader, step.session_id, step.actor)
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=rt.clock_us())
-            level = replace(level, anew_nanos=anew)
+            level = agent_level(reader, step.session_id, step.actor, anew)
             counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, client, named), model, named, raw, level))
     return CallRequest(
         session_id=step.session_id,

@@ -90,8 +90,8 @@ def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = T
     after = budgets_after(budgets, request, decision)
     left = bound_to.seen(after)
     ahead = prospect(request, gate.tightest(bound_to.seen(budgets)), gate.tightest(left), rt.policy)
-    answer = _answer(rt, request, decision, left, ahead)
-    answer = replace(answer, call_id=call_id, message=_told(rt, request, decision, ahead.warning or why_no_target))
+    told = _told(rt, request, decision, ahead.warning or why_no_target)
+    answer = _answer(rt, request, decision, left, ahead, call_id=call_id, message=told)
     if decision.action is Action.HALT:
         answer = _halted(rt, tx, request, decision, answer, budgets=view.budgets)
     elif not reserve:
@@ -148,13 +148,22 @@ def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], re
 
 
 def _answer(
-    rt: Runtime, request: CallRequest, decision: Decision, after: tuple[Budget, ...], ahead: Prospect
+    rt: Runtime,
+    request: CallRequest,
+    decision: Decision,
+    after: tuple[Budget, ...],
+    ahead: Prospect,
+    *,
+    call_id: str,
+    message: str | None,
 ) -> GateAnswer:
     tightest, fullest = gate.tightest(after), gate.most_used(after)
     factor = shown_factor(request, rt.policy)
     return GateAnswer(
         action=decision.action,
         reason=decision.reason,
+        call_id=call_id,
+        message=message,
         remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         target_model=None if decision.target is None else decision.target.model,

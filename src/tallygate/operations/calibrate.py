@@ -123,9 +123,9 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     )
 
 
-def agent_level(reader: Reader, session_id: str, actor: Actor) -> Level:
+def agent_level(reader: Reader, session_id: str, actor: Actor, anew_nanos: int = 0) -> Level:
     """What the steps cost by now that an agent of a session asks for itself."""
-    return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS))
+    return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS), anew_nanos)
 
 
 def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[Change]:

@@ -45,17 +45,19 @@ class Learned:
             return expect(_learner(reader, of_kind, one_key(key)), of_kind.pool, estimate_nanos, level)
 
     def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
-        starts = reader.calibration_starts()
+        starts, last = reader.calibration_state()
         known = self._kinds.get((reader.tenant, kind))
         if known is None or known.starts != starts:
             pool = _taught(kind, partial(reader.samples_of_kind, kind, WINDOW))
-            known = self._kinds[reader.tenant, kind] = _OfKind(starts, reader.last_sample(), pool)
+            known = self._kinds[reader.tenant, kind] = _OfKind(starts, last, pool)
+            return known
+        if last <= known.last:
             return known
         for kept in reader.samples_after(kind, known.last):
-            known.last = kept.number
             known.pool.add(kept.sample)
             if (learner := known.by_key.get(one_key(kept.key))) is not None:
                 learner.add(kept.sample)
+        known.last = last
         return known
 
 
@@ -71,7 +73,7 @@ def _learner(reader: Reader, of_kind: _OfKind, key: SampleKey) -> Learner:
     spelled = [each for each in reader.keys_spelled(key.kind) if one_key(each) == key]
     found = _taught(key.kind, *(partial(reader.samples_of, each, WINDOW) for each in spelled))
     # A transaction that began before another thread's last look has not seen what that one has.
-    if reader.last_sample() >= of_kind.last:
+    if reader.calibration_state()[1] >= of_kind.last:
         if len(of_kind.by_key) >= KEYS_MAX:
             of_kind.by_key.clear()
         of_kind.by_key[key] = found

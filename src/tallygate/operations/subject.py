@@ -24,10 +24,8 @@ def rebound(rt: Runtime, session: Session) -> Session:
     """
     if session.project != rt.project:
         return session
-    return replace(
-        session,
-        rules=rules_for(rt, client=session.client, place=rt.place_of(session.project), inherited=session.rules),
-    )
+    rules = rules_for(rt, client=session.client, place=rt.place_of(session.project), inherited=session.rules)
+    return session if rules == session.rules else replace(session, rules=rules)
 
 
 def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
