@@ -24,6 +24,7 @@ from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.places import Place
 from tallygate.core.rules import Rule, Scope, is_money
+from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.port import Ledger
 from tallygate.ledger.presence import ServerPresence
@@ -66,6 +67,10 @@ def pause_us(microseconds: int) -> None:
 def new_token(size: int) -> str:
     """Random hexadecimal digits, two a byte: every id of the program is made of these."""
     return secrets.token_hex(size)
+
+
+# What clients run by themselves: a ledger that is gone must not come back because a client asked for what is left.
+MAKE_NONE = frozenset({"hook", "statusline"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,16 @@ class App:
         runtime = replace(runtime, catch_up=follower.catch_up, follow=follower.include)
         return replace(self, runtime=runtime, follower=follower)
 
+    @property
+    def anchor(self) -> Anchor:
+        """Where it is remembered how far the ledger was; looking there opens no ledger."""
+        return anchor_of(self.settings)
+
+    def accepting(self) -> App:
+        """The same program on the ledger as it is, whatever it was before: for the user who goes on with it."""
+        deferred = DeferredLedger(partial(open_ledger, self.settings, accepting=True))
+        return replace(self, deferred=deferred, runtime=replace(self.runtime, ledger=deferred))
+
     def receive(self, stop: threading.Event) -> None:
         """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
         usage = self.settings.usage
@@ -209,7 +224,13 @@ def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places_here())
 
 
-def open_ledger(settings: Settings) -> SqliteLedger:
+def anchor_of(settings: Settings) -> Anchor:
+    """Where it is remembered how far the ledger was."""
+    paths = settings.paths
+    return Anchor(paths.database, paths.anchor_folders, passing=paths.is_passing)
+
+
+def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = False) -> SqliteLedger:
     """The ledger the settings name, opened. Raises `LedgerUnavailable` where that cannot be done."""
     return SqliteLedger(
         settings.paths.database,
@@ -218,12 +239,18 @@ def open_ledger(settings: Settings) -> SqliteLedger:
         durability=settings.ledger.durability.value,
         lock_timeout_ms=settings.ledger.lock_timeout_ms,
         watch=ClockWatch(clock_us, steady_us if hasattr(time, "clock_gettime_ns") else ticks_us),
+        anchor=anchor_of(settings),
+        making=making,
+        accepting=accepting,
     )
 
 
 def compose(settings: Settings, *, by: str) -> App:
-    """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use."""
-    deferred = DeferredLedger(partial(open_ledger, settings))
+    """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use.
+
+    Where there is none it is made then, by whatever is no hook.
+    """
+    deferred = DeferredLedger(partial(open_ledger, settings, making=by not in MAKE_NONE))
     presence = ServerPresence(settings.paths.database.parent / "servers")
     return App(settings, runtime_of(settings, deferred, presence, by=by), deferred, presence)
 

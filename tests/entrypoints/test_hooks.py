@@ -68,6 +68,7 @@ def spent(home, project):
 
 @pytest.mark.slow
 def test_a_hook_is_answered_by_the_running_server_and_by_itself_where_there_is_none(home, project):
+    assert spent(home, project) == []  # which makes the ledger: no hook does
     alone = run_hook(home, project, PROMPT)
     with Server(SERVE, home, environ=environment(home, project)) as server:
         server.greet().tools()

@@ -14,7 +14,10 @@
     │   └── AnswerUnusable     the answer is not what the provider documents
     └── LedgerUnavailable      the ledger cannot be read or written now
         ├── LedgerCorrupt      the file is damaged, or not a ledger
-        └── LedgerTooNew       the file was written by a newer version
+        ├── LedgerTooNew       the file was written by a newer version
+        ├── LedgerMissing      the file was there and is gone or empty
+        ├── LedgerRolledBack   the file lacks events that were written to it
+        └── LedgerReplaced     another ledger lies in its place
 
 Each carries a stable `code`, a message with the values in it, and a `hint` with the next step.
 A programmer's error is not in this tree: `ensure` raises `InvariantBroken`.
@@ -129,6 +132,24 @@ class LedgerTooNew(LedgerUnavailable):
     """A newer version has written this ledger."""
 
     code = "ledger_too_new"
+
+
+class LedgerMissing(LedgerUnavailable):
+    """The ledger was there and is not; nothing starts anew by itself."""
+
+    code = "ledger_missing"
+
+
+class LedgerRolledBack(LedgerUnavailable):
+    """The ledger lacks events that were written to it: an older copy, or lost in a power cut."""
+
+    code = "ledger_rolled_back"
+
+
+class LedgerReplaced(LedgerUnavailable):
+    """Another ledger lies where this one was."""
+
+    code = "ledger_replaced"
 
 
 class InvariantBroken(AssertionError):

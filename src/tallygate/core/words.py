@@ -26,6 +26,9 @@ class Reason(StrEnum):
     SESSION_ENDED = "session_ended"
     EXACTNESS_REQUIRED = "exactness_required"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
+    LEDGER_MISSING = "ledger_missing"
+    LEDGER_ROLLED_BACK = "ledger_rolled_back"
+    LEDGER_REPLACED = "ledger_replaced"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
     SETTINGS_INVALID = "settings_invalid"
 
@@ -153,5 +156,8 @@ class CheckReason(StrEnum):
     SESSION_ENDED = "session_ended"
     EXACTNESS_REQUIRED = "exactness_required"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
+    LEDGER_MISSING = "ledger_missing"
+    LEDGER_ROLLED_BACK = "ledger_rolled_back"
+    LEDGER_REPLACED = "ledger_replaced"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
     SETTINGS_INVALID = "settings_invalid"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallygate.core.errors import TallygateError
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame, refused
+from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame, refused, told_name
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime
@@ -34,7 +34,7 @@ def answer_alone(
     try:
         app = compose()
     except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
-        reply = refused(client, event, str(error))
+        reply = refused(client, told_name(data) if event == "-" else event, str(error))
     else:
         try:
             desk, name = HookDesk(app.for_hooks().runtime_for), None if event == "-" else event

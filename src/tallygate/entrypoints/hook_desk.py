@@ -153,3 +153,13 @@ def frame(reply: Reply) -> bytes:
     body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
     last = b"" if reply.waits else reply.last_words.encode("utf-8", "replace")
     return f"{reply.exit_code} {len(body)} {len(last)}\n".encode() + body + last
+
+
+def told_name(data: bytes) -> str:
+    """The name of a hook as its input says it; nothing where it says none."""
+    try:
+        raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
+    except (ValueError, RecursionError):
+        return ""
+    told = raw.get("hook_event_name") if isinstance(raw, dict) else None
+    return told if isinstance(told, str) else ""

@@ -28,6 +28,17 @@ def prepare(path: Path) -> None:
         ) from error
 
 
+def is_nothing(path: Path) -> bool:
+    """Whether there is no ledger at a place: no file, or one in which nothing was ever written."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # nobody can say: opening it tells
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
+
+
 def create(path: Path) -> int:
     """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)

@@ -7,19 +7,23 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tallygate.core.chain import Head
-from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
+from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailable
+from tallygate.core.marks import Mark, missing, replaced
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
-from tallygate.ledger.files import APPLICATION_ID, create, not_ours, on_disk, prepare
+from tallygate.ledger.anchor import Anchor, Remembered
+from tallygate.ledger.files import APPLICATION_ID, create, is_nothing, not_ours, on_disk, prepare
+from tallygate.ledger.held import Held
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
 from tallygate.ledger.port import LedgerBusy
@@ -35,6 +39,7 @@ _ERRORS = {
     "SQLITE_IOERR": ("storage_failed", "The disk did not take the write; check it, then try again."),
 }
 
+_PAUSE_S = 0.02
 # Another number each time: the same bytes again would not be written.
 PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
 
@@ -44,6 +49,9 @@ class SqliteLedger:
 
     `clock` gives microseconds since 1970 UTC. Worker threads may call from anywhere: a re-entrant lock
     serialises them, since a transaction belongs to the connection and not to a thread.
+
+    With an `anchor` the ledger has to be the one that was there, and no older; `accepting` leaves that to `accept`.
+    Without `making` a ledger that is not there is not made.
     """
 
     def __init__(
@@ -55,8 +63,20 @@ class SqliteLedger:
         durability: str = "full",
         lock_timeout_ms: int = 2000,
         watch: ClockWatch | None = None,
+        anchor: Anchor | None = None,
+        making: bool = True,
+        accepting: bool = False,
     ) -> None:
         self.path = path
+        self.anchor = anchor
+        # Before the ledger: one that was made first would be borne out by nothing and by everything.
+        remembered = Remembered() if anchor is None else anchor.read()
+        marks = () if accepting else remembered.marks
+        is_new = is_nothing(path)
+        if is_new and not making and not marks:
+            is_new = not _appears(path, lock_timeout_ms)
+        if is_new:
+            marks = self._missed(marks, making=making)
         self._clock = clock
         self._watch = watch
         self._timeout_ms = lock_timeout_ms
@@ -72,17 +92,35 @@ class SqliteLedger:
                 check_same_thread=False,
                 cached_statements=256,
             )
+            held = None
             try:
-                self._open(durability, new_ledger_id)
+                self._open(durability, new_ledger_id, marks)
+                if anchor is not None:
+                    held = Held(path, self.ledger_id, anchor, self._connection.execute)
+                    if not accepting:
+                        held.opened(replace(remembered, marks=marks), self._lock, is_new=is_new)
             except BaseException:
                 self._connection.close()
                 self._lock.close()
                 raise
         opened = path.stat()
         identity = (opened.st_dev, opened.st_ino)
-        self._handle = Handle(path, self._connection, self._guard, self._lock, identity)
+        self._held = held
+        self._handle = Handle(path, self._connection, self._guard, self._lock, identity, None if accepting else held)
 
-    def _open(self, durability: str, new_ledger_id: Callable[[], str]) -> None:
+    def _missed(self, marks: tuple[Mark, ...], *, making: bool) -> tuple[Mark, ...]:
+        """What is remembered of a ledger that is not there. Raises `LedgerMissing` where that has to be said."""
+        empty = os.access(self.path, os.F_OK)
+        if marks and self.anchor is not None and not self.anchor.has_passed():
+            raise missing(str(self.path), marks[-1], empty=empty)
+        if not making:
+            raise LedgerMissing(
+                f"The ledger {self.path} {'is empty' if empty else 'does not exist'}, and a hook makes none.",
+                hint="Start the client again, whose server makes one, or run: tallygate init",
+            )
+        return ()
+
+    def _open(self, durability: str, new_ledger_id: Callable[[], str], marks: tuple[Mark, ...]) -> None:
         connection = self._connection
         for pragma in _pragmas(durability):
             connection.execute(f"PRAGMA {pragma}")
@@ -101,7 +139,7 @@ class SqliteLedger:
                 hint="Put it on a local disk: set TALLYGATE_DB to a path that is not on a network share.",
                 code="storage_unsuitable",
             )
-        self.ledger_id = self._identity(new_ledger_id)
+        self.ledger_id = self._identity(new_ledger_id, marks)
 
     def _create_or_migrate(self) -> None:
         connection = self._connection
@@ -115,8 +153,10 @@ class SqliteLedger:
             connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection, str(self.path))
 
-    def _identity(self, new_ledger_id: Callable[[], str]) -> str:
+    def _identity(self, new_ledger_id: Callable[[], str], marks: tuple[Mark, ...]) -> str:
         row = self._connection.execute("SELECT ledger_id FROM ledger").fetchone()
+        if row is None and marks:
+            raise replaced(str(self.path), marks[-1], "none")
         if row is None:
             with self._lock:
                 self._connection.execute(
@@ -135,6 +175,12 @@ class SqliteLedger:
         return WriteTransaction(
             self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock(), self._watch)
         )
+
+    def accept(self) -> None:
+        """Let the anchor begin with this ledger as it is: the user goes on with it."""
+        with self._guard, self._lock, translated(self.path):
+            if self._held is not None:
+                self._held.anew()
 
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:
         """Raise `LedgerUnavailable` where nothing could be recorded now, though the ledger can still be read.
@@ -190,6 +236,18 @@ class SqliteLedger:
             except (LedgerUnavailable, ValueError, OSError):
                 self._connection.close()
             self._lock.close()
+            if self.anchor is not None:
+                self.anchor.close()
+
+
+def _appears(path: Path, timeout_ms: int) -> bool:
+    """Whether a ledger is made while one waits for it: a client runs its first hook while its server still starts."""
+    deadline_ns = time.monotonic_ns() + timeout_ms * 1_000_000
+    while is_nothing(path):
+        if time.monotonic_ns() >= deadline_ns:
+            return False
+        time.sleep(_PAUSE_S)
+    return True
 
 
 _NO_WAIT: ContextVar[bool] = ContextVar("tallygate_ledger_no_wait", default=False)
@@ -215,6 +273,7 @@ class Handle:
     guard: threading.RLock
     lock: FileLock
     identity: tuple[int, int]
+    held: Held | None = None
 
     def check_in_place(self) -> None:
         """Refuse to count into a file that is no longer where others look for it."""
@@ -249,6 +308,7 @@ class ReadTransaction:
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
+                self._look(handle)
             return StoreReader(handle.connection.execute, self._tenant)
         except BaseException as error:
             handle.guard.release()
@@ -271,11 +331,22 @@ class ReadTransaction:
         if isinstance(error, sqlite3.DatabaseError):
             raise_translated(handle.path, error)
 
+    @staticmethod
+    def _look(handle: Handle) -> None:
+        """Show nothing of a file in which an older copy was put meanwhile."""
+        if handle.held is None:
+            return
+        try:
+            handle.held.seen()
+        except BaseException:
+            handle.connection.execute("ROLLBACK")
+            raise
+
 
 class WriteTransaction:
     """One transaction under the writer's lock, from its first read to its commit."""
 
-    __slots__ = ("_begun", "_handle")
+    __slots__ = ("_begun", "_handle", "_tx")
 
     def __init__(self, handle: Handle, begun: Callable[[], StoreTx]) -> None:
         self._handle = handle
@@ -297,7 +368,10 @@ class WriteTransaction:
         try:
             handle.check_in_place()
             handle.connection.execute("BEGIN IMMEDIATE")
-            return self._begun()
+            tx = self._tx = self._begun()
+            if handle.held is not None:
+                handle.held.begun(tx)
+            return tx
         except BaseException as error:
             self._leave(error)
             raise
@@ -311,6 +385,8 @@ class WriteTransaction:
             except BaseException as failed:
                 self._leave(failed)
                 raise
+            if self._handle.held is not None:
+                self._handle.held.committed(self._tx)
         self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:

@@ -228,8 +228,14 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"
         self._head = self.head()
+        self.row: int | None = None  # where the last event of this transaction stands in the file
         self._wall_us = wall_us
         self.at_us = time_now(wall_us, self._head.at_us)
+
+    @property
+    def newest(self) -> Head:
+        """The head of the chain, the events of this transaction among them."""
+        return self._head
 
     def due_calls(self, limit: int) -> list[Call]:
         ahead_us = self.at_us + CLOCK_SLACK_US
@@ -269,7 +275,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         seq = self._head.seq + 1
         digest = event_hash(self._chain_id, seq, self._head.hash, raw)
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
-        self._execute(INSERT_EVENT, event)
+        self.row = self._execute(INSERT_EVENT, event).lastrowid
         self._head = Head(seq, digest, event_at)
         self.attest_what(kind, changes, self._head)
         return self._head

@@ -10,6 +10,7 @@ from tallygate.core.answers import BudgetState, GateAnswer
 from tallygate.core.calibration import Kind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.marks import is_about_history
 from tallygate.core.model import Actor, CallRequest
 from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import prospect
@@ -108,7 +109,8 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
     """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
     message = fault_message(fault.message, fault.hint)
     if halts:
-        return GateAnswer(Action.HALT, Reason.LEDGER_UNAVAILABLE, None, Pressure.CRITICAL, message=message)
+        reason = Reason(fault.code) if is_about_history(fault) else Reason.LEDGER_UNAVAILABLE
+        return GateAnswer(Action.HALT, reason, None, Pressure.CRITICAL, message=message)
     return GateAnswer(Action.ALLOW, Reason.LEDGER_UNAVAILABLE_OPEN, None, Pressure.CRITICAL, message=message)
 
 

@@ -14,10 +14,12 @@ from tallygate.attest import dsse
 from tallygate.attest.keys import PublicKey
 from tallygate.attest.statement import Statement, read_statement, statement_bytes
 from tallygate.core.attested import Kind, attestation_id
-from tallygate.core.errors import NotProven
+from tallygate.core.errors import LedgerUnavailable, NotProven
+from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
 from tallygate.ledger.audit import damage, edits
 from tallygate.ledger.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
+from tallygate.ledger.held import bears_out
 from tallygate.ledger.port import Reader
 from tallygate.operations.predicates import exhausted, subject_of
 from tallygate.operations.verify_heard import Heard, Keys, Told
@@ -67,11 +69,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is held against a ledger from outside: trusted keys by id, a head that somebody wrote down, a run log."""
+    """What is held against a ledger from outside: trusted keys by id, a head that was written down, run log, anchor."""
 
     keys: Mapping[str, PublicKey]
     head: bytes | None = None
     log: Path | None = None
+    anchor: Remembered | None = None
 
 
 def verify_ledger(path: Path, asked: Asked) -> Report:
@@ -101,6 +104,8 @@ def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
             with ledger.reading(tenant) as reader:
                 _tenant(report, ledger, reader, told, seen)
         report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
+        if asked.anchor is not None:
+            _remembered(report, ledger, asked.anchor)
         if asked.head is not None:
             _anchor(report, ledger, asked.head)
         if asked.log is not None:
@@ -184,6 +189,17 @@ def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, state
             again = b""
         if again != payload:
             report.add(Part.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
+
+
+def _remembered(report: Report, ledger: ForeignLedger, remembered: Remembered) -> None:
+    """Hold the user's own ledger against its anchor."""
+    try:
+        bears_out(ledger.path, ledger.ledger_id, remembered, ledger.rows)
+    except LedgerUnavailable as error:
+        report.add(Part.HEAD, "anchor", error.message, "an older copy or another ledger was put in its place")
+        return
+    if (mark := remembered.newest) is not None and mark.row:
+        report.facts.append(("anchor", f"{mark.tenant}: event {mark.seq:,} is there"))
 
 
 def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:

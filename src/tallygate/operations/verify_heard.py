@@ -11,9 +11,10 @@ from tallygate.attest.ring import Rotation
 from tallygate.core.attested import TRACES, attestation_id, called_for
 from tallygate.core.errors import KeyUnusable
 from tallygate.ledger.foreign import ForeignLedger
+from tallygate.operations.history import told_of
 
 KEPT_MAX, KEYS_MAX = 100, 10_000
-KEY_TRACE = '"kind":"key.'
+KEY_TRACE, LEDGER_TRACE = '"kind":"key.', '"kind":"ledger.'
 _NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -82,7 +83,7 @@ class Told:
 class Heard:
     """Listens to an audit, so that the journal is read once."""
 
-    traces = tuple(trace.encode() for trace in (KEY_TRACE, *TRACES))
+    traces = tuple(trace.encode() for trace in (KEY_TRACE, LEDGER_TRACE, *TRACES))
 
     def __init__(self, ledger: ForeignLedger, given: Mapping[str, PublicKey]) -> None:
         self._ledger = ledger
@@ -108,6 +109,8 @@ class Heard:
             return  # the audit has told of it
         if kind.startswith("key."):
             told.key(seq, event)
+        if (said := told_of(kind, event.get("note"))) is not None and len(told.notes) < KEPT_MAX:
+            told.notes.append(f"event {seq}: the ledger was {said}.")
         if named is not None:
             with self._ledger.reading(tenant) as reader:
                 told.unnoted += reader.attestation(named) is None

@@ -253,6 +253,7 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         given[attribute] = _absolute(text, Path(user.name).parent if user else cwd, where.home)
         if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])) and user:
             raise user.error(("paths", attribute), f"paths.run_log {wrong}.")
+    lasting = given.get("database", given.get("data_dir", where.data_dir) / "ledger.db")
     for attribute, names in PATH_VARIABLES.items():
         for name in names:
             if text := environ.get(name):
@@ -266,13 +267,16 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         if fixed.log is not None:
             given["run_log"] = _absolute(fixed.log, root or cwd, where.home)
     data_dir = given.get("data_dir", where.data_dir)
+    database = given.get("database", data_dir / "ledger.db")
     return Paths(
         data_dir=data_dir,
-        database=given.get("database", data_dir / "ledger.db"),
+        database=database,
         key_dir=given.get("key_dir", data_dir / "keys"),
         run_log=given.get("run_log", root / RUN_LOG if root else data_dir / "runs.jsonl"),
         project_root=root,
         folder=root or _folder(cwd, where.home),
+        config_dir=where.config_dir,
+        by_variable=where.installed is None and database != lasting,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -66,6 +67,22 @@ class Paths:
     user_file: Path | None = None
     project_file: Path | None = None
     outer_files: tuple[Path, ...] = ()
+    config_dir: Path | None = None
+    by_variable: bool = False
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the ledger is one for the time being: a variable names it, and nothing was installed with it."""
+        return self.by_variable and not os.access(self.data_dir / "init" / "manifest.json", os.F_OK)
+
+    @property
+    def anchor_folders(self) -> tuple[Path, ...]:
+        """Where it is remembered which event of the ledger was the last: beside the keys, and a copy with the settings.
+
+        A passing ledger has no copy: what is thrown away with its folder leaves nothing behind in the user's.
+        """
+        beside = self.key_dir / "anchors"
+        return (beside,) if self.config_dir is None or self.is_passing else (beside, self.config_dir / "anchors")
 
     @property
     def settings_files(self) -> tuple[Path, ...]:

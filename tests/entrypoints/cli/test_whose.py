@@ -97,7 +97,7 @@ def test_the_users_own_file_leaves_single_commands_to_agents_and_a_variable_does
     assert run("sessions", "end", session).exit_code == 7
     monkeypatch.delenv("TALLYGATE_CONFIG")
     own = as_agent / ".config" / "tallygate" / "config.toml"
-    own.parent.mkdir(parents=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(text)
     assert run("sessions", "end", session).exit_code == 0
     assert run("budget", "raise", session, "1").exit_code == 7

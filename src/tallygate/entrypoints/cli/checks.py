@@ -72,6 +72,9 @@ def every(program: Program) -> Iterator[Check]:
             yield failed("ledger", error)
         else:
             yield from of_ledger(ledger, app.runtime)
+            from tallygate.entrypoints.cli.anchor_checks import of_anchor
+
+            yield of_anchor(app.anchor, app.runtime)
             yield transcripts(app.runtime)
             yield booked(app.runtime)
             from tallygate.entrypoints.cli.client_checks import of_clients

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.core.authority import Loosening
-from tallygate.core.errors import LedgerCorrupt
+from tallygate.core.authority import Authority, Loosening
+from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
+from tallygate.core.marks import is_about_history
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED, sentence
@@ -15,6 +16,7 @@ from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 
 if TYPE_CHECKING:
+    from tallygate.app import App
     from tallygate.entrypoints.cli.checks import Check
     from tallygate.ledger.rebuild import Rebuilt
 
@@ -61,7 +63,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     from tallygate.ledger.rebuild import rebuild
 
     settings = program.settings()
-    program.authority(settings, of=Loosening.REBUILD)
+    authority = program.authority(settings, of=Loosening.REBUILD)
     path = settings.paths.database
     with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
         now_us = app.runtime.clock_us()
@@ -70,6 +72,8 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
         except LedgerCorrupt as error:
             click.echo(sentence(error), err=True)
             ctx.exit(FAILED)
+        if done is not None:
+            _remember(app, authority)
     if as_json:
         output.document({"rebuilt": False} if done is None else {"rebuilt": True, **_rebuilt_json(done)})
         return
@@ -86,6 +90,20 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     facts += [("left out", each) for each in done.left_out]
     output.facts(facts)
     click.echo("\nStart running servers again: they notice that their file was replaced and refuse to count.")
+
+
+def _remember(app: App, authority: Authority) -> None:
+    """Go on with a rebuilt ledger that lost events: otherwise every gate would miss them."""
+    from tallygate.entrypoints.cli.ledger import gone_on
+    from tallygate.operations.history import Instead, Way
+
+    try:
+        _ = app.ledger
+    except LedgerUnavailable as error:
+        if not is_about_history(error):
+            raise
+        instead = Instead(Way.REBUILT, error.code, app.anchor.read().newest)
+        gone_on(app.accepting(), instead, "doctor --rebuild", authority)
 
 
 def _rebuilt_json(done: Rebuilt) -> dict[str, Any]:

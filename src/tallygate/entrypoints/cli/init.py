@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shutil
@@ -17,7 +18,7 @@ from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing.entries import STARTING_BUDGET, STARTING_ZONE
 from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
 from tallygate.core.authority import Loosening
-from tallygate.core.errors import InvalidArgument, NotFound
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
@@ -57,7 +58,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
 
     Writes the server's entry, hooks, a short rule, and where there is none a starting budget. Files keep their
     comments, order and layout; each is copied before it is changed, and `tallygate uninstall` brings it back.
-    Running it again changes only what is out of date.
+    Running it again changes only what is out of date. The ledger is made where there is none.
     """
     from tallygate.clients.installing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_install
@@ -76,6 +77,7 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     plan = plan_install(clients, where, wanted, manifest, budget, places=places_text(settings, where, budget))
     if not dry_run:
         carry_out(plan, manifest, authority)
+        _make_ledger(program, settings)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed")
 
 
@@ -91,7 +93,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     """Take Tallygate out of clients.
 
     A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
-    edited since, Tallygate's entries alone are removed. The ledger and its history stay.
+    edited since, Tallygate's entries alone are removed. The ledger and its history stay; one without any goes.
     """
     from tallygate.clients.installing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_uninstall
@@ -107,7 +109,29 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
+        if not manifest.records:
+            _remove_unused(program, settings)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
+
+
+def _make_ledger(program: Program, settings: Settings) -> None:
+    """Ledger and anchor, so that hooks find one and a ledger that is gone later is missed."""
+    with program.opened(settings, by="init") as app:
+        try:
+            _ = app.ledger
+        except LedgerUnavailable as error:
+            output.aside(str(error))
+
+
+def _remove_unused(program: Program, settings: Settings) -> None:
+    """Take away the ledger that `init` made, where nothing ever came into it."""
+    from tallygate.ledger.files import is_nothing
+    from tallygate.ledger.restoring import remove_unused
+
+    if is_nothing(settings.paths.database):
+        return
+    with program.opened(settings, by="init") as app, contextlib.suppress(LedgerUnavailable, OSError):
+        remove_unused(app.ledger)
 
 
 def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surroundings:

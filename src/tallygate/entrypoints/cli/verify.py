@@ -7,16 +7,21 @@ Exit codes beside those of every command, the gravest finding first:
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import InvalidArgument, NotProven
+from tallygate.core.marks import missing
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.ledger.anchor import Remembered
+from tallygate.ledger.files import is_nothing
 from tallygate.operations.verify import Asked, Part, Report, verify_ledger
+from tallygate.settings import Settings
 
 CODES = {
     Part.FILE: 10,
@@ -63,15 +68,28 @@ def verify(
     if head is not None and not _HASH.fullmatch(head):
         raise InvalidArgument("--head", "--head takes the 64 hexadecimal digits of a hash.")
     keys = {each.keyid: each for each in keys_in(key)} if key else KeyRing(settings.paths.key_dir).trusted()
+    own = settings.paths.database
     asked = Asked(keys, None if head is None else bytes.fromhex(head), log)
     report = Report()
     if db is not None or attestation is None or head is not None or log is not None:
+        if db is None or db.absolute() == own:
+            asked = replace(asked, anchor=_remembered(program, settings))
         with output.working("verifying the ledger"):
-            report = verify_ledger(settings.paths.database if db is None else db, asked)
+            report = verify_ledger(own if db is None else db, asked)
     if attestation is not None:
         _attested(report, attestation, asked, db)
     _say(report, as_json=as_json)
     return next((code for part, code in CODES.items() if report.counted[part]), 0)
+
+
+def _remembered(program: Program, settings: Settings) -> Remembered:
+    """What the anchor of the user's own ledger says. Raises `LedgerMissing` where there is nothing to verify."""
+    with program.opened(settings, by="verify") as app:
+        remembered = app.anchor.read()
+    own = settings.paths.database
+    if remembered.newest is not None and is_nothing(own):
+        raise missing(str(own), remembered.newest, empty=own.is_file())
+    return remembered
 
 
 def _attested(report: Report, path: Path, asked: Asked, db: Path | None) -> None:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.core.errors import KeyUnusable, TallygateError
+from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
@@ -152,6 +152,8 @@ def look_after(app: Serving, ending: threading.Event | None = None) -> None:
             for failure in flush_run_log(tenant):
                 log.warning("A run-log line waits in the ledger: %s", failure)
         sign(runtime, ending)
+    except LedgerUnavailable as error:
+        log.error("The ledger cannot be used, so hard budgets halt: %s", error)  # noqa: TRY400 - it is expected
     except TallygateError as error:
         log.warning("The ledger could not be looked after: %s", error)
     except Exception:

@@ -1,0 +1,224 @@
+"""The anchor of one ledger: files away from it that tell which event was the last, so that a lost one is noticed.
+
+Two slots are written in turn, by whoever holds the writer's lock, after each commit and without waiting for the disk:
+what stands in them is the last event or an earlier one, and a ledger that is further than its anchor is right. A write
+that was broken off leaves the other slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tallygate.core.marks import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
+from tallygate.ledger.files import create
+from tallygate.ledger.machine import machine
+
+ENDING, IGNORE = ".anchor", ".gitignore"
+# What follows the slots: which ledger it is the anchor of, for whoever tidies up.
+KEPT, PASSING = b"kept ", b"passing "
+# Those of one ledger that other hosts have left: containers get a new name each.
+OTHERS_KEPT = 8
+LOOKED_AT_MAX, PATH_BYTES_MAX = 1000, 8192
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Copy(StrEnum):
+    """How one file of an anchor was found."""
+
+    SOUND = "sound"
+    TORN = "torn"
+    OUTDATED = "outdated"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the files of an anchor say: the marks that a ledger has to bear out, and how each file was found."""
+
+    marks: tuple[Mark, ...] = ()
+    copies: tuple[tuple[Path, Copy], ...] = ()
+
+    @property
+    def newest(self) -> Mark | None:
+        """The latest event that is known to have been there."""
+        return self.marks[-1] if self.marks else None
+
+    @property
+    def epoch(self) -> int:
+        """How often the user went on with another history."""
+        return self.marks[-1].epoch if self.marks else 0
+
+
+class Anchor:
+    """The anchor of the ledger at one path, in each of some folders; where a folder takes no file it has one less.
+
+    A `passing` ledger is one that a variable names for the time being: with its whole folder its anchor ends too.
+    """
+
+    def __init__(self, database: Path, folders: Sequence[Path], *, passing: bool = False) -> None:
+        # The path as it is written: one that is resolved would follow a link that was put in its place.
+        self._database = Path(os.path.abspath(database))  # noqa: PTH100
+        path = hashlib.sha256(os.fsencode(self._database)).hexdigest()[:24]
+        self.files = tuple(dict.fromkeys(folder / f"{path}-{machine()}{ENDING}" for folder in folders))
+        self._passing = passing
+        self._open: dict[Path, int] = {}
+        self.faults: dict[Path, str] = {}
+
+    def read(self) -> Remembered:
+        """What is remembered; files that are not there or cannot be read remember nothing."""
+        found = [(file, *_read(file)) for file in self.files]
+        marks = in_force(mark for _, those, _ in found for mark in those)
+        copies = [
+            (file, Copy.OUTDATED if how is Copy.SOUND and not {*those} & {*marks} else how)
+            for file, those, how in found
+        ]
+        return Remembered(marks, tuple(copies))
+
+    def has_passed(self) -> bool:
+        """Whether the ledger was one for the time being, and was thrown away with everything beside it."""
+        folder = self._database.parent
+        beside = [self._database.with_name(f"{self._database.name}.lock"), folder / "servers"]
+        beside += [file for file in self.files if folder in file.parents]
+        return self._passing and not any(os.access(path, os.F_OK) for path in beside)
+
+    def write(self, mark: Mark) -> bool:
+        """Put a mark into the slot whose turn it is; the caller holds the writer's lock.
+
+        False where a file was taken away or exchanged meanwhile: it has to be read again. What cannot be written is
+        kept in `faults`: an older mark is right as well.
+        """
+        slot = mark.slot()
+        if slot is None:
+            return True
+        whole = True
+        for file in self.files:
+            try:
+                descriptor = self._open.get(file)
+                if descriptor is None:
+                    descriptor = self._open[file] = os.open(file, os.O_RDWR | _SAFE)
+                if os.fstat(descriptor).st_nlink == 0:
+                    self._shut(file)
+                    whole = False
+                    continue
+                os.pwrite(descriptor, slot, mark.row % SLOTS * SLOT_BYTES)
+            except OSError as error:
+                whole = whole and not isinstance(error, FileNotFoundError)
+                self.faults[file] = error.strerror or str(error)
+        return whole
+
+    def make(self, mark: Mark) -> list[Path]:
+        """Write whole files with one mark in both slots; the caller holds the writer's lock. Returns those made."""
+        slot = mark.slot()
+        if slot is None:
+            return []
+        kind = PASSING if self._passing else KEPT
+        content = slot * SLOTS + kind + os.fsencode(self._database)
+        made = []
+        for file in self.files:
+            self._shut(file)
+            try:
+                _prepare(file.parent)
+                _put(file, content)
+            except OSError as error:
+                self.faults[file] = error.strerror or str(error)
+            else:
+                self.faults.pop(file, None)
+                made.append(file)
+                with contextlib.suppress(OSError):
+                    _tidy(file)
+        return made
+
+    def can_be_made(self) -> bool:
+        """Whether a file that is missing could be made, as far as permissions tell."""
+        lacking = [file for file in self.files if not os.access(file, os.F_OK)]
+        folders = [next((each for each in file.parents if os.access(each, os.F_OK)), file) for file in lacking]
+        return any(os.access(folder, os.W_OK | os.X_OK) for folder in folders)
+
+    def close(self) -> None:
+        """Let the files go."""
+        for file in [*self._open]:
+            self._shut(file)
+
+    def _shut(self, file: Path) -> None:
+        if (descriptor := self._open.pop(file, None)) is not None:
+            os.close(descriptor)
+
+
+def _read(file: Path) -> tuple[list[Mark], Copy]:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | _SAFE)
+    except FileNotFoundError:
+        return [], Copy.MISSING
+    except OSError:
+        return [], Copy.UNREADABLE
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or (sys.platform != "win32" and found.st_uid != os.getuid()):
+            return [], Copy.UNREADABLE
+        marks = marks_in(os.read(descriptor, SLOTS * SLOT_BYTES))
+    except OSError:
+        return [], Copy.UNREADABLE
+    finally:
+        os.close(descriptor)
+    return marks, Copy.SOUND if marks else Copy.TORN
+
+
+def _prepare(folder: Path) -> None:
+    """A folder for this user alone, which a repository of dotfiles around it does not take up."""
+    if folder.is_dir():
+        return
+    for each in (folder.parent, folder):  # parents=True would leave the upper one open to others
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError), os.fdopen(create(folder / IGNORE), "wb") as file:
+        file.write(b"*\n")
+
+
+def _put(file: Path, content: bytes) -> None:
+    """A whole file in the place of another; whoever has the old one open finds that it has no name any more."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    try:
+        with os.fdopen(create(beside), "wb") as new:
+            new.write(content)
+            new.flush()
+            os.fsync(new.fileno())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _tidy(made: Path) -> None:
+    """Remove what says nothing any more.
+
+    Those are anchors that hosts of the past have left of the same ledger, and those of passing ledgers whose whole
+    folder is gone.
+    """
+    ours = made.name.partition("-")[0]
+    hosts = []
+    with os.scandir(made.parent) as found:
+        for entry in itertools.islice(found, LOOKED_AT_MAX):
+            if not entry.name.endswith(ENDING) or entry.name == made.name:
+                continue
+            if entry.name.startswith(f"{ours}-"):
+                hosts.append((entry.stat(follow_symlinks=False).st_mtime_ns, Path(entry.path)))
+            elif _is_over(Path(entry.path)):
+                Path(entry.path).unlink(missing_ok=True)
+    for _, file in sorted(hosts, reverse=True)[OTHERS_KEPT:]:
+        file.unlink(missing_ok=True)
+
+
+def _is_over(file: Path) -> bool:
+    with file.open("rb") as opened:
+        opened.seek(SLOTS * SLOT_BYTES)
+        kind, _, path = opened.read(PATH_BYTES_MAX).partition(b" ")
+    return kind + b" " == PASSING and bool(path) and not os.access(Path(os.fsdecode(path)).parent, os.F_OK)

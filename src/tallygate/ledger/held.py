@@ -1,0 +1,153 @@
+"""An open ledger held against its anchor: once when it is opened, then at each write, and marked after each commit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tallygate.core.chain import Head
+from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.marks import Mark, replaced, rolled_back
+from tallygate.ledger.anchor import Anchor, Copy, Remembered
+from tallygate.ledger.lock import FileLock
+from tallygate.ledger.machine import boot
+from tallygate.ledger.store import StoreTx
+
+log = logging.getLogger("tallygate")
+
+Rows = Callable[[str, tuple[Any, ...]], Iterator[tuple[Any, ...]]]
+SELECT_HASH = "SELECT hash FROM event WHERE id = ?"
+SELECT_ANYWHERE = "SELECT 1 FROM event WHERE hash = ? LIMIT 1"
+SELECT_LAST = "SELECT id, tenant, seq, hash, at_us FROM event ORDER BY id DESC LIMIT 1"
+SELECT_LEDGER_ID = "SELECT ledger_id FROM ledger"
+
+
+class Held:
+    """What one process knows of the history of the ledger it has open."""
+
+    def __init__(self, path: Path, ledger_id: str, anchor: Anchor, execute: Rows) -> None:
+        self._path = path
+        self._ledger_id = ledger_id
+        self._anchor = anchor
+        self._execute = execute
+        self._epoch = 0
+        self._known: Mark | None = None
+
+    def opened(self, remembered: Remembered, lock: FileLock, *, is_new: bool) -> None:
+        """Hold the ledger against what its anchor remembered before it was opened; make the anchor where it is not.
+
+        Raises `LedgerReplaced` or `LedgerRolledBack`.
+        """
+        bears_out(self._path, self._ledger_id, remembered, self._execute)
+        self._epoch, self._known = remembered.epoch, remembered.newest
+        amiss = [(file, copy) for file, copy in remembered.copies if copy is not Copy.SOUND]
+        if not amiss or not (any(copy is not Copy.MISSING for _, copy in amiss) or self._anchor.can_be_made()):
+            return
+        try:
+            with lock:
+                last = self.last()
+                made = self._anchor.make(last)
+        except LedgerUnavailable:
+            return  # somebody writes just now: the next one to open it makes the anchor
+        self._known = last
+        if made and not is_new and (last.row or remembered.marks):
+            _say(remembered, amiss, made)
+
+    def begun(self, tx: StoreTx) -> None:
+        """Refuse a transaction on a ledger that lacks what this process has written or was shown."""
+        known = self._known
+        if known is None or known.row == 0 or (tx.newest.hash == known.digest):
+            return
+        row = _first(self._execute, SELECT_HASH, known.row)
+        if row is None or row[0] != known.digest:
+            self._look_again()
+
+    def seen(self) -> None:
+        """The same before something is read."""
+        known = self._known
+        if known is not None and known.row:
+            row = _first(self._execute, SELECT_HASH, known.row)
+            if row is None or row[0] != known.digest:
+                self._look_again()
+
+    def committed(self, tx: StoreTx) -> None:
+        """Mark the last event of a transaction; the writer's lock is still held."""
+        if tx.row is None:
+            return
+        mark = self._known = self._mark(tx.row, tx.tenant, tx.newest)
+        if not self._anchor.write(mark):
+            # Taken away, or exchanged by the user who went on with another history: then that one's number counts.
+            self._epoch = max(self._epoch, self._anchor.read().epoch)
+            with contextlib.suppress(sqlite3.Error):  # what was committed stays committed
+                self._anchor.make(self.last())
+
+    def anew(self) -> None:
+        """Let the anchor begin with the ledger as it is: the user goes on with it. The caller holds no lock."""
+        self._epoch = self._anchor.read().epoch + 1
+        self._known = self.last()
+        made = self._anchor.make(self._known)
+        if left := [file for file in self._anchor.files if file not in made and os.access(file, os.F_OK)]:
+            raise LedgerUnavailable(
+                f"The anchor {left[0]} cannot be written: {self._anchor.faults.get(left[0], 'no reason was given')}.",
+                hint="Make it writable or remove it, then run the command again.",
+                code="storage_read_only",
+            )
+
+    def last(self) -> Mark:
+        """The mark of the ledger as it stands."""
+        row = _first(self._execute, SELECT_LAST)
+        blank = Mark(self._epoch, self._ledger_id, boot=boot())
+        return blank if row is None else replace(blank, **dict(zip(_COLUMNS, row, strict=True)))
+
+    def _mark(self, row: int, tenant: str, head: Head) -> Mark:
+        return Mark(self._epoch, self._ledger_id, row, tenant, head.seq, head.hash, head.at_us, boot())
+
+    def _look_again(self) -> None:
+        """The history is another one: where the user went on with it since, so does this process."""
+        found = _first(self._execute, SELECT_LEDGER_ID)
+        remembered = self._anchor.read()
+        known = self._known
+        if found is not None and found[0] == self._ledger_id and remembered.epoch > self._epoch:
+            bears_out(self._path, self._ledger_id, remembered, self._execute)
+            self._epoch, self._known = remembered.epoch, remembered.newest
+        elif known is not None:
+            there = "none" if found is None else str(found[0])
+            bears_out(self._path, there, Remembered((known,)), self._execute)
+
+
+def _first(execute: Rows, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
+    return next(execute(sql, parameters), None)
+
+
+def _say(remembered: Remembered, amiss: Sequence[tuple[Path, Copy]], made: Sequence[Path]) -> None:
+    if all(copy is Copy.MISSING for _, copy in remembered.copies):
+        log.warning("The ledger had no anchor; it has one now, and from now on is missed when it is gone or older.")
+    else:
+        listed = ", ".join(f"{file} ({copy})" for file, copy in amiss if file in made)
+        log.warning("The anchor of the ledger was made again, since the ledger is sound and it was not: %s.", listed)
+
+
+_COLUMNS = ("row", "tenant", "seq", "digest", "at_us")
+
+
+def bears_out(path: Path, ledger_id: str, remembered: Remembered, execute: Rows) -> None:
+    """Whether a ledger has every event that its anchor remembers. Raises `LedgerReplaced` or `LedgerRolledBack`."""
+    for mark in remembered.marks:
+        if mark.ledger_id != ledger_id:
+            raise replaced(str(path), remembered.marks[-1], ledger_id)
+        if mark.row == 0:
+            continue
+        row = _first(execute, SELECT_HASH, mark.row)
+        if row is not None and row[0] == mark.digest:
+            continue
+        # A ledger that was made anew from its events may have numbered its rows anew.
+        if _first(execute, SELECT_ANYWHERE, mark.digest) is None:
+            last = _first(execute, SELECT_LAST)
+            ends = Mark(0, ledger_id) if last is None else Mark(0, ledger_id, *last)
+            raise rolled_back(str(path), remembered.marks[-1], ends, boot())

@@ -1,0 +1,44 @@
+"""Which machine this is, and since when it runs: what one machine wrote into a shared home says nothing to another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+UNKNOWN = "-"
+_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid")
+
+
+@cache
+def machine() -> str:
+    """A name for this machine that tells nothing about it; the same for all where homes are not shared by habit.
+
+    Images of containers may come with an id that all of them have, so the host's name counts too.
+    """
+    if sys.platform in ("darwin", "win32"):
+        return UNKNOWN
+    found = next((text for path in _IDS if (text := _line(path))), "")
+    return hashlib.sha256(f"tallygate machine\0{found}\0{host_name()}".encode()).hexdigest()[:16]
+
+
+@cache
+def host_name() -> str:
+    """The host's name as one word."""
+    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return "_".join(name.split()) or UNKNOWN
+
+
+@cache
+def boot() -> str:
+    """This start of the machine, as one word; unknown where the system does not number them."""
+    return "_".join(_line("/proc/sys/kernel/random/boot_id").split()) or UNKNOWN
+
+
+def _line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()[:64]
+    except OSError:
+        return ""
