@@ -114,6 +114,10 @@ def test_the_run_log_line_keeps_every_field_of_its_predecessor_and_says_more(wor
     assert (first["cost_usd"], first["exactness_state"], first["prompt_tokens"]) == ("0.06", "exact_recorded", 140)
     assert (second["cost_usd"], second["state"], second["actual"]) == ("0.05", "expired", None)
     assert line["refused"][0]["reason"] == "budget_pressure:halt"
+    stopped = line["stopped"]
+    assert {name: stopped[name] for name in line["refused"][0]} == line["refused"][0]
+    assert (stopped["stage"], stopped["budget_id"]) == ("huge", session)
+    assert "does not carry this step" in stopped["message"]
     assert line["prices"][first["estimate"]["price"]]["source"] == "override"
     with world.ledger.reading() as reader:
         assert line["ledger"] == {"id": "ab" * 16, "seq": reader.head().seq, "hash": reader.head().hash.hex()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallygate.core.amounts import unit_exact
@@ -62,3 +63,8 @@ class LimitChange:
             "inside": self.inside,
             "beneath": self.beneath,
         }
+
+
+def last_raise_us(changes: Iterable[LimitChange]) -> int:
+    """When a limit was raised last; -1 where none was."""
+    return max((change.at_us for change in changes if change.is_raise), default=-1)

@@ -29,24 +29,25 @@ _RESPONSES = (
     "SELECT session_id, model, COUNT(*) AS responses, 0 AS calls,"
     " SUM(fresh_input + cache_read + cache_write_5m + cache_write_1h) AS input, SUM(output) AS output,"
     " SUM(cost_nanos) AS nanos, SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END) AS exact,"
-    f" {_sure('price_id', 'cost_nanos')}"
-    f" FROM usage WHERE {_SPAN} GROUP BY 1, 2"
+    f" {_sure('price_id', 'cost_nanos')}, CASE WHEN session_id IS NULL THEN project END AS folder"
+    f" FROM usage WHERE {_SPAN} GROUP BY 1, 2, folder"
 )
 _CALLS = (
     "SELECT session_id, COALESCE(model_used, model_requested), 0, COUNT(*),"
     " SUM(COALESCE(fresh_input + cache_read + cache_write_5m + cache_write_1h, prompt_tokens)),"
     " SUM(COALESCE(output, completion_tokens)), SUM(booked_nanos),"
     " SUM(CASE WHEN cost_basis = 'actual' THEN booked_nanos ELSE 0 END),"
-    f" {_sure('COALESCE(actual_price_id, price_id)', 'booked_nanos')}"
+    f" {_sure('COALESCE(actual_price_id, price_id)', 'booked_nanos')}, NULL"
     f" FROM call WHERE {_SPAN} AND {_BOOKED} GROUP BY 1, 2"
 )
 # The sums come first: the few sessions they name are then looked up by their key.
 SELECT_SPEND = (
-    "SELECT g.session_id, s.client, s.project, COALESCE(s.currency, 'USD'),"
+    "SELECT g.session_id, s.client, COALESCE(s.project, g.folder), COALESCE(s.currency, 'USD'),"
     f" COALESCE(s.usd_nanos, {NANOS_PER_UNIT}), s.rate_day, g.model, SUM(g.responses), SUM(g.calls), SUM(g.input),"
     " SUM(g.output), SUM(g.nanos), SUM(g.exact), SUM(g.approximate), SUM(g.assumed)"
     f" FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
-    " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id GROUP BY g.session_id, g.model"
+    " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id"
+    " GROUP BY g.session_id, g.model, g.folder"
 )
 SELECT_BOOKED_CALLS = (
     f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant"
@@ -63,7 +64,7 @@ class SpendReads(Statements):
     def session_spend(
         self, from_us: int, until_us: int, *, approximate: Collection[str] = (), assumed: Collection[str] = ()
     ) -> list[SpendSum]:
-        """What was spent in a span, by session and model; of no session, the responses that belong to none.
+        """What was spent in a span, by session and model; of no session, the responses that belong to none, by folder.
 
         `approximate` and `assumed` are the prices that are so.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -11,7 +11,7 @@ from tallygate.ledger.port import Reader
 from tallygate.operations.certain import Unsure
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.tenants import every_tenant, in_tenant, tenant_id
-from tallygate.operations.usage import project_name
+from tallygate.operations.usage import folders_of, project_name
 from tallygate.pricing.identity import listed_name
 from tallygate.reports.spending import (
     Every,
@@ -23,6 +23,7 @@ from tallygate.reports.spending import (
     spending_period,
     total_of,
 )
+from tallygate.reports.usage import Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class ReportWanted:
     """What a report is about; `until_us` is the first moment after it.
 
     Without a tenant, a report by tenant is about all of them, any other about the one that sessions open in here.
+    `project` is a match for places, as in a list of usage.
     """
 
     by: SpendBy
@@ -50,6 +52,7 @@ class ReportWanted:
     from_us: int
     until_us: int
     tenant: str | None = None
+    project: str | None = None
 
 
 def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendReport:
@@ -62,19 +65,28 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     outside: list[SpendPart] = []
     for each in chosen:
         with each.ledger.reading(each.tenant) as reader:
-            unsure = Unsure(reader)
-            for start_us, lines, rest in _periods(rt, reader, wanted, zone, unsure):
-                found += [(start_us, line) for line in lines]
-                outside.append(rest)
+            periods = list(_periods(reader, wanted, zone, Unsure(reader)))
+        here = _in_project(rt, [one for _, sums in periods for one in sums], wanted.project)
+        for period, sums in periods:
+            mine = [_named(rt, one, wanted.by) for one in sums if one.session_id is not None and one.project in here]
+            found += [(period.start_us, line) for line in lines_of(mine, wanted.by, each.tenant, period.label)]
+            rest = [one for one in sums if one.session_id is None and one.project in here]
+            outside.append(part_of(rest, each.tenant))
     found.sort(key=lambda entry: (entry[0], -entry[1].whole.nanos, entry[1].key or ""))
     lines = [line for _, line in found]
     total = total_of(line.whole for line in lines)
     return SpendReport(lines, total, total_of(outside), [each.tenant for each in chosen])
 
 
+def _in_project(rt: Runtime, sums: Iterable[SpendSum], project: str | None) -> Collection[str | None]:
+    """The folders that sums name which belong to the project that is asked for."""
+    known = {each.project for each in sums}
+    return known if project is None else folders_of(rt, sorted(each for each in known if each is not None), project)
+
+
 def _periods(
-    rt: Runtime, reader: Reader, wanted: ReportWanted, zone: tzinfo, unsure: Unsure
-) -> Iterator[tuple[int, list[SpendLine], SpendPart]]:
+    reader: Reader, wanted: ReportWanted, zone: tzinfo, unsure: Unsure
+) -> Iterator[tuple[Period, list[SpendSum]]]:
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us = wanted.from_us
     while (at_us := reader.spend_next(from_us, wanted.until_us)) is not None:
@@ -83,9 +95,7 @@ def _periods(
         sums = reader.session_spend(
             max(from_us, period.start_us), until_us, approximate=unsure.approximate, assumed=unsure.assumed
         )
-        mine = [_named(rt, each, wanted.by) for each in sums if each.session_id is not None]
-        rest = [each for each in sums if each.session_id is None]
-        yield period.start_us, lines_of(mine, wanted.by, reader.tenant, period.label), part_of(rest, reader.tenant)
+        yield period, sums
         from_us = until_us
 
 

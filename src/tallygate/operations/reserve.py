@@ -136,6 +136,8 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
     amount = reserved_nanos(request, decision)
     weight = weight_of(request, decision)
     expected = request.expected if pending else None
+    # Kept for who asks again under the same key, and of a refusal for the run log.
+    keeps_reply = request.client_key is not None or decision.action is Action.HALT
     return Call(
         tenant=rt.tenant,
         call_id=decided.call_id,
@@ -164,7 +166,7 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         call_mode=request.call_mode,
         mode_capable=session.coverage.covers(request.call_mode),
         client_key=request.client_key,
-        reply=None if request.client_key is None else decided.reply or answer.to_json(),
+        reply=decided.reply or answer.to_json() if keeps_reply else None,
         correlation=decided.correlation,
         at_us=tx.at_us,
         expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,

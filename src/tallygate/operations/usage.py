@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
@@ -66,12 +66,12 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
 
 def _chosen(rt: Runtime, reader: Reader, wanted: UsageWanted) -> UsageFilter:
     """The responses that are wanted, by the folders and the ids that they name."""
-    folders = None if wanted.project is None else _folders(rt, reader.usage_folders(), wanted.project)
+    folders = None if wanted.project is None else folders_of(rt, reader.usage_folders(), wanted.project)
     models = None if wanted.model is None else _models(reader.usage_models(), wanted.model)
     return UsageFilter(wanted.from_us, wanted.until_us, wanted.clients, folders, models)
 
 
-def _folders(rt: Runtime, known: list[str], project: str) -> tuple[str, ...]:
+def folders_of(rt: Runtime, known: Collection[str], project: str) -> tuple[str, ...]:
     """The folders of a project; where no project is meant, those whose path or the end of it is given."""
     found = tuple(folder for folder in known if meant(rt.place_of(folder), project))
     if found:

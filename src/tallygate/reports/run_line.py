@@ -12,12 +12,13 @@ from typing import Any
 
 from tallygate.core import exactness
 from tallygate.core.amounts import unit_exact
-from tallygate.core.answers import Observed, SessionTotals
+from tallygate.core.answers import GateAnswer, Observed, SessionTotals
 from tallygate.core.chain import Head
-from tallygate.core.limit_changes import LimitChange
+from tallygate.core.limit_changes import LimitChange, last_raise_us
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
+from tallygate.core.stopped import stopped_by
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1
@@ -85,6 +86,7 @@ def run_line(run: RunLine) -> str:
         "limit_changes": [each.stated() for each in run.limit_changes],
         "observed": _observed(run.observed),
         "records": [_record(index, call, run) for index, call in enumerate(made)],
+        "stopped": _stopped(run),
         "refused": [_refused(call) for call in run.calls if call.state is CallState.DENIED],
         "voided": [
             {"call_id": call.call_id, "stage": call.tool_name, "reason": call.void_reason}
@@ -179,6 +181,18 @@ def _refused(call: Call) -> dict[str, Any]:
         "actor_type": call.actor_type.value,
         "actor_id": call.actor_id,
     }
+
+
+def _stopped(run: RunLine) -> dict[str, Any] | None:
+    call = stopped_by(run.calls, last_raise_us(run.limit_changes))
+    return None if call is None else stop_stated(call)
+
+
+def stop_stated(call: Call) -> dict[str, Any]:
+    """A refusal that stopped a run, with the budget and the words of it where they were kept."""
+    answer = None if call.reply is None else GateAnswer.from_json(call.reply)
+    budget = None if answer is None or answer.binding is None else answer.binding.budget_id
+    return {**_refused(call), "budget_id": budget, "message": None if answer is None else answer.message}
 
 
 def _budget(budget: Budget) -> dict[str, Any]:

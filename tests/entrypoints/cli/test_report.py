@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.entrypoints.cli.conftest import Made
+from tests.repositories import repository
 from tests.transcripts import DAY, PROJECT, write_claude
 
 from tallygate.app import compose, settings_here
@@ -125,6 +129,23 @@ def test_responses_of_no_session_are_told_beside_the_report(run, home):
     assert result.stdout == "Nothing was spent.\n"
     assert "2 responses, $" in result.stderr
     assert "`tallygate usage` lists them" in result.stderr
+
+
+@pytest.mark.parametrize("named", ["shop", "work/shop", "{shop}", "{shop}/", "w*k/shop"])
+def test_a_report_of_a_project_is_about_what_usage_means_by_it(run, run_json, made, home, tmp_path, named):
+    shop = repository(Path(os.path.realpath(tmp_path)) / "work" / "shop")
+    inner, other = repository(shop / "lib"), repository(shop.parent / "workshop")
+    for number, folder in enumerate((shop, inner, other), 1):
+        made.app = replace(made.app, runtime=replace(made.app.runtime, project=str(folder)))
+        made.worked()
+        write_claude(home, [number], f"s{number}", cwd=str(folder))
+    run("sync")
+    named = named.format(shop=shop)
+    found = run_json("report", "--by", "project", "--project", named, "--period", "all")
+    assert [line["project"] for line in found["lines"]] == [str(shop), str(inner)]
+    assert found["total"]["cost"] == 0.1
+    assert found["outside_sessions"]["responses"] == run_json("usage", "--project", named)["total"]["responses"] == 2
+    assert run("report", "--project", "nowhere").stdout == "Nothing of that was spent.\n"
 
 
 # ---------------------------------------------------------------- the tenant of the settings

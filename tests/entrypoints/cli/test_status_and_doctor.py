@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,43 @@ def test_status_names_the_settings_files_in_force(run_json, home, monkeypatch):
     file.write_text('currency = "EUR"\n')
     monkeypatch.setenv("TALLYGATE_CONFIG", str(file))
     assert run_json("status")["settings"]["files"] == [str(file)]
+
+
+def test_a_script_learns_by_the_exit_code_that_the_last_run_was_stopped_until_it_is_raised(run, run_json, made):
+    assert run("status", "--exit-code").exit_code == 0, "nothing has run"
+    session_id = made.session(1)
+    assert made.call(session_id, prompt=900_000, tool_name="read") == ""
+    assert run("status").exit_code == 0
+    told = run("status", "--exit-code")
+    assert told.exit_code == 8
+    assert f"Session {session_id[-8:]} was stopped at" in told.stdout
+    assert run("status", "--exit-code", json_=True).exit_code == 8
+    (found,) = run_json("status")["stopped"]
+    assert (found["session_id"], found["stage"], found["reason"]) == (session_id, "read", "budget_pressure:halt")
+    made.end(session_id)
+    assert run("status", "--exit-code").exit_code == 8, "ended, and still the last run"
+    run("budget", "raise", session_id[-8:], "9")
+    assert run("status", "--exit-code").exit_code == 0
+    assert run("status", "--exit-kode").exit_code == 2, "wrong usage is no halt"
+
+
+def test_only_the_last_run_of_this_project_and_those_beside_it_are_told_by_the_exit_code(run, made, monkeypatch):
+    def refused(project):
+        made.app = replace(made.app, runtime=replace(made.app.runtime, project=project))
+        session_id = made.session(1)
+        assert made.call(session_id, prompt=900_000, tool_name="read") == ""
+        return session_id
+
+    elsewhere, first = refused("/elsewhere"), refused(None)
+    second = made.session(1)
+    assert run("status", "--exit-code").exit_code == 8, "the first is still at work beside the second"
+    made.end(first)
+    assert run("status", "--exit-code").exit_code == 8, "it ended after the second began"
+    made.end(second)
+    third = made.session(1)
+    assert made.call(third, tool_name="plan") != ""
+    assert run("status", "--exit-code").exit_code == 0
+    made.end(elsewhere)
 
 
 def diagnosis(run):

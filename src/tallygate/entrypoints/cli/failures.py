@@ -8,6 +8,7 @@
 5    the ledger cannot be opened, read or written
 6    settings that cannot be used
 7    only the user may do that, and an agent asked
+8    a run was stopped by its budget (`status --exit-code`)
 130  interrupted
 """
 
@@ -24,7 +25,7 @@ from tallygate.core.errors import (
 )
 from tallygate.core.text import cleaned
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, STOPPED, INTERRUPTED = 1, 2, 8, 130
 _CODES: tuple[tuple[type[TallygateError], int], ...] = (
     (InvalidArgument, USAGE),
     (NotFound, 3),

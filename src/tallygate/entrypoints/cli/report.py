@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from tallygate.operations.report import ReportWanted, SpendReport, report_spendi
 from tallygate.operations.unread import what_is_open
 from tallygate.reports.spending import Every, SpendBy, SpendPart, csv_of
 from tallygate.reports.usage import ALWAYS_US
+from tallygate.workspace import written_out
 
 _FORMATS = ("table", "csv", "json")
 
@@ -37,6 +39,7 @@ _FORMATS = ("table", "csv", "json")
 @since_option("Only what was spent")
 @click.option("--until", metavar="MOMENT", help="Only what was spent before that, or on that day.")
 @click.option("--tenant", metavar="TENANT", help="Only this tenant. Without it: all by tenant, else the one here.")
+@click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--format", "as_", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, as --format json.")
 @pass_program
@@ -48,6 +51,7 @@ def report(
     since: str | None,
     until: str | None,
     tenant: str | None,
+    project: str | None,
     as_: str,
     as_json: bool,
 ) -> None:
@@ -67,6 +71,7 @@ def report(
             from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
             until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
             tenant=tenant,
+            project=None if project is None else written_out(project, str(Path.home())),
         )
         found = report_spending(app.runtime, wanted, zone)
         unread, anomalies = what_is_open(app.runtime)
@@ -80,7 +85,8 @@ def report(
         moments = [] if wanted.every is Every.ALL else [now]
         _table(found, wanted.by, output.zoned("PERIOD", moments, time_zone))
     else:
-        click.echo("Nothing was spent." if since is until is tenant is None else "Nothing of that was spent.")
+        all_of_it = since is until is tenant is project is None
+        click.echo("Nothing was spent." if all_of_it else "Nothing of that was spent.")
     if as_ == "table" and not as_json and found.outside.responses:
         beside = f"{output.plural(found.outside.responses, 'response')}, {format_amount(found.outside.nanos)},"
         output.aside(f"{beside} outside of any session; `tallygate usage` lists them.")

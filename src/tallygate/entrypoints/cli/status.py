@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.failures import STOPPED
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
 from tallygate.operations.look import standing
+from tallygate.operations.stops import Stop, last_stops
 from tallygate.operations.unread import what_is_open
+from tallygate.reports.run_line import stop_stated
 from tallygate.settings import Settings
 
 _SESSIONS_MAX = 100
 
 
 @click.command()
+@click.option("--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run of this project was stopped.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
-def status(program: Program, as_json: bool) -> None:
+def status(program: Program, tells: bool, as_json: bool) -> int:
     """Show how everything stands.
 
-    The ledger, its open sessions with what is left, the run log, prices, and the settings in force.
+    The ledger, its open sessions with what is left, runs that were stopped, the run log, prices, and the settings in
+    force. A run is stopped where an agent of it was refused last and no limit was raised since.
     """
     settings = program.settings()
     with program.opened(settings) as app:
         stands = standing(app.runtime, limit=_SESSIONS_MAX)
         unread, anomalies = what_is_open(app.runtime)
+        stops = last_stops(app.runtime)
         state = condition(app.ledger)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
     paths, zone = settings.paths, shown_zone(settings)
@@ -64,13 +72,14 @@ def status(program: Program, as_json: bool) -> None:
                     "age_days": prices.age_days,
                     "models": prices.models,
                 },
+                "stopped": [_stop_json(stop) for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
                 "unread": unread_json(unread),
                 "anomalies": anomalies,
                 "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
             }
         )
-        return
+        return STOPPED if stops and tells else 0
     waiting = len(stands.waiting)
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
     output.facts(
@@ -94,6 +103,15 @@ def status(program: Program, as_json: bool) -> None:
         session_table(stands.open_sessions, zone)
     else:
         click.echo("\nNo open sessions.")
+    for stop in stops:
+        at = output.when(stop.call.at_us, settings.time_zone)
+        why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
+        click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
+    return STOPPED if stops and tells else 0
+
+
+def _stop_json(stop: Stop) -> dict[str, Any]:
+    return {"session_id": stop.session_id, **stop_stated(stop.call)}
 
 
 def _zone(settings: Settings, shown: str) -> str:
