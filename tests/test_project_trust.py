@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tallygate.core.costing import LOCAL_RUNTIMES
 from tallygate.core.places import as_written
 from tallygate.core.rules import Subject, bound
 from tallygate.pricing.book import PriceBook
@@ -69,6 +70,8 @@ CASES = [
     ("", '[calibration]\n"m" = 0.1', ["calibration.m"]),
     ("", '[ladder]\ndefault = ["a"]', ["ladder.default"]),
     ("", '[pricing]\nlocal_channels = ["openai"]', ["pricing.local_channels"]),
+    ("", f"[pricing]\nlocal_channels = {list(LOCAL_RUNTIMES)}", ["pricing.local_channels"]),
+    (f"[pricing]\nlocal_channels = {list(LOCAL_RUNTIMES)}", f"[pricing]\nlocal_channels = {list(LOCAL_RUNTIMES)}", []),
     ("", "[unknown_price]\ninput_per_thousand = 0.000001", ["unknown_price.input_per_thousand"]),
     ("", "[exchange.GBP]\nusd_per_unit = 0.1\nday = 2026-11-01", ["exchange.GBP"]),
     ("", '[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = 900', []),

@@ -272,6 +272,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
         unknown_currency="EUR",
         unknown_exchange=Rate(1_160_000_000, dt.date(2026, 11, 20), CONFIGURED, "EUR"),
         local_channels=("ollama", "my-gateway"),
+        local_is_said=True,
     )
     assert settings.exchange == {
         "GBP": Rate(1_310_000_000, dt.date(2026, 11, 1), CONFIGURED, "GBP"),

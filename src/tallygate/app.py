@@ -31,7 +31,7 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
-from tallygate.pricing.book import PriceBook
+from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
 from tallygate.settings import Keep, OnFault, Places, Settings, Stop, Telemetry, Transcripts, load_settings, places
@@ -261,7 +261,12 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
     exchange = ExchangeBook(settings.exchange)
     return Runtime(
         ledger=ledger,
-        prices=PriceBook(settings.pricing, exchange=exchange, place_of=place_called, dearer=settings.dearer),
+        prices=PriceBook(
+            with_local(settings.pricing, settings),
+            exchange=exchange,
+            place_of=place_called,
+            dearer=None if settings.dearer is None else with_local(settings.dearer, settings),
+        ),
         policy=Policy(
             reroute_at_percent=policy.reroute_at_percent,
             warn_at_percent=policy.warn_at_percent,
@@ -303,6 +308,13 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         guarded=cache(partial(guarded_here, settings)),
         pause_us=pause_us,
     )
+
+
+def with_local(pricing: PricingSettings, settings: Settings) -> PricingSettings:
+    """Prices that know which models the user names to be switched to: those of them that run here are free."""
+    ladder = (settings.ladder.default, *settings.ladder.by_client.values())
+    named = (settings.policy.local_model or "", *(model for models in ladder for model in models))
+    return replace(pricing, local_models=tuple(filter(None, named)))
 
 
 def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]:

@@ -171,6 +171,16 @@ def test_an_unknown_price_is_never_nothing(world, mode, local, action, reason):
         assert world.budget(session).reserved_nanos == 0
 
 
+@pytest.mark.parametrize("model", ["ollama/anything", "mlx/some-model", "qwen3:8b"])
+def test_an_agent_that_names_a_local_model_does_not_pass_a_budget_for_nothing(world, model):
+    session = world.start("1", model=model)
+    assert world.ask(session, 100, model=model).action == "allow"
+    assert world.budget(session).reserved_nanos > 0
+    answer = world.ask(session, 400_000_000, model=model)
+    assert answer.action == "halt"
+    assert "local_channels = [" in answer.pricing_warning
+
+
 def test_the_user_s_factor_scales_the_estimate_and_the_reservation(world):
     world = world.with_runtime(factors_micros={"dear": 2_500_000})
     session = world.start("1")

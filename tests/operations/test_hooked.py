@@ -77,6 +77,33 @@ def logged(world):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "named", "free"),
+    [
+        ("ollama", "qwen3:8b", None, True),
+        (None, "qwen3:8b", None, False),
+        (None, "ollama/qwen3", None, False),
+        ("acme", "qwen3:8b", None, False),
+        ("acme", "qwen3:8b", "ollama/qwen3", True),
+    ],
+)
+def test_a_model_is_free_where_its_client_says_that_a_runtime_of_this_machine_serves_it(
+    world, provider, model, named, free
+):
+    row = ObservedUsage(
+        "claude_code", "client-1", "r1", datetime(2026, 9, 21, tzinfo=UTC), model, Tokens(output=900),
+        Rule.CLAUDE_RESPONSE, project="/home/me/p", provider=provider,
+    )  # fmt: skip
+    hook(world, Moment.PROMPT, "p0", model="cents")
+    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    hook(world, Moment.PROMPT, "p1", model=named)
+    stored = world.ledger.rows("SELECT cost_nanos FROM usage")
+    assert (next(stored)[0] == 0) is (provider == "ollama")
+    asked = world.calls(account(world).session_id)[-1]
+    with world.ledger.reading() as reader:
+        assert (json.loads(reader.price_basis(asked.price_id))["source"] == "local") is free
+
+
 # ---------------------------------------------------------------- opening
 
 

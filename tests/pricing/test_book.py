@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pricing.ids import AT, CERTAIN, FAMILIES, GUESSED, HOSTILE, LOCAL, RELATIVES, UNKNOWN
 
-from tallygate.core.costing import Certainty, Price, Tokens
+from tallygate.core.costing import SERVED_HERE, STANDARD, Certainty, Price, Tokens
 from tallygate.core.errors import InvariantBroken, SettingsError
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
@@ -43,9 +44,35 @@ def test_a_guess_is_marked_and_says_what_was_guessed(model, expected):
 
 
 @pytest.mark.parametrize("model", LOCAL)
-def test_local_runtimes_cost_nothing(model):
-    price = BOOK.quote(model, AT)
+@pytest.mark.parametrize(
+    "settings, terms",
+    [
+        (PricingSettings(), SERVED_HERE),
+        (PricingSettings(local_is_said=True), STANDARD),
+        (PricingSettings(local_models=tuple(each.upper() for each in LOCAL)), STANDARD),
+    ],
+    ids=["the client says so", "the user names the channel", "the user names the model"],
+)
+def test_local_runtimes_cost_nothing_where_the_client_or_the_user_says_so(model, settings, terms):
+    price = PriceBook(settings).quote(model, AT, terms=terms)
     assert (price.source, price.known, price.cost_nanos(Tokens(1000, 1, 1, 1, 1000))) == ("local", True, 0)
+
+
+@pytest.mark.parametrize("model", LOCAL)
+def test_an_id_alone_makes_nothing_free(model):
+    price = PriceBook(PricingSettings(local_models=("ollama/another",))).quote(model, AT)
+    assert (price.known, price.approximate) == (False, True)
+    assert price.cost_nanos(Tokens(1000, 1, 1, 1, 1000)) > 0
+    pasted = tomllib.loads(price.warning.partition("config.toml:\n")[2])["pricing"]["local_channels"]
+    assert (
+        PriceBook(PricingSettings(local_channels=tuple(pasted), local_is_said=True)).quote(model, AT).source == "local"
+    )
+
+
+def test_what_is_served_elsewhere_is_not_free_whoever_says_it_runs_here():
+    for model in ("claude-opus-4-7", "ollama/claude-opus-4-7", "ollama/gpt-oss:120b-cloud", "gpt-5"):
+        price = PriceBook(PricingSettings(local_is_said=True)).quote(model, AT, terms=SERVED_HERE)
+        assert price.cost_nanos(Tokens(1000, output=1000)) > 0, model
 
 
 @pytest.mark.parametrize("model", UNKNOWN)

@@ -54,15 +54,29 @@ class Terms:
     """How a response was served, as far as that moves its price: each as the provider's own word, None where unsaid.
 
     `tier` is a service tier (`priority`, `fast`, `flex`, `batch`), `geo` where it had to be served. `stated_free` is
-    whether the client or the provider states a price of nothing; False where it states one above nothing.
+    whether the client or the provider states a price of nothing; False where it states one above nothing. `here` says
+    that the client's record, or the user, has it served by a runtime on this machine.
     """
 
     tier: str | None = None
     geo: str | None = None
     stated_free: bool | None = None
+    here: bool = False
 
 
 STANDARD = Terms()
+SERVED_HERE = Terms(here=True)
+# What runs models on a user's own machine, as clients call who serves a model.
+LOCAL_RUNTIMES = (
+    "ollama", "ollama_chat", "lmstudio", "lm_studio", "lm-studio", "vllm", "hosted_vllm", "llama.cpp",
+    "llamacpp", "llama_cpp", "llama-cpp", "llamafile", "local", "localai", "local-ai", "gpt4all", "mlx",
+    "jan",
+)  # fmt: skip
+
+
+def is_local_runtime(provider: str | None) -> bool:
+    """Whether who serves a model is a runtime on the user's own machine."""
+    return provider is not None and provider.lower() in LOCAL_RUNTIMES
 
 
 @dataclass(frozen=True, slots=True)

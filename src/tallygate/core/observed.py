@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tallygate.core.costing import STANDARD, Terms, Tokens
+from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,9 +165,10 @@ def terms_of(row: ObservedUsage) -> Terms:
     if row.native_cost_text is not None:
         digits = [c for c in row.native_cost_text.lower().partition("e")[0] if c.isdigit()]
         free = all(c == "0" for c in digits) if digits else None
-    if (row.tier, row.geo, free) == (None, None, None):
+    here = row.provider is not None and is_local_runtime(row.provider)
+    if (row.tier, row.geo, free, here) == (None, None, None, False):
         return STANDARD
-    return Terms(row.tier, row.geo, free)
+    return Terms(row.tier, row.geo, free, here)
 
 
 def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None = None) -> ObservedUsage:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tallygate.core import gate
 from tallygate.core.amounts import in_usd, needed
 from tallygate.core.answers import BindingBudget, GateAnswer
+from tallygate.core.costing import SERVED_HERE
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
 from tallygate.core.model import HOOK_KEY, Budget, Call, CallRequest, Decision, GateView, RerouteTarget, Session
 from tallygate.core.moments import as_datetime
@@ -141,7 +142,7 @@ def _view(rt: Runtime, tx: Tx, session: Session, budgets: tuple[Budget, ...], re
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and tx.has_open_exactness(session.session_id)
     local = None
     if not request.price.known and rt.local_model:
-        price = rt.prices.known_price(rt.local_model, as_datetime(tx.at_us), scope_of(session))
+        price = rt.prices.known_price(rt.local_model, as_datetime(tx.at_us), scope_of(session), SERVED_HERE)
         if price is not None and price.source == "local":
             local = RerouteTarget(rt.local_model, price)
     return GateView(session, budgets, has_open_exactness=waits, local_target=local)

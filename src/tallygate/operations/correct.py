@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tallygate.core.authority import Authority, Loosening
+from tallygate.core.costing import is_local_runtime
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.observed import MAX_TOKENS, Quality
@@ -46,6 +47,9 @@ def correct_usage(
         tokens = replace(row.tokens, **dict(counts))
         row = replace(row, tokens=tokens, model=model or row.model, quality=Quality.FINAL, estimated_output=None)
         searches = row.web_searches if tokens.total else 0
+        runtime = (model or "").partition("/")[0]
+        if is_local_runtime(runtime):
+            row = replace(row, provider=runtime)  # the user says that it ran on this machine
         row = replace(row, reasoning=min(row.reasoning, tokens.output), web_searches=searches)
         priced = pricer.priced(row)
         session = None if before.session_id is None else tx.session(before.session_id)

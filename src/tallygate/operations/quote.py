@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tallygate.core.costing import Price, Tokens
+from tallygate.core.costing import SERVED_HERE, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.operations.runtime import Runtime
@@ -66,6 +67,16 @@ def count_text(text: str, model: str) -> TokenCount:
     return count_tokens(text, model)
 
 
+def offered(rt: Runtime, model: str, at: datetime) -> Price:
+    """The price of a model for people: one that runs on their machine is free, and when a gate takes it so is said."""
+    price = rt.prices.quote(model, at, scope_here(rt))
+    here = rt.prices.quote(model, at, scope_here(rt), SERVED_HERE)
+    if here == price:
+        return price
+    note = "Free where it runs on this machine. A gate takes it so once your client's record names the runtime, or"
+    return replace(here, warning=f"{note} your config.toml does:{(price.warning or '').partition('config.toml:')[2]}")
+
+
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
     """What a step would cost, in dollars and in pounds, and where the price comes from."""
@@ -80,7 +91,7 @@ class CostEstimate:
 def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
     """Price counts of tokens for a model as of now; records nothing."""
     at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(model, at, scope_here(rt))
+    price = offered(rt, model, at)
     usd = price.cost_nanos(tokens)
     pounds = rt.exchange.rate("GBP", at)
     return CostEstimate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallygate.core.amounts import in_usd
+from tallygate.core.costing import SERVED_HERE
 from tallygate.core.errors import present
 from tallygate.core.model import CallRequest, Decision, RerouteTarget, Session
 from tallygate.core.moments import as_datetime
@@ -25,7 +26,7 @@ def target_of(
         return None, "No [ladder] of cheaper models is set, so none is named."
     candidates = []
     for model in ladder:
-        price = rt.prices.known_price(model, at, scope_of(session))
+        price = rt.prices.known_price(model, at, scope_of(session), SERVED_HERE)  # the user names it
         if price is not None:
             candidates.append(Candidate(model, price))
     budget = present(decision.binding, "budget pressure has a budget")

@@ -10,6 +10,7 @@ from itertools import takewhile
 from tallygate.core.amounts import NOTHING, Amount, needed
 from tallygate.core.answers import GateAnswer
 from tallygate.core.calibration import Kind, Level
+from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
 from tallygate.core.gate import admits
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, writes_late
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
@@ -133,9 +134,9 @@ def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
 def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> CallRequest:
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
     mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
-    model = event.model or _last_model(rt, event, session, mine or past) or session.model
+    model, terms = _next_model(rt, event, session, mine or past)
     at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(model, at, scope_of(session))
+    price = rt.prices.quote(model, at, scope_of(session), terms)
     forgotten = event.moment is Moment.COMPACTION or switches(mine, model)
     ahead: NextStep = (
         aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client, forgotten=forgotten)
@@ -168,17 +169,30 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     )
 
 
-def _last_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[PastStep]) -> str | None:
-    """The model the next call most probably names: that of the last one of this session, else of this client."""
-    if past:
-        return priced_as(past[-1].row)
+def _next_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[PastStep]) -> tuple[str, Terms]:
+    """The model the next call most probably names, and whether its client has it served on this machine.
+
+    It is the one that the client names, else that of the last call of this session, else of this client.
+    """
+    last = past[-1].row if past else None
+    if event.model:
+        return event.model, SERVED_HERE if _is_of_runtime(event.model) else STANDARD
+    if last is not None:
+        return priced_as(last), SERVED_HERE if is_local_runtime(last.provider) else STANDARD
     with rt.ledger.reading(rt.tenant) as reader:
         for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
             if call.is_model_call and call.actor_id != ASIDE:
-                return call.model_requested
+                return call.model_requested, STANDARD
         if session.model != UNKNOWN_MODEL:
-            return session.model
-        return reader.last_model(event.client) or FIRST_MODELS.get(event.client)
+            return session.model, STANDARD
+        model = reader.last_model(event.client)
+    if model is not None:
+        return model, SERVED_HERE if _is_of_runtime(model) else STANDARD
+    return FIRST_MODELS.get(event.client) or session.model, STANDARD
+
+
+def _is_of_runtime(model: str) -> bool:
+    return "/" in model and is_local_runtime(model.partition("/")[0])
 
 
 def _actor(event: HookEvent) -> Actor:

@@ -61,7 +61,8 @@ class PricingSettings:
     """What the settings say about prices: `[[price]]`, `[[discount]]`, `[alias]`, `[unknown_price]`.
 
     The unknown rate is per 1,000 tokens in its currency. Where it has no exchange rate of its own, the book of
-    exchange rates makes dollars of it.
+    exchange rates makes dollars of it. An id alone makes nothing free: `local_is_said` where the user has written down
+    the channels that run on this machine, `local_models` are ids that they have named for it elsewhere.
     """
 
     overrides: tuple[PriceOverride, ...] = ()
@@ -72,6 +73,8 @@ class PricingSettings:
     unknown_currency: str = "GBP"
     unknown_exchange: Rate | None = None
     local_channels: tuple[str, ...] = LOCAL_CHANNELS
+    local_is_said: bool = False
+    local_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("unknown_input_per_thousand", "unknown_output_per_thousand"):
@@ -104,6 +107,7 @@ class PriceBook:
         rows: list[PriceOverride | Discount] = [*settings.overrides, *settings.discounts]
         self._scoped = tuple(row for row in rows if is_scoped(row))
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
+        self._local_models = frozenset(model.strip().lower() for model in settings.local_models)
         self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
         self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
 
@@ -149,9 +153,11 @@ class PriceBook:
             return scope
         return replace(scope, at=self._place_of(scope.project))
 
-    def known_price(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> Price | None:
+    def known_price(
+        self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD
+    ) -> Price | None:
         """The price of a model as of a time, if one is known."""
-        price = self.quote(model, at, scope)
+        price = self.quote(model, at, scope, terms)
         return price if price.known else None
 
     def to_paste(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> str:
@@ -195,8 +201,10 @@ class PriceBook:
                 return price
         if identifier.opaque is not None:
             return self._assumed(identifier, at)
-        if identifier.local:
+        if identifier.local and (terms.here or self._is_said_local(identifier)):
             return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
+        if identifier.local:
+            return self._said_to_be_local(identifier, at)
         if self._is_given_away(identifier, terms):
             return Price(key=shown(identifier.text), rates=_FREE, source=STATED, version="")
         listed = self._listed(identifier, at, terms) or self._relative(identifier, at)
@@ -205,6 +213,20 @@ class PriceBook:
         # What was negotiated holds for what is listed; a guess at a price is not made cheaper.
         discount = matching_row(self.settings.discounts, identifier, at, scope) if listed.known else None
         return discounted(listed, discount) if discount is not None else listed
+
+    def _is_said_local(self, identifier: Identifier) -> bool:
+        """Whether the user says that a model runs on this machine: by its channel, or by the model itself."""
+        return self.settings.local_is_said or identifier.text in self._local_models
+
+    def _said_to_be_local(self, identifier: Identifier, at: datetime) -> Price:
+        """The price of a model of which only its id says that it runs here: whoever asks may write any id."""
+        price = self._relative(identifier, at) or self._assumed(identifier, at)
+        channel = identifier.channel or identifier.text.partition("/")[0]
+        note = (
+            f"Only the id says that '{shown(identifier.text)}' runs on this machine; priced as {price.key} "
+            f'({_rates_text(price)}). If it does, add to config.toml:\n[pricing]\nlocal_channels = ["{channel}"]'
+        )
+        return replace(price, known=False, approximate=True, warning=note)
 
     def _is_given_away(self, identifier: Identifier, terms: Terms) -> bool:
         """Whether somebody who would bill for it states a price of nothing: a router's free variant, a client's own.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallygate.core.costing import LOCAL_RUNTIMES
+
 # Prefixes that name who bills the call, and the catalog's id for it. Hosts the catalog does not list map to
 # themselves, so that the answer can say which host it had no price for.
 CHANNELS: dict[str, str] = {
@@ -51,11 +53,7 @@ GATEWAYS = frozenset(
 # Gateways that a client runs for its own users, and gives models of its own away at.
 CLIENT_GATEWAYS = frozenset({"opencode", "zen", "kilo", "kilocode", "cline"})
 
-LOCAL_CHANNELS = (
-    "ollama", "ollama_chat", "lmstudio", "lm_studio", "lm-studio", "vllm", "hosted_vllm", "llama.cpp",
-    "llamacpp", "llama_cpp", "llama-cpp", "llamafile", "local", "localai", "local-ai", "gpt4all", "mlx",
-    "jan",
-)  # fmt: skip
+LOCAL_CHANNELS = LOCAL_RUNTIMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _named(settings: Settings, section: str) -> Mapping[str, Any]:
         "calibration": settings.calibration_micros,
         "alias": dict(settings.pricing.aliases),
         "exchange": settings.exchange,
-        "pricing": {"local_channels": settings.pricing.local_channels},
+        "pricing": {"local_channels": (settings.pricing.local_channels, settings.pricing.local_is_said)},
     }
     return found.get(section, {})
 

@@ -286,9 +286,11 @@ def _unknown_price(pricing: PricingSettings, document: Document, exchange: Mappi
 
 def _pricing(pricing: PricingSettings, document: Document, exchange: Mapping[str, Rate]) -> PricingSettings:
     aliases = {**dict(pricing.aliases), **_named(document, "alias", checks.text)}
+    said = _values(document, ("pricing",), _table(document, "pricing"), PRICING)
     return replace(
         pricing,
-        **_values(document, ("pricing",), _table(document, "pricing"), PRICING),
+        **said,
+        local_is_said=pricing.local_is_said or "local_channels" in said,
         **_unknown_price(pricing, document, exchange),
         overrides=(*pricing.overrides, *rows(document, "price", PRICE, PriceOverride, PRICE_KEYS)),
         discounts=(*pricing.discounts, *rows(document, "discount", DISCOUNT, Discount, DISCOUNT_KEYS)),

@@ -12,7 +12,6 @@ from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations import quote
-from tallygate.operations.scope import scope_here
 
 TEXT_BYTES_MAX = 64 * 2**20
 _TOKENS = click.IntRange(0, TOKENS_MAX)
@@ -85,8 +84,7 @@ def prices(program: Program, query: str | None, provider: str | None, limit: int
     with program.opened() as app:
         at = as_datetime(app.runtime.clock_us())
         found = quote.list_models(app.runtime, provider=provider, query=query, limit=limit)
-        scope = scope_here(app.runtime)
-        asked = app.runtime.prices.quote(query, at, scope) if query and provider is None else None
+        asked = quote.offered(app.runtime, query, at) if query and provider is None else None
         info = app.runtime.prices.info(at)
     if as_json:
         output.document(
