@@ -16,9 +16,10 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import ModelTotal, SessionCheck
+from tallygate.core.unread import Unread
 from tallygate.ledger.audit import audit
 from tallygate.ledger.lock import FileLock
-from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, rebuild
+from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
@@ -54,6 +55,7 @@ def history(tmp_path_factory):
     assert world.budget(seen).spent_nanos == 1_000_000_000
     with world.ledger.writing() as tx:
         tx.save_position("a.jsonl", "codex", {"offset": 5}, {"torn": 1})
+        tx.save_unread("a.jsonl", "codex", "c-1", Unread({"torn": 2}, 1))
         tx.save_check(CHECKED)
     world.ledger.close()
     return world.ledger.path.read_bytes()
@@ -90,6 +92,7 @@ def contents(path, *, sound=True):
                 "sessions": reader.sessions(state=None, limit=100),
                 "queue": reader.queued_lines(100),
                 "files": reader.read_files(),
+                "unread": reader.unread_files(),
             }
     finally:
         ledger.close()
@@ -287,6 +290,16 @@ def test_a_ledger_from_before_there_were_totals_has_none_to_miss(path):
     tamper(path, "DROP TABLE session_check", "UPDATE budget SET spent_nanos = spent_nanos + 1")
     assert again(path).left_out == ()
     assert checks_of(path) == []
+
+
+def test_what_could_not_be_read_of_transcripts_is_kept_with_how_far_they_were_read(path, before):
+    assert [(each.path, each.found) for each in before["unread"]] == [("a.jsonl", Unread({"torn": 2}, 1))]
+    tamper(path, "UPDATE budget SET spent_nanos = spent_nanos + 1")
+    assert again(path).left_out == ()
+    assert contents(path)["unread"] == before["unread"]
+    overwrite(path, pages_of(path, "unread_file")[0])
+    tamper(path, "UPDATE budget SET spent_nanos = spent_nanos + 1")
+    assert again(path, NOW + 5_000_000).left_out == (UNREAD_LEFT_OUT,)
 
 
 def test_totals_that_cannot_be_read_are_named(path):

@@ -30,7 +30,9 @@ INSERT_IDENTITY = "INSERT INTO ledger (one, ledger_id, created_us) VALUES (1, :i
 SELECT_TOUCHED = "SELECT MAX(touched_us) FROM budget"
 QUEUE = ("tenant", "session_id", "path", "line", "queued_us", "written_us", "last_error")
 POSITIONS = ("tenant", "path", "client", "position", "skipped", "read_us")
+UNREAD = ("tenant", "path", "client", "client_session", "why", "records", "unfinished", "read_us")
 QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
+UNREAD_LEFT_OUT = "what could not be read of transcripts: `tallygate sync` tells it where they are read again"
 CHECKS_LEFT_OUT = "what clients stated as their sessions' totals"
 ATTESTATIONS_LEFT_OUT = "attestations: `tallygate attest list` makes those of the events that are left again"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
@@ -272,12 +274,17 @@ def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _
         # Behind these positions lie responses whose events are lost: only reading again brings them back.
         return [*left_out, POSITIONS_LEFT_OUT]
     made.executemany(_insert("transcript_file", POSITIONS), positions)
-    try:
-        checks = damaged.execute(f"SELECT {', '.join(CHECK_COLUMNS)} FROM session_check").fetchall()
-    except sqlite3.DatabaseError as error:
-        # An older ledger has none.
-        return left_out if "no such table" in str(error) else [*left_out, CHECKS_LEFT_OUT]
-    made.executemany(_insert("session_check", CHECK_COLUMNS), checks)
+    for table, names, said in (
+        ("unread_file", UNREAD, UNREAD_LEFT_OUT),
+        ("session_check", CHECK_COLUMNS, CHECKS_LEFT_OUT),
+    ):
+        try:
+            kept = damaged.execute(f"SELECT {', '.join(names)} FROM {table}").fetchall()
+        except sqlite3.DatabaseError as error:
+            if "no such table" not in str(error):  # an older ledger has none
+                left_out.append(said)
+        else:
+            made.executemany(_insert(table, names), kept)
     return left_out
 
 
