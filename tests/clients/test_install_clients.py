@@ -166,6 +166,7 @@ CLAUDE_COMMANDS = {
     "SubagentStop",
     "SessionEnd",
     "ConfigChange",
+    "ElicitationResult",
 }
 
 

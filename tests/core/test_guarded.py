@@ -251,6 +251,8 @@ timeout 60 make test
 env FOO=1 pytest -q
 curl -so page.html https://example.com
 tallygate trust --help
+cat src/tallygate/entrypoints/hook.py
+ruff check src/tallygate/entrypoints/hook.py
 tallygate budget set s1 1
 cp notes.txt ~/
 mv build.log ~/.local/share/
@@ -382,6 +384,8 @@ EVADED = [
     ("systemd-run --user tallygate budget raise s1 9", "`tallygate budget raise`"),
     ("echo 'tallygate budget raise s1 9' | at now", "`tallygate budget raise`"),
     ("sh -c 'tallygate trust --yes'", "`tallygate trust`"),
+    ("echo '{}' | tallygate hook --client codex --event UserPromptSubmit", "`tallygate hook`"),
+    ("python -I -S /x/tallygate/entrypoints/hook.py --client claude_code < made-up.json", "`tallygate hook`"),
     ("tallygate doctor --rebuild", "`tallygate doctor --rebuild`"),
     ("tallygate sessions end s1", None),  # the user's own settings leave it to agents
     # the entries in a client's settings

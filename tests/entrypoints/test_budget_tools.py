@@ -11,11 +11,12 @@ import anyio
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.types import ElicitResult, ErrorData
+from mcp.types import ElicitResult, ErrorData, Implementation
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
 from tallygate.core.rules import Rule, Scope
+from tallygate.entrypoints.hook_desk import HookDesk, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
 from tallygate.entrypoints.mcp_server.tools import Caller, answer_call
@@ -55,10 +56,11 @@ class User:
         return ElicitResult(action=self.action, content=self.content)
 
 
-def talk(world, script, *, mode="auto", user=None, family="all"):
+def talk(world, script, *, mode="auto", user=None, family="all", name="test", **more):
     async def main():
-        server = build_server(world.rt, family=family)
-        async with Client(server, mode=mode, elicitation_callback=user) as client:
+        server = build_server(world.rt, family=family, **more)
+        info = Implementation(name=name, version="1")
+        async with Client(server, mode=mode, elicitation_callback=user, client_info=info) as client:
             return await script(client)
 
     return anyio.run(main)
@@ -351,7 +353,7 @@ class Nowhere:
 # ---------------------------------------------------------------- asking the user
 
 
-def asked(world, user, *, mode, amount=2, before=None):
+def asked(world, user, *, mode, amount=2, before=None, **more):
     async def script(client):
         await ok(client, "start_budget", budget_gbp=1, session_id="work")
         await spent(client, 1100)
@@ -359,7 +361,40 @@ def asked(world, user, *, mode, amount=2, before=None):
             "request_budget", {"session_id": "work", "amount_usd": amount, "reason": "the tests are still red"}
         )
 
-    return talk(world, script, mode=mode, user=user)
+    return talk(world, script, mode=mode, user=user, **more)
+
+
+def told(desk, action, amount, **more):
+    """Claude Code's own hook tells what a person did with the form, as the client that started this server runs it."""
+    content = {} if amount is None else {"content": {"amount_usd": amount}}
+    raw = {"session_id": "s1", "mcp_server_name": "tallygate", "action": action, **content}
+    return lambda: desk.answer("claude_code", "ElicitationResult", raw, sender=Sender(near=True, **more))
+
+
+@ERAS
+@pytest.mark.parametrize(
+    ("person", "status"),
+    [
+        (("accept", 2), "raised"),
+        (None, "not_confirmed"),  # a hook accepts in the person's place: no result is told
+        (("decline", None), "not_confirmed"),  # a hook makes a yes of a no
+        (("accept", 0.1), "not_confirmed"),  # a hook changes the amount
+    ],
+)
+def test_in_claude_code_a_yes_counts_only_where_a_person_was_seen_to_say_it(world, mode, person, status):
+    desk = HookDesk(lambda _: world.rt)
+    user = User(content={"amount_usd": 2}, before=None if person is None else told(desk, *person))
+    answer = asked(world, user, mode=mode, name="claude-code", desk=desk).structured_content
+    assert answer["status"] == status
+    assert world.budget("work").limit_nanos == (260 if status == "raised" else 100) * CENT
+    assert ("command" in answer) is (status != "raised")
+
+
+@ERAS
+def test_in_print_mode_nobody_is_asked(world, mode):
+    user = User(content={})
+    answer = asked(world, user, mode=mode, name="codex", unattended=lambda: True).structured_content
+    assert (answer["status"], user.shown) == ("not_asked", [])
 
 
 @ERAS

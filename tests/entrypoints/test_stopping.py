@@ -12,9 +12,11 @@ import pytest
 from bench import wire
 from bench.wire import ROOT
 
+from tallygate.clients.ancestry import Process
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.hooks import GATED, Moment, ends_run
 from tallygate.entrypoints import hook
+from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.stopping import prints, running, say, unheard
 
 
@@ -234,3 +236,33 @@ def test_what_nobody_would_read_on_stderr_is_not_said_there_and_said_at_the_end(
     assert os.read(reading, 100) == b"words\n"
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("line", "variables", "alone"),
+    [
+        ("claude", {"CLAUDE_CODE_ENTRYPOINT": "cli"}, False),
+        ("claude", {}, False),
+        ("claude -p go", {"CLAUDE_CODE_ENTRYPOINT": "sdk-cli"}, True),
+        ("claude --print go", {}, True),
+        ("claude --output-format stream-json", {"CLAUDE_CODE_ENTRYPOINT": "sdk-py"}, True),
+        ("claude --input-format stream-json", {}, True),
+        ("claude", {"CLAUDE_CODE_ENTRYPOINT": "claude-vscode"}, False),
+        ("codex exec go", {}, True),
+        ("codex", {}, False),
+        ("copilot -p go", {}, True),
+        ("copilot", {}, False),
+        ("vim -p a b", {}, False),
+    ],
+)
+@pytest.mark.parametrize("between", [[], ["sh", "uv"]])
+def test_nobody_sits_before_a_client_in_print_mode_or_for_an_sdk(line, variables, alone, between):
+    words = tuple(line.split())
+    above = [*(Process(2, f"/bin/{name}", (name,)) for name in between), Process(1, f"/bin/{words[0]}", words)]
+    assert unattended(variables, above) is alone
+
+
+def test_a_client_further_up_says_nothing_of_whoever_started_the_server():
+    above = [Process(3, "/usr/bin/pytest", ("pytest",)), Process(2, "/bin/claude", ("claude", "-p", "go"))]
+    assert not unattended({}, above)
+    assert not unattended({}, [])

@@ -610,7 +610,13 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
     }  # fmt: skip
     assert answer.stops == (gated and halts)
-    if moment not in (Moment.TURN_END, Moment.AGENT_END, Moment.TOOL_DONE, Moment.SETTINGS_CHANGE):
+    if moment not in (
+        Moment.TURN_END,
+        Moment.AGENT_END,
+        Moment.TOOL_DONE,
+        Moment.SETTINGS_CHANGE,
+        Moment.FORM_ANSWERED,
+    ):
         assert "The disk is full." in answer.message
     world.ledger.close()
 

@@ -180,3 +180,35 @@ def test_a_limit_that_changed_meanwhile_is_not_raised(desk):
     set_budget(desk.world.rt, session, DOLLAR // 2, reason="less", authority=the_user("anna"))
     assert "changed" in desk.type("2", code)
     assert desk.limit() == DOLLAR // 2
+
+
+YES = ("accept", "2")
+HEARD = [
+    ("a person says yes", [(YES, {})], True),
+    ("nobody says anything", [], False),
+    ("a person declines, and a hook makes a yes of it", [(("decline", None), {})], False),
+    ("another amount", [(("accept", "50"), {})], False),
+    ("two answers to one form", [(("decline", None), {}), (YES, {})], False),
+    ("the answer to another server's form", [(None, {})], False),
+    ("not told by the client itself", [(YES, {"near": False})], False),
+    ("told inside another client's session", [(YES, {"inside": ("ab" * 8,)})], False),
+]
+
+
+@pytest.mark.parametrize(("what", "told", "taken"), HEARD, ids=[row[0] for row in HEARD])
+def test_a_form_is_answered_by_a_person_where_the_clients_own_hook_says_so(desk, what, told, taken):
+    desk.prompts.asked()
+    desk.hook(Moment.TOOL, tool="mcp__tallygate__request_budget", tool_use_ids=("t1",), key="tool:t1")
+    for answered, where in told:
+        assert not desk.hook(Moment.FORM_ANSWERED, answered=answered, **where).stops
+    assert desk.prompts.said_yes("2") is taken
+    assert not desk.prompts.said_yes("2"), "a yes counts once"
+
+
+def test_a_yes_from_before_the_form_is_none_to_it_nor_one_while_another_tool_is_at_work(desk):
+    desk.hook(Moment.FORM_ANSWERED, answered=YES)
+    desk.prompts.asked()
+    assert not desk.prompts.said_yes("2")
+    desk.hook(Moment.TOOL, tool="Bash", tool_use_ids=("t1", "t2"), key="tool:t1")
+    desk.hook(Moment.FORM_ANSWERED, answered=YES)
+    assert not desk.prompts.said_yes("2")

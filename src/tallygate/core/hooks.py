@@ -26,6 +26,7 @@ class Moment(StrEnum):
     TURN_END = "turn_end"
     SESSION_END = "session_end"
     SETTINGS_CHANGE = "settings_change"
+    FORM_ANSWERED = "form_answered"  # a person has answered a form that a server of ours put
 
 
 class Origin(StrEnum):
@@ -49,6 +50,7 @@ class HookEvent:
     servers of clients that this one was started in, by an agent in a shell; `near` says that the hook was run by the
     very client that started this server. `raising` is a prompt that asks to raise: the amount and, the second time, the
     code; of no other prompt is anything kept. `reach` is what a tool is about to be given, where the client tells it.
+    `answered` is what a person did with a form of ours, and the amount that stands in it.
     `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
     `key_of_response` says that `key` is the same for all tools of one response. A `held` tool was refused before, and
     waits: it is asked about again.
@@ -74,6 +76,7 @@ class HookEvent:
     near: bool = False
     foreign: tuple[str, ...] = ()
     raising: tuple[str, str | None] | None = None
+    answered: tuple[str, str | None] | None = None
     reach: Reach | None = field(default=None, compare=False, repr=False)
     confirms: bool = False
     confirmed: bool = False

@@ -47,6 +47,8 @@ _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _MOVES = re.compile(r"TALLYGATE_(?:DB|HOME|CONFIG)|L6E_SESSION_DB_PATH|XDG_(?:DATA|CONFIG)_HOME|LOCALAPPDATA|APPDATA")
 # Of a search: whether names or paths are meant, and the pattern.
 Patterns = tuple[tuple[str, str], ...]
+# The program by which clients tell the gate what a person has typed or answered.
+_HOOK = "tallygate/entrypoints/hook.py"
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SSH_WORDS = "bcDEeFIiJLlmOopQRSWw"
 _CLIENTS = frozenset({"claude", "codex", "gemini", "qwen", "copilot", "opencode"})
@@ -246,9 +248,13 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
 
 def loosened(program: str, given: list[str]) -> str | None:
     """The command of ours that loosens which a program's words stand for."""
+    if program == "tallygate-hook" or any(_HOOK in word for word in given[:4]):
+        return "hook" if "--client" in given else None
     words = _ours_in(program, given)
     if words is None or _HELP.intersection(words):
         return None
+    if words[:1] == ["hook"]:
+        return "hook"
     for each in Loosening:
         verb, _, option = each.value.partition(" --")
         parts = verb.split()

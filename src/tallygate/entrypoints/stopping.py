@@ -24,7 +24,7 @@ _TITLES = {"codex": "Codex", "qwen": "Qwen Code", "claude_code": "Claude Code"}
 # What each client ends at in order, with an exit code that says so; Claude Code answers SIGINT with 0.
 _SIGNALS = {"codex": signal.SIGINT, "qwen": signal.SIGINT, "claude_code": signal.SIGTERM}
 # What may stand between a client and what it runs; a program of any other kind is no client's hook or server.
-_LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
+LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
 _PRINTS = {
     "qwen": frozenset({"-p", "--prompt"}),
     "claude_code": frozenset({"-p", "--print", "-cp", "-pc"}),
@@ -95,7 +95,7 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
         if title is not None:
             ours = title == _TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
             return found if ours and prints(client, process.words) and _by_a_person(process.pid, proc) else None
-        if Path(process.program).name not in _LAUNCHERS:
+        if Path(process.program).name not in LAUNCHERS:
             return None
     return None
 

@@ -48,6 +48,7 @@ class Prompts:
     shown: dict[Owner, Shown] = field(default_factory=dict)
     wrong: dict[Owner, list[int]] = field(default_factory=dict)
     tools: dict[Owner, set[str]] = field(default_factory=dict)
+    answers: list[tuple[str, str | None]] = field(default_factory=list)
 
     def notice(self, event: HookEvent) -> None:
         """Keep which tools of a session are at work, by what its hooks tell."""
@@ -58,8 +59,28 @@ class Prompts:
             self.tools.setdefault(owner, set()).update(event.tool_use_ids or ("?",))
         elif event.moment is Moment.TOOL_DONE:
             self.tools.get(owner, set()).difference_update(event.tool_use_ids)
+        elif event.moment is Moment.FORM_ANSWERED:
+            self.heard(event)
         elif event.moment in _TOOLS_ARE_THROUGH and event.agent_id is None and event.raising is None:
             self.tools.pop(owner, None)
+
+    def asked(self) -> None:
+        """A form is put: what was answered before is not its answer."""
+        self.answers = []
+
+    def heard(self, event: HookEvent) -> None:
+        """Keep what a person did with a form, where it is the client itself that tells it and nothing else is at work.
+
+        The tool that has put the form is at work; one beside it might be what feeds the hook.
+        """
+        others = len(self.tools.get((event.client, event.client_session), ())) > 1
+        if event.answered is not None and event.near and not event.inside and not others:
+            self.answers = [*self.answers[-KEPT_MAX:], event.answered]
+
+    def said_yes(self, amount: str | None) -> bool:
+        """Whether a person was seen to accept the form with this amount, and nothing else was seen since it was put."""
+        seen, self.answers = self.answers, []
+        return seen == [("accept", amount)]
 
     def refused(self, event: HookEvent) -> None:
         """A tool that was refused is not at work."""

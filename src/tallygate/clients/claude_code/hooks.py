@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.hooking import (
+    LONGEST_ID,
     Reply,
     cause_of,
     context,
@@ -20,6 +21,7 @@ from tallygate.clients.hooking import (
     session_of,
     tool_calls_of,
 )
+from tallygate.clients.installing.entries import SERVERS
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "claude_code"
@@ -35,6 +37,7 @@ MOMENTS: Mapping[str, Moment] = {
     "StopFailure": Moment.TURN_END,
     "SessionEnd": Moment.SESSION_END,
     "ConfigChange": Moment.SETTINGS_CHANGE,
+    "ElicitationResult": Moment.FORM_ANSWERED,
 }
 _AGENT_TOOLS = frozenset({"Agent", "Task"})
 _BLOCKED = frozenset({"UserPromptSubmit", "PreCompact", "ConfigChange"})
@@ -70,6 +73,7 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         folder=file_path(raw, "cwd"),
         origin=origin_of(raw) if moment is Moment.SESSION_START else None,
         cause=cause_of(raw, "error" if event == "StopFailure" else "reason"),
+        answered=_form(raw) if moment is Moment.FORM_ANSWERED else None,
         changed_file=file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
     )
 
@@ -93,6 +97,19 @@ def _key(raw: Mapping[str, Any], moment: Moment, calls: tuple[str, ...], agent: 
             return key_of("agent", agent) if turn is None else key_of("agent", agent, turn)
         case _:
             return None
+
+
+def _form(raw: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """What a person did with a form of ours; None for that of another server.
+
+    This hook does not fire where a hook answered in a person's place, and tells what the person did before another
+    hook changes it.
+    """
+    action, content = identifier(raw, "action"), raw.get("content")
+    if identifier(raw, "mcp_server_name") not in SERVERS or action is None:
+        return None
+    amount = content.get("amount_usd") if isinstance(content, Mapping) else None
+    return action, None if amount is None else str(amount)[:LONGEST_ID]
 
 
 def _answered(name: str, answer: HookAnswer) -> Reply:

@@ -40,6 +40,7 @@ COMMAND_HOOKS = (
     "SubagentStop",
     "SessionEnd",
     "ConfigChange",
+    "ElicitationResult",
 )
 _GATING = ("PreToolUse", "PostToolBatch", "UserPromptSubmit", "PreCompact")
 _MATCHED = ("PreToolUse",)

@@ -17,7 +17,7 @@ HOOK_TOOL = "tallygate_hook"
 BEGIN, END = "<!-- tallygate:begin -->", "<!-- tallygate:end -->"
 TOKEN_HEADER = "x-tallygate-token"  # the name of a header
 PLUGIN_MARK = "tallygate"
-_SERVERS = (SERVER, f"plugin:{SERVER}:{SERVER}")
+SERVERS = (SERVER, f"plugin:{SERVER}:{SERVER}")
 _OUR_COMMAND = re.compile(
     r"tallygate[\\/]entrypoints[\\/]hook\.py\b.*--client |\btallygate-hook\b|-m tallygate statusline\b"
     r"|tallygate[\\/]__main__\.py[\"']? statusline --places "
@@ -99,7 +99,7 @@ def is_ours(entry: Any) -> bool:
     """Whether a hook or status line is one of ours, of whatever version."""
     if not isinstance(entry, Mapping):
         return False
-    if entry.get("type") == "mcp_tool" and entry.get("server") in _SERVERS and entry.get("tool") == HOOK_TOOL:
+    if entry.get("type") == "mcp_tool" and entry.get("server") in SERVERS and entry.get("tool") == HOOK_TOOL:
         return True
     return any(isinstance(value, str) and _OUR_COMMAND.search(value) for value in entry.values())
 

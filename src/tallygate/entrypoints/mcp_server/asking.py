@@ -36,6 +36,7 @@ class Question:
 class Asks(Protocol):
     """What a tool that asks is made of."""
 
+    def can_ask(self) -> bool: ...
     def question(self, given: Given, caller: Caller) -> Question: ...
     def accepted(
         self, given: Given, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
@@ -53,7 +54,8 @@ class AskTool(GateTool):
         convert_result: bool = False,
     ) -> Any:
         """Ask, or take up the answer that this call comes with."""
-        if not _can_ask(context):
+        asks: Asks = self.spec.asks
+        if not (_can_ask(context) and asks.can_ask()):
             return await super().run(arguments, context, convert_result)
         state = context.request_state
         answer = (context.input_responses or {}).get(_KEY)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from tallygate.core.amounts import in_usd
+from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget
 from tallygate.core.money import json_number, parse_amount_nanos
@@ -16,9 +17,22 @@ from tallygate.entrypoints.mcp_server.asking import Question
 from tallygate.entrypoints.mcp_server.payloads import usd
 from tallygate.entrypoints.mcp_server.tools import NUMBER, TEXT, Caller, ToolSpec, output
 from tallygate.operations import ask, tenants
+from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 
 REASON_MAX = 500
+# Clients in which a hook, also one of a project, can answer a form before a person sees it, or after.
+_HOOKS_ANSWER_IN = ("claude-code",)
+_NOT_CONFIRMED = (
+    "The form was accepted, but no hook of Tallygate told that a person did it; other hooks can do that, too. Nothing "
+    "was changed. Stop and show the user the command. If they did, `tallygate init` installs the hook that tells."
+)
+
+
+def nobody_knows() -> bool:
+    """Where nothing is known of the client, a person may be there."""
+    return False
+
 
 REQUEST = (
     arg.text("session_id", required=True),
@@ -30,8 +44,14 @@ REQUEST = (
 class RequestTool:
     """Translates between the tool's words, the form that the user sees, and the raise."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, runtime: Runtime, prompts: Prompts | None = None, unattended: Callable[[], bool] = nobody_knows
+    ) -> None:
+        self._runtime, self._prompts, self._unattended = runtime, prompts, unattended
+
+    def can_ask(self) -> bool:
+        """Whether a person may be there to answer; in print mode and for an SDK nobody is, though a hook may be."""
+        return not self._unattended()
 
     def request_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
         """What is answered where nobody can be asked: the command that the user can run."""
@@ -43,6 +63,8 @@ class RequestTool:
         """What the user is shown; they may change the amount."""
         found = self._request(given, caller)
         amount = given.amount_nanos("amount_usd")
+        if self._prompts is not None:
+            self._prompts.asked()
         form = {
             "type": "object",
             "properties": {
@@ -62,6 +84,8 @@ class RequestTool:
         """What the user has granted, which may be another amount than was asked for."""
         session_id = given.required_name("session_id")
         value = content.get("amount_usd")
+        if not self._by_a_person(caller, value):
+            return self._outcome("not_confirmed", self._request(given, caller), _NOT_CONFIRMED)
         asked = given.amount_nanos("amount_usd")
         added = asked if value is None else parse_amount_nanos("amount_usd", value, allow_zero=True)
         if added == 0:
@@ -75,6 +99,12 @@ class RequestTool:
             **_standing(changed),
             "message": ask.granted(seen[1], changed),
         }
+
+    def _by_a_person(self, caller: Caller, amount: Any) -> bool:
+        """Whether the form was answered by a person, as far as its client has hooks that can answer in their place."""
+        if client_among(caller.client, _HOOKS_ANSWER_IN) is None:
+            return True
+        return self._prompts is not None and self._prompts.said_yes(None if amount is None else str(amount))
 
     def refused(self, given: Given, caller: Caller, action: str) -> dict[str, Any]:
         """What is said where the user did not say yes."""

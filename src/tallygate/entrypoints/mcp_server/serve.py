@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
+from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
@@ -48,7 +49,13 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     desk = HookDesk(app.runtime_for)
     prepare_key(app.runtime)
     server = build_server(
-        app.runtime, desk=desk, unknown_price=unknown_price, family=family, log_level=log_level, ends=True
+        app.runtime,
+        desk=desk,
+        unknown_price=unknown_price,
+        family=family,
+        log_level=log_level,
+        ends=True,
+        unattended=unattended,
     )
     listener = listen_for_hooks(app, desk)
     ending = threading.Event()

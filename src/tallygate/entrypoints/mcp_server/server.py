@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Literal
 
 from mcp.server import MCPServer
@@ -17,10 +18,11 @@ from tallygate.entrypoints.mcp_server.asking import AskTool
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
 from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
-from tallygate.entrypoints.mcp_server.request_tool import RequestTool
+from tallygate.entrypoints.mcp_server.request_tool import RequestTool, nobody_knows
 from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import GateTool, ToolSpec, build
+from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 
 _GATE = (
@@ -46,11 +48,17 @@ def instructions(family: Family = "all") -> str:
 
 
 def tool_specs(
-    runtime: Runtime, unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY, family: Family = "all"
+    runtime: Runtime,
+    unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
+    family: Family = "all",
+    prompts: Prompts | None = None,
+    unattended: Callable[[], bool] = nobody_knows,
 ) -> list[ToolSpec]:
     """The tools of a family or of both, in the order clients list them; it is fixed, so that prompt caches hold."""
     sessions = [] if family == "budget" else SessionTools(runtime, unknown_price).specs()
-    budgets = [] if family == "l6e" else [*BudgetTools(runtime).specs(), RequestTool(runtime).spec()]
+    budgets = (
+        [] if family == "l6e" else [*BudgetTools(runtime).specs(), RequestTool(runtime, prompts, unattended).spec()]
+    )
     return [*sessions, *budgets, *CatalogTools(runtime).specs()]
 
 
@@ -69,14 +77,15 @@ def build_server(
     family: Family = "all",
     log_level: LogLevel = "WARNING",
     ends: bool = False,
+    unattended: Callable[[], bool] = nobody_knows,
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving.
 
-    With `ends` its hooks may end the run of the client that started it.
+    With `ends` its hooks may end the run of the client that started it; where that is `unattended`, no form is put.
     """
     tools: list[Tool] = [
         build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool)
-        for spec in tool_specs(runtime, unknown_price, family)
+        for spec in tool_specs(runtime, unknown_price, family, None if desk is None else desk.prompts, unattended)
     ]
     if desk is not None:
         tools.append(hook_tool(desk, ends=ends))
