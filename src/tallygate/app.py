@@ -101,6 +101,10 @@ class App:
             return replace(self, runtime=runtime)
         return self._following(runtime)
 
+    def note_alone(self, client: str, event: str) -> None:
+        """Keep that a hook found no server to answer it: `doctor` tells of it."""
+        self.presence.note_alone(clock_us(), client, event)
+
     def for_hooks(self) -> App:
         """The same program for one hook: what its client has written since is read first, by nobody else."""
         if self.settings.usage.transcripts is Transcripts.OFF:

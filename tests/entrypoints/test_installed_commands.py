@@ -115,6 +115,8 @@ def test_what_the_loader_was_told_is_left_out_and_named(machine):
 
 @pytest.mark.slow
 def test_a_machine_on_which_it_was_never_installed_halts_and_names_the_way(machine):
+    assert machine.hook("UserPromptSubmit", machine.environ())["decision"] == "block"
+    assert (machine.data / "servers" / "alone").read_text().endswith(" claude_code UserPromptSubmit\n")
     (machine.data / "init" / "places.conf").unlink()
     refused = machine.hook("UserPromptSubmit", machine.environ())
     assert refused["decision"] == "block"
@@ -140,6 +142,7 @@ def test_a_hook_finds_the_server_where_the_settings_put_the_ledger(home):
         assert list((home / "elsewhere" / "servers").glob("*.hook"))
         file.write_text("not = even [toml")  # a gate that was started now would say so
         assert machine.hook("UserPromptSubmit", machine.environ())["decision"] == "block"
+        assert not (home / "elsewhere" / "servers" / "alone").exists()
         file.write_text(f'[paths]\ndata_dir = "{home}/elsewhere"\n\n{SETTINGS}')
     (session,) = machine.sessions()
     assert session["halts"] == 1

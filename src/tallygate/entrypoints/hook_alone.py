@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallygate.core.errors import TallygateError
+from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame, refused, told_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class HookProgram(Protocol):
     """A composed program that answers one hook and is closed."""
 
     def for_hooks(self) -> HookProgram: ...
+    def note_alone(self, client: str, event: str) -> None: ...
     def runtime_for(self, workspace: Path | None) -> Runtime: ...
     def close(self) -> None: ...
 
@@ -36,6 +38,8 @@ def answer_alone(
     except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
         reply = refused(client, told_name(data) if event == "-" else event, str(error))
     else:
+        if framed and not held and event in GATING.split():
+            app.note_alone(client, event)
         try:
             desk, name = HookDesk(app.for_hooks().runtime_for), None if event == "-" else event
             reply = desk.answer_bytes(client, name, data, sender=Sender(held=held))

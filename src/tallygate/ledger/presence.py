@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -10,6 +12,7 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.ledger.lock import FileLock
 
 HOOK_SUFFIX = ".hook"
+ALONE, ALONE_BYTES_MAX = "alone", 1 << 16
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -23,11 +26,14 @@ class ServerPresence:
 
     def announce(self, server_id: str) -> None:
         """Be alive under this id until `leave` or the end of the process."""
-        for folder in (self._folder.parent, self._folder):  # parents=True would leave the upper one open to others
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folders()
         self._own_path = self._path(server_id)
         self._own = FileLock(self._own_path, timeout_ms=0)
         self._own.__enter__()
+
+    def _make_folders(self) -> None:
+        for folder in (self._folder.parent, self._folder):  # parents=True would leave the upper one open to others
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def leave(self) -> None:
         """Stop being alive and remove the file."""
@@ -58,6 +64,29 @@ class ServerPresence:
             if len(words) == 3 and words[2].isdigit() and int(words[2]) in processes:
                 found.append(path.stem)
         return tuple(found)
+
+    def note_alone(self, at_us: int, client: str, event: str) -> None:
+        """Write down that a hook found no server and started the gate by itself; of old notes none is missed."""
+        with contextlib.suppress(OSError):  # a hook is answered all the same
+            self._make_folders()
+            file = self._folder / ALONE
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            handle = os.open(file, flags, 0o600)
+            try:
+                if os.fstat(handle).st_size > ALONE_BYTES_MAX:
+                    os.ftruncate(handle, 0)
+                os.write(handle, f"{at_us} {client[:40]} {event[:60]}\n".encode("utf-8", "replace"))
+            finally:
+                os.close(handle)
+
+    def alone_since(self, since_us: int) -> list[tuple[int, str, str]]:
+        """When hooks started the gate by themselves, and whose they were, the latest last."""
+        try:
+            text = (self._folder / ALONE).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        rows = [words for line in text.split("\n") if len(words := line.split(" ")) == 3 and words[0].isdecimal()]
+        return [(int(at), client, event) for at, client, event in rows if len(at) < 20 and int(at) >= since_us]
 
     def sweep(self) -> None:
         """Remove what servers left that were killed."""

@@ -101,7 +101,8 @@ def _content(file: Path) -> str:
                 raise SettingsError(f"{file}:1: is not a file that is yours alone to write.", hint=_AGAIN)
             raw = stream.read(_BYTES_MAX + 1)
     except FileNotFoundError:
-        raise SettingsError(f"Tallygate was not installed on this machine: there is no {file}.", hint=_AGAIN) from None
+        why = "Tallygate was not installed on this machine, or its data folder is gone"
+        raise SettingsError(f"{why}: there is no {file}.", hint=_AGAIN) from None
     except OSError as error:
         raise SettingsError(f"{file}:1: cannot be opened: {error.strerror}.", hint=_AGAIN) from None
     if len(raw) > _BYTES_MAX:

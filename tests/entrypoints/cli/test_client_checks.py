@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from importlib.metadata import FileHash, PackagePath
+from types import SimpleNamespace
 
 import pytest
+
+from tallygate.app import clock_us
+from tallygate.entrypoints.cli import install_checks
+from tallygate.entrypoints.cli.install_checks import of_program
+from tallygate.ledger.presence import ALONE_BYTES_MAX, ServerPresence
 
 CODEX_EVENTS = ["pre_tool_use", "session_start", "user_prompt_submit", "stop", "subagent_stop", "session_end"]
 
@@ -73,3 +82,86 @@ def test_codex_hooks_that_were_trusted_and_switched_off_are_named(run, home, che
     run("init", "--client", "codex")
     trust(home, enabled="false")
     assert "switched off" in checks()["codex"]["found"]
+
+
+# --- the installation itself ------------------------------------------------------------------------------------
+
+
+def test_places_are_named_where_clients_go_by_others_than_this_command(run, home, checks, monkeypatch):
+    run("init", "--client", "gemini")
+    assert checks()["places"]["state"] == "ok"
+    file = home / ".local" / "share" / "tallygate" / "init" / "places.conf"
+    other = str(home / "other.db")
+    file.write_text(file.read_text().replace("ledger.db", "elsewhere.db"))
+    found = checks()["places"]
+    assert (found["state"], "elsewhere.db in clients" in found["found"]) == ("warn", True)
+    run("init", "--client", "gemini")
+    monkeypatch.setenv("PYTHONPATH", other)
+    found = checks()["places"]
+    assert (found["state"], "PYTHONPATH" in found["found"]) == ("warn", True)
+    file.unlink()
+    assert "tallygate init" in checks()["places"]["to_do"]
+
+
+def test_a_settings_file_that_was_made_later_is_no_other_place(run, home, checks):
+    (home / ".git").mkdir()
+    (home / ".l6e").mkdir()
+    run("init", "--client", "gemini")
+    file = home / ".config" / "tallygate" / "config.toml"
+    places = home / ".local" / "share" / "tallygate" / "init" / "places.conf"
+    places.write_text(
+        "".join(line for line in places.read_text().splitlines(True) if not line.startswith("settings ="))
+    )
+    assert file.exists()
+    assert checks()["places"]["state"] == "ok"
+
+
+def test_hooks_that_had_to_start_the_gate_by_themselves_are_counted(run, home, checks):
+    run("init", "--client", "gemini")
+    folder = home / ".local" / "share" / "tallygate" / "servers"
+    presence = ServerPresence(folder)
+    now_us = clock_us()
+    for at_us in (now_us - 2 * 86_400_000_000, now_us - 5_000_000, now_us - 4_000_000):
+        presence.note_alone(at_us, "gemini", "BeforeTool")
+    assert checks()["hooks"]["state"] == "ok"
+    presence.note_alone(now_us - 3_000_000, "gemini", "BeforeModel")
+    found = checks()["hooks"]
+    assert found["state"] == "warn"
+    assert "3 times" in found["found"]
+    assert "BeforeModel of gemini" in found["found"]
+    assert (folder / "alone").stat().st_mode & 0o777 == 0o600
+
+
+def test_notes_of_hooks_stay_few_and_damaged_ones_are_passed_over(home):
+    presence = ServerPresence(home / "servers")
+    for number in range(3_000):
+        presence.note_alone(10**15 + number, "claude_code", "UserPromptSubmit")
+    file = home / "servers" / "alone"
+    assert file.stat().st_size < 2 * ALONE_BYTES_MAX
+    file.write_bytes(b"\xff\x00 x\n9 a b\n" + b"1" * 30 + b" a b\nnot 1 2\n")
+    assert presence.alone_since(0) == [(9, "a", "b")]
+
+
+def test_files_of_the_program_are_held_against_the_record_of_their_package(home, monkeypatch):
+    package = home / "tallygate"
+    package.mkdir()
+    (package / "a.py").write_bytes(b"a = 1\n")
+
+    class Package:
+        files = ()
+
+    def recorded(name, text):
+        file = PackagePath(name)
+        file.hash = FileHash("sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text).digest()).rstrip(b"=").decode())
+        file.dist = SimpleNamespace(locate_file=lambda path: home / path)
+        return file
+
+    monkeypatch.setattr(install_checks, "distribution", lambda _: Package)
+    assert of_program().state == "ok", "an editable checkout has no record"
+    Package.files = (recorded("tallygate/a.py", b"a = 1\n"), recorded("bin/tallygate", b"x"))
+    assert "1 file, as installed" in of_program().found
+    (package / "a.py").write_bytes(b"a = 2\n")
+    found = of_program()
+    assert (found.state, str(package / "a.py") in found.found) == ("fail", True)
+    (package / "a.py").unlink()
+    assert of_program().state == "fail"

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import site
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tallygate.app import settings_here
 from tallygate.clients.installers import CLIENTS
+from tallygate.clients.installing.entries import is_ours, server_command, status_command
 from tallygate.entrypoints.cli.failures import USAGE
+from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.settings import load_settings, places
 
 SETTINGS = '{\n  // mine\n  "model": "opus"\n}\n'
@@ -127,6 +133,25 @@ def test_the_server_is_started_with_this_interpreter(run, home, claude):
     file = str(home / ".local" / "share" / "tallygate" / "init" / "places.conf")
     started = [sys.executable, "-I", "-m", "tallygate", "serve", "--places", file]
     assert [server["command"], *server["args"]] == started
+
+
+def test_the_interpreter_has_one_name_however_it_was_started(home):
+    folder = home / "bin"
+    folder.mkdir()
+    (folder / "python3.11").write_bytes(b"")
+    assert usual_name(folder / "python3.11") == str(folder / "python3.11")
+    (folder / "python").symlink_to("python3.11")
+    assert usual_name(folder / "python3.11") == usual_name(folder / "python") == str(folder / "python")
+
+
+def test_where_python_would_not_find_the_program_apart_from_the_users_own_it_is_started_by_its_place(tmp_path):
+    path = [str(tmp_path), "/usr/lib/python3/dist-packages"]
+    assert is_found_apart(tmp_path, path, {})
+    assert not is_found_apart(tmp_path, path, {"PYTHONPATH": f"/a{os.pathsep}{tmp_path}"})
+    assert not is_found_apart(Path(site.getusersitepackages()), [*path, site.getusersitepackages()], {})
+    where = replace(surroundings(settings_here()), main="/u/tallygate/__main__.py")
+    assert server_command(where)["args"][:3] == ["-I", "/u/tallygate/__main__.py", "serve"]
+    assert is_ours({"type": "command", "command": status_command(where)})
 
 
 def test_the_program_that_hooks_run_is_there(run, home, claude):

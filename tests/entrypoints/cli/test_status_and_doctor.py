@@ -96,13 +96,13 @@ def test_a_sound_installation_passes_every_check(run, made):
     found = diagnosis(run)
     assert failing(found) == []
     assert list(found) == [
-        "python", "sqlite", "settings", "loosening", "disk", "ledger", "lock", "clock", "pages", "chain", "log queue",
-        "limits", "budgets", "transcripts", "booked", "keys",
+        "python", "program", "sqlite", "settings", "loosening", "disk", "ledger", "lock", "clock", "pages", "chain",
+        "log queue", "limits", "budgets", "anchor", "transcripts", "booked", "keys",
         "prices", "run log", "tokens",
     ]  # fmt: skip
     assert "5 events verified" in found["chain"]["found"]
     text = run("doctor").stdout
-    assert "19 checks, 0 failed" in text
+    assert "21 checks, 0 failed" in text
 
 
 UNGUARDED = "DROP TRIGGER event_never_changes;"

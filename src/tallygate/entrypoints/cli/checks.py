@@ -54,7 +54,10 @@ class Check:
 
 def every(program: Program) -> Iterator[Check]:
     """Every check in the order in which one rests on another; what cannot be looked at is left out."""
+    from tallygate.entrypoints.cli.install_checks import of_program
+
     yield python()
+    yield of_program()
     yield sqlite()
     try:
         settings = program.settings()

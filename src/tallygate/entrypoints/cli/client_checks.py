@@ -17,6 +17,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.entrypoints.cli.init import surroundings, telemetry_of
 from tallygate.entrypoints.cli.program import Program
+from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.install import plan_install
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
@@ -52,6 +53,10 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
         yield failed("clients", error)
         return
     if owned:
+        from tallygate.entrypoints.cli.install_checks import of_hooks, of_places
+
+        yield of_places(settings, where)
+        yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.clock_us())
         yield server(runtime)
         yield sessions(runtime)
 

@@ -140,7 +140,7 @@ def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surr
         home=Path.home(),
         environ=os.environ,
         platform=sys.platform,
-        python=sys.executable,
+        python=usual_name(Path(sys.executable)),
         hook=str(PACKAGE / "entrypoints" / "hook.py"),
         places=str(_folder(settings) / PLACES_FILE),
         main=None if is_found_apart(PACKAGE.parent, sys.path, os.environ) else str(PACKAGE / "__main__.py"),
@@ -149,6 +149,15 @@ def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surr
         faults_pass=settings.policy.on_fault is OnFault.ALLOW,
         telemetry=telemetry,
     )
+
+
+def usual_name(interpreter: Path) -> str:
+    """The interpreter's path by one of its names, so that entries are the same however it was started."""
+    usual = interpreter.with_name("python.exe" if interpreter.suffix == ".exe" else "python")
+    try:
+        return str(usual if usual.samefile(interpreter) else interpreter)
+    except OSError:
+        return str(interpreter)
 
 
 def is_found_apart(folder: Path, path: Sequence[str], environ: Mapping[str, str]) -> bool:
@@ -162,14 +171,19 @@ def is_found_apart(folder: Path, path: Sequence[str], environ: Mapping[str, str]
 
 
 def places_text(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> bytes:
-    """What installed commands go by: where things are now, for the user who installs them."""
+    """What installed commands go by, as the file of it holds it."""
+    return os.fsencode(places_of_user(settings, where, budget).as_text())
+
+
+def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> Installed:
+    """Where things are now, for the user who runs this command."""
     paths, environ = settings.paths, where.environ
     mine = places()
     given = "" if environ.get("TALLYGATE_CONFIG") else environ.get("L6E_CONFIG_PATH", "")
     theirs = bool(given) and paths.user_file == Path(os.path.abspath(os.path.expanduser(given)))  # noqa: PTH100, PTH111
     file = paths.user_file or next((each.path for each in budget if each.path.parent == mine.config_dir), None)
     log = next((environ[name] for name in PATH_VARIABLES["run_log"] if environ.get(name)), None)
-    found = Installed(
+    return Installed(
         home=str(mine.home),
         settings_folder=str(mine.config_dir),
         data=str(paths.data_dir),
@@ -182,7 +196,6 @@ def places_text(settings: Settings, where: Surroundings, budget: Sequence[FileEd
         on_fault=settings.policy.on_fault.value,
         environment=worth_keeping(environ),
     )
-    return os.fsencode(found.as_text())
 
 
 def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telemetry | None:
