@@ -146,6 +146,26 @@ def test_copilot_leaves_a_spent_step_to_the_question_that_ends_the_turn_only_whe
     assert (body is None) if said is None else (body is not None and body[said] in {"deny", True})
 
 
+@pytest.mark.parametrize(
+    "name, tool, again, unconfirmed, settled",
+    [
+        ("preToolUse.permissionRequest", "bash", True, False, True),
+        ("permissionRequest", "bash", True, False, True),
+        ("preToolUse.permissionRequest", "view", False, False, True),
+        ("preToolUse.permissionRequest", "view", True, False, False),
+        ("preToolUse.permissionRequest", "bash", True, True, False),
+        ("preToolUse", "bash", True, False, False),
+    ],
+)
+def test_copilot_has_to_be_ended_only_where_its_answer_ends_nothing_for_the_second_time(
+    name, tool, again, unconfirmed, settled
+):
+    event = HOOKS["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
+    assert event is not None
+    answer = HookAnswer(Verdict.STOP, "Spent.", ends=True, again=again, unconfirmed=unconfirmed)
+    assert HOOKS["copilot"].reply(event, answer).settled is settled
+
+
 ANSWERS = st.builds(HookAnswer, st.sampled_from(Verdict), st.none() | st.text(max_size=60))
 
 

@@ -21,6 +21,7 @@ from tests.e2e.programs import Client, Place, Seen, search_path, write
 
 RUN_SECONDS = 90
 WAIT_SECONDS = 20
+LINGER_SECONDS = 5
 POLL_SECONDS = 0.02
 
 
@@ -70,10 +71,19 @@ class Started:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             raise AssertionError(f"the client did not end within {seconds} s: {self._tail()}") from None
+        self._all_gone()
         output = self.output.read_text(encoding="utf-8", errors="replace")
         errors = self.errors.read_text(encoding="utf-8", errors="replace")
         taken = time.monotonic() - self.begun
         return Run(code, self.client.read(rows_of(output)), output, errors, taken)
+
+    def _all_gone(self) -> None:
+        """Wait for what outlives the process that was started: Copilot's program writes on without its wrapper."""
+        until = time.monotonic() + LINGER_SECONDS
+        with suppress(ProcessLookupError):
+            while time.monotonic() < until:
+                os.killpg(self.process.pid, 0)
+                time.sleep(POLL_SECONDS)
 
     def _tail(self) -> str:
         return "\n".join(

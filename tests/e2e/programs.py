@@ -389,6 +389,11 @@ class CopilotCli:
         argv = [place.program("copilot"), "-p", prompt, "--allow-all-tools", "--output-format", "json", "--no-color"]
         return [*argv, "--no-auto-update", "--disable-builtin-mcps", *([f"--resume={resume}"] if resume else [])]
 
+    def last_session(self, place: Place) -> str:
+        """The session whose events were written last; a run that was ended says nothing of it in JSON."""
+        events = (place.home / ".copilot" / "session-state").glob("*/events.jsonl")
+        return max(events, key=lambda file: file.stat().st_mtime_ns).parent.name
+
     def read(self, rows: Iterable[Row]) -> Seen:
         seen = Seen()
         runs: dict[str, ToolRun] = {}

@@ -17,7 +17,7 @@ from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.hooks import GATED, Moment, ends_run
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.attended import unattended
-from tallygate.entrypoints.stopping import prints, running, say, unheard
+from tallygate.entrypoints.stopping import _wrapper, parting, prints, running, say
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,13 @@ from tallygate.entrypoints.stopping import prints, running, say, unheard
         ("claude_code", "claude -p --input-format stream-json", False),
         ("claude_code", "claude --input-format=stream-json --print", False),
         ("gemini", "gemini -p go", False),
+        ("qwen", "node /x/qwen.js --acp -p go", False),
+        ("copilot", "copilot -p go", True),
+        ("copilot", "copilot --prompt=go --yolo", True),
+        ("copilot", "copilot", False),
+        ("copilot", "copilot -i go", False),
+        ("copilot", "copilot -p go --acp", False),
+        ("copilot", "copilot --headless --stdio", False),
     ],
 )
 def test_only_a_run_of_one_prompt_is_ended(client, line, ends):
@@ -126,6 +133,54 @@ def test_a_client_that_a_program_runs_and_a_program_that_is_no_hook_of_the_clien
     assert (running("claude_code", 30, tmp_path) is not None) is ends
 
 
+def copilot_at(proc, line, stdin):
+    (proc / "self" / "ns").mkdir(parents=True)
+    (proc / "self" / "ns" / "pid").symlink_to("pid:[1]")
+    process(proc, 30, 20, "bash -c hook")
+    process(proc, 20, 10, line)
+    (proc / "20" / "fd").mkdir()
+    (proc / "20" / "fd" / "0").symlink_to(stdin)
+
+
+@pytest.mark.parametrize(
+    "line, stdin, ends",
+    [
+        ("copilot -p go", "/dev/null", True),
+        ("copilot", "/dev/pts/3", True),
+        ("copilot", "/dev/null", False),
+        ("copilot", "pipe:[77]", False),
+        ("copilot --acp", "/dev/pts/3", False),
+    ],
+)
+def test_copilot_is_ended_on_a_terminal_too_and_never_where_a_program_talks_to_it(tmp_path, line, stdin, ends):
+    copilot_at(tmp_path, line, stdin)
+    assert (running("copilot", 30, tmp_path) is not None) is ends
+
+
+@pytest.mark.parametrize("client, line", [("codex", "codex"), ("qwen", "qwen"), ("claude_code", "claude")])
+def test_no_other_client_is_ended_on_a_terminal(tmp_path, client, line):
+    copilot_at(tmp_path, line, "/dev/pts/3")
+    assert running(client, 30, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "line, what, found",
+    [
+        ("node /x/node_modules/@github/copilot/npm-loader.js -p go", {}, True),
+        ("node /x/.bin/copilot -p go", {}, True),
+        ("copilot -p go", {}, False),
+        ("node /x/script.js", {}, False),
+        ("bash ci.sh", {}, False),
+        ("node /x/.bin/copilot -p go", {"uid": os.getuid() + 1}, False),
+        ("node /x/.bin/copilot -p go", {"namespace": "pid:[2]"}, False),
+    ],
+)
+def test_only_the_script_that_started_copilot_is_its_wrapper(tmp_path, line, what, found):
+    copilot_at(tmp_path, "copilot -p go", "/dev/null")
+    process(tmp_path, 10, 1, line, **what)
+    assert (_wrapper("copilot", 10, tmp_path) is not None) is found
+
+
 def test_without_a_list_of_processes_nothing_is_ended(tmp_path):
     assert running("codex", 30, tmp_path) is None
 
@@ -185,6 +240,8 @@ def client_run(home: Path, words: str, by: str, stop: str) -> tuple[int, str, st
         PYTHON=sys.executable,
         BY=by,
     )
+    makes = [sys.executable, "-m", "tallygate", "sessions", "list"]  # the ledger: no hook does
+    subprocess.run(makes, env=environ, cwd=ROOT, capture_output=True, check=True)
     done = subprocess.run(
         ["claude", "-c", CLIENT, *words.split()], executable=sys.executable, env=environ, cwd=ROOT,
         capture_output=True, text=True, timeout=50, check=False,
@@ -225,13 +282,13 @@ def test_what_nobody_would_read_on_stderr_is_not_said_there_and_said_at_the_end(
     for place in (tmp_path / "log", Path(os.devnull)):
         errors.symlink_to(place)
         say(os.getppid(), b"words", tmp_path)
-        assert unheard("claude_code", always=False, proc=tmp_path)
+        assert parting("claude_code", always=False, proc=tmp_path)
         errors.unlink()
     assert (tmp_path / "log").read_text() == "kept"
     reading, writing = os.pipe()
     errors.symlink_to(f"/proc/self/fd/{writing}")
-    assert not unheard("claude_code", always=False, proc=tmp_path)
-    assert unheard("claude_code", always=True, proc=tmp_path)
+    assert not parting("claude_code", always=False, proc=tmp_path)
+    assert parting("claude_code", always=True, proc=tmp_path)
     say(os.getppid(), b"words", tmp_path)
     assert os.read(reading, 100) == b"words\n"
     os.close(reading)

@@ -302,6 +302,30 @@ def test_every_tool_of_a_response_that_meets_a_spent_budget_is_left_to_the_quest
     ] * 3
 
 
+def test_a_tool_that_raises_no_question_is_refused_for_the_second_time_only_by_another_response(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    respond(world, "r1", 100, client="copilot")
+    answers = [tools_of(world, response, "view") for response in ("r1", "r1", "r2", "r2")]
+    assert [(a.stops, a.ends, a.again) for a in answers[:3]] == [(True, True, False), (True, True, False), (True,) * 3]
+    assert answers[3].stops
+
+
+@pytest.mark.parametrize(
+    ("stop", "moment", "told"),
+    [(True, Moment.TOOL, True), (False, Moment.TOOL, False), (True, Moment.PROMPT, None)],
+)
+def test_copilot_that_was_stopped_in_a_turn_is_ended_with_its_session_and_not_where_a_prompt_was_refused(
+    world, stop, moment, told
+):
+    there = world.with_runtime(interrupts=stop)
+    hook(there, Moment.PROMPT, "prompt:1", client="copilot")
+    respond(there, "r1", 100, client="copilot")
+    event = HookEvent("copilot", moment, "client-1", "userPromptSubmitted", model="cents")
+    assert on_hook(there.rt, replace(event, tool=None if moment is Moment.PROMPT else "bash")).stops
+    end = hook(there, Moment.SESSION_END, client="copilot")
+    assert (end.parting is not None, end.ends) == (told is not None, bool(told))
+
+
 @pytest.mark.parametrize(("late_s", "waits"), [(0, 4), (2, 0)])
 def test_a_client_that_writes_late_is_waited_for_once_it_is_ahead_and_not_for_what_was_broken_off(world, late_s, waits):
     hook(world, Moment.PROMPT, "prompt:1", client="copilot")
@@ -352,6 +376,13 @@ def test_a_refused_tool_of_codex_says_that_the_next_one_is_held_and_ends_with_th
     assert "presses Esc and types `tallygate raise 2`" in told
     assert re.search(r"runs in another terminal: tallygate budget raise \S+ [\d.]+$", told)
     assert "held" not in codex_tool(world.with_runtime(interrupts=False), 3).message
+
+
+def test_an_agent_that_is_refused_again_is_ended_though_another_one_was_let_go_on_between(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 70, client="codex", tool_use_ids=("t1",))
+    assert [codex_tool(world, 1).ends, codex_tool(world, 2, agent_id="a1").stops] == [False, False]
+    assert codex_tool(world, 3).ends
 
 
 @pytest.mark.parametrize(("mode", "ends"), [("hard", True), ("soft", False)])

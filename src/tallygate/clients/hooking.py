@@ -35,13 +35,15 @@ class Reply:
     """What a hook gives back to its client: one JSON object for standard output, or nothing at all.
 
     With `last_words` the client's run in print mode is ended, and they are said on its stderr; at a session's end they
-    are what the hook says on its own. It `waits` while responses are in flight.
+    are what the hook says on its own. It `waits` while responses are in flight. What is `settled` needs no end: the
+    client ends its turn by the answer itself, or may be asked once more.
     """
 
     body: Mapping[str, Any] | None = None
     exit_code: int = 0
     last_words: str = ""
     waits: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

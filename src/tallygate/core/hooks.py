@@ -100,19 +100,16 @@ _WRITE_LATE = frozenset({"copilot"})
 _BEGIN_UNASKED = frozenset({"claude_code"})
 # Where a client can still be kept from spending; at all others it only tells what happened.
 GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
-
-
 # Clients whose agents work at the same time, and whose end breaks off what is in flight: it waits for that.
 _LANDS_FIRST = frozenset({"claude_code"})
+# Clients that show what a hook says as their session ends, and not why it was stopped before; and the hooks of those
+# refusals after which one does say it, by its words and exit code.
+_TOLD_AT_END = {"claude_code": frozenset[str](), "copilot": frozenset({"userPromptSubmitted"})}
 
 
-# Clients that show what a hook says as their session ends, and not why it was stopped before.
-_TOLD_AT_END = frozenset({"claude_code"})
-
-
-def told_at_end(client: str) -> bool:
-    """Whether a run that was stopped says why by the hook of its end."""
-    return client in _TOLD_AT_END
+def told_at_end(client: str, refused: str | None) -> bool:
+    """Whether a run that was stopped, by the refusal of a tool or of a hook's name, says why by the hook of its end."""
+    return client in _TOLD_AT_END and refused not in _TOLD_AT_END[client]
 
 
 def lands_first(client: str) -> bool:
@@ -141,7 +138,8 @@ def ends_run(client: str, moment: Moment, *, again: bool, subagent: bool = False
     Codex asks the model again for each tool that is refused, so the second refusal in a row is the last. A prompt that
     is refused is told in print mode by neither Codex nor Qwen Code, and looks like success; so does whatever is refused
     in Claude Code, where a subagent ends by itself and its main agent may have less to ask for. Copilot ends a turn
-    itself, in a terminal too, by its answer to the question whether a tool may run.
+    itself, in a terminal too, by its answer to the question whether a tool may run; where a tool raises no question,
+    the second refusal is the last.
     """
     if client == "claude_code":
         return not subagent and moment in {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE}
@@ -172,8 +170,9 @@ class HookAnswer:
     or a short notice for the model and the user (what is left, when that has changed enough to be told).
     `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
     keeps one tool from running, and the work goes on. `unconfirmed` says that a tool was left to a second question
-    before, in this row of refusals, and that none came. `waits` says that responses are in flight that would be lost
-    if it ended now. At a session's end `parting` is why it was stopped, and `ends` that its run was ended for that.
+    before, in this row of refusals, and that none came; `again` that the step before was refused, too. `waits`
+    says that responses are in flight that would be lost if it ended now. At a session's end `parting` is why it was
+    stopped, and `ends` that its run was ended for that.
     """
 
     verdict: Verdict = Verdict.GO_ON
@@ -181,6 +180,7 @@ class HookAnswer:
     ends: bool = False
     tool_only: bool = False
     unconfirmed: bool = False
+    again: bool = False
     waits: bool = False
     parting: str | None = None
 

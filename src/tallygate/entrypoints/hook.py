@@ -52,14 +52,16 @@ def main() -> int:
         answer = _by_itself(client, event, data, file)
     if answer is None:
         return _undecided(event, places.get("on_fault") if file else os.environ.get("TALLYGATE_ON_FAULT"))
-    if answer[2] and event == "SessionEnd":
+    if answer[2] and event in ("SessionEnd", "sessionEnd"):
         answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"")
     elif answer[2]:
-        asking = (
+        answer = _ended(
+            client,
+            event,
+            answer,
             lambda: _asked(client, event, data, places, ",held"),
-            lambda: _by_itself(client, event, data, file, "--held"),
+            lambda name, *more: _by_itself(client, name, data, file, *more),
         )
-        answer = _ended(client, event, answer, *asking)
     code, body, _ = answer
     if body:
         sys.stdout.buffer.write(body)
@@ -246,15 +248,24 @@ def _framed(got: bytes) -> tuple[int, int, int, bytes]:
     return code, size, last, body
 
 
-def _ended(client: str, event: str, answer: "Answer", *asking: "Callable[[], Answer | None]") -> "Answer":
+def _ended(
+    client: str,
+    event: str,
+    answer: "Answer",
+    ask: "Callable[[], Answer | None]",
+    start: "Callable[..., Answer | None]",
+) -> "Answer":
     """End the client's run where it is in print mode; where that cannot be, wait, or let the answer do."""
     _our_package()
     try:
         from tallygate.entrypoints.holding import hold
         from tallygate.entrypoints.stopping import end_run
 
-        if not end_run(client, answer[2]):
-            return hold(client, event, answer, *asking)
+        if end_run(client, answer[2]):
+            if client == "copilot":  # that ends its server, too, before this can close the session
+                start("sessionEnd")
+        else:
+            return hold(client, event, answer, ask, lambda: start(event, "--held"))
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
     return answer
@@ -264,14 +275,14 @@ def _part(client: str, last_words: bytes, *, always: bool) -> int:
     """Say why a run in print mode was stopped, as it ends; the exit code at which a client shows that."""
     _our_package()
     try:
-        from tallygate.entrypoints.stopping import unheard
+        from tallygate.entrypoints.stopping import parting
 
-        told = unheard(client, always=always)
+        code = parting(client, always=always)
     except (ImportError, OSError, ValueError):
         return 0
-    if told:
+    if code:
         sys.stderr.buffer.write(last_words + b"\n")
-    return int(told)
+    return code
 
 
 def _our_package() -> None:

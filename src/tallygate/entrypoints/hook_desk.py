@@ -114,7 +114,9 @@ class HookDesk:
         if answer.parting is not None:
             words = cleaned(answer.parting, LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
-        return replace(reply, last_words=message_of(answer) or "", waits=answer.waits) if answer.ends else reply
+        if not answer.ends or reply.settled:
+            return reply
+        return replace(reply, last_words=message_of(answer) or "", waits=answer.waits)
 
     def landed(self, client: str, name: str, raw: Mapping[str, Any]) -> bool:
         """Whether nothing is in flight any more of the session that a hook belongs to."""

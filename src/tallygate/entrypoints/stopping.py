@@ -20,15 +20,26 @@ from tallygate.clients.ancestry import Process, agent_of
 PROC = Path("/proc")
 DEPTH_MAX = 16
 WAIT_S = 10
-_TITLES = {"codex": "Codex", "qwen": "Qwen Code", "claude_code": "Claude Code"}
+_TITLES = {"codex": "Codex", "qwen": "Qwen Code", "claude_code": "Claude Code", "copilot": "Copilot CLI"}
 # What each client ends at in order, with an exit code that says so; Claude Code answers SIGINT with 0.
-_SIGNALS = {"codex": signal.SIGINT, "qwen": signal.SIGINT, "claude_code": signal.SIGTERM}
+_SIGNALS = {
+    "codex": signal.SIGINT,
+    "qwen": signal.SIGINT,
+    "claude_code": signal.SIGTERM,
+    "copilot": signal.SIGINT,
+}
 # What may stand between a client and what it runs; a program of any other kind is no client's hook or server.
 LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
 _PRINTS = {
     "qwen": frozenset({"-p", "--prompt"}),
     "claude_code": frozenset({"-p", "--print", "-cp", "-pc"}),
+    "copilot": frozenset({"-p", "--prompt"}),
 }
+# With these a program talks to it, and no person.
+_SPOKEN_TO = frozenset({"--acp", "--headless", "--server", "--stdio", "--connect"})
+_TERMINALS = ("/dev/pts/", "/dev/tty")
+# The exit codes with which clients show what a hook says as their session ends.
+_SHOWN_AT_END = {"claude_code": 1, "copilot": 2}
 # How a client was started, where a program of somebody else's started it and reads what it prints.
 _ENTRY = b"CLAUDE_CODE_ENTRYPOINT="
 _OF_PERSONS = (b"cli", b"sdk-cli")
@@ -55,7 +66,14 @@ def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
     found = running(client, os.getppid())
     if found is None:
         return False
-    process, _ = found
+    process, parent = found
+    # Copilot ends with success; its wrapper does not, but only before that.
+    wrapper = _wrapper(client, parent, PROC) if client == "copilot" and prints(client, process.words) else None
+    return _sent(process, _SIGNALS[client], text, wait_s, wrapper)
+
+
+def _sent(process: Client, how: signal.Signals, text: bytes, wait_s: int, also: Client | None = None) -> bool:
+    """Send one signal to a process once it is certain that it is still the one that was found; wait for its end."""
     try:
         handle = os.pidfd_open(process.pid)
     except (AttributeError, OSError):
@@ -64,8 +82,11 @@ def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
         again = _look(process.pid)
         if again is None or again[0] != process:
             return False
-        say(process.pid, text)
-        signal.pidfd_send_signal(handle, _SIGNALS[client])
+        if text:
+            say(process.pid, text)
+        signal.pidfd_send_signal(handle, how)
+        if also is not None:
+            _sent(also, how, b"", 0)
         select.select([handle], [], [], wait_s)  # an answer now would let the turn go on
     except OSError:
         return False
@@ -74,13 +95,31 @@ def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
     return True
 
 
-def unheard(client: str, *, always: bool, proc: Path = PROC) -> bool:
-    """Whether a run that ends by itself still has to say why it was stopped.
+def parting(client: str, *, always: bool, proc: Path = PROC) -> int:
+    """The exit code at which a client shows why its run was stopped, as that ends by itself; 0 where all is said.
 
-    It was said on its stderr when it was stopped, but where that is a plain file, and `always` says that it was not.
+    Claude Code was told on its stderr when it was stopped, but where that is a plain file, and `always` says that it
+    was not. Copilot ends with success, so its wrapper is ended where there is one; `always` says that it went on.
     """
     found = running(client, os.getppid(), proc)
-    return found is not None and (always or not _heard(proc / str(found[0].pid) / "fd" / "2"))
+    if found is None or not prints(client, found[0].words):
+        return 0
+    if client == "copilot":
+        if not always and (wrapper := _wrapper(client, found[1], proc)) is not None:
+            _sent(wrapper, signal.SIGINT, b"", 0)
+        return 0 if always else _SHOWN_AT_END[client]
+    return _SHOWN_AT_END[client] if always or not _heard(proc / str(found[0].pid) / "fd" / "2") else 0
+
+
+def _wrapper(client: str, parent: int, proc: Path) -> Client | None:
+    """The script of a client that started its program and waits for it, where one did."""
+    found = _look(parent, proc)
+    if found is None:
+        return None
+    process = found[0]
+    title = agent_of(Process(process.pid, process.program, process.words))
+    ours = title == _TITLES[client] and process.uid == os.getuid() and _same_numbers(process.pid, proc)
+    return process if ours and Path(process.program).name.startswith("node") else None
 
 
 def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] | None:
@@ -94,7 +133,8 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
         title = agent_of(Process(process.pid, process.program, process.words))
         if title is not None:
             ours = title == _TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
-            return found if ours and prints(client, process.words) and _by_a_person(process.pid, proc) else None
+            ends = prints(client, process.words) or _leaves_a_terminal_clean(client, process, proc)
+            return found if ours and ends and _by_a_person(process.pid, proc) else None
         if Path(process.program).name not in LAUNCHERS:
             return None
     return None
@@ -112,7 +152,22 @@ def prints(client: str, words: tuple[str, ...]) -> bool:
     options = words[: words.index("--")] if "--" in words else words
     if "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options):
         return False
+    if _spoken_to(options):
+        return False
     return any(word in given or word.partition("=")[0] in given for word in options)
+
+
+def _spoken_to(words: tuple[str, ...]) -> bool:
+    return any(word.partition("=")[0] in _SPOKEN_TO for word in words)
+
+
+def _leaves_a_terminal_clean(client: str, process: Client, proc: Path) -> bool:
+    """Whether a client may be ended that a person sits before: Copilot restores the screen and says how to go on."""
+    if client != "copilot" or _spoken_to(process.words):
+        return False
+    with suppress(OSError):
+        return str((proc / str(process.pid) / "fd" / "0").readlink()).startswith(_TERMINALS)
+    return False
 
 
 def say(pid: int, text: bytes, proc: Path = PROC) -> None:

@@ -103,10 +103,8 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
             let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
         ended = _signed(rt, end_account(rt, event))
-        if told_at_end(event.client):
-            parting, said = _parting(rt, event)
-            return replace(ended, parting=parting, ends=said)
-        return ended
+        parting, said = _parting(rt, event)
+        return replace(ended, parting=parting, ends=said)
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
@@ -131,7 +129,8 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
         message = answer.message or ""
         if acts and not ends and holds_next(event):
             message = held_next(message, answer.command)
-        return HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, unconfirmed=gated.unconfirmed, waits=waits)
+        told = HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
+        return replace(told, unconfirmed=gated.unconfirmed, waits=waits)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
@@ -147,11 +146,13 @@ def all_landed(rt: Runtime, event: HookEvent) -> bool:
 
 def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     """Why a client's session was stopped, and whether its run was ended for it, which says so at once."""
+    if not told_at_end(event.client, None):
+        return None, False
     with rt.ledger.reading(rt.tenant) as reader:
         linked = reader.sessions_linked(event.client, event.client_session)
         calls = reader.recent_calls(linked[-1].session_id, 2**62, LOOKED_BACK_AT) if linked else []
     stopping = stopped_by(reversed(calls))
-    if stopping is None or stopping.reply is None:
+    if stopping is None or stopping.reply is None or not told_at_end(event.client, stopping.tool_name):
         return None, False
     return f"Tallygate: {GateAnswer.from_json(stopping.reply).message}", rt.interrupts and stopping.actor_id is None
 

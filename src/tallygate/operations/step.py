@@ -42,8 +42,9 @@ QUESTION = "permissionRequest"
 class Gated:
     """The answer to a step, and how pressed its session was at the step before.
 
-    `again` says that the step before was refused, too; `unconfirmed` that a tool of this row of refusals was left to a
-    second question that never came; `hard` that a hard budget is among those of a session that was refused.
+    `again` says that the step before was refused, too, the session's or the agent's; `unconfirmed` that a tool of this
+    row of refusals was left to a second question that never came; `hard` that a hard budget is among those of a
+    session that was refused.
     """
 
     answer: GateAnswer
@@ -75,8 +76,8 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
             stored = GateAnswer.from_json(known.reply)
             return Gated(stored, None, again=event.held, hard=_is_hard(tx, session, stored))
         before = _pressure_before(tx, session)
-        again = any(call.state is CallState.DENIED for call in tx.recent_calls(session.session_id, 2**62, 1))
         row = _refused_row(tx, request)
+        again = bool(row) or any(c.state is CallState.DENIED for c in tx.recent_calls(session.session_id, 2**62, 1))
         if known is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
             reserve, request = False, replace(_for_nothing(request), client_key=HOOK_KEY + rt.new_token(8))

@@ -107,10 +107,13 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
 
 
 def _reply(event: HookEvent, answer: HookAnswer) -> Reply:
-    """What a budget stops is left to the question that ends the turn; what is denied before is never asked about."""
+    """What a budget stops is left to the question that ends the turn; what is denied before is never asked about.
+
+    Nothing else has to be ended then, nor where a tool that is never asked about is denied for the first time.
+    """
     if event.confirmed and answer.ends and not answer.unconfirmed:
-        return Reply()
-    return _answered(event.name, answer)
+        return Reply(settled=True)
+    return replace(_answered(event.name, answer), settled=event.confirms or not answer.again)
 
 
 HOOKS = replace(hooks_of(CLIENT, _read, _answered), reply=_reply)
