@@ -126,6 +126,7 @@ class App:
             follow=mine.follow,
             known_prices=mine.known_prices,
             tool_owners=mine.tool_owners,
+            compactions=mine.compactions,
             session_tenants=mine.session_tenants,
             tenant_prices=mine.tenant_prices,
             learned=mine.learned,

@@ -116,13 +116,19 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
     assert len(world.rt.run_log_path.read_text().splitlines()) == 1
 
 
-def test_check_only_answers_three_fields_and_records_nothing(world):
+def test_check_only_answers_what_is_left_and_what_the_gate_would_decide_and_records_nothing(world):
     async def script(client):
         session = await start(client)
         await ok(client, "l6e_authorize_call", session_id=session, tool_name="t", estimated_tokens=450)
         before = world.events()
         answer = await ok(client, "l6e_authorize_call", session_id=session, tool_name="t", check_only=True)
-        assert answer == {"budget_pressure": "high", "remaining_usd": 0.15, "pct_used": 85.0}
+        assert answer.pop("message").endswith(answer["command"])
+        assert answer.pop("command").startswith("tallygate budget raise ")
+        assert answer.pop("budget")["remaining"] == 0.15
+        assert answer == {
+            "action": "halt", "reason": "budget_pressure:halt",
+            "budget_pressure": "high", "remaining_usd": 0.15, "pct_used": 85.0,
+        }  # fmt: skip
         assert world.events() == before
 
     talk(world, script)

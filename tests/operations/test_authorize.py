@@ -11,7 +11,8 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, UnknownPrice
-from tallygate.operations.asked import check
+from tallygate.operations.asked import Step, check
+from tallygate.operations.authorize import authorize
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
@@ -94,6 +95,20 @@ def test_check_only_is_a_pure_read(world):
     assert (state.remaining_nanos, state.pressure) == (400_000_000, "moderate")
     assert (state.used_nanos, state.limit_nanos) == (600_000_000, NANOS)
     assert (world.events(), world.budget(session), world.calls(session)) == before
+
+
+@pytest.mark.parametrize(
+    "first, tokens, action", [(300, 1, "allow"), (300, 700, "allow"), (900, 1, "reroute"), (300, 701, "halt")]
+)
+def test_a_look_shows_what_the_gate_would_answer_and_writes_nothing(world, first, tokens, action):
+    session = world.start("1")
+    world.ask(session, first)
+    step = Step(session, "x", "dear", prompt_tokens=tokens, completion_tokens=0)
+    before = (world.events(), world.budget(session), world.calls(session))
+    would = check(world.rt, session, step).would
+    assert (world.events(), world.budget(session), world.calls(session)) == before
+    assert would == replace(authorize(world.rt, step), call_id=None, attestation=None)
+    assert would.action == action
 
 
 def test_a_step_of_an_unknown_session_is_an_error_that_names_it(world):

@@ -98,7 +98,8 @@ class GateAnswer:
 class BudgetState:
     """What a pure read of a session's budgets shows, and what a step that was named would count for.
 
-    `fault` is what the gate answers where the ledger cannot be used; nothing else is known then.
+    `would` is what the gate would answer to that step. `fault` is what it answers where the ledger cannot be used;
+    nothing else is known then.
     """
 
     session_id: str
@@ -110,6 +111,7 @@ class BudgetState:
     factor: Factor | None = None
     over_micros: int | None = None
     remaining_steps: int | None = None
+    would: GateAnswer | None = None
     fault: GateAnswer | None = None
 
 

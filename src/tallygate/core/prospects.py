@@ -56,6 +56,8 @@ def corrected(request: CallRequest, policy: Policy) -> str | None:
     """Why a step needs another amount than was said of it, as a sentence; None where it does not."""
     said = format_amount(request.raw_estimate_nanos)
     match request.factor_source:
+        case "learned" | "session" if request.expected is not None and _is_anew(request.expected, request):
+            why = "with the whole conversation read anew, it takes"
         case "learned" if request.expected is not None and request.expected.level_nanos is not None:
             why = f"by what such steps cost, {policy.quantile_percent} of 100 stay below"
         case "learned":

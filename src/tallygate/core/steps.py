@@ -101,6 +101,14 @@ def next_step(
     return NextStep(level, min(last.context, 10**9), min(last.output, 10**9), anew_nanos)
 
 
+def is_compacted(past: Sequence[PastStep], compacted_at: datetime | None) -> bool:
+    """Whether a conversation was summarised since its last response: what the cache holds of it begins another way."""
+    if not past:
+        return False
+    last = past[-1].row
+    return last.rule is Rule.COPILOT_COMPACTION or (compacted_at is not None and last.at <= compacted_at)
+
+
 def read_anew(past: Sequence[PastStep], at: datetime, *, forgotten: bool = False) -> Tokens | None:
     """The whole conversation as it has to be read after too long a pause, or where it is `forgotten`.
 

@@ -23,8 +23,17 @@ def switches(past: Sequence[PastStep], model: str) -> bool:
     return bool(past) and not same_model(priced_as(past[-1].row), model)
 
 
-def anew_nanos(reader: Reader, session_id: str, actor: Actor, model: str, price: Price, *, at_us: int) -> int:
-    """What the whole conversation of an agent costs where it has to be read anew.
+def anew_nanos(
+    reader: Reader,
+    session_id: str,
+    actor: Actor,
+    model: str,
+    price: Price,
+    *,
+    at_us: int,
+    compacted_us: int | None = None,
+) -> int:
+    """What the whole conversation of an agent costs where it has to be read anew; `compacted_us`: it was summarised.
 
     0 where it has not, and where nothing of it was observed. Every step asks, and mostly when its agent's last response
     was and of which model tells enough: no cache is lost sooner than a short one.
@@ -33,7 +42,8 @@ def anew_nanos(reader: Reader, session_id: str, actor: Actor, model: str, price:
     served = reader.last_served(session_id, agent_id, STEPS_LOOKED_AT)
     if served is None:
         return 0
-    at, forgotten = as_datetime(at_us), not same_model(served[1], model)
+    compacted = compacted_us is not None and served[0] <= compacted_us
+    at, forgotten = as_datetime(at_us), compacted or not same_model(served[1], model)
     if not forgotten and at - as_datetime(served[0]) <= SHORT_CACHE:
         return 0
     last = present(reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT), "the response is there")

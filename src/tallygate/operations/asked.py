@@ -19,9 +19,11 @@ from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.anew import anew_nanos
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
+from tallygate.operations.deciding import decide
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
+from tallygate.operations.subject import current_limits, rebound
 
 HEADS_MAX = 10_000
 
@@ -52,7 +54,9 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
     if step.actual is None:
         named = price_key(price, model)
         with rt.ledger.reading(rt.tenant) as reader:
-            anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=rt.clock_us())
+            compacted = rt.compactions.get((step.session_id, step.actor.id))
+            now_us = rt.clock_us()
+            anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = agent_level(reader, step.session_id, step.actor, anew)
             counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, client, named), model, named, raw, level))
     return CallRequest(
@@ -117,13 +121,19 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
 def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     request = None if step is None else priced(rt, step)
     with rt.ledger.reading(rt.tenant) as reader:
-        found = reader.session_with_budgets(session_id)
-        if found is None:
-            raise unknown_session(session_id)
-        session = found[0]
-        model = session.model if request is None else request.model
-        bound_to = binding(reader, session, found[1], model, rt.clock_us(), place_of=rt.place_of)
-        budgets = bound_to.seen(bound_to.budgets)
+        if request is not None:
+            would = decide(rt, reader, request, rt.clock_us())
+            session, budgets = would.session, would.seen
+        else:
+            would = None
+            found = reader.session_with_budgets(session_id)
+            if found is None:
+                raise unknown_session(session_id)
+            session = rebound(rt, found[0])
+            limits = current_limits(rt, session)
+            now_us = rt.clock_us()
+            bound_to = binding(reader, session, found[1], session.model, now_us, limits=limits, place_of=rt.place_of)
+            budgets = bound_to.seen(bound_to.budgets)
     own = own_budget(session, budgets)
     fullest = gate.most_used(budgets) or own
     tightest = gate.tightest(budgets) or own
@@ -133,6 +143,7 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
         pressure=gate.pressure(fullest, rt.policy.pressure_percents),
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
+        would=None if would is None else would.answer,
     )
     if request is None or request.expected is None:
         return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from tallygate.core import gate
 from tallygate.core.answers import GateAnswer
@@ -36,6 +37,8 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import Gated, gate_step, let_land
 
 GO_ON = HookAnswer()
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 OWNERS_MAX = 1000
 # Steps of a session that are looked through for one that stopped it.
 LOOKED_BACK_AT = 500
@@ -85,10 +88,15 @@ def _remember(rt: Runtime, event: HookEvent) -> None:
     """Keep whose tool call an id is, so that a call of our own tools is known by it."""
     if event.moment is not Moment.TOOL:
         return
-    while len(rt.tool_owners) >= OWNERS_MAX:
-        rt.tool_owners.pop(next(iter(rt.tool_owners)))
     for tool_use_id in event.tool_use_ids:
-        rt.tool_owners[tool_use_id] = (event.client, event.client_session)
+        _keep(rt.tool_owners, tool_use_id, (event.client, event.client_session))
+
+
+def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Remember one thing more, and not too many."""
+    while len(kept) >= OWNERS_MAX and key not in kept:
+        kept.pop(next(iter(kept)))
+    kept[key] = value
 
 
 def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
@@ -98,7 +106,10 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         return HookAnswer(message=_welcome(rt, account_of(rt, event), event.foreign))
     if event.moment in GATED:
         account = account_of(rt, event)
-        return _gated(rt, event, gate_step(rt, event, account.session))
+        answer = _gated(rt, event, gate_step(rt, event, account.session))
+        if event.moment is Moment.COMPACTION and not answer.stops:
+            _keep(rt.compactions, (account.session.session_id, event.agent_id), rt.clock_us())
+        return answer
     if event.moment is Moment.SESSION_END:
         if (session := open_session_of(rt, event.client, event.client_session)) is not None:
             let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line

@@ -74,7 +74,8 @@ class Runtime:
     `home` is the program's own tenant while it is among the rows of another, which a caller has named for a session.
     `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
     done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
-    to, by the id that a hook gave: (client, session). `keys` sign; without any, nothing is attested. `told_at_start`
+    to, by the id that a hook gave: (client, session). `compactions` tells when a session's agent last summarised its
+    conversation. `keys` sign; without any, nothing is attested. `told_at_start`
     is what a user is told of the settings when a session begins, `foreign` names variables of the client that do not
     count. `program` is how a user's shell starts this one.
     """
@@ -121,5 +122,6 @@ class Runtime:
     learned: Learned = field(default_factory=Learned)
     known_prices: set[str] = field(default_factory=set)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
     session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
     tenant_prices: dict[str, set[str]] = field(default_factory=dict)

@@ -16,7 +16,17 @@ from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, wr
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.observed import UNKNOWN_MODEL, priced_as
-from tallygate.core.steps import ASIDE, FIRST_MODELS, NextStep, PastStep, aside_step, is_aside, next_step, of_actor
+from tallygate.core.steps import (
+    ASIDE,
+    FIRST_MODELS,
+    NextStep,
+    PastStep,
+    aside_step,
+    is_aside,
+    is_compacted,
+    next_step,
+    of_actor,
+)
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.anew import STEPS_LOOKED_AT, switches
@@ -138,7 +148,9 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     model, terms = _next_model(rt, event, session, mine or past)
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at, scope_of(session), terms)
-    forgotten = event.moment is Moment.COMPACTION or switches(mine, model)
+    compacted_us = rt.compactions.get((session.session_id, event.agent_id))
+    compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
+    forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
     ahead: NextStep = (
         aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client, forgotten=forgotten)
     )

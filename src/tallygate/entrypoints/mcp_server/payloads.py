@@ -49,6 +49,9 @@ def gate_payload(answer: GateAnswer) -> dict[str, Any]:
     return payload
 
 
+_DECIDED = ("action", "reason", "allowed", "target_model", "message", "command", "budget")
+
+
 def check_payload(state: BudgetState) -> dict[str, Any]:
     """What is left, and what a step that was named would count for, where that is not just its own estimate."""
     if state.fault is not None:
@@ -63,7 +66,13 @@ def check_payload(state: BudgetState) -> dict[str, Any]:
         payload["calibration_factor"] = json_number(state.factor.micros * 1000)
         payload["calibration_source"] = state.factor.source
         payload["calibration_confidence"] = state.factor.confidence
-    return payload | _ahead(state)
+    return payload | _ahead(state) | ({} if state.would is None else _would(state.would))
+
+
+def _would(answer: GateAnswer) -> dict[str, Any]:
+    """What the gate would decide, without what only a decision has that was made."""
+    whole = gate_payload(answer)
+    return {name: whole[name] for name in _DECIDED if name in whole}
 
 
 def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""In which words an answer says that another amount is reserved than was said, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallygate.core.calibration import Expectation, Source
+from tallygate.core.costing import Price, Rates, Tokens
+from tallygate.core.model import CallRequest, Policy
+from tallygate.core.prospects import corrected, differs
+
+CENT = 10_000_000
+PRICE = Price("dear", Rates(1, 1, 1, 1, 1), "override", "1")
+
+
+def _dollars(nanos):
+    cents = nanos // CENT
+    return f"${cents // 100}.{cents % 100:02d}"
+
+
+def request(said, held, source, *, level=None, anew=0, kind=Source.NONE, **more):
+    """A step that was said to cost so many cents and is held at others, with what was learned of such steps."""
+    expected = Expectation(said * CENT, said * CENT, level, held * CENT, 10**6, kind, 0, anew_nanos=anew * CENT)
+    return CallRequest(
+        "s", "x", "dear", 1, 1, PRICE, said * CENT, held * CENT, 10**6, source, expected=expected, **more
+    )
+
+
+@pytest.mark.parametrize(
+    "step, why, halted",
+    [
+        (request(100, 10, "manual"), "the user set a factor", "with the factor you set, it takes"),
+        (
+            request(1, 90, "session", level=5, anew=90),
+            "the whole conversation has to be read anew",
+            "with the whole conversation read anew, it takes",
+        ),
+        (
+            request(1, 90, "learned", level=5, anew=90, kind=Source.LEARNED),
+            "the whole conversation has to be read anew",
+            "with the whole conversation read anew, it takes",
+        ),
+        (
+            request(1, 90, "session", level=90),
+            "this session's own steps have cost that",
+            "by what its session's steps have cost, it takes",
+        ),
+        (
+            request(100, 10, "billed"),
+            "more or less than the list price was billed",
+            "by what was billed, it takes",
+        ),
+        (
+            request(1, 90, "learned", level=5, kind=Source.LEARNED),
+            "80 of 100 such steps stay below it, by what they have cost",
+            "by what such steps cost, 80 of 100 stay below",
+        ),
+        (
+            request(1, 90, "learned", kind=Source.LEARNED),
+            "such steps have cost that",
+            "by what such steps cost, it takes",
+        ),
+    ],
+)
+def test_much_more_or_less_than_was_said_is_told_with_both_amounts_and_the_source(step, why, halted):
+    said, held = (_dollars(nanos) for nanos in (step.raw_estimate_nanos, step.estimate_nanos))
+    assert differs(step, Policy()) == f"You said {said}; {held} is reserved: {why}."
+    assert corrected(step, Policy()) == f"It was estimated at {said}; {halted} {held}."
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        request(10, 5, "learned"),
+        request(10, 20, "session"),
+        request(0, 90, "session"),
+        request(1, 90, "session", actual=Tokens(1)),
+    ],
+)
+def test_half_to_twice_of_what_was_said_is_not_worth_a_word_nor_is_what_nobody_said(step):
+    assert differs(step, Policy()) is None
+
+
+@pytest.mark.parametrize("held", [4, 21])
+def test_one_cent_beyond_is(held):
+    assert "You said $0.10" in differs(request(10, held, "learned"), Policy())
