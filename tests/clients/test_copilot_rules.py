@@ -14,7 +14,7 @@ from tallygate.clients.copilot.records import CopilotReader
 from tallygate.clients.copilot.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Quality, Rule
+from tallygate.core.observed import BROKEN_OFF, Quality, Rule
 
 EVENTS = Path("session-state/p1/events.jsonl")
 START = happened(
@@ -64,6 +64,34 @@ def test_the_classes_do_not_overlap(changes, tokens, odd):
 
 def test_a_receipt_told_twice_counts_once():
     assert len(taken(events(), START, receipt(1), receipt(1), receipt(2))) == 2
+
+
+FAILED = (
+    "2026-03-01T10:00:0{at}Z [WARNING] [rust:model_events::producer] Model provider request failed "
+    '{{"stage":"inference","api_endpoint":"/chat/completions","failure_kind":"{kind}"}}\n'
+)
+
+
+# when the log tells of a failure and of which kind, how long after the turn's start the receipt came -> broken off
+@pytest.mark.parametrize(
+    ("at", "kind", "seconds", "broken"),
+    [
+        ("0.500", "transport", 2, True),
+        ("0.500", "http_status", 2, False),
+        ("9.000", "transport", 2, False),
+        ("0.100", "transport", 0, False),
+        (None, "transport", 2, False),
+    ],
+)
+def test_a_receipt_after_a_request_that_broke_off_says_so(tmp_path, at, kind, seconds, broken):
+    path = tmp_path / "session-state" / "p1" / "events.jsonl"
+    logs = tmp_path / "logs"
+    if at is not None:
+        logs.mkdir()
+        (logs / "process-1-2.log").write_text("a line of another kind\n" + FAILED.format(at=at, kind=kind))
+    late = receipt(1, duration=18) | {"timestamp": f"2026-03-01T10:00:0{seconds}.000Z"}
+    rows = taken(reader_of(path), START, TURN, late, receipt(2, duration=18))
+    assert [row.odd for row in rows] == [((BROKEN_OFF,) if broken else ()), ()]
 
 
 def test_servers_that_give_an_id_twice_do_not_hide_a_response():

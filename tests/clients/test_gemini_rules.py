@@ -13,6 +13,7 @@ from tallygate.clients.base import TranscriptFile
 from tallygate.clients.gemini.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
+from tallygate.core.observed import Quality
 
 CHATS = Path("tmp/project/chats")
 HEADER = {"sessionId": "g1", "projectHash": "h", "startTime": "2026-05-01T10:00:00.000Z", "kind": "main"}
@@ -46,6 +47,14 @@ def test_a_message_written_again_counts_once_with_its_last_counts():
     again = said("a", tokens(output=30), toolCalls=[{"id": "call-1"}])
     (row,) = taken(jsonl(), HEADER, said("a"), again)
     assert (row.tokens.output, row.tool_use_ids) == (35, ("call-1",))
+
+
+def test_words_for_no_output_are_those_of_a_stream_that_broke_off():
+    nothing = tokens(output=0, thoughts=0)
+    rows = taken(
+        jsonl(), HEADER, said("a", nothing, content="Working on"), said("b", nothing), said("c", content="Done.")
+    )
+    assert [row.quality for row in rows] == [Quality.PARTIAL, Quality.FINAL, Quality.FINAL]
 
 
 def test_a_rewind_keeps_the_spend():

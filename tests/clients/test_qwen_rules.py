@@ -12,7 +12,7 @@ from tallygate.clients.lines import Skip
 from tallygate.clients.qwen.records import QwenReader
 from tallygate.clients.qwen.transcripts import discover, locations, read, reader_of
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Quality
+from tallygate.core.observed import BROKEN_OFF, Quality
 
 COUNTS = {"promptTokenCount": 1000, "candidatesTokenCount": 80, "totalTokenCount": 1080}
 SAID = {"uuid": "a1", "sessionId": "q1", "timestamp": "2026-03-01T10:00:00.000Z", "type": "assistant"}
@@ -64,6 +64,16 @@ def test_what_thoughts_are_part_of_is_told_by_the_total_and_then_by_the_interfac
     (row,) = taken(it, answered("u1", auth_type=auth, **used))
     assert row.tokens == tokens
     assert it.report.skipped[Skip.INCONSISTENT] == odd
+
+
+def test_a_response_without_counts_broke_off_and_the_next_of_its_agent_says_so():
+    nothing = counts(0, 0, 0, 0, 0)
+    it = chat()
+    rows = taken(it, answered("u1"), answered("u2", **nothing), answered("u3", subagent_name="explore"), answered("u4"))
+    assert [(row.response_key, row.odd) for row in rows] == [("u1", ()), ("u3", ()), ("u4", (BROKEN_OFF,))]
+    taken(it, answered("u5", **nothing))
+    again = QwenReader(stem="q1", state=it.state())
+    assert [row.odd for row in taken(again, answered("u6"), answered("u7"))] == [(BROKEN_OFF,), ()]
 
 
 def test_a_sum_alone_is_input_and_partial():

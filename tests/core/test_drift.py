@@ -190,3 +190,33 @@ def test_many_names_are_cut_to_the_first_three():
     rows = [replace(rows[0], call_id=call.call_id) for call in calls]
     (cause, *_) = drift_of(SESSION, calls, rows, price_of)
     assert "dear, vendor/dear, dear-fast and 1 more was named" in cause.text
+
+
+REFUSED = replace(CALL, state=CallState.DENIED, action=Action.HALT, client_key="hook:t", tool_name="shell", at_us=10**6)
+PROMPT = replace(REFUSED, tool_name="UserPromptSubmit")
+
+
+# a Codex session's last calls, when its last response came -> whether one is missing
+@pytest.mark.parametrize(
+    ("client", "calls", "responded_s", "missing"),
+    [
+        ("codex", [REFUSED], 0, True),
+        ("codex", [REFUSED], 2, False),
+        ("codex", [REFUSED, REFUSED], 0, False),  # the run was ended then
+        ("codex", [REFUSED, REFUSED, REFUSED], 0, True),
+        ("codex", [PROMPT], 0, False),
+        ("codex", [REFUSED, PROMPT], 0, True),
+        ("codex", [REFUSED, replace(CALL, client_key="hook:u")], 0, False),
+        ("claude-code", [REFUSED], 0, False),
+        ("codex", [replace(REFUSED, client_key=None)], 0, False),
+    ],
+)
+def test_a_client_that_asks_its_model_again_after_a_refusal_and_then_is_gone_lacks_a_response(
+    client, calls, responded_s, missing
+):
+    session = replace(SESSION, client=client)
+    row = ObservedUsage(
+        "codex", "s", "r", datetime(1970, 1, 1, 0, 0, responded_s, tzinfo=UTC), "dear", Tokens(1), Rule.CODEX_LAST
+    )
+    causes = drift_of(session, calls, [Used(row, 1)], price_of)
+    assert any(cause.kind is CauseKind.NO_RESPONSE for cause in causes) is missing

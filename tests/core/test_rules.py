@@ -12,7 +12,16 @@ from tallygate.core.model import Budget, Decision, ModeCoverage
 from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.text import cleaned, shown
 from tallygate.core.wording import halt_message, nothing_left, raise_command, short_name
-from tallygate.core.words import AccountingMode, Action, BudgetMode, Exactness, Reason, SessionExactness, UsageChannel
+from tallygate.core.words import (
+    AccountingMode,
+    Action,
+    BudgetMode,
+    Exactness,
+    Reason,
+    SessionExactness,
+    UsageBasis,
+    UsageChannel,
+)
 
 E, S = Exactness, SessionExactness
 
@@ -31,7 +40,9 @@ E, S = Exactness, SessionExactness
 )
 def test_a_session_is_as_exact_as_its_calls(states, session, confidence):
     assert exactness.of_session(states) is session
-    assert exactness.confidence(session) == confidence
+    assert exactness.confidence(session, UsageBasis.OBSERVED) == confidence
+    reported = exactness.confidence(session, UsageBasis.REPORTED)
+    assert reported == ("partial_exact" if confidence == "exact" else confidence), "an agent's own word is not exact"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.e2e.wire import Tokens
 
 RAISE = re.compile(r"tallygate budget raise (\S+) \$?([\d.]+|AMOUNT)")
 # Causes that say what is in no record; whatever is missing has to have one.
-MISSING = {"unseen", "partial_rows", "no_response"}
+MISSING = {"unseen", "partial_rows", "no_response", "broken_off"}
 MICRO = Decimal("0.000001")
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -254,6 +255,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._say(block, turn)
                 sent += 1
             self._wait(turn)
+            if turn.cut:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                raise ConnectionResetError
             self._say(speech.closing, turn)
             served.whole = True
         except OSError:

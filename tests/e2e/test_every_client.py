@@ -122,6 +122,17 @@ def test_a_killed_client_is_closed_and_logged(machine: Make, client: Client) -> 
     assert_named(here)
 
 
+def test_a_response_that_broke_off_is_named_and_the_total_is_not_exact(machine: Make, client: Client) -> None:
+    broken = Turn("Working on it.", tokens=COSTLY, cut=True)
+    here = machine(client, [at_work(client), broken, at_work(client), Turn("All fine.")])
+    here.init("50.00")
+    here.run()
+    assert marks(here) >= 1  # some clients ask again, others give up
+    session = here.session()
+    assert (session["exactness_state"], session["savings_confidence"]) == ("partial_exact", "partial_exact")
+    assert_named(here)
+
+
 def test_nothing_goes_on_without_a_gate_when_the_server_is_killed(machine: Make, client: Client) -> None:
     killed = Turn("Waiting.", (client.shell("echo ran >> marks; until [ -e go ]; do sleep 0.05; done"),), COSTLY)
     here = machine(client, [killed, *[at_work(client)] * 3])

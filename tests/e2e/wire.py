@@ -48,6 +48,7 @@ class Turn:
 
     `gap` is the pause between two events of its stream, in seconds. With `hold` the stream stands still before
     its final counts until that is true or nobody listens any more, so that a test can act while the model still speaks.
+    With `cut` the connection is lost there.
     """
 
     text: str = ""
@@ -55,6 +56,7 @@ class Turn:
     tokens: Tokens = field(default_factory=lambda: Tokens(fresh=8, output=5))
     gap: float = 0
     hold: Callable[[], bool] | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)

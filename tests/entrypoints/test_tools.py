@@ -73,6 +73,7 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             "session_id": session,
             "status": "reconciled",
             "exactness_state": "exact_recorded",
+            "usage_basis": "reported",
             "spend_so_far_usd": 0.81,
             "remaining_usd": 0.19,
             "budget_pressure": "high",
@@ -101,6 +102,7 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             "savings_confidence": "partial_exact",
             "pending_exact_calls": 0,
             "exactness_state": "partial_exact",
+            "usage_basis": "mixed",
             "last_reconciled_at": ended["last_reconciled_at"],
             "mode_coverage": {
                 "ask_mode_exact_capable": False,

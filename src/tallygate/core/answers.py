@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from tallygate.core.attested import SlimAttestation
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget
-from tallygate.core.words import Action, Pressure, Reason
+from tallygate.core.words import Action, Pressure, Reason, UsageBasis
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ class UsageAnswer:
     session_id: str
     status: str
     exactness: str
+    basis: UsageBasis
     spend_nanos: int
     remaining_nanos: int | None
     pressure: Pressure
@@ -131,12 +132,16 @@ class UsageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ObservedSum:
-    """What the responses of one call, or of none, add up to."""
+    """What the responses of one call, or of none, add up to.
+
+    `partial` of them have no final count; before `broken` of them another one broke off that left none at all.
+    """
 
     responses: int
     nanos: int
     tokens: Tokens
     partial: int = 0
+    broken: int = 0
 
 
 Observed = Mapping[str | None, ObservedSum]
@@ -144,7 +149,11 @@ Observed = Mapping[str | None, ObservedSum]
 
 @dataclass(frozen=True, slots=True)
 class SessionTotals:
-    """A session in figures, when it ends and whenever it is looked at."""
+    """A session in figures, when it ends and whenever it is looked at.
+
+    `exactness` is in l6e's own states, which know no difference between what was observed and what an agent reported
+    of itself; `stated` is the same for somebody who relies on it, and `basis` says who told.
+    """
 
     session_id: str
     total_nanos: int
@@ -156,6 +165,9 @@ class SessionTotals:
     last_reconciled_us: int | None
     coverage: dict[str, bool]
     uncovered_modes: list[str]
+    basis: UsageBasis
+    nanos_by_basis: Mapping[UsageBasis, int]
+    stated: str
 
 
 @dataclass(frozen=True, slots=True)

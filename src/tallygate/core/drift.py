@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from tallygate.core.costing import Price, Rates, Tokens
+from tallygate.core.exactness import asked_after_refusal_us
 from tallygate.core.model import Call, Session
+from tallygate.core.moments import microseconds
 from tallygate.core.money import cost_nanos, format_amount
-from tallygate.core.observed import UNKNOWN_MODEL, ObservedUsage, Quality, Rule, priced_as, priced_as_standard
+from tallygate.core.observed import (
+    BROKEN_OFF,
+    UNKNOWN_MODEL,
+    ObservedUsage,
+    Quality,
+    Rule,
+    priced_as,
+    priced_as_standard,
+)
+from tallygate.core.reports import CallAnomaly
 from tallygate.core.words import ActorType
 
 _NORMAL_TIERS = frozenset({"", "standard", "default", "auto", "not_available"})
@@ -33,6 +45,8 @@ class CauseKind(StrEnum):
     AUXILIARY = "own_calls"
     UNSEEN = "unseen"
     NO_RESPONSE = "no_response"
+    BROKEN = "broken_off"
+    DOUBTFUL = "doubtful_reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,13 @@ class Cause:
     text: str
 
 
-def drift_of(session: Session, calls: Sequence[Call], usages: Sequence[Used], price_of: PriceOf) -> list[Cause]:
+def drift_of(
+    session: Session,
+    calls: Sequence[Call],
+    usages: Sequence[Used],
+    price_of: PriceOf,
+    anomalies: Sequence[CallAnomaly] = (),
+) -> list[Cause]:
     """The causes that apply to a session, the largest amount first.
 
     Each is computed by itself, all else as it was: a cache read above the long-context threshold counts into both,
@@ -72,7 +92,9 @@ def drift_of(session: Session, calls: Sequence[Call], usages: Sequence[Used], pr
         _tier(responses),
         _outside(responses),
         _auxiliary(responses),
-        _no_response(calls, usages),
+        _no_response(session, calls, usages),
+        _broken_off(responses),
+        _doubtful(calls, anomalies),
     ]
     return largest_first(cause for cause in found if cause is not None)
 
@@ -82,18 +104,38 @@ def largest_first(causes: Iterable[Cause]) -> list[Cause]:
     return sorted(causes, key=lambda cause: (cause.nanos is None, -abs(cause.nanos or 0), cause.kind))
 
 
-def _no_response(calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
+def _no_response(session: Session, calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
     """Model calls that were let through and of which nothing was written down: what they cost, nobody can tell."""
     seen = {used.call_id for used in usages}
     lost = [call for call in calls if call.is_unanswered and call.call_id not in seen]
     if not lost:
-        return None
+        return _after_refusal(session, calls, usages)
     estimated = format_amount(sum(call.estimate_nanos for call in lost))
     text = (
         f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
         f"client for itself; estimated at {estimated}, in no cost"
     )
     return Cause(CauseKind.NO_RESPONSE, 0, None, text)
+
+
+def _after_refusal(session: Session, calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
+    refused_us = asked_after_refusal_us(session.client, calls)
+    if refused_us is None or any(microseconds(used.row.at) > refused_us for used in usages):
+        return None
+    text = "a tool was refused, the client asked its model again, and had no response written down: in no cost"
+    return Cause(CauseKind.NO_RESPONSE, 0, None, text)
+
+
+def _doubtful(calls: Sequence[Call], anomalies: Sequence[CallAnomaly]) -> Cause | None:
+    """What the agent reported of itself that nobody need believe; what it had asked for is what that may have cost."""
+    if not anomalies:
+        return None
+    named = {each.call_id for each in anomalies}
+    asked = sum(call.raw_estimate_nanos for call in calls if call.call_id in named)
+    kinds = Counter(each.kind.replace("_", " ") for each in anomalies)
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    text = f"the agent's own reports of calls that it had estimated at {format_amount(asked)} are odd: {listed}"
+    return Cause(CauseKind.DOUBTFUL, 0, None, text)
 
 
 class _Response:
@@ -227,6 +269,14 @@ def _partial(responses: Iterable[_Response]) -> Cause | None:
         return Cause(CauseKind.PARTIAL, len(chosen), None, text)
     text += f"; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
     return Cause(CauseKind.PARTIAL, len(chosen), nanos, text)
+
+
+def _broken_off(responses: Iterable[_Response]) -> Cause | None:
+    chosen = [each for each in responses if BROKEN_OFF in each.row.odd]
+    if not chosen:
+        return None
+    text = f"before {_count(chosen)} another one broke off and left no counts: what it cost is in no record"
+    return Cause(CauseKind.BROKEN, len(chosen), None, text)
 
 
 def _tier(responses: Iterable[_Response]) -> Cause | None:

@@ -269,6 +269,8 @@ def contradictions(booked: ObservedUsage, later: ObservedUsage) -> list[Oddity]:
 # No model has a context smaller than this worth cutting to, and none that is listed a larger one than ten million.
 SMALL_COUNT = 100_000
 CUT = "above_context"
+# Among what is odd in a response: one that its client had asked for before it broke off, and left no counts.
+BROKEN_OFF = "after_one_broken_off"
 # A movement of a total may stand for several responses whose own events are missing.
 _MOVED_AT_ONCE = 4
 

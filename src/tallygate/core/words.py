@@ -132,6 +132,15 @@ class SessionExactness(StrEnum):
     DEGRADED = "exactness_degraded"
 
 
+class UsageBasis(StrEnum):
+    """Who told what was used: a record that the agent does not keep, the agent itself, nobody yet, or several."""
+
+    OBSERVED = "observed"
+    REPORTED = "reported"
+    ESTIMATED = "estimated"
+    MIXED = "mixed"
+
+
 class ExpireAs(StrEnum):
     """What an expired reservation leaves behind: its estimate as spent, or nothing."""
 

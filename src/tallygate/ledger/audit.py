@@ -17,6 +17,7 @@ from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS
 from tallygate.ledger.calibration_store import FACTOR_COLUMNS, SAMPLE_COLUMNS, START_COLUMNS
 from tallygate.ledger.limit_store import LIMIT_COLUMNS
 from tallygate.ledger.migrate import migrations, statements
+from tallygate.ledger.report_store import CALL_ANOMALY_COLUMNS
 from tallygate.ledger.settling import ROWS_MAX, UNREADABLE, SettlingFold, decoded
 from tallygate.ledger.usage_rows import ANOMALY_COLUMNS, USAGE_COLUMNS
 
@@ -36,6 +37,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "calibration_start": START_COLUMNS,
     "calibration_factor": FACTOR_COLUMNS,
     "limit_change": LIMIT_COLUMNS,
+    "call_anomaly": CALL_ANOMALY_COLUMNS,
 }
 FINDINGS_MAX = 100
 EVENTS_AT_ONCE = 100

@@ -36,7 +36,7 @@ _CALLS = (
     "SELECT session_id, COALESCE(model_used, model_requested), 0, COUNT(*),"
     " SUM(COALESCE(fresh_input + cache_read + cache_write_5m + cache_write_1h, prompt_tokens)),"
     " SUM(COALESCE(output, completion_tokens)), SUM(booked_nanos),"
-    " SUM(CASE WHEN cost_basis = 'actual' THEN booked_nanos ELSE 0 END),"
+    " 0,"  # nobody but the agent itself tells what they used
     f" {_sure('COALESCE(actual_price_id, price_id)', 'booked_nanos')}, NULL"
     f" FROM call WHERE {_SPAN} AND {_BOOKED} GROUP BY 1, 2"
 )

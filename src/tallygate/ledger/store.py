@@ -16,6 +16,7 @@ from tallygate.ledger.calibration_store import CalibrationReads
 from tallygate.ledger.check_store import CheckReads, CheckWrites
 from tallygate.ledger.limit_store import LimitReads
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
+from tallygate.ledger.report_store import ReportReads
 from tallygate.ledger.spend_store import SpendReads
 from tallygate.ledger.statements import Execute
 from tallygate.ledger.tenant_store import TenantReads
@@ -132,7 +133,16 @@ LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tena
 
 
 class StoreReader(
-    UsageReads, SpendReads, CheckReads, AttestReads, TenantReads, CalibrationReads, BillReads, LimitReads, WindowReads
+    UsageReads,
+    SpendReads,
+    CheckReads,
+    AttestReads,
+    TenantReads,
+    CalibrationReads,
+    BillReads,
+    LimitReads,
+    WindowReads,
+    ReportReads,
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 

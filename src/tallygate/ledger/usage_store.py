@@ -11,7 +11,7 @@ from typing import Any
 from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
-from tallygate.core.observed import Rule, served_as
+from tallygate.core.observed import BROKEN_OFF, Rule, served_as
 from tallygate.core.unread import Unread, UnreadFile
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, SpendShare, StoredUsage, Value
@@ -95,7 +95,8 @@ SHARE_COLUMNS = {
 }
 SELECT_USAGE_BY_CALL = (
     "SELECT call_id, COUNT(*), SUM(cost_nanos), SUM(fresh_input), SUM(cache_read), SUM(cache_write_5m),"
-    " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END)"
+    " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END),"
+    f" SUM(CASE WHEN odd LIKE '%{BROKEN_OFF}%' THEN 1 ELSE 0 END)"
     " FROM usage WHERE tenant = :tenant AND session_id = :session_id GROUP BY call_id"
 )
 # A key of its own, so that callers choose among these and nothing of theirs stands in a statement.
@@ -298,7 +299,7 @@ class UsageReads(Statements):
     def observed(self, session_id: str) -> dict[str | None, ObservedSum]:
         """What a session's responses add up to, by the call they were made for; None for those of no call."""
         return {
-            row[0]: ObservedSum(responses=row[1], nanos=row[2], tokens=Tokens(*row[3:8]), partial=row[8])
+            row[0]: ObservedSum(row[1], row[2], Tokens(*row[3:8]), partial=row[8], broken=row[9])
             for row in self._all(SELECT_USAGE_BY_CALL, session_id=session_id)
         }
 

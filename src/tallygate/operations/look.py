@@ -18,16 +18,17 @@ from tallygate.core.errors import InvalidArgument, NotFound, present
 from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
+from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.text import cleaned, shown
 from tallygate.core.unseen import unseen
 from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
-from tallygate.operations.lookup import all_budgets, is_enforced, own_budget
+from tallygate.operations.lookup import all_budgets, is_enforced, own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
-from tallygate.operations.session import look_at, totals_of
+from tallygate.operations.totals import figures_of
 from tallygate.operations.windows import head_id, is_head
 
 PART_MIN = 6
@@ -85,6 +86,7 @@ class SessionView:
     limit_changes: list[LimitChange] = field(default_factory=list)
     split: Split = SURE
     splits: tuple[Split, ...] = ()
+    anomalies: list[CallAnomaly] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +109,31 @@ def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> lis
 def show_session(rt: Runtime, session_id: str) -> SessionView:
     """Everything about one session, as of one moment."""
     with rt.ledger.reading(rt.tenant) as reader:
-        session, _, calls = look_at(reader, session_id)
+        session = reader.session(session_id)
+        if session is None:
+            raise unknown_session(session_id)
+        figures = figures_of(reader, session)
+        calls, observed = figures.calls, figures.observed
         at_us = session.ended_us or rt.clock_us()
         budgets = all_budgets(reader, session, at_us)
         counted = Counter((call.action, call.reason) for call in calls)
-        observed = reader.observed(session_id)
+        odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
         used = [Used(each.row, each.cost_nanos, each.call_id) for each in reader.usage_of(session_id)]
         unsure = Unsure(reader, rt.place_of)
         return SessionView(
             session=session,
             budgets=budgets,
             calls=calls,
-            totals=totals_of(session, calls, observed),
+            totals=figures.totals,
             by_model=_shares(reader, session_id, "model"),
             by_tool=_shares(reader, session_id, "tool"),
             by_actor=_shares(reader, session_id, "actor"),
             decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
             children=reader.children_of(session_id),
             observed=_observed(observed, calls),
-            drift=largest_first([*drift_of(session, calls, used, _quote(rt, session)), *_unseen(rt, reader, session)]),
+            drift=largest_first(
+                [*drift_of(session, calls, used, _quote(rt, session), odd), *_unseen(rt, reader, session)]
+            ),
             enforced=is_enforced(reader, session),
             limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
             nanos_by_call={key: part.nanos for key, part in observed.items() if key is not None},
@@ -133,6 +141,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             client_sessions=reader.links_of(session_id),
             split=unsure.of_session(session_id),
             splits=tuple(unsure.of_budget(each, at_us) for each in budgets),
+            anomalies=odd,
         )
 
 

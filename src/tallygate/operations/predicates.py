@@ -14,9 +14,10 @@ from tallygate.core.limit_changes import SHOWN_MAX
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
+from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.ledger.port import JournalEvent, Reader, SpendShare
 from tallygate.operations.lookup import all_budgets, is_enforced
-from tallygate.operations.session import totals_of
+from tallygate.operations.totals import figures_of
 
 SHARES_MAX = 50
 
@@ -79,8 +80,7 @@ def _price(basis: str) -> object:
 
 def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
     """What a session came to, as of an event of the journal."""
-    calls, observed = list(reader.calls_of(session.session_id)), reader.observed(session.session_id)
-    totals = totals_of(session, calls, observed)
+    totals = figures_of(reader, session).totals
     own = reader.usage_shares(session.session_id, "model", SHARES_MAX)
     shares = own or reader.spend_by(session.session_id, "model", SHARES_MAX)
     budgets = all_budgets(reader, session, session.ended_us or as_of.at_us)
@@ -99,10 +99,13 @@ def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
         "halts": totals.halts,
         "models": [_share(share) for share in shares],
         "countedBy": "client-record" if own else "calls",
-        "exactness": totals.exactness,
+        "exactness": totals.stated,
+        "usageBasis": totals.basis.value,
+        "usageBy": {basis.value: exact_text(nanos) for basis, nanos in sorted(totals.nanos_by_basis.items())},
         "enforcement": "hooks" if is_enforced(reader, session) else "none",
         "budgets": [_budget(each) for each in budgets],
         "limitChanges": [each.stated() for each in changes],
+        "anomalies": [each.stated() for each in reader.call_anomalies(ANOMALIES_MAX, session.session_id)],
         "asOf": {"seq": as_of.seq, "hash": as_of.hash.hex(), "at": iso(as_of.at_us)},
     }
 

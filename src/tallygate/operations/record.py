@@ -10,13 +10,15 @@ from tallygate.core import exactness, gate
 from tallygate.core.amounts import NOTHING, Amount, in_usd
 from tallygate.core.answers import UsageAnswer
 from tallygate.core.calibration import Origin
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import Conflict, NotFound, present
 from tallygate.core.model import Call
 from tallygate.core.moments import as_datetime
+from tallygate.core.reports import Anomaly as Odd
+from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import CallState
 from tallygate.ledger import rows
-from tallygate.ledger.port import Reader, Value
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
 from tallygate.operations.basis import basis_changes
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import learned_from
@@ -24,6 +26,10 @@ from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_in
+from tallygate.pricing.identifiers import identify
+
+# A model of which none of these costs anything is free.
+_ONE_OF_EACH = Tokens(1, 1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,27 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
             cost_basis="transcript" if live else "actual",
             columns=columns,
-            extra=[*changes, *([] if live else learned_from(tx, call, cost, Origin.REPORTED))],
+            extra=[*changes, *([] if live else _taken_at_its_word(tx, call, model, cost, price))],
         )
         answer = _answer(rt, tx, call.call_id)
     rt.known_prices.add(price_id)
     return answer
+
+
+def _taken_at_its_word(tx: Tx, call: Call, model: str, cost: int, price: Price) -> list[Change]:
+    """What else a report writes that no record of the client's tells of: what it teaches, and what is odd in it."""
+    odd = odd_in(call, model, cost, is_local=_is_local(model, price) and not _is_local(call.model_requested))
+    return [*learned_from(tx, call, cost, Origin.REPORTED), *(_anomaly(tx, call, kind, told) for kind, told in odd)]
+
+
+def _is_local(model: str, price: Price | None = None) -> bool:
+    """Whether a model is said to run on this machine, or costs nothing."""
+    return identify(model).local or (price is not None and not price.cost_nanos(_ONE_OF_EACH))
+
+
+def _anomaly(tx: Tx, call: Call, kind: Odd, told: str) -> Change:
+    row: dict[str, Value] = {"session_id": call.session_id, "call_id": call.call_id, "kind": kind.value}
+    return Insert("call_anomaly", {**row, "told": told, "seen_us": tx.at_us})
 
 
 def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
@@ -105,8 +127,16 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
             cost=NOTHING,
             cost_basis="none",
             columns={"void_reason": reason},
+            extra=_voided_again(tx, call),
         )
         return _answer(rt, tx, call_id)
+
+
+def _voided_again(tx: Tx, call: Call) -> list[Change]:
+    in_a_row = tx.voids_in_a_row(call.session_id, call.call_id) + 1
+    if not voids_are_many(in_a_row):
+        return []
+    return [_anomaly(tx, call, Odd.VOIDS, f"{in_a_row} calls in a row did not happen")]
 
 
 def _let_through(call: Call | None, call_id: str) -> Call:
@@ -158,6 +188,7 @@ def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
         session_id=session.session_id,
         status=call.state.value,
         exactness=exactness.of_call(call, session.accounting_mode).value,
+        basis=exactness.basis_of_call(call),
         spend_nanos=in_usd(own.committed_nanos, own),
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(gate.most_used(budgets), rt.policy.pressure_percents),

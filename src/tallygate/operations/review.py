@@ -22,6 +22,7 @@ from tallygate.core.matching import Matcher
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import EPOCH, as_datetime, microseconds
 from tallygate.core.observed import priced_as_standard
+from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.reviewing import Finding, Line, Lines, Place, Why, bucket_sums, recorded_alone, swapped
 from tallygate.core.tallies import Bucket, Gap, Outcome, Share
 from tallygate.core.text import shown
@@ -303,7 +304,8 @@ class _Reviewing:
                 continue
             used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
             quote = partial(self.rt.prices.quote, scope=scope_of(session))
-            causes = drift_of(session, list(self.reader.calls_of(session_id)), used, quote)
+            odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
+            causes = drift_of(session, list(self.reader.calls_of(session_id)), used, quote, odd)
             found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in largest_first(causes)]
         return {session_id: causes for session_id, causes in found.items() if causes}
 

@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tallygate.core import exactness
 from tallygate.core.amounts import in_usd
-from tallygate.core.answers import Observed, SessionTotals
+from tallygate.core.answers import SessionTotals
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import NotFound, RunLogError
 from tallygate.core.limit_changes import SHOWN_MAX
-from tallygate.core.model import Budget, Call, ModeCoverage, Session
+from tallygate.core.model import Budget, ModeCoverage, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.rules import Scope
 from tallygate.core.words import (
     AccountingMode,
-    Action,
     BudgetMode,
-    CallState,
-    Exactness,
     SessionState,
     UnknownPrice,
     UsageChannel,
@@ -36,6 +33,7 @@ from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_here
 from tallygate.operations.subject import rules_for
+from tallygate.operations.totals import figures_of
 from tallygate.reports.run_line import RunLine, run_line
 
 SUMMARY_MAX = 200
@@ -238,7 +236,7 @@ def end_session(
         if session is None:
             raise unknown_session(session_id)
         if not session.is_open:
-            return totals_of(session, list(tx.calls_of(session_id)), tx.observed(session_id))
+            return figures_of(tx, session).totals
         expire_calls(
             tx,
             tx.pending_calls(session_id, PENDING_MAX),
@@ -256,28 +254,27 @@ def end_session(
         }
         head = tx.append("session.ended", [Update("session", columns)], by=rt.by)
         ended = tx.session(session_id) or session
-        calls = list(tx.calls_of(session_id))
-        observed = tx.observed(session_id)
-        totals = totals_of(ended, calls, observed)
+        figures = figures_of(tx, ended)
         budgets = all_budgets(tx, ended, tx.at_us)
         line = run_line(
             RunLine(
                 ended,
                 budgets,
-                calls,
-                totals,
+                figures.calls,
+                figures.totals,
                 tx.prices(),
-                observed,
+                figures.observed,
                 head,
                 rt.ledger.ledger_id,
                 is_enforced(tx, ended),
                 _used_model(tx, ended),
                 tx.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
+                tx.call_anomalies(ANOMALIES_MAX, session_id),
             )
         )
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
     flush_run_log(rt)
-    return totals
+    return figures.totals
 
 
 def end_by_user(
@@ -315,46 +312,3 @@ def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
             else:
                 tx.line_written(queued.session_id)
     return failures
-
-
-def totals_of(session: Session, calls: list[Call], observed: Observed) -> SessionTotals:
-    """A session in figures, from its calls and from the responses its client wrote down."""
-    made = [call for call in calls if exactness.counts(call)]
-    states = [exactness.of_call(call, session.accounting_mode) for call in made]
-    if observed:
-        states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
-    if any(call.is_unanswered and call.call_id not in observed for call in calls):
-        states.append(Exactness.ESTIMATE_ONLY)  # what they cost is not known, so the total is not exact
-    state = exactness.of_session(states)
-    reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
-    coverage = session.coverage
-    return SessionTotals(
-        session_id=session.session_id,
-        total_nanos=total_nanos(made, observed),
-        calls_made=len(made),
-        halts=sum(call.action is Action.HALT for call in calls),
-        confidence=exactness.confidence(state),
-        pending_exact_calls=states.count(Exactness.EXACT_PENDING),
-        exactness=state.value,
-        last_reconciled_us=max(reconciled, default=None),
-        coverage={
-            "ask_mode_exact_capable": coverage.ask,
-            "plan_mode_exact_capable": coverage.plan,
-            "agent_mode_exact_capable": coverage.agent,
-        },
-        uncovered_modes=exactness.uncovered_modes(session),
-    )
-
-
-def total_nanos(made: list[Call], observed: Observed) -> int:
-    """What a session cost: its responses where there are any, and then no estimate of a call that still runs."""
-    booked = sum(call.booked_nanos if observed else call.counted_nanos for call in made)
-    return booked + sum(part.nanos for part in observed.values())
-
-
-def look_at(reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...], list[Call]]:
-    """A session with its budgets and calls, for lists and reports."""
-    found = reader.session_with_budgets(session_id)
-    if found is None:
-        raise unknown_session(session_id)
-    return found[0], found[1], list(reader.calls_of(session_id))

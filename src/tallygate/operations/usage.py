@@ -14,7 +14,7 @@ from tallygate.core.unread import UnreadSum
 from tallygate.ledger.port import Reader
 from tallygate.operations.certain import certainties
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.unread import unread_of
+from tallygate.operations.unread import Anomalies, anomalies_of, unread_of
 from tallygate.pricing.identity import listed_name, means, one_name
 from tallygate.reports.usage import By, UsageLine, line_of, lines_of, ordered, period_of, total_of
 
@@ -31,7 +31,7 @@ class UsageView:
     hidden: int
     total: UsageLine
     unread: UnreadSum = field(default_factory=UnreadSum)
-    anomalies: int = 0
+    anomalies: Anomalies = field(default_factory=Anomalies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
         else:
             sums = [_named(rt, each, by) for each in reader.usage_sums(_KEYS[by], chosen)]
             lines = ordered(lines_of(sums, by, sure), by)
-        unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), reader.count_anomalies()
+        unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), anomalies_of(reader)
     shown = lines[-limit:] if by.is_period else lines[:limit]
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
 

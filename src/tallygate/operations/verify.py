@@ -128,6 +128,11 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, s
             f"{reader.tenant}: {anomalies:,} responses were told of again with less, another model or another time; "
             "what was booked stays. `tallygate usage anomalies` names them."
         )
+    if odd := reader.count_call_anomalies():
+        report.notes.append(
+            f"{reader.tenant}: {odd:,} of agents' reports on their own calls are odd. `tallygate usage anomalies` "
+            "names them."
+        )
     for row in _rows(ledger, reader.tenant):
         if row["envelope"] is None:
             seen["due"] += 1

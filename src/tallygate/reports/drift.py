@@ -134,6 +134,8 @@ _WORDS = {
     "outside_calls": "unasked",
     "own_calls": "own calls",
     "no_response": "lost",
+    "broken_off": "broken",
+    "doubtful_reports": "doubtful",
 }
 
 

@@ -18,6 +18,7 @@ from tallygate.core.limit_changes import LimitChange, last_raise_us
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
+from tallygate.core.reports import CallAnomaly
 from tallygate.core.stopped import stopped_by
 from tallygate.core.words import Action, ActorType, CallState
 
@@ -39,6 +40,7 @@ class RunLine:
     enforced: bool = False
     used_model: str | None = None
     limit_changes: Sequence[LimitChange] = ()
+    anomalies: Sequence[CallAnomaly] = ()
 
 
 def run_line(run: RunLine) -> str:
@@ -75,6 +77,7 @@ def run_line(run: RunLine) -> str:
         "accounting_mode": session.accounting_mode.value,
         "usage_channel": session.usage_channel.value,
         "exactness_state": run.totals.exactness,
+        "usage_basis": run.totals.basis.value,
         "pending_exact_calls": run.totals.pending_exact_calls,
         "last_reconciled_at": iso(run.totals.last_reconciled_us),
         "mode_coverage": run.totals.coverage,
@@ -84,6 +87,7 @@ def run_line(run: RunLine) -> str:
         "subagents": list(subagents.values()),
         "budgets": [_budget(budget) for budget in run.budgets],
         "limit_changes": [each.stated() for each in run.limit_changes],
+        "anomalies": [each.stated() for each in run.anomalies],
         "observed": _observed(run.observed),
         "records": [_record(index, call, run) for index, call in enumerate(made)],
         "stopped": _stopped(run),
@@ -130,6 +134,7 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
         "reason": call.reason.value,
         "state": call.state.value,
         "exactness_state": exactness.of_call(call, run.session.accounting_mode).value,
+        "usage_basis": exactness.basis_of_call(call, is_observed=seen is not None).value,
         "model_requested": call.model_requested,
         "model_used": used,
         "model_target": call.model_target,

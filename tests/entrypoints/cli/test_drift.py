@@ -200,7 +200,7 @@ def test_the_document_is_plain_json(run, made):
     assert [*found] == [
         "since", "until", "time_zone", "currency", "bills", "exchange_rates", "lines", "hidden_lines", "total",
         "causes", "buckets", "tolerance", "priced_by_list", "not_compared", "calibration", "settings_to_add",
-        "unread", "anomalies",
+        "unread", "anomalies", "odd_reports",
     ]  # fmt: skip
 
 

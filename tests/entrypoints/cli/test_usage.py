@@ -11,6 +11,9 @@ import pytest
 from tests.repositories import repository, worktree
 from tests.transcripts import COUNTS, DAY, MODEL, PROJECT, write_all, write_claude
 
+from tallygate.core.costing import Tokens
+from tallygate.operations.record import UsageReport, record_usage
+
 EVERYTHING = sum(COUNTS.values())
 
 
@@ -288,7 +291,24 @@ def test_a_line_that_takes_away_is_named_and_the_user_alone_lowers(run, run_json
 
 def test_without_anomalies_there_are_none(run, run_json, home):
     assert run("usage", "anomalies").stdout == "Nothing was told against a booked response.\n"
-    assert run_json("usage", "anomalies") == {"anomalies": [], "count": 0}
+    assert run_json("usage", "anomalies") == {"anomalies": [], "count": 0, "reports": [], "report_count": 0}
+
+
+def test_an_agents_odd_reports_are_listed_named_by_doctor_and_shown_with_their_session(run, run_json, made):
+    session = made.session()
+    call = made.call(session, tool_name="plan")
+    record_usage(made.app.runtime, UsageReport(call, Tokens()))
+    found = run_json("usage", "anomalies")
+    (odd,) = found["reports"]
+    assert (odd["session_id"], odd["call_id"], odd["kind"], found["report_count"]) == (session, call, "far_below", 1)
+    assert "far below what it asked for" in run("usage", "anomalies").stdout
+    assert "Odd in what the agent reported" in run("sessions", "show", session).stdout
+    shown = run_json("sessions", "show", session, "--calls")
+    assert (shown["usage_basis"], shown["anomalies"][0]["call_id"]) == ("reported", call)
+    assert "1 report of agents on their own calls is odd" in run("status").stderr
+    checks = {each["check"]: each for each in run_json("doctor")["checks"]}
+    assert checks["booked"]["state"] == "warn"
+    assert call in checks["booked"]["found"]
 
 
 @pytest.fixture

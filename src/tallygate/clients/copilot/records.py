@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 from tallygate.clients.base import State, TranscriptReader
+from tallygate.clients.copilot.failures import SLACK_MS, broke_off
 from tallygate.clients.copilot.totals import Totals
 from tallygate.clients.lines import (
     Fields,
     Odd,
     Pairs,
     Skip,
+    Unreadable,
     count,
     fields,
     inner,
+    moment,
     name,
     required,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
 
 CLIENT = "copilot"
 _PLACES = frozenset({"session.start", "session.resume", "session.context_changed"})
@@ -30,14 +36,19 @@ _WANTED = re.compile(
 _KIND = re.compile(r'"type":\s*"\w+\.\w+"')
 _LONG_CALL = 16
 _HOUR_S = 3600
+_DAY_MS = 86_400_000
 
 
 class CopilotReader(TranscriptReader):
     """Reads one session's events; between lines it knows whose they are, and what was accounted for so far."""
 
-    def __init__(self, *, stem: str, state: State | None = None, skipping: bool = False) -> None:
+    def __init__(
+        self, *, stem: str, state: State | None = None, skipping: bool = False, logs: Path | None = None
+    ) -> None:
         super().__init__(skipping=skipping)
         known = dict(state or {})
+        self._logs = logs
+        self._asked_at = name(known.get("asked_at"))
         self._stem = stem
         self._session = name(known.get("session"))
         self._project = name(known.get("project"))
@@ -53,6 +64,7 @@ class CopilotReader(TranscriptReader):
             "version": self._version,
             "totals": self._totals.as_state(),
             "at": self.clock(),
+            "asked_at": self._asked_at,
         }
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -79,6 +91,7 @@ class CopilotReader(TranscriptReader):
             self._project = name(place.get("cwd")) or self._project
         elif kind == "assistant.turn_start":
             self._totals.turns += 1
+            self._asked_at = name(event.get("timestamp"))
         elif kind == "session.usage_record":
             self._receipt(event, inner(data, "usage"), rows)
         elif kind == "session.compaction_complete":
@@ -106,7 +119,21 @@ class CopilotReader(TranscriptReader):
         # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
         payer = source if source is not None and agent is None else session
         row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent)
+        if self._had_lost_one(row, count(used, "duration")):
+            row = replace(row, odd=tuple(sorted({*row.odd, BROKEN_OFF})))
         self._add(row, rows)
+
+    def _had_lost_one(self, row: ObservedUsage, took_ms: int) -> bool:
+        """Whether the client had asked for a response before, in vain: its receipt tells of the last attempt alone."""
+        asked_at, self._asked_at = self._asked_at, None
+        if asked_at is None or self._logs is None:
+            return False
+        try:
+            asked = moment(asked_at)
+        except Unreadable:
+            return False
+        unexplained = row.at - asked - timedelta(milliseconds=min(took_ms, _DAY_MS))
+        return unexplained > timedelta(milliseconds=SLACK_MS) and broke_off(self._logs, asked, row.at)
 
     def _compaction(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
         """A compaction has no receipt, and no total holds it."""

@@ -34,7 +34,8 @@ def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: 
 
 def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> CopilotReader:
     """The reader of one session's events; its folder stands in where none names the session."""
-    return CopilotReader(stem=path.parent.name, state=state, skipping=skipping)
+    folder = path.parent
+    return CopilotReader(stem=folder.name, state=state, skipping=skipping, logs=folder.parent.parent / "logs")
 
 
 def of_session(env: Mapping[str, str], home: Path, session: str) -> Path:

@@ -21,7 +21,7 @@ from tallygate.clients.lines import (
     required,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Rule, better
+from tallygate.core.observed import ObservedUsage, Quality, Rule, better
 
 CLIENT = "gemini"
 _WANTED = (b'"tokens"', b'"sessionId"')
@@ -122,6 +122,8 @@ class GeminiReader(TranscriptReader):
         session = self._session or self._stem
         calls = message.get("toolCalls")
         tools = {self._call(call) for call in calls} if type(calls) is list else set()
+        # It said something for no output: the stream broke off, and the last count is that of its beginning.
+        broke_off = not tokens.output and bool(tools or message.get("content"))
         return ObservedUsage(
             client=CLIENT,
             session=session,
@@ -130,6 +132,7 @@ class GeminiReader(TranscriptReader):
             model=name(message.get("model")) or "",
             tokens=tokens,
             rule=Rule.GEMINI_MESSAGE,
+            quality=Quality.PARTIAL if broke_off else Quality.FINAL,
             parent_session=self._parent,
             reasoning=thoughts,
             agent_id=self._stem if self._parent else None,

@@ -17,7 +17,7 @@ from tallygate.clients.lines import (
     required,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
 
 CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
@@ -36,10 +36,12 @@ class QwenReader(TranscriptReader):
         super().__init__(skipping=skipping)
         self._stem = stem
         self._rows: list[ObservedUsage] = []
+        # Who had a response that broke off before its counts, and asks again.
+        self._broken = {each for each in (state or {}).get("broken", ()) if isinstance(each, str)}
         self.set_clock(state)
 
     def state(self) -> State:
-        return {"at": self.clock()}
+        return {"at": self.clock(), "broken": sorted(self._broken)}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         return block.find(_WANTED, start, end) >= 0
@@ -66,13 +68,17 @@ class QwenReader(TranscriptReader):
             return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)
+        agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
         if not tokens.total:
+            self._broken.add(agent or "")
             self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
             return None
         at = self.when(record.get("timestamp"), odd)
         # A fork copies the lines under its own session, with their ids and with where they come from.
         source = name(inner(record, "forkedFrom").get("sessionId"))
-        agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
+        if (agent or "") in self._broken:
+            self._broken.remove(agent or "")
+            odd.add(BROKEN_OFF)
         return ObservedUsage(
             client=CLIENT,
             session=source or name(record.get("sessionId")) or self._stem,

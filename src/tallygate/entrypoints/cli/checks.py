@@ -17,6 +17,7 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.unread import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
+from tallygate.entrypoints.cli.unread import ODD_REPORTS
 from tallygate.ledger import condition
 from tallygate.ledger.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
@@ -292,10 +293,16 @@ def booked(runtime: Runtime) -> Check:
     """What was told against responses that are booked."""
     with runtime.ledger.reading(runtime.tenant) as reader:
         count, latest = reader.count_anomalies(), reader.anomalies(FINDINGS_SHOWN)
+        odd, newest = reader.count_call_anomalies(), reader.call_anomalies(FINDINGS_SHOWN)
+    told = "; ".join(f"{each.call_id}: {ODD_REPORTS.get(each.kind, each.kind)} ({each.told})" for each in newest)
+    reports = f"{output.plural(odd, 'odd report')} of agents on their own calls, booked as said: {told}"
     if not count:
-        return Check("booked", State.OK, "nothing was told against a booked response")
+        if not odd:
+            return Check("booked", State.OK, "nothing was told against a booked response")
+        return Check("booked", State.WARN, reports, "See: tallygate usage anomalies.")
     listed = "; ".join(f"{each.response_key} ({each.told})" for each in latest)
     found = f"{output.plural(count, 'response')} told of again with less, another model or another time: {listed}"
+    found = f"{found}. {reports}" if odd else found
     to_do = "What was booked stays. Where it is wrong: tallygate usage correct RESPONSE --reason TEXT."
     return Check("booked", State.WARN, found, to_do)
 

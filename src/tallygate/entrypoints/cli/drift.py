@@ -91,7 +91,7 @@ def drift(
             _apply(rt, found, program.authority(settings))
         unread, anomalies = what_is_open(rt)
     if as_json:
-        output.document(payload(found) | {"unread": unread_json(unread), "anomalies": anomalies})
+        output.document(payload(found) | {"unread": unread_json(unread), **anomalies.stated()})
     elif not found.lines and not found.has_bills:
         click.echo("Nothing was used or billed." if since is until is session is model is None else "No such use.")
     else:

@@ -77,7 +77,7 @@ def report(
         unread, anomalies = what_is_open(app.runtime)
     if as_json or as_ == "json":
         whole = _json(found, wanted, time_zone)
-        output.document(whole | {"unread": unread_json(unread), "anomalies": anomalies})
+        output.document(whole | {"unread": unread_json(unread), **anomalies.stated()})
     elif as_ == "csv":
         # Bytes, since a text stream of some systems would end the lines in its own way.
         click.echo(csv_of(found.lines, wanted.by).encode(), nl=False)

@@ -21,6 +21,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare
 from tallygate.operations.attest import slim_summary
 from tallygate.operations.look import (
@@ -194,11 +195,13 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         "halts": totals.halts,
         "exactness_state": totals.exactness,
         "savings_confidence": totals.confidence,
+        "usage_basis": totals.basis.value,
         "pending_exact_calls": totals.pending_exact_calls,
         "last_reconciled_at": iso(totals.last_reconciled_us),
         "mode_coverage": totals.coverage,
         "budgets": [budget_json(*each) for each in zip(view.budgets, view.splits, strict=True)],
         "limit_changes": [each.stated() for each in view.limit_changes],
+        "anomalies": [each.stated() for each in view.anomalies],
         "by_model": _shares_json(view.by_model),
         "by_tool": _shares_json(view.by_tool),
         "by_actor": _shares_json(view.by_actor),
@@ -265,6 +268,7 @@ def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
         "reason": call.reason.value,
         "state": call.state.value,
         "exactness_state": exactness.of_call(call, view.session.accounting_mode).value,
+        "usage_basis": exactness.basis_of_call(call, is_observed=call.call_id in view.nanos_by_call).value,
         "model_requested": call.model_requested,
         "model_target": call.model_target,
         "model_used": view.models_by_call.get(call.call_id, call.model_used),
@@ -293,6 +297,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
+        ("told by", TOLD_BY[totals.basis]),
         ("run log", output.safe(session.run_log, 1000)),
     ]
     optional = (
@@ -320,6 +325,13 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
             output.numbers("COUNT", [count for _, _, count in view.decisions]),
             output.words("ACTION", [action for action, _, _ in view.decisions]),
             output.words("REASON", [reason for _, reason, _ in view.decisions]),
+        )
+    if view.anomalies:
+        output.heading("Odd in what the agent reported")
+        output.table(
+            output.words("CALL", [output.short_id(each.call_id) for each in view.anomalies]),
+            output.words("WHAT", [output.safe(ODD_REPORTS.get(each.kind, each.kind)) for each in view.anomalies]),
+            output.words("TOLD", [output.safe(each.told) for each in view.anomalies], tight=False),
         )
     if view.observed is not None:
         _show_observed(view.observed, view.drift)

@@ -75,7 +75,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                 "stopped": [_stop_json(stop) for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
                 "unread": unread_json(unread),
-                "anomalies": anomalies,
+                **anomalies.stated(),
                 "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
             }
         )

@@ -73,7 +73,7 @@ def sync(
         unread, anomalies = what_is_open(rt, clients)
         unlearned = report.taken.new >= WORTH_LEARNING and not has_learned(rt)
     if as_json:
-        output.document(report_json(report) | {"unread": unread_json(unread), "anomalies": anomalies})
+        output.document(report_json(report) | {"unread": unread_json(unread), **anomalies.stated()})
     else:
         _summary(report, unread)
         for text in left_open(UnreadSum(), anomalies):

@@ -8,9 +8,25 @@ from typing import Any
 from tallygate.clients.lines import Skip
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.unread import CUT_OFF, UnreadSum
+from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
 from tallygate.operations.ingest import REFUSED
+from tallygate.operations.unread import Anomalies
 
+# Who told what a session used.
+TOLD_BY = {
+    UsageBasis.OBSERVED: "the client's own record",
+    UsageBasis.REPORTED: "the agent itself: nothing was observed",
+    UsageBasis.ESTIMATED: "nobody yet: by estimates",
+    UsageBasis.MIXED: "several: see --calls --json for each call",
+}
+# What is odd in an agent's reports, as tables have it.
+ODD_REPORTS = {
+    "far_below": "far below what it asked for",
+    "late_below": "late, far below what was booked",
+    "local_model": "a local or free model, asked for another",
+    "voids_in_a_row": "many voids in a row",
+}
 MEANING: dict[str, str] = {
     REFUSED: "with an impossible cost",
     CUT_OFF: "cut off at the end of a file",
@@ -44,15 +60,24 @@ def unread_text(found: UnreadSum) -> str:
     return f"{text}; by the rest of their sessions they cost about {format_amount(found.nanos)}{more}"
 
 
-def left_open(unread: UnreadSum, anomalies: int) -> Iterator[str]:
+def left_open(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
     """What a total leaves open, a sentence each."""
     if unread.records:
         yield f"{unread_text(unread)}. They are in no total; `tallygate doctor` names the files."
-    if anomalies:
+    if anomalies.responses:
         yield (
-            f"{output.plural(anomalies, 'response')} were told of again with less, another model or another time; "
-            "what was booked stays. `tallygate usage anomalies` names them."
+            f"{output.plural(anomalies.responses, 'response')} were told of again with less, another model or another "
+            "time; what was booked stays. `tallygate usage anomalies` names them."
         )
+    if anomalies.reports:
+        yield (
+            f"{output.plural(anomalies.reports, 'report')} of agents on their own calls {_are(anomalies.reports)} odd: "
+            "far less than asked for, a free model, or void after void. `tallygate usage anomalies` names them."
+        )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def unread_json(found: UnreadSum) -> dict[str, Any]:

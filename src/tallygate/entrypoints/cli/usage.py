@@ -17,7 +17,8 @@ from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
-from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.cli.unread import ODD_REPORTS, left_open, unread_json
+from tallygate.ledger.port import Anomaly
 from tallygate.operations.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
 from tallygate.workspace import written_out
@@ -120,14 +121,17 @@ _KINDS = {
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
 def anomalies(program: Program, as_json: bool) -> None:
-    """List what was told against booked responses.
+    """List what was told against booked responses, and agents' own reports that are odd.
 
     A later line of a transcript that would lower what a response cost, name another model or move its time changes
-    nothing. It is named here, in `doctor` and in `verify`.
+    nothing. An agent's report on its own call is booked as it says, and is odd where it is far below what the agent
+    had asked for, names a free model, or comes after many calls in a row that did not happen. Both are named here, in
+    `doctor` and in `verify`.
     """
     settings = program.settings()
     with program.opened(settings) as app, app.ledger.reading(app.runtime.tenant) as reader:
         found, count = reader.anomalies(_ANOMALIES_SHOWN), reader.count_anomalies()
+        odd, odd_count = reader.call_anomalies(_ANOMALIES_SHOWN), reader.count_call_anomalies()
     if as_json:
         listed = [
             {
@@ -140,12 +144,30 @@ def anomalies(program: Program, as_json: bool) -> None:
             }
             for each in found
         ]
-        output.document({"anomalies": listed, "count": count})
+        reports = [{"session_id": each.session_id, **each.stated(), "seen_at": iso(each.seen_us)} for each in odd]
+        output.document({"anomalies": listed, "count": count, "reports": reports, "report_count": odd_count})
         return
+    zone = shown_zone(settings)
+    _show_booked(found, zone)
+    if odd:
+        output.heading("Odd in what agents reported")
+        output.table(
+            output.words(
+                output.zoned("SEEN", [each.seen_us for each in odd], zone),
+                [output.when(each.seen_us, zone)[2:] for each in odd],
+            ),
+            output.words("SESSION", [output.short_id(each.session_id) for each in odd]),
+            output.words("WHAT", [ODD_REPORTS.get(each.kind, output.safe(each.kind)) for each in odd]),
+            output.words("TOLD", [output.safe(each.told) for each in odd], tight=False),
+        )
+    if (more := count + odd_count - len(found) - len(odd)) > 0:
+        output.aside(f"{more:,} more.")
+
+
+def _show_booked(found: list[Anomaly], zone: str) -> None:
     if not found:
         click.echo("Nothing was told against a booked response.")
         return
-    zone = shown_zone(settings)
     output.table(
         output.words(
             output.zoned("SEEN", [each.seen_us for each in found], zone),
@@ -155,8 +177,6 @@ def anomalies(program: Program, as_json: bool) -> None:
         output.words("WHAT", [_KINDS.get(each.kind, each.kind) for each in found]),
         output.words("TOLD", [output.safe(each.told) for each in found]),
     )
-    if count > len(found):
-        output.aside(f"{count - len(found):,} more.")
 
 
 @usage.command()
@@ -284,7 +304,7 @@ def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[s
         "total": _part_json(view.total.whole)
         | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
         "unread": unread_json(view.unread),
-        "anomalies": view.anomalies,
+        **view.anomalies.stated(),
     }
 
 

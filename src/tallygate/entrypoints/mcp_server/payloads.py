@@ -104,6 +104,7 @@ def usage_payload(answer: UsageAnswer) -> dict[str, Any]:
         "session_id": answer.session_id,
         "status": answer.status,
         "exactness_state": answer.exactness,
+        "usage_basis": answer.basis.value,
         "spend_so_far_usd": usd(answer.spend_nanos),
         "remaining_usd": usd(answer.remaining_nanos),
         "budget_pressure": answer.pressure.value,

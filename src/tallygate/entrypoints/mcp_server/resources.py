@@ -217,6 +217,7 @@ def _view(view: SessionView) -> dict[str, Any]:
         "calls_made": totals.calls_made,
         "halts": totals.halts,
         "exactness_state": totals.exactness,
+        "usage_basis": totals.basis.value,
         "pending_exact_calls": totals.pending_exact_calls,
         "last_reconciled_at": iso(totals.last_reconciled_us),
         "by_model": _shares(view.by_model),

@@ -204,6 +204,7 @@ class SessionTools:
             "savings_confidence": totals.confidence,
             "pending_exact_calls": totals.pending_exact_calls,
             "exactness_state": totals.exactness,
+            "usage_basis": totals.basis.value,
             "last_reconciled_at": iso(totals.last_reconciled_us),
             "mode_coverage": totals.coverage,
             "modes_without_exact_coverage": totals.uncovered_modes,
@@ -246,11 +247,13 @@ class SessionTools:
                 "Replaces a call's estimate by the tokens it used.",
                 RECORD,
                 output(
-                    "call_id session_id status exactness_state spend_so_far_usd remaining_usd budget_pressure",
+                    "call_id session_id status exactness_state usage_basis spend_so_far_usd remaining_usd"
+                    " budget_pressure",
                     call_id=TEXT,
                     session_id=TEXT,
                     status=TEXT,
                     exactness_state=TEXT,
+                    usage_basis=TEXT,
                     spend_so_far_usd=NUMBER,
                     remaining_usd=NUMBER_OR_NULL,
                     budget_pressure=TEXT,
@@ -266,13 +269,14 @@ class SessionTools:
                 RUN_END,
                 output(
                     "session_id total_cost_usd calls_made savings_confidence pending_exact_calls exactness_state"
-                    " last_reconciled_at mode_coverage modes_without_exact_coverage",
+                    " usage_basis last_reconciled_at mode_coverage modes_without_exact_coverage",
                     session_id=TEXT,
                     total_cost_usd=NUMBER,
                     calls_made=INTEGER,
                     savings_confidence=TEXT,
                     pending_exact_calls=INTEGER,
                     exactness_state=TEXT,
+                    usage_basis=TEXT,
                     last_reconciled_at=TEXT_OR_NULL,
                     mode_coverage=OBJECT,
                     modes_without_exact_coverage=TEXTS,
