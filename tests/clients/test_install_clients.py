@@ -175,6 +175,13 @@ def test_claude_code_asks_the_running_server_where_it_is_there_and_a_program_els
     assert found == dict.fromkeys(CLAUDE_TOOLS, "mcp_tool") | dict.fromkeys(CLAUDE_COMMANDS, "command")
 
 
+def test_claude_code_gives_the_last_hook_the_time_to_start_the_gate_by_itself():
+    found = hooks("claude-code")
+    assert [(event, edit.entry["timeout"]) for event, edit in found.items() if "timeout" in edit.entry] == [
+        ("SessionEnd", 10)
+    ]
+
+
 @pytest.mark.parametrize(
     "hard, blocking", [(True, {"PreToolUse", "PostToolBatch", "UserPromptSubmit", "PreCompact"}), (False, set())]
 )

@@ -641,6 +641,7 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
     }  # fmt: skip
     assert answer.stops == (gated and halts)
+    assert answer.ends == (halts and moment in {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE})
     if moment not in (
         Moment.TURN_END,
         Moment.AGENT_END,

@@ -26,7 +26,7 @@ from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.stopped import stopped_by
 from tallygate.core.wording import held_next
-from tallygate.core.words import Action, Pressure
+from tallygate.core.words import Action, Pressure, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
@@ -68,8 +68,15 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         if event.moment not in GATED:
             return HookAnswer(message=f"Tallygate: {fault}")
         answer = fault_answer(fault, halts=rt.halt_on_fault)
-        verdict = Verdict.STOP if answer.action is Action.HALT else Verdict.GO_ON
-        return HookAnswer(verdict, f"Tallygate: {answer.message}")
+        if answer.action is not Action.HALT:
+            return HookAnswer(message=f"Tallygate: {answer.message}")
+        # A run that is stopped for this looks no less like success; Copilot's turn is left to what it can be asked.
+        ends = rt.interrupts and event.client != "copilot" and _ends(event, again=False)
+        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends)
+
+
+def _ends(event: HookEvent, *, again: bool) -> bool:
+    return ends_run(event.client, event.moment, again=again, subagent=event.agent_id is not None)
 
 
 def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
@@ -135,7 +142,7 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         acts = rt.interrupts and gated.hard
-        ends = acts and ends_run(event.client, event.moment, again=gated.again, subagent=event.agent_id is not None)
+        ends = acts and _ends(event, again=gated.again)
         waits = ends and lands_first(event.client) and not all_landed(rt, event)
         message = answer.message or ""
         if acts and not ends and holds_next(event):
@@ -165,7 +172,9 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     stopping = stopped_by(reversed(calls))
     if stopping is None or stopping.reply is None or not told_at_end(event.client, stopping.tool_name):
         return None, False
-    return f"Tallygate: {GateAnswer.from_json(stopping.reply).message}", rt.interrupts and stopping.actor_id is None
+    answer = GateAnswer.from_json(stopping.reply)
+    said = rt.interrupts and stopping.actor_id is None and answer.reason is Reason.BUDGET_EXCEEDED
+    return f"Tallygate: {answer.message}", said
 
 
 def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:

@@ -42,6 +42,7 @@ COMMAND_HOOKS = (
     "ConfigChange",
     "ElicitationResult",
 )
+END_S = 10
 _GATING = ("PreToolUse", "PostToolBatch", "UserPromptSubmit", "PreCompact")
 _MATCHED = ("PreToolUse",)
 _TELEMETRY = re.compile(r"OTEL_\w+|(CLAUDE_CODE|BETA)_\w*(TELEMETRY|TRACING)\w*")
@@ -57,6 +58,9 @@ def hook_entry(event: str, command: Mapping[str, Any], *, hard: bool, server: st
     if event == "PostToolBatch":
         # The batch is known by its first tool; the whole list would bring every result along.
         entry["input"]["tool_use_id"] = "${tool_calls.0.tool_use_id}"
+    if event == "SessionEnd":
+        # By then the server is gone and the hook starts the gate by itself; by default it is cancelled after 1.5 s.
+        entry["timeout"] = END_S
     return {**entry, "onFailure": "block"} if hard and event in _GATING else entry
 
 
