@@ -83,7 +83,7 @@ def test_a_server_without_a_ledger_still_answers_with_a_halt(environ, home):
 
     answer = anyio.run(ask)
     assert (answer["action"], answer["reason"]) == ("halt", "ledger_unavailable")
-    assert "could not be looked after" in (home / "log").read_text()
+    assert "The ledger cannot be used" in (home / "log").read_text()
 
 
 def test_settings_that_cannot_be_used_are_said_where_the_server_starts(spawn, home):
