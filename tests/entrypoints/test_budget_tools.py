@@ -153,7 +153,9 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
         started = await ok(client, "start_budget", budget_gbp=1, session_id="work", description="mend the parser")
         assert started == {
             "session_id": "work", "budget_gbp": 1.0, "started_at": started["started_at"], "exchange": RATE,
+            "hint": started["hint"],
         }  # fmt: skip
+        assert started["hint"].startswith("Record each model call with record_call")
         assert (
             await ok(client, "start_budget", budget_gbp=1.0, session_id="work", description="mend the parser")
             == started

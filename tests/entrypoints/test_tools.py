@@ -11,7 +11,12 @@ import pytest
 from mcp import Client
 
 from tallygate import __version__
+from tallygate.core.costing import Tokens
+from tallygate.core.moments import as_datetime
+from tallygate.core.observed import ObservedUsage, Rule
 from tallygate.entrypoints.mcp_server.server import build_server
+from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.quote import SEEDS
 from tallygate.pricing.tokens import estimate_milli_tokens
 
 ERAS = ("legacy", "auto")
@@ -111,7 +116,7 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             },
             "modes_without_exact_coverage": ["ask", "plan", "agent"],
         }
-        assert ended["last_reconciled_at"].endswith("Z")
+        assert ended["last_reconciled_at"] == pytest.approx(world.clock.at_us / 1e6, abs=60)
         assert await ok(client, "l6e_run_end", session_id=session) == ended
 
     talk(world, script, mode=mode)
@@ -397,6 +402,51 @@ def test_models_are_listed_with_their_prices_and_the_rate_of_unknown_ones(world)
         (opus,) = (await ok(client, "list_models", provider="anthropic", query="opus-4-7"))["models"]
         assert (opus["input"], opus["output"], opus["cache_read"]) == (5.0, 25.0, 0.5)
         assert opus["blended_per_1k"] == 0.01
+        assert 0 < opus["blended_cost_per_1k_gbp"] < 0.01
+        assert (opus["input_per_1k"], opus["output_per_1k"]) == (0.005, 0.025)
+        assert 0 < opus["input_per_1k_gbp"] < 0.005 < opus["output_per_1k_gbp"] < 0.025
+        assert 0 < everything["default_rate_per_1k_gbp"] <= 0.025
+
+    talk(world, script)
+
+
+def test_the_list_begins_with_the_models_in_use_then_with_those_that_agents_choose_among(world):
+    world.clock.forward(2_000_000)
+    row = ObservedUsage(
+        "codex", "c", "r", as_datetime(world.clock.at_us), "gpt-5.5", Tokens(output=10), Rule.CODEX_LAST
+    )  # fmt: skip
+    ingest(world.rt, Reading("codex", "/t", [row]))
+
+    async def script(client):
+        found = await ok(client, "list_models")
+        ids = [line["id"] for line in found["models"]]
+        assert ids[: 1 + len(SEEDS)] == ["gpt-5.5", *SEEDS]
+        assert {line["id"]: line["blended_cost_per_1k_gbp"] for line in found["models"]}["ollama-local"] == 0
+        assert [line["id"] for line in (await ok(client, "list_models", provider="local"))["models"]] == [
+            "ollama-local"
+        ]
+        pages = [found["models"]]
+        while "next_page" in found:
+            found = await ok(client, "list_models", page=found["next_page"])
+            pages.append(found["models"])
+        every = [(line["provider"], line["id"]) for page in pages for line in page]
+        assert (len(every), len(set(every))) == (found["matching"], found["matching"])
+        assert (await ok(client, "list_models", page=10_000))["models"] == []
+
+    talk(world, script)
+
+
+def test_looking_at_a_session_that_has_ended_says_so_and_names_no_room(world):
+    async def script(client):
+        session = await start(client)
+        await ok(client, "l6e_run_end", session_id=session)
+        for look in ({}, {"estimated_tokens": 10}, {"model": "zzz"}):
+            answer = await ok(client, "l6e_authorize_call", session_id=session, tool_name="t", check_only=True, **look)
+            assert (answer["action"], answer["reason"], answer["budget_pressure"]) == (
+                "halt", "session_ended", "critical",
+            )  # fmt: skip
+            assert "has ended" in answer["message"]
+            assert "remaining_steps" not in answer
 
     talk(world, script)
 
@@ -407,7 +457,8 @@ def test_models_are_listed_with_their_prices_and_the_rate_of_unknown_ones(world)
 def test_a_cost_is_the_same_however_the_model_is_spelled(world, model):
     async def script(client):
         answer = await ok(client, "estimate_cost", model=model, input_tokens=100_000, output_tokens=10_000)
-        assert answer["cost_usd"] == 0.75
+        assert answer["cost_usd"] == answer["cost_usd_approx"] == 0.75
+        assert (answer["input_tokens"], answer["output_tokens"]) == (100_000, 10_000)
         assert 0 < answer["cost_gbp"] < 0.75
         assert "genai-prices" in answer["price_source"]
 

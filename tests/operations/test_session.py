@@ -95,6 +95,16 @@ PREDECESSOR_POLICY_FIELDS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("model", "requested"), [("dear", "dear"), ("unknown", "cheap")])
+def test_a_record_names_the_model_of_its_session_so_that_switches_can_be_counted(world, model, requested):
+    session = world.start("10", model=model)
+    world.ask(session, 50, model="cheap")
+    end_session(world.rt, session)
+    [record] = lines(world)[0]["records"]
+    assert (record["model_requested"], record["model_asked"], record["model_used"]) == (requested, "cheap", "cheap")
+    assert record["rerouted"] is False
+
+
 def test_the_run_log_line_keeps_every_field_of_its_predecessor_and_says_more(world):
     session = world.start("10", client="codex", task_summary="begin")
     call = world.ask(session, 100, actor=Actor(ActorType.SUBAGENT, "a1", "tests")).call_id
@@ -113,6 +123,7 @@ def test_the_run_log_line_keeps_every_field_of_its_predecessor_and_says_more(wor
     first, second = line["records"]
     assert (first["cost_usd"], first["exactness_state"], first["prompt_tokens"]) == ("0.06", "exact_recorded", 140)
     assert (second["cost_usd"], second["state"], second["actual"]) == ("0.05", "expired", None)
+    assert {(each["model_requested"], each["model_asked"]) for each in line["records"]} == {("dear", "dear")}
     assert line["refused"][0]["reason"] == "budget_pressure:halt"
     stopped = line["stopped"]
     assert {name: stopped[name] for name in line["refused"][0]} == line["refused"][0]

@@ -124,6 +124,7 @@ GUESSED: dict[str, tuple[str, str]] = {
 }
 
 LOCAL = (
+    "ollama-local",
     "ollama/llama3.3:70b",
     "ollama:qwen3:8b",
     "ollama_chat/mistral",

@@ -140,12 +140,13 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     state = BudgetState(
         session_id=session_id,
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
+        # By its pressure alone an agent must not go on in a session that takes nothing more.
+        pressure=gate.pressure(fullest, rt.policy.pressure_percents) if session.is_open else Pressure.CRITICAL,
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
         would=None if would is None else would.answer,
     )
-    if request is None or request.expected is None:
+    if request is None or request.expected is None or not session.is_open:
         return state
     ahead = prospect(request, tightest, tightest, rt.policy)
     return replace(

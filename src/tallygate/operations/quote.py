@@ -6,17 +6,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tallygate.core.costing import SERVED_HERE, Price, Tokens
+from tallygate.core.answers import UsageFilter
+from tallygate.core.costing import ASSUMED, SERVED_HERE, Price, Tokens
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_here
+from tallygate.pricing.book import LOCAL, OVERRIDE
+from tallygate.pricing.identifiers import identify
+from tallygate.pricing.identity import one_name
 
 if TYPE_CHECKING:
     from tallygate.pricing.tokens import TokenCount
 
 # Of four tokens of an agent's traffic three are read: the usual weighting of a blended rate.
 BLEND_INPUT, BLEND_ALL = 3, 4
+
+
+# What agents choose among, whatever their makers list beside it: these come first where nothing else was used yet.
+SEEDS = (
+    "claude-opus-4.7", "claude-sonnet-4.6", "claude-haiku-4.5", "gpt-5", "gpt-5-mini", "gemini-2.5-pro",
+    "gemini-2.5-flash", "llama-3.3-70b", "step-3.6-flash", "deepseek-r1", "qwen-2.5", "kimi-k2.5", "ollama-local",
+)  # fmt: skip
+LOCAL_PROVIDER = "local"
+IN_USE_DAYS, IN_USE_MAX = 30, 12
+_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +46,74 @@ class ModelLine:
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
-    """Part of the price table, how large the whole answer would be, and what an unknown model costs."""
+    """Part of the price table, how large the whole answer would be, and what an unknown model costs.
+
+    One pound is `pound_nanos` nano-dollars, by the rate that `exchange` tells.
+    """
 
     lines: tuple[ModelLine, ...]
     matching: int
     default_nanos_per_thousand: int
+    pound_nanos: int
+    exchange: str
 
 
-def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: int) -> ModelList:
-    """The models that have a price now, narrowed by provider and by a part of the id."""
+def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: int, skip: int = 0) -> ModelList:
+    """The models that have a price now: those in use, those that agents choose among, then all that are listed.
+
+    Narrowed by provider and by a part of the id. `skip` leaves out as many, for the pages after the first.
+    """
     at = as_datetime(rt.clock_us())
-    wanted = (query or "").lower()
-    found = []
-    for listed in rt.prices.models(at, scope_here(rt)):
-        if provider is not None and listed.provider.lower() != provider.lower():
-            continue
-        if wanted and wanted not in listed.id.lower():
-            continue
-        found.append(ModelLine(listed.provider, listed.id, listed.price, blended(listed.price)))
-    default = blended(rt.prices.quote("unknown", at, scope_here(rt)))
-    return ModelList(tuple(found[:limit]), len(found), default)
+    wanted, of = (query or "").lower(), (provider or "").lower()
+    found: dict[tuple[str, str], ModelLine] = {}
+    first = _first(rt, at)
+    named = set() if wanted else {(maker, one_name(model)) for maker, model, _ in first}
+    listed = (
+        (each.provider, each.id, each.price)
+        for each in rt.prices.models(at, scope_here(rt))
+        if wanted or (each.provider, one_name(each.id)) not in named
+    )
+    for maker, model, price in (*first, *listed):
+        if of in ("", maker.lower()) and wanted in model.lower():
+            found.setdefault((maker, model), ModelLine(maker, model, price, blended(price)))
+    default, pounds = blended(rt.prices.quote("unknown", at, scope_here(rt))), rt.exchange.rate("GBP", at)
+    shown = tuple(found.values())[skip : skip + limit]
+    return ModelList(shown, len(found), default, pounds.usd_per_unit_nanos, pounds.text)
+
+
+def _first(rt: Runtime, at: datetime) -> list[tuple[str, str, Price]]:
+    """The models in use, the dearest first, and those that agents choose among, each by one of its names."""
+    first, seen = [], set()
+    for model in (*_in_use(rt), *SEEDS):
+        price = offered(rt, model, at)
+        if model and (name := one_name(model)) not in seen:
+            seen.add(name)
+            first.append((_provider(price, model), model, price))
+    return first
+
+
+def _in_use(rt: Runtime) -> list[str]:
+    """The models that most was spent on of late, as responses name them; none where the ledger cannot be read."""
+    now_us = rt.clock_us()
+    chosen = UsageFilter(now_us - IN_USE_DAYS * _DAY_US, now_us + _DAY_US)
+    try:
+        with rt.ledger.reading(rt.tenant) as reader:
+            sums = reader.usage_sums("none", chosen)
+    except LedgerUnavailable:
+        return []
+    spent: dict[str, int] = {}
+    for each in sums:
+        if each.model.isprintable():
+            spent[each.model] = spent.get(each.model, 0) + each.nanos
+    return sorted(spent, key=lambda model: (-spent[model], model))[:IN_USE_MAX]
+
+
+def _provider(price: Price, model: str) -> str:
+    """Who serves a model, as its price or its id says."""
+    if price.source == LOCAL:
+        return LOCAL_PROVIDER
+    named, colon, _ = price.key.partition(":")
+    return named if colon and price.source not in (OVERRIDE, ASSUMED) else identify(model).vendor or price.source
 
 
 def blended(price: Price) -> int:

@@ -22,6 +22,8 @@ from tallygate.pricing.vendors import (
 )
 
 ID_LENGTH_MAX = 256
+# What agents write where any model of a local Ollama is meant.
+OLLAMA_LOCAL = "ollama-local"
 _AZURE_GEOS = frozenset(("us", "eu", "global", "global-standard"))
 SHOWN_LENGTH_MAX = 80
 
@@ -70,7 +72,7 @@ def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Id
         channel, org = channel or "aws", dotted_org
     base = _without_bedrock_revision(name) if channel == "aws" else _without_fine_tune(name)
     runs_locally = channel is not None and channel in local_channels
-    if channel is None and org in (None, "library") and _is_ollama_tag(name):
+    if channel is None and org in (None, "library") and (name == OLLAMA_LOCAL or _is_ollama_tag(name)):
         runs_locally, channel = True, "ollama"
     local = runs_locally and not is_closed(name) and not name.endswith("cloud")
     plain = base.removesuffix(":free") or base

@@ -18,6 +18,7 @@ from tallygate.core.limit_changes import LimitChange, last_raise_us
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
+from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.stopped import stopped_by
 from tallygate.core.words import Action, ActorType, CallState
@@ -123,7 +124,8 @@ def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:
 def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
     seen = run.observed.get(call.call_id)
     actual = call.actual if seen is None else seen.tokens
-    used = call.model_used or call.model_requested
+    asked = call.model_requested
+    used = call.model_used or asked
     timed = call.state is CallState.RECONCILED and call.resolved_us is not None and call.resolved_us > call.at_us
     return {
         "call_index": index,
@@ -135,10 +137,11 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
         "state": call.state.value,
         "exactness_state": exactness.of_call(call, run.session.accounting_mode).value,
         "usage_basis": exactness.basis_of_call(call, is_observed=seen is not None).value,
-        "model_requested": call.model_requested,
+        "model_requested": asked if run.session.model == UNKNOWN_MODEL else run.session.model,
+        "model_asked": asked,
         "model_used": used,
         "model_target": call.model_target,
-        "rerouted": used != call.model_requested,
+        "rerouted": used != asked,
         "prompt_tokens": call.prompt_tokens if actual is None else actual.context,
         "completion_tokens": call.completion_tokens if actual is None else actual.output,
         "cost_usd": exact_text(_cost(call, run.observed)),

@@ -14,6 +14,7 @@ from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent, usd
 from tallygate.entrypoints.mcp_server.tools import (
+    BOOLEAN,
     INTEGER,
     NUMBER,
     NUMBER_OR_NULL,
@@ -30,6 +31,7 @@ from tallygate.operations.runtime import Runtime
 
 POUNDS = "GBP"
 NOTE_MAX = 500
+HINT = "Record each model call with record_call, and look with check_budget before one that may be dear."
 
 START = (
     arg.amount("budget_gbp", required=True),
@@ -47,7 +49,6 @@ RECORD = (
 )
 CHECK = (arg.text("session_id", required=True), arg.amount("estimated_next_call_gbp"))
 SUMMARY = (arg.text("session_id", required=True),)
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
 
 
 class BudgetTools:
@@ -71,6 +72,7 @@ class BudgetTools:
             "budget_gbp": json_number(started.limit),
             "started_at": iso(started.session.started_us),
             "exchange": started.exchange,
+            "hint": HINT,
         }
 
     def record_call(self, given: Given, caller: Caller) -> dict[str, Any]:
@@ -125,7 +127,7 @@ class BudgetTools:
         answer: dict[str, Any] = {
             "session_id": session.session_id,
             "tenant_id": None if session.tenant == DEFAULT_TENANT else session.tenant,
-            "description": session.task_summary,
+            "description": session.task_summary or "",
             "budget_gbp": json_number(found.limit),
             "spent_gbp": json_number(found.spent),
             "reserved_gbp": json_number(found.reserved),
@@ -159,11 +161,12 @@ class BudgetTools:
                 "Opens a session with a budget in GBP; the same session_id and fields find it again.",
                 START,
                 output(
-                    "session_id budget_gbp started_at exchange",
+                    "session_id budget_gbp started_at exchange hint",
                     session_id=TEXT,
                     budget_gbp=NUMBER,
                     started_at=TEXT,
                     exchange=TEXT,
+                    hint=TEXT,
                 ),
                 self.start_budget,
             ),
@@ -223,7 +226,7 @@ class BudgetTools:
                 " started_at ended_at ts",
                 session_id=TEXT,
                 tenant_id=TEXT_OR_NULL,
-                description=TEXT_OR_NULL,
+                description=TEXT,
                 budget_gbp=NUMBER,
                 spent_gbp=NUMBER,
                 reserved_gbp=NUMBER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.money import json_number
+from tallygate.core.money import json_number, to_unit_nanos
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.tools import INTEGER, NUMBER, OBJECTS, TEXT, Caller, ToolSpec, output
@@ -13,8 +13,9 @@ from tallygate.operations import quote
 from tallygate.operations.runtime import Runtime
 
 MODELS_SHOWN = 40
+NOTE = "A blended rate takes 3 of 4 tokens as read. What a model without a price is taken for: default_*."
 
-LIST_MODELS = (arg.text("provider"), arg.text("query", "Part of the id"))
+LIST_MODELS = (arg.text("provider"), arg.text("query", "Part of the id"), arg.tokens("page", "From 1", default=1))
 ESTIMATE_COST = (
     arg.text("model", required=True),
     arg.tokens("input_tokens", required=True),
@@ -29,17 +30,24 @@ class CatalogTools:
         self._runtime = runtime
 
     def list_models(self, given: Given, _: Caller) -> dict[str, Any]:
+        page = max(given.tokens("page") or 1, 1)
+        skip = (page - 1) * MODELS_SHOWN
         found = quote.list_models(
-            self._runtime, provider=given.name("provider"), query=given.name("query"), limit=MODELS_SHOWN
+            self._runtime, provider=given.name("provider"), query=given.name("query"), limit=MODELS_SHOWN, skip=skip
         )
+        default = found.default_nanos_per_thousand
         answer: dict[str, Any] = {
-            "models": [_line(line) for line in found.lines],
+            "models": [_line(line, found.pound_nanos) for line in found.lines],
             "matching": found.matching,
-            "unit": "USD per million tokens; blended_per_1k: USD per 1,000 tokens, 3 of 4 read",
-            "default_per_1k": json_number(found.default_nanos_per_thousand),
+            "unit": "USD per million tokens; *_per_1k and *_per_1k_gbp: USD and GBP per 1,000 tokens",
+            "default_per_1k": json_number(default),
+            "default_rate_per_1k_gbp": json_number(to_unit_nanos(default, found.pound_nanos)),
+            "note": NOTE,
+            "exchange": found.exchange,
         }
-        if found.matching > len(found.lines):
-            answer["more"] = f"{found.matching - len(found.lines)} more: narrow with provider or query."
+        if (left := found.matching - skip - len(found.lines)) > 0:
+            answer["more"] = f"{left} more: narrow with provider or query, or ask for the next page."
+            answer["next_page"] = page + 1
         return answer
 
     def estimate_cost(self, given: Given, _: Caller) -> dict[str, Any]:
@@ -51,7 +59,10 @@ class CatalogTools:
         found = quote.estimate_cost(self._runtime, model, tokens)
         answer: dict[str, Any] = {
             "model": model,
+            "input_tokens": tokens.fresh_input,
+            "output_tokens": tokens.output,
             "cost_usd": json_number(found.usd_nanos),
+            "cost_usd_approx": json_number(found.usd_nanos),
             "cost_gbp": json_number(found.gbp_nanos),
             "exchange": found.exchange,
             "price_source": source(found.price),
@@ -69,12 +80,16 @@ class CatalogTools:
                 "Lists priced model ids.",
                 LIST_MODELS,
                 output(
-                    "models matching unit default_per_1k",
+                    "models matching unit default_per_1k default_rate_per_1k_gbp note exchange",
                     models=OBJECTS,
                     matching=INTEGER,
                     unit=TEXT,
                     default_per_1k=NUMBER,
+                    default_rate_per_1k_gbp=NUMBER,
+                    note=TEXT,
+                    exchange=TEXT,
                     more=TEXT,
+                    next_page=INTEGER,
                 ),
                 self.list_models,
                 read_only=True,
@@ -85,9 +100,13 @@ class CatalogTools:
                 "Prices token counts; records nothing.",
                 ESTIMATE_COST,
                 output(
-                    "model cost_usd cost_gbp exchange price_source price_date",
+                    "model input_tokens output_tokens cost_usd cost_usd_approx cost_gbp exchange price_source"
+                    " price_date",
                     model=TEXT,
+                    input_tokens=INTEGER,
+                    output_tokens=INTEGER,
                     cost_usd=NUMBER,
+                    cost_usd_approx=NUMBER,
                     cost_gbp=NUMBER,
                     exchange=TEXT,
                     price_source=TEXT,
@@ -106,8 +125,10 @@ def source(price: Price) -> str:
     return f"{named}: {price.key}" + (", approximate" if price.approximate else "")
 
 
-def _line(line: quote.ModelLine) -> dict[str, Any]:
+def _line(line: quote.ModelLine, pound_nanos: int) -> dict[str, Any]:
     rates = line.price.rates
+    pounds = to_unit_nanos(line.blended_nanos_per_thousand, pound_nanos)
+    thousand = {"input": -(-rates.input_nanos // 1000), "output": -(-rates.output_nanos // 1000)}
     return {
         "id": line.model,
         "provider": line.provider,
@@ -116,4 +137,7 @@ def _line(line: quote.ModelLine) -> dict[str, Any]:
         "cache_read": json_number(rates.cache_read_nanos),
         "cache_write": json_number(rates.cache_write_5m_nanos),
         "blended_per_1k": json_number(line.blended_nanos_per_thousand),
+        "blended_cost_per_1k_gbp": json_number(pounds),
+        **{f"{name}_per_1k": json_number(nanos) for name, nanos in thousand.items()},
+        **{f"{name}_per_1k_gbp": json_number(to_unit_nanos(nanos, pound_nanos)) for name, nanos in thousand.items()},
     }

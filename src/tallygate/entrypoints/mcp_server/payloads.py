@@ -9,7 +9,7 @@ from typing import Any
 from tallygate.core.amounts import unit_number
 from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer, UsageAnswer
 from tallygate.core.attested import SlimAttestation
-from tallygate.core.calibration import Confidence
+from tallygate.core.calibration import MILLION, Confidence
 from tallygate.core.errors import TallygateError
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
@@ -63,6 +63,7 @@ def check_payload(state: BudgetState) -> dict[str, Any]:
     }
     if state.factor is not None:
         payload["estimate_usd"] = usd(state.estimate_nanos)
+        payload["calibration_applied"] = state.factor.micros != MILLION
         payload["calibration_factor"] = json_number(state.factor.micros * 1000)
         payload["calibration_source"] = state.factor.source
         payload["calibration_confidence"] = state.factor.confidence
@@ -125,6 +126,11 @@ def attested(name: str, made: Callable[[], SlimAttestation | None]) -> dict[str,
     except TallygateError as error:
         return {f"{name}_warning": str(error)}
     return {} if found is None else {name: found.as_json()}
+
+
+def epoch_number(at_us: int | None) -> Any:
+    """A moment as seconds since 1970, as the number a reply carries; null where there is none."""
+    return None if at_us is None else json_number(at_us * 1000)
 
 
 def usd(nanos: int | None) -> Any:

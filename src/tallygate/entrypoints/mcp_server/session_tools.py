@@ -9,7 +9,6 @@ from tallygate.core.answers import BindingBudget
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor
-from tallygate.core.moments import iso
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
@@ -17,18 +16,19 @@ from tallygate.entrypoints.mcp_server.payloads import (
     attested,
     budget_payload,
     check_payload,
+    epoch_number,
     gate_payload,
     usage_payload,
     usd,
 )
 from tallygate.entrypoints.mcp_server.tools import (
+    BOOLEAN,
     INTEGER,
     NUMBER,
     NUMBER_OR_NULL,
     OBJECT,
     OBJECTS,
     TEXT,
-    TEXT_OR_NULL,
     TEXTS,
     Caller,
     ToolSpec,
@@ -99,6 +99,7 @@ _GATE_OUTPUT = output(
     remaining_steps=INTEGER,
     saves_usd=NUMBER,
     estimate_usd=NUMBER,
+    calibration_applied=BOOLEAN,
     message=TEXT,
     budget=OBJECT,
     spent_by=OBJECTS,
@@ -205,7 +206,7 @@ class SessionTools:
             "pending_exact_calls": totals.pending_exact_calls,
             "exactness_state": totals.exactness,
             "usage_basis": totals.basis.value,
-            "last_reconciled_at": iso(totals.last_reconciled_us),
+            "last_reconciled_at": epoch_number(totals.last_reconciled_us),
             "mode_coverage": totals.coverage,
             "modes_without_exact_coverage": totals.uncovered_modes,
             **attested("attestation", lambda: attest.slim_summary(rt, session_id)),
@@ -277,7 +278,7 @@ class SessionTools:
                     pending_exact_calls=INTEGER,
                     exactness_state=TEXT,
                     usage_basis=TEXT,
-                    last_reconciled_at=TEXT_OR_NULL,
+                    last_reconciled_at=NUMBER_OR_NULL,
                     mode_coverage=OBJECT,
                     modes_without_exact_coverage=TEXTS,
                     attestation=OBJECT,
