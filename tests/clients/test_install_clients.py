@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path, PurePath
 
@@ -16,6 +17,7 @@ from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing import edits
 from tallygate.clients.installing.entries import HOOK_TOOL, hook_command, is_ours, rule_text
 from tallygate.clients.installing.wanted import Block, Hook, Member, Scope, Surroundings, Table, Telemetry
+from tallygate.clients.qwen.install import GATING as QWEN_GATING
 
 HOME, PROJECT = Path("/h"), Path("/h/p")
 PYTHON, HOOK = "/opt/tg/bin/python", "/opt/tg/tallygate/entrypoints/hook.py"
@@ -154,7 +156,18 @@ def test_a_hook_s_command_says_client_and_event_and_imports_nothing(name):
         command = edit.entry.get("command") or edit.entry.get("bash")
         if command is not None:
             words = [PYTHON, "-I", "-S", HOOK, "--client", name.replace("-", "_"), "--event", event, "--places", FILE]
-            assert [word.removesuffix(".permissionRequest") for word in shlex.split(command)] == words
+            end = ["||", "exit", "2"] if name == "qwen" and event in QWEN_GATING else []
+            assert [word.removesuffix(".permissionRequest") for word in shlex.split(command)] == [*words, *end]
+
+
+def test_a_shell_stops_qwen_where_the_program_is_gone_unless_the_policy_is_soft_or_the_shell_another(tmp_path):
+    gone = hooks("qwen", python=str(tmp_path / "gone"))
+    for event, edit in gone.items():
+        done = subprocess.run(["sh", "-c", edit.entry["command"]], capture_output=True, check=False)
+        assert done.returncode == (2 if event in QWEN_GATING else 127), event
+        assert b"gone" in done.stderr
+    for other in ({"hard": False}, {"platform": "win32"}):
+        assert not [edit for edit in hooks("qwen", **other).values() if "exit" in edit.entry["command"]]
 
 
 CLAUDE_TOOLS = {"PreToolUse", "PostToolBatch", "SubagentStart"}

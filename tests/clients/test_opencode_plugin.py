@@ -99,7 +99,7 @@ def stage(tmp_path: Path) -> Stage:
 
 def test_the_command_is_put_in_at_one_place():
     assert (PLUGIN.count("@COMMAND@"), PLUGIN.count("@LETS_FAULTS_PASS@")) == (1, 1)
-    assert PLUGIN.count("import ") == 1
+    assert PLUGIN.count("import ") == 3
 
 
 def test_what_the_plugin_tells_can_be_read(stage):
@@ -180,13 +180,15 @@ def test_where_nobody_can_decide_the_model_is_not_called(stage, answers):
 
 
 def test_a_command_that_is_gone_stops_the_model_call(stage):
-    stage.command = [str(stage.folder / "gone")]
+    stage.command[0] = str(stage.folder / "gone")
     (said,) = stage.run(["chat.params", PARAMS], answers={})
     assert said[:2] == ["chat.params", "thrown"]
+    assert f"there is no {stage.folder / 'gone'}" in said[2]
+    assert f"remove {stage.folder / 'plugin.mjs'} and the entry mcp.tallygate" in said[2]
 
 
 def test_a_user_may_let_faults_pass(stage):
-    stage.command = [str(stage.folder / "gone")]
+    stage.command[0] = str(stage.folder / "gone")
     said = stage.run(["chat.params", PARAMS], ["tool.execute.before", *BASH], answers={}, faults_pass=True)
     assert [row[:2] for row in said if row[0] != "shown"] == [["chat.params", "done"], ["tool.execute.before", "done"]]
 

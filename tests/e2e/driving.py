@@ -17,12 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.e2e.mock_api import MockApi
-from tests.e2e.programs import Client, Place, Seen, search_path, write
+from tests.e2e.programs import NOWHERE, Client, Place, Seen, search_path, write
 
 RUN_SECONDS = 90
 WAIT_SECONDS = 20
 LINGER_SECONDS = 5
 POLL_SECONDS = 0.02
+PLACES = b"places.conf"
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,13 @@ class Machine:
         broken = self.client.without_server(text)
         assert broken != text
         file.write_text(broken, encoding="utf-8")
+
+    def lose_program(self) -> None:
+        """Let every entry name a Python that is no longer there, as after an environment was deleted."""
+        for file in [path for path in self.home.rglob("*") if path.is_file()]:
+            text = file.read_bytes()
+            if PLACES in text and sys.executable.encode() in text:
+                file.write_bytes(text.replace(sys.executable.encode(), NOWHERE.encode()))
 
     def close(self) -> None:
         """End whatever still runs here."""

@@ -153,6 +153,16 @@ def test_nothing_goes_on_without_a_gate_where_the_server_cannot_be_started(machi
     assert marks(here) <= 1
 
 
+def test_nothing_goes_on_where_the_program_is_gone(machine: Make, client: Client) -> None:
+    here = machine(client, [at_work(client), Turn("All fine.")])
+    here.init()
+    here.lose_program()
+    here.run()
+    assert marks(here) == 0
+    # Copilot refuses its tools and goes on asking: its other hooks stop nothing where they fail.
+    assert client.name == "copilot" or here.api.served == []
+
+
 def test_nothing_goes_on_while_the_ledger_cannot_be_read(machine: Make, client: Client) -> None:
     here = machine(client, [at_work(client)] * 3)
     here.init()

@@ -57,10 +57,14 @@ def server_command(where: Surroundings) -> dict[str, Any]:
     return {"command": where.python, "args": server_arguments(where)}
 
 
-def hook_command(where: Surroundings, client: str, event: str) -> str:
-    """The command line of a hook, quoted for the shell that clients hand it to."""
+def hook_command(where: Surroundings, client: str, event: str, *, stops: bool = False) -> str:
+    """The command line of a hook, quoted for the shell that clients hand it to.
+
+    `stops` is for a client that takes a program which is gone for no objection: the shell then says what stops it.
+    """
     words = f"{_quoted(where, where.python)} -I -S {_quoted(where, where.hook)}"
-    return f"{words} --client {client} --event {event} --places {_quoted(where, where.places)}"
+    end = " || exit 2" if stops and where.platform != "win32" else ""
+    return f"{words} --client {client} --event {event} --places {_quoted(where, where.places)}{end}"
 
 
 def hook_arguments(where: Surroundings, client: str) -> list[str]:

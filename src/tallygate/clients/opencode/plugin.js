@@ -1,8 +1,11 @@
 // Tallygate's plugin for opencode: asks the hook command before every model call and tool, and stops where it says
 // so. Written by `tallygate init`, which puts the command in; remove it with `tallygate uninstall`.
 import { spawn } from "node:child_process"
+import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 
 const COMMAND = @COMMAND@
+const PROGRAM = [COMMAND[0], COMMAND[3]]
 const LIMIT_MS = 5000
 const MOST_CHARACTERS = 65536
 const LETS_FAULTS_PASS = @LETS_FAULTS_PASS@
@@ -46,6 +49,14 @@ const ask = (event, told) =>
     child.stdin.on("error", () => {}) // A command that ends without reading is told of by its answer.
     child.stdin.end(JSON.stringify(told) + "\n")
   })
+
+// What the user can do: where the program itself is gone, no command of it helps.
+const way = () => {
+  const gone = PROGRAM.find((file) => !existsSync(file))
+  if (gone === undefined) return "Run: tallygate doctor"
+  const entry = "the entry mcp.tallygate of your opencode.json"
+  return `Tallygate is gone: there is no ${gone}. Install it again, or remove ${fileURLToPath(import.meta.url)} and ${entry}.`
+}
 
 export const Tallygate = async ({ client, directory }) => {
   const parents = new Map() // session -> the one that started it; null for one that a user started
@@ -99,7 +110,7 @@ export const Tallygate = async ({ client, directory }) => {
       answer = await ask(event, await told(session, more))
     } catch (error) {
       const fault = `Tallygate's hook did not answer ${event}: ${error.message}.`
-      if (!LETS_FAULTS_PASS) throw new Error(`${fault} Run: tallygate doctor`)
+      if (!LETS_FAULTS_PASS) throw new Error(`${fault} ${way()}`)
       await show(fault)
       return
     }

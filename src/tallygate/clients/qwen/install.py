@@ -8,6 +8,7 @@ from tallygate.clients.installing.entries import SERVER, hook_command, rule_bloc
 from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
 
 _CLIENT = "qwen"
+GATING = ("UserPromptSubmit", "PreToolUse", "PreCompact")
 EVENTS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PreCompact", "Stop", "SessionEnd")
 
 
@@ -19,12 +20,16 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
     return (_folder(where),)
 
 
+def _command(where: Surroundings, event: str) -> str:
+    return hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
+
+
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = tuple(
         Hook(
             ("hooks", event),
-            {"type": "command", "name": f"tallygate-{event}", "command": hook_command(where, _CLIENT, event)},
+            {"type": "command", "name": f"tallygate-{event}", "command": _command(where, event)},
             "*",
         )
         for event in EVENTS

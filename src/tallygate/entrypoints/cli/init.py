@@ -23,6 +23,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, worth_keeping
@@ -51,9 +52,19 @@ _client_option = click.option(
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change, as a diff, and change nothing.")
 @click.option("--print", "printing", is_flag=True, help="Print what belongs where, to put it there by hand.")
+@click.option("--anyway", is_flag=True, help="Also from a cache of uv or pipx, which will be emptied.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
-def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool, printing: bool, as_json: bool) -> None:
+def init(
+    program: Program,
+    *,
+    names: tuple[str, ...],
+    scope: str,
+    dry_run: bool,
+    printing: bool,
+    anyway: bool,
+    as_json: bool,
+) -> None:
     """Install Tallygate in the clients that are here.
 
     Writes the server's entry, hooks, a short rule, and where there is none a starting budget. Files keep their
@@ -63,6 +74,9 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
     from tallygate.clients.installing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_install
 
+    here = installation(sys.prefix, sys.base_prefix)
+    if not anyway:
+        here.refuse_where_it_will_go()
     settings = program.settings().sound()
     authority = program.authority(settings, of=None if dry_run or printing else Loosening.INIT)
     wanted = Scope(scope)
@@ -75,6 +89,8 @@ def init(program: Program, *, names: tuple[str, ...], scope: str, dry_run: bool,
         return
     manifest = Manifest(_folder(settings))
     plan = plan_install(clients, where, wanted, manifest, budget, places=places_text(settings, where, budget))
+    if plan.changed and (warning := here.warning) is not None:
+        plan.note("Tallygate", warning)
     if not dry_run:
         carry_out(plan, manifest, authority)
         _make_ledger(program, settings)

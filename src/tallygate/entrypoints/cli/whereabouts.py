@@ -1,0 +1,83 @@
+"""Where this program is installed: entries in clients name it by its full path, so it had better stay there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from tallygate.core.errors import InvalidArgument
+
+# What `uvx` and `uv run --with` make, and what `uv cache clean` and `prune` take away.
+_UV_CACHE = re.compile(r"(?:archive|builds|environments)-v\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The environment that runs, the one it was made from, and the checkout it is a view of, if it is one."""
+
+    prefix: Path
+    base: Path
+    checkout: Path | None = None
+
+    @property
+    def passing(self) -> str | None:
+        """The program whose cache this is: emptied without a word; None where it stays."""
+        if any(_UV_CACHE.fullmatch(part) for part in self.prefix.parts):
+            return "uv"
+        if (self.prefix / "pipx_metadata.json").is_file() and self.prefix.parent.name != "venvs":
+            return "pipx"
+        return None
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether uv or pipx keeps it as a tool."""
+        kept = ((self.prefix / name).is_file() for name in ("uv-receipt.toml", "pipx_metadata.json"))
+        return self.passing is None and any(kept)
+
+    def refuse_where_it_will_go(self) -> None:
+        """Refuse to be installed in clients from a cache."""
+        if (program := self.passing) is None:
+            return
+        raise InvalidArgument(
+            "anyway",
+            f"Tallygate runs from the cache of {program}, {self.prefix}: it is emptied sooner or later, and every step"
+            " of your clients would stop then. Nothing was changed.",
+            hint=f"{self._lasting}; or add --anyway.",
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """What a user should know who installs from here."""
+        if self.checkout is not None:
+            found = f"a checkout, {self.checkout}: a change there changes the gate, and where it goes"
+        elif self.prefix != self.base and not self.is_tool:
+            found = f"the environment {self.prefix}: where that goes"
+        else:
+            return None
+        return f"Tallygate runs from {found}, every step of your clients stops. {self._lasting}."
+
+    @property
+    def _lasting(self) -> str:
+        what = "tallygate" if self.checkout is None else shlex.quote(str(self.checkout))
+        return f"To keep it: uv tool install {what} (or pipx install {what}), then its tallygate init"
+
+
+def installation(prefix: str, base: str) -> Installation:
+    """What the record of the package and the interpreter say."""
+    return Installation(Path(prefix), Path(base), _checkout())
+
+
+def _checkout() -> Path | None:
+    try:
+        text = distribution("tallygate").read_text("direct_url.json")
+        told = json.loads(text or "{}")
+        url = urlsplit(told["url"]) if told.get("dir_info", {}).get("editable") else None
+    except (PackageNotFoundError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return None if url is None or url.scheme != "file" else Path(url2pathname(url.path))
