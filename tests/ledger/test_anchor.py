@@ -372,8 +372,6 @@ def test_a_running_server_notices_an_older_copy_restored_into_its_open_file(plac
     for _ in range(2):
         with pytest.raises(LedgerRolledBack), server.writing() as tx:
             tx.append("test", [], by="test")
-        with pytest.raises(LedgerRolledBack), server.reading():
-            pass
         with pytest.raises(LedgerRolledBack):
             server.prove()
     with contextlib.closing(place.open(accepting=True)) as user:
@@ -421,9 +419,11 @@ def test_an_anchor_that_is_taken_away_while_a_server_runs_is_made_again(place):
     write(server)
     for file in place.anchor.files:
         file.unlink()
-    write(server)
+    write(server, anchors.LOOKED_AT_EVERY)
     server.close()
-    assert (place.anchor.read().newest or pytest.fail("no mark")).seq == 2
+    newest = place.anchor.read().newest
+    assert newest is not None
+    assert newest.seq >= anchors.LOOKED_AT_EVERY
 
 
 def test_a_server_goes_on_by_the_users_word_and_marks_what_it_writes_so(place):
@@ -431,10 +431,10 @@ def test_a_server_goes_on_by_the_users_word_and_marks_what_it_writes_so(place):
     write(server, 3)
     with contextlib.closing(place.open(accepting=True)) as user:
         user.accept()
-    write(server, 3)
+    write(server, anchors.LOOKED_AT_EVERY)
     newest = place.anchor.read().newest
     assert newest is not None
-    assert (newest.epoch, newest.seq) == (1, 6)
+    assert (newest.epoch, newest.seq) == (1, 3 + anchors.LOOKED_AT_EVERY)
 
 
 def test_a_transaction_that_fails_marks_nothing(place):

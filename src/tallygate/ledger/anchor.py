@@ -27,6 +27,7 @@ ENDING, IGNORE = ".anchor", ".gitignore"
 KEPT, PASSING = b"kept ", b"passing "
 # Those of one ledger that other hosts have left: containers get a new name each.
 OTHERS_KEPT = 8
+LOOKED_AT_EVERY = 16
 LOOKED_AT_MAX, PATH_BYTES_MAX = 1000, 8192
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -71,7 +72,8 @@ class Anchor:
         path = hashlib.sha256(os.fsencode(self._database)).hexdigest()[:24]
         self.files = tuple(dict.fromkeys(folder / f"{path}-{machine()}{ENDING}" for folder in folders))
         self._passing = passing
-        self._open: dict[Path, int] = {}
+        self._open: list[int | None] | None = None
+        self._written = 0
         self.faults: dict[Path, str] = {}
 
     def read(self) -> Remembered:
@@ -94,27 +96,43 @@ class Anchor:
     def write(self, mark: Mark) -> bool:
         """Put a mark into the slot whose turn it is; the caller holds the writer's lock.
 
-        False where a file was taken away or exchanged meanwhile: it has to be read again. What cannot be written is
-        kept in `faults`: an older mark is right as well.
+        False where a file was found to be taken away or exchanged: it has to be read again. That is looked at now and
+        then, since it costs as much as the writing, and an older mark is right as well. What cannot be written is kept
+        in `faults`.
         """
-        slot = mark.slot()
-        if slot is None:
+        if (slot := mark.slot()) is None:
             return True
-        whole = True
-        for file in self.files:
+        self._written += 1
+        if (self._open is None or self._written % LOOKED_AT_EVERY == 0) and not self._opened():
+            return False
+        place = mark.row % SLOTS * SLOT_BYTES
+        for number, descriptor in enumerate(self._open or ()):
             try:
-                descriptor = self._open.get(file)
-                if descriptor is None:
-                    descriptor = self._open[file] = os.open(file, os.O_RDWR | _SAFE)
-                if os.fstat(descriptor).st_nlink == 0:
-                    self._shut(file)
-                    whole = False
-                    continue
-                os.pwrite(descriptor, slot, mark.row % SLOTS * SLOT_BYTES)
+                if descriptor is not None:
+                    os.pwrite(descriptor, slot, place)
             except OSError as error:
-                whole = whole and not isinstance(error, FileNotFoundError)
-                self.faults[file] = error.strerror or str(error)
+                self.faults[self.files[number]] = error.strerror or str(error)
+        return True
+
+    def _opened(self) -> bool:
+        """Have the files open that are there; False where one that was open is not there any more."""
+        known, self._open = self._open or [None] * len(self.files), []
+        whole = True
+        for file, descriptor in zip(self.files, known, strict=True):
+            if descriptor is not None and os.fstat(descriptor).st_nlink == 0:
+                os.close(descriptor)
+                descriptor, whole = None, False  # noqa: PLW2901
+            if descriptor is None:
+                descriptor = self._open_one(file)  # noqa: PLW2901
+            self._open.append(descriptor)
         return whole
+
+    def _open_one(self, file: Path) -> int | None:
+        try:
+            return os.open(file, os.O_RDWR | _SAFE)
+        except OSError as error:
+            self.faults[file] = error.strerror or str(error)
+            return None
 
     def make(self, mark: Mark) -> list[Path]:
         """Write whole files with one mark in both slots; the caller holds the writer's lock. Returns those made."""
@@ -124,8 +142,8 @@ class Anchor:
         kind = PASSING if self._passing else KEPT
         content = slot * SLOTS + kind + os.fsencode(self._database)
         made = []
+        self.close()
         for file in self.files:
-            self._shut(file)
             try:
                 _prepare(file.parent)
                 _put(file, content)
@@ -146,12 +164,10 @@ class Anchor:
 
     def close(self) -> None:
         """Let the files go."""
-        for file in [*self._open]:
-            self._shut(file)
-
-    def _shut(self, file: Path) -> None:
-        if (descriptor := self._open.pop(file, None)) is not None:
-            os.close(descriptor)
+        for descriptor in self._open or ():
+            if descriptor is not None:
+                os.close(descriptor)
+        self._open = None
 
 
 def _read(file: Path) -> tuple[list[Mark], Copy]:

@@ -68,14 +68,6 @@ class Held:
         if row is None or row[0] != known.digest:
             self._look_again()
 
-    def seen(self) -> None:
-        """The same before something is read."""
-        known = self._known
-        if known is not None and known.row:
-            row = _first(self._execute, SELECT_HASH, known.row)
-            if row is None or row[0] != known.digest:
-                self._look_again()
-
     def committed(self, tx: StoreTx) -> None:
         """Mark the last event of a transaction; the writer's lock is still held."""
         if tx.row is None:

@@ -308,7 +308,6 @@ class ReadTransaction:
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
-                self._look(handle)
             return StoreReader(handle.connection.execute, self._tenant)
         except BaseException as error:
             handle.guard.release()
@@ -330,17 +329,6 @@ class ReadTransaction:
             handle.guard.release()
         if isinstance(error, sqlite3.DatabaseError):
             raise_translated(handle.path, error)
-
-    @staticmethod
-    def _look(handle: Handle) -> None:
-        """Show nothing of a file in which an older copy was put meanwhile."""
-        if handle.held is None:
-            return
-        try:
-            handle.held.seen()
-        except BaseException:
-            handle.connection.execute("ROLLBACK")
-            raise
 
 
 class WriteTransaction:
