@@ -19,6 +19,7 @@ from tallygate.operations.runtime import Runtime
 
 Read = TypeVar("Read")
 REASON_MAX, TOLD_MAX = 200, 500
+LEDGER_TRACE = '"kind":"ledger.'
 
 
 class Way(StrEnum):
@@ -99,12 +100,23 @@ class Accepted:
 def accepted(rt: Runtime) -> list[Accepted]:
     """Every such time, as the journal tells of it; reads the whole journal."""
     with rt.ledger.reading(rt.tenant) as reader:
-        events = [(event.seq, json.loads(event.body)) for event in reader.events_about('"kind":"ledger.')]
+        events = [(event.seq, json.loads(event.body)) for event in reader.events_about(LEDGER_TRACE)]
     return [
         Accepted(seq, int(body["at_us"]), said)
         for seq, body in events
         if (said := told_of(str(body.get("kind")), body.get("note"))) is not None
     ]
+
+
+def lost_with(body: bytes, ledger_id: str, tenant: str) -> int:
+    """The number of the last event that an event of this kind tells was there before it; 0 where it is another."""
+    try:
+        event = json.loads(body)
+        note = event["note"]
+        ours = event["kind"] in [way.value for way in Way] and note["was_ledger"] == ledger_id
+        return int(note["was_seq"]) if ours and note["was_tenant"] == tenant else 0
+    except (ValueError, LookupError, TypeError):
+        return 0
 
 
 def told_of(kind: str, note: object) -> str | None:

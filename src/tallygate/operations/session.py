@@ -34,7 +34,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_here
 from tallygate.operations.subject import rules_for
 from tallygate.operations.totals import figures_of
-from tallygate.reports.run_line import RunLine, run_line
+from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
 
 SUMMARY_MAX = 200
 PENDING_MAX = 1_000_000
@@ -252,11 +252,17 @@ def end_session(
             "end_cause": cause,
             "end_summary": kept_summary(rt, task_summary),
         }
-        head = tx.append("session.ended", [Update("session", columns)], by=rt.by)
-        ended = tx.session(session_id) or session
+        # As the event leaves it: the event keeps what the line says, and the line names the event.
+        ended = replace(
+            session,
+            state=SessionState.ENDED,
+            ended_us=tx.at_us,
+            end_cause=cause,
+            end_summary=kept_summary(rt, task_summary),
+        )
         figures = figures_of(tx, ended)
         budgets = all_budgets(tx, ended, tx.at_us)
-        line = run_line(
+        told = told_in_line(
             RunLine(
                 ended,
                 budgets,
@@ -264,14 +270,15 @@ def end_session(
                 figures.totals,
                 tx.prices(),
                 figures.observed,
-                head,
-                rt.ledger.ledger_id,
                 is_enforced(tx, ended),
                 _used_model(tx, ended),
                 tx.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
                 tx.call_anomalies(ANOMALIES_MAX, session_id),
             )
         )
+        note = {LINE_NOTE: fingerprint(told)}
+        head = tx.append("session.ended", [Update("session", columns)], by=rt.by, note=note)
+        line = run_line(told, head, rt.ledger.ledger_id)
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
     flush_run_log(rt)
     return figures.totals

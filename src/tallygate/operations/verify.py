@@ -58,6 +58,8 @@ class Report:
     facts: list[tuple[str, str]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    elsewhere: int = 0  # lines of the run log that tell of other ledgers
+    lost: int = 0  # and those of events that the user went on without
     counted: Counter[Part] = field(default_factory=Counter)
 
     def add(self, part: Part, where: str, what: str, meaning: str) -> None:
@@ -80,6 +82,19 @@ class Asked:
 def verify_ledger(path: Path, asked: Asked) -> Report:
     """Everything that is wrong with a ledger's file. Raises `LedgerUnavailable` where it cannot be opened as one."""
     return examined(path, lambda ledger: _verified(ledger, asked))
+
+
+def verify_lines(path: Path, log: Path) -> Report:
+    """What of a run log contradicts a ledger. Raises `LedgerUnavailable` or `RunLogError` where one cannot be read."""
+    from tallygate.operations.verify_log import verify_log
+
+    def look(ledger: ForeignLedger) -> Report:
+        report = Report()
+        with ledger.reading() as reader:
+            verify_log(report, ledger, reader.tenants(), log)
+        return report
+
+    return examined(path, look)
 
 
 def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
@@ -140,9 +155,12 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, s
         seen[str(row["kind"])] += 1
         _attested(report, ledger, reader, row, keys)
     if told.unnoted:
-        report.notes.append(
-            f"{reader.tenant}: {told.unnoted:,} events call for an attestation and have none; `tallygate attest list` "
-            "makes them again from the journal."
+        what = f"{told.unnoted:,} events call for an attestation and have none"
+        report.add(
+            Part.ATTESTATION,
+            reader.tenant,
+            what,
+            "they were lost; `tallygate attest list` makes them again from the journal",
         )
 
 

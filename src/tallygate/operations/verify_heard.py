@@ -11,10 +11,10 @@ from tallygate.attest.ring import Rotation
 from tallygate.core.attested import TRACES, attestation_id, called_for
 from tallygate.core.errors import KeyUnusable
 from tallygate.ledger.foreign import ForeignLedger
-from tallygate.operations.history import told_of
+from tallygate.operations.history import LEDGER_TRACE, told_of
 
 KEPT_MAX, KEYS_MAX = 100, 10_000
-KEY_TRACE, LEDGER_TRACE = '"kind":"key.', '"kind":"ledger.'
+KEY_TRACE = '"kind":"key.'
 _NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 

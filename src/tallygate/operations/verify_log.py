@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from tallygate.core.errors import RunLogError
 from tallygate.core.money import exact_text
 from tallygate.core.text import cleaned
 from tallygate.ledger.foreign import ForeignLedger
+from tallygate.ledger.port import JournalEvent
+from tallygate.operations.history import LEDGER_TRACE, lost_with
 from tallygate.operations.verify import Part, Report
+from tallygate.reports.run_line import LEDGER, LINE_NOTE, fingerprint
 
 LINE_BYTES_MAX = 64 << 20
 _QUOTED = re.compile(rb'"([^"\\]+)"')
@@ -29,31 +33,102 @@ class _Other:
     counted: str
 
 
+@dataclass(slots=True)
+class _Lost:
+    """The events that the user went on without: a backup was restored, an older copy accepted. Asked for once."""
+
+    ledger: ForeignLedger
+    tenants: Sequence[str]
+    spans: list[tuple[int, int]] | None = None
+
+    def has(self, seq: int) -> bool:
+        """Whether an event of this number went with them."""
+        if self.spans is None:
+            self.spans = []
+            for tenant in self.tenants:
+                with self.ledger.reading(tenant) as reader:
+                    for event in reader.events_about(LEDGER_TRACE):
+                        self.spans.append((event.seq, lost_with(event.body, self.ledger.ledger_id, tenant)))
+        return any(first <= seq <= last for first, last in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line that names an event of this ledger."""
+
+    where: str
+    run_id: str
+    seq: int
+    digest: bytes
+    told: dict[str, Any]
+
+
 def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], path: Path) -> None:
     """Every line of a run log that tells of this ledger. Raises `RunLogError` where it cannot be read."""
-    checked = elsewhere = 0
+    seen, lost = Counter[str](), _Lost(ledger, tenants)
     others: dict[tuple[str, str], list[_Other]] = {}
     for number, line in _lines(path):
         where = f"{path.name} line {number}"
         try:
-            told = json.loads(line)
-            place = told["ledger"] if isinstance(told, dict) and "ledger" in told else None
-            if place is None or place["id"] != ledger.ledger_id:
-                elsewhere += 1
+            told = json.loads(line, object_pairs_hook=_once_each)
+            place: Any = told[LEDGER] if isinstance(told, dict) and LEDGER in told else None
+            ours = place is not None and place["id"] == ledger.ledger_id
+            if not ours and not _is_of_ours(ledger, tenants, told):
+                report.elsewhere += 1
                 continue
-            run_id, seq, digest, total = told["run_id"], place["seq"], bytes.fromhex(place["hash"]), told["total_cost"]
+            run_id, seq, digest = told["run_id"], place["seq"], bytes.fromhex(place["hash"])
             if not isinstance(run_id, str) or type(seq) is not int or not 0 < seq < 2**63:
                 raise TypeError  # noqa: TRY301
             run_id.encode()  # half a character is in no session's id
         except (ValueError, KeyError, TypeError, RecursionError):
             report.add(Part.RUN_LOG, where, "is not a line of a run log", "the line was torn or edited")
             continue
-        checked += 1
-        if (found := _line(report, ledger, tenants, (where, run_id, seq, digest, total))) is not None:
+        seen[run_id] += 1
+        if not ours:
+            report.add(Part.RUN_LOG, where, "names another ledger for an event of this one", "the line was edited")
+        elif (found := _line(report, ledger, tenants, _Line(where, run_id, seq, digest, told), lost)) is not None:
             tenant, session_id, other = found
             others.setdefault((tenant, session_id), []).append(other)
     _tell_others(report, ledger, others)
-    report.facts.append(("run log", f"{checked:,} lines of this ledger, {elsewhere:,} of others"))
+    _tell_missing(report, ledger, seen, path)
+    if report.lost:
+        report.notes.append(
+            f"{path.name}: {report.lost:,} lines tell of events that the ledger was gone on with without."
+        )
+    report.facts.append(("run log", f"{seen.total():,} lines of this ledger, {report.elsewhere:,} of others"))
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of two values for one name, readers would take one or the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _is_of_ours(ledger: ForeignLedger, tenants: Sequence[str], told: Any) -> bool:
+    """Whether a line that names another ledger is about an event of this one; ids of sessions may be the same."""
+    run_id, place = (told.get("run_id"), told.get(LEDGER)) if isinstance(told, dict) else (None, None)
+    if not isinstance(run_id, str) or not isinstance(place, dict):
+        return False
+    seq, digest = place.get("seq"), place.get("hash")
+    if type(seq) is not int or not 0 < seq < 2**63 or not isinstance(digest, str) or not run_id.isascii():
+        return False
+    having = [each for each in tenants if _has(ledger, each, run_id)]
+    try:
+        return _event_named(ledger, having, seq, bytes.fromhex(digest)) is not None
+    except ValueError:
+        return False
+
+
+def _tell_missing(report: Report, ledger: ForeignLedger, seen: Counter[str], path: Path) -> None:
+    """Say what was written there and is not, and what stands there twice: a merge or another branch does that, too."""
+    sql = "SELECT session_id FROM run_log_queue WHERE path = ? AND written_us IS NOT NULL"
+    gone = sum(str(row[0]) not in seen for row in ledger.rows(sql, (str(path.absolute()),)))
+    if gone:
+        report.notes.append(f"{path.name}: {gone:,} lines that were written there are not in it now.")
+    if twice := sum(count - 1 for count in seen.values()):
+        report.notes.append(f"{path.name}: {twice:,} lines tell of a session that another line tells of.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -71,23 +146,47 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _line(
-    report: Report, ledger: ForeignLedger, tenants: Sequence[str], told: tuple[str, str, int, bytes, Any]
+    report: Report, ledger: ForeignLedger, tenants: Sequence[str], line: _Line, lost: _Lost
 ) -> tuple[str, str, _Other] | None:
     """Hold one line against the ledger; what is told where only the total is another."""
-    where, run_id, seq, digest, total = told
-    name = cleaned(run_id, 200)
-    having = [each for each in tenants if _has(ledger, each, run_id)]
+    name = cleaned(line.run_id, 200)
+    having = [each for each in tenants if _has(ledger, each, line.run_id)]
+    found = _event_named(ledger, having, line.seq, line.digest)
+    if found is None and lost.has(line.seq):
+        report.lost += 1
+        return None
     if not having:
-        report.add(Part.RUN_LOG, where, f"session {name} is not in the ledger", "the session was taken out")
+        report.add(Part.RUN_LOG, line.where, f"session {name} is not in the ledger", "the session was taken out")
         return None
-    # An id may name a session in several tenants; the line tells of the one whose journal has its event.
-    tenant = next((each for each in having if _has_event(ledger, each, seq, digest)), None)
-    if tenant is None:
-        what = f"names event {seq} with a hash that the journal does not have there"
-        report.add(Part.RUN_LOG, where, what, "the history was rewritten or cut after this line was written")
+    if found is None:
+        what = f"names event {line.seq} with a hash that the journal does not have there"
+        report.add(Part.RUN_LOG, line.where, what, "the history was rewritten or cut after this line was written")
         return None
-    counted = exact_text(_total(ledger, tenant, run_id))
-    return None if counted == total else (tenant, run_id, _Other(where, seq, cleaned(str(total), 40), counted))
+    tenant, event = found
+    kept = _kept(event.body, line.run_id)
+    if kept is None or kept not in (True, fingerprint(line.told)):
+        report.add(Part.RUN_LOG, line.where, f"does not say of session {name} what its end said", "the line was edited")
+        return None
+    total, counted = line.told.get("total_cost"), exact_text(_total(ledger, tenant, line.run_id))
+    if counted == total:
+        return None
+    return tenant, line.run_id, _Other(line.where, line.seq, cleaned(str(total), 40), counted)
+
+
+def _kept(body: bytes, run_id: str) -> str | bool | None:
+    """The fingerprint of a line in the event that ended its session.
+
+    True where an older version kept none, None where the event did not end that session.
+    """
+    try:
+        event = json.loads(body)
+        ended = event["kind"] == "session.ended" and any(row[2].get("session_id") == run_id for row in event["rows"])
+        if not ended:
+            return None
+        found = event["note"][LINE_NOTE] if LINE_NOTE in event.get("note", {}) else True
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else found is True
 
 
 def _has(ledger: ForeignLedger, tenant: str, session_id: str) -> bool:
@@ -95,10 +194,16 @@ def _has(ledger: ForeignLedger, tenant: str, session_id: str) -> bool:
         return reader.session(session_id) is not None
 
 
-def _has_event(ledger: ForeignLedger, tenant: str, seq: int, digest: bytes) -> bool:
-    with ledger.reading(tenant) as reader:
-        event = reader.journal_event(seq)
-    return event is not None and event.hash == digest
+def _event_named(
+    ledger: ForeignLedger, tenants: Sequence[str], seq: int, digest: bytes
+) -> tuple[str, JournalEvent] | None:
+    """The event with a number and a hash, and in whose journal; an id may name a session of several tenants."""
+    for tenant in tenants:
+        with ledger.reading(tenant) as reader:
+            event = reader.journal_event(seq)
+        if event is not None and event.hash == digest:
+            return tenant, event
+    return None
 
 
 def _total(ledger: ForeignLedger, tenant: str, session_id: str) -> int:

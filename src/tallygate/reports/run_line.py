@@ -5,6 +5,7 @@ Every field of that line keeps its name; what cannot be known is null, never 0.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tallygate.core.stopped import stopped_by
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1
+LEDGER, LINE_NOTE = "ledger", "run_line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,34 @@ class RunLine:
     totals: SessionTotals
     prices: Mapping[str, str]
     observed: Observed
-    head: Head
-    ledger_id: str
     enforced: bool = False
     used_model: str | None = None
     limit_changes: Sequence[LimitChange] = ()
     anomalies: Sequence[CallAnomaly] = ()
 
 
-def run_line(run: RunLine) -> str:
-    """The session as one line of JSON, without the line end."""
+def run_line(told: Mapping[str, Any], head: Head, ledger_id: str) -> str:
+    """A session as one line of JSON, without the line end; it names the event that ended the session."""
+    line = {**told, LEDGER: {"id": ledger_id, "seq": head.seq, "hash": head.hash.hex()}}
+    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+
+
+def fingerprint(line: Mapping[str, Any]) -> str:
+    """What a line says, as one hash: the event that ended the session keeps it, so that an edit is seen.
+
+    The event's own hash is in the line, and so cannot be in what is hashed.
+    """
+    said = {name: value for name, value in line.items() if name != LEDGER}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def told_in_line(run: RunLine) -> dict[str, Any]:
+    """Everything that a line says of its session."""
     session = run.session
     made = [call for call in run.calls if exactness.counts(call)]
     saved = sum(_saved_nanos(call, run.prices) for call in made)
     subagents = _subagents(made, run.observed)
-    line: dict[str, Any] = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "run_id": session.session_id,
         "source": "mcp",
@@ -99,9 +114,7 @@ def run_line(run: RunLine) -> str:
             if call.state is CallState.VOIDED
         ],
         "prices": {key: json.loads(run.prices[key]) for key in sorted(_price_ids(run.calls)) if key in run.prices},
-        "ledger": {"id": run.ledger_id, "seq": run.head.seq, "hash": run.head.hash.hex()},
     }
-    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
 
 
 def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:

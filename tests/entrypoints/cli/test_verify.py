@@ -133,7 +133,10 @@ def test_a_whole_forgery_is_told_by_the_head_that_was_written_down_and_by_what_w
     assert code == 14
     assert {each["kind"] for each in said["broken"]} <= {"head", "attestation"}
     edited(proof, "DELETE FROM attestation")
-    assert found(run, "--db", str(proof), "--key", "key.pem")[0] == 0, "without an anchor nobody can tell"
+    code, said = found(run, "--db", str(proof), "--key", "key.pem")
+    assert (code, {each["kind"] for each in said["broken"]}) == (15, {"attestation"}), (
+        "only that what was signed is gone"
+    )
     assert found(run, "--db", str(proof), "--key", "key.pem", "--head", head)[0] == 14
 
 
@@ -266,6 +269,15 @@ def test_evidence_of_another_ledger_is_not_of_this_one(run, proof, home, monkeyp
         ('"run_id":"session', '"run_id":"\\ud800session', 17),
         ('"total_cost":"', '"total_cost":["', 17),
         ("{", "", 17),
+        ('"calls_made":', '"calls_made":9', 17),
+        ('"halts":', '"halts":9', 17),
+        ('"halts":', '"halts":0,"halts":', 17),
+        ('"enforcement":"none"', '"enforcement":"hooks"', 17),
+        ('"model":"', '"model":"x', 17),
+        ('"spent":"', '"spent":"9', 17),
+        ('"client":"test"', '"client":"test","more":1', 17),
+        ('"ledger":{"id":"', '"ledger":{"id":"f', 17),
+        ('"halts"', ' "halts"', 0),
     ],
 )
 def test_a_run_log_is_held_against_the_ledger(run, proof, home, old, new, code):
@@ -275,6 +287,68 @@ def test_a_run_log_is_held_against_the_ledger(run, proof, home, old, new, code):
     assert old in text
     (home / "edited.jsonl").write_text(text.replace(old, new, 1))
     assert found(run, "--log", "edited.jsonl")[0] == code
+
+
+def test_a_line_of_the_version_before_is_held_against_the_total_alone(run, made, monkeypatch):
+    monkeypatch.setattr("tallygate.operations.session.LINE_NOTE", "something_else")
+    made.end(made.worked())
+    made.app.close()
+    log = settings_here().paths.run_log
+    assert found(run)[0] == 0
+    text = log.read_text()
+    log.write_text(text.replace('"halts":', '"halts":9'))
+    assert found(run)[0] == 0
+    log.write_text(text.replace('"total_cost":"', '"total_cost":"9'))
+    assert found(run)[0] == 17
+
+
+def test_the_own_run_log_is_looked_at_without_being_named(run, made):
+    made.end(made.worked())
+    made.app.close()
+    log = settings_here().paths.run_log
+    assert {each["name"]: each["value"] for each in found(run)[1]["facts"]}["run log"].startswith("1 lines")
+    assert "1 lines of this ledger" in run("doctor").stdout
+    log.write_text(log.read_text().replace('"total_cost":"', '"total_cost":"9'))
+    assert found(run)[0] == 17
+    doctor = run("doctor")
+    assert doctor.exit_code == 1
+    assert "contradicts the ledger" in doctor.stdout
+
+
+def test_lines_of_others_are_counted_and_are_not_said_to_verify(run, made):
+    """Teams commit run logs, forks carry them, branches have older ones."""
+    made.end(made.worked())
+    made.app.close()
+    log = settings_here().paths.run_log
+    line = json.loads(log.read_text())
+    line |= {"run_id": "session_of_anna", "ledger": {**line["ledger"], "id": "ab" * 16}}
+    nightly = line | {
+        "run_id": json.loads(log.read_text())["run_id"],
+        "ledger": {"id": "cd" * 16, "seq": 2, "hash": "ef" * 32},
+    }
+    log.write_text(log.read_text() + json.dumps(line) + "\n" + json.dumps(nightly) + "\n" + '{"run_id": "of l6e"}\n')
+    code, said = found(run)
+    assert (code, said["verifies"], said["lines_of_other_ledgers"]) == (0, True, 3)
+    shown = run("verify").stdout
+    assert "This ledger verifies. 3 lines of the run log are of other ledgers" in shown
+    assert "Everything verifies" not in shown
+
+
+def test_lines_that_are_gone_or_stand_twice_are_told(run, made):
+    for _ in range(2):
+        made.end(made.worked())
+    made.app.close()
+    log = settings_here().paths.run_log
+    first, second = log.read_text().splitlines(keepends=True)
+    log.write_text(second + second)
+    code, said = found(run)
+    assert code == 0
+    assert [note.partition(": ")[2] for note in said["notes"]] == [
+        "1 lines that were written there are not in it now.",
+        "1 lines tell of a session that another line tells of.",
+    ]
+    log.write_text(first + second)
+    assert found(run)[1]["notes"] == []
 
 
 def test_a_file_that_is_no_ledger_is_refused_unread(run, home):

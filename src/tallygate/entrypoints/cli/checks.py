@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
-from tallygate.core.errors import RunLogError, SettingsError, TallygateError
+from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.unread import unread_sum
 from tallygate.entrypoints.cli import output
@@ -26,6 +26,7 @@ from tallygate.operations.look import newest_limit_changes, standing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.unbound import ADVICE, unbound
 from tallygate.operations.unread import unread_files
+from tallygate.operations.verify import verify_lines
 from tallygate.settings import Settings
 
 PRICES_OLD_DAYS = 30
@@ -69,12 +70,14 @@ def every(program: Program) -> Iterator[Check]:
     yield raising(program.authority(settings), settings)
     database = settings.paths.database
     yield network(database)
+    usable = None
     with program.opened(settings, by="doctor") as app:
         try:
             ledger = app.ledger
         except TallygateError as error:
             yield failed("ledger", error)
         else:
+            usable = database
             yield from of_ledger(ledger, app.runtime)
             from tallygate.entrypoints.cli.anchor_checks import of_anchor
 
@@ -88,7 +91,7 @@ def every(program: Program) -> Iterator[Check]:
 
             yield of_keys(KeyRing(settings.paths.key_dir), app.runtime)
         yield price_table(app.runtime)
-    yield run_log(settings.paths.run_log)
+    yield run_log(settings.paths.run_log, usable)
     yield tokenizer()
 
 
@@ -307,13 +310,22 @@ def booked(runtime: Runtime) -> Check:
     return Check("booked", State.WARN, found, to_do)
 
 
-def run_log(path: Path) -> Check:
-    """Whether the log would take a line; nothing is written."""
+def run_log(path: Path, database: Path | None) -> Check:
+    """Whether the log would take a line, and whether what it says of the ledger is so; nothing is written."""
     try:
         JsonLinesLog().examine(path)
-    except RunLogError as error:
+        if not path.exists():
+            return Check("run log", State.OK, f"{path}, made with the first line")
+        if database is None:
+            return Check("run log", State.OK, str(path))
+        report = verify_lines(database, path)
+    except TallygateError as error:
         return failed("run log", error)
-    return Check("run log", State.OK, f"{path}" + ("" if path.exists() else ", made with the first line"))
+    if report.broken:
+        listed = "; ".join(f"{each.where} {each.what}" for each in report.broken[:FINDINGS_SHOWN])
+        return Check("run log", State.FAIL, f"{path} contradicts the ledger: {listed}", "See: tallygate verify")
+    counted = [value for name, value in report.facts if name == "run log"]
+    return Check("run log", State.OK, ", ".join([str(path), *counted]))
 
 
 def price_table(runtime: Runtime) -> Check:

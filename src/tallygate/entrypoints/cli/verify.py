@@ -73,7 +73,8 @@ def verify(
     report = Report()
     if db is not None or attestation is None or head is not None or log is not None:
         if db is None or db.absolute() == own:
-            asked = replace(asked, anchor=_remembered(program, settings))
+            ours = settings.paths.run_log
+            asked = replace(asked, anchor=_remembered(program, settings), log=log or (ours if ours.is_file() else None))
         with output.working("verifying the ledger"):
             report = verify_ledger(own if db is None else db, asked)
     if attestation is not None:
@@ -111,6 +112,7 @@ def _say(report: Report, *, as_json: bool) -> None:
         output.document(
             {
                 "verifies": not report.broken,
+                "lines_of_other_ledgers": report.elsewhere,
                 "facts": [{"name": name, "value": value} for name, value in report.facts],
                 "broken": parts,
                 "counts": {part.value: count for part, count in report.counted.items()},
@@ -129,4 +131,13 @@ def _say(report: Report, *, as_json: bool) -> None:
         shown = sum(each.part is part for each in report.broken)
         if count > shown:
             click.echo(f"{part.value}: {count - shown:,} more.")
-    click.echo("Something is broken." if report.broken else "Everything verifies.")
+    click.echo(_verdict(report))
+
+
+def _verdict(report: Report) -> str:
+    if report.broken:
+        return "Something is broken."
+    if report.elsewhere:
+        lines = output.plural(report.elsewhere, "line")
+        return f"This ledger verifies. {lines} of the run log are of other ledgers, of which nothing can be said here."
+    return "Everything verifies."
