@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.checking import billed, billed_tokens, recorded, rounded
 from tests.e2e.driving import Machine
 from tests.e2e.mock_api import dollars_of
-from tests.e2e.programs import ClaudeCode, Client, GeminiCli, QwenCode, write
+from tests.e2e.programs import ClaudeCode, Client, Codex, GeminiCli, QwenCode, write
 from tests.e2e.wire import Tokens, Turn
 
 pytestmark = pytest.mark.e2e
@@ -60,3 +60,25 @@ def test_what_a_project_sets_moves_no_place_and_loosens_nothing(machine: Make, c
     asked = json.dumps([each.request for each in here.api.served])
     assert "Not counted, though set in this client's environment: " in asked
     assert "TALLYGATE_DB" in asked
+
+
+@pytest.mark.parametrize("client", [ClaudeCode(), Codex()], ids=lambda client: client.name)
+def test_a_client_that_would_start_without_the_gate_is_refused_and_the_work_goes_on(
+    machine: Make, client: Client
+) -> None:
+    name = "claude" if client.name == "claude_code" else "codex"
+    off = "--setting-sources project" if name == "claude" else "--disable hooks"
+    here = machine(client)
+    tried = (
+        f"HOME=$PWD/h2 {name} -p 'go on'; echo ran >> marks",
+        f"{name} {off} go; echo ran >> marks",
+        "echo >> seen",
+    )
+    here.api.play(*[Turn("Working.", (client.shell(command),)) for command in tried], Turn("All fine."))
+    here.init()
+    run = here.run()
+    assert "All fine." in run.seen.said
+    assert ((here.work / "marks").exists(), (here.work / "seen").exists()) == (False, True)
+    asked = json.dumps([each.request for each in here.api.served])
+    assert "HOME=$PWD/h2 would start a client without Tallygate's hooks" in asked
+    assert f"{off} would start a client" in asked

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tallygate.core import verbs
+from tallygate.core.nested import Around, ungated
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
 
 # Of a longer command the beginning is judged, and of one with very many names the first.
@@ -75,10 +76,14 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a tool reaches for, in a word; `command` says that it is a command which only the user runs."""
+    """What a tool reaches for, in a word; `command` says that it is a command which only the user runs.
+
+    `client` says that it is what would start another client without the gate.
+    """
 
     what: str
     command: bool = False
+    client: bool = False
 
 
 def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
@@ -86,7 +91,7 @@ def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
 
     >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
     >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
-    (Found(what='the ledger', command=False), None)
+    (Found(what='the ledger', command=False, client=False), None)
     """
     if not guarded.places:
         return None
@@ -158,6 +163,8 @@ class _Look:
         program, given = verbs.name_of(words[0]), words[1:]
         if (found := self._ours(program, given, {**self.known, **sets})) is not None:
             return found
+        if (found := self._client(program, given, {**self.known, **sets})) is not None:
+            return found
         if program in verbs.SHELLS:
             code = verbs.code_for_shell(program, given, fed)
             return None if code is None else self._inner(code, sets)
@@ -188,6 +195,13 @@ class _Look:
         if self.guarded.entries and verbs.leaves_client(program, given):
             return Found("the entries in the settings")
         return None
+
+    def _client(self, program: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+        """Another client that would be started without our hooks."""
+        entries = (*self.guarded.entries, *self.guarded.places)
+        around = Around(self.guarded.home, entries, known, self.full, self.text)
+        how = ungated(program, given, around)
+        return None if how is None else Found(how, client=True)
 
     def _verb(
         self,
