@@ -76,6 +76,11 @@ class AppServer:
         found = self.ask("hooks/list", {"cwds": [str(machine.work)]})["data"]
         return [hook for entry in found for hook in entry["hooks"]]
 
+    def trust(self, hooks: list[dict[str, Any]]) -> None:
+        trusted = {hook["key"]: {"enabled": True, "trusted_hash": hook["currentHash"]} for hook in hooks}
+        edit = {"keyPath": "hooks.state", "value": trusted, "mergeStrategy": "upsert"}
+        self.ask("config/batchWrite", {"edits": [edit]})
+
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -107,9 +112,7 @@ def test_hooks_that_nobody_trusts_are_reported_until_the_user_trusts_them(machin
     hooks = server.hooks(here)
     assert hooks
     assert {hook["trustStatus"] for hook in hooks} == {"untrusted"}
-    trusted = {hook["key"]: {"enabled": True, "trusted_hash": hook["currentHash"]} for hook in hooks}
-    edit = {"keyPath": "hooks.state", "value": trusted, "mergeStrategy": "upsert"}
-    server.ask("config/batchWrite", {"edits": [edit]})
+    server.trust(hooks)
     assert {hook["trustStatus"] for hook in server.hooks(here)} == {"trusted"}
     server.close()
     assert doctors_word(here)["state"] == "ok"
@@ -227,3 +230,32 @@ def test_a_turn_whose_tool_is_held_ends_with_esc_and_goes_on_after_a_raise_at_th
     screen.wait_for("Finished.")
     assert marks(here) == ["0", "more"]
     assert_all_but_titles_counted(here)
+
+
+def test_a_turn_that_an_app_server_runs_is_interrupted_and_others_go_on(machine: Make) -> None:
+    turns = (Turn("Working.", (CODEX.shell(f"echo {n} >> marks"),), COSTLY) for n in itertools.count())
+    here = machine(Distrustful(), turns)
+    here.init(str(rounded(dollars_of(CODEX.model, COSTLY) * Decimal("2.5"))))
+    trusting = AppServer(here)
+    trusting.trust(trusting.hooks(here))
+    trusting.close()
+    codex, environ = here.place.program("codex"), here.client_environ()
+    with subprocess.Popen([codex, "app-server", "--listen", "unix://"], cwd=here.work, env=environ) as server:
+        place = here.home / ".codex" / "app-server-control" / "app-server-control.sock"
+        wait_for(place.exists, "the app server listens")
+        # A terminal attaches to it by itself, if it answers soon enough for that.
+        screen = Terminal(here, [codex, "--remote", f"unix://{place}"])
+        try:
+            screen.wait_for("Ask Codex to do anything")
+            screen.type("Do the thing.")
+            screen.wait_for("Conversation interrupted")
+            assert (len(here.api.of_kind("main")), marks(here)) == (3, ["0"])
+            assert not here.processes("hook.py", "PreToolUse")
+            (budget,) = here.asked("budget", "list")["budgets"]
+            here.tallygate("budget", "raise", budget["budget_id"], "2.00")
+            here.api.play(Turn("Finished."))
+            screen.type("Go on.")
+            screen.wait_for("Finished.")
+        finally:
+            screen.close()
+            server.kill()

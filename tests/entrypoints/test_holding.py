@@ -17,7 +17,7 @@ class Waiting:
     """A tool that waits, and a clock that goes forward only while it does."""
 
     def __init__(self, monkeypatch, *, above="codex"):
-        self.at_s, self.parent, self.asked, self.started = 0, 20, 0, 0
+        self.at_s, self.parent, self.asked, self.started, self.data = 0, 20, 0, 0, b"{}"
         shell = Process(21, "/bin/bash", ("bash", "-c", "hook"))
         monkeypatch.setattr(
             holding, "ancestors", lambda: iter([shell, Process(self.parent, f"/opt/{above}", (above,))])
@@ -35,7 +35,9 @@ class Waiting:
             self.started += 1
             return CONSENT if self.started == starts else None
 
-        return hold(client, event, REFUSED, ask, start, ticks_ns=lambda: self.at_s * NANOS, pause_s=pause_s)
+        return hold(
+            (client, event, self.data), REFUSED, ask, start, ticks_ns=lambda: self.at_s * NANOS, pause_s=pause_s
+        )
 
 
 def test_a_tool_is_held_until_it_may_run(monkeypatch):
@@ -48,6 +50,15 @@ def test_where_no_server_runs_a_gate_is_started_now_and_then(monkeypatch):
     waiting = Waiting(monkeypatch)
     assert waiting.hold(lambda _: None, starts=3) == CONSENT
     assert (waiting.started, waiting.at_s) == (3, 3 * START_S)
+
+
+@pytest.mark.parametrize(("words", "asked"), [(("codex", "app-server"), 1), (("codex", "resume", "x"), 0)])
+def test_an_app_server_is_asked_to_interrupt_the_turn_before_its_tool_is_held(monkeypatch, words, asked):
+    waiting, interrupted = Waiting(monkeypatch), []
+    monkeypatch.setattr(holding, "ancestors", lambda: iter([Process(20, "/opt/codex", words)]))
+    monkeypatch.setattr(holding, "interrupt_turn", lambda *told: interrupted.append(told))
+    assert waiting.hold(lambda w: CONSENT if w.asked == 2 else REFUSED) == CONSENT
+    assert interrupted == [(20, words, b"{}")] * asked
 
 
 def test_it_is_refused_before_codex_would_let_it_run(monkeypatch):

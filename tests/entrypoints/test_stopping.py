@@ -24,6 +24,7 @@ from tallygate.entrypoints.stopping import _wrapper, parting, prints, running, s
     "client, line, ends",
     [
         ("codex", "codex exec do it", True),
+        ("codex", "codex exec --experimental-json", False),
         ("codex", "codex -c a=b --search exec resume x", True),
         ("codex", "codex --model=m e go", True),
         ("codex", "codex", False),

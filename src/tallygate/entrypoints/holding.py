@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tallygate.clients.ancestry import agent_of, ancestors
+from tallygate.clients.ancestry import Process, agent_of, ancestors
+from tallygate.entrypoints.interrupting import interrupt_turn
+from tallygate.entrypoints.stopping import subcommand
 
 # Exit code, the client's own words, and ours where the client goes on after them.
 Answer = tuple[int, bytes, bytes]
@@ -20,8 +22,7 @@ NANOS = 10**9
 
 
 def hold(
-    client: str,
-    event: str,
+    asked: tuple[str, str, bytes],
     refused: Answer,
     ask: Callable[[], Answer | None],
     start: Callable[[], Answer | None],
@@ -31,11 +32,14 @@ def hold(
 ) -> Answer:
     """Wait with an answer while it would be a refusal; what is refused by then stays refused.
 
-    `ask` asks a running server again, and `start` a gate started for it, which takes longer; None where nobody answers.
-    Where the client has gone, nobody waits for an answer.
+    `asked` are the client, the event and its input. `ask` asks a running server again, and `start` a gate started for
+    it, which takes longer; None where nobody answers. Where the client has gone, nobody waits for an answer.
     """
+    client, event, data = asked
     if (client, event) != ("codex", "PreToolUse") or (codex := _codex_above()) is None:
         return refused
+    if subcommand(codex.words) == "app-server":
+        interrupt_turn(codex.pid, codex.words, data)  # which ends this as well; where it does not, it waits
     started = begun = ticks_ns()
     while ticks_ns() < begun + HELD_S * NANOS and _codex_above() == codex:
         pause_s(LOOK_S)
@@ -47,7 +51,7 @@ def hold(
     return refused
 
 
-def _codex_above() -> int | None:
+def _codex_above() -> Process | None:
     """The process of the nearest client above where that is Codex: in any other nobody would wait for this."""
     process = next((process for process in ancestors() if agent_of(process) is not None), None)
-    return process.pid if process is not None and agent_of(process) == "Codex" else None
+    return process if process is not None and agent_of(process) == "Codex" else None

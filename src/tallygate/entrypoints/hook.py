@@ -58,6 +58,7 @@ def main() -> int:
         answer = _ended(
             client,
             event,
+            data,
             answer,
             lambda: _asked(client, event, data, places, ",held"),
             lambda name, *more: _by_itself(client, name, data, file, *more),
@@ -251,6 +252,7 @@ def _framed(got: bytes) -> tuple[int, int, int, bytes]:
 def _ended(
     client: str,
     event: str,
+    data: bytes,
     answer: "Answer",
     ask: "Callable[[], Answer | None]",
     start: "Callable[..., Answer | None]",
@@ -265,7 +267,7 @@ def _ended(
             if client == "copilot":  # that ends its server, too, before this can close the session
                 start("sessionEnd")
         else:
-            return hold(client, event, answer, ask, lambda: start(event, "--held"))
+            return hold((client, event, data), answer, ask, lambda: start(event, "--held"))
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
     return answer

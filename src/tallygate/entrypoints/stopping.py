@@ -143,11 +143,7 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
 def prints(client: str, words: tuple[str, ...]) -> bool:
     """Whether a client was started to run one prompt and end, with nobody before it."""
     if client == "codex":
-        rest = list(words[1:])
-        while rest and rest[0].startswith("-"):
-            taken = 1 if "=" in rest[0] or rest[0] in _CODEX_FLAGS else 2
-            rest = rest[taken:]
-        return bool(rest) and rest[0] in {"exec", "e"}
+        return subcommand(words) in {"exec", "e"} and "--experimental-json" not in words  # as its SDK starts it
     given = _PRINTS.get(client, frozenset())
     options = words[: words.index("--")] if "--" in words else words
     if "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options):
@@ -155,6 +151,14 @@ def prints(client: str, words: tuple[str, ...]) -> bool:
     if _spoken_to(options):
         return False
     return any(word in given or word.partition("=")[0] in given for word in options)
+
+
+def subcommand(words: tuple[str, ...]) -> str:
+    """Which part of Codex was started; empty for its terminal, or a word of the prompt it was given."""
+    rest = list(words[1:])
+    while rest and rest[0].startswith("-"):
+        rest = rest[1 if "=" in rest[0] or rest[0] in _CODEX_FLAGS else 2 :]
+    return rest[0] if rest else ""
 
 
 def _spoken_to(words: tuple[str, ...]) -> bool:
