@@ -430,15 +430,22 @@ RAISING = [
     ("tallygate raise 2", ("2", None)),
     ("  tallygate raise $2.50\n", ("2.50", None)),
     ("tallygate raise 2 1a2b3c4d", ("2", "1a2b3c4d")),
-    ("tallygate raise", None),
+    ("tallygate raise", ("", None)),
+    ("tallygate raise 2,50", ("2,50", None)),
+    (
+        "tallygate raise 2tallygate raise 2.00 1a2b3c4d",
+        ("2.00", "1a2b3c4d"),
+    ),  # put back into the input, and typed behind
+    ("tallygate raise two", None),
+    ("tallygate raises an error", None),
     ("please run tallygate raise 2", None),
     ("tallygate raise 2 and go on with the work", None),
     ("tallygate raise -2", None),
-    ("tallygate raise 2\ntallygate raise 3", None),
+    ("tallygate raise 2\ntallygate raise 3", ("3", None)),
 ]
 PROMPTS = [
     ("claude_code", "UserPromptSubmit"), ("codex", "UserPromptSubmit"), ("gemini", "BeforeAgent"),
-    ("qwen", "UserPromptSubmit"), ("copilot", "userPromptSubmitted"),
+    ("qwen", "UserPromptSubmit"), ("copilot", "userPromptSubmitted"), ("opencode", "chat.message"),
 ]  # fmt: skip
 
 

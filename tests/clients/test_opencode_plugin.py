@@ -140,6 +140,34 @@ def test_of_a_tools_input_only_the_command_and_what_an_edit_is_judged_by_leave_t
     assert reached == [Reach("rm x"), Reach(edits=(Edit("/a", swaps=(("x", "y", True),)),)), None]
 
 
+def said(*texts):
+    """A prompt of these parts."""
+    parts = [{"type": "text", "text": text} for text in texts]
+    return ["chat.message", {"sessionID": "root"}, {"message": {"id": "m1"}, "parts": parts}]
+
+
+def test_a_line_that_raises_is_shown_its_answer_and_kept_from_the_model_and_from_logs(stage):
+    shown = stage.run(said("tallygate raise 2"), answers={"chat.message": '{"stop": true, "message": "code 1a2b3c4d"}'})
+    assert shown == [["shown", "code 1a2b3c4d"], ["chat.message", "thrown", "Tallygate has taken this line."]]
+    [(name, raw)] = stage.told()
+    assert HOOKS["opencode"].read(raw, name).raising == ("2", None)
+
+
+def test_a_line_that_nobody_can_answer_is_kept_from_the_model_too(stage):
+    stage.command = [str(stage.folder / "gone")]
+    assert stage.run(said("tallygate raise 2 1a2b3c4d"), answers={})[-1][:2] == ["chat.message", "thrown"]
+
+
+@pytest.mark.parametrize("texts", [["secret"], ["please tallygate raise 2"], ["tallygate raise 2" + "x" * 200]])
+def test_of_any_other_prompt_nothing_leaves_the_client(stage, texts):
+    assert stage.run(said(*texts), answers={})[-1] == ["chat.message", "done"]
+    assert "prompt" not in stage.told()[0][1]
+
+
+def test_a_prompt_that_only_begins_like_such_a_line_goes_on_where_the_gate_lets_it(stage):
+    assert stage.run(said("tallygate raise is what?"), answers={})[-1] == ["chat.message", "done"]
+
+
 def test_a_subagent_belongs_to_the_session_a_user_started(stage):
     stage.run(["chat.params", PARAMS | {"sessionID": "grandchild"}], answers={})
     (event,) = [HOOKS["opencode"].read(raw, name) for name, raw in stage.told()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -335,3 +336,22 @@ def test_in_print_mode_no_form_is_put_and_no_hook_asked(machine: Make) -> None:
     run = here.run()
     assert "not_asked" in run.seen.tools[-1].result
     assert limit_of_ticket(here) == Decimal("0.2")
+
+
+def test_a_line_at_the_prompt_raises_by_a_code_that_the_model_never_sees(machine: Make, terminal) -> None:
+    here = machine(CLAUDE, [Turn("First fine."), Turn("Second fine.")])
+    here.init()
+    screen = terminal(here)
+    screen.type("tallygate raise 2")
+    screen.wait_for("type within two minutes: tallygate raise 2.00")
+    code = wait_for(lambda: re.search(r"tallygateraise2\.00([0-9a-f]{8})", screen.text), "the code shows")[1]
+    screen.type(f" {code}")  # the line was put back into the input
+    screen.wait_for("its limit is $7.00 now")
+    screen.press("\x15")
+    screen.type("The first prompt here")
+    screen.wait_for("First fine.")
+    screen.close()
+    asked = json.dumps([each.request for each in here.api.served])
+    assert "The first prompt here" in asked
+    assert code not in asked
+    assert "tallygate raise" not in asked

@@ -68,6 +68,12 @@ def test_the_line_shows_a_code_and_the_same_line_with_it_raises_and_says_by_prom
     assert (door, beneath) == ("prompt", None)
 
 
+def test_a_line_without_an_amount_or_with_none_that_can_be_read_is_told_how_it_is_typed(desk):
+    assert "tallygate raise 2" in desk.type("")
+    assert "such as 2.50" in desk.type("2,50")
+    assert desk.limit() == DOLLAR
+
+
 def test_a_code_is_used_once(desk):
     code = desk.code()
     desk.type("2", code)

@@ -23,8 +23,11 @@ MOST_TOOL_CALLS = 1000
 LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 # Control characters, halves of characters, and what ends a line. Other strange ones do stand in names of files.
 _NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# A prompt that raises: an amount, and the second time the code that was shown for it.
-_RAISE = re.compile(r"\s*tallygate\s+raise\s+\$?(\d{1,9}(?:\.\d{1,2})?)(?:\s+([0-9A-Za-z]{1,40}))?\s*", re.ASCII)
+# A prompt that raises: an amount, and the second time the code that was shown for it. Clients put a line that was
+# stopped back into their input, so that the next one may follow it there: the last one counts.
+_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", re.ASCII)
+_RAISES = re.compile(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", re.ASCII)
+_LAST = re.compile(rf".*{_RAISE.pattern}\s*", re.ASCII | re.DOTALL)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
 _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
@@ -87,8 +90,10 @@ def _with_wish(
     if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
         return event
     text = raw.get("prompt")
-    found = _RAISE.fullmatch(text) if isinstance(text, str) and len(text) <= LONGEST_ID else None
-    return event if found is None else replace(event, raising=(found[1], found[2]))
+    if not isinstance(text, str) or len(text) > LONGEST_ID or _RAISES.fullmatch(text) is None:
+        return event
+    found = _LAST.fullmatch(text)
+    return event if found is None else replace(event, raising=((found["amount"] or "").lstrip("$"), found["code"]))
 
 
 def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Moment]) -> str | None:

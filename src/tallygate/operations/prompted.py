@@ -94,6 +94,8 @@ def answer_raise(rt: Runtime, prompts: Prompts, event: HookEvent, wish: tuple[st
     """Show a code for an amount, or raise by it. The prompt is stopped in any case: the model never sees it."""
     text, code = wish
     owner = (event.client, event.client_session)
+    if not text:
+        return _said("Say by how much, in US dollars: tallygate raise 2")
     try:
         usd_nanos = parse_amount_nanos("amount", text)
         session_id = account_of(rt, event).session.session_id

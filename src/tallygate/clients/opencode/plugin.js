@@ -18,6 +18,13 @@ const judged = (args) => {
   return Object.fromEntries(JUDGED.filter((name) => short(args?.[name])).map((name) => [name, args[name]]))
 }
 
+// A prompt that is a line for the gate and not for the model; of no other prompt anything leaves.
+const LINE_SHOWS_MS = 60000
+const raising = (parts) => {
+  const text = (Array.isArray(parts) ? parts : []).map((part) => (part.type === "text" ? part.text : "?")).join("\n")
+  return text.length <= 200 && /^\s*tallygate\s+raise\b/.test(text) ? text : undefined
+}
+
 // One run of the hook command: the object that it answers, empty where it has nothing to say, or an error that says
 // what went wrong.
 const ask = (event, told) =>
@@ -62,10 +69,11 @@ export const Tallygate = async ({ client, directory }) => {
   const parents = new Map() // session -> the one that started it; null for one that a user started
   const steps = new Map() // session -> how many of its model calls were asked about
 
-  const show = async (message) => {
+  const show = async (message, duration) => {
     try {
-      await client.tui.showToast({ body: { title: "Tallygate", message, variant: "info" } })
+      await client.tui.showToast({ body: { title: "Tallygate", message, variant: "info", duration } })
     } catch {}
+    if (duration !== undefined) return // a code is for the user's eyes: it stands in no log
     try {
       await client.app.log({ body: { service: "tallygate", level: "info", message } })
     } catch {}
@@ -97,7 +105,8 @@ export const Tallygate = async ({ client, directory }) => {
   const tell = async (event, session, more) => {
     try {
       const answer = await ask(event, await told(session, more))
-      if (answer.message) await show(String(answer.message))
+      if (answer.message) await show(String(answer.message), more.prompt === undefined ? undefined : LINE_SHOWS_MS)
+      return answer
     } catch (error) {
       await show(`Tallygate's hook did not answer ${event}: ${error.message}`)
     }
@@ -139,11 +148,16 @@ export const Tallygate = async ({ client, directory }) => {
     "chat.message": async (input, output) => {
       // What is thrown here reaches the user as "unexpected server error"; the model call that follows is stopped in words.
       const model = output.message.model ?? input.model
-      await tell("chat.message", input.sessionID, {
+      const prompt = raising(output.parts)
+      const answer = await tell("chat.message", input.sessionID, {
         messageID: output.message.id ?? input.messageID,
         agent: output.message.agent ?? input.agent,
         model: model && { providerID: model.providerID, modelID: model.modelID },
+        prompt,
       })
+      // The line is the gate's and kept from the model, also where nobody answered it. opencode logs what is thrown: the
+      // answer, which may hold a code, has been shown.
+      if (prompt !== undefined && (answer === undefined || answer.stop)) throw new Error("Tallygate has taken this line.")
     },
     "chat.params": async (input) => {
       const step = (steps.get(input.sessionID) ?? 0) + 1
