@@ -288,7 +288,9 @@ def variable_rows() -> Iterator[list[str]]:
     for name in variables.CALIBRATION_VARIABLES:
         yield [f"`{name}`", "factors as `model:factor,model:factor`, over those of the files"]
     for name in variables.ADDRESS_VARIABLES:
-        yield [f"`{name}`", "address that `import fetch` asks instead of the provider: https, or http on loopback"]
+        prices = "`prices update` asks instead of the list's publisher"
+        asks = prices if "PRICES" in name else "`import fetch` asks instead of the provider"
+        yield [f"`{name}`", f"address that {asks}: https, or http on loopback"]
 
 
 def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:

@@ -32,8 +32,10 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.catalog import Catalog
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
+from tallygate.pricing.snapshot import FOLDER as PRICES_FOLDER
 from tallygate.settings import Keep, OnFault, Places, Settings, Stop, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of
@@ -268,6 +270,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         ledger=ledger,
         prices=PriceBook(
             with_local(settings.pricing, settings),
+            Catalog(paths.data_dir / PRICES_FOLDER),
             exchange=exchange,
             place_of=place_called,
             dearer=None if settings.dearer is None else with_local(settings.dearer, settings),

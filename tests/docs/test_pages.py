@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from tests.docs.pages import PAGES, ROOT, blocks
 
+from tallygate.operations.fetch_bills import SOURCES
 from tallygate.settings import sections, variables
+from tallygate.usage.published import ADDRESS
 
 PACKAGE = ROOT / "src" / "tallygate"
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -97,3 +100,18 @@ def test_no_page_promises_a_command_that_is_not_there():
     for page in PAGES:
         for said in re.findall(r"`tallygate ([a-z][a-z0-9-]*(?: [a-z]+)?)", page.read_text(encoding="utf-8")):
             assert said in known or said.split()[0] in known, f"{named(page)}: tallygate {said}"
+
+
+def test_everything_that_reaches_out_is_on_the_page_of_it():
+    page = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+    asking = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py") if _asks(path)}
+    assert asking == {"tallygate/usage/bills/api.py", "tallygate/usage/published.py"}
+    for variable in variables.ADDRESS_VARIABLES:
+        assert f"`{variable}`" in page, variable
+    for host in (ADDRESS, *(source.provider.address for source in SOURCES.values())):
+        assert urlsplit(host).hostname in page
+
+
+def _asks(path):
+    words = ("httpx2", "\nimport requests", "urllib.request", "http.client", "create_connection", "aiohttp")
+    return any(word in path.read_text(encoding="utf-8") for word in words)

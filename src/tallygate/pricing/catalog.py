@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -17,11 +17,14 @@ from tallygate.pricing.identifiers import Identifier, identify, shown
 from tallygate.pricing.overlay import AZURE_ZONES, HALF_IN_BATCHES, LONG_CONTEXT, RESELLERS, US_ONLY_SINCE
 from tallygate.pricing.rates import in_proportion, longer, scaled, scaled_like
 from tallygate.pricing.relatives import ModelName, current, nearest, taken_apart
+from tallygate.pricing.snapshot import Snapshot, SnapshotDamaged, bytes_of, snapshot_in
 from tallygate.pricing.spelling import Rest, claude_version
 from tallygate.pricing.vendors import VENDORS, Vendor, family_and_vendor
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo
+    from pathlib import Path
+
+    from genai_prices.types import ModelInfo, Provider
 
     from tallygate.pricing.catalog_index import CatalogIndex
 
@@ -39,13 +42,19 @@ _HOSTS_FIRST = ("openrouter", "groq", "together", "fireworks", "novita", "cerebr
 
 @dataclass(frozen=True, slots=True)
 class CatalogInfo:
-    """Which catalog answers, and how recent its youngest price in force is."""
+    """Which catalog answers, and how recent its youngest price in force is.
+
+    `fetched_at` is when it was fetched, where it is newer than the one that came with the program; `notice` why a list
+    that was fetched does not count.
+    """
 
     source: str
     version: str
     newest_price: str | None
     age_days: int | None
     models: int
+    fetched_at: str | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +78,10 @@ class Listing:
 
 
 class Catalog:
-    """The bundled price list behind our own reading of model ids."""
+    """The price list behind our own reading of model ids: the bundled one, or a newer one that the user has fetched."""
 
-    def __init__(self) -> None:
+    def __init__(self, fetched: Path | None = None) -> None:
+        self._fetched = fetched
         self.listings = lru_cache(maxsize=_LOOKUPS_KEPT)(self._listings)
         # Asked for every half hour in which an unlisted model was used; a maker's names do not change meanwhile.
         self._named = lru_cache(maxsize=len(VENDORS) + 1)(self._names_of)
@@ -80,13 +90,57 @@ class Catalog:
     def _index(self) -> CatalogIndex:
         from tallygate.pricing.catalog_index import CatalogIndex, bundled_providers
 
-        return CatalogIndex(bundled_providers())
+        return CatalogIndex(self._own if self._own is not None else bundled_providers())
+
+    @cached_property
+    def _noted(self) -> tuple[Snapshot | None, str | None]:
+        """The list that was fetched, where it counts, else why it does not."""
+        if self._fetched is None:
+            return None, None
+        from tallygate.pricing.catalog_index import bundled_version
+
+        try:
+            noted = snapshot_in(self._fetched)
+        except SnapshotDamaged as error:
+            return None, f"{error}; the list that came with the program counts. Mend it: tallygate prices update"
+        if noted is not None and noted.package != bundled_version():
+            why = f"the prices of {noted.fetched_at[:10]} were fetched before the program was updated and do not count"
+            return None, f"{why}. Fetch them anew: tallygate prices update"
+        return noted, None
+
+    @cached_property
+    def _read(self) -> tuple[Sequence[Provider] | None, str | None]:
+        """The providers of the list that was fetched, else why it cannot be used."""
+        noted, why = self._noted
+        if noted is None or self._fetched is None:
+            return None, why
+        from tallygate.pricing.catalog_index import providers_of
+
+        try:
+            return providers_of(bytes_of(self._fetched, noted)), None
+        except (SnapshotDamaged, ValueError) as error:
+            return None, f"{error}; the list that came with the program counts. Mend it: tallygate prices update"
+
+    def providers(self) -> Sequence[Provider]:
+        """Everything that is listed, as it was published."""
+        return list(self._index.providers.values())
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of the list that was fetched, where that is the one that counts."""
+        noted = self._noted[0]
+        return None if noted is None or self._own is None else noted.digest
+
+    @property
+    def _own(self) -> Sequence[Provider] | None:
+        return self._read[0]
 
     @cached_property
     def version(self) -> str:
         from tallygate.pricing.catalog_index import bundled_version
 
-        return bundled_version()
+        noted, _ = self._noted
+        return bundled_version() if noted is None or self._own is None else f"{bundled_version()}+{noted.digest[:8]}"
 
     def find(self, identifier: Identifier, at: datetime, *, certain: bool, terms: Terms = STANDARD) -> Price | None:
         """The price an id has in the catalog as of a time: the certain one, or the best of the uncertain."""
@@ -236,12 +290,15 @@ class Catalog:
 
         providers = list(self._index.providers.values())
         newest = newest_price(providers, at.date())
+        noted, own = self._noted[0], self._own
         return CatalogInfo(
             source=SOURCE,
             version=self.version,
             newest_price=newest.isoformat() if newest else None,
             age_days=(at.date() - newest).days if newest else None,
             models=sum(len(provider.models) for provider in providers),
+            fetched_at=None if noted is None or own is None else noted.fetched_at,
+            notice=self._read[1],
         )
 
     def _models_of(self, vendor: Vendor) -> Iterator[tuple[str, ModelInfo]]:

@@ -5,6 +5,7 @@ Imported at first use only: loading the catalog takes a quarter of a second and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -28,6 +29,7 @@ from genai_prices.types import (
     StartDateConstraint,
     TieredPrices,
 )
+from pydantic import ValidationError
 
 from tallygate.core.costing import ContextTier, Rates
 from tallygate.pricing.rates import nanos_per_million
@@ -53,8 +55,39 @@ def bundled_version() -> str:
 
 
 def bundled_providers() -> Sequence[Provider]:
-    """The catalog that is in force in this process."""
+    """The catalog that came with the program."""
     return get_snapshot().providers
+
+
+def providers_of(raw: bytes) -> Sequence[Provider]:
+    """A published price list. Raises `ValueError` where it is none, in one line."""
+    from genai_prices.types import _providers_from_raw
+
+    try:
+        told = json.loads(raw, parse_constant=_no_constant)
+        if not isinstance(told, list) or not told:
+            raise ValueError("it is no list of providers")
+        return _providers_from_raw(told)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))[:120]}: {first['msg'][:120]}") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def rates_listed(providers: Sequence[Provider], at: datetime) -> dict[tuple[str, str], Rates]:
+    """The rates of every model that has a price per token as of a time, by provider and id."""
+    found = {}
+    for provider in providers:
+        for model in provider.models:
+            converted = convert(model, model.get_prices(at))
+            if converted is not None:
+                found[provider.id, model.id] = converted.rates
+    return found
 
 
 class CatalogIndex:

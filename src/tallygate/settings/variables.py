@@ -39,8 +39,10 @@ PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
 USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
 PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR")
 CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
-# Where `import fetch` asks instead of at the provider; read there, since nothing else reaches out.
-ADDRESS_VARIABLES = ("TALLYGATE_ANTHROPIC_URL", "TALLYGATE_OPENAI_URL", "TALLYGATE_OPENROUTER_URL")
+# Where `import fetch` and `prices update` ask instead; read there, since nothing else reaches out.
+ADDRESS_VARIABLES = (
+    "TALLYGATE_ANTHROPIC_URL", "TALLYGATE_OPENAI_URL", "TALLYGATE_OPENROUTER_URL", "TALLYGATE_PRICES_URL",
+)  # fmt: skip
 # Where a system's programs look for a user's files.
 SYSTEM_VARIABLES = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 # Where clients keep what they write: each names one more place to read.

@@ -34,8 +34,8 @@ def fetch(
 ) -> None:
     """Ask a provider for its bills.
 
-    With your own key, for whole UTC days: the last 31, or of OpenRouter the last 30 that are over. This is the only
-    command that reaches out, and it asks nobody but the provider.
+    With your own key, for whole UTC days: the last 31, or of OpenRouter the last 30 that are over. It asks
+    nobody but the provider.
 
     The key is read from the environment or from the system's keyring, never from an argument: ANTHROPIC_ADMIN_KEY,
     OPENAI_ADMIN_KEY, OPENROUTER_MANAGEMENT_KEY. Days that were fetched before are replaced by what is billed now; where

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,7 +13,7 @@ from tallygate.core.costing import Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations import quote
 
 TEXT_BYTES_MAX = 64 * 2**20
@@ -70,13 +73,43 @@ def _input_tokens(given: str, model: str) -> tuple[int, str | None]:
     return counted.tokens, counted.method
 
 
-@click.command()
+_DEFAULT = "QUERY"
+
+
+class _Query(click.Command):
+    """What `tallygate prices` does without a command; it appears as the group itself."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None and info_name == _DEFAULT:
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent, **extra)
+
+
+class _Prices(Commands):
+    """A group with one command, for which everything else is a part of a model's id."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return listed if cmd_name == _DEFAULT else super().get_command(ctx, cmd_name)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        listed.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.command(cls=_Query)
 @click.argument("query", required=False)
 @click.option("--provider", help="Only this provider of the list.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=40, show_default=True, help="How many at most.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
-def prices(program: Program, query: str | None, provider: str | None, limit: int, as_json: bool) -> None:
+def listed(program: Program, query: str | None, provider: str | None, limit: int, as_json: bool) -> None:
     """Show what models cost.
 
     In dollars per million tokens. QUERY is a part of an id, or an id as an agent writes it.
@@ -110,6 +143,88 @@ def prices(program: Program, query: str | None, provider: str | None, limit: int
         output.aside(f"{found.matching - len(found.lines):,} more: give a query, --provider or a larger --limit.")
     elif not found.matching:
         output.aside("no listed id fits that; a part of an id does.")
+
+
+@click.group("prices", cls=_Prices, invoke_without_command=True, subcommand_metavar="[QUERY] | update [ARGS]...")
+def prices() -> None:
+    """Show what models cost, or take a newer price list.
+
+    In dollars per million tokens; the models you use come first. QUERY is a part of an id, or an id as an agent writes
+    it. `tallygate prices update` fetches the list that genai-prices publishes.
+    """
+
+
+@prices.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Take it although prices move far, or models are gone from it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -> None:
+    """Take a newer price list.
+
+    Without FILE it is fetched from where genai-prices publishes it: one HTTPS request, and nothing is sent. With FILE
+    it is read from there, without a network. It is checked, kept with its hash beside your data, and counts for what
+    comes; what is booked stays as it was. Where a price moves more than five-fold, or a tenth of the models is gone, it
+    is not taken without --force.
+    """
+    from tallygate.operations.price_list import take_prices
+    from tallygate.pricing.snapshot import SIZE_MAX
+    from tallygate.usage.bills.api import usable_address
+    from tallygate.usage.published import ADDRESS, ADDRESS_VARIABLE, fetched
+
+    settings = program.settings()
+    authority = program.authority(settings)
+    named = os.environ.get(ADDRESS_VARIABLE)
+    with program.opened(settings, by="prices") as app:
+        if file is not None:
+            raw, origin = _bytes_of(file, SIZE_MAX), str(file)
+        else:
+            origin = usable_address(ADDRESS_VARIABLE, named) if named else ADDRESS
+            with output.working(f"asking {urlsplit(origin).hostname}"):
+                raw = fetched(origin, app.runtime.clock_us, SIZE_MAX)
+        taken = take_prices(
+            app.runtime,
+            raw,
+            folder=settings.paths.data_dir,
+            origin=origin,
+            authority=authority,
+            published=file is None and not named,
+            force=force,
+        )
+    compared = taken.compared
+    if as_json:
+        output.document(
+            {
+                "new": taken.fresh,
+                "sha256": taken.snapshot.digest,
+                "fetched_at": taken.snapshot.fetched_at,
+                "origin": taken.snapshot.origin,
+                "models": compared.after,
+                "models_gone": len(compared.gone),
+                "rates_changed": len(compared.moved),
+                "rates_lowered": len(compared.lowered),
+            }
+        )
+        return
+    if not taken.fresh:
+        click.echo(f"The price list is the newest already: {output.plural(compared.after, 'model')}.")
+        return
+    moved, gone = output.plural(len(compared.moved), "rate"), output.plural(len(compared.gone), "model")
+    click.echo(f"Prices taken: {output.plural(compared.after, 'model')}, {moved} changed, {gone} gone.")
+    click.echo("They count for what comes.")
+    click.echo(f"sha256 {taken.snapshot.digest}")
+    output.aside("servers that run take them at their next start.")
+
+
+def _bytes_of(file: Path, most: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(most + 1)
+    except OSError as error:
+        raise click.UsageError(f"{output.safe(file)} cannot be read: {error.strerror}.") from error
+    if len(raw) > most:
+        raise click.UsageError(f"{output.safe(file)} is larger than {most // 2**20} MiB.")
+    return raw
 
 
 def price_json(price: Price) -> dict[str, Any]:

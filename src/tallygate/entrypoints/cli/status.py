@@ -23,6 +23,8 @@ from tallygate.reports.run_line import stop_stated
 from tallygate.settings import Settings
 
 _SESSIONS_MAX = 100
+_OLD_DAYS = 30
+_OLD = "the price list is more than a month old: `tallygate prices update` fetches a newer one."
 
 
 @click.command()
@@ -71,6 +73,8 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "newest_price": prices.newest_price,
                     "age_days": prices.age_days,
                     "models": prices.models,
+                    "fetched_at": prices.fetched_at,
+                    "notice": prices.notice,
                 },
                 "stopped": [_stop_json(stop) for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
@@ -81,6 +85,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         )
         return STOPPED if stops and tells else 0
     waiting = len(stands.waiting)
+    fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
     output.facts(
         [
@@ -91,10 +96,11 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
             ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
             ("time zone", _zone(settings, zone)),
             *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
-            ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}"),
+            ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
         ]
     )
-    for notice in settings.notices:
+    old = prices.age_days is not None and prices.age_days > _OLD_DAYS
+    for notice in (*settings.notices, *([prices.notice] if prices.notice else [_OLD] if old else [])):
         output.aside(notice)
     for text in left_open(unread, anomalies):
         output.aside(text)

@@ -105,7 +105,7 @@ def usable_address(variable: str, text: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), None
     extra = parts.username or parts.password or parts.query or parts.fragment
-    plain = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    plain = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     if not host or extra or not plain or not text.isascii() or not text.isprintable() or " " in text:
         raise SettingsError(
             f"{variable}: {shown(text)} is no address that a key may be sent to.",
@@ -115,7 +115,7 @@ def usable_address(variable: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
     """Whether a host is this machine, by its number: a name could lead anywhere."""
     try:
         return ipaddress.ip_address(host or "").is_loopback
@@ -148,7 +148,7 @@ class Api:
         limits = self.limits
         timeout = httpx2.Timeout(limits.read_us / _SECOND_US, connect=limits.connect_us / _SECOND_US)
         # Nothing between here and this machine: a proxy would be asked for an address that only we can reach.
-        environment = not _is_loopback(urlsplit(self.address).hostname)
+        environment = not is_loopback(urlsplit(self.address).hostname)
         headers = {
             "accept": "application/json",
             "accept-encoding": "identity",
