@@ -113,5 +113,5 @@ def test_everything_that_reaches_out_is_on_the_page_of_it():
 
 
 def _asks(path):
-    words = ("httpx2", "\nimport requests", "urllib.request", "http.client", "create_connection", "aiohttp")
+    words = ("httpx2", "\nimport requests", "urlopen", "http.client", "create_connection", "aiohttp")
     return any(word in path.read_text(encoding="utf-8") for word in words)
