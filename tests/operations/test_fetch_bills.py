@@ -16,6 +16,7 @@ from tallygate.core.moments import microseconds
 from tallygate.operations.bills import keep_bill, list_bills
 from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
 from tallygate.settings.variables import ADDRESS_VARIABLES
+from tallygate.usage import published
 from tallygate.usage.bills.api import Limits
 from tallygate.usage.bills.api_answer import Days
 from tallygate.usage.bills.api_keys import find_key, from_keyring
@@ -181,8 +182,9 @@ def test_a_key_that_is_nowhere_names_the_variable_to_set_and_the_kind_of_key(pro
     assert asked.key_kind in caught.value.hint
 
 
-def test_every_address_variable_of_the_settings_is_one_of_a_provider():
-    assert sorted(source.provider.address_variable for source in SOURCES.values()) == sorted(ADDRESS_VARIABLES)
+def test_every_address_variable_of_the_settings_is_one_of_a_provider_or_of_the_price_list():
+    asked = [*(source.provider.address_variable for source in SOURCES.values()), published.ADDRESS_VARIABLE]
+    assert sorted(asked) == sorted(ADDRESS_VARIABLES)
 
 
 class FiledKeys(ModuleType):
