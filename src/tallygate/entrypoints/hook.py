@@ -131,16 +131,20 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parents, around = _parents(), []
+    parents, around, here = _parents(), [], None
     for name in names:
         if not name.endswith(".hook"):
             continue
         try:
             with open(os.path.join(folder, name), "rb") as file:
                 first, _, path = file.read(16384).partition(b"\n")
-            port, token, parent = first.decode("ascii").split()
+            port, token, parent, *where = first.decode("ascii").split()
         except (OSError, ValueError):
             continue
+        if where:
+            here = here or _here()
+            if where != here:
+                continue  # a home that machines share: its port is another one's
         inside = bool(path) and (workspace == path or workspace.startswith(path + b"/"))
         near = parent in parents[:NEAR]
         if parent in parents[NEAR:]:
@@ -157,6 +161,17 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
         )
         for stranger, outside, _, port, token in found
     ]
+
+
+def _here() -> list[str]:
+    """This host and this start of it, as servers write them down."""
+    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii", errors="replace") as file:
+            boot = "_".join(file.read(64).split())
+    except OSError:
+        boot = ""
+    return [("_".join(name.split()) or "-").encode("ascii", "backslashreplace").decode(), boot or "-"]
 
 
 def _parents() -> list[str]:

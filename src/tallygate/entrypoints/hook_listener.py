@@ -1,8 +1,8 @@
 """Lets the hook program ask a running server: on loopback only, and only who can read this user's files.
 
-A server writes a file beside its presence: port, token, who started it, and workspace. The hook program sends its
-client's input as it came, and gets its client's answer. Requests are one line of words and lengths, then the bytes
-they announce:
+A server writes a file beside its presence: port, token, who started it, host and start of the machine, and workspace.
+The hook program sends its client's input as it came, and gets its client's answer. Requests are one line of words and
+lengths, then the bytes they announce:
 
     tallygate-hook 1 TOKEN CLIENT EVENT own|guest SERVERS WORKSPACE_BYTES INPUT_BYTES
         ->  EXIT_CODE ANSWER_BYTES LAST_WORDS_BYTES
@@ -28,6 +28,7 @@ from pathlib import Path
 from tallygate.core.foreign import names_in
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.ledger.files import create
+from tallygate.ledger.machine import here
 
 log = logging.getLogger("tallygate.hooks")
 
@@ -72,7 +73,7 @@ class HookListener:
         self._server = server
         port = server.server_address[1]
         workspace = b"" if self.workspace is None else os.fsencode(self.workspace)
-        _write_private(self.announced, f"{port} {token} {os.getppid()}\n".encode() + workspace)
+        _write_private(self.announced, f"{port} {token} {os.getppid()} {' '.join(here())}\n".encode() + workspace)
         threading.Thread(target=server.serve_forever, name="tallygate-hooks", daemon=True, args=(0.2,)).start()
 
     def stop(self) -> None:

@@ -23,10 +23,10 @@ class FileLock:
     """An exclusive lock on a file, held by a context manager; not reentrant, one holder a process.
 
     The kernel releases it when the process dies, however it dies. The holder's pid is written into the
-    file so that a waiter can say who it waited for.
+    file so that a waiter can say who it waited for, and `more` behind it.
     """
 
-    def __init__(self, path: Path, *, timeout_ms: int) -> None:
+    def __init__(self, path: Path, *, timeout_ms: int, more: str = "") -> None:
         self._path = path
         self._timeout_s = timeout_ms / 1000
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -38,7 +38,7 @@ class FileLock:
                 hint="The ledger's folder and its lock file must be writable for this user.",
                 code="storage_read_only",
             ) from error
-        self._pid = f"{os.getpid():<12}".encode()
+        self._pid = f"{os.getpid():<12}{more}".encode()
 
     def __enter__(self) -> None:
         if not _try_lock(self._fd):

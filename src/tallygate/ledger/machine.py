@@ -37,6 +37,16 @@ def boot() -> str:
     return "_".join(_line("/proc/sys/kernel/random/boot_id").split()) or UNKNOWN
 
 
+def here() -> tuple[str, str]:
+    """Host and start of the machine as words of plain letters, as the hook program makes them, too."""
+    return host_name().encode("ascii", "backslashreplace").decode(), boot()
+
+
+def whereabouts() -> str:
+    """The same in a fixed size."""
+    return " ".join(hashlib.sha256(word.encode()).hexdigest()[:16] if word != UNKNOWN else UNKNOWN for word in here())
+
+
 def _line(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()[:64]

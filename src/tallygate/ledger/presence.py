@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.ledger.lock import FileLock
+from tallygate.ledger.machine import UNKNOWN, here, whereabouts
 
 HOOK_SUFFIX = ".hook"
 ALONE, ALONE_BYTES_MAX = "alone", 1 << 16
+DAY_S = 86_400
 _NAME = re.compile(r"[0-9a-f]{8,64}")
+
+
+def _is_here(words: Sequence[bytes]) -> bool:
+    """Whether a server's note is of this machine; an older version did not say of which it was."""
+    return len(words) == 3 or (
+        len(words) == 5 and tuple(word.decode("ascii", "replace") for word in words[3:]) == here()
+    )
 
 
 class ServerPresence:
@@ -28,7 +37,7 @@ class ServerPresence:
         """Be alive under this id until `leave` or the end of the process."""
         self._make_folders()
         self._own_path = self._path(server_id)
-        self._own = FileLock(self._own_path, timeout_ms=0)
+        self._own = FileLock(self._own_path, timeout_ms=0, more=f"{whereabouts()}\n")
         self._own.__enter__()
 
     def _make_folders(self) -> None:
@@ -58,10 +67,10 @@ class ServerPresence:
         for path in files:
             try:
                 with path.open("rb") as file:
-                    words = file.readline(200).split()
+                    words = file.readline(400).split()
             except OSError:
                 continue
-            if len(words) == 3 and words[2].isdigit() and int(words[2]) in processes:
+            if _is_here(words) and words[2].isdigit() and int(words[2]) in processes:
                 found.append(path.stem)
         return tuple(found)
 
@@ -107,6 +116,8 @@ class ServerPresence:
             return self._own is not None
         if not path.exists():
             return False
+        if (judged := self._judged_by_place(path)) is not None:
+            return judged
         try:
             probe = FileLock(path, timeout_ms=0)
         except LedgerUnavailable:
@@ -119,6 +130,28 @@ class ServerPresence:
             return True
         finally:
             probe.close()
+
+    def _judged_by_place(self, path: Path) -> bool | None:
+        """Whether a server lives by where it runs: in a home that machines share, locks of others may not be seen.
+
+        None where this machine's locks tell: it runs under the same kernel, or an older version announced it. What
+        another machine left is believed for a day.
+        """
+        try:
+            with path.open("rb") as file:
+                words = file.read(128)[12:].decode("ascii", "replace").split()
+            began = path.stat().st_mtime
+        except OSError:
+            return None
+        host, boot = whereabouts().split()
+        if len(words) != 2 or UNKNOWN in (boot, words[1]) or words[1] == boot:
+            return None
+        if words[0] == host:
+            path.unlink(missing_ok=True)  # this machine was started since
+            return False
+        if self._own_path is None or self._own_path.stat().st_mtime - began < DAY_S:
+            return True
+        return None
 
     def _path(self, server_id: str) -> Path:
         return self._folder / f"{server_id}.alive"
