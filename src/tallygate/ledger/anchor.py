@@ -13,7 +13,7 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +53,11 @@ class Remembered:
     def newest(self) -> Mark | None:
         """The latest event that is known to have been there."""
         return self.marks[-1] if self.marks else None
+
+    @property
+    def amiss(self) -> list[tuple[Path, Copy]]:
+        """The files that have to be made again."""
+        return [(file, copy) for file, copy in self.copies if copy is not Copy.SOUND]
 
     @property
     def epoch(self) -> int:
@@ -134,8 +139,11 @@ class Anchor:
             self.faults[file] = error.strerror or str(error)
             return None
 
-    def make(self, mark: Mark) -> list[Path]:
-        """Write whole files with one mark in both slots; the caller holds the writer's lock. Returns those made."""
+    def make(self, mark: Mark, only: Collection[Path] | None = None) -> list[Path]:
+        """Write whole files with one mark in both slots; the caller holds the writer's lock. Returns those made.
+
+        Each takes the place of the one that was there, so that whoever has that one open finds out.
+        """
         slot = mark.slot()
         if slot is None:
             return []
@@ -143,7 +151,7 @@ class Anchor:
         content = slot * SLOTS + kind + os.fsencode(self._database)
         made = []
         self.close()
-        for file in self.files:
+        for file in self.files if only is None else only:
             try:
                 _prepare(file.parent)
                 _put(file, content)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,13 +44,14 @@ class Held:
         """
         bears_out(self._path, self._ledger_id, remembered, self._execute)
         self._epoch, self._known = remembered.epoch, remembered.newest
-        amiss = [(file, copy) for file, copy in remembered.copies if copy is not Copy.SOUND]
+        amiss = remembered.amiss
         if not amiss or not (any(copy is not Copy.MISSING for _, copy in amiss) or self._anchor.can_be_made()):
             return
         try:
             with lock:
+                amiss = self._anchor.read().amiss  # somebody else may have made it meanwhile
                 last = self.last()
-                made = self._anchor.make(last)
+                made = self._anchor.make(last, [file for file, _ in amiss])
         except LedgerUnavailable:
             return  # somebody writes just now: the next one to open it makes the anchor
         self._known = last
@@ -75,9 +74,11 @@ class Held:
         mark = self._known = self._mark(tx.row, tx.tenant, tx.newest)
         if not self._anchor.write(mark):
             # Taken away, or exchanged by the user who went on with another history: then that one's number counts.
-            self._epoch = max(self._epoch, self._anchor.read().epoch)
-            with contextlib.suppress(sqlite3.Error):  # what was committed stays committed
-                self._anchor.make(self.last())
+            found = self._anchor.read()
+            self._epoch = max(self._epoch, found.epoch)
+            mark = self._known = replace(mark, epoch=self._epoch)
+            self._anchor.make(mark, [file for file, _ in found.amiss])
+            self._anchor.write(mark)
 
     def anew(self) -> None:
         """Let the anchor begin with the ledger as it is: the user goes on with it. The caller holds no lock."""
