@@ -377,7 +377,15 @@ def guarded_here(settings: Settings) -> Guarded:
 
     paths, user = settings.paths, places_here()
     own = Own(
-        Path.home(), user.config_dir, paths.data_dir, paths.database, paths.key_dir, paths.run_log, paths.project_root
+        user.home,
+        user.config_dir,
+        paths.data_dir,
+        paths.database,
+        paths.key_dir,
+        paths.run_log,
+        paths.project_root,
+        paths.anchor_folders,
+        paths.user_file,
     )
     return guarded_of(own, frozenset(settings.enforcement.agents_may))
 

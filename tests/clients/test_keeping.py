@@ -102,7 +102,17 @@ def own(tmp_path):
     home = tmp_path / "home"
     data, config = home / ".local" / "share" / "tallygate", home / ".config" / "tallygate"
     project = tmp_path / "shop"
-    return Own(home, config, data, data / "ledger.db", data / "keys", project / ".l6e" / "runs.jsonl", project)
+    return Own(
+        home,
+        config,
+        data,
+        data / "ledger.db",
+        data / "keys",
+        project / ".l6e" / "runs.jsonl",
+        project,
+        (data / "keys" / "anchors", config / "anchors"),
+        tmp_path / "mine.toml",
+    )
 
 
 def record(target: Path, kind: str = "json", root: Path | None = None) -> Record:
@@ -125,6 +135,9 @@ def test_everything_that_the_gate_stands_on_is_guarded(own, tmp_path):
         (own.database, "the ledger"),
         (own.data_dir / "ledger.db-wal", "the ledger"),
         (own.key_dir / "current.pem", "the keys"),
+        (own.key_dir / "anchors" / "a.anchor", "the anchor"),
+        (own.config_dir / "anchors", "the anchor"),
+        (tmp_path / "mine.toml", "the settings file"),
         (own.data_dir / "servers" / "x.hook", "the list of running servers"),
         (own.data_dir / "init" / "manifest.json", "the data"),
         (own.data_dir / "anything", "the data"),

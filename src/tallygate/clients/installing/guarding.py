@@ -28,14 +28,18 @@ class Own:
     key_dir: Path
     run_log: Path
     project: Path | None = None
+    anchors: tuple[Path, ...] = ()
+    settings_file: Path | None = None
 
 
 def guarded_of(own: Own, agents_may: frozenset[str] = frozenset(), package: Path | None = None) -> Guarded:
     """What no tool of an agent changes. A record of the installation that cannot be read names nothing."""
     ledger = str(own.database)
     places = dict.fromkeys((ledger, *(f"{ledger}{end}" for end in ("-wal", "-shm", "-journal"))), "the ledger")
+    places |= dict.fromkeys(map(str, own.anchors), "the anchor")
     places |= {str(own.key_dir): "the keys", str(own.run_log): "the run log"}
-    places[str(own.config_dir / "config.toml")] = "the settings file"
+    files = (own.config_dir / "config.toml", *(() if own.settings_file is None else (own.settings_file,)))
+    places |= dict.fromkeys(map(str, files), "the settings file")
     places[str(own.database.parent / "servers")] = "the list of running servers"
     entries: dict[str, str] = {}
     in_projects = {str(own.run_log)}
