@@ -197,6 +197,25 @@ class Machine:
         """Run the client in print mode to its end."""
         return self.start(prompt, resume=resume, extra=extra).ended()
 
+    def run_heard(
+        self, prompt: str = "Do the thing.", *, resume: str | None = None, argv: Sequence[str] = (), said: str = ""
+    ) -> Run:
+        """Run the client, or these words of it, with somebody who reads at its ends, as CI does."""
+        begun = time.monotonic()
+        done = subprocess.run(
+            argv or self.client.command(self.place, prompt, resume),
+            cwd=self.work,
+            env=self.client_environ(),
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+            start_new_session=True,
+        )
+        seen = self.client.read(rows_of(done.stdout))
+        return Run(done.returncode, seen, done.stdout, done.stderr, time.monotonic() - begun)
+
     # ------------------------------------------------------------------ processes
 
     def processes(self, *words: str) -> list[int]:
