@@ -109,7 +109,7 @@ class RequestTool:
     def refused(self, given: Given, caller: Caller, action: str) -> dict[str, Any]:
         """What is said where the user did not say yes."""
         declined = action == "decline"
-        said = "The user declined." if declined else "The user did not answer."
+        said = "The user declined, or the client did by its settings." if declined else "The user did not answer."
         message = f"{said} The budget stays as it is: stop, or do only what still fits."
         return self._outcome("declined" if declined else "cancelled", self._request(given, caller), message)
 
