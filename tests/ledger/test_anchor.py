@@ -305,6 +305,16 @@ def test_a_moved_ledger_goes_on(place):
             write(ledger)
 
 
+def test_a_home_that_is_restored_as_a_whole_goes_on(place):
+    place.work()
+    backup = place.folder.with_name("backup")
+    shutil.copytree(place.folder, backup)
+    place.work(9)
+    shutil.rmtree(place.folder)
+    backup.rename(place.folder)
+    place.work()
+
+
 def test_two_ledgers_have_an_anchor_each(place):
     place.work()
     other = place.folder / "other.db"
@@ -477,12 +487,15 @@ def passing(place, path: Path) -> Anchor:
     return Anchor(path, (place.folder / "keys" / "anchors",), passing=True)
 
 
-def test_a_passing_ledger_that_was_thrown_away_with_its_folder_begins_anew(place):
+def test_a_passing_ledger_that_was_thrown_away_with_its_folder_begins_anew_and_says_so(place, caplog):
     job = place.folder / "job" / "ledger.db"
     for _ in range(2):
         with contextlib.closing(place.open(job, anchor=passing(place, job))) as ledger:
             write(ledger)
         shutil.rmtree(job.parent)
+    (said,) = caplog.messages
+    assert "event 1 of 2026-" in said
+    assert "begins anew" in said
     with contextlib.closing(place.open(job, anchor=passing(place, job))) as ledger:
         write(ledger)
     job.unlink()

@@ -83,7 +83,7 @@ def missing(path: str, mark: Mark, *, empty: bool) -> LedgerMissing:
     """The error for a ledger that was there and is not."""
     what = "is empty" if empty else "is gone"
     return LedgerMissing(
-        f"The ledger {path} {what}; it ended with {_ended(mark)}. Nothing is counted anew.", hint=WAY_OUT
+        f"The ledger {path} {what}; it ended with {_ended(mark)}.", hint=f"Nothing is counted anew. {WAY_OUT}"
     )
 
 

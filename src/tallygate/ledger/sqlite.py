@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import sys
@@ -28,6 +29,8 @@ from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
 from tallygate.ledger.port import LedgerBusy
 from tallygate.ledger.store import StoreReader, StoreTx
+
+log = logging.getLogger("tallygate")
 
 _ERRORS = {
     "SQLITE_FULL": ("storage_full", "Free some disk space; nothing was recorded."),
@@ -111,8 +114,11 @@ class SqliteLedger:
     def _missed(self, marks: tuple[Mark, ...], *, making: bool) -> tuple[Mark, ...]:
         """What is remembered of a ledger that is not there. Raises `LedgerMissing` where that has to be said."""
         empty = os.access(self.path, os.F_OK)
-        if marks and self.anchor is not None and not self.anchor.has_passed():
-            raise missing(str(self.path), marks[-1], empty=empty)
+        if marks and self.anchor is not None:
+            gone = missing(str(self.path), marks[-1], empty=empty)
+            if not self.anchor.has_passed():
+                raise gone
+            log.warning("%s It was thrown away with its folder, and a variable names it: it begins anew.", gone.message)
         if not making:
             raise LedgerMissing(
                 f"The ledger {self.path} {'is empty' if empty else 'does not exist'}, and a hook makes none.",
