@@ -13,8 +13,10 @@ from tests.usage.bill_server import DAY, KEY, Fault, serving, used_in_march
 
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
+from tallygate.core.tallies import Gap
 from tallygate.operations.bills import keep_bill, list_bills
 from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
+from tallygate.operations.review import ReviewWanted, review
 from tallygate.settings.variables import ADDRESS_VARIABLES
 from tallygate.usage import published
 from tallygate.usage.bills.api import Limits
@@ -24,7 +26,7 @@ from tallygate.usage.bills.api_keys import find_key, from_keyring
 TODAY = date(2026, 3, 31)
 LIMITS = Limits(connect_us=2_000_000, read_us=2_000_000)
 FORMATS = {
-    "anthropic": ["anthropic_usage_api", "anthropic_cost_api"],
+    "anthropic": ["anthropic_usage_analytics", "anthropic_cost_analytics"],
     "openai": ["openai_usage_api", "openai_cost_api"],
     "openrouter": ["openrouter_activity_api"],
 }
@@ -61,6 +63,54 @@ def test_fetching_the_same_days_twice_changes_nothing(rt, world, server, provide
     server.page_days = 5
     assert [keep_bill(rt, draft).fresh for draft in fetched(rt, server, provider)] == [False] * len(kept)
     assert world.events() == before
+
+
+def test_where_the_key_may_not_read_the_newer_reports_the_older_ones_come_in_and_it_is_said(rt, server):
+    server.analytics, told = False, []
+    source = SOURCES["anthropic"]
+    days = days_to_fetch(rt, source, None, None)
+    drafts = fetch_bills(rt, source, KEY, days, address=server.url, limits=LIMITS, tell=told.append)
+    assert [draft.format for draft in drafts] == ["anthropic_usage_api", "anthropic_cost_api"]
+    [said] = told
+    assert said.startswith("Anthropic does not let this key read usage and costs (HTTP 403); the older reports")
+    assert KEY not in said
+
+
+def test_an_answer_of_the_newer_reports_that_is_not_as_documented_falls_back_too(rt, server):
+    server.faults.append(Fault(body=b'{"data": [{"group": {}}], "has_more": false}'))
+    told = []
+    days = days_to_fetch(rt, SOURCES["anthropic"], None, None)
+    drafts = fetch_bills(rt, SOURCES["anthropic"], KEY, days, address=server.url, limits=LIMITS, tell=told.append)
+    assert [draft.format for draft in drafts] == ["anthropic_usage_api", "anthropic_cost_api"]
+    assert "answered with something else than it documents" in told[0]
+
+
+@pytest.mark.parametrize(
+    "since, newer", [(date(2026, 1, 1), True), (date(2025, 12, 31), False), (date(2026, 3, 30), True)]
+)
+def test_the_newer_reports_are_asked_for_days_that_they_have_a_month_at_a_time(rt, server, since, newer):
+    drafts = fetched(rt, server, "anthropic", since=since)
+    assert drafts[0].format == ("anthropic_usage_analytics" if newer else "anthropic_usage_api")
+    spans = [query for path, query in server.asked if path.endswith("/analytics/usage")]
+    assert len(spans) == ((TODAY - since).days // 31 + 1 if newer else 0)
+    if newer:
+        assert spans[-1]["ending_at"] == ["2026-03-31T12:00:00Z"], "no end that lies ahead"
+
+
+def test_the_same_days_from_the_older_and_the_newer_reports_count_once(rt, server):
+    server.analytics = False
+    for draft in fetched(rt, server, "anthropic"):
+        keep_bill(rt, draft)
+    once = review(rt, ReviewWanted()).total.billed_nanos, _aside(rt)
+    server.analytics = True
+    for draft in fetched(rt, server, "anthropic"):
+        keep_bill(rt, draft)
+    assert (review(rt, ReviewWanted()).total.billed_nanos, _aside(rt)) == once
+
+
+def _aside(rt):
+    """What bills tell of days that nothing was recorded on."""
+    return sum(gap.billed_nanos or 0 for gap in review(rt, ReviewWanted()).gaps if gap.gap is Gap.NOT_RECORDED)
 
 
 def test_a_day_that_was_not_over_is_replaced_by_what_it_came_to(rt, server):

@@ -23,6 +23,12 @@ from urllib.parse import parse_qs, urlsplit
 KEY = "sk-test-0123456789abcdef"
 DAY = timedelta(days=1)
 Row = dict[str, Any]
+_TICK = timedelta(microseconds=1)
+_ANALYTICS = (
+    "product", "model", "context_window", "inference_geo", "speed", "service_tier", "workspace_id", "api_key_id",
+    "actor", "actor_type", "cost_type", "token_type",
+)  # fmt: skip
+_ANNA = {"type": "user_actor", "user_id": "user_01", "email_address": "anna@example.com", "name": "A", "deleted": False}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class BillServer:
     url: str = ""
     key: str = KEY
     page_days: int = 31
+    page_rows: int = 1000
+    analytics: bool = True
     anthropic_usage: list[Row] = field(default_factory=list)
     anthropic_costs: list[Row] = field(default_factory=list)
     openai_usage: list[Row] = field(default_factory=list)
@@ -58,6 +66,8 @@ class BillServer:
         reports: dict[str, Callable[[dict[str, list[str]]], tuple[int, Any]]] = {
             "/v1/organizations/usage_report/messages": self._anthropic_usage,
             "/v1/organizations/cost_report": self._anthropic_costs,
+            "/v1/organizations/analytics/usage": self._analytics_usage,
+            "/v1/organizations/analytics/cost": self._analytics_costs,
             "/v1/organization/usage/completions": self._openai_usage,
             "/v1/organization/costs": self._openai_costs,
             "/api/v1/activity": self._openrouter,
@@ -68,6 +78,11 @@ class BillServer:
             known = headers.get("x-api-key") == self.key and headers.get("anthropic-version") == "2023-06-01"
         else:
             known = headers.get("authorization") == f"Bearer {self.key}"
+        if known and "/analytics/" in path:
+            if not self.analytics:
+                return 403, {"error": {"type": "permission_error", "message": "this key may not read analytics"}}
+            if headers.get("anthropic-beta") != "analytics-usage-cost-2026-08-24":
+                return 400, {"error": {"type": "invalid_request_error", "message": "this endpoint is in beta"}}
         if not known:
             return 401, {"error": {"message": f"invalid key: {headers.get('x-api-key')}"}}
         return reports[path](query)
@@ -111,6 +126,53 @@ class BillServer:
             for day in days
         ]
         return 200, {"data": buckets, "has_more": following is not None, "next_page": following}
+
+    def _analytics_usage(self, query: dict[str, list[str]]) -> tuple[int, Any]:
+        counts = ("uncached_input_tokens", "cache_read_input_tokens", "hour", "five", "output_tokens")
+
+        def told(sums: Row) -> Row:
+            creation = {"ephemeral_1h_input_tokens": sums["hour"], "ephemeral_5m_input_tokens": sums["five"]}
+            found = {name: sums[name] for name in counts if name not in {"hour", "five"}}
+            total = {"total_tokens": sum(sums.values()), "requests": 3, "server_tool_use": {"web_search_requests": 0}}
+            return {"usage": {**found, "cache_creation": creation, **total}}
+
+        return self._analytics(query, self.anthropic_usage, counts, told, frozenset())
+
+    def _analytics_costs(self, query: dict[str, list[str]]) -> tuple[int, Any]:
+        def told(sums: Row) -> Row:
+            cents = str(sums["cents"])
+            return {"cost": {"amount": cents, "list_amount": cents, "currency": "USD", "requests": None}}
+
+        return self._analytics(query, self.anthropic_costs, ("cents",), told, frozenset({"cost_type", "token_type"}))
+
+    def _analytics(self, query: Any, held: list[Row], counts: Any, told: Any, free: Any) -> tuple[int, Any]:
+        """Rows of a day each, of every combination that was asked for: at most 31 days and 5 dimensions at a time."""
+        since, until = (datetime.fromisoformat(query[name][0]) for name in ("starting_at", "ending_at"))
+        groups, limit = query.get("group_by[]", []), int(query.get("limit", ["20"])[0])
+        ahead = until > datetime.combine(self.today + DAY, time(), UTC)
+        early = since.date() < max(date(2026, 1, 1), self.today - 365 * DAY)
+        far = until - since > 31 * DAY or len(set(groups) - free) > 5 or not 1 <= limit <= 1000
+        if ahead or early or far or query["time_bucket_width"] != ["1d"] or set(groups) - {*_ANALYTICS}:
+            return 400, {"error": {"type": "invalid_request_error", "message": "no such question"}}
+        rows = []
+        for day in sorted({row["day"] for row in held if since.date() <= row["day"] < (until - _TICK).date() + DAY}):
+            found: dict[str, tuple[Row, Row]] = {}
+            for each in (row for row in held if row["day"] == day):
+                group = {name: each.get(name) if name in groups else None for name in _ANALYTICS}
+                _, sums = found.setdefault(json.dumps(group), (group, dict.fromkeys(counts, 0)))
+                for name in counts:
+                    sums[name] += each[name]
+            span = {"starting_at": f"{day}T00:00:00Z", "ending_at": f"{day + DAY}T00:00:00Z"}
+            rows += [{**span, "group": group, **told(sums)} for group, sums in found.values()]
+        first = int(query["page"][0].removeprefix("page_")) if "page" in query else 0
+        last = first + min(limit, self.page_rows)
+        following = f"page_{last}" if last < len(rows) else None
+        page = {
+            "has_more": following is not None,
+            "next_page": following,
+            "data_refreshed_at": f"{self.today}T11:00:00Z",
+        }
+        return 200, {"data": rows[first:last], **page}
 
     def _openai_usage(self, query: dict[str, list[str]]) -> tuple[int, Any]:
         groups = ("model", "api_key_id", "project_id", "user_id", "batch", "service_tier")
@@ -267,6 +329,7 @@ def used_in_march(server: BillServer) -> None:
         day = server.today - number * DAY
         for model, key in (("claude-opus-4-6", "apikey_01"), ("claude-haiku-4-5", None)):
             names = {"day": day, "model": model, "api_key_id": key, "workspace_id": "wrkspc_01" if key else None}
+            names["actor"] = {"type": "api_actor", "api_key_id": key} if key else _ANNA
             for tier in ("standard", "batch"):
                 counts = (1500 + number, 200_000, 1000, 500, 700 + number)
                 fields = ("uncached_input_tokens", "cache_read_input_tokens", "hour", "five", "output_tokens")

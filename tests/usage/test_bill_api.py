@@ -25,7 +25,7 @@ from tests.usage.bill_server import DAY, KEY, Fault, serving, used_in_march
 from tallygate.core.bills import Billing, TokenClass, unfit
 from tallygate.core.errors import ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
-from tallygate.usage.bills import api_anthropic, api_openai, api_openrouter
+from tallygate.usage.bills import api_anthropic, api_anthropic_analytics, api_openai, api_openrouter
 from tallygate.usage.bills.api import Api, BadAnswer, Clock, Limits, usable_address, usable_key
 from tallygate.usage.bills.api_answer import Days, Number
 
@@ -36,11 +36,16 @@ QUICK = Limits(connect_us=2_000_000, read_us=2_000_000)
 REPORTS = {
     "anthropic_usage": (api_anthropic.ANTHROPIC, api_anthropic.usage),
     "anthropic_costs": (api_anthropic.ANTHROPIC, api_anthropic.costs),
+    "analytics_usage": (api_anthropic.ANTHROPIC, api_anthropic_analytics.usage),
+    "analytics_costs": (api_anthropic.ANTHROPIC, api_anthropic_analytics.costs),
     "openai_usage": (api_openai.OPENAI, api_openai.usage),
     "openai_costs": (api_openai.OPENAI, api_openai.costs),
     "openrouter": (api_openrouter.OPENROUTER, api_openrouter.activity),
 }
 PAGED = [name for name in REPORTS if name != "openrouter"]
+# Those that give buckets of days with rows in them.
+BUCKETED = [name for name in PAGED if not name.startswith("analytics")]
+HELD = {"analytics_usage": "anthropic_usage", "analytics_costs": "anthropic_costs"}
 
 
 @pytest.fixture
@@ -113,6 +118,27 @@ def test_anthropics_tokens_are_those_that_the_provider_holds_on_however_many_pag
     assert all(line.cost_nanos is None and line.requests is None for line in lines)
     assert {line.at for line in lines} == {datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 32)}
     assert all(line.until - line.at == DAY for line in lines)
+
+
+@pytest.mark.parametrize("page_rows", [1, 7, 1000])
+def test_anthropics_analytics_are_what_the_provider_holds_by_day_model_key_and_who(server, page_rows):
+    server.page_rows = page_rows
+    lines = asked(server, "analytics_usage").lines
+    held = days_of(server.anthropic_usage)
+    assert sum(line.tokens.fresh_input for line in lines) == sum(row["uncached_input_tokens"] for row in held)
+    assert sum(line.tokens.cache_read for line in lines) == sum(row["cache_read_input_tokens"] for row in held)
+    assert sum(line.tokens.cache_write for line in lines) == sum(row["hour"] + row["five"] for row in held)
+    assert sum(line.tokens.output for line in lines) == sum(row["output_tokens"] for row in held)
+    assert {(line.model, line.key, line.workspace) for line in lines} == {
+        ("claude-opus-4-6", "apikey_01", "wrkspc_01"),
+        ("claude-haiku-4-5", "anna@example.com", None),
+    }
+    assert {line.requests for line in lines} == {3}
+    paid = asked(server, "analytics_costs").lines
+    assert sum(line.cost_nanos for line in paid) == nanos([row["cents"] for row in days_of(server.anthropic_costs)], 7)
+    classes = {line.token_class for line in paid}
+    assert classes == {TokenClass.INPUT, TokenClass.CACHE_WRITE, TokenClass.OUTPUT, TokenClass.OTHER}
+    assert len({line.identity for line in (*lines, *paid)}) == len(lines) + len(paid)
 
 
 @pytest.mark.parametrize("page_days", [1, 7, 31])
@@ -198,7 +224,7 @@ def test_days_that_were_not_asked_for_stay_out(server):
         }
 
 
-@pytest.mark.parametrize("name", PAGED)
+@pytest.mark.parametrize("name", BUCKETED)
 def test_an_end_is_asked_for_only_where_it_is_not_in_the_future(server, name):
     asked(server, name, days=WHOLE)
     asked(server, name, days=Days(date(2026, 3, 10), date(2026, 3, 12)))
@@ -212,7 +238,8 @@ def test_the_same_days_have_the_same_digest_however_they_come(server, name):
     days = Days(date(2026, 3, 10), date(2026, 3, 20))
     first = asked(server, name, days=days)
     server.page_days = 3
-    getattr(server, name).reverse()
+    server.page_rows = 7
+    getattr(server, HELD.get(name, name)).reverse()
     again = asked(server, name, days=days)
     assert again.digest == first.digest
     assert {line.identity for line in again.lines} == {line.identity for line in first.lines}
@@ -356,6 +383,8 @@ def test_an_answer_that_is_none_is_refused(server, name, body, why):
 
 
 SPAN = {
+    "analytics_usage": {"starting_at": "2026-03-31T00:00:00Z", "ending_at": "2026-04-01T00:00:00Z"},
+    "analytics_costs": {"starting_at": "2026-03-31T00:00:00Z", "ending_at": "2026-04-01T00:00:00Z"},
     "anthropic_usage": {"starting_at": "2026-03-31T00:00:00Z", "ending_at": "2026-04-01T00:00:00Z"},
     "anthropic_costs": {"starting_at": "2026-03-31T00:00:00Z", "ending_at": "2026-04-01T00:00:00Z"},
     "openai_usage": {"start_time": 1774915200, "end_time": 1775001600},
@@ -588,12 +617,12 @@ def test_a_server_that_cannot_prove_who_it_is_gets_no_question(tmp_path):
 class Told:
     """An API that answers what it is given."""
 
-    limits, provider = QUICK, api_openai.OPENAI
+    limits, provider, clock = QUICK, api_openai.OPENAI, Clock(lambda: microseconds(NOW), lambda _: None)
 
     def __init__(self, answer):
         self.answer = answer
 
-    def get(self, path, query):
+    def get(self, path, query, headers=None):
         return self.answer
 
 
@@ -622,7 +651,8 @@ ANSWERS = st.recursive(
 def test_whatever_is_answered_is_read_or_refused(name, row, whole):
     answer = row
     if not whole:
-        answer = {"data": [row if name == "openrouter" else {**SPAN[name], "results": [row]}]}
+        shared = {"results": [row], "group": row, "usage": row, "cost": row}
+        answer = {"data": [row if name == "openrouter" else {**SPAN[name], **shared}]}
     with suppress(BadAnswer):
         for line in REPORTS[name][1](Told(answer), WHOLE).lines:
             assert unfit(line) is None

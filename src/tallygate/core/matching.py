@@ -52,7 +52,8 @@ class Matcher:
         self._by_request: dict[tuple[_Place, ModelKey | None], Cell] = {}
         self._covered: dict[tuple[str, str], tuple[date, date]] = {}
         self._unplaced = Outcome()
-        self._credits: dict[tuple[date, ModelKey | None], int] = {}
+        # By who gives it and by the format that tells it: one format tells what another one told, too.
+        self._credits: dict[tuple[date, ModelKey | None], dict[str, dict[str, int]]] = {}
         self._days: set[date] = set()
 
     def covers(self, bill_id: str, provider: str, first: date, last: date) -> None:
@@ -88,7 +89,8 @@ class Matcher:
     def _credit(self, line: Billed, told: Told | None) -> None:
         """What is given back belongs to no usage: it is billed, and stands apart."""
         place = (line.day, line.key)
-        self._credits[place] = self._credits.get(place, 0) + (line.nanos or 0)
+        told_by = self._credits.setdefault(place, {}).setdefault(line.line.provider, {})
+        told_by[line.format] = told_by.get(line.format, 0) + (line.nanos or 0)
         if told is not None and told.amounts.total_tokens:
             self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Amounts(tokens=dict(told.amounts.tokens)))
 
@@ -145,7 +147,11 @@ class Matcher:
         for cell in cells:
             self._uncover(cell)
         cells.sort(key=lambda cell: (cell.day, cell.key, cell.how, cell.included, cell.billed_as or ModelKey("", "")))
-        return Matched(cells, self._unplaced, self._credits)
+        given = {
+            place: sum(min(formats.values()) for formats in providers.values())
+            for place, providers in self._credits.items()
+        }
+        return Matched(cells, self._unplaced, given)
 
     def _days_compared(self) -> Iterator[Cell]:
         recorded = self._resolved()

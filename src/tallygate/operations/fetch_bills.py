@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from tallygate.core.errors import AnswerUnusable, InvalidArgument
+from tallygate.core.errors import AnswerUnusable, InvalidArgument, ProviderRefused
 from tallygate.core.moments import as_datetime
 from tallygate.operations.bills import Draft
 from tallygate.operations.runtime import Runtime
-from tallygate.usage.bills import api_anthropic, api_openai, api_openrouter
+from tallygate.usage.bills import api_anthropic, api_anthropic_analytics, api_openai, api_openrouter
 from tallygate.usage.bills.api import Api, BadAnswer, Clock, Limits, Provider, nobody
 from tallygate.usage.bills.api_answer import DAY, Days, Statement
 
@@ -20,17 +20,27 @@ FIRST_YEAR = 2000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A provider with the reports it has. `kept_days` of those that are over are all that it still knows, if so few."""
+    """A provider with the reports it has. `kept_days` of those that are over are all that it still knows, if so few.
+
+    `newer` reports are asked first, where they have the days: they tell more, and not every key may read them.
+    """
 
     provider: Provider
     reports: tuple[Callable[[Api, Days], Statement], ...]
     kept_days: int | None = None
+    newer: tuple[Callable[[Api, Days], Statement], ...] = ()
+    newer_has: Callable[[Days, date], bool] = lambda _days, _today: False
 
 
 SOURCES: dict[str, Source] = {
     source.provider.name: source
     for source in (
-        Source(api_anthropic.ANTHROPIC, (api_anthropic.usage, api_anthropic.costs)),
+        Source(
+            api_anthropic.ANTHROPIC,
+            (api_anthropic.usage, api_anthropic.costs),
+            newer=(api_anthropic_analytics.usage, api_anthropic_analytics.costs),
+            newer_has=api_anthropic_analytics.has_days,
+        ),
         Source(api_openai.OPENAI, (api_openai.usage, api_openai.costs)),
         Source(api_openrouter.OPENROUTER, (api_openrouter.activity,), api_openrouter.KEPT_DAYS),
     )
@@ -77,13 +87,27 @@ def fetch_bills(
     clock = Clock(rt.clock_us, rt.pause_us)
     api = Api(provider, address or provider.address, key, clock, limits or Limits(), tell)
     with api.opened():
-        found = [_asked(report, api, days) for report in source.reports]
+        found = _of_newer(source, api, days, as_datetime(rt.clock_us()).date(), tell)
+        if found is None:
+            found = [_asked(report, api, days) for report in source.reports]
     span = f"{days.since} to {days.until - DAY}"
     return [
         Draft(each.format, f"{each.title} {span}", each.digest, each.currency, each.lines, is_latest=True)
         for each in found
         if each.lines
     ]
+
+
+def _of_newer(source: Source, api: Api, days: Days, today: date, tell: Callable[[str], None]) -> list[Statement] | None:
+    """What the newer reports say; None where they do not have the days, or the key may not read them."""
+    if not source.newer or not source.newer_has(days, today):
+        return None
+    try:
+        return [_asked(report, api, days) for report in source.newer]
+    except (ProviderRefused, AnswerUnusable) as refused:
+        why = refused.message.rstrip(".")
+    tell(f"{why}; the older reports are asked, which do not say who was behind it")
+    return None
 
 
 def _asked(report: Callable[[Api, Days], Statement], api: Api, days: Days) -> Statement:

@@ -162,13 +162,14 @@ class Api:
             finally:
                 self._client = None
 
-    def get(self, path: str, query: Query) -> Mapping[str, Any]:
+    def get(self, path: str, query: Query, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """The JSON object that the API answers, asked again where it is busy or cannot be reached.
 
+        `headers` are those that this question needs beside the provider's.
         Raises `ProviderUnavailable`, or `BadAnswer` where the answer is none.
         """
         attempt = 1
-        while isinstance(found := self._once(path, query), _Fault):
+        while isinstance(found := self._once(path, query, headers), _Fault):
             if found.final or attempt >= self.limits.attempts:
                 raise self._failed(found, attempt)
             self._wait(found, attempt)
@@ -191,14 +192,14 @@ class Api:
         self.tell(f"{self.provider.title} {fault.why}; asking again in {wait_us // _SECOND_US} s")
         self.clock.pause_us(wait_us)
 
-    def _once(self, path: str, query: Query) -> bytes | _Fault:
+    def _once(self, path: str, query: Query, headers: Mapping[str, str] | None) -> bytes | _Fault:
         """Ask once. A library's exception holds the request with its key, so none of them leaves this method."""
         import httpx2
 
         if self._client is None:
             return _Fault("is not connected", final=True)
         try:
-            with self._client.stream("GET", self.address + path, params=list(query)) as response:
+            with self._client.stream("GET", self.address + path, params=list(query), headers=headers) as response:
                 if response.status_code == 200:
                     return self._body(response)
                 return self._refusal(response)

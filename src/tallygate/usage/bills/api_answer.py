@@ -169,12 +169,12 @@ def _kind(value: object) -> str:
 DayRow = tuple[datetime, Fields]
 
 
-def paged(api: Api, path: str, query: Query) -> Iterator[Fields]:
-    """The buckets of every page; `next_page` leads to the next where `has_more` says that there is one."""
+def paged(api: Api, path: str, query: Query, headers: Mapping[str, str] | None = None) -> Iterator[Fields]:
+    """The buckets or rows of every page; `next_page` leads to the next where `has_more` says that there is one."""
     page: str | None = None
     seen: set[str] = set()
     for number in range(1, api.limits.pages + 1):
-        answer = Fields(api.get(path, query if page is None else [*query, ("page", page)]))
+        answer = Fields(api.get(path, query if page is None else [*query, ("page", page)], headers))
         yield from answer.objects("data")
         if not answer.flag("has_more"):
             return

@@ -21,9 +21,9 @@ ANTHROPIC = Provider(
     "Console; the keys that models are called with, and personal accounts, cannot read usage.",
     headers=lambda key: {"x-api-key": key, "anthropic-version": "2023-06-01"},
 )
-_CENTS = -2
+CENTS = -2
 _PAGE_DAYS = "31"
-_CLASSES = {
+CLASSES = {
     "uncached_input_tokens": TokenClass.INPUT,
     "cache_read_input_tokens": TokenClass.CACHE_READ,
     "cache_creation.ephemeral_5m_input_tokens": TokenClass.CACHE_WRITE,
@@ -46,7 +46,7 @@ def usage(api: Api, days: Days) -> Statement:
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         model, key, workspace = names = [row.text(name) for name in _GROUPS]
-        told = {"model": model, "key": key, "workspace": workspace, "tokens": _tokens(row)}
+        told = {"model": model, "key": key, "workspace": workspace, "tokens": tokens_of(row)}
         lines.append(day_line(USAGE, ANTHROPIC, number, day, names, **told))
     return Statement(USAGE, "Anthropic usage report", "USD", tuple(lines), digest_of(rows))
 
@@ -60,7 +60,7 @@ def costs(api: Api, days: Days) -> Statement:
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
     for number, (day, row) in enumerate(rows, 1):
-        cost = row.nanos("amount", shift=_CENTS)
+        cost = row.nanos("amount", shift=CENTS)
         if cost is None:
             raise BadAnswer(f"{row.where}.amount is missing")
         told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": _token_class(row)}
@@ -76,7 +76,8 @@ def _query(days: Days, *groups: str) -> Query:
     return [*query, *(("group_by[]", name) for name in groups)]
 
 
-def _tokens(row: Fields) -> BilledTokens:
+def tokens_of(row: Fields) -> BilledTokens:
+    """The tokens of a row by class; what it leaves out is not told."""
     fresh, cached = row.count("uncached_input_tokens"), row.count("cache_read_input_tokens")
     written = None
     if (creation := row.object("cache_creation")) is not None:
@@ -90,5 +91,5 @@ def _token_class(row: Fields) -> TokenClass | None:
     """None where the report does not say what kind of tokens were paid."""
     kind, of = row.text("token_type"), row.text("cost_type")
     if kind is not None:
-        return _CLASSES.get(kind, TokenClass.OTHER)
+        return CLASSES.get(kind, TokenClass.OTHER)
     return None if of in (None, "tokens") else TokenClass.OTHER
