@@ -310,7 +310,7 @@ def _our_package() -> None:
 
 def _undecided(event: str, on_fault: str | None) -> int:
     allowed = on_fault == "allow"
-    print("Tallygate: the gate could not be started; run `tallygate doctor`.", file=sys.stderr)
+    print(f"Tallygate: the gate could not be started. Run: {sys.executable} -m tallygate doctor", file=sys.stderr)
     return 2 if event in GATING.split() and not allowed else 0
 
 

@@ -18,7 +18,6 @@ from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 
 DUE_PER_CALL = 8
-SHARES_SHOWN = 3
 # Fields that must be the same when a call id comes back; the first difference is named in the error.
 _COMPARED = (
     "session_id", "tool_name", "model_requested", "prompt_tokens", "completion_tokens", "actor_type", "actor_id",
