@@ -20,6 +20,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "calibration_start": ("client", "model"),
     "calibration_factor": ("model",),
     "limit_change": ("budget_id", "at_us"),
+    "price_list": ("list_id",),
     "call_anomaly": ("session_id", "call_id", "kind"),
 }
 

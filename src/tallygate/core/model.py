@@ -80,6 +80,7 @@ class Session:
     rules: str | None = None
     warned_us: int | None = None
     opened_from: str | None = None
+    prices: str | None = None
 
     @property
     def is_open(self) -> bool:

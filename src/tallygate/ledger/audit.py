@@ -37,6 +37,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "calibration_start": START_COLUMNS,
     "calibration_factor": FACTOR_COLUMNS,
     "limit_change": LIMIT_COLUMNS,
+    "price_list": ["tenant", "list_id", "stated"],
     "call_anomaly": CALL_ANOMALY_COLUMNS,
 }
 FINDINGS_MAX = 100

@@ -52,6 +52,7 @@ SESSION_COLUMNS = [
     "rules",
     "warned_us",
     "opened_from",
+    "prices",
 ]
 BUDGET_COLUMNS = [
     "tenant",
@@ -117,6 +118,7 @@ def to_session(row: tuple[Any, ...]) -> Session:
         rules=row[23],
         warned_us=row[24],
         opened_from=row[25],
+        prices=row[26],
     )
 
 
@@ -148,6 +150,7 @@ def from_session(session: Session) -> dict[str, Value]:
         "rules": session.rules,
         "warned_us": session.warned_us,
         "opened_from": session.opened_from,
+        "prices": session.prices,
     }
 
 

@@ -115,6 +115,7 @@ SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER B
 SELECT_AFTER = "SELECT seq, at_us FROM event WHERE tenant = :tenant AND at_us > :at_us ORDER BY id LIMIT 1"
 INSERT_EVENT = "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (:tenant, :seq, :at_us, :body, :hash)"
 SELECT_PRICE = "SELECT 1 FROM price WHERE tenant = :tenant AND price_id = :price_id"
+SELECT_PRICE_LIST = "SELECT stated FROM price_list WHERE tenant = :tenant AND list_id = :list_id"
 SELECT_PRICES = "SELECT price_id, basis FROM price WHERE tenant = :tenant"
 QUEUE_LINE = (
     "INSERT INTO run_log_queue (tenant, session_id, path, line, queued_us)"
@@ -214,6 +215,11 @@ class StoreReader(
 
     def prices(self) -> dict[str, str]:
         return dict(self._all(SELECT_PRICES))
+
+    def price_list(self, list_id: str) -> str | None:
+        """What settings said of prices, as it was kept with sessions."""
+        row = self._one(SELECT_PRICE_LIST, list_id=list_id)
+        return None if row is None else str(row[0])
 
     def head(self) -> Head:
         row = self._one(SELECT_HEAD)

@@ -14,6 +14,7 @@ from tallygate.ledger.port import Change, Insert, Tx
 from tallygate.operations.ingest import link_session
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.scope import prices_kept
 from tallygate.operations.session import (
     Opened,
     Opening,
@@ -154,7 +155,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
     else:
         changes = opening_changes(session, (), tx.budgets_of(before.session_id))
     link: Change = Insert("client_session", _link_row(event, session))
-    tx.append("session.started", [*changes, link], by=rt.by, note={"hook": event.name})
+    tx.append("session.started", [*prices_kept(rt, tx), *changes, link], by=rt.by, note={"hook": event.name})
     return Account(session, opened=True, continues=None if before is None else before.session_id)
 
 

@@ -22,10 +22,8 @@ from tallygate.operations.calibrate import Estimated, Guess, agent_level, estima
 from tallygate.operations.deciding import decide
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_called
+from tallygate.operations.scope import head_of, scope_called
 from tallygate.operations.subject import current_limits, rebound
-
-HEADS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +80,11 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
 
 
 def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
-    """Model and client that a session was started with; they never change, so they are asked once a process."""
-    known = rt.session_heads.get((rt.tenant, session_id))
+    """Model and client that a session was started with."""
+    known = head_of(rt, session_id)
     if known is None:
-        with rt.ledger.reading(rt.tenant) as reader:
-            session = reader.session(session_id)
-        if session is None:
-            raise unknown_session(session_id)
-        if len(rt.session_heads) > HEADS_MAX:
-            rt.session_heads.clear()
-        known = rt.session_heads[rt.tenant, session_id] = (session.model, session.client)
-    return known
+        raise unknown_session(session_id)
+    return known.model, known.client
 
 
 def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState:

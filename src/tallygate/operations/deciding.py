@@ -84,7 +84,7 @@ def _view(
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
     local = None
     if not request.price.known and rt.local_model:
-        price = rt.prices.known_price(rt.local_model, as_datetime(at_us), scope_of(session), SERVED_HERE)
+        price = rt.prices.known_price(rt.local_model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
         if price is not None and price.source == "local":
             local = RerouteTarget(rt.local_model, price)
     return GateView(session, budgets, has_open_exactness=waits, local_target=local)

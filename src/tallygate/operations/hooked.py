@@ -32,6 +32,7 @@ from tallygate.operations.account import Account, account_of, end_account, open_
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
 from tallygate.operations.lookup import all_budgets
+from tallygate.operations.looser import looser_than_before
 from tallygate.operations.prompted import Prompts, answer_raise
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import Gated, gate_step, let_land
@@ -184,7 +185,9 @@ def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
         tightest = _tightest(rt, reader, account.session)
     text = f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
-    return " ".join([text, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
+    looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
+    changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
+    return " ".join([text, *changed, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
 
 
 def left_text(rt: Runtime, client: str, client_session: str) -> str | None:

@@ -39,7 +39,7 @@ from tallygate.operations.joining import Stored
 from tallygate.operations.live import Accounts
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.scope import matters, scope_of
 from tallygate.pricing.book import PriceScope
 from tallygate.pricing.overrides import ANYWHERE
 
@@ -171,10 +171,10 @@ class Pricer:
 
     def priced_in(self, found: Priced, session: Session) -> Priced:
         """The same for a response whose session is known: prices may hold for that alone."""
-        if not self._rt.prices.is_scoped:
+        if not matters(self._rt, session.prices):
             return found
         stored = found[0]
-        price = self._priced(stored.row, scope_of(session))
+        price = self._priced(stored.row, scope_of(self._rt, session))
         if price[0].cost_nanos > AMOUNT_NANOS_MAX:
             return found  # no one response costs that much, whatever was negotiated; what it was priced at stands there
         return replace(stored, price_id=price[0].price_id, cost_nanos=price[0].cost_nanos), price[1]

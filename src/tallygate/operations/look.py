@@ -147,7 +147,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
 
 def _quote(rt: Runtime, session: Session) -> Callable[[str, datetime], Price]:
     """The prices that hold in a session."""
-    return partial(rt.prices.quote, scope=scope_of(session))
+    return partial(rt.prices.quote, scope=scope_of(rt, session))
 
 
 def _unseen(rt: Runtime, reader: Reader, session: Session) -> list[Cause]:

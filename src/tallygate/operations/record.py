@@ -25,7 +25,7 @@ from tallygate.operations.calibrate import learned_from
 from tallygate.operations.lookup import own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_in
+from tallygate.operations.scope import scope_called
 from tallygate.pricing.identifiers import identify
 
 # A model of which none of these costs anything is free.
@@ -51,7 +51,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
     """
     with rt.ledger.reading(rt.tenant) as reader:
         known = _let_through(reader.call(report.call_id), report.call_id)
-        scope = scope_in(rt, reader, known.session_id)
+        scope = scope_called(rt, known.session_id)
     model = report.model_used or known.model_used or known.model_requested
     price = rt.prices.quote(model, as_datetime(known.at_us), scope)
     cost = price.cost_nanos(report.tokens)

@@ -26,7 +26,7 @@ def target_of(
         return None, "No [ladder] of cheaper models is set, so none is named."
     candidates = []
     for model in ladder:
-        price = rt.prices.known_price(model, at, scope_of(session), SERVED_HERE)  # the user names it
+        price = rt.prices.known_price(model, at, scope_of(rt, session), SERVED_HERE)  # the user names it
         if price is not None:
             candidates.append(Candidate(model, price))
     budget = present(decision.binding, "budget pressure has a budget")

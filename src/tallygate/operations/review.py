@@ -303,7 +303,7 @@ class _Reviewing:
             if session_id is None or session is None or session_id in found:
                 continue
             used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
-            quote = partial(self.rt.prices.quote, scope=scope_of(session))
+            quote = partial(self.rt.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
             causes = drift_of(session, list(self.reader.calls_of(session_id)), used, quote, odd)
             found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in largest_first(causes)]

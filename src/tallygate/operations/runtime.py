@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.guarded import Guarded
@@ -67,6 +67,15 @@ def no_ladder(_: str) -> tuple[str, ...]:
     return ()
 
 
+class SessionHead(NamedTuple):
+    """What never changes of a session: the model it was started with, its client and project, the prices it keeps."""
+
+    model: str
+    client: str
+    project: str | None
+    prices: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event.
@@ -118,7 +127,7 @@ class Runtime:
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Callable[[], Guarded] = Guarded
     pause_us: Callable[[int], None] = no_waiting
-    session_heads: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
     known_prices: set[str] = field(default_factory=set)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)

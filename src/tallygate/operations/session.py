@@ -31,7 +31,7 @@ from tallygate.operations.binding import binding
 from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_here
+from tallygate.operations.scope import prices_kept, remember, scope_here
 from tallygate.operations.subject import rules_for
 from tallygate.operations.totals import figures_of
 from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
@@ -90,9 +90,9 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         own = own_new_budget(session, opening.limit_nanos, BudgetMode(rt.default_mode))
         mine = (own, *policy_budgets(rt, session, own))
         budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
-        tx.append("session.started", opening_changes(session, mine, budgets), by=rt.by)
+        tx.append("session.started", [*prices_kept(rt, tx), *opening_changes(session, mine, budgets)], by=rt.by)
         every = binding(tx, session, budgets, session.model, tx.at_us).budgets
-    rt.session_heads[rt.tenant, session_id] = (session.model, session.client)
+    remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return Opened(session, every, tighter, price.warning)
 
@@ -206,6 +206,7 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
         usd_nanos=opening.usd_nanos,
         rate_day=opening.rate_day,
         opened_from=rt.home,
+        prices=rt.prices.list_id if parent is None or parent.prices is None else parent.prices,
         rules=rules_for(
             rt,
             client=opening.client,

@@ -147,7 +147,7 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
     model, terms = _next_model(rt, event, session, mine or past)
     at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(model, at, scope_of(session), terms)
+    price = rt.prices.quote(model, at, scope_of(rt, session), terms)
     compacted_us = rt.compactions.get((session.session_id, event.agent_id))
     compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
     forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)

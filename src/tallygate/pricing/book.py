@@ -8,17 +8,17 @@ and at last an assumed one; both say so and show the line that would settle it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 
 from tallygate.core.costing import ASSUMED, STANDARD, Certainty, Price, Rates, Terms
-from tallygate.core.errors import SettingsError, ensure
+from tallygate.core.errors import ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.core.places import Place
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
-from tallygate.pricing.exchange import ExchangeBook, Rate
+from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identifiers import (
     ID_LENGTH_MAX,
     SHOWN_LENGTH_MAX,
@@ -27,6 +27,7 @@ from tallygate.pricing.identifiers import (
     identify,
     shown,
 )
+from tallygate.pricing.kept import PriceList
 from tallygate.pricing.overlay import CORRECTED_PRICES, DATED_NAMES, MISSING_PRICES, SHORT_NAMES
 from tallygate.pricing.overrides import (
     ANYWHERE,
@@ -43,47 +44,18 @@ from tallygate.pricing.overrides import (
 )
 from tallygate.pricing.rates import nanos_per_million
 from tallygate.pricing.relatives import CLAUDE_TIERS
-from tallygate.pricing.vendors import LOCAL_CHANNELS
+from tallygate.pricing.user_prices import PricingSettings
 
 __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSettings", "family"]
 
 OVERRIDE, LOCAL, STATED = "override", "local", "stated"
 _QUOTES_KEPT = 4096
+_LISTS_KEPT = 64
 _HALF_HOUR_S = 1800
 WINDOW_UNKNOWN = 2_000_000
 WINDOW_LONG = 1_000_000
 LONG_MARK = "[1m]"
 _FREE = Rates(0, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class PricingSettings:
-    """What the settings say about prices: `[[price]]`, `[[discount]]`, `[alias]`, `[unknown_price]`.
-
-    The unknown rate is per 1,000 tokens in its currency. Where it has no exchange rate of its own, the book of
-    exchange rates makes dollars of it. An id alone makes nothing free: `local_is_said` where the user has written down
-    the channels that run on this machine, `local_models` are ids that they have named for it elsewhere.
-    """
-
-    overrides: tuple[PriceOverride, ...] = ()
-    discounts: tuple[Discount, ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
-    unknown_input_per_thousand: Decimal = Decimal("0.025")
-    unknown_output_per_thousand: Decimal = Decimal("0.025")
-    unknown_currency: str = "GBP"
-    unknown_exchange: Rate | None = None
-    local_channels: tuple[str, ...] = LOCAL_CHANNELS
-    local_is_said: bool = False
-    local_models: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("unknown_input_per_thousand", "unknown_output_per_thousand"):
-            value: Decimal = getattr(self, name)
-            if not (value.is_finite() and 0 < value <= 1000):
-                raise SettingsError(
-                    f"{name} must be more than 0 and at most 1,000, not {value}.",
-                    hint="A model that costs nothing needs a [[price]] with input = 0 and output = 0.",
-                )
 
 
 class PriceBook:
@@ -99,6 +71,10 @@ class PriceBook:
         dearer: PricingSettings | None = None,
     ) -> None:
         self.settings = settings
+        self.stated = PriceList(settings, dearer)
+        self.list_id = self.stated.list_id
+        # What was in force when sessions were opened that go on, by the id of the list.
+        self._before: dict[str, PriceBook] = {}
         # What somebody else than the user says of prices: it counts where it is dearer, and only there.
         self._raising = None if dearer is None else PriceBook(dearer, catalog, exchange)
         self.catalog = catalog if catalog is not None else Catalog()
@@ -122,6 +98,8 @@ class PriceBook:
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
         """
         ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
+        if scope.opened_at is not None and (before := self._before.get(scope.opened_at)) is not None:
+            return self._no_lower(before, model, at, scope, terms)
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
         half_hour = int(at.timestamp()) // _HALF_HOUR_S
         asked, scope = scope, self._narrowed(scope) if self._scoped else ANYWHERE
@@ -133,6 +111,32 @@ class PriceBook:
             # A model without a price stays one: only the user says that it is known.
             return raised if price.known else replace(raised, known=False, approximate=True, warning=price.warning)
         return price
+
+    def knows(self, list_id: str) -> bool:
+        """Whether the prices that a session was opened at are at hand."""
+        return list_id == self.list_id or list_id in self._before
+
+    def keep(self, list_id: str, stated: str) -> None:
+        """Have prices at hand that a session was opened at. Raises `ValueError` and others where they are none."""
+        found = PriceList.from_text(stated)
+        book = PriceBook(found.own, self.catalog, self.exchange, self._place_of, dearer=found.dearer)
+        while len(self._before) >= _LISTS_KEPT:
+            self._before.pop(next(iter(self._before)))
+        self._before[list_id] = book
+
+    def _no_lower(self, before: PriceBook, model: str, at: datetime, scope: PriceScope, terms: Terms) -> Price:
+        """The price of a session that was opened at other prices: those, or what has become dearer since.
+
+        A row that makes a model known makes it so for open sessions, too, at what was assumed of it.
+        """
+        here = replace(scope, opened_at=None, elsewhere=False)
+        then = before.quote(model, at, here, terms)
+        if scope.elsewhere:
+            return then
+        now = self.quote(model, at, here, terms)
+        if _is_dearer(now, then):
+            return now
+        return replace(then, known=True, warning=None) if now.known and not then.known else then
 
     def _narrowed(self, scope: PriceScope) -> PriceScope:
         """A scope without what no row names, so that sessions at the same prices share them."""

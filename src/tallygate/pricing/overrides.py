@@ -23,12 +23,18 @@ OWN_SOURCE = "tallygate"
 
 @dataclass(frozen=True, slots=True)
 class PriceScope:
-    """Whose step is priced: rows of the settings may hold for one tenant, one project or one session only."""
+    """Whose step is priced: rows of the settings may hold for one tenant, one project or one session only.
+
+    `opened_at` names the prices that a session was opened at, where those in force are others; `elsewhere` that it is
+    a session of another project, whose prices are not those of the settings at hand.
+    """
 
     tenant: str | None = None
     project: str | None = None
     session: str | None = None
     at: Place | None = None
+    opened_at: str | None = None
+    elsewhere: bool = False
 
     @property
     def place(self) -> Place | None:

@@ -17,6 +17,7 @@ from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
 from tallygate.operations.look import standing
+from tallygate.operations.looser import recently_looser
 from tallygate.operations.stops import Stop, last_stops
 from tallygate.operations.unread import what_is_open
 from tallygate.reports.run_line import stop_stated
@@ -41,6 +42,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
     with program.opened(settings) as app:
         stands = standing(app.runtime, limit=_SESSIONS_MAX)
         unread, anomalies = what_is_open(app.runtime)
+        looser = recently_looser(app.runtime)
         stops = last_stops(app.runtime)
         state = condition(app.ledger)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
@@ -63,6 +65,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "files": [str(path) for path in files],
                     "project": None if paths.project_root is None else str(paths.project_root),
                     "notices": list(settings.notices),
+                    "looser": [{"since": iso(each.at_us), "changes": list(each.changes)} for each in looser],
                     "tenant": settings.tenant,
                     "time_zone": zone,
                     "time_zone_of_budgets": settings.time_zone,
@@ -102,6 +105,9 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
     old = prices.age_days is not None and prices.age_days > _OLD_DAYS
     for notice in (*settings.notices, *([prices.notice] if prices.notice else [_OLD] if old else [])):
         output.aside(notice)
+    for each in looser:
+        since = "from now on" if each.at_us is None else f"since {output.when(each.at_us, zone)}"
+        output.aside(f"The settings became looser for sessions that open {since}: {each.text}.")
     for text in left_open(unread, anomalies):
         output.aside(text)
     if stands.open_sessions:

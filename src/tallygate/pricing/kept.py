@@ -1,0 +1,103 @@
+"""What settings say of prices, as text that is kept with the sessions it was in force for, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from tallygate.pricing.exchange import Rate
+from tallygate.pricing.overrides import Discount, PriceOverride
+from tallygate.pricing.user_prices import PricingSettings
+
+_DECIMALS = frozenset({
+    "input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "multiplier", "unknown_input_per_thousand",
+    "unknown_output_per_thousand",
+})  # fmt: skip
+_DAYS = frozenset({"valid_from", "valid_to"})
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """Prices that settings set: the user's, and those of a project that count where they are dearer."""
+
+    own: PricingSettings
+    dearer: PricingSettings | None = None
+
+    @property
+    def text(self) -> str:
+        """The same rows are the same text, whatever their order in a file's tables."""
+        stated = {"own": _stated(self.own), "dearer": None if self.dearer is None else _stated(self.dearer)}
+        return json.dumps(stated, separators=(",", ":"), sort_keys=True)
+
+    @property
+    def list_id(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @staticmethod
+    def from_text(text: str) -> PriceList:
+        """A list that was kept. Raises `ValueError` and others where it is none."""
+        found = json.loads(text)
+        return PriceList(_read(found["own"]), None if found["dearer"] is None else _read(found["dearer"]))
+
+    def rows(self) -> Iterator[str]:
+        """Each row for people, those that wait for nobody's yes."""
+        for row in self.own.overrides:
+            yield f"[[price]] {row.match} {row.input:f} in, {row.output:f} out"
+        for discount in self.own.discounts:
+            yield f"[[discount]] {discount.match} x{discount.multiplier.normalize():f}"
+        for alias, target in self.own.aliases:
+            yield f"alias {alias} = {target}"
+        for model in self.own.local_models:
+            yield f"local model {model}"
+        if self.own.local_is_said:
+            yield f"local_channels {', '.join(self.own.local_channels)}"
+
+
+def _stated(settings: PricingSettings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in fields(PricingSettings):
+        value = getattr(settings, each.name)
+        if each.name in ("overrides", "discounts"):
+            found[each.name] = [_row(row) for row in value]
+        elif isinstance(value, Rate):
+            found[each.name] = [value.usd_per_unit_nanos, value.day.isoformat(), value.source, value.code]
+        else:
+            found[each.name] = str(value) if isinstance(value, Decimal) else value
+    return found
+
+
+def _row(row: PriceOverride | Discount) -> dict[str, Any]:
+    values = ((each.name, getattr(row, each.name)) for each in fields(row))
+    return {
+        name: str(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+        for name, value in values
+        if value is not None and value is not False and value != ""
+    }
+
+
+def _read(stated: Mapping[str, Any]) -> PricingSettings:
+    known = {each.name for each in fields(PricingSettings)}
+    found: dict[str, Any] = {name: _value(name, value) for name, value in stated.items() if name in known}
+    found["overrides"] = tuple(PriceOverride(**_values(row)) for row in stated["overrides"])
+    found["discounts"] = tuple(Discount(**_values(row)) for row in stated["discounts"])
+    found["aliases"] = tuple((alias, target) for alias, target in stated["aliases"])
+    if (rate := stated.get("unknown_exchange")) is not None:
+        found["unknown_exchange"] = Rate(rate[0], date.fromisoformat(rate[1]), *rate[2:])
+    return PricingSettings(**found)
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, value) for name, value in row.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and name in _DECIMALS:
+        return Decimal(value)
+    return date.fromisoformat(value) if isinstance(value, str) and name in _DAYS else value

@@ -1,0 +1,96 @@
+"""Settings that became looser count for sessions that open after them, and the change is named."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from tests.operations.test_hooked import hook
+from tests.world import NANOS, PRICES
+
+from tallygate.core.hooks import Moment, Origin
+from tallygate.core.rules import Rule, Scope
+from tallygate.operations.looser import recently_looser
+from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.overrides import Discount, PriceOverride
+
+DAY = Rule(Scope.USER, 6 * NANOS // 10, period="day")
+FREE = PricingSettings(overrides=(*PRICES.overrides, PriceOverride("*", Decimal(0), Decimal(0))))
+WEEK_US = 8 * 86_400_000_000
+
+
+@pytest.fixture
+def world(world):
+    return world.with_runtime(
+        session_limit_nanos=NANOS, project="/home/me/p", rules=(DAY,), user="me", prices=PriceBook(PRICES)
+    )
+
+
+def opened(world, session, **options):
+    """What a user reads when a session of a client begins."""
+    return hook(world, Moment.SESSION_START, session=session, origin=Origin.STARTUP, **options).message
+
+
+def restarted(world, **changes):
+    return world.with_runtime(session_heads={}, known_prices=set(), **changes)
+
+
+# what of the settings changed -> what is said of it
+CHANGES = [
+    ({}, None),
+    ({"rules": (Rule(Scope.USER, NANOS // 2, period="day"),)}, None),
+    ({"rules": (DAY, Rule(Scope.GLOBAL, NANOS, period="week"))}, None),
+    ({"session_limit_nanos": NANOS // 2}, None),
+    ({"rules": (Rule(Scope.USER, 100 * NANOS, period="day"),)}, "the user budget of me (day) $0.60 -> $100.00"),
+    ({"rules": ()}, "the user budget of me (day) $0.60 -> none"),
+    ({"session_limit_nanos": 500 * NANOS}, "the budget of a session $1.00 -> $500.00"),
+    ({"prices": PriceBook(FREE)}, "new [[price]] * 0 in, 0 out"),
+    (
+        {"prices": PriceBook(PricingSettings(PRICES.overrides, (Discount("claude-*", Decimal("0.0001")),)))},
+        "new [[discount]] claude-* x0.0001",
+    ),
+    ({"prices": PriceBook(PricingSettings(PRICES.overrides[1:]))}, "gone [[price]] dear 1000 in, 1000 out"),
+]
+
+
+@pytest.mark.parametrize("change, said", CHANGES)
+def test_the_next_session_names_what_became_looser(world, change, said):
+    opened(world, "first")
+    later = restarted(world, **change)
+    expected = [] if said is None else [said]
+    assert [each.text for each in recently_looser(later.rt)] == expected, "before any session opens with it, too"
+    message = opened(later, "second")
+    assert ("Looser settings than in the last session here" in message) is (said is not None)
+    assert said is None or said in message
+    assert "Looser" not in opened(later, "third"), "it is told once"
+    assert [each.text for each in recently_looser(later.rt)] == expected
+
+
+def test_the_running_session_keeps_its_rules_and_tells_nothing(world):
+    opened(world, "first")
+    later = restarted(world, rules=(), prices=PriceBook(FREE))
+    assert "Looser" not in (opened(later, "first") or "")
+    hook(later, Moment.PROMPT, "p1", session="first")
+    with later.ledger.reading() as reader:
+        (session,) = reader.sessions(state="open", limit=9)
+        (budget,) = [each for each in reader.budgets(9) if each.scope == "user"]
+    assert budget.reserved_nanos > 0
+    assert (session.prices, len(json.loads(session.rules))) == (world.rt.prices.list_id, 1)
+
+
+def test_what_is_said_is_of_this_project_this_client_and_the_last_days(world):
+    opened(world, "first")
+    later = restarted(world, rules=())
+    assert "Looser" not in opened(restarted(later, project="/home/me/other"), "elsewhere")
+    assert "Looser" not in opened(later, "another", client="codex")
+    assert "Looser" in opened(later, "second")
+    world.clock.forward(WEEK_US)
+    assert recently_looser(later.rt) == []
+
+
+def test_of_many_changes_the_first_few_are_named(world):
+    many = [PriceOverride(f"model-{n}", Decimal(0), Decimal(0)) for n in range(9)]
+    opened(world, "first")
+    later = restarted(world, prices=PriceBook(PricingSettings((*PRICES.overrides, *many))))
+    assert "new [[price]] model-3 0 in, 0 out and 5 more" in opened(later, "second")
