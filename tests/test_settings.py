@@ -554,9 +554,55 @@ UNSAFE_LOGS = [
 
 
 @pytest.mark.parametrize("log", UNSAFE_LOGS)
-@pytest.mark.parametrize("name", ["TALLYGATE_LOG_PATH", "L6E_LOG_PATH"])
-def test_a_run_log_that_is_no_plain_jsonl_path_is_refused(desk: Desk, name: str, log: str) -> None:
-    assert desk.refusal(**{name: log}).startswith(f"{name}: must ")
+def test_a_run_log_that_is_no_plain_jsonl_path_is_refused(desk: Desk, log: str) -> None:
+    assert desk.refusal(TALLYGATE_LOG_PATH=log).startswith("TALLYGATE_LOG_PATH: must ")
+
+
+@pytest.mark.parametrize("log", [log for log in UNSAFE_LOGS if ".." in log or not log.isprintable()])
+def test_a_path_that_nobody_writes_is_refused_also_by_the_name_of_l6e_mcp(desk: Desk, log: str) -> None:
+    assert desk.refusal(L6E_LOG_PATH=log).startswith("L6E_LOG_PATH: must ")
+
+
+@pytest.mark.parametrize("log", ["l6e-runs.log", "runs", "logs/runs.jsonl.1"])
+@pytest.mark.parametrize("content", [None, "", '{"run_id":"session_a"}\n'])
+def test_l6e_mcps_run_log_may_have_any_name(desk: Desk, tmp_path: Path, log: str, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / log).parent.mkdir(exist_ok=True)
+        (tmp_path / log).write_text(content)
+    settings = desk.load(L6E_LOG_PATH=str(tmp_path / log))
+    assert (settings.paths.run_log, settings.notices) == (tmp_path / log, ())
+
+
+@pytest.mark.parametrize("content", ["export PATH=/bin\n", '{"name": "something"}\n', "\x00\x01"])
+def test_a_file_that_is_somebody_elses_is_no_run_log_and_said(desk: Desk, tmp_path: Path, content: str) -> None:
+    (tmp_path / "rc").write_text(content)
+    settings = desk.load(L6E_LOG_PATH=str(tmp_path / "rc"))
+    assert settings.paths.run_log == desk.project / ".l6e" / "runs.jsonl"
+    (notice,) = settings.notices
+    assert "is no run log and was left alone" in notice
+    folder = desk.load(L6E_LOG_PATH=str(tmp_path))
+    assert folder.paths.run_log == desk.project / ".l6e" / "runs.jsonl"
+
+
+def test_factors_of_l6e_mcp_count_where_there_is_no_settings_file_and_it_is_said(desk: Desk, tmp_path: Path) -> None:
+    theirs = tmp_path / "home" / ".l6e" / "config.toml"
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text('[calibration]\ngpt-4o = 72.0\nclaude-3.5-haiku = 0.5\n[policy]\nbudget_mode = "soft"\n')
+    settings = desk.load()
+    assert settings.calibration_micros == {"gpt-4o": 72_000_000, "claude-3.5-haiku": 500_000}
+    assert settings.policy.budget_mode == "hard", "nothing else of it counts"
+    assert any(f"{theirs}: 2 calibration factors of l6e-mcp count" in notice for notice in settings.notices)
+    assert settings.paths.user_file is None
+    desk.user("[calibration]\ngpt-4o = 2\n")
+    assert desk.load().calibration_micros == {"gpt-4o": 2_000_000}
+
+
+@pytest.mark.parametrize("text", ["[calibration]\ngpt-4o = -1\n", "[calibration\n", "calibration = 1\n", ""])
+def test_a_file_of_l6e_mcp_that_cannot_be_read_is_passed_over(desk: Desk, tmp_path: Path, text: str) -> None:
+    theirs = tmp_path / "home" / ".l6e" / "config.toml"
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text(text)
+    assert desk.load().calibration_micros == {}
 
 
 def test_a_run_log_in_the_users_file_obeys_the_same_rule(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
@@ -161,6 +162,23 @@ def test_nothing_goes_on_where_the_program_is_gone(machine: Make, client: Client
     assert marks(here) == 0
     # Copilot refuses its tools and goes on asking: its other hooks stop nothing where they fail.
     assert client.name == "copilot" or here.api.served == []
+
+
+def test_a_settings_file_that_cannot_be_read_stops_the_work_and_is_named_with_its_line(
+    machine: Make, client: Client
+) -> None:
+    here = machine(client, [at_work(client)] * 3)
+    here.init()
+    (here.work / ".l6e").mkdir(exist_ok=True)
+    (here.work / ".l6e" / "config.toml").write_text("[policy]\non_fualt = 1\n", encoding="utf-8")
+    run = here.run()
+    assert marks(here) == 0
+    if client.name in ("codex", "qwen"):  # what they are told stands where a person reads it; a plain file is none
+        assert run.code == (1 if client.name == "codex" else 130)
+    else:
+        assert re.search(r"config\.toml:2\D.*on_fualt", run.shown)
+    assert here.tallygate("sessions", "list", check=False).returncode == 0
+    assert here.tallygate("verify", check=False).returncode == 0
 
 
 def test_nothing_goes_on_while_the_ledger_cannot_be_read(machine: Make, client: Client) -> None:

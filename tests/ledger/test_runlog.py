@@ -62,10 +62,24 @@ def test_a_log_that_others_may_write_is_refused_with_the_cure(tmp_path):
         LOG.append(path, "{}")
 
 
-@pytest.mark.parametrize("name", ["runs.txt", "cron", "a\nb.jsonl", "\x1b[2J.jsonl"])
-def test_only_a_plain_jsonl_name_is_a_run_log(tmp_path, name):
+@pytest.mark.parametrize("name", ["a\nb.jsonl", "\x1b[2J.jsonl"])
+def test_a_name_with_control_characters_is_no_run_log(tmp_path, name):
     with pytest.raises(RunLogError):
         LOG.append(tmp_path / name, "{}")
+
+
+@pytest.mark.parametrize("name", ["runs.txt", "cron"])
+def test_a_file_of_another_name_is_a_run_log_only_where_nothing_else_is_in_it(tmp_path, name):
+    path = tmp_path / name
+    LOG.append(path, line())
+    LOG.append(path, line(event="cd"))
+    assert len(path.read_text().splitlines()) == 2
+    LOG.examine(path)
+    path.write_text("* * * * * root true\n")
+    for write in (lambda: LOG.append(path, line()), lambda: LOG.examine(path)):
+        with pytest.raises(RunLogError, match="something else"):
+            write()
+    assert path.read_text() == "* * * * * root true\n"
 
 
 def test_a_line_end_cannot_be_smuggled_in(tmp_path):

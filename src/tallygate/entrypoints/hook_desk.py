@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.codex import hooks as codex
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
+from tallygate.clients.qwen import hooks as qwen
 from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
+from tallygate.core.hooks import ends_run
 from tallygate.core.text import cleaned, shown
 from tallygate.operations.hooked import all_landed, on_hook
 from tallygate.operations.prompted import Prompts
@@ -26,6 +29,9 @@ TELLS = 1
 
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
+
+# Clients that say nothing in print mode of what a hook refuses, with their events.
+_SILENT = {"codex": codex.MOMENTS, "qwen": qwen.MOMENTS}
 
 
 def hooks_of(client: str) -> Hooks | None:
@@ -143,11 +149,18 @@ class HookDesk:
 
 
 def refused(client: str, name: str, what: str) -> Reply:
-    """The client's own refusal of a step that nothing can be said about."""
+    """The client's own refusal of a step that nothing can be said about.
+
+    A run in print mode that would end in silence, and as if all were well, is ended with the reason.
+    """
     hooks = hooks_of(client)
     if hooks is None:
         return Reply(exit_code=1)
-    return hooks.refuse(name, f"Tallygate: this step cannot be counted, so it is stopped: {what}")
+    text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
+    reply = hooks.refuse(name, text)
+    moment = _SILENT.get(hooks.client, {}).get(name)
+    ends = moment is not None and ends_run(hooks.client, moment, again=False)
+    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE)) if ends and not reply.settled else reply
 
 
 def frame(reply: Reply) -> bytes:

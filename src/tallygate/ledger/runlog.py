@@ -11,6 +11,7 @@ from pathlib import Path
 from tallygate.core.errors import RunLogError
 
 _READ_CHUNK = 1 << 20
+_FIRST_MAX = 1 << 16
 
 
 class JsonLinesLog:
@@ -24,6 +25,7 @@ class JsonLinesLog:
         descriptor = _open_for_append(path)
         try:
             _check(descriptor, path)
+            _check_ours(descriptor, path)
             before = os.fstat(descriptor).st_size
             if before and not _ends_a_line(descriptor, before):
                 data = b"\n" + data  # a torn line of another program must not swallow this one
@@ -57,6 +59,7 @@ class JsonLinesLog:
             ) from error
         try:
             _check(descriptor, path)
+            _check_ours(descriptor, path)
         finally:
             os.close(descriptor)
 
@@ -95,9 +98,34 @@ def _mark(line: str) -> bytes:
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
+def is_run_log(path: Path) -> bool:
+    """Whether nothing that is somebody else's would be written to: no file, an empty one, or one with lines of runs."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _SAFE)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and _begins_with_a_run(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _check_name(path: Path) -> None:
-    if path.suffix != ".jsonl" or any(ord(c) < 32 for c in str(path)):
-        raise RunLogError(f"The run log {str(path)!r} must be a .jsonl file without control characters in its name.")
+    if any(ord(c) < 32 for c in str(path)):
+        raise RunLogError(f"The run log {str(path)!r} must have no control characters in its name.")
+
+
+def _check_ours(descriptor: int, path: Path) -> None:
+    """Refuse a file of another name that has something else in it: whoever chose it meant another file."""
+    if path.suffix != ".jsonl" and not _begins_with_a_run(descriptor):
+        raise RunLogError(f"{path} has something else in it than runs.", hint="Choose another name for the run log.")
+
+
+def _begins_with_a_run(descriptor: int) -> bool:
+    first = os.pread(descriptor, _FIRST_MAX, 0).lstrip().split(b"\n", 1)[0]
+    return not first or (first.startswith(b"{") and b'"run_id"' in first)
 
 
 def _open_for_append(path: Path) -> int:

@@ -44,6 +44,9 @@ KNOWN_CLIENTS = frozenset(
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
 NAMES_SHOWN = 6
+# Where l6e-mcp keeps what its user has set, and the variable by which it names its run log.
+THEIR_FILE = Path(".l6e", "config.toml")
+THEIR_LOG = "L6E_LOG_PATH"
 # Harmless whoever sets it: how much the program says.
 NEUTRAL = frozenset({"TALLYGATE_LOG_LEVEL"})
 
@@ -104,11 +107,14 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     user, passed_over = _user_document(environ, cwd, where)
     notices = (*notices, *passed_over)
     paths = _paths(environ, cwd, where, root, user)
+    notices = (*notices, *_log_passed_over(environ, cwd, where, root, paths))
     moved = _moved(paths, user, where)
     base = Settings(
         paths=replace(paths, user_file=Path(user.name) if user else None), notices=(*notices, *moved), spoken=moved
     )
-    if user:
+    if user is None:
+        base = _with_their_factors(base, where.home)
+    else:
         base = sections.apply(base, user, project=False)
         base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
     settings, project = _with_project(base, user, root, where.home)
@@ -258,14 +264,19 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         for name in names:
             if text := environ.get(name):
                 base = root or cwd if attribute == "run_log" else cwd
-                given[attribute] = _path(name, text, base, where.home)
-                if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])):
+                path = _path(name, text, base, where.home)
+                if name == THEIR_LOG:
+                    if _is_run_log(path):  # any name will do there
+                        given[attribute] = path
+                    break
+                if attribute == "run_log" and (wrong := _not_a_run_log(path)):
                     raise SettingsError(f"{name}: {wrong}.")
+                given[attribute] = path
                 break
     if (fixed := where.installed) is not None:
         given |= {"data_dir": where.data_dir, "database": Path(fixed.ledger), "key_dir": Path(fixed.keys)}
-        if fixed.log is not None:
-            given["run_log"] = _absolute(fixed.log, root or cwd, where.home)
+        if fixed.log is not None and _is_run_log(log := _absolute(fixed.log, root or cwd, where.home)):
+            given["run_log"] = log
     data_dir = given.get("data_dir", where.data_dir)
     database = given.get("database", data_dir / "ledger.db")
     return Paths(
@@ -278,6 +289,38 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         config_dir=where.config_dir,
         by_variable=where.installed is None and database != lasting,
     )
+
+
+def _log_passed_over(
+    environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, paths: Paths
+) -> tuple[str, ...]:
+    """What is said where l6e-mcp's variable names a file that is somebody else's; the default takes its place."""
+    text = environ.get(THEIR_LOG) if where.installed is None else where.installed.log
+    if not text or (where.installed is None and environ.get("TALLYGATE_LOG_PATH")):
+        return ()
+    path = _path(THEIR_LOG, text, root or cwd, where.home)
+    if paths.run_log == path:
+        return ()
+    named = checks.short(str(path))
+    return (f"{THEIR_LOG}: {named} is no run log and was left alone; lines go to {paths.run_log}.",)
+
+
+def _with_their_factors(settings: Settings, home: Path) -> Settings:
+    """The factors of the user's file of l6e-mcp, where there is no settings file of ours; nothing else of it counts."""
+    file = home / THEIR_FILE
+    try:
+        document = read_document(file, required=False)
+        if document is None or not isinstance(document.values.get("calibration"), dict):
+            return settings
+        document = replace(document, values={"calibration": document.values["calibration"]})
+        document, read = tolerated.with_whole_names(document)
+        found = sections.apply(settings, document, project=False)
+    except SettingsError as error:
+        return replace(settings, notices=(*settings.notices, f"{error} The file was passed over."))
+    count = len(found.calibration_micros)
+    said = f"{file}: {count} calibration factor{'' if count == 1 else 's'} of l6e-mcp count"
+    own = "; a settings file of your own takes its place."
+    return replace(found, notices=(*settings.notices, *read, said + ("s" if count == 1 else "") + own))
 
 
 def _moved(paths: Paths, user: Document | None, where: Places) -> tuple[str, ...]:
@@ -332,6 +375,12 @@ def _no_such_client(match: str) -> list[str]:
         return []
     unknown = f"A [[budget]] of the client {checks.short(match)} binds only sessions that name themselves so"
     return [f"{unknown}; clients that Tallygate knows are {', '.join(sorted(KNOWN_CLIENTS))}."]
+
+
+def _is_run_log(path: Path) -> bool:
+    from tallygate.ledger.runlog import is_run_log  # asked only where l6e-mcp's name is used
+
+    return is_run_log(path)
 
 
 def _not_a_run_log(path: Path) -> str:
