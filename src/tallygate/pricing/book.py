@@ -98,7 +98,7 @@ class PriceBook:
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
         """
         ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
-        if scope.opened_at is not None and (before := self._before.get(scope.opened_at)) is not None:
+        if self._before and (before := self._before.get(scope.opened_at or "")) is not None:
             return self._no_lower(before, model, at, scope, terms)
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
         half_hour = int(at.timestamp()) // _HALF_HOUR_S
