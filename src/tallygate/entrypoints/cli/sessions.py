@@ -296,7 +296,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         ("client", f"{output.safe(client_name(session.client))}, model {output.safe(session.model)}"),
         ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
-        ("exactness", f"{totals.exactness}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
+        ("exactness", f"{totals.stated}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
         ("told by", TOLD_BY[totals.basis]),
         ("run log", output.safe(session.run_log, 1000)),
     ]
