@@ -355,3 +355,23 @@ def test_a_line_at_the_prompt_raises_by_a_code_that_the_model_never_sees(machine
     assert "The first prompt here" in asked
     assert code not in asked
     assert "tallygate raise" not in asked
+
+
+def test_an_edit_of_the_clients_settings_is_refused_only_where_it_takes_the_gate_out(machine: Make) -> None:
+    here = machine(CLAUDE)
+    file = here.home / ".claude" / "settings.json"
+    key = Tool("Edit", {"file_path": str(file), "old_string": '"default"', "new_string": '"acceptEdits"'})
+    hook = Tool("Edit", {"file_path": str(file), "old_string": '"matcher": "*"', "new_string": '"matcher": "Read"'})
+    bare = Tool("Write", {"file_path": str(file), "content": "{}"})
+    tools = (Tool("Read", {"file_path": str(file)}), key, hook, bare)
+    here.api.play(*[Turn("Working.", (tool,)) for tool in tools], Turn("All fine."))
+    here.environ["IS_SANDBOX"] = "1"  # else Claude Code refuses to skip its permissions for the superuser
+    here.init()
+    before = json.loads(file.read_text(encoding="utf-8"))
+    run = here.run(extra=("--dangerously-skip-permissions",))
+    assert [tool.ok for tool in run.seen.tools] == [True, True, False, False]
+    refused = [tool.result for tool in run.seen.tools[2:]]
+    assert all("would change the entries in ~/.claude" in result for result in refused), refused
+    after = json.loads(file.read_text(encoding="utf-8"))
+    assert (after["permissions"]["defaultMode"], after["hooks"]) == ("acceptEdits", before["hooks"])
+    assert "All fine." in run.seen.said

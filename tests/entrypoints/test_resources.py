@@ -13,6 +13,7 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from tests.docs.pages import ROOT
 from tests.operations.test_ingest import PROJECT, response, take
 
+from tallygate.core.authority import the_user
 from tallygate.core.bills import BilledTokens, BillLine, Grain
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
@@ -20,6 +21,7 @@ from tallygate.core.model import Actor
 from tallygate.core.words import ActorType, ExpireAs, UnknownPrice
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.bills import Draft, keep_bill
+from tallygate.operations.budget import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
@@ -115,6 +117,17 @@ def test_open_sessions_are_shown_with_what_is_left(world, mode):
         "pending": 1,
         "halts": 1,
     }
+
+
+@ERAS
+def test_a_session_is_shown_with_who_changed_its_limit(world, mode):
+    session = world.start("1")
+    assert read(world, f"tally://session/{session}", mode=mode)["limit_changes"] == []
+    raise_budget(world.rt, session, 10**9, reason="more to do", authority=the_user("anna"))
+    found = read(world, f"tally://session/{session}", mode=mode)
+    [change] = found["limit_changes"]
+    assert (change["before"], change["limit"], change["actor"], change["reason"]) == ("1", "2", "anna", "more to do")
+    assert found["budgets"][0]["limit"] == 2
 
 
 def test_a_long_list_of_sessions_ends_at_fifty(world):

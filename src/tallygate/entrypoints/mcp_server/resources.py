@@ -213,6 +213,7 @@ def _view(view: SessionView) -> dict[str, Any]:
         "accounting_mode": view.session.accounting_mode.value,
         "unknown_model_pricing_mode": view.session.unknown_price.value,
         "budgets": [_budget(budget) for budget in view.budgets],
+        "limit_changes": [change.stated() for change in view.limit_changes],
         "total_cost_usd": usd(totals.total_nanos),
         "calls_made": totals.calls_made,
         "halts": totals.halts,
