@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate import __main__
 from tallygate.core.errors import InvalidArgument, SettingsError
 from tallygate.core.foreign import foreign_text, names_in
 from tallygate.core.words import BudgetMode, UnknownPrice
@@ -157,10 +162,7 @@ def test_a_variable_that_does_not_tighten_counts_only_as_the_user_had_it_at_init
 ):
     found = loaded(installed, home, **{name: text})
     assert (of(found), found.foreign) == (stays, (name,))
-    users = Installed(
-        **{each: getattr(installed, each) for each in Installed.__slots__ if each != "environment"},
-        environment=worth_keeping({name: text}),
-    )
+    users = replace(installed, environment=worth_keeping({name: text}))
     assert of(loaded(users, home, **{name: text})) != stays
 
 
@@ -198,6 +200,24 @@ def test_a_file_that_names_other_places_than_the_installed_ones_is_told_and_move
     assert ["paths.database" in text and "tallygate init" in text for text in found.spoken] == [True]
 
 
+@pytest.mark.parametrize("log, where", [("logs/mine.jsonl", "p/logs/mine.jsonl"), ("~/all.jsonl", "all.jsonl")])
+def test_a_run_log_is_one_of_each_project_or_one_for_all_as_the_user_had_it(home, installed, log, where):
+    (home / "p" / ".git").mkdir(parents=True)
+    assert loaded(replace(installed, log=log), home / "p").paths.run_log == home / where
+    assert loaded(installed, home / "p").paths.run_log == home / "p" / ".l6e" / "runs.jsonl"
+
+
+def test_a_file_of_l6e_is_read_as_that_one_reads_it(home, installed):
+    file = home / "theirs.toml"
+    file.write_text('colour = "red"\n[calibration]\n"gpt-5" = 2.0\n')
+    theirs = replace(installed, settings=None, l6e_settings=str(file))
+    found = loaded(theirs, home)
+    assert found.calibration_micros == {"gpt-5": 2_000_000}
+    assert any("colour" in text for text in found.notices)
+    file.unlink()
+    assert loaded(theirs, home).calibration_micros == {"gpt-5": 500_000}, "as there, the user's own counts then"
+
+
 def test_a_clients_variables_add_places_to_read(installed):
     given = {"CLAUDE_CONFIG_DIR": "/p/claude", "HOME": installed.home}
     users, clients = hold(given, installed).reading
@@ -208,10 +228,7 @@ def test_a_clients_variables_add_places_to_read(installed):
 
 def test_what_the_user_had_at_init_is_no_news(installed):
     environ = {"XDG_DATA_HOME": "/x", "PYTHONPATH": "/y", "TALLYGATE_DB": "/z/l.db"}
-    users = Installed(
-        **{each: getattr(installed, each) for each in Installed.__slots__ if each != "environment"},
-        environment=worth_keeping(environ),
-    )
+    users = replace(installed, environment=worth_keeping(environ))
     assert hold(environ, users).foreign == ()
     assert hold(environ, installed).foreign == ("PYTHONPATH", "TALLYGATE_DB", "XDG_DATA_HOME")
     assert hold(environ, users).environ["XDG_DATA_HOME"] == "/x"
@@ -250,9 +267,68 @@ def test_the_lists_of_names_do_not_overlap():
     assert not set(CLIENT_VARIABLES) & {*SYSTEM_VARIABLES, *KNOWN}
 
 
-def test_run_by_its_path_the_program_is_found_apart_from_the_users_python(home):
-    from tallygate import __main__
+@pytest.mark.parametrize(
+    "words, alone",
+    [
+        ("hook --client codex --event Stop", ("codex", "Stop", False, False)),
+        ("hook --client codex --event Stop --framed", ("codex", "Stop", True, False)),
+        ("hook --client codex --event Stop --framed --held --places /p", ("codex", "Stop", True, True)),
+        ("hook --client codex --event Stop --framed --places --held --dropped A,B", ("codex", "Stop", True, False)),
+        ("hook --client codex --event Stop --help", None),
+        ("hook --event Stop --client codex", None),
+        ("hook --client codex", None),
+        ("serve --places /p", None),
+    ],
+)
+def test_the_words_of_the_hook_program_are_taken_without_the_command_line(words, alone):
+    assert __main__._alone(words.split()) == alone
 
+
+def test_only_commands_that_clients_run_take_places():
+    assert __main__._given(["serve", "--tools", "l6e", "--places", "/a", "--dropped", "X"]) == {
+        "--places": "/a",
+        "--dropped": "X",
+    }
+    assert __main__._given(["hook", "--client", "c", "--event", "e", "--places", "/a"]) == {"--places": "/a"}
+    assert __main__._given(["status", "--places", "/a"]) == {}
+    assert __main__._given([]) == {}
+
+
+@pytest.mark.parametrize("written, code", [("on_fault = halt\n", 2), ("on_fault = allow\n", 0), ("", 2), (None, 2)])
+def test_a_hook_that_can_start_no_gate_asks_the_places_what_passes_and_not_its_client(
+    home, monkeypatch, capsys, written, code
+):
+    file = home / "places.conf"
+    if written is not None:
+        file.write_text(written)
+    monkeypatch.setattr(sys, "argv", ["hook.py", "--client", "codex", "--event", "PreToolUse", "--places", str(file)])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
+    monkeypatch.setenv("TALLYGATE_ON_FAULT", "allow" if code else "halt")
+    monkeypatch.setattr(hook, "_by_itself", lambda *_: None)
+    assert hook.main() == code
+    assert "could not be started" in capsys.readouterr().err
+
+
+def test_a_gate_that_a_hook_starts_is_apart_from_what_the_client_was_told(monkeypatch):
+    ran = {}
+
+    def run(command, **more):
+        ran.update(more, command=command)
+        raise OSError
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for name, value in {"LD_PRELOAD": "/x", "PYTHONPATH": "/y", "PYTHONUTF8": "1", "FAKETIME": "+1d"}.items():
+        monkeypatch.setenv(name, value)
+    assert hook._by_itself("codex", "Stop", b"", "/p", "--held") is None
+    assert ran["command"][1:3] == ["-I", __main__.__file__]
+    told = dict(pairwise(ran["command"]))
+    assert (told["--places"], sorted(told["--dropped"].split(","))) == ("/p", ["FAKETIME", "LD_PRELOAD", "PYTHONPATH"])
+    assert not [name for name in ran["env"] if name.startswith(("LD_PRELOAD", "PYTHON", "FAKETIME"))]
+    hook._by_itself("codex", "Stop", b"", "")
+    assert ran["env"]["PYTHONPATH"] == "/y", "an entry that a user wrote by hand honours it"
+
+
+def test_run_by_its_path_the_program_is_found_apart_from_the_users_python(home):
     done = subprocess.run(
         [sys.executable, "-I", __main__.__file__, "--version"], capture_output=True, text=True, check=True
     )

@@ -32,8 +32,8 @@ class Machine:
 
     def hostile(self) -> dict[str, str]:
         """What a project's `env`, an `.envrc` or an agent may set."""
-        folder = self.project / "h"
-        folder.mkdir(exist_ok=True)
+        folder = self.home / "h"
+        (folder / ".git").mkdir(parents=True, exist_ok=True)
         (folder / "sitecustomize.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write('x')\n")
         (folder / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 500\n')
         moved = {name: str(folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TALLYGATE_HOME")}
@@ -84,8 +84,8 @@ def test_a_project_moves_nothing_with_its_environment_and_is_named_when_a_sessio
             with Server(machine.server(), machine.project, environ=hostile) as server:
                 server.greet().tools()
                 (announced,) = (machine.data / "servers").glob("*.hook")
-                began = machine.hook("SessionStart", hostile, source="startup")
-                refused = machine.hook("UserPromptSubmit", hostile, prompt_id="p2")
+                began = machine.hook("SessionStart", hostile, source="startup", session_id="another")
+                refused = machine.hook("UserPromptSubmit", hostile, prompt_id="p2", session_id="another")
             assert not announced.exists()
         else:
             began = machine.hook("SessionStart", hostile, source="startup")
@@ -95,10 +95,13 @@ def test_a_project_moves_nothing_with_its_environment_and_is_named_when_a_sessio
         for name in ("HOME", "PYTHONPATH", "TALLYGATE_CONFIG", "TALLYGATE_DB", "TALLYGATE_HOME"):
             assert name in told, served
         assert refused["decision"] == "block"
-    (session,) = machine.sessions()
-    assert session["halts"] == 2
-    left = {path.name for path in (machine.project / "h").rglob("*")}
-    assert left == {"config.toml", "sitecustomize.py"}, "nothing was made there, and none of its code ran"
+    sessions = machine.sessions()
+    assert [session["halts"] for session in sessions] == [1, 1]
+    for session in sessions:
+        shown = json.loads(machine.tallygate("sessions", "show", str(session["session_id"]), "--json").stdout)
+        assert shown["project"] == str(machine.project), "it is the work of the folder that it is done in"
+    left = {path.name for path in (machine.home / "h").rglob("*")}
+    assert left == {"config.toml", "sitecustomize.py", ".git"}, "nothing was made there, and none of its code ran"
 
 
 @pytest.mark.slow
@@ -108,9 +111,10 @@ def test_what_the_loader_was_told_is_left_out_and_named(machine):
     with Server(machine.server(), machine.project, environ=hostile, quiet=True) as server:
         server.greet().tools()
         environ = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-        began = machine.hook("SessionStart", machine.environ(), source="startup")
+        began = machine.hook("SessionStart", machine.environ(TALLYGATE_DB="/x.db"), source="startup")
     assert not [each for each in environ if each.startswith(b"LD_PRELOAD")]
-    assert "FAKETIME, LD_PRELOAD" in str(began["systemMessage"])
+    # What the server was started with, and what the hook was.
+    assert "FAKETIME, LD_PRELOAD, TALLYGATE_DB" in str(began["systemMessage"])
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def _started() -> subprocess.Popen[bytes] | None:
         apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     try:
         return subprocess.Popen(  # noqa: S603  # our own interpreter, and nothing from outside
-            [sys.executable, "-P", "-c", _START, *sys.path],
+            [sys.executable, "-I", "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

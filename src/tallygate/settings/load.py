@@ -101,8 +101,7 @@ class Loaded:
 
 def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     """The settings, and what their project's file would make of them."""
-    if where.installed is None:
-        _refuse_unknown_variables(environ)
+    _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
     user, passed_over = _user_document(environ, cwd, where)
     notices = (*notices, *passed_over)

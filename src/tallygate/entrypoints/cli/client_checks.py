@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tallygate.clients.installers import CLIENTS
+from tallygate.clients.installing.entries import server_arguments
 from tallygate.clients.installing.manifest import Manifest
 from tallygate.clients.installing.wanted import Client, Scope
 from tallygate.core.attribution import client_family
@@ -57,7 +57,7 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
 
         yield of_places(settings, where)
         yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.clock_us())
-        yield server(runtime)
+        yield server(runtime, [where.python, *server_arguments(where)])
         yield sessions(runtime)
 
 
@@ -71,11 +71,10 @@ def _client(client: Client, changed: list[str], found: list[tuple[str, str]]) ->
     return Check(client.name, State.OK, "installed" + (", with hooks" if client.has_hooks else "; it has no hooks"))
 
 
-def server(runtime: Runtime) -> Check:
+def server(runtime: Runtime, command: Sequence[str]) -> Check:
     """How long a client waits for the server it starts, from the start of the process to its first answer."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "doctor", "version": "1"}}
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
-    command = [sys.executable, "-P", "-m", "tallygate", "serve"]
     began = runtime.clock_us()
     try:
         with subprocess.Popen(  # noqa: S603  # this program itself
