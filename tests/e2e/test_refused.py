@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from tests.e2e.checking import assert_counted, assert_logged, rounded
-from tests.e2e.driving import Machine
+from tests.e2e.driving import Machine, wait_for
 from tests.e2e.mock_api import dollars_of
 from tests.e2e.programs import Client, Codex, CopilotCli, QwenCode
 from tests.e2e.wire import Tokens, Tool, Turn
@@ -81,6 +81,7 @@ def test_a_run_ends_so_soon_after_the_first_refusal_with_all_it_used_and_goes_on
     here.init(str(rounded(dollars_of(client.model, COSTLY) * Decimal("2.5"))))
     run = here.run()
     assert (len(here.api.of_kind("main")), run.code) == (2 + case.further, case.code)
+    wait_for(here.run_lines, "the run log has its line, from a hook where Copilot ended its server")
     assert_logged(here)
     assert_counted(here)
     (budget,) = here.asked("budget", "list")["budgets"]

@@ -6,10 +6,11 @@ import pytest
 
 from tallygate.clients.ancestry import Process
 from tallygate.entrypoints import holding
-from tallygate.entrypoints.holding import HELD_S, LOOK_S, NANOS, START_S, hold
+from tallygate.entrypoints.holding import LOOK_S, NANOS, START_S, hold
 
-REFUSED = (0, b"no", b"Spent.")
-CONSENT = (0, b"{}", b"")
+HELD_S = 560
+REFUSED = (0, b"no", b"Spent.", HELD_S)
+CONSENT = (0, b"{}", b"", 0)
 CODEX_ENDS_A_HOOK_AFTER_S = 600
 
 
@@ -23,7 +24,7 @@ class Waiting:
             holding, "ancestors", lambda: iter([shell, Process(self.parent, f"/opt/{above}", (above,))])
         )
 
-    def hold(self, answers, *, client="codex", event="PreToolUse", starts=None):
+    def hold(self, answers, *, client="codex", refused=REFUSED, starts=None):
         def ask():
             self.asked += 1
             return answers(self)
@@ -35,9 +36,7 @@ class Waiting:
             self.started += 1
             return CONSENT if self.started == starts else None
 
-        return hold(
-            (client, event, self.data), REFUSED, ask, start, ticks_ns=lambda: self.at_s * NANOS, pause_s=pause_s
-        )
+        return hold((client, self.data), refused, ask, start, ticks_ns=lambda: self.at_s * NANOS, pause_s=pause_s)
 
 
 def test_a_tool_is_held_until_it_may_run(monkeypatch):
@@ -68,7 +67,7 @@ def test_it_is_refused_before_codex_would_let_it_run(monkeypatch):
 
 
 def test_a_refusal_for_another_reason_is_not_waited_with(monkeypatch):
-    other = (0, b"another reason", b"")
+    other = (0, b"another reason", b"", 0)
     assert Waiting(monkeypatch).hold(lambda _: other) == other
 
 
@@ -83,15 +82,20 @@ def test_nobody_waits_for_a_client_that_has_gone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("client", "event", "above"),
+    ("client", "above", "held_s", "waits"),
     [
-        ("codex", "UserPromptSubmit", "codex"),
-        ("codex", "PreToolUse", "claude"),
-        ("codex", "PreToolUse", "bash"),
-        ("qwen", "PreToolUse", "codex"),
+        ("codex", "codex", 560, True),
+        ("codex", "codex", 0, False),
+        ("codex", "claude", 560, False),
+        ("codex", "bash", 560, False),
+        ("qwen", "qwen", 45, True),
+        ("qwen", "codex", 45, False),
+        ("gemini", "gemini", 45, True),
+        ("opencode", "opencode", 0, False),
     ],
 )
-def test_nothing_else_is_held(monkeypatch, client, event, above):
+def test_a_tool_is_held_as_long_as_is_said_and_only_beneath_its_own_client(monkeypatch, client, above, held_s, waits):
     waiting = Waiting(monkeypatch, above=above)
-    assert waiting.hold(lambda _: CONSENT, client=client, event=event) == REFUSED
-    assert (waiting.asked, waiting.at_s) == (0, 0)
+    refused = (*REFUSED[:3], held_s)
+    assert waiting.hold(lambda _: REFUSED, client=client, refused=refused) == refused
+    assert waiting.at_s == (held_s if waits else 0)

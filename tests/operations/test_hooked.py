@@ -353,7 +353,7 @@ def test_a_held_tool_is_refused_without_a_trace_until_its_budget_carries_it_and_
     hook(world, Moment.PROMPT, "prompt:1", client="codex")
     respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))
     first, second = codex_tool(world, 1), codex_tool(world, 2)
-    assert [(a.stops, a.ends) for a in (first, second)] == [(True, False), (True, True)]
+    assert [(a.stops, a.ends, a.held_s) for a in (first, second)] == [(True, False, 0), (True, True, 560)]
     written = world.events()
     assert [(a.stops, a.ends, a.message) for a in (codex_tool(world, 2, held=True) for _ in range(3))] == [
         (True, True, second.message)
@@ -376,6 +376,45 @@ def test_a_refused_tool_of_codex_says_that_the_next_one_is_held_and_ends_with_th
     assert "presses Esc and types `tallygate raise 2`" in told
     assert re.search(r"runs in another terminal: tallygate budget raise \S+ [\d.]+$", told)
     assert "held" not in codex_tool(world.with_runtime(interrupts=False), 3).message
+
+
+@pytest.mark.parametrize(
+    ("client", "moment", "agent", "held"),
+    [
+        ("gemini", Moment.TOOL, None, 45),
+        ("gemini", Moment.MODEL, None, 0),
+        ("claude_code", Moment.TOOL, "a1", 0),
+        ("opencode", Moment.TOOL, "a1", 0),
+    ],
+)
+def test_an_agent_that_had_more_than_a_last_word_since_its_first_refusal_is_ended_in_any_client(
+    world, client, moment, agent, held
+):
+    hook(world, Moment.PROMPT, "prompt:1", client=client)
+    respond(world, "r1", 100, client=client)
+
+    def refused(number):
+        answer = hook(world, moment, f"{moment}:{number}", client=client, tool="x", agent_id=agent)
+        assert answer.stops
+        return answer.ends, answer.held_s
+
+    assert [refused(1), refused(2)] == [(False, 0)] * 2, "two tools of one response"
+    respond(world, "r2", 1, client=client, agent_id=agent)
+    assert refused(3) == (False, 0), "its last word asked for a tool"
+    respond(world, "r3", 1, client=client, agent_id=agent)
+    assert refused(4) == (True, held)
+    still = hook(world, moment, f"{moment}:4", client=client, tool="x", agent_id=agent, held=True)
+    assert (still.ends, still.held_s) == (True, held)
+    raise_budget(world.rt, account(world, client=client).session_id, 9 * DOLLAR, reason="", authority=the_user("me"))
+    assert not hook(world, Moment.PROMPT, "prompt:2", client=client, agent_id=agent).stops
+
+
+@pytest.mark.parametrize(("agent", "held"), [(None, 0), ("a1", 45)])
+def test_a_refused_tool_of_qwen_code_is_held_in_a_subagent_whose_model_calls_no_hook_sees(world, agent, held):
+    hook(world, Moment.PROMPT, "prompt:1", client="qwen")
+    respond(world, "r1", 100, client="qwen")
+    found = [hook(world, Moment.TOOL, f"tool:{n}", client="qwen", tool="x", agent_id=agent).held_s for n in (1, 2)]
+    assert found == [0, held]
 
 
 def test_an_agent_that_is_refused_again_is_ended_though_another_one_was_let_go_on_between(world):

@@ -38,7 +38,8 @@ class Reply:
     """What a hook gives back to its client: one JSON object for standard output, or nothing at all.
 
     With `last_words` the client's run in print mode is ended, and they are said on its stderr; at a session's end they
-    are what the hook says on its own. It `waits` while responses are in flight. What is `settled` needs no end: the
+    are what the hook says on its own. It `waits` while responses are in flight; where nothing can be
+    ended, it is kept back for `held_s` seconds. What is `settled` needs no end: the
     client ends its turn by the answer itself, or may be asked once more.
     """
 
@@ -46,6 +47,7 @@ class Reply:
     exit_code: int = 0
     last_words: str = ""
     waits: bool = False
+    held_s: int = 0
     settled: bool = False
 
 

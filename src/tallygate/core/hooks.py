@@ -155,6 +155,22 @@ def holds_next(event: HookEvent) -> bool:
     return event.client == "codex" and event.moment is Moment.TOOL
 
 
+# How long a refused tool may be held, which is less than its client waits for a hook before it lets the tool run.
+_HELD_S = {"codex": 560, "qwen": 45, "gemini": 45}
+
+
+def held_s(event: HookEvent, *, again: bool, goes_on: bool) -> int:
+    """For how many seconds a refused tool is held where its client cannot be ended; 0 where the answer ends the turn.
+
+    No answer ends a turn of Codex, and none the work of a subagent of Qwen Code. With others that is so only where the
+    agent has gone on after refusals.
+    """
+    unending = event.client == "codex" or (event.client == "qwen" and event.agent_id is not None)
+    if event.moment is not Moment.TOOL or not (goes_on or (again and unending)):
+        return 0
+    return _HELD_S.get(event.client, 0)
+
+
 class Verdict(StrEnum):
     """Whether the client may go on."""
 
@@ -171,7 +187,8 @@ class HookAnswer:
     `ends` says that the client's run in print mode is to be ended, as no answer ends it or says why. `tool_only`
     keeps one tool from running, and the work goes on. `unconfirmed` says that a tool was left to a second question
     before, in this row of refusals, and that none came; `again` that the step before was refused, too. `waits`
-    says that responses are in flight that would be lost if it ended now. At a session's end `parting` is why it was
+    says that responses are in flight that would be lost if it ended now; where it cannot be ended, the answer is kept
+    back for `held_s` seconds. At a session's end `parting` is why it was
     stopped, and `ends` that its run was ended for that.
     """
 
@@ -182,6 +199,7 @@ class HookAnswer:
     unconfirmed: bool = False
     again: bool = False
     waits: bool = False
+    held_s: int = 0
     parting: str | None = None
 
     @property

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    Answer = tuple[int, bytes, bytes]
+    Answer = tuple[int, bytes, bytes, int]  # exit code, the client's words, ours, seconds to hold them back
 
 INPUT_BYTES_MAX = 16 * 2**20
 CONNECT_S = 1
@@ -53,7 +53,7 @@ def main() -> int:
     if answer is None:
         return _undecided(event, places.get("on_fault") if file else os.environ.get("TALLYGATE_ON_FAULT"))
     if answer[2] and event in ("SessionEnd", "sessionEnd"):
-        answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"")
+        answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"", 0)
     elif answer[2]:
         answer = _ended(
             client,
@@ -63,7 +63,7 @@ def main() -> int:
             lambda: _asked(client, event, data, places, ",held"),
             lambda name, *more: _by_itself(client, name, data, file, *more),
         )
-    code, body, _ = answer
+    code, body, *_ = answer
     if body:
         sys.stdout.buffer.write(body)
         sys.stdout.buffer.flush()
@@ -205,7 +205,7 @@ def _folder() -> str:
     return os.path.join(base, "tallygate", "servers")
 
 
-def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> tuple[int, bytes, bytes]:
+def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> "Answer":
     # The plain C module: `socket` takes as long to import as everything else here together.
     import _socket
 
@@ -219,10 +219,10 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         got = b""
         while b"\n" not in got:
             got += _received(link)
-        code, size, last, body = _framed(got)
+        code, size, last, held_s, body = _framed(got)
         while len(body) < size + last:
             body += _received(link)
-        return code, body[:size], body[size:]
+        return code, body[:size], body[size:], held_s
     finally:
         link.close()
 
@@ -251,17 +251,17 @@ def _by_itself(client: str, event: str, data: bytes, places: str, *more: str) ->
         command += ["--places", places, *(["--dropped", told] if told else [])]
     try:
         done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False, env=environ)
-        code, size, last, body = _framed(done.stdout)
+        code, size, last, held_s, body = _framed(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return None if done.returncode or len(body) != size + last else (code, body[:size], body[size:])
+    return None if done.returncode or len(body) != size + last else (code, body[:size], body[size:], held_s)
 
 
-def _framed(got: bytes) -> tuple[int, int, int, bytes]:
-    """An answer's exit code, the lengths of its parts, and what follows its first line."""
+def _framed(got: bytes) -> tuple[int, int, int, int, bytes]:
+    """An answer's exit code, the lengths of its parts, how long it may be held, and what follows its first line."""
     words, _, body = got.partition(b"\n")
-    code, size, last = (int(word) for word in (*words.split(), b"0")[:3])
-    return code, size, last, body
+    code, size, last, held_s = (int(word) for word in (*words.split(), b"0", b"0")[:4])
+    return code, size, last, held_s, body
 
 
 def _ended(
@@ -282,7 +282,7 @@ def _ended(
             if client == "copilot":  # that ends its server, too, before this can close the session
                 start("sessionEnd")
         else:
-            return hold((client, event, data), answer, ask, lambda: start(event, "--held"))
+            return hold((client, data), answer, ask, lambda: start(event, "--held"))
     except (ImportError, OSError, ValueError) as error:
         print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
     return answer

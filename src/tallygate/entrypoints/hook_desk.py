@@ -122,7 +122,7 @@ class HookDesk:
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
-        return replace(reply, last_words=message_of(answer) or "", waits=answer.waits)
+        return replace(reply, last_words=message_of(answer) or "", waits=answer.waits, held_s=answer.held_s)
 
     def landed(self, client: str, name: str, raw: Mapping[str, Any]) -> bool:
         """Whether nothing is in flight any more of the session that a hook belongs to."""
@@ -167,7 +167,7 @@ def frame(reply: Reply) -> bytes:
     """A reply as the hook program reads it; nothing is ended while responses are in flight."""
     body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
     last = b"" if reply.waits else reply.last_words.encode("utf-8", "replace")
-    return f"{reply.exit_code} {len(body)} {len(last)}\n".encode() + body + last
+    return f"{reply.exit_code} {len(body)} {len(last)} {reply.held_s}\n".encode() + body + last
 
 
 def told_name(data: bytes) -> str:

@@ -5,7 +5,7 @@ The hook program sends its client's input as it came, and gets its client's answ
 lengths, then the bytes they announce:
 
     tallygate-hook 1 TOKEN CLIENT EVENT own|guest SERVERS WORKSPACE_BYTES INPUT_BYTES
-        ->  EXIT_CODE ANSWER_BYTES LAST_WORDS_BYTES
+        ->  EXIT_CODE ANSWER_BYTES LAST_WORDS_BYTES HELD_SECONDS
 
 A guest is the hook of a client that this server was not started by: it is answered, and its session is not this
 server's to end. SERVERS are those of the clients that this one was started in, or a hyphen; the word `near` among them

@@ -20,13 +20,20 @@ from tallygate.clients.ancestry import Process, agent_of
 PROC = Path("/proc")
 DEPTH_MAX = 16
 WAIT_S = 10
-_TITLES = {"codex": "Codex", "qwen": "Qwen Code", "claude_code": "Claude Code", "copilot": "Copilot CLI"}
+TITLES = {
+    "codex": "Codex",
+    "qwen": "Qwen Code",
+    "claude_code": "Claude Code",
+    "copilot": "Copilot CLI",
+    "gemini": "Gemini CLI",
+}
 # What each client ends at in order, with an exit code that says so; Claude Code answers SIGINT with 0.
 _SIGNALS = {
     "codex": signal.SIGINT,
     "qwen": signal.SIGINT,
     "claude_code": signal.SIGTERM,
     "copilot": signal.SIGINT,
+    "gemini": signal.SIGINT,
 }
 # What may stand between a client and what it runs; a program of any other kind is no client's hook or server.
 LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
@@ -34,6 +41,7 @@ _PRINTS = {
     "qwen": frozenset({"-p", "--prompt"}),
     "claude_code": frozenset({"-p", "--print", "-cp", "-pc"}),
     "copilot": frozenset({"-p", "--prompt"}),
+    "gemini": frozenset({"-p", "--prompt"}),
 }
 # With these a program talks to it, and no person.
 _SPOKEN_TO = frozenset({"--acp", "--headless", "--server", "--stdio", "--connect"})
@@ -118,7 +126,7 @@ def _wrapper(client: str, parent: int, proc: Path) -> Client | None:
         return None
     process = found[0]
     title = agent_of(Process(process.pid, process.program, process.words))
-    ours = title == _TITLES[client] and process.uid == os.getuid() and _same_numbers(process.pid, proc)
+    ours = title == TITLES[client] and process.uid == os.getuid() and _same_numbers(process.pid, proc)
     return process if ours and Path(process.program).name.startswith("node") else None
 
 
@@ -132,7 +140,7 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
         process, pid = found
         title = agent_of(Process(process.pid, process.program, process.words))
         if title is not None:
-            ours = title == _TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
+            ours = title == TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
             ends = prints(client, process.words) or _leaves_a_terminal_clean(client, process, proc)
             return found if ours and ends and _by_a_person(process.pid, proc) else None
         if Path(process.program).name not in LAUNCHERS:

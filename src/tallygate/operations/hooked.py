@@ -18,6 +18,7 @@ from tallygate.core.hooks import (
     Moment,
     Verdict,
     ends_run,
+    held_s,
     holds_next,
     lands_first,
     told_at_end,
@@ -146,13 +147,14 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         acts = rt.interrupts and gated.hard
-        ends = acts and _ends(event, again=gated.again)
+        ends = acts and (gated.goes_on or _ends(event, again=gated.again))
         waits = ends and lands_first(event.client) and not all_landed(rt, event)
         message = answer.message or ""
         if acts and not ends and holds_next(event):
             message = held_next(message, answer.command)
         told = HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
-        return replace(told, unconfirmed=gated.unconfirmed, waits=waits)
+        held = held_s(event, again=gated.again, goes_on=gated.goes_on) if ends else 0
+        return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."

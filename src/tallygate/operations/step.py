@@ -44,6 +44,8 @@ LANDING_STEP_US = 10_000
 LANDING_STEPS, LATE_STEPS = 15, 50
 # A turn that begins while an older call of the same agent has no response: that one was broken off.
 BROKEN_OFF_US = 5_000_000
+# So many responses after a refusal are more than the last word of one that heeds it.
+GOES_ON = 2
 # What the second question for a tool is written down as.
 QUESTION = "permissionRequest"
 
@@ -53,14 +55,15 @@ class Gated:
     """The answer to a step, and how pressed its session was at the step before.
 
     `again` says that the step before was refused, too, the session's or the agent's; `unconfirmed` that a tool of this
-    row of refusals was left to a second question that never came; `hard` that a hard budget is among those of a
-    session that was refused.
+    row of refusals was left to a second question that never came; `goes_on` that the agent had responses since the
+    first of them; `hard` that a hard budget is among those of a session that was refused.
     """
 
     answer: GateAnswer
     before: Pressure | None
     again: bool = False
     unconfirmed: bool = False
+    goes_on: bool = False
     hard: bool = False
 
 
@@ -79,12 +82,13 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
     if event.held:
         still, request = _still_refused(rt, session, request)
         if still is not None:
-            return Gated(still, None, again=True, hard=True)
+            return Gated(still, None, again=True, goes_on=True, hard=True)
     with rt.ledger.writing(rt.tenant) as tx:
         known = tx.call(call_id_of(rt, request))
         if known is not None and known.reply is not None and known.action is Action.HALT:
             stored = GateAnswer.from_json(known.reply)
-            return Gated(stored, None, again=event.held, hard=_is_hard(tx, session, stored))
+            hard = _is_hard(tx, session, stored)
+            return Gated(stored, None, again=event.held, goes_on=event.held, hard=hard)
         before = _pressure_before(tx, session)
         row = _refused_row(tx, request)
         again = bool(row) or any(c.state is CallState.DENIED for c in tx.recent_calls(session.session_id, 2**62, 1))
@@ -97,9 +101,11 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
             reserve, request = _turned(rt, tx, event, request, recent)
         answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
         hard = answer.action is Action.HALT and _is_hard(tx, session, answer)
+        goes_on = hard and _goes_on(tx, event, row)
     if price_id is not None:
         rt.known_prices.add(price_id)
-    return Gated(answer, before, again or event.held, event.confirmed and _was_left(row, event), hard)
+    left = event.confirmed and _was_left([call.tool_name or "" for call in row], event)
+    return Gated(answer, before, again or event.held, left, goes_on, hard)
 
 
 def _is_hard(reader: Tx, session: Session, refused: GateAnswer) -> bool:
@@ -291,12 +297,26 @@ def _turned(
     return True, request
 
 
-def _refused_row(tx: Tx, request: CallRequest) -> list[str]:
-    """What an agent asked for in its present row of refusals, the newest first."""
+def _refused_row(tx: Tx, request: CallRequest) -> list[Call]:
+    """An agent's present row of refusals, the newest first."""
     calls = (
         call for call in tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT) if _is_of(call, request.actor)
     )
-    return [call.tool_name or "" for call in takewhile(lambda call: call.state is CallState.DENIED, calls)]
+    return list(takewhile(lambda call: call.state is CallState.DENIED, calls))
+
+
+def _goes_on(tx: Tx, event: HookEvent, row: Sequence[Call]) -> bool:
+    """Whether an agent had more than a last word since it was first refused: then its client does not heed that."""
+    if not row:
+        return False
+    since = as_datetime(row[-1].at_us)
+    found = [
+        stored.row
+        for session in {event.client_session, event.agent_id or event.client_session}
+        for stored in tx.recent_usage(event.client, session, STEPS_LOOKED_AT)
+    ]
+    own = [each for each in found if event.agent_id in {each.agent_id, each.session}]
+    return sum(each.at > since for each in own) >= GOES_ON
 
 
 def _was_left(row: Sequence[str], event: HookEvent) -> bool:
