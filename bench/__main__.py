@@ -6,7 +6,20 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "house", "race")
+NAMES = (
+    "start",
+    "ledger",
+    "authorize",
+    "hook",
+    "end",
+    "size",
+    "ingest",
+    "first_read",
+    "verify",
+    "replay",
+    "house",
+    "race",
+)
 BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "house")
 
 

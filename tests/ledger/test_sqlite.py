@@ -327,3 +327,43 @@ def test_every_hot_query_finds_its_rows_by_an_index(world):
         plan = [row[3] for row in world.ledger._connection.execute("EXPLAIN QUERY PLAN " + sql, parameters)]
         assert not [step for step in plan if step.startswith("SCAN")], (sql, plan)
         assert not [step for step in plan if step.endswith("(tenant=?)")], (sql, plan)
+
+
+def usage_row(number, **changed):
+    stored = StoredUsage(replace(USAGE, response_key=f"m{number}"), "p1", number)
+    return {**from_usage(stored), **changed}
+
+
+def test_many_changes_in_one_event_leave_what_they_leave_one_by_one(tmp_path):
+    rows = [usage_row(number) for number in range(12)]
+    few = {name: told for name, told in usage_row(20).items() if told is not None}
+    key = {name: rows[3][name] for name in ("client", "response_key")}
+    changes = [
+        Insert("price", {"price_id": "p1", "basis": "{}"}),
+        *(Insert("usage", row) for row in rows[:6]),
+        Update("usage", {**rows[0], "cost_nanos": 77}),
+        Insert("usage", few),
+        Delete("usage", key),
+        *(Insert("usage", row) for row in (rows[3], *rows[6:])),
+        Update("usage", {**rows[7], "output": 9}),
+    ]
+    tables = []
+    for name, parts in (("one", [changes]), ("each", [[change] for change in changes])):
+        (tmp_path / name).mkdir()
+        world = make_world(tmp_path / name)
+        with world.ledger.writing() as tx:
+            for part in parts:
+                tx.append("test", part, by="t")
+        assert not world.problems()
+        tables.append(list(world.ledger.rows("SELECT * FROM usage ORDER BY response_key")))
+        world.ledger.close()
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 13
+
+
+def test_one_impossible_row_among_many_leaves_none_of_them(world):
+    rows = [Insert("usage", usage_row(number, output=-1 if number == 7 else 1)) for number in range(10)]
+    with pytest.raises(sqlite3.IntegrityError), world.ledger.writing() as tx:
+        tx.append("test", rows, by="t")
+    assert list(world.ledger.rows("SELECT COUNT(*) FROM usage")) == [(0,)]
+    assert not world.problems()

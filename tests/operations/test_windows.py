@@ -76,6 +76,19 @@ def test_what_was_spent_today_before_there_was_a_cap_stops_the_next_step(world):
     assert world.budget("global:all:day:2026-09-21").seed_nanos == 26 * NANOS, "the journal says what it began with"
 
 
+@pytest.mark.parametrize("others", [(), (Rule(Scope.GLOBAL, 99 * NANOS, period="week"),)], ids=["none yet", "a week"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_window_that_begins_with_a_response_counts_what_came_in_with_it(world, others, order):
+    if others:
+        ruled(world, *others).ask(ruled(world, *others).start("99"), 1)
+    session = ruled(world, EVERYTHING).start("9")
+    link_session(world.rt, "codex", "c1", session)
+    world.clock.forward(MINUTE)
+    rows = [told("nobody's", 3_000, world.clock.at_us, session="c9"), told("mine", 2_000, world.clock.at_us)]
+    ingest(world.rt, Reading("codex", "/t", [rows[number] for number in order]))
+    assert spent(world, "global:all:day:2026-09-21") == 5 * NANOS
+
+
 @pytest.mark.parametrize(
     "rule, counted",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -160,7 +160,9 @@ def _whole_number(digits: str) -> int | str:
 
 # Control characters are taken inside text: a run of zero bytes there says that a disk lost something, not that the
 # rest of the record is wrong.
-_decode = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, strict=False).raw_decode
+# What `raw_decode` calls; where no value begins at all it stops the iteration.
+_DECODER: Any = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, strict=False)
+_scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
 _decode_slowly = json.JSONDecoder(
     object_pairs_hook=tuple, parse_float=str, parse_int=_whole_number, strict=False
 ).raw_decode
@@ -176,23 +178,19 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
         raise Unreadable(Skip.BAD_UTF8) from None
     if text[:1] != "{":
         text = text.lstrip(_BLANK)
-    value, end = _value(text, 0)
-    if type(value) is not tuple:
-        raise Unreadable(Skip.NOT_OBJECT)
-    if end != len(text) and text[end:].strip(_BLANK):
-        raise Unreadable(Skip.BAD_JSON)
-    return value
-
-
-def _value(text: str, start: int) -> tuple[Any, int]:
     try:
-        return _decode(text, start)
-    except json.JSONDecodeError:
+        value, end = _scan(text, 0)
+    except (json.JSONDecodeError, StopIteration):
         raise Unreadable(Skip.BAD_JSON) from None
     except ValueError:
         raise Unreadable(Skip.HUGE_NUMBER) from None
     except RecursionError:
         raise Unreadable(Skip.TOO_DEEP) from None
+    if type(value) is not tuple:
+        raise Unreadable(Skip.NOT_OBJECT)
+    if end != len(text) and text[end:].strip(_BLANK):
+        raise Unreadable(Skip.BAD_JSON)
+    return value
 
 
 @dataclass(slots=True)
@@ -253,9 +251,9 @@ def _lose(found: Found, reason: Skip, piece: str) -> None:
 def fields(pairs: Pairs) -> Fields:
     """An object by key; a key written twice has no one meaning, so the record is not used."""
     found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Unreadable(Skip.DUPLICATE_KEY)
-    return found
+    if len(found) == len(pairs):
+        return found
+    raise Unreadable(Skip.DUPLICATE_KEY)
 
 
 def inner(holder: Fields, key: str) -> Fields:
@@ -283,15 +281,24 @@ def count(holder: Mapping[str, Any], key: str, odd: set[str] | None = None) -> i
     Absent and null are none. A negative number and what is no number are none, a number as text is that number, a
     fraction is rounded up; `odd` takes what was wrong.
     """
-    value = holder.get(key)
-    if value is None:
-        return 0
+    value = holder.get(key, 0)
     if type(value) is int and 0 <= value <= MAX_TOKENS:
         return value
+    if value is None:
+        return 0
     wrong, number = _number(value)
     if odd is not None:
         odd.add(wrong)
     return number
+
+
+def counts(holder: Mapping[str, Any], keys: Sequence[str], odd: set[str]) -> list[int]:
+    """The same for several keys, which mostly hold plain numbers."""
+    found = []
+    for key in keys:
+        value = holder.get(key, 0)
+        found.append(value if type(value) is int and 0 <= value <= MAX_TOKENS else count(holder, key, odd))
+    return found
 
 
 def _number(value: object) -> tuple[Odd, int]:

@@ -18,9 +18,10 @@ from tallygate.core.money import (
     to_unit_nanos,
     to_usd_nanos,
 )
+from tallygate.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Amount:
     """One call or response in every measure that a budget may have."""
 

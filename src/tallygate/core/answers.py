@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from tallygate.core.attested import SlimAttestation
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Budget
+from tallygate.core.values import value
 from tallygate.core.words import Action, Pressure, Reason, UsageBasis
 
 
@@ -37,7 +38,7 @@ class BindingBudget:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Factor:
     """What an estimate was multiplied by, in millionths, where that comes from, and how much to make of it."""
 
@@ -46,7 +47,7 @@ class Factor:
     confidence: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateAnswer:
     """The answer to one authorize; a halt carries no call id, since there is nothing to report usage for.
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from math import exp, isqrt, log
 
 from tallygate.core.money import SUM_NANOS_MAX
+from tallygate.core.values import value
 
 MILLION = 1_000_000
 
@@ -95,7 +96,7 @@ class Sample:
     origin: Origin = Origin.REPORTED
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Level:
     """What an agent's calls cost by now, both None before its first; without what it reported in `observed_nanos`.
 
@@ -195,7 +196,7 @@ class Experience:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Expectation:
     """What a call will probably cost, in nano-dollars; with `Source.NONE` it is the estimate as it was given.
 
@@ -279,7 +280,7 @@ def expect(key: Learner, pool: Learner, estimate_nanos: int, level: Level) -> Ex
     return replace(heard, unreported=_expected(key.observed, pool.observed, key.observed, asked))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Asked:
     """What is known of a call that is asked for, by one view of its agent's level."""
 

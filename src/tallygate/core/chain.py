@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tallygate.core.values import value
+
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TAG = b"tallygate/event/v1\x00"
 GENESIS = bytes(32)
@@ -44,7 +46,7 @@ class Break:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Head:
     """The last event of a chain: its number and hash stand for all before it."""
 

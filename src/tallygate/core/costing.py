@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tallygate.core.money import cost_nanos
+from tallygate.core.money import rounded_cost_nanos
+from tallygate.core.values import value
 
 ASSUMED = "assumed"
 
@@ -79,7 +80,7 @@ def is_local_runtime(provider: str | None) -> bool:
     return provider is not None and provider.lower() in LOCAL_RUNTIMES
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Tokens:
     """Counts of one or more responses in disjoint classes; `output` contains reasoning."""
 
@@ -164,17 +165,15 @@ class Price:
 
     def cost_nanos(self, tokens: Tokens) -> int:
         """Cost of one request in nano-dollars, rounded up once."""
-        rates = self.rates_for(tokens.context)
-        return cost_nanos(
-            [
-                (tokens.fresh_input, rates.input_nanos),
-                (tokens.cache_read, rates.cache_read_nanos),
-                (tokens.cache_write_5m, rates.cache_write_5m_nanos),
-                (tokens.cache_write_1h, rates.cache_write_1h_nanos),
-                (tokens.output, rates.output_nanos),
-            ],
-            self.per_request_nanos,
+        rates = self.rates_for(tokens.context) if self.tiers else self.rates
+        total = (
+            tokens.fresh_input * rates.input_nanos
+            + tokens.cache_read * rates.cache_read_nanos
+            + tokens.cache_write_5m * rates.cache_write_5m_nanos
+            + tokens.cache_write_1h * rates.cache_write_1h_nanos
+            + tokens.output * rates.output_nanos
         )
+        return rounded_cost_nanos(total, self.per_request_nanos)
 
 
 def certainty_of(source: str, *, known: bool, approximate: bool) -> Certainty:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core.calibration import Sample
+from tallygate.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SampleKey:
     """Whose estimates are looked at together: who made them (a `Kind`), in which client, for which model."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 from tallygate.core.calibration import Expectation
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.core.values import value
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -52,7 +53,7 @@ class ModeCoverage:
         return ModeCoverage(ask=False, plan=False, agent=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Session:
     """One budgeted piece of work; `opened_from` is the tenant it was opened from where it is not that of its rows."""
 
@@ -87,7 +88,7 @@ class Session:
         return self.state is SessionState.OPEN
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Budget:
     """A limit on a scope for one window, with the counters it is decided on.
 
@@ -149,7 +150,7 @@ class Actor:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallRequest:
     """One step an agent asks about, priced before the decision.
 
@@ -213,7 +214,7 @@ class Policy:
     quantile_percent: int = 80
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateView:
     """What the gate looks at: the session, every budget that applies, and what the rules need to know."""
 
@@ -223,7 +224,7 @@ class GateView:
     local_target: RerouteTarget | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decision:
     """The gate's answer; `binding` is the budget that refused or presses most."""
 
@@ -234,7 +235,7 @@ class Decision:
     target: RerouteTarget | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hold:
     """What one call holds of one budget while it is pending, and what of its cost stands there; in its unit."""
 
@@ -250,7 +251,7 @@ NO_RESPONSE = "no response was written down"
 CostBasis = Literal["actual", "transcript", "estimate", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Call:
     """One authorised (or refused) step as the ledger keeps it.
 

@@ -84,7 +84,11 @@ def cost_nanos(priced_tokens: list[tuple[int, int]], per_request_nanos: int = 0)
     >>> cost_nanos([(1_000, 5_000_000_000), (200, 25_000_000_000)])
     10000000
     """
-    total = sum(tokens * rate for tokens, rate in priced_tokens)
+    return rounded_cost_nanos(sum(tokens * rate for tokens, rate in priced_tokens), per_request_nanos)
+
+
+def rounded_cost_nanos(total: int, per_request_nanos: int = 0) -> int:
+    """A sum of tokens times nano-units per million tokens, rounded up once."""
     return -(-total // TOKENS_PER_RATE) + per_request_nanos
 
 

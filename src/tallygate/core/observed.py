@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
+from tallygate.core.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ _NEARNESS = {
 _OWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObservedUsage:
     """One response of a model as its client wrote it down; `(client, response_key)` names it for ever.
 
@@ -278,14 +279,21 @@ _MOVED_AT_ONCE = 4
 def needs_window(row: ObservedUsage) -> bool:
     """Whether a count of a response is so large that it must be held against its model's context window."""
     tokens = row.tokens
-    largest = max(tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output)
-    return largest > SMALL_COUNT and row.quality is not Quality.SESSION_TOTAL
+    return (
+        tokens.cache_read > SMALL_COUNT
+        or tokens.fresh_input > SMALL_COUNT
+        or tokens.cache_write_5m > SMALL_COUNT
+        or tokens.cache_write_1h > SMALL_COUNT
+        or tokens.output > SMALL_COUNT
+    ) and row.quality is not Quality.SESSION_TOTAL
 
 
 def within(row: ObservedUsage, window: int) -> ObservedUsage:
     """A response none of whose counts is larger than its model's context: one absurd record must not use up a day."""
     most = max(window, SMALL_COUNT) * (_MOVED_AT_ONCE if row.rule is Rule.CODEX_DELTA else 1)
     tokens = row.tokens
+    if max(tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output) <= most:
+        return row
     cut = Tokens(
         min(tokens.fresh_input, most),
         min(tokens.cache_read, most),
@@ -293,8 +301,6 @@ def within(row: ObservedUsage, window: int) -> ObservedUsage:
         min(tokens.cache_write_1h, most),
         min(tokens.output, most),
     )
-    if cut == tokens:
-        return row
     return replace(row, tokens=cut, reasoning=min(row.reasoning, cut.output), odd=joined_odd(row.odd, (CUT,)))
 
 

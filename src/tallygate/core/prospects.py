@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tallygate.core.amounts import in_usd
 from tallygate.core.calibration import MILLION, Expectation, Source
 from tallygate.core.model import Budget, CallRequest, Policy
 from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.values import value
 from tallygate.core.words import CalibrationMode
 
 # Below this share of a hundred a step is not near its limit.
 NEAR_MICROS = 50_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Prospect:
     """What was learned about a step, against what is left; None where nothing is known, or the limit is far.
 

@@ -13,6 +13,7 @@ from tallygate.core.clients import client_name
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
+from tallygate.core.values import value
 from tallygate.core.windows import SESSION as SESSION_PERIOD
 from tallygate.core.words import BudgetMode
 
@@ -80,7 +81,7 @@ class Rule:
         return ":".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Subject:
     """What rules are held against: whose session it is, where, in which client."""
 
@@ -150,7 +151,7 @@ def may_limit(rule: Rule, key: str) -> bool:
             return False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Spent:
     """What is known of something that was spent: by which clients, in which folders, on which models.
 

@@ -24,11 +24,12 @@ from tallygate.core.model import Budget, Call, Session
 from tallygate.core.observed import ObservedUsage, Rule, SessionCheck
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.unread import Unread, UnreadFile
+from tallygate.core.values import value
 
 Value = str | int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Insert:
     """A new row of a projection table."""
 
@@ -36,7 +37,7 @@ class Insert:
     row: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Update:
     """Columns of an existing row, its key columns included."""
 
@@ -44,7 +45,7 @@ class Update:
     row: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delete:
     """A row that is no more, by its key columns: another one has taken what it said."""
 
@@ -92,7 +93,7 @@ class QueuedLine:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoredUsage:
     """One response with what the ledger adds: its price and cost, and where it counts.
 

@@ -179,7 +179,15 @@ class SqliteLedger:
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
         return WriteTransaction(
-            self._handle, lambda: StoreTx(self._connection.execute, tenant, self.ledger_id, self._clock(), self._watch)
+            self._handle,
+            lambda: StoreTx(
+                self._connection.execute,
+                self._connection.executemany,
+                tenant,
+                ledger_id=self.ledger_id,
+                wall_us=self._clock(),
+                watch=self._watch,
+            ),
         )
 
     def accept(self) -> None:

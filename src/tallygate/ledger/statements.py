@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from tallygate.ledger.port import Value
@@ -21,6 +21,8 @@ class Cursor(Protocol):
 
 
 Execute = Callable[[str, dict[str, Any]], Cursor]
+# The same statement once for each row of values, which stand in the order of its marks.
+ExecuteMany = Callable[[str, Iterable[tuple[Any, ...]]], Cursor]
 
 
 class Statements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from tallygate.core.chain import Head, canonical_bytes, event_hash
 from tallygate.core.errors import ensure
@@ -18,7 +19,7 @@ from tallygate.ledger.limit_store import LimitReads
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
 from tallygate.ledger.report_store import ReportReads
 from tallygate.ledger.spend_store import SpendReads
-from tallygate.ledger.statements import Execute
+from tallygate.ledger.statements import Execute, ExecuteMany
 from tallygate.ledger.tenant_store import TenantReads
 from tallygate.ledger.usage_store import UsageReads, UsageWrites
 from tallygate.ledger.window_store import WindowReads
@@ -234,13 +235,25 @@ class StoreReader(
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
+# From so many changes on it pays to look for alike ones.
+_MANY = 8
+
+
 class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(
-        self, execute: Execute, tenant: str, ledger_id: str, wall_us: int, watch: ClockWatch | None = None
+        self,
+        execute: Execute,
+        execute_many: ExecuteMany,
+        tenant: str,
+        *,
+        ledger_id: str,
+        wall_us: int,
+        watch: ClockWatch | None = None,
     ) -> None:
         super().__init__(execute, tenant)
+        self._execute_many = execute_many
         self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"
         self._head = self.head()
@@ -270,8 +283,11 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
     def append(self, kind: str, changes: Sequence[Change], *, by: str, note: Mapping[str, Value] | None = None) -> Head:
         """Write rows and the event that states them; returns the new head of the chain."""
-        for change in changes:
-            self._write(change)
+        if len(changes) < _MANY:
+            for change in changes:
+                self._write(change)
+        else:
+            self._write_all(changes)
         event_at = max(self.at_us, self._head.at_us + 1)
         body: dict[str, object] = {
             "at_us": event_at,
@@ -302,6 +318,16 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         cursor = self._execute(sql, {"tenant": self.tenant, **change.row})
         if not isinstance(change, Insert):
             ensure(cursor.rowcount == 1, f"a change of {change.table} met {cursor.rowcount} rows, not one")
+
+    def _write_all(self, changes: Sequence[Change]) -> None:
+        """Write many changes in their order; neighbours that insert the same columns are one statement."""
+        for (make, table, names), alike in groupby(changes, key=lambda each: (type(each), each.table, tuple(each.row))):
+            if make is Insert:
+                values = ((self.tenant, *each.row.values()) for each in alike)
+                self._execute_many(_insert_many_sql(table, names), values)
+            else:
+                for each in alike:
+                    self._write(each)
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None
@@ -337,6 +363,11 @@ def _insert_sql(table: str, names: tuple[str, ...]) -> str:
         sql = f"INSERT INTO {table} (tenant, {listed}) VALUES (:tenant, {values})"
         _SQL_CACHE["+", table, names] = sql
     return sql
+
+
+def _insert_many_sql(table: str, names: tuple[str, ...]) -> str:
+    ensure(table in KEYS, f"{table} is not a projection table")
+    return f"INSERT INTO {table} (tenant, {', '.join(names)}) VALUES (?{', ?' * len(names)})"
 
 
 def _update_sql(table: str, names: tuple[str, ...]) -> str:

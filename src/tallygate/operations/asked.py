@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from tallygate.core import gate
 from tallygate.core.amounts import in_usd
@@ -14,6 +14,7 @@ from tallygate.core.marks import is_about_history
 from tallygate.core.model import Actor, CallRequest
 from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import prospect
+from tallygate.core.values import value
 from tallygate.core.wording import fault_message
 from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.anew import anew_nanos
@@ -26,7 +27,7 @@ from tallygate.operations.scope import head_of, scope_called
 from tallygate.operations.subject import current_limits, rebound
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Step:
     """What an agent says about the step it asks for; token counts are checked at the door."""
 

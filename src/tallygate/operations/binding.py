@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from zoneinfo import ZoneInfo
 
 from tallygate.core import lifecycle
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.rules import Rule, binds, rules_of
+from tallygate.core.values import value
 from tallygate.core.windows import PIECES, Window, piece_of, rolling_us, window_of
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
@@ -29,7 +30,7 @@ from tallygate.operations.windows import (
 from tallygate.pricing.identity import means
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Binding:
     """Budgets by id; those in `fresh` are not in the ledger yet, those in `moved` have more to be told than counters.
 

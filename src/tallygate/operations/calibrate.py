@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tallygate.core.answers import Factor
 from tallygate.core.authority import Authority, Loosening
@@ -24,13 +23,14 @@ from tallygate.core.clients import client_name
 from tallygate.core.costing import Price
 from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, CallRequest, Policy
+from tallygate.core.values import value
 from tallygate.core.words import CalibrationMode
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import one_name
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Guess:
     """A step's cost as somebody says it, for a model as it is spelled; `level` is that of the agent's steps.
 
@@ -44,7 +44,7 @@ class Guess:
     level: Level
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Estimated:
     """What a step is taken to cost. `nanos` is decided on and reserved, `factor_micros` times the agent's own number.
 

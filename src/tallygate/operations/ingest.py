@@ -40,7 +40,7 @@ from tallygate.operations.live import Accounts
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import matters, scope_of
-from tallygate.pricing.book import PriceScope
+from tallygate.pricing.book import PriceScope, half_hour_of
 from tallygate.pricing.overrides import ANYWHERE
 
 # The one reason of ours among those of the readers, for which a response is not stored.
@@ -120,7 +120,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     found = merged((row for reading in readings for row in reading.rows), pricer.joined)
     refused: set[tuple[str, str]] = set()
     for (client, key), each in found.items():
-        row = within(each, rt.prices.context_window(priced_as(each), each.at)) if needs_window(each) else each
+        row = pricer.within(each) if needs_window(each) else each
         responses, one = priced.setdefault(client, {}), pricer.priced(row)
         if one[0].cost_nanos <= AMOUNT_NANOS_MAX:
             responses[key] = one
@@ -161,6 +161,8 @@ class Pricer:
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._bases: dict[int, tuple[Price, str, str]] = {}
+        self._quoted: dict[tuple[object, ...], tuple[Price, str, str]] = {}
+        self._windows: dict[tuple[str, int], int] = {}
         # What came in that would lower or move a response that is known, by its key and kind.
         self.suspect: dict[tuple[str, str, Oddity], ObservedUsage] = {}
 
@@ -221,14 +223,31 @@ class Pricer:
             return max(first, later, key=named_order)
         return first if costs[0] > costs[1] else later
 
+    def within(self, row: ObservedUsage) -> ObservedUsage:
+        """A response none of whose counts is larger than its model's context."""
+        model = priced_as(row)
+        key = (model, half_hour_of(row.at))
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = self._rt.prices.context_window(model, row.at)
+        return within(row, window)
+
     def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
-        price = self._rt.prices.quote(priced_as(row), row.at, scope, terms_of(row))
+        model, terms = priced_as(row), terms_of(row)
+        asked = (model, half_hour_of(row.at), scope, terms)
+        known = self._quoted.get(asked)
+        if known is None:
+            known = self._quoted[asked] = self._based(self._rt.prices.quote(model, row.at, scope, terms))
+        price, price_id, basis = known
+        cost = price.cost_nanos(row.tokens) + row.web_searches * price.per_search_nanos
+        return StoredUsage(row, price_id, cost), basis
+
+    def _based(self, price: Price) -> tuple[Price, str, str]:
         known = self._bases.get(id(price))
         if known is None:
             # The price is kept with its basis, or another one could come to stand under its id.
             known = self._bases[id(price)] = (price, *basis_of(price))
-        cost = price.cost_nanos(row.tokens) + row.web_searches * price.per_search_nanos
-        return StoredUsage(row, known[1], cost), known[2]
+        return known
 
 
 class _Batch:

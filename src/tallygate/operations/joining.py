@@ -13,11 +13,13 @@ class Stored:
 
     def __init__(self, tx: Tx, client: str, rows: Sequence[ObservedUsage]) -> None:
         self.touched: set[str] = set()
+        # Only what telemetry tells is looked for by its request, or looks by it.
+        self._tells = any(row.is_told for row in rows)
         self._by_key = tx.usage_known(client, [row.response_key for row in rows])
         self._of_request: dict[str, set[str]] = {}
         requests = {row.request_id for row in rows if row.request_id is not None}
         # A transcript's row looks only for what telemetry told of it; copies of its own are found by the key.
-        rules = () if any(row.is_told for row in rows) else TELEMETRY
+        rules = () if self._tells else TELEMETRY
         for stored in tx.usage_of_requests(client, requests, rules) if requests else ():
             self._by_key.setdefault(stored.row.response_key, stored)
         for stored in self._by_key.values():
@@ -33,6 +35,8 @@ class Stored:
 
     def told(self, row: ObservedUsage) -> StoredUsage | None:
         """What telemetry told of a transcript's response, standing there as a row of its own."""
+        if not self._of_request:
+            return None
         others = (each for each in self._with_request_of(row) if each.row.response_key != row.response_key)
         return next((each for each in others if tells_of(each.row, row)), None)
 
@@ -56,5 +60,5 @@ class Stored:
         return [self._by_key[key] for key in sorted(keys) if key in self._by_key]
 
     def _index(self, stored: StoredUsage) -> None:
-        if stored.row.request_id is not None:
+        if stored.row.request_id is not None and (self._tells or stored.row.is_told):
             self._of_request.setdefault(stored.row.request_id, set()).add(stored.row.response_key)

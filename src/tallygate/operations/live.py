@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import Amount
@@ -25,7 +26,7 @@ from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
 from tallygate.operations.binding import budget_change
 from tallygate.operations.calibrate import learned_from
 from tallygate.operations.runtime import PlaceOf, on_paper
-from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, time_of
+from tallygate.operations.windows import Facts, OpenWindows, State, booked, changed_in, time_of
 from tallygate.pricing.identity import means
 
 # What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
@@ -112,7 +113,10 @@ class Accounts:
 
         `befores` are the rows it stood in until now; they count for what they did, and it takes over their charges.
         """
-        return replace(stored, charges=self._charged(stored, befores, (), {}))
+        if not befores and not stored.charges and self._windows.add_unseen(partial(self._state_of, stored)):
+            return stored
+        charges = self._charged(stored, befores, (), {})
+        return stored if charges == stored.charges else replace(stored, charges=charges)
 
     def charge(self, stored: StoredUsage, session: Session, befores: Sequence[StoredUsage] = ()) -> StoredUsage:
         """Count a response into its session's budgets, its call, and every window that it lies in."""
@@ -153,8 +157,8 @@ class Accounts:
         for each in befores:
             for budget_id, amount in each.charges:
                 stands[budget_id] = stands.get(budget_id, 0) + amount
-        counted = [(self._facts.of_usage(each), time_of(each), each.amount) for each in befores]
-        more = changed_in(self._windows, counted, (self._facts.of_usage(stored), time_of(stored), stored.amount))
+        counted = [self._state_of(each) for each in befores]
+        more = changed_in(self._windows, counted, self._state_of(stored))
         for budget_id, amount in stands.items():
             budget = self._budget(budget_id)
             if budget.start_us is None:
@@ -172,6 +176,9 @@ class Accounts:
         ]
         calls: list[Change] = [Update("call", _call_columns(call)) for call in self._touched_calls.values()]
         return [*self._links, *budgets, *calls, *self._learned]
+
+    def _state_of(self, stored: StoredUsage) -> State:
+        return partial(self._facts.of_usage, stored), time_of(stored), stored.amount
 
     def _call_of(self, stored: StoredUsage, session_id: str) -> Call | None:
         """The call a response counts for: the one it has, else the one it was made for.
@@ -248,7 +255,7 @@ class Accounts:
 
     def _unbooked(self, call: Call) -> Call:
         """A call that stands in no budget any more."""
-        before = (self._facts.of_call(call), call.at_us, booked(call))
+        before = (partial(self._facts.of_call, call), call.at_us, booked(call))
         less = changed_in(self._windows, [before], None)
         holds = []
         for hold in call.holds:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+from functools import partial
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import NOTHING, Amount, needed
@@ -11,6 +12,7 @@ from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import present
 from tallygate.core.model import Budget, Call, CallRequest, Decision, Hold, Session
+from tallygate.core.values import value
 from tallygate.core.words import Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Tx, Update, Value
@@ -20,7 +22,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decided:
     """One answered request, with the budgets as they stand after it.
 
@@ -111,7 +113,7 @@ def _counted_elsewhere(rt: Runtime, tx: Tx, decided: Decided, call: Call) -> tup
     facts = Facts(tx, rt.place_of)
     windows = OpenWindows(tx, facts, tx.at_us)
     mine = {budget.budget_id for budget in decided.after}
-    more = changed_in(windows, (), (facts.of_call(call), call.at_us, booked(call)))
+    more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked(call)))
     changes: list[Change] = []
     for budget_id, added in more.items():
         if budget_id not in mine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tallygate.core import lifecycle
 from tallygate.core.amounts import NOTHING, Amount
@@ -38,8 +39,8 @@ class Books:
         rule came later, or binds other sessions.
         """
         pending = is_pending(call)
-        before = (self._facts.of_call(call), call.at_us, booked(call))
-        more = changed_in(self._windows, [before], (self._facts.of_call(after), call.at_us, cost))
+        before = (partial(self._facts.of_call, call), call.at_us, booked(call))
+        more = changed_in(self._windows, [before], (partial(self._facts.of_call, after), call.at_us, cost))
         holds = []
         for hold in call.holds:
             budget = self._budget(hold.budget_id)

@@ -20,7 +20,7 @@ from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key
 from tallygate.operations.runtime import Runtime
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
-ROWS_A_COMMIT = 500
+ROWS_A_COMMIT = 750
 FILES_A_COMMIT = 250
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024

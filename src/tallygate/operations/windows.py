@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ class Facts:
         self._reader = reader
         self._place_of = place_of
         self._sessions: dict[str, Session | None] = {}
+        self._folders: dict[tuple[str | None, ...], tuple[str, ...]] = {}
 
     def of_call(self, call: Call) -> Spent:
         session = self._session(call.session_id)
@@ -59,9 +60,17 @@ class Facts:
         models: tuple[str, ...] = (),
     ) -> Spent:
         clients = (client, None if session is None else session.client)
-        places = [self._place_of(each) for each in {project, None if session is None else session.project}]
-        folders = tuple(folder for place in places if place is not None for folder in place.around)
+        folders = self._around(project, None if session is None else session.project)
         return Spent(tuple(each for each in clients if each is not None), folders, models)
+
+    def _around(self, *projects: str | None) -> tuple[str, ...]:
+        """What the folders lie in that something was done in; most responses share theirs."""
+        found = self._folders.get(projects)
+        if found is None:
+            places = [self._place_of(each) for each in set(projects)]
+            found = tuple(folder for place in places if place is not None for folder in place.around)
+            self._folders[projects] = found
+        return found
 
 
 def counts(budget: Budget, spent: Spent) -> bool:
@@ -223,6 +232,10 @@ def held_by(call: Call, budget: Budget) -> Hold | None:
     return Hold(budget.budget_id, Amount(nanos, call.prompt_tokens + call.completion_tokens, 1).of(budget))
 
 
+# What was spent, when, and how much of it. By whom and where is worked out only where a window asks for it.
+State = tuple[Callable[[], Spent], int, Amount]
+
+
 class OpenWindows:
     """The windows in the ledger that count something, whoever's settings made them; read a stretch of time at once.
 
@@ -237,7 +250,7 @@ class OpenWindows:
         self._periods = reader.window_periods()
         self._lasting = {p: reader.lasting(p) for p in self._periods if p == NEVER or rolling_us(p) is not None}
         self._stretches: dict[tuple[str, int], tuple[list[int], list[Budget]]] = {}
-        self._changes: list[tuple[int, tuple[Spent, int, Amount]]] = []
+        self._changes: list[tuple[int, Callable[[], State]]] = []
         self._looked_for: set[str] = set()
         self.fresh: dict[str, Budget] = {}
 
@@ -259,22 +272,30 @@ class OpenWindows:
         until_us = FOR_EVER_US if window.end_us is None else window.end_us
         changed = sum(
             sign * amount.of(budget)
-            for sign, (spent, when_us, amount) in self._changes
-            if window.start_us <= when_us < until_us and counts(budget, spent)
+            for sign, change in self._changes
+            for spent, when_us, amount in (change(),)
+            if window.start_us <= when_us < until_us and counts(budget, spent())
         )
         self.fresh[name] = begun(budget, changed)
         if rule.period not in self._periods:
             self._periods.append(rule.period)
             self._lasting.setdefault(rule.period, [])
 
-    def changed(self, sign: int, state: tuple[Spent, int, Amount]) -> dict[str, int]:
+    def changed(self, sign: int, state: State) -> dict[str, int]:
         """What something that is on record no more (-1) or from now on (1) adds to the windows, by their ids."""
         spent, at_us, amount = state
         if amount == NOTHING:
             return {}
-        found = {budget.budget_id: sign * amount.of(budget) for budget in self.of(spent, at_us)}
-        self._changes.append((sign, state))
-        return found
+        windows = self.of(spent(), at_us) if self._periods else ()
+        self._changes.append((sign, lambda: state))
+        return {budget.budget_id: sign * amount.of(budget) for budget in windows}
+
+    def add_unseen(self, state: Callable[[], State]) -> bool:
+        """Keep something that is new on record for windows that are yet to be made; False where one may be there."""
+        if self._periods:
+            return False
+        self._changes.append((1, state))
+        return True
 
     def of(self, spent: Spent, at_us: int) -> list[Budget]:
         """The windows that something counts in which was spent at a time."""
@@ -325,9 +346,7 @@ class OpenWindows:
         return made
 
 
-def changed_in(
-    windows: OpenWindows, befores: Iterable[tuple[Spent, int, Amount]], after: tuple[Spent, int, Amount] | None
-) -> dict[str, int]:
+def changed_in(windows: OpenWindows, befores: Iterable[State], after: State | None) -> dict[str, int]:
     """What a change of something that was spent adds to the windows, by their ids; below zero where it takes away.
 
     A window always counts what is on record as it is: what it counted before goes, what is now comes.

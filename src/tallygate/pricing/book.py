@@ -101,7 +101,7 @@ class PriceBook:
         if self._before and (before := self._before.get(scope.opened_at or "")) is not None:
             return self._no_lower(before, model, at, scope, terms)
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
-        half_hour = int(at.timestamp()) // _HALF_HOUR_S
+        half_hour = half_hour_of(at)
         asked, scope = scope, self._narrowed(scope) if self._scoped else ANYWHERE
         price = self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope, terms)
         if self._raising is not None:
@@ -324,6 +324,11 @@ class PriceBook:
             version=rate.text,
             valid_from=None,
         )
+
+
+def half_hour_of(at: datetime) -> int:
+    """The span of time that a price holds for at the least, by its number."""
+    return int(at.timestamp()) // _HALF_HOUR_S
 
 
 def _rates_text(price: Price) -> str:

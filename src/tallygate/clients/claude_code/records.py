@@ -159,23 +159,24 @@ class ClaudeReader(TranscriptReader):
         if type(pairs) is not tuple:
             return
         message = fields(pairs)
-        usage = message.get("usage")
+        told = message.get
+        usage = told("usage")
         if type(usage) is not tuple:
             return
-        get = top.get
-        if message.get("model") == "<synthetic>" or get("isApiErrorMessage") is True:
+        get, model = top.get, told("model")
+        if model == "<synthetic>" or get("isApiErrorMessage") is True:
             self.report.skipped[Skip.SYNTHETIC] += 1
             return
         stamp = holder.get("timestamp")
         odd: set[str] = set()
         at = self.when(stamp if stamp is not None else get("timestamp"), odd)
-        final = message.get("stop_reason") is not None
+        final = told("stop_reason") is not None
         key = self._key(message, holder, top, usage, at, final=final)
         same = (
             key,
             holder.get("requestId"),
             get("costUSD"),
-            message.get("model"),
+            model,
             get("requestSessionId"),
             get("sessionId"),
             get("agentId") if progress is None else progress.get("agentId"),
@@ -195,8 +196,9 @@ class ClaudeReader(TranscriptReader):
             known = self._open[same] = _Response(same, usage, at, final=final)
         elif at < known.at:
             known.at = at
-        known.odd |= odd
-        size, tools = visible(message.get("content"), measure=not final)
+        if odd:
+            known.odd |= odd
+        size, tools = visible(told("content"), measure=not final)
         if tools:
             known.tools += tools
         if final:
@@ -206,12 +208,13 @@ class ClaudeReader(TranscriptReader):
 
     def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, at: datetime, *, final: bool) -> str:
         """What names the response of a line in every file it is copied to."""
-        message_id, request = name(message.get("id")), name(holder.get("requestId"))
+        written = message.get("id")
+        if type(written) is str and is_minted(written):
+            # Alone, without the request id: a side conversation replays it under another request.
+            return written
+        message_id, request = name(written), name(holder.get("requestId"))
         if message_id is None:
             return f"request:{request}" if request else f"line:{required(top.get('uuid'))}"
-        if is_minted(message_id):
-            # Alone, without the request id: a side conversation replays it under another request.
-            return message_id
         tokens = spent(fields(usage), ReadReport()).tokens
         kind = (message.get("model"), top.get("agentId"), holder is top)
         return self._repeats.key_of((message_id, request), kind, tokens, at, final=final)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tallygate.clients.lines import Fields, ReadReport, Skip, count, fields, name, text_size
+from tallygate.clients.lines import Fields, ReadReport, Skip, count, counts, fields, name, text_size
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ModelTotal, SessionCheck
 
 # A response that says more is one that says nothing.
 MAX_SEARCHES = 1000
+_WRITTEN = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+_KINDS = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _TOOL_CALLS = ("tool_use", "server_tool_use")
 
 
@@ -30,30 +32,26 @@ def spent(usage: Fields, report: ReadReport) -> Spent:
     """Read a usage object; every field may be missing, null or no number."""
     odd: set[str] = set()
     get = usage.get
-    written = count(usage, "cache_creation_input_tokens", odd)
+    fresh, read, written, output = counts(usage, _WRITTEN, odd)
     short, long = written, 0
     detail = get("cache_creation")
     if type(detail) is tuple:
         parts = fields(detail)
-        short, long = (
-            count(parts, "ephemeral_5m_input_tokens", odd),
-            count(parts, "ephemeral_1h_input_tokens", odd),
-        )
+        short, long = counts(parts, _KINDS, odd)
         if short + long < written:
             # What no class claims was written for the default five minutes.
             short = written - long
         elif short + long > written:
             report.skipped[Skip.INCONSISTENT] += 1
-    output = count(usage, "output_tokens", odd)
     geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
     return Spent(
-        Tokens(count(usage, "input_tokens", odd), count(usage, "cache_read_input_tokens", odd), short, long, output),
+        Tokens(fresh, read, short, long, output),
         min(output, count(fields(details), "thinking_tokens")) if type(details) is tuple else 0,
         min(count(fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
         name(get("service_tier")),
         name(get("speed")),
         None if geo == "not_available" else name(geo),
-        tuple(sorted(odd)),
+        tuple(sorted(odd)) if odd else (),
     )
 
 

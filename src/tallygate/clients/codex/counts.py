@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import add, sub
 from typing import NamedTuple
 
-from tallygate.clients.lines import Fields, ReadReport, Skip, count
+from tallygate.clients.lines import Fields, ReadReport, Skip, counts
 from tallygate.core.costing import Tokens
 
 
@@ -18,24 +19,21 @@ class Counts(NamedTuple):
     reasoning: int = 0
 
     def minus(self, other: Counts) -> Counts:
-        return Counts(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+        return Counts(*map(sub, self, other))
 
     def plus(self, other: Counts) -> Counts:
-        return Counts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Counts(*map(add, self, other))
 
 
 NONE = Counts()
+_WRITTEN = (
+    "input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens",
+)  # fmt: skip
 
 
 def counts_of(usage: Fields, odd: set[str]) -> Counts:
     """The counts of a usage object; `total_tokens` is left, since after compaction it is no usage."""
-    return Counts(
-        count(usage, "input_tokens", odd),
-        count(usage, "cached_input_tokens", odd),
-        count(usage, "cache_write_input_tokens", odd),
-        count(usage, "output_tokens", odd),
-        count(usage, "reasoning_output_tokens", odd),
-    )
+    return Counts(*counts(usage, _WRITTEN, odd))
 
 
 def tokens_of(counts: Counts, report: ReadReport) -> Tokens:
