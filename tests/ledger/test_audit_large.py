@@ -84,7 +84,8 @@ def history(tmp_path_factory):
             "budget_id": session, "at_us": 1, "unit": "USD", "before_nanos": 1, "limit_nanos": 2, "door": "cli",
             "actor": "a", "reason": "r", "inside": "i", "beneath": "b",
         }  # fmt: skip
-        learned += (("usage_anomaly", anomaly), ("limit_change", limit_change))
+        odd = {"session_id": session, "call_id": "c", "kind": "far_below", "told": "t", "seen_us": 1}
+        learned += (("usage_anomaly", anomaly), ("limit_change", limit_change), ("call_anomaly", odd))
         tx.append("corrected", [Insert(table, row) for table, row in learned], by="t")
     for number in range(40):
         answer_and_replace(world, session, number)
