@@ -50,7 +50,10 @@ CHANGES = [
         {"prices": PriceBook(PricingSettings(PRICES.overrides, (Discount("claude-*", Decimal("0.0001")),)))},
         "new [[discount]] claude-* x0.0001",
     ),
-    ({"prices": PriceBook(PricingSettings(PRICES.overrides[1:]))}, "gone [[price]] dear 1000 in, 1000 out"),
+    (
+        {"prices": PriceBook(PricingSettings(PRICES.overrides[1:]))},
+        "gone [[price]] dear 1000 in, 1000 out, cache_read 100",
+    ),
 ]
 
 

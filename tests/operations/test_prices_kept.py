@@ -136,6 +136,15 @@ def test_a_list_is_kept_once_for_many_sessions(world):
     assert rows == [(1,)]
 
 
+def test_one_price_written_otherwise_is_no_other_list():
+    one, other = (PriceList(prices(written, unknown_input_per_thousand=Decimal(written))) for written in ("3", "3.00"))
+    assert (one.list_id, [*one.rows()]) == (other.list_id, [*other.rows()])
+    dated = PriceOverride("dear", Decimal(3), Decimal(3), valid_from=date(2026, 11, 1), provider="openai")
+    assert [*PriceList(PricingSettings((dated,))).rows()] == [
+        "[[price]] dear 3 in, 3 out, provider openai, from 2026-11-01"
+    ]
+
+
 names = st.text("abcdefghijklmnop-*./ ", min_size=1, max_size=20).filter(str.strip)
 rates = st.decimals(0, 1_000_000, allow_nan=False, allow_infinity=False, places=6)
 days = st.dates(date(2020, 1, 1), date(2030, 1, 1))

@@ -30,7 +30,7 @@ class PriceList:
 
     @property
     def text(self) -> str:
-        """The same rows are the same text, whatever their order in a file's tables."""
+        """The same rows are the same text, however they are written."""
         stated = {"own": _stated(self.own), "dearer": None if self.dearer is None else _stated(self.dearer)}
         return json.dumps(stated, separators=(",", ":"), sort_keys=True)
 
@@ -47,9 +47,9 @@ class PriceList:
     def rows(self) -> Iterator[str]:
         """Each row for people, those that wait for nobody's yes."""
         for row in self.own.overrides:
-            yield f"[[price]] {row.match} {row.input:f} in, {row.output:f} out"
+            yield f"[[price]] {row.match} {_number(row.input)} in, {_number(row.output)} out{_narrowed(row)}"
         for discount in self.own.discounts:
-            yield f"[[discount]] {discount.match} x{discount.multiplier.normalize():f}"
+            yield f"[[discount]] {discount.match} x{_number(discount.multiplier)}{_narrowed(discount)}"
         for alias, target in self.own.aliases:
             yield f"alias {alias} = {target}"
         for model in self.own.local_models:
@@ -67,14 +67,26 @@ def _stated(settings: PricingSettings) -> dict[str, Any]:
         elif isinstance(value, Rate):
             found[each.name] = [value.usd_per_unit_nanos, value.day.isoformat(), value.source, value.code]
         else:
-            found[each.name] = str(value) if isinstance(value, Decimal) else value
+            found[each.name] = _number(value) if isinstance(value, Decimal) else value
     return found
+
+
+def _number(value: Decimal) -> str:
+    """The same number is the same text: 3 and 3.00 are one price."""
+    return f"{value.normalize():f}"
+
+
+def _narrowed(row: PriceOverride | Discount) -> str:
+    names = ("provider", "tenant", "project", "session", "cache_read", "cache_write_5m", "cache_write_1h")
+    found = [(name, getattr(row, name, None)) for name in names]
+    dates = [("from", row.valid_from), ("until", row.valid_to)]
+    return "".join(f", {name} {value}" for name, value in (*found, *dates) if value is not None)
 
 
 def _row(row: PriceOverride | Discount) -> dict[str, Any]:
     values = ((each.name, getattr(row, each.name)) for each in fields(row))
     return {
-        name: str(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+        name: _number(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
         for name, value in values
         if value is not None and value is not False and value != ""
     }
