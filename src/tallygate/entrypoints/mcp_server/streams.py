@@ -21,6 +21,7 @@ import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
 
+from tallygate import PARENT
 from tallygate.entrypoints.mcp_server import requests
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX = 16 * 2**20
 # So much a pipe takes in one piece and at once, if it takes anything.
 _PIPE_PIECE = 4096
-# Whose child this is, asked as early as can be, and how long silence must follow its end.
-PARENT = os.getppid() if sys.platform != "win32" else 0
+# How long silence must follow the end of the process that started this one.
 ORPHAN_SILENCE_S = 12
 TOO_LONG = {
     "jsonrpc": "2.0",
