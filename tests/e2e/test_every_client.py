@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
@@ -188,6 +189,27 @@ def test_nothing_goes_on_while_the_ledger_cannot_be_read(machine: Make, client: 
     ledger.write_bytes(b"This is no database. " * 1_000)
     here.run()
     assert marks(here) == 0
+
+
+@pytest.mark.parametrize("with_folder", [False, True], ids=["the file", "its folder"])
+def test_a_ledger_that_the_agent_removes_gives_no_fresh_budget(
+    machine: Make, client: Client, *, with_folder: bool
+) -> None:
+    here = machine(client, [at_work(client), Turn("All fine.", tokens=COSTLY)] * 3)
+    here.init()
+    here.run()
+    done, used = marks(here), here.asked("usage")["total"]["responses"]
+    data = here.home / ".local" / "share" / "tallygate"
+    for file in [data] if with_folder else [*data.glob("ledger.db*")]:
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    here.run()
+    assert (done, marks(here)) == (1, 1)
+    assert not (data / "ledger.db").exists()
+    refused = here.tallygate("status", check=False)
+    assert (refused.returncode, "is gone" in refused.stderr) == (5, True)
+    here.tallygate("ledger", "accept", "--reason", "an agent removed it")
+    assert here.asked("usage")["total"]["responses"] >= used, "what was spent counts again"
+    assert "an agent removed it" in here.tallygate("verify").stdout
 
 
 PAIRS = pytest.mark.parametrize(
