@@ -88,7 +88,7 @@ def read_installed(file: Path) -> Installed:
             raise SettingsError(f"{file}:1: {each.name} is not the full path of a place.", hint=_AGAIN)
     places = Installed(**given, environment=found)
     for what, place in (("data folder", places.data), ("settings file", places.settings)):
-        if place is not None and not Path(place).exists():
+        if place is not None and not os.access(place, os.F_OK):
             raise SettingsError(f"The {what} that Tallygate was installed with is not here: {place}.", hint=_AGAIN)
     return places
 
