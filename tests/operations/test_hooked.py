@@ -24,6 +24,7 @@ from tallygate.operations.expire import close_abandoned
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.look import show_session
+from tallygate.operations.prompted import Prompts
 from tallygate.operations.session import Opening
 
 DOLLAR = NANOS
@@ -690,6 +691,26 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
     ):
         assert "The disk is full." in answer.message
     world.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("client", "keys", "ends"),
+    [
+        ("codex", ("t1", "t2", "t3"), [False, True, True]),
+        ("copilot", ("r1", "r1", "r2"), [False, False, True]),
+        ("gemini", ("t1", "t2", "t3"), [False, False, False]),
+    ],
+)
+def test_a_client_that_goes_on_while_the_ledger_cannot_be_used_is_ended_too(world, client, keys, ends):
+    broken, prompts = replace(world.rt, ledger=Broken()), Prompts()
+
+    def tool(rt, key):
+        told = HookEvent(client, Moment.TOOL, "client-1", "tool", key, key_of_response=client == "copilot")
+        return on_hook(rt, told, prompts)
+
+    assert [tool(broken, key).ends for key in keys] == ends
+    assert not tool(world.rt, "t8").stops
+    assert not tool(broken, "t9").ends, "it could be used between"
 
 
 # ---------------------------------------------------------------- whose response it is

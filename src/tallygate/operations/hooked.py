@@ -61,6 +61,7 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
     prompts.notice(event)
     try:
         answered = _answered(rt, event, prompts)
+        prompts.works(event)
         if event.moment is Moment.TOOL and not answered.stops:
             answered = _kept_off(rt, event) or answered
         if answered.stops and event.moment is Moment.TOOL:
@@ -72,9 +73,11 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         answer = fault_answer(fault, halts=rt.halt_on_fault)
         if answer.action is not Action.HALT:
             return HookAnswer(message=f"Tallygate: {answer.message}")
+        again = prompts.faulted(event)
         # A run that is stopped for this looks no less like success; Copilot's turn is left to what it can be asked.
-        ends = rt.interrupts and event.client != "copilot" and _ends(event, again=False)
-        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends)
+        ends = rt.interrupts and (again or event.client != "copilot") and _ends(event, again=again)
+        held = held_s(event, again=again, goes_on=False) if ends else 0
+        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
 
 
 def _ends(event: HookEvent, *, again: bool) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tallygate.core.authority import Authority, Door
 from tallygate.core.errors import TallygateError
-from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.limit_changes import NO_REASON
 from tallygate.core.money import format_amount, parse_amount_nanos
 from tallygate.core.wording import standing_of
@@ -48,6 +48,7 @@ class Prompts:
     shown: dict[Owner, Shown] = field(default_factory=dict)
     wrong: dict[Owner, list[int]] = field(default_factory=dict)
     tools: dict[Owner, set[str]] = field(default_factory=dict)
+    faults: dict[Owner, str | None] = field(default_factory=dict)
     answers: list[tuple[str, str | None]] = field(default_factory=list)
 
     def notice(self, event: HookEvent) -> None:
@@ -81,6 +82,23 @@ class Prompts:
         """Whether a person was seen to accept the form with this amount, and nothing else was seen since it was put."""
         seen, self.answers = self.answers, []
         return seen == [("accept", amount)]
+
+    def works(self, event: HookEvent) -> None:
+        """Forget faults of a session whose ledger can be used again."""
+        if self.faults and event.moment in GATED:
+            self.faults.pop((event.client, event.client_session), None)
+
+    def faulted(self, event: HookEvent) -> bool:
+        """Whether a tool of this turn was stopped for a fault before: a ledger that is gone keeps no such row."""
+        owner = (event.client, event.client_session)
+        if event.moment is not Moment.TOOL:
+            self.faults.pop(owner, None)
+            return False
+        again = owner in self.faults and not (event.key_of_response and self.faults[owner] == event.key)
+        while owner not in self.faults and len(self.faults) >= KEPT_MAX:
+            self.faults.pop(next(iter(self.faults)))
+        self.faults.setdefault(owner, event.key)
+        return again
 
     def refused(self, event: HookEvent) -> None:
         """A tool that was refused is not at work."""
