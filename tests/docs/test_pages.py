@@ -115,3 +115,19 @@ def test_everything_that_reaches_out_is_on_the_page_of_it():
 def _asks(path):
     words = ("httpx2", "\nimport requests", "urlopen", "http.client", "create_connection", "aiohttp")
     return any(word in path.read_text(encoding="utf-8") for word in words)
+
+
+_CLAIMED = re.compile(r"`(?:tests/)?((?:[\w-]+/)*test_\w+\.py)(?:::(test_\w+))?`")
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/enforcement.md"])
+def test_every_test_that_a_claim_is_held_by_exists(page):
+    text = text_of(page)
+    claims = _CLAIMED.findall(text)
+    assert len(claims) > 1
+    assert len(claims) == len(re.findall(r"\btest_\w+\.py", text)), "each is written as file, or file::test"
+    for file, name in claims:
+        path = ROOT / "tests" / file
+        assert path.is_file(), file
+        tests = re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert name in tests if name else tests, f"{file}::{name}"
