@@ -26,8 +26,7 @@ from tallygate.clients.claude_code.transcripts import read as read_claude
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.records import CodexReader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
-from tallygate.clients.lines import Unreadable, decode
-from tallygate.core.observed import ObservedUsage
+from tallygate.clients.lines import Pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (argparse, statistics, tempfile))
@@ -38,21 +37,15 @@ Files = list[tuple[Path, bytes]]
 class ClaudeParsing(ClaudeReader):
     """Finds and decodes, and makes nothing of it."""
 
-    def _take(self, line: bytes) -> None:
-        try:
-            decode(line)
-        except Unreadable:
-            return
+    def take(self, record: Pairs) -> None:
+        """Leave the record."""
 
 
 class CodexParsing(CodexReader):
     """Finds and decodes, and makes nothing of it."""
 
-    def _take(self, line: bytes, rows: list[ObservedUsage]) -> None:  # noqa: ARG002 - the signature is inherited
-        try:
-            decode(line)
-        except Unreadable:
-            return
+    def take(self, record: Pairs) -> None:
+        """Leave the record."""
 
 
 def clock(work: Callable[[], object]) -> float:
@@ -109,6 +102,7 @@ def heavy_codex(responses: int, result_size: int = 15_000) -> bytes:
 
 def compare(title: str, files: Files, makers: dict[str, Maker], rounds: int) -> None:
     size = sum(len(data) for _, data in files)
+    records = sum(b'"usage":' in line or b"token_count" in line for _, data in files for line in data.splitlines())
     ratios: dict[str, list[float]] = {name: [] for name in makers}
     speeds = []
     found = 0
@@ -129,7 +123,8 @@ def compare(title: str, files: Files, makers: dict[str, Maker], rounds: int) -> 
     print(f"{title} ({size / 1e6:.1f} MB, {found:,} rows)")
     for name, values in ratios.items():
         print(f"  {name}: {statistics.median(values):.2f}x the loop (from {min(values):.2f} to {max(values):.2f})")
-    print(f"  {statistics.median(speeds):,.0f} rows/s in one process")
+    speed = statistics.median(speeds)
+    print(f"  {speed:,.0f} rows/s, {speed * records / found:,.0f} records of usage a second in one process")
 
 
 def tail(rounds: int) -> None:
