@@ -431,6 +431,7 @@ def test_the_list_begins_with_the_models_in_use_then_with_those_that_agents_choo
             pages.append(found["models"])
         every = [(line["provider"], line["id"]) for page in pages for line in page]
         assert (len(every), len(set(every))) == (found["matching"], found["matching"])
+        assert ("anthropic", "claude-opus-4-7") not in every, "it stands there once, under the first of its names"
         assert (await ok(client, "list_models", page=10_000))["models"] == []
 
     talk(world, script)

@@ -141,6 +141,15 @@ def test_anthropics_analytics_are_what_the_provider_holds_by_day_model_key_and_w
     assert len({line.identity for line in (*lines, *paid)}) == len(lines) + len(paid)
 
 
+@pytest.mark.parametrize("name", ["analytics_usage", "analytics_costs"])
+def test_a_row_of_a_day_that_was_not_asked_for_is_refused(server, name):
+    row = {"starting_at": "2026-02-28T00:00:00Z", "ending_at": "2026-03-01T00:00:00Z", "group": {}}
+    row |= {"usage": {"output_tokens": 1}, "cost": {"amount": "1"}}
+    server.faults.append(Fault(body=json.dumps({"data": [row]}).encode()))
+    with pytest.raises(BadAnswer, match="is of 2026-02-28, which was not asked for"):
+        asked(server, name)
+
+
 @pytest.mark.parametrize("page_days", [1, 7, 31])
 def test_anthropics_cents_come_in_to_the_nano_dollar(server, page_days):
     server.page_days = page_days
