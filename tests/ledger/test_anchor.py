@@ -294,6 +294,23 @@ def test_a_hook_waits_for_the_ledger_that_its_server_is_about_to_make(place, mon
         write(ledger)
 
 
+def test_a_hook_waits_longer_for_a_server_that_has_said_that_it_runs(place, monkeypatch):
+    servers = place.path.parent / "servers"
+    servers.mkdir(parents=True, mode=0o700)
+    place.path.parent.chmod(0o700)
+    (servers / f"{'ab' * 16}.alive").touch()
+    looks = []
+
+    def sleep(_):
+        looks.append(1)
+        if len(looks) == 5:
+            place.work()
+
+    monkeypatch.setattr("tallygate.ledger.sqlite.time.sleep", sleep)
+    place.open(making=False, lock_timeout_ms=0).close()
+    assert len(looks) == 5
+
+
 def test_a_moved_ledger_goes_on(place):
     place.work()
     moved = place.folder / "elsewhere" / "ledger.db"
