@@ -384,7 +384,7 @@ def guarded_here(settings: Settings) -> Guarded:
         paths.key_dir,
         paths.run_log,
         paths.project_root,
-        paths.anchor_folders,
+        paths.anchor_places,
         paths.user_file,
     )
     return guarded_of(own, frozenset(settings.enforcement.agents_may))

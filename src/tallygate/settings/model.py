@@ -71,18 +71,33 @@ class Paths:
     by_variable: bool = False
 
     @property
+    def is_installed(self) -> bool:
+        """Whether `init` has put commands into clients that go by this data folder."""
+        return os.access(self.data_dir / "init" / "manifest.json", os.F_OK)
+
+    @property
     def is_passing(self) -> bool:
         """Whether the ledger is one for the time being: a variable names it, and nothing was installed with it."""
-        return self.by_variable and not os.access(self.data_dir / "init" / "manifest.json", os.F_OK)
+        return self.by_variable and not self.is_installed
+
+    @property
+    def anchor_places(self) -> tuple[Path, ...]:
+        """Where an anchor may lie: beside the keys, and a copy with the settings."""
+        beside = self.key_dir / "anchors"
+        return (beside,) if self.config_dir is None else (beside, self.config_dir / "anchors")
 
     @property
     def anchor_folders(self) -> tuple[Path, ...]:
-        """Where it is remembered which event of the ledger was the last: beside the keys, and a copy with the settings.
+        """Where it is remembered which event of the ledger was the last.
 
-        A passing ledger has no copy: what is thrown away with its folder leaves nothing behind in the user's.
+        The copy with the settings is there from `init` on, and stays: before it nothing relies on the ledger, and who
+        throws the whole data folder away begins anew. A passing ledger has none either: what is thrown away with its
+        folder leaves nothing behind in the user's.
         """
-        beside = self.key_dir / "anchors"
-        return (beside,) if self.config_dir is None or self.is_passing else (beside, self.config_dir / "anchors")
+        beside, *copies = self.anchor_places
+        if self.is_passing:
+            return (beside,)
+        return (beside, *(copy for copy in copies if self.is_installed or os.access(copy, os.F_OK)))
 
     @property
     def settings_files(self) -> tuple[Path, ...]:

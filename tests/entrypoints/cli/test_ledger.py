@@ -126,12 +126,20 @@ def test_a_copy_that_was_mixed_up_with_another_log_is_not_accepted(run, database
     assert run("status").exit_code == 0
 
 
-def test_the_whole_data_folder_gone_is_missed_by_the_copy_in_the_settings_folder(run, database):
+def test_the_whole_data_folder_gone_is_missed_by_the_copy_that_init_made_in_the_settings_folder(run, database):
+    assert run("init", "--client", "codex").exit_code == 0
     shutil.rmtree(database.parent)
     done = run("status")
     assert done.exit_code == 5
     assert "is gone" in done.stderr
     assert not database.exists()
+
+
+def test_who_has_installed_nothing_and_throws_the_data_folder_away_begins_anew(run, database):
+    shutil.rmtree(database.parent)
+    assert run("status").exit_code == 0
+    gone(database)
+    assert run("status").exit_code == 5
 
 
 @pytest.mark.parametrize("fault", [gone, emptied], ids=lambda value: value.__name__)
