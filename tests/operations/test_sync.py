@@ -276,7 +276,7 @@ def test_a_ledger_that_is_away_ends_the_sync(user, take, monkeypatch):
 def test_a_commit_is_never_long_and_small_files_share_one(world, user, take):
     write_claude(user, range(2_000))
     take()
-    assert world.events() == 4
+    assert world.events() == 3
     for number in range(300):
         write_claude(user, [number], f"t{number}")
     take()
