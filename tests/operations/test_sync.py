@@ -280,7 +280,7 @@ def test_a_commit_is_never_long_and_small_files_share_one(world, user, take):
     for number in range(300):
         write_claude(user, [number], f"t{number}")
     take()
-    assert world.events() == 6
+    assert world.events() == 5
 
 
 # With a process beside this one that reads.
