@@ -16,6 +16,7 @@ from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.entrypoints.cli.init import surroundings, telemetry_of
+from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.install import plan_install
@@ -59,6 +60,8 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
         yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.clock_us())
         yield server(runtime, [where.python, *server_arguments(where)])
         yield sessions(runtime)
+    else:
+        yield from taken_out(runtime, shown_zone(settings))
 
 
 def _client(client: Client, changed: list[str], found: list[tuple[str, str]]) -> Check:
@@ -116,3 +119,21 @@ def sessions(runtime: Runtime) -> Check:
         return Check("enforcement", State.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")
     found = f"{len(loose)} of the last {output.plural(len(last), 'session')} not enforced, lately {loose[0].session_id}"
     return Check("enforcement", State.WARN, found, UNGATED)
+
+
+def taken_out(runtime: Runtime, time_zone: str) -> Iterator[Check]:
+    """Where no client has Tallygate in it by `tallygate init`: hooks that gated work all the same, and until when.
+
+    An agent may have run `tallygate uninstall`. No warning, as a plugin's hooks are not of `init` either.
+    """
+    with runtime.ledger.reading(runtime.tenant) as reader:
+        last = (s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if is_enforced(reader, s))
+        session = next(last, None)
+    if session is not None:
+        found = f"nothing is installed by `tallygate init`; hooks last opened a session of {session.client}"
+        yield Check(
+            "enforcement",
+            State.OK,
+            f"{found} on {output.when(session.started_us, time_zone)}",
+            "If it was taken out, and that was not you: tallygate init",
+        )
