@@ -483,6 +483,23 @@ def test_a_linked_file_is_refused(desk: Desk, tmp_path: Path) -> None:
     assert "symbolic link" in desk.refusal()
 
 
+@pytest.mark.parametrize(("mode", "said"), [(0o600, ""), (0o444, ""), (0o666, "others can write to")])
+def test_the_users_own_file_may_be_a_link_into_dotfiles_that_nobody_else_can_write_to(
+    desk: Desk, tmp_path: Path, mode: int, said: str
+) -> None:
+    dotfile = tmp_path / "dotfiles" / "tallygate.toml"
+    dotfile.parent.mkdir()
+    dotfile.write_text("currency = 'EUR'")
+    dotfile.chmod(mode)
+    desk.user_file.symlink_to(dotfile)
+    if said:
+        assert said in desk.refusal()
+    else:
+        assert desk.load().currency == "EUR"
+    dotfile.unlink()
+    assert "symbolic link" in desk.refusal(), "one that leads nowhere is no missing file"
+
+
 def test_a_linked_settings_folder_is_refused(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (desk.project / ".l6e").rmdir()

@@ -236,7 +236,7 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tupl
             continue
         theirs = name.startswith("L6E_")
         file = _path(name, text, cwd, where.home)
-        document = read_document(file, required=not theirs)
+        document = read_document(file, required=not theirs, users=True)
         if document is None:
             notices = (f"{name}: there is no file {checks.short(str(file))}; it was passed over.",)
             break
@@ -244,7 +244,7 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tupl
             document, notices = tolerated.without_unknown(document)
         break
     if document is None:
-        document = read_document(where.config_dir / "config.toml", required=False)
+        document = read_document(where.config_dir / "config.toml", required=False, users=True)
     if document is None:
         return None, notices
     document, read = tolerated.with_whole_names(document)
@@ -308,7 +308,7 @@ def _with_their_factors(settings: Settings, home: Path) -> Settings:
     """The factors of the user's file of l6e-mcp, where there is no settings file of ours; nothing else of it counts."""
     file = home / THEIR_FILE
     try:
-        document = read_document(file, required=False)
+        document = read_document(file, required=False, users=True)
         if document is None or not isinstance(document.values.get("calibration"), dict):
             return settings
         document = replace(document, values={"calibration": document.values["calibration"]})

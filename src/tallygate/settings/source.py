@@ -41,9 +41,12 @@ class Document:
         return SettingsError(f"{self.where(path)}: {message}", hint=hint)
 
 
-def read_document(file: Path, *, required: bool) -> Document | None:
-    """Parse a settings file; None where there is none and none is required."""
-    raw = _read(file, required=required)
+def read_document(file: Path, *, required: bool, users: bool = False) -> Document | None:
+    """Parse a settings file; None where there is none and none is required.
+
+    The user's own file may be a link, as those who keep their dotfiles in a repository have it.
+    """
+    raw = _read(_target(file) if users else file, required=required)
     if raw is None:
         return None
     name = str(file)
@@ -67,6 +70,23 @@ def read_document(file: Path, *, required: bool) -> Document | None:
     except (ValueError, ArithmeticError, RecursionError):
         raise SettingsError(f"{name}:1: a number or a nesting in the file is too large to read.") from None
     return Document(name, values, text)
+
+
+def _target(file: Path) -> Path:
+    """What the user's own file leads to, where nobody else could choose that or write to it."""
+    try:
+        if not file.is_symlink():
+            return file
+        target = Path(os.path.realpath(file, strict=True))
+        found = target.stat()
+    except OSError:
+        return file  # a link to nothing, or round in a circle, is told as such
+    if hasattr(os, "getuid") and (found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022):
+        raise SettingsError(
+            f"{file}:1: is a symbolic link to {target}, which others can write to.",
+            hint=f"Run: chmod go-w {target}" if found.st_uid == os.getuid() else "Put the file itself there.",
+        )
+    return target
 
 
 def _read(file: Path, *, required: bool) -> bytes | None:

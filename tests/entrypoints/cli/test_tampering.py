@@ -51,6 +51,7 @@ class Agent:
         self.home, self.project, self.run = home, home / "shop", run
         self.session, self.why, self.count, self.output, self.hooked = "", "", 0, OUTPUT, True
         self.environ: dict[str, str] = {}
+        self.places: Path | None = None
         self._set = monkeypatch
 
     def hook(self, event: str, **more) -> dict:
@@ -64,7 +65,7 @@ class Agent:
             here.chdir(self.project)
             os.environ.update(self.environ)
             try:
-                composition.go_by(self.home / ".local/share/tallygate/init/places.conf")
+                composition.go_by(self.places or self.home / ".local/share/tallygate/init/places.conf")
                 answer_alone(lambda: compose(settings_here().sound(), by="hook"), "claude-code", event)
             finally:
                 os.environ.clear()

@@ -19,6 +19,7 @@ from tallygate.entrypoints.cli.init import surroundings, telemetry_of
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
+from tallygate.operations.history import accepted
 from tallygate.operations.install import plan_install
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
@@ -104,13 +105,13 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
 def sessions(runtime: Runtime) -> Check:
     """Whether the last sessions of clients that have hooks were gated by them."""
     families = {client_family(client.name) for client in CLIENTS.values() if client.has_hooks}
+    # Of what came before a restored backup, the sessions are lost and not the responses: those were gated.
+    since = max([runtime.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted(runtime))])
     with runtime.ledger.reading(runtime.tenant) as reader:
         last = [s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if client_family(s.client) in families]
         loose = [session for session in last if not is_enforced(reader, session)]
         strays = {
-            client: count
-            for client, count in reader.unattributed(runtime.clock_us() - STRAYS_SINCE_US).items()
-            if client_family(client) in families
+            client: count for client, count in reader.unattributed(since).items() if client_family(client) in families
         }
     if strays and not loose:
         listed = ", ".join(f"{count:,} of {client_name(client)}" for client, count in sorted(strays.items()))
