@@ -223,6 +223,17 @@ def test_an_input_beyond_the_bound_is_refused(world):
     assert reply.body["hookSpecificOutput"]["permissionDecision"] == "deny"
 
 
+def test_a_gate_with_a_fault_stops_the_step_and_names_who_finds_it(world, caplog):
+    def broken(size):
+        raise RuntimeError
+
+    desk = HookDesk(lambda _: world.with_runtime(new_token=broken).rt)
+    said = desk.answer("claude_code", None, PROMPT).body
+    assert said["decision"] == "block"
+    assert "Run: tallygate doctor" in said["reason"]
+    assert any(record.exc_info for record in caplog.records), "and its log has the details"
+
+
 @pytest.mark.parametrize("client", ["claude_code", "claude-code", "Claude Code"])
 def test_a_client_is_one_in_every_spelling_of_its_name(world, client):
     told = {"session_id": "c1", "prompt": "hi", "hook_event_name": "UserPromptSubmit"}

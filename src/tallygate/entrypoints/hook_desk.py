@@ -89,7 +89,9 @@ class HookDesk:
             return self._failed(hooks, name, workspace, str(error))
         except Exception:
             log.exception("The hook %s of %s failed.", shown(str(name)), client)
-            return self._failed(hooks, name, workspace, "the gate failed; its log has the details.")
+            return self._failed(
+                hooks, name, workspace, "the gate failed; its log has the details. Run: tallygate doctor"
+            )
 
     def answer_bytes(
         self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
