@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core import exactness
-from tallygate.core.costing import ContextTier, Price, Rates, Tokens
+from tallygate.core.costing import Certainty, ContextTier, Price, Rates, Tokens
 from tallygate.core.model import Budget, Decision, ModeCoverage
 from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.text import cleaned, shown
-from tallygate.core.wording import halt_message, nothing_left, raise_command, short_name
+from tallygate.core.wording import doubtful, halt_message, nothing_left, raise_command, short_name
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -141,6 +143,52 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
     )
     for part in ("$0.20", "$1.00", "$0.90", "$0.05", "claude-opus-4-7 $0.90", "tallygate budget raise session_a 0.50"):
         assert part in message
+
+
+def test_the_halt_of_a_budget_in_tokens_says_nothing_in_dollars():
+    message = halt_message(
+        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=replace(budget(9_000, 8_000), unit="tokens")),
+        session_id="session_a",
+        asked=2_000,
+        shares=[("claude-opus-4-7", 900_000_000)],
+        model="claude-opus-4-7",
+        command="tallygate budget raise session_a 2000",
+    )
+    assert "2,000 tokens" in message
+    assert "$" not in message
+
+
+@pytest.mark.parametrize(
+    "spent, own, said",
+    [
+        (140_000_000, Certainty.KNOWN, "$0.14 of what is spent rests on prices that are not sure."),
+        (0, Certainty.ASSUMED, "the price of this step is assumed."),
+        (
+            140_000_000,
+            Certainty.APPROXIMATE,
+            "$0.14 of what is spent rests on prices that are not sure and the price of this step is approximate.",
+        ),
+    ],
+)
+def test_a_doubtful_halt_is_one_line_of_whole_sentences(spent, own, said):
+    message = doubtful(budget(10**9, 10**9), spent, own, "acme/x 9", settles=True)
+    assert message == (
+        f"Known prices alone would not stop it: {said} "
+        "Once the user knows what its provider bills: `tallygate prices 'acme/x 9'` prints the lines for config.toml."
+    )
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["x\ny", "-x", "x" * 99])
+def test_an_id_that_nobody_types_is_not_put_into_a_command(name):
+    assert "`tallygate prices MODEL`" in doubtful(budget(9, 9), 1, Certainty.KNOWN, name, settles=True)
+
+
+def test_an_unknown_price_halts_with_a_line_that_can_be_typed():
+    message = halt_message(
+        Decision(Action.HALT, Reason.PRICE_UNKNOWN), session_id="s", asked=0, shares=(), model="acme/x"
+    )
+    assert message.endswith("what its provider bills: `tallygate prices acme/x` prints the lines for config.toml.")
 
 
 MADE = "session_claude-code_2026-11-30_8a98f41d764fa5bfaf9c7c6b"

@@ -80,6 +80,7 @@ def test_an_unknown_model_is_assumed_with_the_line_that_would_settle_it(model):
     price = BOOK.quote(model, AT)
     assert (price.known, price.source) == (False, "assumed")
     assert f'[[price]]\nmatch = "{model[:70]}' in price.warning
+    assert price.warning.endswith("\ninput = ...  # dollars per million tokens\noutput = ..."), "nobody bills a guess"
     assert BOOK.known_price(model, AT) is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallygate.core.amounts import in_usd
-from tallygate.core.calibration import MILLION, Expectation, Source
+from tallygate.core.calibration import LEARNED_AT, MILLION, Expectation, Source
 from tallygate.core.model import Budget, CallRequest, Policy
 from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.values import value
@@ -51,16 +51,23 @@ def prospect(request: CallRequest, before: Budget | None, after: Budget | None, 
     return Prospect(upper, over if over >= NEAR_MICROS else None, steps, warning)
 
 
-def corrected(request: CallRequest, policy: Policy) -> str | None:
-    """Why a step needs another amount than was said of it, as a sentence; None where it does not."""
-    said = format_amount(request.raw_estimate_nanos)
+def corrected(request: CallRequest, policy: Policy, binding: Budget | None = None) -> str | None:
+    """Why a step needs another amount than was said of it, as a sentence.
+
+    None where both are the same as they are shown, and where the `binding` budget counts tokens or calls, which no
+    amount of dollars explains.
+    """
+    said, held = format_amount(request.raw_estimate_nanos), format_amount(request.estimate_nanos)
+    if said == held or (binding is not None and binding.unit in COUNTED):
+        return None
+    such = "such steps cost" if _of_its_kind(request) else "steps cost elsewhere"
     match request.factor_source:
         case "learned" | "session" if request.expected is not None and _is_anew(request.expected, request):
             why = "with the whole conversation read anew, it takes"
         case "learned" if request.expected is not None and request.expected.level_nanos is not None:
-            why = f"by what such steps cost, {policy.quantile_percent} of 100 stay below"
+            why = f"by what {such}, {policy.quantile_percent} of 100 stay below"
         case "learned":
-            why = "by what such steps cost, it takes"
+            why = f"by what {such}, it takes"
         case "session":
             why = "by what its session's steps have cost, it takes"
         case "manual":
@@ -69,7 +76,7 @@ def corrected(request: CallRequest, policy: Policy) -> str | None:
             why = "by what was billed, it takes"
         case _:
             return None
-    return f"It was estimated at {said}; {why} {format_amount(request.estimate_nanos)}."
+    return f"It was estimated at {said}; {why} {held}."
 
 
 def differs(request: CallRequest, policy: Policy) -> str | None:
@@ -92,9 +99,15 @@ def _source(request: CallRequest, policy: Policy) -> str:
         case "billed":
             return "more or less than the list price was billed"
         case _ if expected is not None and expected.level_nanos is not None:
-            return f"{policy.quantile_percent} of 100 such steps stay below it, by what they have cost"
+            such = "such steps" if _of_its_kind(request) else "steps elsewhere"
+            return f"{policy.quantile_percent} of 100 {such} stay below it, by what they have cost"
         case _:
-            return "such steps have cost that"
+            return "such steps have cost that" if _of_its_kind(request) else "steps elsewhere have cost that"
+
+
+def _of_its_kind(request: CallRequest) -> bool:
+    """Whether steps of this very client and model have taught it; else others have."""
+    return request.expected is not None and request.expected.reconciled >= LEARNED_AT
 
 
 def _is_anew(expected: Expectation, request: CallRequest) -> bool:

@@ -14,6 +14,8 @@ from tallygate.core.words import BudgetMode, Reason
 # A raise carries so many steps: the one that was refused and those that usually follow it.
 STEPS_AHEAD = 10
 _MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
+# Nobody types a longer id.
+_TYPED_MAX = 80
 _GO_ON = "To go on, the user runs: "
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 # An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
@@ -99,7 +101,6 @@ def halt_message(
     asked: int,
     shares: Sequence[tuple[str, int]],
     model: str,
-    override_line: str | None = None,
     because: Sequence[str] = (),
     command: str = "",
 ) -> str:
@@ -115,7 +116,7 @@ def halt_message(
         case Reason.PRICE_UNKNOWN:
             return (
                 f"No price is known for model {model}, and this session halts on unknown prices. "
-                "Name the model's full id, or let the user add a price: " + (override_line or "see `tallygate prices`.")
+                f"Name the model's full id, or let the user set what its provider bills: {_lines_of(model)}"
             )
         case Reason.NO_LOCAL_MODEL:
             return (
@@ -147,7 +148,7 @@ def _budget_message(
     if budget.resets_us is not None:
         needs += f" It is renewed at {iso(budget.resets_us)}."
     parts = [needs, *because]
-    if shares:
+    if shares and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
         listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
         parts.append(f"Spent by: {listed}.")
     parts.append(f"Stop and tell the user. {_GO_ON}{command}")
@@ -165,17 +166,26 @@ def held_next(message: str, command: str | None) -> str:
     )
 
 
-def doubtful(budget: Budget, spent: int, own: Certainty, model: str, line: str) -> str:
-    """What to say of a refusal that known prices alone would not make, with what settles the price of a model.
+def doubtful(budget: Budget, spent: int, own: Certainty, model: str, *, settles: bool) -> str:
+    """What to say of a refusal that known prices alone would not make, with how to settle the price of a model.
 
-    `spent` of the budget rests on prices that are not sure; `own` is how sure the price of the step itself is.
+    `spent` of the budget rests on prices that are not sure; `own` is how sure the price of the step itself is. The
+    lines for the settings are not in it: many clients show a message as one line, from which nothing can be pasted.
     """
-    guessed = [f"{format_amount(spent, budget.unit)} of what is spent"] if spent else []
-    guessed += [f"this step, whose price is {own.value}"] if own is not Certainty.KNOWN else []
-    rest = f"Known prices alone would not stop it: only {' and '.join(guessed)} do."
-    if not line:
+    guessed = (
+        [f"{format_amount(spent, budget.unit)} of what is spent rests on prices that are not sure"] if spent else []
+    )
+    guessed += [f"the price of this step is {own.value}"] if own is not Certainty.KNOWN else []
+    rest = f"Known prices alone would not stop it: {' and '.join(guessed)}."
+    if not settles:
         return f"{rest} `tallygate usage --by model` names the models."
-    return f"{rest} If the user knows the price of {model}, config.toml takes it, for what comes:\n{line}\n"
+    return f"{rest} Once the user knows what its provider bills: {_lines_of(model)}"
+
+
+def _lines_of(model: str) -> str:
+    """Where the lines for the settings are that give a model its price; every way to show a message keeps this."""
+    typed = quoted(model) if model.isprintable() and len(model) <= _TYPED_MAX and not model.startswith("-") else "MODEL"
+    return f"`tallygate prices {typed}` prints the lines for config.toml."
 
 
 def fault_message(what: str, hint: str) -> str:

@@ -153,8 +153,9 @@ def _halted(
         asked=asked,
         shares=spent_by,
         model=request.model,
-        override_line=request.price.warning,
-        because=() if command is None else tuple(filter(None, (corrected(request, rt.policy), doubt))),
+        because=()
+        if command is None
+        else tuple(filter(None, (corrected(request, rt.policy, decision.binding), doubt))),
         command=command or "",
     )
     if request.actual_nanos is not None:

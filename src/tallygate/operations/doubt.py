@@ -44,5 +44,5 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
         parts = [] if unsure is None else unsure.spent_in(request.session_id)
         model = parts[0].model if parts else ""
     scope = scope_called(rt, request.session_id)
-    line = rt.prices.to_paste(model, as_datetime(at_us), scope) if model else ""
-    return doubtful(most[1], most[0], own, model, line)
+    settles = bool(model and rt.prices.to_paste(model, as_datetime(at_us), scope))
+    return doubtful(most[1], most[0], own, model, settles=settles)

@@ -349,9 +349,16 @@ def _is_dearer(one: Price, other: Price) -> bool:
 
 
 def _line_to_paste(identifier: Identifier, price: Price) -> str:
-    """What to do about an id without a price of its own, behind a sentence that says so."""
+    """What to do about an id without a price of its own, behind a sentence that says so.
+
+    A relative's price may be the right one. One that is assumed is nobody's, and never offered as the mend.
+    """
     row = _row_of(identifier, price)
-    return f" To set it, add to config.toml:\n{row}" if row else ""
+    if not row:
+        return ""
+    if price.certainty is Certainty.ASSUMED:
+        return f" To set it, put what its provider bills for the dots and add to config.toml:\n{row}"
+    return f" If that is what its provider bills, add to config.toml:\n{row}"
 
 
 def _row_of(identifier: Identifier, price: Price) -> str:
@@ -362,4 +369,6 @@ def _row_of(identifier: Identifier, price: Price) -> str:
     match = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "*"
     quoted = match.replace("\\", "\\\\").replace('"', '\\"')
     fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
+    if price.certainty is Certainty.ASSUMED:
+        fresh, output = "...  # dollars per million tokens", "..."
     return f'[[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'
