@@ -253,7 +253,6 @@ curl -so page.html https://example.com
 tallygate trust --help
 cat src/tallygate/entrypoints/hook.py
 ruff check src/tallygate/entrypoints/hook.py
-tallygate budget set s1 1
 cp notes.txt ~/
 mv build.log ~/.local/share/
 chmod 755 ~/.local
@@ -377,6 +376,10 @@ EVADED = [
     ("python -m pip uninstall tallygate", "the program"),
     # commands that loosen
     ("tallygate budget raise s1 100", "`tallygate budget raise`"),
+    ("tallygate budget set s1 999", "`tallygate budget set`"),
+    ("env -u CLAUDECODE setsid -f tallygate budget set s1 999", "`tallygate budget set`"),
+    ("(env -u CLAUDECODE tallygate budget set s1 999 &)", "`tallygate budget set`"),
+    ("tallygate prices update list.json", "`tallygate prices update`"),
     ("~/.local/bin/tallygate uninstall", "`tallygate uninstall`"),
     ("python -m tallygate budget raise s1 100", "`tallygate budget raise`"),
     ("uvx tallygate init", "`tallygate init`"),
@@ -476,12 +479,11 @@ def test_a_command_runs_in_the_folder_that_its_tool_is_given():
         "HOME=/tmp/h tallygate init",
         "tallygate budget raise --help",
         "tallygate init --dry-run",
-        "tallygate budget set s1 1",
         "grep -rn 'tallygate budget raise' docs",
         "git commit -m 'tallygate uninstall is refused'",
     ],
 )
-def test_a_loosening_command_on_another_ledger_or_that_may_tighten_is_left_to_the_command_itself(command):
+def test_a_loosening_command_on_another_ledger_or_that_changes_nothing_is_left_to_the_command_itself(command):
     assert reached(command) is None
 
 

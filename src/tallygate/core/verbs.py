@@ -54,8 +54,6 @@ _SSH_WORDS = "bcDEeFIiJLlmOopQRSWw"
 _CLIENTS = frozenset({"claude", "codex", "gemini", "qwen", "copilot", "opencode"})
 _PRINTERS = frozenset({"echo", "printf"})
 _HELP = frozenset({"--help", "-h", "--dry-run", "--list"})
-# Whether these loosen is told by what is there already; the command itself refuses them where they do.
-_TOLD_BY_AMOUNT = {Loosening.BUDGET_SET, Loosening.BUDGET_ADD, Loosening.PRICES_UPDATE}
 
 
 def name_of(word: str) -> str:
@@ -247,7 +245,11 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
 
 
 def loosened(program: str, given: list[str]) -> str | None:
-    """The command of ours that loosens which a program's words stand for."""
+    """The command of ours that loosens, or may, which a program's words stand for.
+
+    Whether `budget set` or `prices update` loosen is told by what is there already. The command itself looks, but one
+    that was let go of its agent (`env -u`, `setsid`) cannot see whose it is; limits and prices are the user's to set.
+    """
     if program == "tallygate-hook" or any(_HOOK in word for word in given[:4]):
         return "hook" if "--client" in given else None
     words = _ours_in(program, given)
@@ -258,7 +260,7 @@ def loosened(program: str, given: list[str]) -> str | None:
     for each in Loosening:
         verb, _, option = each.value.partition(" --")
         parts = verb.split()
-        if each not in _TOLD_BY_AMOUNT and words[: len(parts)] == parts and (not option or f"--{option}" in words):
+        if words[: len(parts)] == parts and (not option or f"--{option}" in words):
             return each.value
     return None
 
