@@ -274,6 +274,19 @@ def test_a_credit_is_billed_and_belongs_to_no_use():
     assert found.credits == {(date(2026, 9, 21), DEAR): -5 * CENT}
 
 
+@pytest.mark.parametrize(
+    ("days", "grain", "compared"),
+    [(-1, Grain.DAY, False), (0, Grain.DAY, True), (1, Grain.DAY, False), (-20, Grain.MONTH, True),
+     (-60, Grain.MONTH, False)],
+)  # fmt: skip
+def test_a_credit_from_outside_what_was_recorded_is_compared_with_nothing(days, grain, compared):
+    credit = billed(None, -5 * CENT, at=DAY + timedelta(days=days), grain=grain)
+    found = match([recorded(100)], [credit], price_of)
+    share = found.unplaced.aside.get(Gap.NOT_RECORDED)
+    kept = 0 if share is None else share.billed.total_nanos
+    assert (sum(found.credits.values()), kept) == ((-5 * CENT, 0) if compared else (0, -5 * CENT))
+
+
 def test_a_month_gets_what_its_days_have_left():
     other = DAY + timedelta(days=3)
     bill = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.e2e.checking import assert_counted, assert_logged, rounded
@@ -86,6 +89,38 @@ def test_a_run_of_claude_code_that_is_not_ended_says_why_at_its_end(machine: Mak
     assert run.code == 0
     assert run.errors.count(COMMAND) == 1
     assert_logged(here)
+
+
+@contextlib.contextmanager
+def gone(ledger: Path) -> Iterator[None]:
+    kept = ledger.with_name("kept")
+    ledger.rename(kept)
+    yield
+    kept.rename(ledger)
+
+
+@contextlib.contextmanager
+def locked(ledger: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize(("fault", "why"), [(gone, "is gone"), (locked, "is locked")])
+def test_a_fault_of_the_ledger_is_said_where_the_stderr_of_claude_code_is_a_plain_file(
+    machine: Make, fault: Callable[[Path], contextlib.AbstractContextManager[None]], why: str
+) -> None:
+    here = machine(CLAUDE, many(CLAUDE))
+    here.init("9.00")
+    errors = here.home / "errors"
+    argv = ["sh", "-c", f'exec "$@" 2>"{errors}"', "sh", *CLAUDE.command(here.place, "Do the thing.", None)]
+    with fault(here.home / ".local" / "share" / "tallygate" / "ledger.db"):
+        run = here.run_heard(argv=argv)
+    said = errors.read_text(encoding="utf-8")
+    assert (run.code, said.count("The ledger could not be used")) == (143, 1), said
+    assert why in said
+    assert not here.api.of_kind("main")
 
 
 def test_a_stopped_subagent_of_claude_code_is_told_at_the_end_of_a_run_that_went_on(machine: Make) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -681,7 +683,8 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
     }  # fmt: skip
     assert answer.stops == (gated and halts)
-    assert answer.ends == (halts and moment in {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE})
+    ended = {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE, Moment.SESSION_END}
+    assert answer.ends == (halts and moment in ended)
     if moment not in (
         Moment.TURN_END,
         Moment.AGENT_END,
@@ -691,6 +694,31 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
     ):
         assert "The disk is full." in answer.message
     world.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("client", "halts", "interrupts", "told", "said"),
+    [
+        ("claude_code", True, True, True, True),
+        ("claude_code", True, False, True, False),
+        ("claude_code", False, True, False, False),
+        ("copilot", True, True, False, False),
+        ("codex", True, True, False, False),
+    ],
+)
+def test_the_end_of_a_session_says_that_the_ledger_cannot_be_used(world, client, halts, interrupts, told, said):
+    there = replace(world.rt, ledger=Broken(), halt_on_fault=halts, interrupts=interrupts)
+    ended = on_hook(there, HookEvent(client, Moment.SESSION_END, "client-1", "SessionEnd"))
+    assert ("The disk is full. Make room." in (ended.parting or ""), ended.ends, ended.stops) == (told, said, False)
+
+
+def test_the_end_of_a_run_that_a_lock_stopped_before_it_had_a_session_says_so(world):
+    with closing(sqlite3.connect(world.ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert hook(world, Moment.PROMPT, "p1").stops
+        assert "locked" in (hook(world, Moment.SESSION_END).parting or "")
+        other.execute("ROLLBACK")
+    assert hook(world, Moment.SESSION_END).parting is None
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def told_at_end(client: str, refused: str | None) -> bool:
     return client in _TOLD_AT_END and refused not in _TOLD_AT_END[client]
 
 
+def faults_told_at_end(client: str) -> bool:
+    """Whether the end of a run also says why the ledger cannot be used: not where a client says so itself."""
+    return client in _TOLD_AT_END and not _TOLD_AT_END[client]
+
+
 def lands_first(client: str) -> bool:
     """Whether a client is ended only once every response of its session is written down."""
     return client in _LANDS_FIRST

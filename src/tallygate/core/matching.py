@@ -54,6 +54,7 @@ class Matcher:
         self._unplaced = Outcome()
         # By who gives it and by the format that tells it: one format tells what another one told, too.
         self._credits: dict[tuple[date, ModelKey | None], dict[str, dict[str, int]]] = {}
+        self._credits_end: dict[tuple[date, ModelKey | None], date] = {}
         self._days: set[date] = set()
 
     def covers(self, bill_id: str, provider: str, first: date, last: date) -> None:
@@ -90,6 +91,7 @@ class Matcher:
         """What is given back belongs to no usage: it is billed, and stands apart."""
         place = (line.day, line.key)
         told_by = self._credits.setdefault(place, {}).setdefault(line.line.provider, {})
+        self._credits_end[place] = max(self._credits_end.get(place, line.day), line.last_day)
         told_by[line.format] = told_by.get(line.format, 0) + (line.nanos or 0)
         if told is not None and told.amounts.total_tokens:
             self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Amounts(tokens=dict(told.amounts.tokens)))
@@ -147,11 +149,22 @@ class Matcher:
         for cell in cells:
             self._uncover(cell)
         cells.sort(key=lambda cell: (cell.day, cell.key, cell.how, cell.included, cell.billed_as or ModelKey("", "")))
-        given = {
-            place: sum(min(formats.values()) for formats in providers.values())
-            for place, providers in self._credits.items()
-        }
-        return Matched(cells, self._unplaced, given)
+        return Matched(cells, self._unplaced, self._given())
+
+    def _given(self) -> dict[tuple[date, ModelKey | None], int]:
+        """What is given back by day and model; of a day outside what was recorded it is compared with nothing."""
+        given: dict[tuple[date, ModelKey | None], int] = {}
+        for (day, key), providers in self._credits.items():
+            nanos = sum(min(formats.values()) for formats in providers.values())
+            if self._is_outside(day, self._credits_end[day, key]):
+                self._unplaced.set_aside(Gap.NOT_RECORDED).billed.add(Part.OTHER, None, nanos)
+            else:
+                given[day, key] = nanos
+        return given
+
+    def _is_outside(self, first: date, last: date) -> bool:
+        """Whether days are before or after everything that was recorded."""
+        return not self._days or last < min(self._days) or first > max(self._days)
 
     def _days_compared(self) -> Iterator[Cell]:
         recorded = self._resolved()
@@ -238,8 +251,7 @@ class Matcher:
             del shares[Bucket.LEDGER_ONLY]
             cell.outcome.set_aside(Gap.NO_BILL).merge(mine)
         theirs = shares.get(Bucket.BILL_ONLY)
-        outside = not self._days or not min(self._days) <= cell.day <= max(self._days)
-        if theirs is not None and outside and cell.how is not How.SPAN:
+        if theirs is not None and self._is_outside(cell.day, cell.day) and cell.how is not How.SPAN:
             del shares[Bucket.BILL_ONLY]
             cell.outcome.set_aside(Gap.NOT_RECORDED).merge(theirs)
 

@@ -18,6 +18,7 @@ from tallygate.core.hooks import (
     Moment,
     Verdict,
     ends_run,
+    faults_told_at_end,
     held_s,
     holds_next,
     lands_first,
@@ -26,7 +27,7 @@ from tallygate.core.hooks import (
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.stopped import stopped_by
-from tallygate.core.wording import held_next
+from tallygate.core.wording import fault_message, held_next
 from tallygate.core.words import Action, Pressure, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
@@ -69,7 +70,7 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         return answered
     except LedgerUnavailable as fault:
         if event.moment not in GATED:
-            return HookAnswer(message=f"Tallygate: {fault}")
+            return _told_of(rt, event, fault)
         answer = fault_answer(fault, halts=rt.halt_on_fault)
         if answer.action is not Action.HALT:
             return HookAnswer(message=f"Tallygate: {answer.message}")
@@ -78,6 +79,18 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         ends = rt.interrupts and (again or event.client != "copilot") and _ends(event, again=again)
         held = held_s(event, again=again, goes_on=False) if ends else 0
         return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
+
+
+def _told_of(rt: Runtime, event: HookEvent, fault: LedgerUnavailable) -> HookAnswer:
+    """What is said of a fault where nothing is gated; at a session's end also to who reads its run's stderr.
+
+    Whether this run was stopped stands nowhere then. Where it was, that was for the same fault, and is said already
+    unless nobody read it.
+    """
+    told = HookAnswer(message=f"Tallygate: {fault}")
+    if event.moment is not Moment.SESSION_END or not rt.halt_on_fault or not faults_told_at_end(event.client):
+        return told
+    return replace(told, parting=f"Tallygate: {fault_message(fault.message, fault.hint)}", ends=rt.interrupts)
 
 
 def _ends(event: HookEvent, *, again: bool) -> bool:
@@ -126,14 +139,21 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
             _keep(rt.compactions, (account.session.session_id, event.agent_id), rt.clock_us())
         return answer
     if event.moment is Moment.SESSION_END:
-        if (session := open_session_of(rt, event.client, event.client_session)) is not None:
-            let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
-        ended = _signed(rt, end_account(rt, event))
-        parting, said = _parting(rt, event)
-        return replace(ended, parting=parting, ends=said)
+        return _end(rt, event)
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
+
+
+def _end(rt: Runtime, event: HookEvent) -> HookAnswer:
+    """End the session of a client, and say why it was stopped where that is not said yet."""
+    if (session := open_session_of(rt, event.client, event.client_session)) is not None:
+        let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
+    ended = end_account(rt, event)
+    if not ended and faults_told_at_end(event.client):
+        rt.ledger.prove(rt.tenant)  # a run that was stopped for a lock has no session, and what is locked can be read
+    parting, said = _parting(rt, event)
+    return replace(_signed(rt, ended), parting=parting, ends=said)
 
 
 def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:

@@ -323,3 +323,13 @@ def test_the_page_has_the_table():
         for name, row in ROWS.items()
     ]
     assert [line[0] for line in table if "passes" in line[2:4] and len(line[5]) < 20] == [], "each says why"
+
+
+def test_what_was_gated_before_a_ledger_was_lost_and_accepted_is_not_called_ungated(agent):
+    agent.begin("s1")
+    agent.work(2)
+    agent.remove(f"{LEDGER}*")
+    assert agent.run("ledger", "accept", "--reason", "lost").exit_code == 0
+    agent.begin("s2")
+    agent.work(1)
+    assert "no session gated" not in agent.run("doctor").output
