@@ -210,3 +210,17 @@ def test_an_agent_lowers_nothing(world):
     with pytest.raises(UsersOnly):
         correct_usage(world.rt, "r1", {"output": 0}, model=None, reason="so", authority=replace(ME, beneath="an agent"))
     assert stored(world).row.tokens.output == 100
+
+
+@pytest.mark.parametrize("part", ["response:claude_code:r1", "response:claude-code:r1", "response:claude_code:r"])
+def test_a_correction_takes_a_response_as_samples_name_it(world, part):
+    take(world, response(world, "r1"))
+    done = correct_usage(world.rt, part, {"output": 0}, model=None, reason="so", authority=ME)
+    assert done.after.row.response_key == "r1"
+
+
+@pytest.mark.parametrize("part", ["response:codex:r1", "response:claude_code:", "response:", "response:r1"])
+def test_another_client_s_response_or_none_is_not_meant(world, part):
+    take(world, response(world, "r1"))
+    with pytest.raises(NotFound):
+        correct_usage(world.rt, part, {"output": 0}, model=None, reason="so", authority=ME)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tallygate.core.authority import Authority, Loosening
+from tallygate.core.clients import client_name
 from tallygate.core.costing import is_local_runtime
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.money import AMOUNT_NANOS_MAX
@@ -18,6 +19,8 @@ from tallygate.operations.live import Accounts
 from tallygate.operations.runtime import Runtime
 
 CLASSES = ("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+# What stands before client and key where samples are written.
+RESPONSE_PREFIX = "response:"
 _REASON_MAX = 200
 _CANDIDATES = 5
 
@@ -80,8 +83,15 @@ def correct_usage(
 
 
 def find_usage(reader: Reader, part: str) -> StoredUsage:
-    """The response of a key, or the one whose key begins with a text."""
+    """The response of a key, or the one whose key begins with a text; also as `calibrate export` names it."""
     found = reader.usage_called(part, _CANDIDATES)
+    if not found and part.startswith(RESPONSE_PREFIX):
+        client, _, part = part.removeprefix(RESPONSE_PREFIX).partition(":")
+        found = [
+            stored
+            for stored in reader.usage_called(part, _CANDIDATES)
+            if client_name(stored.row.client) == client_name(client)
+        ]
     exact = [stored for stored in found if stored.row.response_key == part]
     chosen = exact or found
     if not part or not chosen:

@@ -22,7 +22,7 @@ from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.text import cleaned, shown
 from tallygate.core.unseen import unseen
 from tallygate.core.words import Action, Pressure, Reason, SessionState
-from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare
+from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
 from tallygate.operations.lookup import all_budgets, is_enforced, own_budget, unknown_session
@@ -82,6 +82,7 @@ class SessionView:
     enforced: bool = False
     nanos_by_call: dict[str, int] = field(default_factory=dict)
     models_by_call: dict[str, str] = field(default_factory=dict)
+    responses: list[StoredUsage] = field(default_factory=list)
     client_sessions: list[tuple[str, str]] = field(default_factory=list)
     limit_changes: list[LimitChange] = field(default_factory=list)
     split: Split = SURE
@@ -118,7 +119,8 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
         budgets = all_budgets(reader, session, at_us)
         counted = Counter((call.action, call.reason) for call in calls)
         odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
-        used = [Used(each.row, each.cost_nanos, each.call_id) for each in reader.usage_of(session_id)]
+        responses = reader.usage_of(session_id)
+        used = [Used(each.row, each.cost_nanos, each.call_id) for each in responses]
         unsure = Unsure(reader, rt.place_of)
         return SessionView(
             session=session,
@@ -138,6 +140,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
             nanos_by_call={key: part.nanos for key, part in observed.items() if key is not None},
             models_by_call={each.call_id: each.row.model for each in used if each.call_id and each.row.model},
+            responses=responses,
             client_sessions=reader.links_of(session_id),
             split=unsure.of_session(session_id),
             splits=tuple(unsure.of_budget(each, at_us) for each in budgets),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.transcripts import PROJECT, write_claude
 
 
 def test_an_empty_ledger_has_no_sessions(run, run_json):
@@ -174,3 +177,21 @@ def test_a_line_that_cannot_be_written_is_said_and_the_session_ends(run, run_jso
     assert result.exit_code == 0
     assert "waits in the ledger" in result.stderr
     assert run_json("status")["run_log"]["waiting"] == [session_id]
+
+
+def test_a_response_is_named_as_a_correction_takes_it(run, run_json, made, home):
+    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    session_id = made.session()
+    write_claude(home, [1, 2], at=datetime.now(UTC) + timedelta(seconds=1))
+    run("sync")
+    found = run_json("sessions", "show", session_id, "--calls")["responses"]
+    assert len(found) == 2
+    text = run("sessions", "show", session_id, "--calls").stdout
+    for each in found:
+        assert each["response"] in text
+        assert each["cost"] > 0
+        done = run_json("usage", "correct", each["response"], "--nothing", "--reason", "it never ran")
+        assert done["cost"] == 0
+    assert "responses" not in run_json("sessions", "show", session_id)
+    again = run_json("sessions", "show", session_id, "--calls")["responses"]
+    assert [(each["cost"], each["corrected"]) for each in again] == [(0, "it never ran")] * 2

@@ -13,7 +13,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.drift import Cause
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.model import Call, Session
-from tallygate.core.moments import iso
+from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import format_amount, json_number, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
@@ -22,7 +22,7 @@ from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_chan
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
-from tallygate.ledger.port import SpendShare
+from tallygate.ledger.port import SpendShare, StoredUsage
 from tallygate.operations.attest import slim_summary
 from tallygate.operations.look import (
     ObservedSummary,
@@ -67,7 +67,7 @@ def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
 
 @sessions.command()
 @click.argument("session")
-@click.option("--calls", is_flag=True, help="Every call too.")
+@click.option("--calls", is_flag=True, help="Every call and response too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
 def show(program: Program, session: str, calls: bool, as_json: bool) -> None:
@@ -225,6 +225,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
     }
     if calls:
         found["calls"] = [_call_json(call, view) for call in view.calls]
+        found["responses"] = [_response_json(each) for each in view.responses]
     return found
 
 
@@ -285,6 +286,19 @@ def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
     }
 
 
+def _response_json(stored: StoredUsage) -> dict[str, Any]:
+    return {
+        "response": stored.row.response_key,
+        "call_id": stored.call_id,
+        "at": iso(microseconds(stored.row.at)),
+        "client": client_name(stored.row.client),
+        "model": stored.row.model,
+        "cost": json_number(stored.cost_nanos),
+        "tokens": _tokens_json(stored.row.tokens),
+        "corrected": stored.corrected,
+    }
+
+
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
     total = output.split_amount(totals.total_nanos, view.split.within(totals.total_nanos))
@@ -338,6 +352,9 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     if calls and view.calls:
         output.heading("Calls")
         _call_table(view, unit, time_zone)
+    if calls and view.responses:
+        output.heading("Responses, as `tallygate usage correct` takes them")
+        _response_table(view, unit, time_zone)
 
 
 def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
@@ -378,4 +395,16 @@ def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
         output.money("COST", [(_call_cost(call, view) if call.cost_basis != "none" else None, unit) for call in calls]),
         output.words("MODEL", answered, tight=False),
         output.words("REASON", [call.reason for call in calls], tight=False),
+    )
+
+
+def _response_table(view: SessionView, unit: str, time_zone: str) -> None:
+    rows = [each.row for each in view.responses]
+    moments = [microseconds(row.at) for row in rows]
+    output.table(
+        output.words(output.zoned("AT", moments, time_zone), [output.when(at, time_zone)[-5:] for at in moments]),
+        output.money("COST", [(each.cost_nanos, unit) for each in view.responses]),
+        output.numbers("OUTPUT", [row.tokens.output for row in rows]),
+        output.words("MODEL", [row.model for row in rows], tight=False),
+        output.Column("RESPONSE", [output.safe(row.response_key, 1000) for row in rows]),  # a cut one names nothing
     )
