@@ -380,6 +380,7 @@ EVADED = [
     ("env -u CLAUDECODE setsid -f tallygate budget set s1 999", "`tallygate budget set`"),
     ("(env -u CLAUDECODE tallygate budget set s1 999 &)", "`tallygate budget set`"),
     ("tallygate prices update list.json", "`tallygate prices update`"),
+    ("tallygate prices reset", "`tallygate prices reset`"),
     ("~/.local/bin/tallygate uninstall", "`tallygate uninstall`"),
     ("python -m tallygate budget raise s1 100", "`tallygate budget raise`"),
     ("uvx tallygate init", "`tallygate init`"),

@@ -38,6 +38,7 @@ class Loosening(StrEnum):
     LEDGER_ACCEPT = "ledger accept"
     IMPORT_DELETE = "import delete"
     PRICES_UPDATE = "prices update"
+    PRICES_RESET = "prices reset"
     USAGE_CORRECT = "usage correct"
 
 

@@ -13,7 +13,7 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import exact_text
 from tallygate.core.text import shown
 from tallygate.operations.runtime import Runtime
-from tallygate.pricing.snapshot import FOLDER, Snapshot, keep
+from tallygate.pricing.snapshot import FOLDER, Snapshot, forget, keep
 
 # No price moves further than this without the user's word; nor do more than so many of 100 models go.
 FAR, GONE_PERCENT = 5, 10
@@ -97,6 +97,21 @@ def take_prices(
     stamp = iso(rt.clock_us()) or ""
     snapshot = keep(folder / FOLDER, raw, fetched_at=stamp, origin=origin, package=bundled_version())
     return Taken(snapshot, compared, fresh)
+
+
+def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Compared, bool]:
+    """Let the price list that came with the program count again, and say whether another one was kept.
+
+    It may make work cheaper only for the user. A list that is kept and does not count, since it is damaged or older
+    than the program, goes too.
+    """
+    from tallygate.pricing.catalog_index import bundled_providers, rates_listed
+
+    at = as_datetime(rt.clock_us())
+    compared = compare(rates_listed(rt.prices.catalog.providers(), at), rates_listed(bundled_providers(), at))
+    if compared.lowered:
+        authority.require(Loosening.PRICES_RESET)
+    return compared, forget(folder / FOLDER)
 
 
 def compare(before: dict[tuple[str, str], Rates], after: dict[tuple[str, str], Rates]) -> Compared:

@@ -75,6 +75,21 @@ def keep(folder: Path, raw: bytes, *, fetched_at: str, origin: str, package: str
     return snapshot
 
 
+def forget(folder: Path) -> bool:
+    """Take away what was fetched, so that the list that came with the program counts; whether there was anything.
+
+    The pointer goes first: whatever is left of the lists without it counts for nothing.
+    """
+    pointer = folder / POINTER
+    found = pointer.exists()
+    pointer.unlink(missing_ok=True)
+    for other in folder.glob("*.json"):
+        if _is_digest(other.stem):
+            with suppress(OSError):
+                other.unlink()
+    return found
+
+
 def _written(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     made = path.with_name(f".{path.name}.new")

@@ -14,7 +14,7 @@ from tallygate.app import settings_here
 from tallygate.core.authority import Authority, Door, the_user
 from tallygate.core.errors import InvalidArgument, UsersOnly
 from tallygate.entrypoints.cli.failures import USAGE
-from tallygate.operations.price_list import take_prices
+from tallygate.operations.price_list import reset_prices, take_prices
 from tallygate.pricing.catalog import Catalog
 
 AGENT = Authority(Door.COMMAND, "anna", beneath="Codex")
@@ -234,3 +234,51 @@ def test_a_list_that_cannot_be_taken_is_refused_before_anybody_is_asked_who_he_i
             authority=AGENT,
             published=False,
         )
+
+
+def test_what_was_taken_by_force_is_left_again_by_a_reset(run, run_json, file):
+    bundled = run_json("status")["prices"]
+    assert run("prices", "update", file(price_list(("claude-opus-4-7", 50, 250), HAIKU)), "--force").exit_code == 0
+    assert rate(run_json, "claude-opus-4-7") == 50.0
+    found = run_json("prices", "reset")
+    assert (found["new"], found["models_gone"]) == (True, 0)
+    assert found["models"] > 1000
+    assert found["rates_lowered"] >= 2
+    assert rate(run_json, "claude-opus-4-7") == 5.0
+    assert run_json("status")["prices"] == bundled
+    assert not list((settings_here().paths.data_dir / "prices").iterdir())
+    assert "counts already" in run("prices", "reset").stdout
+    assert run_json("prices", "reset")["new"] is False
+
+
+def test_a_reset_says_that_the_list_counts_again(run, taken):
+    done = run("prices", "reset")
+    assert done.stdout.startswith("The price list that came with the program counts again: ")
+    assert "next start" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["{", json.dumps({"digest": "x"})])
+def test_a_reset_takes_a_damaged_list_away(run, taken, damage):
+    (settings_here().paths.data_dir / "prices" / "current.json").write_text(damage)
+    assert run("prices", "reset").exit_code == 0
+    assert "damaged" not in run("status").stderr
+
+
+@pytest.mark.parametrize("price, allowed", [(50, False), (0.5, True)])
+def test_beneath_an_agent_a_reset_makes_nothing_cheaper(made, run, file, price, allowed):
+    data_dir = made.app.settings.paths.data_dir
+    dearer = price_list(("claude-opus-4-7", price, price * 5), HAIKU)
+    assert run("prices", "update", file(dearer), "--force").exit_code == 0
+    made.app.runtime.prices.catalog = Catalog(data_dir / "prices")
+    if allowed:
+        assert reset_prices(made.app.runtime, folder=data_dir, authority=AGENT)[1]
+        return
+    with pytest.raises(UsersOnly, match="prices reset"):
+        reset_prices(made.app.runtime, folder=data_dir, authority=AGENT)
+    assert (data_dir / "prices" / "current.json").exists()
+    assert reset_prices(made.app.runtime, folder=data_dir, authority=the_user("anna"))[1]
+
+
+def test_doctor_names_the_command_that_brings_newer_prices(run_json, taken):
+    [check] = [each for each in run_json("doctor")["checks"] if each["check"] == "prices"]
+    assert (check["state"], check["to_do"]) == ("warn", "Update with: tallygate prices update")

@@ -333,10 +333,10 @@ def price_table(runtime: Runtime) -> Check:
     info = runtime.prices.info(as_datetime(runtime.clock_us()))
     found = f"{info.source} {info.version}, {output.plural(info.models, 'model')}"
     if info.age_days is None:
-        return Check("prices", State.WARN, f"{found}, without dates", "Update with: pip install -U genai-prices")
+        return Check("prices", State.WARN, f"{found}, without dates", "Update with: tallygate prices update")
     found += f", newest price of {info.newest_price} ({info.age_days} days old)"
     if info.age_days > PRICES_OLD_DAYS:
-        to_do = "Update with: pip install -U genai-prices; a [[price]] in the settings wins over the list."
+        to_do = "Update with: tallygate prices update; a [[price]] in the settings wins over the list."
         return Check("prices", State.WARN, found, to_do)
     return Check("prices", State.OK, found)
 

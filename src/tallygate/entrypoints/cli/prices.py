@@ -145,12 +145,15 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
         output.aside("no listed id fits that; a part of an id does.")
 
 
-@click.group("prices", cls=_Prices, invoke_without_command=True, subcommand_metavar="[QUERY] | update [ARGS]...")
+@click.group(
+    "prices", cls=_Prices, invoke_without_command=True, subcommand_metavar="[QUERY] | update [ARGS]... | reset"
+)
 def prices() -> None:
     """Show what models cost, or take a newer price list.
 
     In dollars per million tokens; the models you use come first. QUERY is a part of an id, or an id as an agent writes
-    it. `tallygate prices update` fetches the list that genai-prices publishes.
+    it. `tallygate prices update` fetches the list that genai-prices publishes,
+    `tallygate prices reset` goes back to the one that came with the program.
     """
 
 
@@ -214,6 +217,40 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
     click.echo("They count for what comes.")
     click.echo(f"sha256 {taken.snapshot.digest}")
     output.aside("servers that run take them at their next start.")
+
+
+@prices.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@pass_program
+def reset(program: Program, *, as_json: bool) -> None:
+    """Go back to the price list that came with the program.
+
+    What `tallygate prices update` took is removed. The list counts for what comes; what is booked stays as it was.
+    """
+    from tallygate.operations.price_list import reset_prices
+
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings, by="prices") as app:
+        compared, was_kept = reset_prices(app.runtime, folder=settings.paths.data_dir, authority=authority)
+    if as_json:
+        output.document(
+            {
+                "new": was_kept,
+                "models": compared.after,
+                "models_gone": len(compared.gone),
+                "rates_changed": len(compared.moved),
+                "rates_lowered": len(compared.lowered),
+            }
+        )
+        return
+    models = output.plural(compared.after, "model")
+    if not was_kept:
+        click.echo(f"The price list that came with the program counts already: {models}.")
+        return
+    moved = output.plural(len(compared.moved), "rate")
+    click.echo(f"The price list that came with the program counts again: {models}, {moved} changed.")
+    output.aside("servers that run take it at their next start.")
 
 
 def _bytes_of(file: Path, most: int) -> bytes:
