@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tallygate.core.rules import Subject, bound
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Places, Settings, load_settings, sections
 from tallygate.settings.load import load_from
-from tallygate.settings.projects import ROWS, TIGHTENS, fingerprint
+from tallygate.settings.projects import ROWS, TIGHTENS, fingerprint, holds, rule_of
 from tallygate.settings.repository import repository_of
 from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget
 
@@ -327,3 +328,26 @@ def test_what_waits_is_shown_with_what_holds_now_and_without_control_characters(
         ('budget[1] = { scope = "session", limit_usd = 70 }', "$5.00 for a session, hard"),
     ]
     assert project.waiting[1].where.endswith("config.toml:3")
+
+
+@pytest.mark.parametrize(
+    "section, key",
+    [("", key) for key in sections.TOP] + [(name, key) for name, keys in sections.SECTIONS.items() for key in keys],
+)
+def test_what_holds_now_is_said_as_a_settings_file_would_say_it_where_nobody_has_set_it(
+    clone: Clone, section: str, key: str
+) -> None:
+    rule, settings = rule_of(section, key), clone.load()
+    value = getattr(getattr(settings, section) if section else settings, rule.attribute)
+    said = holds(rule, value)
+    if value is None:
+        assert said == "not set"
+    else:
+        assert rule.check(tomllib.loads(f"value = {said}", parse_float=Decimal)["value"]) == value
+
+
+def test_the_default_that_holds_is_said_with_its_value(clone: Clone) -> None:
+    clone.shop('[policy]\nbudget_mode = "soft"\non_fault = "allow"\n[unknown_price]\ninput_per_thousand = 0.001\n')
+    project = load_from({}, clone.root, clone.places).project
+    assert project is not None
+    assert [row.before for row in project.waiting] == ['"hard"', '"halt"', "0.025"]

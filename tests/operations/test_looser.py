@@ -11,6 +11,7 @@ from tests.world import NANOS, PRICES
 
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.rules import Rule, Scope
+from tallygate.core.words import BudgetMode
 from tallygate.operations.looser import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import Discount, PriceOverride
@@ -42,9 +43,12 @@ CHANGES = [
     ({"rules": (Rule(Scope.USER, NANOS // 2, period="day"),)}, None),
     ({"rules": (DAY, Rule(Scope.GLOBAL, NANOS, period="week"))}, None),
     ({"session_limit_nanos": NANOS // 2}, None),
-    ({"rules": (Rule(Scope.USER, 100 * NANOS, period="day"),)}, "the user budget of me (day) $0.60 -> $100.00"),
-    ({"rules": ()}, "the user budget of me (day) $0.60 -> none"),
-    ({"session_limit_nanos": 500 * NANOS}, "the budget of a session $1.00 -> $500.00"),
+    (
+        {"rules": (Rule(Scope.USER, 100 * NANOS, period="day"),)},
+        "the user budget of me (day) hard $0.60 -> hard $100.00",
+    ),
+    ({"rules": ()}, "the user budget of me (day) hard $0.60 -> none"),
+    ({"session_limit_nanos": 500 * NANOS}, "the budget of a session hard $1.00 -> hard $500.00"),
     ({"prices": PriceBook(FREE)}, "new [[price]] * 0 in, 0 out"),
     (
         {"prices": PriceBook(PricingSettings(PRICES.overrides, (Discount("claude-*", Decimal("0.0001")),)))},
@@ -68,6 +72,59 @@ def test_the_next_session_names_what_became_looser(world, change, said):
     assert said is None or said in message
     assert "Looser" not in opened(later, "third"), "it is told once"
     assert [each.text for each in recently_looser(later.rt)] == expected
+
+
+HARD, SOFT = BudgetMode.HARD, BudgetMode.SOFT
+
+
+def days(*limits):
+    return tuple(Rule(Scope.PROJECT, cents * NANOS // 100, period="day", mode=mode) for mode, cents in limits)
+
+
+# hard limits and soft ones before and after, in cents -> what is said of it
+MODES = [
+    ([(HARD, 200)], [(SOFT, 60)], "hard $2.00 -> soft $0.60"),
+    ([(HARD, 200)], [(SOFT, 900)], "hard $2.00 -> soft $9.00"),
+    ([(SOFT, 60)], [(HARD, 200)], None),
+    ([(SOFT, 400)], [(HARD, 5000)], None),
+    ([(SOFT, 400)], [(HARD, 5000), (SOFT, 900)], None),
+    ([(SOFT, 60)], [(SOFT, 50)], None),
+    ([(SOFT, 60)], [(SOFT, 70)], "soft $0.60 -> soft $0.70"),
+    ([(SOFT, 60)], [], "soft $0.60 -> none"),
+    ([(HARD, 200), (SOFT, 60)], [(HARD, 200)], "soft $0.60 -> none"),
+    ([(HARD, 200), (SOFT, 60)], [(HARD, 60)], None),
+    ([(HARD, 200), (SOFT, 60)], [(SOFT, 60)], "hard $2.00 -> soft $0.60"),
+    ([(HARD, 200), (SOFT, 60)], [(HARD, 300), (SOFT, 70)], "hard $2.00 -> hard $3.00"),
+    ([(HARD, 200)], [(HARD, 200), (SOFT, 900)], None),
+]
+
+
+@pytest.mark.parametrize("before, after, said", MODES)
+def test_a_limit_that_stops_is_weighed_against_one_that_stops(world, before, after, said):
+    opened(restarted(world, rules=days(*before)), "first")
+    later = restarted(world, rules=days(*after))
+    expected = [] if said is None else [f"the project budget of /home/me/p (day) {said}"]
+    assert [each.text for each in recently_looser(later.rt)] == expected
+    assert ("Looser" in opened(later, "second")) is (said is not None)
+    assert [each.text for each in recently_looser(later.rt)] == expected
+
+
+@pytest.mark.parametrize(
+    "before, after, said",
+    [
+        (("hard", 200), ("soft", 60), "the budget of a session hard $2.00 -> soft $0.60"),
+        (("soft", 60), ("hard", 200), None),
+        (("soft", 60), ("soft", 200), "the budget of a session soft $0.60 -> soft $2.00"),
+    ],
+)
+def test_so_is_the_budget_of_a_session(world, before, after, said):
+    settings = [{"session_mode": mode, "session_limit_nanos": cents * NANOS // 100} for mode, cents in (before, after)]
+    opened(restarted(world, **settings[0]), "first")
+    later = restarted(world, **settings[1])
+    assert [each.text for each in recently_looser(later.rt)] == ([] if said is None else [said])
+    message = opened(later, "second")
+    assert "Looser" not in message if said is None else said in message
+    assert [each.text for each in recently_looser(later.rt)] == ([] if said is None else [said])
 
 
 def test_the_running_session_keeps_its_rules_and_tells_nothing(world):

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 
 from tallygate.core.costing import Certainty
-from tallygate.core.model import DEFAULT_TENANT, Budget, Decision
+from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.rules import EVERY_MODEL, within_of
+from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode, Reason
 
 # A raise carries so many steps: the one that was refused and those that usually follow it.
@@ -21,6 +23,7 @@ _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 # An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
 _MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)?)", re.DOTALL)
 PROGRAM = "tallygate"
+_NAME_MAX = 120
 
 
 def short_name(name: str) -> str:
@@ -36,6 +39,37 @@ def budget_name(budget: Budget) -> str:
     if budget.scope == "session" and name == budget.scope_key:
         return f"{name}{period}"  # an id of the agent's own choice says what it is
     return f"{budget.scope} {name}{period}"
+
+
+_SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "month": "this month"}
+
+
+def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:
+    """What a budget leaves a session, and whose budget it is; `brief` leaves out the session's own."""
+    left = format_amount(max(budget.available_nanos, 0), budget.unit)
+    text = f"{left} of {format_amount(budget.limit_nanos, budget.unit)} left"
+    whose = _whose(budget, session)
+    if budget.scope == "session":
+        return text if brief and budget.scope_key == session.session_id else f"{text} for {whose}"
+    span = _SPANS.get(budget.period, f"within {budget.period.removesuffix('h')} hours")
+    inside = "" if within_of(budget.budget_id) is None else " here"
+    return " ".join(filter(None, (text, span, f"for {whose}{inside}")))
+
+
+def _whose(budget: Budget, session: Session) -> str:
+    """What a budget limits, as somebody at work in a session would say it."""
+    key = cleaned(budget.scope_key, _NAME_MAX)
+    match budget.scope:
+        case "session":
+            return "this session" if budget.scope_key == session.session_id else f"session {short_name(key)} around it"
+        case "project":
+            return "this project" if budget.scope_key == session.project else f"the project {key}"
+        case "global":
+            return "all work"
+        case "model":
+            return "all models" if budget.scope_key == EVERY_MODEL else f"model {key}"
+        case _:
+            return f"{budget.scope} {key}"
 
 
 def quoted(budget_id: str) -> str:

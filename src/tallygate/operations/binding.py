@@ -187,8 +187,9 @@ class _Windows:
         if is_new or name not in self.known or self.known[name].start_us is None:
             self._fill(head, limit, length // PIECES)
         piece = self.known[name]
-        if piece.limit_nanos != limit:
-            piece = lifecycle.change_limit(piece, limit)
+        if (piece.limit_nanos, piece.rule_limit) != (limit, head.rule_limit):
+            # Both move together: what a session's own rule is held against is the limit that this one stands for.
+            piece = replace(lifecycle.change_limit(piece, limit), rule_limit=head.rule_limit)
             self.moved.add(name)
         pieces = [self.known[each] for each in older if each in self.known]
         held = [each for each in pieces if each.committed_nanos]

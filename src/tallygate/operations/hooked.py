@@ -24,16 +24,15 @@ from tallygate.core.hooks import (
     lands_first,
     told_at_end,
 )
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import Budget
 from tallygate.core.money import format_amount
 from tallygate.core.stopped import stopped_by
-from tallygate.core.wording import fault_message, held_next
-from tallygate.core.words import Action, Pressure, Reason
-from tallygate.ledger.port import Reader
+from tallygate.core.wording import fault_message, held_next, left_of
+from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
-from tallygate.operations.lookup import all_budgets
+from tallygate.operations.lookup import budgets_now
 from tallygate.operations.looser import looser_than_before
 from tallygate.operations.prompted import Prompts, answer_raise
 from tallygate.operations.runtime import Runtime
@@ -208,8 +207,13 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
 
 def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
-        tightest = _tightest(rt, reader, account.session)
-    text = f"Tallygate: {_left(tightest)} for this session. Each step is checked by hooks."
+        budgets = budgets_now(rt, reader, account.session, rt.clock_us())
+    stops, warns = _tightest(budgets)
+    text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
+    if warns is not None:
+        text += f" A soft budget, which only warns, has {left_of(warns, account.session)}."
+    elif stops.mode is BudgetMode.SOFT:
+        text += " This budget is soft: it only warns."
     looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
     return " ".join([text, *changed, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
@@ -221,16 +225,13 @@ def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
     if session is None:
         return None
     with rt.ledger.reading(rt.tenant) as reader:
-        tightest = _tightest(rt, reader, session)
+        tightest, _ = _tightest(budgets_now(rt, reader, session, rt.clock_us()))
     spent = format_amount(tightest.spent_nanos + tightest.carried_nanos, tightest.unit)
-    return f"tallygate: {spent} spent, {_left(tightest)}"
+    return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}"
 
 
-def _tightest(rt: Runtime, reader: Reader, session: Session) -> Budget:
-    found = gate.tightest(all_budgets(reader, session, rt.clock_us()))
-    return present(found, f"session {session.session_id} has a budget")
-
-
-def _left(budget: Budget) -> str:
-    left = format_amount(max(budget.available_nanos, 0), budget.unit)
-    return f"{left} of {format_amount(budget.limit_nanos, budget.unit)} left"
+def _tightest(budgets: tuple[Budget, ...]) -> tuple[Budget, Budget | None]:
+    """The budget that will stop the work, of soft ones alone the tightest; and a soft one that is tighter than it."""
+    found = present(gate.tightest(budgets), "a session has a budget")
+    hard = gate.tightest([budget for budget in budgets if budget.mode is BudgetMode.HARD])
+    return (found, None) if hard is None or hard is found else (hard, found)

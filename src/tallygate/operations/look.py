@@ -25,7 +25,7 @@ from tallygate.core.words import Action, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
-from tallygate.operations.lookup import all_budgets, is_enforced, own_budget, unknown_session
+from tallygate.operations.lookup import budgets_now, is_enforced, own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.totals import figures_of
@@ -116,7 +116,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
         figures = figures_of(reader, session)
         calls, observed = figures.calls, figures.observed
         at_us = session.ended_us or rt.clock_us()
-        budgets = all_budgets(reader, session, at_us)
+        budgets = budgets_now(rt, reader, session, at_us)
         counted = Counter((call.action, call.reason) for call in calls)
         odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
         responses = reader.usage_of(session_id)
@@ -272,7 +272,7 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
 
 
 def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
-    budgets = all_budgets(reader, session, rt.clock_us())
+    budgets = budgets_now(rt, reader, session, rt.clock_us())
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
     return SessionLine(

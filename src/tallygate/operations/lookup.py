@@ -8,6 +8,7 @@ from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.subject import current_limits, rebound
 
 ANCESTORS_MAX = 32
 
@@ -24,6 +25,19 @@ def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
     """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
     found = binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us)
+    return found.seen(found.budgets)
+
+
+def budgets_now(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
+    """Every budget that binds a session, with the limits that the gate would apply to its next step.
+
+    A window keeps the limit it had until a step is asked for; who only looks is told what that step will be held to.
+    """
+    if not session.is_open:
+        return all_budgets(reader, session, at_us)
+    session, own = rebound(rt, session), reader.budgets_of(session.session_id)
+    limits = current_limits(rt, session)
+    found = binding(reader, session, own, session.model, at_us, limits=limits, place_of=rt.place_of)
     return found.seen(found.budgets)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session
 from tallygate.core.money import format_amount
 from tallygate.core.rules import Rule, Scope, from_text
 from tallygate.core.text import cleaned
+from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import rules_for
@@ -36,11 +37,47 @@ class Loosened:
 
 
 @dataclass(frozen=True, slots=True)
+class _Bounds:
+    """The limits on one thing, in its unit: the one that stops, and the one that only warns."""
+
+    hard: int | None = None
+    soft: int | None = None
+    unit: str = "USD"
+
+    @property
+    def text(self) -> str:
+        for mode, limit in (("hard", self.hard), ("soft", self.soft)):
+            if limit is not None:
+                return f"{mode} {format_amount(limit, self.unit)}"
+        return "none"
+
+    def beside(self, mode: BudgetMode, limit: int) -> _Bounds:
+        """These with one more limit: of two that do the same the lower one counts."""
+        if mode is BudgetMode.HARD:
+            return replace(self, hard=limit if self.hard is None else min(self.hard, limit))
+        return replace(self, soft=limit if self.soft is None else min(self.soft, limit))
+
+    def loosened(self, after: _Bounds) -> str | None:
+        """What became looser, in words. What stops is weighed first: no warning takes its place, at any amount.
+
+        A warning that is gone or comes later is looser, too, but not where something stops now that did not before, or
+        stops no later than the warning came.
+        """
+        if self.hard is not None and (after.hard is None or after.hard > self.hard):
+            return f"{replace(self, soft=None).text} -> {after.text}"
+        if self.soft is None or (after.soft is not None and after.soft <= self.soft):
+            return None
+        if after.hard is not None and (self.hard is None or after.hard <= self.soft):
+            return None
+        return f"{replace(self, hard=None).text} -> {replace(after, hard=None).text}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
-    """What a session is held to by the settings: budgets above it, its own limit, and the list of its prices."""
+    """What a session is held to by the settings: budgets above it, its own, and the list of its prices."""
 
     rules: tuple[Rule, ...]
-    limit: int | None
+    own: _Bounds | None
     prices: str | None
 
 
@@ -81,25 +118,26 @@ def _held(reader: Reader, session: Session) -> _Held:
     own = None
     if FOUND_BY_HOOK in reader.links_found_by(session.session_id):  # an agent's own limit is no setting
         budget = reader.budget(session.session_id)
-        own = None if budget is None else budget.rule_limit
+        if budget is not None and budget.rule_limit is not None:
+            own = _Bounds(unit=budget.unit).beside(budget.mode, budget.rule_limit)
     return _Held(from_text(session.rules), own, session.prices)
 
 
 def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     """What a session of the same client would be held to if it opened now."""
     rules = rules_for(rt, client=session.client, place=rt.place_of(session.project or rt.folder))
-    return _Held(from_text(rules), None if held.limit is None else rt.session_limit_nanos, rt.prices.list_id)
+    own = _Bounds().beside(BudgetMode(rt.session_mode), rt.session_limit_nanos)
+    return _Held(from_text(rules), None if held.own is None else own, rt.prices.list_id)
 
 
 def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None = None) -> Iterator[str]:
-    if before.limit is not None and after.limit is not None and after.limit > before.limit:
-        yield f"the budget of a session {format_amount(before.limit)} -> {format_amount(after.limit)}"
-    limits = {rule.budget_id(""): rule.limit for rule in after.rules}
-    for rule in before.rules:
-        limit = limits.get(rule.budget_id(""))
-        if limit is None or limit > rule.limit:
-            to = "none" if limit is None else format_amount(limit, rule.unit)
-            yield f"{_name(rule)} {format_amount(rule.limit, rule.unit)} -> {to}"
+    if before.own is not None and after.own is not None and (said := before.own.loosened(after.own)):
+        yield f"the budget of a session {said}"
+    bounds, bounds_now = _bounds(before.rules), _bounds(after.rules)
+    for name, (rule, each) in bounds.items():
+        _, now_bound = bounds_now.get(name, (rule, _Bounds(unit=rule.unit)))
+        if said := each.loosened(now_bound):
+            yield f"{_name(rule)} {said}"
     if before.prices is None or after.prices in (None, before.prices):
         return
     was, is_now = _list(reader, before.prices), _list(reader, str(after.prices)) or now
@@ -108,6 +146,16 @@ def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None 
     rows, rows_now = [*was.rows()], [*is_now.rows()]
     yield from (f"new {cleaned(row, _TEXT_MAX)}" for row in rows_now if row not in rows)
     yield from (f"gone {cleaned(row, _TEXT_MAX)}" for row in rows if row not in rows_now)
+
+
+def _bounds(rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, _Bounds]]:
+    """The limits on each thing that rules limit, by a name of it that is the same for hard and soft ones."""
+    found: dict[str, tuple[Rule, _Bounds]] = {}
+    for rule in rules:
+        name = replace(rule, mode=BudgetMode.HARD).budget_id("")
+        first, bounds = found.get(name, (rule, _Bounds(unit=rule.unit)))
+        found[name] = first, bounds.beside(rule.mode, rule.limit)
+    return found
 
 
 def _list(reader: Reader, list_id: str) -> PriceList | None:

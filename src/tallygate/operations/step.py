@@ -32,7 +32,7 @@ from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.anew import STEPS_LOOKED_AT, switches
 from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
-from tallygate.operations.lookup import all_budgets
+from tallygate.operations.lookup import all_budgets, budgets_now
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
@@ -124,7 +124,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     held = replace(request, client_key=f"{request.client_key}:held")
     with rt.ledger.reading(rt.tenant) as reader:
         stored, given = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
-        budgets = all_budgets(reader, session, rt.clock_us())
+        budgets = budgets_now(rt, reader, session, rt.clock_us())
     if given is not None and given.action is not Action.HALT:
         return None, held  # it may go on, and did not hear it
     if stored is None or stored.reply is None or stored.action is not Action.HALT:
@@ -227,7 +227,7 @@ def _actor(event: HookEvent) -> Actor:
 def _pressed(rt: Runtime, session: Session, estimate_nanos: int) -> bool:
     """Whether what is left is so little that a response not yet counted could decide."""
     with rt.ledger.reading(rt.tenant) as reader:
-        budgets = all_budgets(reader, session, rt.clock_us())
+        budgets = budgets_now(rt, reader, session, rt.clock_us())
     twice = Amount(2 * estimate_nanos)
     return any(budget.available_nanos < twice.of(budget) for budget in budgets)
 

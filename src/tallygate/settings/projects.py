@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from tallygate.core.money import format_amount
@@ -33,6 +34,9 @@ TIGHTENS: Mapping[tuple[str, str], Callable[[Any, Any], bool]] = {
 }
 ROWS = ("price", "discount", "budget")
 _SHOWN_MAX = 300
+NOT_SET = "not set"
+# How many of what a setting is kept in make one of what a file says, by the end of its name.
+_KEPT_IN = {"_percent": 100, "_percents": 100, "_us": sections.MINUTE_US, "_nanos": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def held_against(base: Settings, user: Document | None, document: Document, with
         if may is not None and may(before, now):
             tight.setdefault(section, {})[key] = value
         else:
-            waiting.append(_row(document, path, value, _written(user, path)))
+            waiting.append(_row(document, path, value, holds(rule_of(section, key), before)))
     for section in _tables(document):
         waiting += _entries((base, whole), user, document, section)
     for section in ("price", "discount"):
@@ -114,7 +118,10 @@ def _entries(
     for name in sorted(table):
         was = before.get(name)
         if was is None or was != now.get(name):
-            yield _row(document, (section, name), table[name], _written(user, (section, name)))
+            text = _written(user, (section, name))
+            if section == "unknown_price" and was is not None:
+                text = holds(sections.UNKNOWN_PRICE[name], was)
+            yield _row(document, (section, name), table[name], text)
 
 
 def _named(settings: Settings, section: str) -> Mapping[str, Any]:
@@ -158,7 +165,26 @@ def _written(user: Document | None, path: KeyPath) -> str:
     value: Any = {} if user is None else user.values
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
-    return "the default" if value is None else _toml(value)
+    return NOT_SET if value is None else _toml(value)
+
+
+def rule_of(section: str, key: str) -> sections.Rule:
+    """The rule of a key that has one value; those at the top have no section."""
+    return sections.SECTIONS[section][key] if section else sections.TOP[key]
+
+
+def holds(rule: sections.Rule, value: Any) -> str:
+    """A value that holds now, as a settings file would say it, whoever set it: also where nobody did."""
+    if value is None:
+        return NOT_SET
+    if isinstance(value, tuple):
+        return "[" + ", ".join(holds(rule, each) for each in value) + "]"
+    if isinstance(value, StrEnum):
+        return _toml(value.value)
+    for ending, size in _KEPT_IN.items():
+        if rule.attribute.endswith(ending):
+            return _digits(Decimal(value) / size)
+    return _toml(value)
 
 
 def _session(base: Settings) -> str:

@@ -16,6 +16,7 @@ from tallygate.core.money import format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.pricing.exchange import ExchangeBook
+from tallygate.pricing.identity import one_name
 from tallygate.settings.load import Loaded, load_from, places
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.repository import repository_of
@@ -99,15 +100,16 @@ def _prices(program: Program, loaded: Loaded) -> list[str]:
         now, then = _book(loaded.settings), _book(project.whole)
         models = [listed.id for listed in now.models(at)][:MODELS_COMPARED]
     models += [row.match for row in project.whole.pricing.overrides]
-    found = []
+    found: dict[tuple[object, ...], str] = {}  # a model has many spellings, and is told once where they cost the same
     for model in dict.fromkeys(models):
         before, after = (book.quote(model, at).rates for book in (now, then))
         if before != after:
             pairs = ((before.input_nanos, after.input_nanos), (before.output_nanos, after.output_nanos))
             words = [f"{format_amount(a)} -> {format_amount(b)}" for a, b in pairs]
-            found.append(f"{output.safe(model, 80)}: {words[0]} in, {words[1]} out per million tokens")
+            row = f"{output.safe(model, 80)}: {words[0]} in, {words[1]} out per million tokens"
+            found.setdefault((one_name(model), before, after), row)
     more = [f"and {len(found) - PRICES_SHOWN} more models"] if len(found) > PRICES_SHOWN else []
-    return ["", "Prices:", *found[:PRICES_SHOWN], *more]
+    return ["", "Prices:", *[*found.values()][:PRICES_SHOWN], *more]
 
 
 def _book(settings: Settings) -> PriceBook:

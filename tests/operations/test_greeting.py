@@ -1,0 +1,113 @@
+"""What is left is told by the limits that the gate would apply, and with the name of the budget that it is left of."""
+
+from __future__ import annotations
+
+import pytest
+from tests.operations.test_hooked import account, hook
+from tests.operations.test_looser import restarted
+from tests.world import NANOS
+
+from tallygate.core.hooks import Moment, Origin
+from tallygate.core.rules import Rule, Scope
+from tallygate.core.words import BudgetMode
+from tallygate.operations.hooked import left_text
+from tallygate.operations.look import list_sessions, show_session
+
+HERE = "/home/me/p"
+
+
+@pytest.fixture
+def world(world):
+    return world.with_runtime(session_limit_nanos=20 * NANOS, project=HERE, user="me")
+
+
+def greeted(world, *rules, session="client-1", **changes):
+    """The settings with these budgets, and what a session that begins is told of what is left."""
+    later = restarted(world, rules=rules, **changes)
+    message = hook(later, Moment.SESSION_START, session=session, origin=Origin.STARTUP).message
+    return later, message.removeprefix("Tallygate: ").split(" Looser")[0]
+
+
+def day(dollars, mode=BudgetMode.HARD, scope=Scope.PROJECT, **options):
+    return Rule(scope, dollars * NANOS, mode=mode, **{"period": "day", **options})
+
+
+@pytest.mark.parametrize("period", ["day", "month", "never", "5h"])
+@pytest.mark.parametrize("now", [8, 2])
+def test_a_look_takes_the_limit_that_the_first_step_will_be_held_to(world, now, period):
+    before, _ = greeted(world, day(4, period=period), session="first")
+    hook(before, Moment.PROMPT, "p1", session="first")
+    later, said = greeted(world, day(now, period=period), session="second")
+    shown = later.rt
+    assert f"of ${now}.00 left" in said
+    assert f"of ${now}.00 left" in left_text(shown, "claude_code", "second")
+    second = account(later, "second")
+    looked = show_session(shown, second.session_id).budgets
+    line = next(each for each in list_sessions(shown, state=None, limit=9) if each.session == second)
+    hook(later, Moment.PROMPT, "p2", session="second")
+    stepped = show_session(shown, second.session_id).budgets
+    assert [each.limit_nanos for each in looked] == [each.limit_nanos for each in stepped]
+    held = min(each.available_nanos for each in looked) - min(each.available_nanos for each in stepped)
+    assert line.left_nanos - held == min(each.available_nanos for each in stepped)
+
+
+@pytest.mark.parametrize("period", ["day", "5h"])
+def test_who_runs_already_keeps_its_limit_and_is_told_that(world, period):
+    before, _ = greeted(world, day(4, period=period), session="first")
+    hook(before, Moment.PROMPT, "p1", session="first")
+    later, _ = greeted(world, day(8, period=period), session="second")
+    assert "of $4.00 left" in left_text(later.rt, "claude_code", "first")
+    hook(later, Moment.PROMPT, "p2", session="second")
+    assert "of $8.00 left" in left_text(later.rt, "claude_code", "second")
+    assert "of $4.00 left" in left_text(later.rt, "claude_code", "first")
+
+
+def test_a_rolling_limit_that_was_lowered_leaves_what_it_says(world):
+    before, _ = greeted(world, day(8, period="5h"), session="first")
+    hook(before, Moment.PROMPT, "p1", session="first")
+    later = restarted(world, rules=(day(4, period="5h"),))
+    assert not hook(later, Moment.PROMPT, "p2", session="second").stops
+    assert not hook(later, Moment.PROMPT, "p3", session="first").stops
+    assert not world.problems()
+
+
+HOOKS = " Each step is checked by hooks."
+SOFT = BudgetMode.SOFT
+# the budgets above a session of $20 -> what is said of what is left
+NAMED = [
+    ([], "$20.00 of $20.00 left for this session."),
+    ([day(5)], "$5.00 of $5.00 left today for this project."),
+    ([day(5, period="week")], "$5.00 of $5.00 left this week for this project."),
+    ([day(5, period="5h")], "$5.00 of $5.00 left within 5 hours for this project."),
+    ([day(5, period="never")], "$5.00 of $5.00 left for this project."),
+    ([day(5, scope=Scope.USER, period="month")], "$5.00 of $5.00 left this month for user me."),
+    ([day(5, scope=Scope.GLOBAL)], "$5.00 of $5.00 left today for all work."),
+    ([day(5, scope=Scope.GLOBAL, within=HERE)], "$5.00 of $5.00 left today for all work here."),
+    ([day(5, scope=Scope.CLIENT)], "$5.00 of $5.00 left today for client claude-code."),
+    ([day(5, scope=Scope.MODEL)], "$5.00 of $5.00 left today for all models."),
+]
+
+
+@pytest.mark.parametrize("rules, said", NAMED)
+def test_the_greeting_names_whose_budget_it_speaks_of(world, rules, said):
+    assert greeted(world, *rules)[1] == said + HOOKS
+
+
+def test_a_soft_budget_is_told_beside_the_one_that_stops_and_does_not_hide_it(world):
+    later, said = greeted(world, day(5, SOFT), day(7, scope=Scope.USER))
+    soft = " A soft budget, which only warns, has $5.00 of $5.00 left today for this project."
+    assert said == "$7.00 of $7.00 left today for user me." + HOOKS + soft
+    assert (
+        left_text(later.rt, "claude_code", "client-1")
+        == "tallygate: $0.00 spent, $7.00 of $7.00 left today for user me"
+    )
+
+
+def test_a_soft_budget_that_leaves_more_is_not_spoken_of(world):
+    assert greeted(world, day(9, SOFT), day(7, scope=Scope.USER))[1] == "$7.00 of $7.00 left today for user me." + HOOKS
+
+
+def test_where_nothing_stops_that_is_said(world):
+    later, said = greeted(world, session_mode="soft")
+    assert said == "$20.00 of $20.00 left for this session." + HOOKS + " This budget is soft: it only warns."
+    assert left_text(later.rt, "claude_code", "client-1") == "tallygate: $0.00 spent, $20.00 of $20.00 left"
