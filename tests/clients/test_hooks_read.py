@@ -436,11 +436,16 @@ RAISING = [
         "tallygate raise 2tallygate raise 2.00 1a2b3c4d",
         ("2.00", "1a2b3c4d"),
     ),  # put back into the input, and typed behind
-    ("tallygate raise two", None),
+    ("Tallygate raise 2", ("2", None)),
+    ("TALLYGATE RAISE 2 1a2b3c4d", ("2", "1a2b3c4d")),
+    ("tallygate raise two", ("", None)),
+    ("Tallygate raise two dollars", ("", None)),
+    ("tallygate raise two steps at once", None),
+    ("tallygate raise exceptions here", None),
     ("tallygate raises an error", None),
     ("please run tallygate raise 2", None),
     ("tallygate raise 2 and go on with the work", None),
-    ("tallygate raise -2", None),
+    ("tallygate raise -2", ("", None)),
     ("tallygate raise 2\ntallygate raise 3", ("3", None)),
 ]
 PROMPTS = [

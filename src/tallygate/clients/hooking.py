@@ -25,9 +25,12 @@ LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 _NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # A prompt that raises: an amount, and the second time the code that was shown for it. Clients put a line that was
 # stopped back into their input, so that the next one may follow it there: the last one counts.
-_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", re.ASCII)
-_RAISES = re.compile(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", re.ASCII)
-_LAST = re.compile(rf".*{_RAISE.pattern}\s*", re.ASCII | re.DOTALL)
+_ANY_CASE = re.ASCII | re.IGNORECASE
+_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", _ANY_CASE)
+_RAISES = re.compile(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", _ANY_CASE)
+_LAST = re.compile(rf".*{_RAISE.pattern}\s*", _ANY_CASE | re.DOTALL)
+# One word where the amount belongs: it is told how an amount is typed. More words are a sentence.
+_MISTYPED = re.compile(r"\s*tallygate\s+raise\s+\S{1,40}(?:\s+(?:dollars?|usd|euros?|eur|pounds?|gbp))?\s*", _ANY_CASE)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
 _ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
@@ -92,8 +95,10 @@ def _with_wish(
     if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
         return event
     text = raw.get("prompt")
-    if not isinstance(text, str) or len(text) > LONGEST_ID or _RAISES.fullmatch(text) is None:
+    if not isinstance(text, str) or len(text) > LONGEST_ID:
         return event
+    if _RAISES.fullmatch(text) is None:
+        return event if _MISTYPED.fullmatch(text) is None else replace(event, raising=("", None))
     found = _LAST.fullmatch(text)
     return event if found is None else replace(event, raising=((found["amount"] or "").lstrip("$"), found["code"]))
 

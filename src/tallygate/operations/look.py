@@ -194,15 +194,17 @@ def splits_of(rt: Runtime, budgets: Iterable[Budget]) -> list[Split]:
 
 
 def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
-    """How the limits of these budgets were changed, the oldest first."""
+    """How the limits of these budgets were changed, the oldest first; one that was set to what it was is none."""
     with rt.ledger.reading(rt.tenant) as reader:
-        return reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
+        found = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
+    return [each for each in found if each.limit_nanos != each.before_nanos]
 
 
 def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
     """How limits were changed last, the newest first."""
     with rt.ledger.reading(rt.tenant) as reader:
-        return reader.newest_limit_changes(limit)
+        found = reader.newest_limit_changes(limit)
+    return [each for each in found if each.limit_nanos != each.before_nanos]
 
 
 def standing(rt: Runtime, *, limit: int) -> Standing:

@@ -75,7 +75,8 @@ def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: 
     )
     for maker, model, price in (*first, *listed):
         if of in ("", maker.lower()) and wanted in model.lower():
-            found.setdefault((maker, model), ModelLine(maker, model, price, blended(price)))
+            spelled = model.lower().replace(".", "-")  # the list and agents write one name with a dot or a dash
+            found.setdefault((maker, spelled), ModelLine(maker, model, price, blended(price)))
     default, pounds = blended(rt.prices.quote("unknown", at, scope_here(rt))), rt.exchange.rate("GBP", at)
     shown = tuple(found.values())[skip : skip + limit]
     return ModelList(shown, len(found), default, pounds.usd_per_unit_nanos, pounds.text)

@@ -93,9 +93,23 @@ def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], pa
     _tell_missing(report, ledger, seen, path)
     if report.lost:
         report.notes.append(
-            f"{path.name}: {report.lost:,} lines tell of events that the ledger was gone on with without."
+            f"{path.name}: {_lines_that(report.lost, 'tell')} of events that the ledger was gone on with without."
         )
-    report.facts.append(("run log", f"{seen.total():,} lines of this ledger, {report.elsewhere:,} of others"))
+    report.facts.append(
+        (
+            "run log",
+            f"{seen.total():,} line{'' if seen.total() == 1 else 's'} of this ledger, {report.elsewhere:,} of others",
+        )
+    )
+
+
+def _lines_that(count: int, verb: str) -> str:
+    """Lines with what they do.
+
+    >>> _lines_that(1, "tell"), _lines_that(2, "tell")
+    ('1 line tells', '2 lines tell')
+    """
+    return f"1 line {verb}s" if count == 1 else f"{count:,} lines {verb}"
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,9 +140,12 @@ def _tell_missing(report: Report, ledger: ForeignLedger, seen: Counter[str], pat
     sql = "SELECT session_id FROM run_log_queue WHERE path = ? AND written_us IS NOT NULL"
     gone = sum(str(row[0]) not in seen for row in ledger.rows(sql, (str(path.absolute()),)))
     if gone:
-        report.notes.append(f"{path.name}: {gone:,} lines that were written there are not in it now.")
+        lines, are = ("1 line", "is") if gone == 1 else (f"{gone:,} lines", "are")
+        report.notes.append(
+            f"{path.name}: {lines} that {'was' if gone == 1 else 'were'} written there {are} not in it now."
+        )
     if twice := sum(count - 1 for count in seen.values()):
-        report.notes.append(f"{path.name}: {twice:,} lines tell of a session that another line tells of.")
+        report.notes.append(f"{path.name}: {_lines_that(twice, 'tell')} of a session that another line tells of.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

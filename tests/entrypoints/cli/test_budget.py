@@ -38,6 +38,26 @@ def test_a_ledger_without_budgets_says_so(run, run_json):
     assert run_json("budget", "list") == {"budgets": [], "bound_nothing": []}
 
 
+def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home):
+    place = home / ".config" / "tallygate"
+    place.mkdir(parents=True)
+    (place / "config.toml").write_text(
+        '[[budget]]\nscope = "session"\nlimit_usd = 5\n'
+        '[[budget]]\nscope = "user"\nperiod = "never"\nlimit_tokens = 10\n'
+    )
+    told = run("budget", "list").stdout
+    assert "those of the settings ($5.00 a session, 10 tokens in all)" in told
+
+
+def test_a_limit_that_is_set_to_what_it_was_is_no_change(run, run_json, made):
+    session_id = made.session()
+    assert run("budget", "set", session_id, "1.00").exit_code == 0
+    assert "set from" not in run("budget", "list").stdout
+    assert "set from" not in run("status").stdout
+    run("budget", "set", session_id, "2.00")
+    assert run("budget", "list").stdout.count(" from ") == 1
+
+
 def test_a_list_shows_limit_spent_reserved_and_left(run, run_json, made):
     session_id = made.worked()
     [found] = run_json("budget", "list")["budgets"]

@@ -262,3 +262,22 @@ def test_what_it_does_not_know_is_refused(run, home, claude, arguments):
     assert run("init", *arguments).exit_code == USAGE
     assert run("uninstall", *arguments).exit_code == USAGE
     assert content(home) == before
+
+
+def test_where_the_ledger_is_gone_init_says_that_and_not_that_all_is_well(run, home, claude):
+    assert run("init").exit_code == 0
+    for file in (home / ".local" / "share" / "tallygate").glob("ledger.db*"):
+        file.unlink()
+    told = run("init")
+    assert told.exit_code == 5
+    assert "is gone" in told.stderr.splitlines()[-1]
+    assert "everything is as it should be" not in told.stderr
+
+
+def test_what_uninstall_says_of_a_file_does_not_begin_twice_with_the_same_name(run, home, claude):
+    run("init")
+    with (home / ".config" / "tallygate" / "config.toml").open("a") as file:
+        file.write("# mine, too\n")
+    told = run("uninstall").stderr
+    assert "was edited since" in told
+    assert "tallygate: Tallygate" not in told

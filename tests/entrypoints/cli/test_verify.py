@@ -306,8 +306,8 @@ def test_the_own_run_log_is_looked_at_without_being_named(run, made):
     made.end(made.worked())
     made.app.close()
     log = settings_here().paths.run_log
-    assert {each["name"]: each["value"] for each in found(run)[1]["facts"]}["run log"].startswith("1 lines")
-    assert "1 lines of this ledger" in run("doctor").stdout
+    assert {each["name"]: each["value"] for each in found(run)[1]["facts"]}["run log"].startswith("1 line of")
+    assert "1 line of this ledger" in run("doctor").stdout
     log.write_text(log.read_text().replace('"total_cost":"', '"total_cost":"9'))
     assert found(run)[0] == 17
     doctor = run("doctor")
@@ -344,8 +344,8 @@ def test_lines_that_are_gone_or_stand_twice_are_told(run, made):
     code, said = found(run)
     assert code == 0
     assert [note.partition(": ")[2] for note in said["notes"]] == [
-        "1 lines that were written there are not in it now.",
-        "1 lines tell of a session that another line tells of.",
+        "1 line that was written there is not in it now.",
+        "1 line tells of a session that another line tells of.",
     ]
     log.write_text(first + second)
     assert found(run)[1]["notes"] == []

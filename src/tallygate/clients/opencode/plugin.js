@@ -22,7 +22,7 @@ const judged = (args) => {
 const LINE_SHOWS_MS = 60000
 const raising = (parts) => {
   const text = (Array.isArray(parts) ? parts : []).map((part) => (part.type === "text" ? part.text : "?")).join("\n")
-  return text.length <= 200 && /^\s*tallygate\s+raise\b/.test(text) ? text : undefined
+  return text.length <= 200 && /^\s*tallygate\s+raise\b/i.test(text) ? text : undefined
 }
 
 // One run of the hook command: the object that it answers, empty where it has nothing to say, or an error that says

@@ -65,7 +65,18 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         if idle:
             click.echo(ADVICE)
     else:
-        click.echo("No budgets yet: a session brings its own.")
+        click.echo(_none_yet(rt))
+
+
+def _none_yet(rt: Runtime) -> str:
+    """What to say where no budget has come to be: what the settings have in store, if anything."""
+    if not rt.rules:
+        return "No budgets yet: a session brings its own."
+    limits = [
+        f"{format_amount(each.limit, each.unit)} " + ("in all" if each.period == "never" else f"a {each.period}")
+        for each in rt.rules
+    ]
+    return output.safe(f"No budgets yet: the next session brings those of the settings ({', '.join(limits)}).", 1000)
 
 
 @budget.command("check")

@@ -93,8 +93,10 @@ def init(
         plan.note("Tallygate", warning)
     if not dry_run:
         carry_out(plan, manifest, authority)
-        _make_ledger(program, settings)
-    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed")
+    fault = None if dry_run else _make_ledger(program, settings)
+    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed", sound=fault is None)
+    if fault is not None:  # what clients are set up with is right, and every step of theirs stops
+        raise fault
 
 
 @click.command()
@@ -130,13 +132,14 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
 
 
-def _make_ledger(program: Program, settings: Settings) -> None:
-    """Ledger and anchor, so that hooks find one and a ledger that is gone later is missed."""
+def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | None:
+    """Ledger and anchor, so that hooks find one and a ledger that is gone later is missed; why it cannot be used."""
     with program.opened(settings, by="init") as app:
         try:
             _ = app.ledger
         except LedgerUnavailable as error:
-            output.aside(str(error))
+            return error
+    return None
 
 
 def _remove_unused(program: Program, settings: Settings) -> None:
@@ -289,7 +292,7 @@ def _print(
             output.aside(_sentence(title, note))
 
 
-def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool, verb: str) -> None:
+def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool, verb: str, sound: bool = True) -> None:
     changed = plan.changed
     if as_json:
         output.document(_json(plan, clients, dry_run=dry_run))
@@ -303,7 +306,7 @@ def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool,
         output.aside(_sentence(title, note))
     titles = ", ".join(client.title for client in clients)
     if not changed:
-        output.aside(f"nothing to do: everything is as it should be ({titles}).")
+        output.aside(f"nothing to do: {'everything' if sound else 'what is installed'} is as it should be ({titles}).")
     elif dry_run:
         output.aside(f"{output.plural(len(changed), 'file')} would change; nothing was changed.")
     else:
@@ -311,7 +314,8 @@ def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool,
 
 
 def _sentence(title: str, note: str) -> str:
-    return note if note.startswith(title) else f"{title}: {note}"
+    own = title == "Tallygate"  # that every line begins with
+    return note if own or note.startswith(title) else f"{title}: {note}"
 
 
 def _json(plan: Plan, clients: Sequence[Client], *, dry_run: bool) -> dict[str, Any]:

@@ -17,7 +17,19 @@ from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations import quote
 
 TEXT_BYTES_MAX = 64 * 2**20
-_TOKENS = click.IntRange(0, TOKENS_MAX)
+
+
+class _Tokens(click.IntRange):
+    """A number of tokens, told in words where it is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no number of tokens: give a whole one from 0 to {TOKENS_MAX:,}.", param, ctx)
+
+
+_TOKENS = _Tokens(0, TOKENS_MAX)
 
 
 @click.command()
@@ -53,7 +65,8 @@ def estimate(program: Program, model: str, input_text: str, output_tokens: int, 
         return
     usd, gbp = format_amount(found.usd_nanos), format_amount(found.gbp_nanos, "GBP")
     how = f" (counted by {counted_by})" if counted_by else ""
-    click.echo(f"{usd} ({gbp}) for {input_tokens:,} tokens in{how} and {output_tokens:,} out of {output.safe(model)}")
+    given = output.plural(input_tokens, "token")
+    click.echo(f"{usd} ({gbp}) for {given} in{how} and {output_tokens:,} out of {output.safe(model)}")
     click.echo(f"{_rates(found.price)}; {origin(found.price)}")
     _warn(found.price)
 

@@ -138,6 +138,7 @@ def _verdict(report: Report) -> str:
     if report.broken:
         return "Something is broken."
     if report.elsewhere:
-        lines = output.plural(report.elsewhere, "line")
-        return f"This ledger verifies. {lines} of the run log are of other ledgers, of which nothing can be said here."
+        lines, are = output.plural(report.elsewhere, "line"), "is" if report.elsewhere == 1 else "are"
+        other = "another ledger" if report.elsewhere == 1 else "other ledgers"
+        return f"This ledger verifies. {lines} of the run log {are} of {other}, of which nothing can be said here."
     return "Everything verifies."
