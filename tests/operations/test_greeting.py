@@ -9,7 +9,7 @@ from tests.world import NANOS
 
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.rules import Rule, Scope
-from tallygate.core.words import BudgetMode
+from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.hooked import left_text
 from tallygate.operations.look import list_sessions, show_session
 
@@ -111,3 +111,15 @@ def test_where_nothing_stops_that_is_said(world):
     later, said = greeted(world, session_mode="soft")
     assert said == "$20.00 of $20.00 left for this session." + HOOKS + " This budget is soft: it only warns."
     assert left_text(later.rt, "claude_code", "client-1") == "tallygate: $0.00 spent, $20.00 of $20.00 left"
+
+
+@pytest.mark.parametrize("soft_last", [True, False])
+def test_of_a_soft_and_a_hard_budget_of_a_session_both_hold_in_any_order(world, soft_last):
+    hard, soft = day(2, scope=Scope.SESSION, period="session"), day(1, SOFT, Scope.SESSION, period="session")
+    rules, own = ((hard, soft), soft) if soft_last else ((soft, hard), hard)
+    later, said = greeted(world, *rules, session_limit_nanos=own.limit, session_mode=own.mode.value)
+    assert said.startswith("$2.00 of $2.00 left for this session.")
+    assert said.endswith("A soft budget, which only warns, has $1.00 of $1.00 left for this session.")
+    session_id = account(later).session_id
+    assert later.ask(session_id, 1500, model="dear").action is not Action.HALT
+    assert later.ask(session_id, 1500, model="dear").action is Action.HALT

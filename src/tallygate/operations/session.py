@@ -130,7 +130,11 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
     """The budgets that the settings give every session beside its own: in other units, or tighter than it asks for."""
     found = []
     for rule in rt.rules:
-        if rule.scope is not Scope.SESSION or (rule.unit == own.unit and rule.limit >= own.limit_nanos):
+        if rule.scope is not Scope.SESSION:
+            continue
+        # A warning at less stands for no stop: a soft budget of its own leaves a higher hard one in force.
+        stops = rule.mode is BudgetMode.HARD and own.mode is BudgetMode.SOFT
+        if rule.unit == own.unit and rule.limit >= own.limit_nanos and not stops:
             continue
         name = f"{session.session_id}:{rule.unit}" + (":soft" if rule.mode is BudgetMode.SOFT else "")
         found.append(
