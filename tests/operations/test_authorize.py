@@ -41,7 +41,7 @@ def test_a_halt_reserves_nothing_names_the_budget_and_is_recorded(world):
     assert (answer.action, answer.reason, answer.call_id) == ("halt", "budget_pressure:halt", None)
     assert answer.binding.budget_id == session
     assert (answer.binding.limit_nanos, answer.binding.reserved_nanos) == (NANOS, 700_000_000)
-    assert answer.spent_by == (("dear", 700_000_000),)
+    assert answer.spent_by == ()  # nothing is spent yet, only reserved
     assert answer.command == f"tallygate budget raise {session[-8:]} 6.70"
     assert world.budget(session).reserved_nanos == 700_000_000
     assert world.events() == events + 1

@@ -100,7 +100,8 @@ def test_a_session_inside_another_counts_in_the_budget_of_both(world):
     sure = world.ask(inner, 1_000, model=KNOWN).call_id
     record_usage(world.rt, UsageReport(sure, Tokens(output=1_000)))
     found = {line.session.session_id: line.split for line in list_sessions(world.rt, state=None, limit=9)}
-    assert found == {outer: Split(0, spent), inner: Split(0, spent)}
+    assert found == {outer: Split(), inner: Split(0, spent)}, "a list says what each cost itself"
+    assert show_session(world.rt, outer).splits == (Split(0, spent),)
     assert show_session(world.rt, outer).split == Split(), "its own calls cost nothing"
 
 

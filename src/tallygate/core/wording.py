@@ -134,11 +134,15 @@ def halt_message(
     session_id: str,
     asked: int,
     shares: Sequence[tuple[str, int]],
+    here: bool = False,
     model: str,
     because: Sequence[str] = (),
     command: str = "",
 ) -> str:
-    """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on."""
+    """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on.
+
+    `shares` are of what the budget has spent; `here` says that they are of this session only.
+    """
     budget = decision.binding
     match decision.reason:
         case Reason.SESSION_ENDED:
@@ -163,14 +167,17 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, asked, shares, because, command)
+            return _budget_message(budget, asked, _spent_by(shares, here=here), because, command)
         case _:
             return "The step was stopped."
 
 
-def _budget_message(
-    budget: Budget, asked: int, shares: Sequence[tuple[str, int]], because: Sequence[str], command: str
-) -> str:
+def _spent_by(shares: Sequence[tuple[str, int]], *, here: bool) -> str:
+    listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
+    return f"{'In this session spent by' if here else 'Spent by'}: {listed}." if shares else ""
+
+
+def _budget_message(budget: Budget, asked: int, spent_by: str, because: Sequence[str], command: str) -> str:
     def shown(amount: int) -> str:
         return format_amount(amount, budget.unit)
 
@@ -182,9 +189,8 @@ def _budget_message(
     if budget.resets_us is not None:
         needs += f" It is renewed at {iso(budget.resets_us)}."
     parts = [needs, *because]
-    if shares and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
-        listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
-        parts.append(f"Spent by: {listed}.")
+    if spent_by and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
+        parts.append(spent_by)
     parts.append(f"Stop and tell the user. {_GO_ON}{command}")
     return " ".join(parts)
 

@@ -64,6 +64,7 @@ class ActivityTotals:
     denied: int
     counted_nanos: int
     pending: int
+    spent_nanos: int = 0  # without what pending ones hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,12 @@ class PricedSum:
 
 @dataclass(frozen=True, slots=True)
 class SpendShare:
-    """One line of what a session was spent on."""
+    """One line of what was spent on; of a session whose client's record is read also how many responses."""
 
     label: str
     calls: int
     nanos: int
+    responses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,9 @@ class Reader(Protocol):
         apart: bool,
         placed: bool = ...,
         prices: Collection[str] | None = ...,
+        named: bool = ...,
     ) -> list[Weighed]: ...
+    def paid_by_model(self, session_id: str, limit: int, budget_id: str | None = ...) -> list[SpendShare]: ...
     def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]: ...
     def children_of(self, session_id: str) -> list[str]: ...
     def has_open_exactness(self, session_id: str) -> bool: ...
@@ -271,6 +275,7 @@ class Reader(Protocol):
     def usage_next(self, chosen: UsageFilter) -> int | None: ...
     def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]: ...
     def usage_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]: ...
+    def work_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]: ...
     def unattributed(self, from_us: int) -> dict[str, int]: ...
     def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]: ...
     def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None: ...

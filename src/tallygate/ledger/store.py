@@ -99,7 +99,8 @@ SELECT_TOTALS = (
     " COALESCE(SUM(CASE WHEN action = 'halt' THEN 1 ELSE 0 END), 0),"
     " COALESCE(SUM(CASE WHEN state = 'pending' THEN estimate_nanos ELSE booked_nanos END), 0)"
     " + (SELECT COALESCE(SUM(u.cost_nanos), 0) FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id),"
-    " COALESCE(SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END), 0)"
+    " COALESCE(SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END), 0), COALESCE(SUM(booked_nanos), 0)"
+    " + (SELECT COALESCE(SUM(u.cost_nanos), 0) FROM usage u WHERE u.tenant = :tenant AND u.session_id = :session_id)"
     " FROM call WHERE tenant = :tenant AND session_id = :session_id"
 )
 SELECT_SPEND_BY = (

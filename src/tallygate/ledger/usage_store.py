@@ -93,6 +93,25 @@ SHARE_COLUMNS = {
     "tool": "c.tool_name",
     "actor": "COALESCE(c.actor_name, u.agent_id, c.actor_type, 'parent_agent')",
 }
+# A call counts once, where its work is put; what responses cost is put where each of them belongs.
+SELECT_WORK_SHARES = (
+    "WITH answered AS (SELECT call_id, model, agent_id, MAX(cost_nanos) FROM usage WHERE tenant = :tenant"
+    " AND session_id = :session_id AND call_id IS NOT NULL GROUP BY call_id), part AS ("
+    "SELECT {of_response} AS label, 0 AS calls, u.cost_nanos AS nanos, 1 AS responses FROM usage u LEFT JOIN call c"
+    " ON c.tenant = u.tenant AND c.call_id = u.call_id WHERE u.tenant = :tenant AND u.session_id = :session_id"
+    " UNION ALL SELECT {of_call}, 1, c.booked_nanos, 0 FROM call c LEFT JOIN answered a ON a.call_id = c.call_id"
+    " WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.state NOT IN ('denied', 'voided'))"
+    " SELECT COALESCE(label, 'outside of calls'), SUM(calls), SUM(nanos) AS total, SUM(responses) FROM part"
+    " GROUP BY 1 ORDER BY total DESC, 1 LIMIT :limit"
+)
+WORK_COLUMNS = {
+    "model": ("u.model", "COALESCE(a.model, c.model_used, c.model_requested)"),
+    "tool": ("c.tool_name", "c.tool_name"),
+    "actor": (
+        "COALESCE(c.actor_name, u.agent_id, c.actor_id, c.actor_type, 'parent_agent')",
+        "COALESCE(c.actor_name, a.agent_id, c.actor_id, c.actor_type)",
+    ),
+}
 SELECT_USAGE_BY_CALL = (
     "SELECT call_id, COUNT(*), SUM(cost_nanos), SUM(fresh_input), SUM(cache_read), SUM(cache_write_5m),"
     " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END),"
@@ -290,6 +309,12 @@ class UsageReads(Statements):
     def usage_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]:
         """What a session's responses cost, by model, by the step they were made for, or by who made them."""
         sql = SELECT_USAGE_SHARES.format(column=SHARE_COLUMNS[column])
+        return [SpendShare(*row) for row in self._all(sql, session_id=session_id, limit=limit)]
+
+    def work_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]:
+        """What a session whose client's record is read did and cost, by model, step or agent, with all of its calls."""
+        of_response, of_call = WORK_COLUMNS[column]
+        sql = SELECT_WORK_SHARES.format(of_response=of_response, of_call=of_call)
         return [SpendShare(*row) for row in self._all(sql, session_id=session_id, limit=limit)]
 
     def unattributed(self, from_us: int) -> dict[str, int]:

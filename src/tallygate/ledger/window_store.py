@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from tallygate.core.model import Budget, Call
 from tallygate.core.rules import Scope
 from tallygate.ledger import rows
-from tallygate.ledger.port import PricedSum, Used, Weighed
+from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
 from tallygate.ledger.statements import Statements
 
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
@@ -65,6 +65,23 @@ SELECT_SPENT_AT = (
     f" WHERE tenant = :tenant AND session_id = :session_id AND booked_nanos > 0{CALL_PRICED}) GROUP BY 1, 2"
 )
 _NOTHING = ("NULL", "NULL", "NULL", "NULL")
+_MODEL_KEY = 3
+# Of a session and of those inside it that draw on the same budget; what is only reserved is not spent.
+_TREE = (
+    "WITH RECURSIVE tree (session_id) AS (SELECT :session_id UNION SELECT s.session_id FROM tree t"
+    " JOIN session s ON s.tenant = :tenant AND s.parent_session_id = t.session_id),"
+    " paid AS (SELECT session_id FROM tree t WHERE EXISTS (SELECT 1 FROM session_budget b"
+    " WHERE b.tenant = :tenant AND b.session_id = t.session_id AND b.budget_id = :budget_id))"
+)
+_ALONE = "WITH paid (session_id) AS (SELECT :session_id)"
+SELECT_PAID = (
+    "{paid} SELECT model, SUM(times), SUM(nanos) AS total FROM ("
+    "SELECT u.model, 1 AS times, u.cost_nanos AS nanos FROM paid p CROSS JOIN usage u"
+    " WHERE u.tenant = :tenant AND u.session_id = p.session_id UNION ALL"
+    " SELECT COALESCE(c.model_used, c.model_requested), 1, c.booked_nanos FROM paid p CROSS JOIN call c"
+    " WHERE c.tenant = :tenant AND c.session_id = p.session_id AND c.booked_nanos > 0)"
+    " GROUP BY 1 HAVING total > 0 ORDER BY total DESC, 1 LIMIT :limit"
+)
 
 
 def _with_folder(keys: Mapping[Scope, tuple[str, ...]], scope: Scope, *, placed: bool) -> tuple[str, ...]:
@@ -114,14 +131,18 @@ class WindowReads(Statements):
         apart: bool,
         placed: bool = False,
         prices: Collection[str] | None = None,
+        named: bool = False,
     ) -> list[Weighed]:
         """What was spent in a span: responses, and the calls of sessions whose client writes nothing down.
 
         Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`. What is
-        `placed` is told with its folder, too. With `prices` only what was priced by one of these.
+        `placed` is told with its folder, too, and what is `named` with its model. With `prices` only what was priced by
+        one of these.
         """
-        named = Scope(scope)
-        usage, calls = (_with_folder(keys, named, placed=placed) for keys in (_USAGE_KEYS, _CALL_KEYS))
+        what = Scope(scope)
+        usage, calls = (_with_folder(keys, what, placed=placed) for keys in (_USAGE_KEYS, _CALL_KEYS))
+        if named and what is not Scope.MODEL:
+            usage, calls = (*usage[:_MODEL_KEY], "model"), (*calls[:_MODEL_KEY], *_CALL_KEYS[Scope.MODEL][_MODEL_KEY:])
         of_usage, of_calls = ("", "") if prices is None else (USAGE_PRICED, CALL_PRICED)
         found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, of_usage), usage, apart)
         booked = ("call", "booked_nanos", _CALL_TOKENS, f" AND cost_basis IN ('actual', 'estimate'){of_calls}")
@@ -134,6 +155,13 @@ class WindowReads(Statements):
         """What a session's responses and calls cost that were priced by one of these, by model and price."""
         listed = json.dumps(sorted(prices))
         return [PricedSum(*row) for row in self._all(SELECT_SPENT_AT, session_id=session_id, prices=listed)]
+
+    def paid_by_model(self, session_id: str, limit: int, budget_id: str | None = None) -> list[SpendShare]:
+        """What a session spent, by model, the dearest first; with a budget also what those inside it spent of that."""
+        sql = SELECT_PAID.format(paid=_ALONE if budget_id is None else _TREE)
+        found: dict[str, str | int] = {"session_id": session_id, "limit": limit}
+        found |= {} if budget_id is None else {"budget_id": budget_id}
+        return [SpendShare(*row) for row in self._all(sql, **found)]
 
     @staticmethod
     def _weighed(source: tuple[str, str, str, str], keys: tuple[str, ...], apart: bool) -> str:

@@ -13,7 +13,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.prospects import Prospect, corrected, differs, prospect
 from tallygate.core.wording import halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, Reason
-from tallygate.ledger.port import Reader, SpendShare
+from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding, binding
 from tallygate.operations.calibrate import shown_factor
 from tallygate.operations.doubt import in_doubt
@@ -22,10 +22,9 @@ from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
+from tallygate.operations.spent_on import spent_on
 from tallygate.operations.subject import current_limits, rebound
 from tallygate.operations.usual import usual_step
-
-SHARES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +142,8 @@ def _halted(
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
     usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
-    shares = _shares(reader, request.session_id) if exceeded else []
-    spent_by = tuple((share.label, share.nanos) for share in shares)
+    paid = spent_on(reader, decision.binding, request.session_id, at_us, rt.place_of) if exceeded else None
+    spent_by = () if paid is None else paid.by_model
     command = raise_command(decision.binding, asked, usual, rt.program) if exceeded and decision.binding else None
     doubt = in_doubt(rt, reader, request, budgets, at_us) if exceeded else None
     message = halt_message(
@@ -152,6 +151,7 @@ def _halted(
         session_id=request.session_id,
         asked=asked,
         shares=spent_by,
+        here=paid is not None and paid.in_session,
         model=request.model,
         because=()
         if command is None
@@ -168,8 +168,3 @@ def _halted(
         spent_by=spent_by,
         command=command,
     )
-
-
-def _shares(reader: Reader, session_id: str) -> list[SpendShare]:
-    """What a session was spent on: its responses where the client's record is read, else its calls."""
-    return reader.usage_by_model(session_id, SHARES_SHOWN) or reader.spend_by(session_id, "model", SHARES_SHOWN)

@@ -18,14 +18,15 @@ from tallygate.core.errors import InvalidArgument, NotFound, present
 from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
+from tallygate.core.money import COUNTED, to_unit_nanos
 from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.text import cleaned, shown
 from tallygate.core.unseen import unseen
-from tallygate.core.words import Action, Pressure, Reason, SessionState
+from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
-from tallygate.operations.lookup import budgets_now, is_enforced, own_budget, unknown_session
+from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.totals import figures_of
@@ -35,17 +36,20 @@ PART_MIN = 6
 CANDIDATES_SHOWN = 5
 SHARES_MAX = 50
 WAITING_MAX = 1000
+_OPEN_LOOKED_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLine:
-    """One session in a list: its own budget, and what the tightest of all that apply leaves.
+    """One session in a list: what it cost itself, and the budget that it draws on, which may be that of its parent.
 
-    `split` is what of its own budget is spent at prices that are not sure.
+    `spent_nanos` is in the session's currency, and `split` what of that is spent at prices that are not sure.
+    `left_nanos` is what the tightest of all budgets leaves, in nano-dollars.
     """
 
     session: Session
     own: Budget
+    spent_nanos: int
     left_nanos: int
     pressure: Pressure
     totals: ActivityTotals
@@ -127,9 +131,9 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             budgets=budgets,
             calls=calls,
             totals=figures.totals,
-            by_model=_shares(reader, session_id, "model"),
-            by_tool=_shares(reader, session_id, "tool"),
-            by_actor=_shares(reader, session_id, "actor"),
+            by_model=_shares(reader, session_id, "model", observed),
+            by_tool=_shares(reader, session_id, "tool", observed),
+            by_actor=_shares(reader, session_id, "actor", observed),
             decisions=[(action, reason, count) for (action, reason), count in counted.most_common()],
             children=reader.children_of(session_id),
             observed=_observed(observed, calls),
@@ -160,9 +164,9 @@ def _unseen(rt: Runtime, reader: Reader, session: Session) -> list[Cause]:
     return [cause for cause in found if cause is not None]
 
 
-def _shares(reader: Reader, session_id: str, column: str) -> list[SpendShare]:
+def _shares(reader: Reader, session_id: str, column: str, observed: Observed) -> list[SpendShare]:
     """What a session was spent on: by its responses where its client's record is read, else by its calls."""
-    return reader.usage_shares(session_id, column, SHARES_MAX) or reader.spend_by(session_id, column, SHARES_MAX)
+    return (reader.work_shares if observed else reader.spend_by)(session_id, column, SHARES_MAX)
 
 
 def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
@@ -255,6 +259,40 @@ def find_budget(rt: Runtime, text: str) -> Budget:
         return standing_now(rt, reader, present(reader.budget(key), f"budget {key} is in the ledger"))
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What else holds where a limit was changed: that the session has ended, or a hard budget that leaves less."""
+
+    ended: bool = False
+    tighter: Budget | None = None
+
+
+def beside(rt: Runtime, changed: Budget) -> Beside:
+    """What else to know of a limit that was changed; of one that several open sessions live on, nothing.
+
+    The budget of a session that has ended is still spent where its client has resumed it.
+    """
+    with rt.ledger.reading(rt.tenant) as reader:
+        session = reader.session(changed.scope_key) if changed.scope == "session" else None
+        if session is not None and session.is_open:
+            found = [budgets_now(rt, reader, session, rt.clock_us())]
+        else:
+            opened = reader.sessions(state=SessionState.OPEN.value, limit=_OPEN_LOOKED_AT)
+            each = (budgets_now(rt, reader, one, rt.clock_us()) for one in opened)
+            found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
+    if len(found) != 1:
+        return Beside(ended=session is not None and not found)
+    return Beside(tighter=gate.tightest([b for b in found[0] if b.name != changed.name and _leaves_less(b, changed)]))
+
+
+def _leaves_less(other: Budget, changed: Budget) -> bool:
+    if other.mode is not BudgetMode.HARD:
+        return False
+    if other.unit in COUNTED or changed.unit in COUNTED:
+        return other.available_nanos <= 0  # how calls and money compare is not known, only that nothing goes on
+    return in_usd(other.available_nanos, other) < in_usd(changed.available_nanos, changed)
+
+
 def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     """A budget as it stands: one of a rolling period with what all its pieces hold."""
     return rolled(reader, budget, rt.clock_us()) if is_head(budget) else budget
@@ -275,13 +313,18 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
 
 def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
     budgets = budgets_now(rt, reader, session, rt.clock_us())
-    own = own_budget(session, budgets)
+    own = drawn_on(reader, session, budgets)
+    totals = reader.totals(session.session_id)
+    sure = unsure.of_session(session.session_id)
+    spent = to_unit_nanos(totals.spent_nanos, session.usd_nanos)
+    split = Split(*(to_unit_nanos(each, session.usd_nanos) for each in (sure.approximate_nanos, sure.assumed_nanos)))
     tightest = gate.tightest(budgets) or own
     return SessionLine(
         session=session,
         own=own,
+        spent_nanos=spent,
         left_nanos=in_usd(tightest.available_nanos, tightest),
         pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
-        totals=reader.totals(session.session_id),
-        split=unsure.of_budget(own, rt.clock_us()),
+        totals=totals,
+        split=split.within(spent),
     )

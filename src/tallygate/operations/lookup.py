@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallygate.core import gate
 from tallygate.core.errors import Conflict, NotFound, ensure
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
@@ -20,6 +21,19 @@ def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
             return budget
     ensure(bool(budgets), f"session {session.session_id} has no budget")
     return budgets[0]
+
+
+def drawn_on(reader: Reader, session: Session, budgets: tuple[Budget, ...]) -> Budget:
+    """The budget a session lives on: its own, else that of the nearest session around it, else the tightest."""
+    named = {budget.budget_id: budget for budget in budgets}
+    around: Session | None = session
+    for _ in range(ANCESTORS_MAX):
+        if around is None or around.session_id in named:
+            break
+        around = None if around.parent_session_id is None else reader.session(around.parent_session_id)
+    if around is not None and around.session_id in named:
+        return named[around.session_id]
+    return gate.tightest(budgets) or own_budget(session, budgets)
 
 
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:

@@ -227,3 +227,52 @@ def test_a_tenants_budgets_are_apart(run, run_json, made):
     assert run("budget", "raise", "work", "1", "--tenant", "zeta").exit_code == 3
     assert run("budget", "raise", "work", "1", "--tenant", "a/b").exit_code == 2
     assert run_json("budget", "list", "--tenant", "acme")["budgets"][0]["limit"] == 3.0
+
+
+TIGHT = """
+[[budget]]
+scope = "project"
+period = "day"
+limit_usd = 2
+[[budget]]
+scope = "global"
+period = "day"
+limit_usd = 1
+mode = "soft"
+"""
+
+
+@pytest.fixture
+def tight(home, monkeypatch):
+    (home / "shop" / ".l6e").mkdir(parents=True)
+    (home / "shop" / ".l6e" / "config.toml").write_text(TIGHT)
+    monkeypatch.chdir(home / "shop")
+
+
+def test_a_raise_names_another_hard_budget_that_leaves_less(tight, run, run_json, made):
+    session_id = made.session(1)
+    made.call(session_id, prompt=100_000, output=0, tool_name="plan")
+    said = run("budget", "raise", session_id, "3").stdout
+    assert said.startswith(f"{session_id}: the limit is $4.00 now, $3.50 left, but the budget of project ")
+    assert said.endswith(" (day) leaves $1.50.\n")
+    raised = run("budget", "raise", named(run_json, "project")["budget_id"], "5").stdout
+    assert raised.endswith(
+        f"the limit is $7.00 now, $6.50 left, but the budget of session {session_id[-8:]} leaves $3.50.\n"
+    )
+
+
+def test_a_raise_says_nothing_of_budgets_that_leave_more(tight, run, made):
+    session_id = made.session(1)
+    made.call(session_id, prompt=1000, output=0, tool_name="plan")
+    assert "but" not in run("budget", "raise", session_id, "0.25").stdout
+
+
+def test_raising_the_budget_of_a_session_that_has_ended_says_so(run, made):
+    session_id = made.session(1)
+    assert "has ended" not in run("budget", "raise", session_id, "1").stdout
+    made.end(session_id)
+    said = run("budget", "raise", session_id, "1").stdout
+    assert said == (
+        f"{session_id}: the limit is $3.00 now, $3.00 left."
+        " The session has ended: it takes no more calls unless its client resumes it.\n"
+    )

@@ -15,11 +15,12 @@ from tallygate.core.model import Budget
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent
 from tallygate.core.text import cleaned
+from tallygate.core.wording import budget_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.look import find_budget, limit_changes, list_budgets, session_called, splits_of
+from tallygate.operations.look import beside, find_budget, limit_changes, list_budgets, session_called, splits_of
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.spent import check_budget
 from tallygate.operations.tenants import in_tenant, tenant_id, wherever
@@ -137,7 +138,7 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
         added = parse_amount("amount", amount, found.unit)
-        _say(raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), authority=authority))
+        _say(rt, raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
 @budget.command("set")
@@ -155,7 +156,7 @@ def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
         limit = parse_amount("amount", amount, found.unit, allow_zero=True)
-        _say(set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), authority=authority))
+        _say(rt, set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
 def _check_number(amount: str, *, allow_zero: bool = False) -> None:
@@ -229,6 +230,13 @@ def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
     }
 
 
-def _say(changed: Budget) -> None:
+def _say(rt: Runtime, changed: Budget) -> None:
+    """What the limit is now and what is left, also where something else leaves less."""
     limit, left = (format_amount(nanos, changed.unit) for nanos in (changed.limit_nanos, changed.available_nanos))
-    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left.")
+    also = beside(rt, changed)
+    but = ""
+    if also.tighter is not None:
+        less = format_amount(max(also.tighter.available_nanos, 0), also.tighter.unit)
+        but = f", but the budget of {output.safe(budget_name(also.tighter), 300)} leaves {less}"
+    ended = " The session has ended: it takes no more calls unless its client resumes it." if also.ended else ""
+    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{but}.{ended}")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tallygate.core import exactness
+from tallygate.core.amounts import unit_number
 from tallygate.core.attested import SlimAttestation
 from tallygate.core.clients import client_name
 from tallygate.core.costing import Tokens
@@ -14,7 +15,7 @@ from tallygate.core.drift import Cause
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import iso, microseconds
-from tallygate.core.money import format_amount, json_number, to_unit_nanos
+from tallygate.core.money import format_amount, json_number
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
 from tallygate.entrypoints.cli import output
@@ -123,7 +124,11 @@ def _signed(rt: Runtime, session_id: str) -> SlimAttestation | None:
 
 
 def session_table(lines: list[SessionLine], time_zone: str) -> None:
-    """Sessions as a table; what eighty columns do not hold is in the JSON."""
+    """Sessions as a table; what eighty columns do not hold is in the JSON.
+
+    Where one lives on a budget that is not its own, the budgets are named.
+    """
+    others = any(line.own.name != line.session.session_id for line in lines)
     output.table(
         output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
         output.words("STATE", [line.session.state for line in lines]),
@@ -132,9 +137,10 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
             [output.when(line.session.started_us, time_zone)[5:] for line in lines],
         ),
         output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
-        output.money("SPENT", [(line.own.spent_nanos, line.own.unit) for line in lines]),
-        *output.unsure([line.split for line in lines], [line.own.unit for line in lines]),
-        output.money("LEFT", [(_left(line), line.own.unit) for line in lines]),
+        output.money("SPENT", [(line.spent_nanos, line.session.currency) for line in lines]),
+        *output.unsure([line.split for line in lines], [line.session.currency for line in lines]),
+        output.money("LEFT", [(line.own.available_nanos, line.own.unit) for line in lines]),
+        *([output.words("OF", [output.short_id(line.own.name) for line in lines])] if others else []),
         output.numbers("CALLS", [line.totals.calls for line in lines]),
         output.numbers("HALTS", [line.totals.denied for line in lines]),
         output.words("MODEL", [line.session.model for line in lines], tight=False),
@@ -142,20 +148,19 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
     )
 
 
-def _left(line: SessionLine) -> int:
-    """What is left, in the currency of the session's own budget."""
-    return to_unit_nanos(line.left_nanos, line.own.usd_nanos)
-
-
 def line_json(line: SessionLine) -> dict[str, Any]:
-    """A session of a list, for programs."""
+    """A session of a list, for programs: what it cost itself, and how the budget stands that it lives on."""
+    own = line.own
     return {
         **_session_json(line.session),
-        "limit": json_number(line.own.limit_nanos),
-        "spent": json_number(line.own.spent_nanos),
-        **output.split_json(line.own.spent_nanos, line.split, "spent"),
-        "reserved": json_number(line.own.reserved_nanos),
-        "left": json_number(_left(line)),
+        "spent": json_number(line.spent_nanos),
+        **output.split_json(line.spent_nanos, line.split, "spent"),
+        "budget": own.name,
+        "budget_currency": own.unit,
+        "limit": unit_number(own.limit_nanos, own.unit),
+        "reserved": unit_number(own.reserved_nanos, own.unit),
+        "left": unit_number(own.available_nanos, own.unit),
+        "tightest_left_usd": json_number(line.left_nanos),
         "pressure": line.pressure.value,
         "calls": line.totals.calls,
         "pending": line.totals.pending,
@@ -251,7 +256,11 @@ def _tokens_json(tokens: Tokens) -> dict[str, int]:
 
 
 def _shares_json(shares: list[SpendShare]) -> list[dict[str, Any]]:
-    return [{"name": share.label, "calls": share.calls, "cost": json_number(share.nanos)} for share in shares]
+    return [
+        {"name": share.label, "calls": share.calls, "cost": json_number(share.nanos)}
+        | ({"responses": share.responses} if share.responses else {})
+        for share in shares
+    ]
 
 
 def _call_cost(call: Call, view: SessionView) -> int:
@@ -331,6 +340,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
             output.table(
                 output.money("COST", [(share.nanos, unit) for share in shares]),
                 output.numbers("CALLS", [share.calls for share in shares]),
+                *([output.numbers("RESPONSES", [share.responses for share in shares])] if view.observed else []),
                 output.words(title, [share.label for share in shares], tight=False),
             )
     if view.decisions:

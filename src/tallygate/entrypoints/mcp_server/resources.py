@@ -18,7 +18,7 @@ from tallygate.core.answers import BindingBudget
 from tallygate.core.errors import InvalidArgument, NotFound, TallygateError
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount
+from tallygate.core.money import format_amount, to_unit_nanos
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState, UnknownPrice
 from tallygate.entrypoints.mcp_server import arguments as arg
@@ -194,7 +194,7 @@ def _line(line: SessionLine) -> dict[str, Any]:
         **_session(line.session),
         "currency": line.own.unit,
         "limit": usd(line.own.limit_nanos),
-        "spent": usd(line.own.spent_nanos),
+        "spent": usd(to_unit_nanos(line.totals.spent_nanos, line.own.usd_nanos)),
         "reserved": usd(line.own.reserved_nanos),
         "remaining": usd(line.left_nanos),
         "budget_pressure": line.pressure.value,
