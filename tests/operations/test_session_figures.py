@@ -82,6 +82,7 @@ def test_where_the_client_s_record_is_read_calls_are_calls_and_responses_are_nam
         respond(world, f"r{number}", 10)
     hook(world, Moment.TOOL, "tool:t1", tool="Bash", tool_use_ids=("t1",))
     session = account(world).session_id
+    assert world.ask(session, 500_000).action == "halt"
     view = show_session(world.rt, session)
     assert counted(view) == {view.totals.calls_made}
     for shares in (view.by_model, view.by_tool, view.by_actor):

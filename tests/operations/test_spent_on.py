@@ -75,3 +75,12 @@ def test_a_session_s_budget_names_what_those_inside_it_spent_of_it(world):
     spend(world, session, 420)
     spend(world, world.start("1"), 100, model="cents")
     assert world.ask(session, 500).spent_by == (("dear", 420_000_000), ("cheap", 300_000_000))
+
+
+def test_what_was_spent_elsewhere_is_not_named_of_a_project_s_budget(world):
+    there = shop(world, Rule(Scope.PROJECT, NANOS, period="day", key=PROJECT))
+    elsewhere = world.with_runtime(project="/home/me/other", user="me")
+    spend(elsewhere, elsewhere.start("9"), 420)
+    session = there.start("9")
+    spend(there, session, 3000, model="cheap")
+    assert there.ask(session, 900).spent_by == (("cheap", 300_000_000),)
