@@ -145,6 +145,22 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("UTC", "2026-01-01 00:00 UTC"),
+        ("America/New_York", "2025-12-31 19:00 EST"),
+        ("No/Where", "2026-01-01 00:00 UTC"),
+    ],
+)
+def test_a_halt_says_in_the_users_time_zone_when_its_budget_is_renewed(zone, shown):
+    binding = replace(budget(1_000_000_000, 900_000_000), resets_us=1_767_225_600_000_000)
+    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding)
+    message = halt_message(halted, session_id="session_a", asked=1, shares=[], model="m", zone=zone)
+    assert f"It is renewed at {shown}." in message
+    assert f"It is renewed at {shown}. To go on" in nothing_left(binding, 1, zone=zone)
+
+
 def test_the_halt_of_a_budget_in_tokens_says_nothing_in_dollars():
     message = halt_message(
         Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=replace(budget(9_000, 8_000), unit="tokens")),

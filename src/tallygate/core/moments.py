@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +55,22 @@ def as_datetime(at_us: int) -> datetime:
 def microseconds(at: datetime) -> int:
     """An aware datetime as ledger time."""
     return (at - EPOCH) // _MICROSECOND
+
+
+def spoken(at_us: int, zone: str = "UTC") -> str:
+    """A moment to the minute for people, in their time zone and with its name.
+
+    >>> spoken(0), spoken(0, "Europe/Berlin")
+    ('1970-01-01 00:00 UTC', '1970-01-01 01:00 CET')
+    """
+    at = as_datetime(at_us)
+    if zone != "UTC":
+        from zoneinfo import ZoneInfo
+
+        with suppress(KeyError, ValueError, OSError):  # a machine without that zone says it in UTC
+            at = at.astimezone(ZoneInfo(zone))
+    name = f"{at:%Z}"
+    return f"{at:%Y-%m-%d %H:%M} {'UTC' if name[:1] in '+-' else ''}{name}"
 
 
 def iso(at_us: int | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tallygate.core.costing import Certainty
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
-from tallygate.core.moments import iso
+from tallygate.core.moments import spoken
 from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.rules import EVERY_MODEL, within_of
 from tallygate.core.text import cleaned
@@ -120,12 +120,17 @@ def standing_of(budget: Budget) -> str:
     )
 
 
-def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM) -> str:
+def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM, zone: str = "UTC") -> str:
     """What to say of a budget that is exhausted, with the command to go on; `usual` is what a step takes of it."""
     refused = "The next step is refused. " if budget.mode is BudgetMode.HARD else ""
-    renewed = "" if budget.resets_us is None else f"It is renewed at {iso(budget.resets_us)}. "
+    renewed = "".join(f"{each} " for each in _renewal(budget, zone))
     command = raise_command(budget, usual, usual, program)
     return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {command}"
+
+
+def _renewal(budget: Budget, zone: str) -> tuple[str, ...]:
+    """When a budget begins anew, in the user's time zone; nothing where it does not."""
+    return () if budget.resets_us is None else (f"It is renewed at {spoken(budget.resets_us, zone)}.",)
 
 
 def halt_message(
@@ -138,6 +143,7 @@ def halt_message(
     model: str,
     because: Sequence[str] = (),
     command: str = "",
+    zone: str = "UTC",
 ) -> str:
     """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on.
 
@@ -167,6 +173,7 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
+            because = (*_renewal(budget, zone), *because)
             return _budget_message(budget, asked, _spent_by(shares, here=here), because, command)
         case _:
             return "The step was stopped."
@@ -186,8 +193,6 @@ def _budget_message(budget: Budget, asked: int, spent_by: str, because: Sequence
         f"of {shown(budget.limit_nanos)} {shown(budget.spent_nanos + budget.carried_nanos)} are spent and "
         f"{shown(budget.reserved_nanos)} reserved, {shown(max(budget.available_nanos, 0))} left."
     )
-    if budget.resets_us is not None:
-        needs += f" It is renewed at {iso(budget.resets_us)}."
     parts = [needs, *because]
     if spent_by and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
         parts.append(spent_by)

@@ -157,6 +157,7 @@ def _halted(
         if command is None
         else tuple(filter(None, (corrected(request, rt.policy, decision.binding), doubt))),
         command=command or "",
+        zone=rt.zone,
     )
     if request.actual_nanos is not None:
         message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command

@@ -86,7 +86,7 @@ class Runtime:
     to, by the id that a hook gave: (client, session). `compactions` tells when a session's agent last summarised its
     conversation. `keys` sign; without any, nothing is attested. `told_at_start`
     is what a user is told of the settings when a session begins, `foreign` names variables of the client that do not
-    count. `program` is how a user's shell starts this one.
+    count. `program` is how a user's shell starts this one, `zone` the time zone that times are told in.
     """
 
     ledger: Ledger
@@ -101,6 +101,7 @@ class Runtime:
     keys: KeyRing | None = None
     by: str = "tallygate"
     program: str = "tallygate"
+    zone: str = "UTC"
     tenant: str = DEFAULT_TENANT
     home: str | None = None
     tenant_of: Callable[[str | None], str | None] = in_no_tenant

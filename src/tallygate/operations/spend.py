@@ -290,7 +290,7 @@ def _answer(
     warnings = []
     if status is SpendStatus.EXHAUSTED:
         empty = gate.tightest(spending.exhausted(after)) or own
-        warnings.append(nothing_left(empty, usual(empty), rt.program))
+        warnings.append(nothing_left(empty, usual(empty), rt.program, rt.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
     if live:
