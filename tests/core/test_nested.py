@@ -32,6 +32,10 @@ def started(command: str, own: Guarded = OWN) -> str | None:
 UNGATED = {
     'HOME=$PWD/h2 claude -p "go on"': "HOME=$PWD/h2",
     "HOME=/tmp/x claude -p go": "HOME=/tmp/x",
+    "HOME=/ claude -p go": "HOME=/",
+    "HOME=/home claude -p go": "HOME=/home",
+    "CODEX_HOME=/ codex exec go": "CODEX_HOME=/",
+    "XDG_CONFIG_HOME=/home opencode run go": "XDG_CONFIG_HOME=/home",
     "export HOME=/tmp/x; cd sub && claude -p go": "HOME=/tmp/x",
     "env HOME=/tmp/x codex exec go": "HOME=/tmp/x",
     "sh -c 'HOME=/tmp/x gemini -p go'": "HOME=/tmp/x",

@@ -302,18 +302,14 @@ def test_null_counts_as_left_out_and_case_and_spaces_do_not_matter_in_choices(wo
     talk(world, script)
 
 
-def test_zero_is_an_estimate(world):
+def test_zero_is_an_estimate_but_no_step_takes_no_tokens(world):
     async def script(client):
-        session = await start(client)
-        answer = await ok(
-            client,
-            "l6e_authorize_call",
-            session_id=session,
-            tool_name="t",
-            estimated_prompt_tokens=0,
-            estimated_completion_tokens=0,
-        )
-        assert answer["remaining_usd"] == 1.0
+        session = await start(client, budget_usd=10)
+        step = {"session_id": session, "tool_name": "t", "estimated_completion_tokens": 0}
+        one = await ok(client, "l6e_authorize_call", **step, estimated_prompt_tokens=100)
+        assert one["remaining_usd"] == 9.9
+        none = await ok(client, "l6e_authorize_call", **step, estimated_prompt_tokens=0)
+        assert none["remaining_usd"] == 7.5
 
     talk(world, script)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit import audit
 from tallygate.operations.asked import check
 from tallygate.operations.budget import raise_budget
-from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 from tallygate.workspace import place_of
@@ -266,10 +267,10 @@ def test_the_settings_bind_a_session_also_where_an_agent_asks_for_more(world):
 # ---------------------------------------------------------------- trees, live sessions, changed settings
 
 
-def respond(world, key, tokens, *, model="dear", seconds=1):
+def respond(world, key, tokens, *, model="dear", seconds=1, project=PROJECT):
     row = ObservedUsage(
         "claude_code", "c1", key, as_datetime(world.clock.at_us) + timedelta(seconds=seconds), model,
-        Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=PROJECT,
+        Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=project,
     )  # fmt: skip
     world.clock.forward(2_000_000)
     return ingest(world.rt, Reading("claude_code", "/t", [row]))
@@ -398,6 +399,50 @@ def test_a_nested_repository_has_its_own_budget_within_that_of_the_outer_one(wor
     assert {each for each in bound(here, session) if each.startswith("project")} == {
         f"project:{outer}:never", f"project:{inner}:never",
     }  # fmt: skip
+
+
+def test_what_a_session_spends_counts_in_its_projects_budget_when_its_worktree_has_gone(world, tmp_path):
+    disk = Path(os.path.realpath(tmp_path))
+    shop = repository(disk / "shop")
+    tree = worktree(shop, disk / "trees" / "shop-a09")
+    here = at_work(world, tree, Rule(Scope.PROJECT, 50 * CENT, period="never"))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    respond(here, "r1", 100, project=str(tree))
+    shutil.rmtree(tree)
+    respond(here, "r2", 100, project=str(tree))
+    assert bound(here, session)[f"project:{shop}:never"].spent_nanos == 20 * CENT
+
+
+def test_what_a_session_spends_counts_in_its_projects_budget_wherever_its_shell_stands(world, tmp_path):
+    disk = Path(os.path.realpath(tmp_path))
+    folder, other = disk / "plain", disk / "other"
+    folder.mkdir()
+    other.mkdir()
+    here = at_work(world, folder, Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(folder)))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    respond(here, "r1", 100, project=str(other))
+    assert bound(here, session)[f"project:{folder}:never"].spent_nanos == 10 * CENT
+
+
+def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(world, tmp_path):
+    disk = Path(os.path.realpath(tmp_path))
+    shop, other = repository(disk / "shop"), repository(disk / "other")
+    rule = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    session = at_work(world, other, rule).start("9")
+    there = at_work(world, shop, rule)
+    assert there.ask(session, 40).action is not Action.HALT
+    assert there.budget(f"project:{shop}:never").committed_nanos == 4 * CENT
+    spender = there.start("9")
+    there.ask(spender, 450)
+    assert there.ask(session, 40).action is Action.HALT
+    assert check(there.rt, session).limit_nanos == 50 * CENT
+    assert at_work(world, other, rule).ask(session, 40).action is not Action.HALT, (
+        "back in its own it is not asked there"
+    )
 
 
 SPELLINGS = (

@@ -26,9 +26,11 @@ class _Client:
     """What takes the hooks from one client: words, variables that switch, and variables that name another folder.
 
     `usual` is where its settings lie below the home, and `mark` what the path of a file with our entries has in it.
+    `folders` are variables with what each names, below the home.
     """
 
     package: str
+    usual: str
     mark: str
     words: frozenset[str] = frozenset()
     switches: tuple[str, ...] = ()
@@ -38,22 +40,28 @@ class _Client:
 _CLIENTS: Mapping[str, _Client] = {
     "claude": _Client(
         "@anthropic-ai/claude-code",
+        ".claude",
         "/.claude/",
         frozenset({"--bare", "--safe-mode", "--restricted"}),
         ("CLAUDE_CODE_SIMPLE", "CLAUDE_CODE_SAFE_MODE"),
         {"CLAUDE_CONFIG_DIR": ".claude"},
     ),
     "codex": _Client(
-        "@openai/codex", "/.codex/", frozenset({"--ignore-user-config"}), folders={"CODEX_HOME": ".codex"}
+        "@openai/codex", ".codex", "/.codex/", frozenset({"--ignore-user-config"}), folders={"CODEX_HOME": ".codex"}
     ),
-    "gemini": _Client("@google/gemini-cli", "/.gemini/", folders={"GEMINI_CLI_HOME": ""}),
+    "gemini": _Client("@google/gemini-cli", ".gemini", "/.gemini/", folders={"GEMINI_CLI_HOME": ""}),
     "opencode": _Client(
-        "opencode-ai", "/opencode", frozenset({"--pure"}), ("OPENCODE_PURE",), {"XDG_CONFIG_HOME": ".config"}
+        "opencode-ai",
+        ".config/opencode",
+        "/opencode",
+        frozenset({"--pure"}),
+        ("OPENCODE_PURE",),
+        {"XDG_CONFIG_HOME": ".config"},
     ),
     "qwen": _Client(
-        "@qwen-code/qwen-code", "/.qwen/", frozenset({"--bare", "--safe-mode"}), folders={"QWEN_HOME": ".qwen"}
+        "@qwen-code/qwen-code", ".qwen", "/.qwen/", frozenset({"--bare", "--safe-mode"}), folders={"QWEN_HOME": ".qwen"}
     ),
-    "copilot": _Client("@github/copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}),
+    "copilot": _Client("@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}),
 }
 _OFF = ("0", "", "false")
 
@@ -71,9 +79,10 @@ class Around:
     full: Callable[[str], str]
     text: str = ""
 
-    def has(self, folder: str) -> bool:
-        """Whether entries of ours lie in a folder."""
-        return any(entry.startswith(f"{folder.rstrip('/')}/") for entry in self.entries)
+    def has(self, folder: str, below: str) -> bool:
+        """Whether entries of ours lie where a client would look: in what is below a folder, and not anywhere in it."""
+        at = f"{folder.rstrip('/')}/{below}".rstrip("/")
+        return any(entry.rpartition("/")[0] == at or entry.startswith(f"{at}/plugin") for entry in self.entries)
 
 
 def ungated(program: str, given: list[str], around: Around) -> str | None:
@@ -141,10 +150,11 @@ def _options(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
 
 def _elsewhere(client: _Client, around: Around) -> str | None:
     """The variable by which a client would look for its settings where ours are not."""
-    for name, usual in (client.folders or {}).items():
+    for name, named in (client.folders or {}).items():
         if name in around.known:
             folder = around.full(around.known[name])
-            same = folder == f"{around.home}/{usual}".rstrip("/")
-            return None if same or around.has(folder) else f"{name}={around.known[name]}"
+            same = folder == f"{around.home}/{named}".rstrip("/")
+            below = client.usual.removeprefix(named).lstrip("/")
+            return None if same or around.has(folder, below) else f"{name}={around.known[name]}"
     moved = around.full(around.known.get("HOME", around.home))
-    return None if moved == around.home or around.has(moved) else f"HOME={around.known['HOME']}"
+    return None if moved == around.home or around.has(moved, client.usual) else f"HOME={around.known['HOME']}"

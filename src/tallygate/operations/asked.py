@@ -24,7 +24,7 @@ from tallygate.operations.deciding import decide
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import head_of, scope_called
-from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.subject import current_limits, rebound, visiting
 
 
 @value(frozen=True, slots=True)
@@ -125,7 +125,8 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             session = rebound(rt, found[0])
             limits = current_limits(rt, session)
             now_us = rt.clock_us()
-            bound_to = binding(reader, session, found[1], session.model, now_us, limits=limits, place_of=rt.place_of)
+            asked = visiting(rt, session)
+            bound_to = binding(reader, asked, found[1], session.model, now_us, limits=limits, place_of=rt.place_of)
             budgets = bound_to.seen(bound_to.budgets)
     own = own_budget(session, budgets)
     fullest = gate.most_used(budgets) or own

@@ -23,7 +23,7 @@ from tallygate.operations.reserve import budgets_after
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.spent_on import spent_on
-from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.subject import current_limits, rebound, visiting
 from tallygate.operations.usual import usual_step
 
 
@@ -54,7 +54,8 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
     rules_before = session.rules
     session = rebound(rt, session)
     limits = current_limits(rt, session)
-    bound_to = binding(reader, session, own, request.model, at_us, limits=limits, place_of=rt.place_of)
+    asked = visiting(rt, session)
+    bound_to = binding(reader, asked, own, request.model, at_us, limits=limits, place_of=rt.place_of)
     budgets = bound_to.budgets
     live = request.actual is not None and reader.is_live(session.session_id)
     if live:

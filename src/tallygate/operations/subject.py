@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tallygate.core.model import Session
 from tallygate.core.places import Place
-from tallygate.core.rules import Rule, Subject, bound, from_text, to_text
+from tallygate.core.rules import Rule, Scope, Subject, bound, from_text, to_text
 from tallygate.operations.runtime import Runtime
 
 
@@ -26,6 +26,19 @@ def rebound(rt: Runtime, session: Session) -> Session:
         return session
     rules = rules_for(rt, client=session.client, place=rt.place_of(session.project), inherited=session.rules)
     return session if rules == session.rules else replace(session, rules=rules)
+
+
+def visiting(rt: Runtime, session: Session) -> Session:
+    """A session for one step that stands in another project than its own: the budgets of that project bind it, too.
+
+    What the step spends is counted there, so it has to be asked there. They bind this step alone.
+    """
+    there = rt.project or rt.folder
+    if there is None or session.project == there:
+        return session
+    mine = bound(rt.rules, Subject(rt.tenant, session.client, rt.user, rt.place_of(there)))
+    projects = tuple(rule for rule in mine if rule.scope is Scope.PROJECT or rule.within is not None)
+    return replace(session, rules=to_text(_joined(projects, from_text(session.rules)))) if projects else session
 
 
 def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:

@@ -11,7 +11,7 @@ from tallygate.core.amounts import NOTHING, Amount
 from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.observed import priced_as_standard
-from tallygate.core.rules import Rule, Scope, Spent, counts_in, within_of
+from tallygate.core.rules import Rule, Scope, Spent, counts_in, rules_of, within_of
 from tallygate.core.windows import NEVER, PIECES, piece_of, rolling_us, window_of
 from tallygate.core.words import CallState
 from tallygate.ledger.port import Reader, StoredUsage
@@ -61,6 +61,8 @@ class Facts:
     ) -> Spent:
         clients = (client, None if session is None else session.client)
         folders = self._around(project, None if session is None else session.project)
+        if session is not None:
+            folders += projects_of(session)
         return Spent(tuple(each for each in clients if each is not None), folders, models)
 
     def _around(self, *projects: str | None) -> tuple[str, ...]:
@@ -71,6 +73,16 @@ class Facts:
             found = tuple(folder for place in places if place is not None for folder in place.around)
             self._folders[projects] = found
         return found
+
+
+def projects_of(session: Session) -> tuple[str, ...]:
+    """The projects whose budgets bind a session since it was opened.
+
+    What it spends counts there wherever its shell stands by then, and also once its worktree is gone from the disk.
+    """
+    bound = rules_of(session)
+    keys = [rule.key for rule in bound if rule.scope is Scope.PROJECT]
+    return tuple(each for each in (*keys, *(rule.within for rule in bound)) if each is not None)
 
 
 def counts(budget: Budget, spent: Spent) -> bool:

@@ -147,13 +147,18 @@ class SessionTools:
         estimated = given.tokens("estimated_tokens")
         prompt = given.tokens("estimated_prompt_tokens")
         completion = given.tokens("estimated_completion_tokens")
-        fallback = DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+        actual = _actual(given)
+        read = prompt if prompt is not None else DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+        written = DEFAULT_COMPLETION_TOKENS if completion is None else completion
+        if not read and not written and actual is None:
+            # No step takes no tokens: what says so is no estimate, and would hold nothing of any budget.
+            read, written = DEFAULT_PROMPT_TOKENS, DEFAULT_COMPLETION_TOKENS
         step = asked.Step(
             session_id=session_id,
             tool_name=(given.name("tool_name") or "look") if look else given.required_name("tool_name"),
             model=given.name("model"),
-            prompt_tokens=fallback if prompt is None else prompt,
-            completion_tokens=DEFAULT_COMPLETION_TOKENS if completion is None else completion,
+            prompt_tokens=read,
+            completion_tokens=written,
             actor=Actor(
                 type=given.choice("actor_type", ActorType) or ActorType.PARENT_AGENT,
                 id=given.name("actor_id"),
@@ -161,7 +166,7 @@ class SessionTools:
             ),
             parent_call_id=given.name("parent_call_id"),
             call_mode=given.choice("call_mode", CallMode),
-            actual=_actual(given),
+            actual=actual,
             client_key=caller.key,
         )
         if look:
