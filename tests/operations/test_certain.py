@@ -38,10 +38,10 @@ WINDOWS = (
 )
 
 
-def respond(world, key, tokens, model, *, client="codex"):
+def respond(world, key, tokens, model, *, client="codex", provider=None):
     world.clock.forward(2_000_000)
     made = as_datetime(world.clock.at_us) - timedelta(seconds=1)
-    row = ObservedUsage(client, "c1", key, made, model, Tokens(output=tokens), Rule.CODEX_LAST)
+    row = ObservedUsage(client, "c1", key, made, model, Tokens(output=tokens), Rule.CODEX_LAST, provider=provider)
     ingest(world.rt, Reading(client, "/t", [row]))
 
 
@@ -185,6 +185,12 @@ def test_a_window_that_others_have_filled_with_guesses_says_so_without_a_name(wo
     session = world.start("100", model=KNOWN)
     message = said(world, session, 1_000)
     assert "$2.10 of what is spent rests on prices that are not sure. `tallygate usage --by model` names" in message
+
+
+def test_a_listed_model_that_an_unlisted_provider_serves_has_lines_that_settle_it_too(world):
+    world, session = watched(world, "3", model=KNOWN)
+    respond(world, "n", 150_000, "gpt-5.4", provider="acme")
+    assert "`tallygate prices gpt-5.4` prints the lines" in said(world, session, 1_000)
 
 
 def test_the_line_that_is_offered_makes_the_price_known(world):

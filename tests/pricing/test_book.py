@@ -265,3 +265,14 @@ def test_importing_the_book_leaves_the_heavy_libraries_alone(module):
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
                          env={"PYTHONPATH": ":".join(p for p in sys.path if p)})  # fmt: skip
     assert out.stdout.strip() == "[]"
+
+
+def test_the_lines_for_an_unlisted_provider_leave_the_prices_of_others_alone():
+    lines = BOOK.to_paste("acme/gpt-5.4", AT)
+    [row] = tomllib.loads(lines)["price"]
+    assert row.pop("provider") == "acme"
+    rates = {name: Decimal(str(row[name])) * 2 for name in ("input", "output")}
+    book = PriceBook(PricingSettings(overrides=(PriceOverride(row["match"], provider="acme", **rates),)))
+    assert book.quote("acme/gpt-5.4", AT).certainty is Certainty.KNOWN
+    for other in ("gpt-5.4", "openai/gpt-5.4"):
+        assert book.quote(other, AT) == BOOK.quote(other, AT)

@@ -118,6 +118,18 @@ class StoredUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedSum:
+    """What responses come to that one provider served of a model, at one speed and one price."""
+
+    model: str
+    provider: str | None
+    speed: str | None
+    price_id: str
+    responses: int
+    nanos: int
+
+
+@dataclass(frozen=True, slots=True)
 class Anomaly:
     """What a later row told of a response that was booked already, and when it was seen; it changed nothing."""
 
@@ -272,6 +284,7 @@ class Reader(Protocol):
     def usage_sums(self, key: str, chosen: UsageFilter) -> list[UsageSum]: ...
     def usage_folders(self) -> list[str]: ...
     def usage_models(self) -> list[str]: ...
+    def usage_served(self, models: Collection[str], limit: int) -> list[ServedSum]: ...
     def usage_next(self, chosen: UsageFilter) -> int | None: ...
     def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]: ...
     def usage_shares(self, session_id: str, column: str, limit: int) -> list[SpendShare]: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tallygate.core.model import Call, Session
 from tallygate.core.observed import BROKEN_OFF, Rule, served_as
 from tallygate.core.unread import Unread, UnreadFile
 from tallygate.ledger import rows
-from tallygate.ledger.port import Anomaly, SpendShare, StoredUsage, Value
+from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
 from tallygate.ledger.usage_rows import USAGE_COLUMNS, to_usage
 
@@ -130,6 +130,11 @@ _OF_FOLDERS = " AND project IN (SELECT value FROM json_each(:folders))"
 _OF_MODELS = " AND model IN (SELECT value FROM json_each(:models))"
 SELECT_FOLDERS = "SELECT DISTINCT project FROM usage WHERE tenant = :tenant AND project IS NOT NULL"
 SELECT_MODELS = "SELECT DISTINCT model FROM usage WHERE tenant = :tenant"
+SELECT_SERVED = (
+    "SELECT model, provider, speed, price_id, COUNT(*), SUM(cost_nanos) FROM usage WHERE tenant = :tenant"
+    " AND model IN (SELECT value FROM json_each(:models)) GROUP BY 1, 2, 3, 4 ORDER BY 6 DESC, 5 DESC, 1, 2, 3, 4"
+    " LIMIT :limit"
+)
 SELECT_UNATTRIBUTED = (
     "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
 )
@@ -345,6 +350,10 @@ class UsageReads(Statements):
     def usage_models(self) -> list[str]:
         """Every model that responses name, as they write it."""
         return [row[0] for row in self._all(SELECT_MODELS)]
+
+    def usage_served(self, models: Collection[str], limit: int) -> list[ServedSum]:
+        """What responses of these models come to, by provider, speed and price; the dearest first."""
+        return [ServedSum(*row) for row in self._all(SELECT_SERVED, models=json.dumps(sorted(models)), limit=limit)]
 
     def usage_next(self, chosen: UsageFilter) -> int | None:
         """The time of the first of the chosen responses."""

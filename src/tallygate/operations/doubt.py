@@ -10,6 +10,7 @@ from tallygate.core.costing import Certainty
 from tallygate.core.model import Budget, CallRequest
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED
+from tallygate.core.observed import priced_as
 from tallygate.core.wording import doubtful
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
@@ -40,9 +41,12 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
             return None
         most = max(most, (spent, budget), key=lambda found: found[0])
     model = request.model
+    served = {model}
     if own is Certainty.KNOWN:
         parts = [] if unsure is None else unsure.spent_in(request.session_id)
         model = parts[0].model if parts else ""
+        rows = (each.row for each in reader.usage_of(request.session_id))
+        served = {model, *(priced_as(row) for row in rows if row.model == model)}
     scope = scope_called(rt, request.session_id)
-    settles = bool(model and rt.prices.to_paste(model, as_datetime(at_us), scope))
+    settles = bool(model) and any(rt.prices.to_paste(each, as_datetime(at_us), scope) for each in served)
     return doubtful(most[1], most[0], own, model, settles=settles)

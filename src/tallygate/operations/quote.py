@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tallygate.core.answers import UsageFilter
-from tallygate.core.costing import ASSUMED, SERVED_HERE, Price, Tokens
+from tallygate.core.costing import ASSUMED, SERVED_HERE, Certainty, Price, Tokens, certainty_of
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
+from tallygate.core.observed import served_as
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_here
 from tallygate.pricing.book import LOCAL, OVERRIDE
@@ -31,6 +33,7 @@ SEEDS = (
 )  # fmt: skip
 LOCAL_PROVIDER = "local"
 IN_USE_DAYS, IN_USE_MAX = 30, 12
+RECORDED_MAX = 10
 _DAY_US = 86_400_000_000
 
 
@@ -139,6 +142,56 @@ def offered(rt: Runtime, model: str, at: datetime) -> Price:
         return price
     note = "Free where it runs on this machine. A gate takes it so once your client's record names the runtime, or"
     return replace(here, warning=f"{note} your config.toml does:{(price.warning or '').partition('config.toml:')[2]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What responses of a model were booked at: the id that was priced, and the price as it is kept.
+
+    `to_paste` are the settings that would make the price known, none where it is.
+    """
+
+    model: str
+    responses: int
+    nanos: int
+    key: str
+    certainty: Certainty
+    input_nanos: int
+    output_nanos: int
+    to_paste: str
+
+
+def recorded(rt: Runtime, query: str) -> list[Recorded]:
+    """What responses of a model got, the dearest first: who serves it may make another price of it than is listed."""
+    at, scope = as_datetime(rt.clock_us()), scope_here(rt)
+    try:
+        with rt.ledger.reading(rt.tenant) as reader:
+            models = [model for model in reader.usage_models() if model == query or one_name(model) == one_name(query)]
+            sums = reader.usage_served(models, RECORDED_MAX) if models else []
+            bases = {each.price_id: json.loads(reader.price_basis(each.price_id) or "{}") for each in sums}
+    except LedgerUnavailable:
+        return []
+    found = []
+    for each in sums:
+        basis, served = bases[each.price_id], served_as(each.model, each.provider, each.speed)
+        if not basis:
+            continue
+        certainty = certainty_of(basis["source"], known=basis["known"], approximate=basis["approximate"])
+        rates = basis["rates"]
+        lines = "" if certainty is Certainty.KNOWN else rt.prices.to_paste(served, at, scope)
+        found.append(
+            Recorded(
+                served,
+                each.responses,
+                each.nanos,
+                basis["key"],
+                certainty,
+                rates["input_nanos"],
+                rates["output_nanos"],
+                lines,
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

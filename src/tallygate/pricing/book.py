@@ -27,6 +27,7 @@ from tallygate.pricing.identifiers import (
     identify,
     shown,
 )
+from tallygate.pricing.identity import providers_of
 from tallygate.pricing.kept import PriceList
 from tallygate.pricing.overlay import CORRECTED_PRICES, DATED_NAMES, MISSING_PRICES, SHORT_NAMES
 from tallygate.pricing.overrides import (
@@ -371,4 +372,12 @@ def _row_of(identifier: Identifier, price: Price) -> str:
     fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
     if price.certainty is Certainty.ASSUMED:
         fresh, output = "...  # dollars per million tokens", "..."
-    return f'[[price]]\nmatch = "{quoted}"\ninput = {fresh}\noutput = {output}'
+    # An unknown provider's price of a model that others list is its own: without its name the row would be all theirs.
+    head = text.partition("/")[0].lower()
+    served = f'\nprovider = "{head}"' if price.known and _plain(head) and head in providers_of(identifier) else ""
+    return f'[[price]]\nmatch = "{quoted}"{served}\ninput = {fresh}\noutput = {output}'
+
+
+def _plain(word: str) -> bool:
+    """Whether a word can stand between quotes as it is."""
+    return word.replace("-", "").replace("_", "").replace(".", "").isalnum()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
+
+from tests.transcripts import write_claude, write_codex
+
 
 def test_an_estimate_names_cost_and_basis(run, run_json):
     found = run_json("estimate", "claude-opus-4.7", "10000", "2000")
@@ -87,3 +91,36 @@ def test_a_model_that_is_written_with_a_dot_or_a_dash_is_listed_once(run_json):
     found = [(each["provider"], each["id"]) for each in run_json("prices", "opus-4")["models"]]
     names = [(provider, name.replace(".", "-")) for provider, name in found]
     assert len(set(names)) == len(names)
+
+
+def test_a_model_is_shown_with_the_price_that_its_responses_got(run, run_json, home):
+    path = write_codex(home, 3)
+    path.write_bytes(path.read_bytes().replace(b'"source":"cli"', b'"source":"cli","model_provider":"acme"'))
+    run("sync")
+    found = run_json("prices", "gpt-5.4")
+    assert (found["asked"]["known"], found["asked"]["approximate"]) == (True, False)
+    [booked] = found["recorded"]
+    assert (booked["model"], booked["certainty"]) == ("acme/gpt-5.4", "approximate")
+    assert (booked["responses"], booked["cost"]) == (3, run_json("usage")["total"]["cost"])
+    [row] = tomllib.loads(booked["settings_to_add"])["price"]
+    assert (row["match"], row["provider"]) == ("acme/gpt-5.4", "acme")
+    text = run("prices", "gpt-5.4").stdout
+    assert "recorded as acme/gpt-5.4: 3 responses, " in text
+    assert booked["settings_to_add"] in text
+    assert run_json("prices", "acme/gpt-5.4")["recorded"] == [booked]
+    assert run_json("prices", "gpt-5.4-mini")["recorded"] == []
+
+
+def test_a_known_price_needs_no_lines(run, run_json, home):
+    write_claude(home, [1])
+    run("sync")
+    [booked] = run_json("prices", "claude-opus-4.7")["recorded"]
+    assert (booked["certainty"], booked["settings_to_add"]) == ("known", None)
+    assert "config.toml" not in run("prices", "claude-opus-4.7").stdout
+
+
+def test_the_lines_that_a_halt_promises_are_printed_also_where_the_id_is_part_of_a_listed_one(run, home):
+    write_claude(home, [1], model="zzz-9")
+    run("sync")
+    for query in ("zzz-9", "gp"):
+        assert f'match = "{query}"' in run("prices", query).stdout.splitlines()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
-from tallygate.core.costing import Price, Tokens
+from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
@@ -131,6 +132,7 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
         at = as_datetime(app.runtime.clock_us())
         found = quote.list_models(app.runtime, provider=provider, query=query, limit=limit)
         asked = quote.offered(app.runtime, query, at) if query and provider is None else None
+        booked = quote.recorded(app.runtime, query) if query and provider is None else []
         info = app.runtime.prices.info(at)
     if as_json:
         output.document(
@@ -140,6 +142,7 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
                 "version": info.version,
                 "newest_price": info.newest_price,
                 "asked": None if asked is None else {"model": query, **price_json(asked)},
+                "recorded": [_recorded_json(each) for each in booked],
                 "models": [
                     {"id": line.model, "provider": line.provider, **price_json(line.price)} for line in found.lines
                 ],
@@ -148,10 +151,13 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
         )
         return
     if asked is not None and (asked.known or not found.lines):
-        click.echo(f"{output.safe(query)}: {_rates(asked)}; {origin(asked)}")
-        _warn(asked)
+        _show_asked(query or "", asked)
+    _show_recorded(booked)
     if found.lines:
         _table(found)
+    if asked is not None and not asked.known and found.lines:  # a part of an id; or an id, whose lines a halt promises
+        click.echo()
+        _show_asked(query or "", asked)
     if found.matching > len(found.lines):
         output.aside(f"{found.matching - len(found.lines):,} more: give a query, --provider or a larger --limit.")
     elif not found.matching:
@@ -318,6 +324,40 @@ def _rates(price: Price) -> str:
         for tier in price.tiers
     )
     return f"{output.rate(rates.input_nanos)} in, {output.rate(rates.output_nanos)} out per million tokens{tiers}"
+
+
+def _show_asked(query: str, asked: Price) -> None:
+    click.echo(f"{output.safe(query)}: {_rates(asked)}; {origin(asked)}")
+    _warn(asked)
+
+
+def _show_recorded(booked: Sequence[quote.Recorded]) -> None:
+    """What responses got, with the lines that settle what is not sure, each id's once."""
+    told: set[str] = set()
+    for each in booked:
+        sure = "" if each.certainty is Certainty.KNOWN else f", {each.certainty.value}"
+        click.echo(
+            f"recorded as {output.safe(each.model)}: {output.plural(each.responses, 'response')}, "
+            f"{format_amount(each.nanos)}, at {output.rate(each.input_nanos)} in, {output.rate(each.output_nanos)} out "
+            f"per million tokens; {output.safe(each.key, 300)}{sure}"
+        )
+        if each.to_paste and each.to_paste not in told:
+            told.add(each.to_paste)
+            click.echo("Put in what its provider bills, and add to config.toml:")
+            click.echo("\n".join(output.safe(line, 600) for line in each.to_paste.splitlines()))
+
+
+def _recorded_json(each: quote.Recorded) -> dict[str, Any]:
+    return {
+        "model": each.model,
+        "responses": each.responses,
+        "cost": json_number(each.nanos),
+        "key": each.key,
+        "certainty": each.certainty.value,
+        "input": json_number(each.input_nanos),
+        "output": json_number(each.output_nanos),
+        "settings_to_add": each.to_paste or None,
+    }
 
 
 def _warn(price: Price) -> None:
