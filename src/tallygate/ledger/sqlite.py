@@ -19,10 +19,10 @@ from typing import Any
 
 from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailable
-from tallygate.core.marks import Mark, missing, replaced
+from tallygate.core.marks import WAY_OUT, Mark, missing, replaced
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
-from tallygate.ledger.anchor import Anchor, Remembered
+from tallygate.ledger.anchor import Anchor, Copy, Remembered
 from tallygate.ledger.files import APPLICATION_ID, create, is_nothing, not_ours, on_disk, prepare
 from tallygate.ledger.held import Held
 from tallygate.ledger.lock import FileLock
@@ -78,6 +78,8 @@ class SqliteLedger:
         is_new = is_nothing(path)
         if is_new and not making and not marks:
             is_new = not _appears(path, lock_timeout_ms)
+        if is_new and not marks and not accepting:
+            self._refuse_unreadable(remembered)
         if is_new:
             marks = self._missed(marks, making=making)
         self._clock = clock
@@ -110,6 +112,15 @@ class SqliteLedger:
         identity = (opened.st_dev, opened.st_ino)
         self._held = held
         self._handle = Handle(path, self._connection, self._guard, self._lock, identity, None if accepting else held)
+
+    def _refuse_unreadable(self, remembered: Remembered) -> None:
+        """An anchor that is there and says nothing is no first start. Raises `LedgerMissing`."""
+        torn = next((file for file, copy in remembered.copies if copy is Copy.TORN), None)
+        if torn is not None and self.anchor is not None and not self.anchor.has_passed():
+            raise LedgerMissing(
+                f"The ledger {self.path} is gone, and its anchor {torn} cannot be read: how it ended is not known.",
+                hint=f"Nothing is counted anew. {WAY_OUT}",
+            )
 
     def _missed(self, marks: tuple[Mark, ...], *, making: bool) -> tuple[Mark, ...]:
         """What is remembered of a ledger that is not there. Raises `LedgerMissing` where that has to be said."""

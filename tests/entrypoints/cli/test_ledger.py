@@ -135,6 +135,18 @@ def test_the_whole_data_folder_gone_is_missed_by_the_copy_that_init_made_in_the_
     assert not database.exists()
 
 
+def test_an_anchor_that_is_there_and_says_nothing_is_no_first_start(run, database):
+    gone(database)
+    for folder in settings_here().paths.anchor_folders:
+        for file in folder.glob("*.anchor"):
+            file.write_bytes(b"")
+    done = run("status")
+    assert done.exit_code == 5
+    assert "cannot be read" in done.stderr
+    assert run("ledger", "accept", "--reason", "a broken disk").exit_code == 0
+    assert run("status").exit_code == 0
+
+
 def test_who_has_installed_nothing_and_throws_the_data_folder_away_begins_anew(run, database):
     shutil.rmtree(database.parent)
     assert run("status").exit_code == 0
@@ -240,7 +252,7 @@ def test_init_makes_ledger_and_anchor(run, home):
     assert all([*folder.glob("*.anchor")] for folder in paths.anchor_folders)
     gone(paths.database)
     again = run("init", "--client", "codex")
-    assert again.exit_code == 0
+    assert again.exit_code == 5
     assert "ledger accept" in again.stderr
     assert not paths.database.exists()
 
