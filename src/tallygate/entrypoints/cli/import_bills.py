@@ -17,42 +17,14 @@ from tallygate.core.money import exact_text, format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.import_api import fetch
 from tallygate.entrypoints.cli.moments import shown_zone
-from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.look import bill_called
 
-_DEFAULT = "FILE"
 _SEVERAL = 2
 
 
-class _Files(click.Command):
-    """What `tallygate import` does without a command; it appears as the group itself."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        if parent is not None and info_name == _DEFAULT:
-            info_name, parent = parent.info_name, parent.parent
-        return super().make_context(info_name, args, parent, **extra)
-
-
-class _Import(Commands):
-    """A group whose commands are few, and for which everything else is a file."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = [_DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return files if cmd_name == _DEFAULT else super().get_command(ctx, cmd_name)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        files.format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-
-@click.command(cls=_Files)
+@click.command(cls=Unnamed)
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "form", metavar="NAME", help="Read them as this format, whatever their header says.")
 @click.option("--currency", metavar="CODE", help="The currency of files that name none, such as EUR.")
@@ -82,7 +54,7 @@ def files(
         output.aside("this was a dry run: nothing was written.")
 
 
-@click.group("import", cls=_Import, subcommand_metavar="FILE... | COMMAND [ARGS]...")
+@click.group("import", cls=CommandsOr, unnamed=files, subcommand_metavar="FILE... | COMMAND [ARGS]...")
 def import_() -> None:
     """Import providers' bills, to hold them against what was recorded.
 

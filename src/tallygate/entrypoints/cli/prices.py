@@ -14,7 +14,7 @@ from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations import quote
 
 TEXT_BYTES_MAX = 64 * 2**20
@@ -87,37 +87,7 @@ def _input_tokens(given: str, model: str) -> tuple[int, str | None]:
     return counted.tokens, counted.method
 
 
-_DEFAULT = "QUERY"
-
-
-class _Query(click.Command):
-    """What `tallygate prices` does without a command; it appears as the group itself."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        if parent is not None and info_name == _DEFAULT:
-            info_name, parent = parent.info_name, parent.parent
-        return super().make_context(info_name, args, parent, **extra)
-
-
-class _Prices(Commands):
-    """A group with one command, for which everything else is a part of a model's id."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = [_DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return listed if cmd_name == _DEFAULT else super().get_command(ctx, cmd_name)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        listed.format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-
-@click.command(cls=_Query)
+@click.command(cls=Unnamed)
 @click.argument("query", required=False)
 @click.option("--provider", help="Only this provider of the list.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=40, show_default=True, help="How many at most.")
@@ -165,7 +135,12 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
 
 
 @click.group(
-    "prices", cls=_Prices, invoke_without_command=True, subcommand_metavar="[QUERY] | update [ARGS]... | reset"
+    "prices",
+    cls=CommandsOr,
+    unnamed=listed,
+    bare=True,
+    invoke_without_command=True,
+    subcommand_metavar="[QUERY] | update [ARGS]... | reset",
 )
 def prices() -> None:
     """Show what models cost, or take a newer price list.

@@ -65,6 +65,10 @@ class Program:
 pass_program = click.make_pass_decorator(Program)
 
 
+# The name under which a group looks up what it does without a command; nobody types it.
+UNNAMED = "UNNAMED"
+
+
 class Commands(click.Group):
     """A group of commands that answers a misspelt one with the nearest."""
 
@@ -79,6 +83,39 @@ class Commands(click.Group):
             meant = f" Did you mean '{close[0]}'?" if close else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
         return super().resolve_command(ctx, args)
+
+
+class Unnamed(click.Command):
+    """What a group does without a command; it appears as the group itself."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None and info_name == UNNAMED:
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent, **extra)
+
+
+class CommandsOr(Commands):
+    """A group whose commands are few, and for which every other word is one of its unnamed command's.
+
+    With `bare` that command also answers where there is no word at all.
+    """
+
+    def __init__(self, *args: Any, unnamed: Unnamed, bare: bool = False, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._unnamed, self._bare = unnamed, bare
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args[0] in self.commands or args[0] in ctx.help_option_names if args else not self._bare
+        return super().parse_args(ctx, args if named else [UNNAMED, *args])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._unnamed if cmd_name == UNNAMED else super().get_command(ctx, cmd_name)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self._unnamed.format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
 
 
 class Root(Commands):
