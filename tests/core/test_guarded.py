@@ -12,7 +12,7 @@ HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
 PROGRAM = f"{HOME}/.local/share/uv/tools/tallygate/lib/python3.12/site-packages/tallygate"
 CLAUDE = f"{HOME}/.claude/settings.json"
-LINKS = {"/work/shop/data": DATA, "/work/shop/keep": f"{DATA}/keys"}
+LINKS = {"/srv/shop/data": DATA, "/srv/shop/keep": f"{DATA}/keys"}
 
 
 def real(path: str) -> str:
@@ -38,10 +38,10 @@ OWN = Guarded(
         f"{DATA}/servers": "the list of running servers",
         PROGRAM: "the program",
         DATA: "the data",
-        "/work/shop/.l6e/runs.jsonl": "the run log",
+        "/srv/shop/.l6e/runs.jsonl": "the run log",
     },
     HOME,
-    frozenset({"/work/shop/.l6e/runs.jsonl"}),
+    frozenset({"/srv/shop/.l6e/runs.jsonl"}),
     {CLAUDE: "the entries"},
     loses,
     real,
@@ -52,7 +52,7 @@ OWN = Guarded(
 
 def reached(command: str, own: Guarded = OWN) -> str | None:
     """What a command is refused for, in the project `shop`."""
-    found = reaches(Reach(command), own, "/work/shop")
+    found = reaches(Reach(command), own, "/srv/shop")
     return None if found is None else found.what
 
 
@@ -110,7 +110,7 @@ printf '%s' ledger.db > x
 ls # > {DATA}/ledger.db is refused
 rm -rf build dist
 rm -rf node_modules
-mv /work/shop /work/store
+mv /srv/shop /srv/store
 cd .. && rm -rf shop
 rm -f /tmp/ledger.db
 rm ledger.db
@@ -444,7 +444,7 @@ def test_ways_round_the_fence_are_known_those_it_sees_and_those_it_does_not(comm
     ],
 )
 def test_a_file_that_a_tool_writes_is_judged_by_where_it_lies(file, what):
-    found = reaches(Reach(edits=(Edit(file, "x"),)), OWN, "/work/shop")
+    found = reaches(Reach(edits=(Edit(file, "x"),)), OWN, "/srv/shop")
     assert (found and found.what) == what
 
 
@@ -464,12 +464,12 @@ def test_without_a_folder_a_relative_name_is_nobodys():
     ],
 )
 def test_an_edit_of_a_clients_settings_is_judged_by_what_comes_of_it(edit, kept):
-    assert (reaches(Reach(edits=(edit,)), OWN, "/work/shop") is None) is kept
+    assert (reaches(Reach(edits=(edit,)), OWN, "/srv/shop") is None) is kept
 
 
 def test_a_command_runs_in_the_folder_that_its_tool_is_given():
-    assert reaches(Reach("rm ledger.db", folder=DATA), OWN, "/work/shop") == Found("the ledger")
-    assert reaches(Reach("rm ledger.db", folder="build"), OWN, "/work/shop") is None
+    assert reaches(Reach("rm ledger.db", folder=DATA), OWN, "/srv/shop") == Found("the ledger")
+    assert reaches(Reach("rm ledger.db", folder="build"), OWN, "/srv/shop") is None
 
 
 @pytest.mark.parametrize(

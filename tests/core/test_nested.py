@@ -24,7 +24,7 @@ OWN = Guarded(PLACES, HOME, entries=ENTRIES)
 
 def started(command: str, own: Guarded = OWN) -> str | None:
     """What of a command is refused, in the project `shop`."""
-    found = reaches(Reach(command), own, "/work/shop")
+    found = reaches(Reach(command), own, "/srv/shop")
     assert found is None or found == Found(found.what, client=True), found
     return None if found is None else found.what
 
@@ -125,7 +125,7 @@ def test_a_client_without_entries_of_ours_was_never_gated():
 
 
 def test_entries_of_a_project_and_of_another_home_gate_there():
-    own = Guarded(PLACES, HOME, entries={"/work/shop/.claude/settings.json": "the entries"})
+    own = Guarded(PLACES, HOME, entries={"/srv/shop/.claude/settings.json": "the entries"})
     assert started("claude --setting-sources project -p go", own) is None
     other = Guarded(PLACES, HOME, entries={**ENTRIES, "/home/other/.claude/settings.json": "the entries"})
     assert started("HOME=/home/other claude -p go", other) is None

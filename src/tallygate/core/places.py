@@ -41,8 +41,8 @@ def as_written(folder: str) -> Place:
 def parents_of(path: str) -> tuple[str, ...]:
     """A path and all it lies in, itself first.
 
-    >>> parents_of("/work/shop/api")
-    ('/work/shop/api', '/work/shop', '/work', '/')
+    >>> parents_of("/srv/shop/api")
+    ('/srv/shop/api', '/srv/shop', '/srv', '/')
     """
     found = [path]
     while path := path.rpartition("/")[0]:

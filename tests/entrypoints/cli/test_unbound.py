@@ -131,9 +131,9 @@ def test_what_binds_in_another_tenant_binds(shop, ruled, run_json, monkeypatch):
 @pytest.mark.parametrize(
     ("rule", "key", "may"),
     [
-        (Rule(Scope.PROJECT, 1, match="/work/shop"), "/work/shop", True),
-        (Rule(Scope.PROJECT, 1, match="/work/shop"), "/work/shop/api", False),
-        (Rule(Scope.PROJECT, 1, match="/work/*"), "/work/shop", True),
+        (Rule(Scope.PROJECT, 1, match="/srv/shop"), "/srv/shop", True),
+        (Rule(Scope.PROJECT, 1, match="/srv/shop"), "/srv/shop/api", False),
+        (Rule(Scope.PROJECT, 1, match="/srv/*"), "/srv/shop", True),
         (Rule(Scope.CLIENT, 1, match="claude_code"), "claude-code", True),
         (Rule(Scope.MODEL, 1), "every", True),
         (Rule(Scope.MODEL, 1), "opus", False),
