@@ -2,6 +2,9 @@
 
 The SDK hands each read, write and flush to a worker thread; for an answer that takes less than a millisecond those
 changes of thread are half of it. Pipes and sockets, which is what clients give, need none of them.
+
+It also breaks off what is in work when the input ends. Here the end is told to it when every request that was read
+has its answer: a client in print mode, or a script, closes its end as soon as it has asked.
 """
 
 from __future__ import annotations
@@ -12,14 +15,26 @@ import os
 import select
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
 import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp.types import (
+    CONNECTION_CLOSED,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 
 from tallygate import PARENT
 from tallygate.entrypoints.mcp_server import requests
@@ -33,6 +48,9 @@ LINE_BYTES_MAX = 16 * 2**20
 _PIPE_PIECE = 4096
 # How long silence must follow the end of the process that started this one.
 ORPHAN_SILENCE_S = 12
+# How long requests may take that were read before the input ended, and how often is looked whether anybody still
+# reads; how many looks in a row an answer waits for a client that has closed its end and takes nothing.
+LAST_ANSWERS_S, LOOK_S, LAST_LOOKS = 30, 0.2, 150
 TOO_LONG = {
     "jsonrpc": "2.0",
     "id": None,
@@ -41,11 +59,11 @@ TOO_LONG = {
 
 
 def run(server: MCPServer) -> None:
-    """Serve one client over standard input and output until it closes its end."""
-    if _suitable(0):
-        anyio.run(_serve, server)
-    else:
-        server.run("stdio")
+    """Serve one client over standard input and output until it closes its end and has its answers."""
+    try:
+        anyio.run(_serve if _suitable(0) else _serve_otherwise, server)
+    except* (BrokenPipeError, ConnectionResetError):
+        pass  # nobody reads answers any more, so nobody asks
 
 
 def _suitable(descriptor: int) -> bool:
@@ -60,11 +78,25 @@ def _suitable(descriptor: int) -> bool:
 
 async def _serve(server: MCPServer) -> None:
     with _claimed() as (read_from, write_to):
-        out = Answers(write_to)
+        out = Answers(write_to, read_from)
         lines = cast("AsyncFile[str]", Lines(read_from, out))
-        async with stdio_server(lines, cast("AsyncFile[str]", out)) as (reading, writing):
-            low = server._lowlevel_server  # noqa: SLF001  # as the SDK's own way of serving does
-            await low.run(reading, writing, low.create_initialization_options())
+        try:
+            async with stdio_server(lines, cast("AsyncFile[str]", out)) as (reading, writing):
+                await _serve_between(server, reading, writing, out.has_reader)
+        finally:
+            out.close()
+
+
+async def _serve_otherwise(server: MCPServer) -> None:
+    """Files, terminals, and Windows: what the SDK reads and writes on threads."""
+    async with stdio_server() as (reading, writing):
+        await _serve_between(server, reading, writing, lambda: True)
+
+
+async def _serve_between(server: MCPServer, reading: Any, writing: Any, has_reader: Callable[[], bool]) -> None:
+    unanswered = Unanswered(has_reader)
+    low = server._lowlevel_server  # noqa: SLF001  # as the SDK's own way of serving does
+    await low.run(Asking(reading, unanswered), Answering(writing, unanswered), low.create_initialization_options())
 
 
 @contextmanager
@@ -81,6 +113,139 @@ def _claimed() -> Iterator[tuple[int, int]]:
         os.dup2(write_to, 1)
         for descriptor in (read_from, write_to):
             os.close(descriptor)
+
+
+class Unanswered:
+    """Requests that were read and have no answer yet, and what the client was asked in turn."""
+
+    def __init__(self, has_reader: Callable[[], bool]) -> None:
+        self._has_reader = has_reader
+        # A client may use one id twice; each gets an answer.
+        self._open: Counter[RequestId] = Counter()
+        self._asked: dict[RequestId, None] = {}
+        self._news = anyio.Event()
+        self._until: float | None = None
+
+    def heard(self, item: SessionMessage | Exception) -> None:
+        """Note a message of the client's."""
+        match None if isinstance(item, Exception) else item.message:
+            case JSONRPCRequest(id=number):
+                self._open[number] += 1
+            case JSONRPCResponse(id=number) | JSONRPCError(id=number) if number is not None:
+                self._asked.pop(number, None)
+            case JSONRPCNotification(method="notifications/cancelled", params=params):
+                number = (params or {}).get("requestId")
+                if isinstance(number, int | str):
+                    self._over(number)
+            case _:
+                pass
+
+    def said(self, item: SessionMessage) -> None:
+        """Note a message to the client."""
+        match item.message:
+            case JSONRPCResponse(id=number) | JSONRPCError(id=number) if number is not None:
+                self._over(number)
+            case JSONRPCRequest(id=number):
+                self._asked[number] = None
+            case _:
+                pass
+        if self._until is not None:
+            self._news.set()
+
+    def _over(self, number: RequestId) -> None:
+        self._open[number] -= 1
+        if self._open[number] <= 0:
+            del self._open[number]
+
+    async def end(self) -> SessionMessage | None:
+        """Wait for what is in work after the input ended; None when all is answered, or nobody waits for it.
+
+        What a request asks of the client meanwhile gets no answer any more: that is the message returned, so that the
+        request can go on without.
+        """
+        now = anyio.current_time()
+        self._until = self._until or now + LAST_ANSWERS_S
+        while self._open and now < self._until and self._has_reader():
+            if self._asked:
+                number, _ = self._asked.popitem()
+                closed = ErrorData(code=CONNECTION_CLOSED, message="The client has closed its end.")
+                return SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=closed))
+            self._news = anyio.Event()
+            with anyio.move_on_after(LOOK_S):
+                await self._news.wait()
+            now = anyio.current_time()
+        return None
+
+
+class Asking:
+    """What the client says, as the SDK reads it; it ends when what was asked is answered."""
+
+    def __init__(self, reading: Any, unanswered: Unanswered) -> None:
+        self._reading = reading
+        self._unanswered = unanswered
+        self._ended = False
+
+    @property
+    def last_context(self) -> Any:
+        """The context of who sent the last message."""
+        return self._reading.last_context
+
+    async def receive(self) -> SessionMessage | Exception:
+        """The next message."""
+        if not self._ended:
+            try:
+                item: SessionMessage | Exception = await self._reading.receive()
+            except anyio.EndOfStream:
+                self._ended = True
+            else:
+                self._unanswered.heard(item)
+                return item
+        left = await self._unanswered.end()
+        if left is None:
+            raise anyio.EndOfStream
+        return left
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        await self._reading.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class Answering:
+    """What the client is told, as the SDK writes it."""
+
+    def __init__(self, writing: Any, unanswered: Unanswered) -> None:
+        self._writing = writing
+        self._unanswered = unanswered
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Hand on one message."""
+        await self._writing.send(item)
+        self._unanswered.said(item)
+
+    async def aclose(self) -> None:
+        """Write no more."""
+        await self._writing.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 class Lines:
@@ -132,6 +297,7 @@ class Lines:
             orphan = os.getppid() != PARENT or (PARENT == 1 and not heard)
             await asyncio.sleep(ORPHAN_SILENCE_S)
             if orphan and self._heard == heard:
+                self._answers.end()
                 reader.feed_eof()
                 return
             if orphan:
@@ -141,11 +307,17 @@ class Lines:
 class Answers:
     """Writes whole answers: at once where the pipe takes them, else on a thread, so that reading goes on."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, asked_on: int | None = None) -> None:
         self._descriptor = descriptor
+        self._asked_on = select.poll()
+        if asked_on is not None:
+            self._asked_on.register(asked_on, getattr(select, "POLLRDHUP", 0))
         self._held: list[str] = []
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
+        self._one_by_one = asyncio.Lock()
+        self._over = threading.Event()
+        self._is_last = False
 
     async def write(self, text: str) -> None:
         """Keep a piece of an answer."""
@@ -155,19 +327,49 @@ class Answers:
         """Send what was kept."""
         data = "".join(self._held).encode()
         self._held.clear()
-        if len(data) <= _PIPE_PIECE and self._takes():
-            os.write(self._descriptor, data)
-        else:
-            await anyio.to_thread.run_sync(self._send, data)
+        async with self._one_by_one:
+            if len(data) <= _PIPE_PIECE and self._takes():
+                os.write(self._descriptor, data)
+            else:
+                await self._on_a_thread(data)
 
     async def send_whole(self, text: str) -> None:
         """Send one answer of ours between those that are kept in pieces."""
-        await anyio.to_thread.run_sync(self._send, text.encode())
+        async with self._one_by_one:
+            await self._on_a_thread(text.encode())
+
+    def has_reader(self) -> bool:
+        """Whether anybody holds the other end."""
+        return not any(event & (select.POLLERR | select.POLLHUP) for _, event in self._poll.poll(0))
+
+    def end(self) -> None:
+        """Nothing more is asked, even where the pipe does not say so."""
+        self._is_last = True
+
+    def close(self) -> None:
+        """Leave what a client does not take."""
+        self._over.set()
 
     def _takes(self) -> bool:
         return any(event & select.POLLOUT for _, event in self._poll.poll(0))
 
+    async def _on_a_thread(self, data: bytes) -> None:
+        await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
+
     def _send(self, data: bytes) -> None:
+        """Piece by piece, each when the pipe takes it: a client that takes nothing must not hold this thread for ever.
+
+        One that goes on asking is waited for. Raises `BrokenPipeError` for one that has closed its end.
+        """
         view: Any = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        looks = 0
+        while view and not self._over.is_set():
+            if poll.poll(LOOK_S * 1000):
+                view = view[os.write(self._descriptor, view[:_PIPE_PIECE]) :]
+                looks = 0
+            elif self._is_last or self._asked_on.poll(0):
+                looks += 1
+                if looks >= LAST_LOOKS:
+                    raise BrokenPipeError
