@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.world import NANOS, make_world
 
+from tallygate.core import rules
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.drift import CauseKind
@@ -27,7 +31,7 @@ from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.look import show_session
 from tallygate.operations.prompted import Prompts
-from tallygate.operations.session import Opening
+from tallygate.operations.session import Opening, end_session
 
 DOLLAR = NANOS
 SECOND = 1_000_000
@@ -167,6 +171,95 @@ def test_a_cleared_conversation_is_a_new_session_with_an_account_of_its_own(worl
     assert first.session_id != second.session_id
     respond(world, "r1", 5, session="client-2")
     assert figures(world, "client-2") == (5, 0)
+
+
+def spent_ever(world, name):
+    return world.budget(name).spent_nanos // 10_000_000
+
+
+@pytest.mark.parametrize("dated", ["after the end", "between the end and the work that goes on"])
+def test_a_response_that_a_client_dates_after_its_session_ended_spends_that_session_s_budget(world, dated):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    first = account(world, client="copilot").session_id
+    hook(world, Moment.SESSION_END, client="copilot")
+    world.clock.forward(SECOND // 20)
+    written_us = world.clock.at_us
+    if dated != "after the end":
+        hook(world, Moment.PROMPT, "prompt:2", client="copilot")
+        again = account(world, client="copilot").session_id
+        assert again != first
+    respond(world, "r1", 6, client="copilot", at_us=written_us)
+    assert spent_ever(world, first) == 6
+    assert [row for row in world.ledger.rows("SELECT session_id FROM usage")] == [(first,)]
+    respond(world, "r2", 7, client="copilot")
+    assert spent_ever(world, first) == 13
+
+
+def test_what_an_agent_s_own_session_ended_before_is_not_spent_by_it_and_what_came_before_any_hook_neither(world):
+    opened = start_within(world.rt, Opening(limit_nanos=DOLLAR, model="dear", client="claude-code"))
+    respond(world, "r1", 3)
+    end_session(world.rt, opened.session.session_id)
+    respond(world, "r2", 5)
+    assert spent_ever(world, opened.session.session_id) == 3
+    earlier = world.clock.at_us
+    hook(world, Moment.PROMPT, "prompt:1", session="client-2")
+    respond(world, "r3", 9, session="client-2", at_us=earlier)
+    assert figures(world, "client-2")[0] == 0
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["prompt", "prompt", "tool", "tool", "lands", "lands", "writes", "end", "late"]),
+        st.integers(0, 3),
+    ),
+    min_size=4,
+    max_size=24,
+)
+
+
+@settings(max_examples=100)
+@given(moves=MOVES)
+def test_whatever_ends_and_goes_on_a_client_s_session_has_one_budget_that_counts_all_of_it(tmp_path_factory, moves):
+    """Responses are made at any time from the first prompt on, and read in that order or much later."""
+    folder = tmp_path_factory.mktemp("w")
+    day = rules.Rule(rules.Scope.GLOBAL, 900 * NANOS, period="day")
+    world = make_world(folder).with_runtime(session_limit_nanos=90 * DOLLAR, project="/home/me/p", rules=(day,))
+    hook(world, Moment.PROMPT, "first", client="copilot")
+    own, held, read = account(world, client="copilot").session_id, [], 0
+    for number, (move, cents) in enumerate(moves):
+        if move in {"prompt", "tool"}:
+            moment = Moment.PROMPT if move == "prompt" else Moment.TOOL
+            hook(world, moment, f"{move}:{number}", client="copilot")
+        elif move == "end":
+            hook(world, Moment.SESSION_END, client="copilot")
+        elif move == "writes":
+            world.clock.forward(SECOND // 10)
+            held.append((f"r{number}", cents, world.clock.at_us))
+        rows = [(f"r{number}", cents, None)] if move == "lands" else held[:1] if move == "late" else []
+        held = held[1:] if move == "late" else held
+        for key, cost, at_us in rows:
+            respond(world, key, cost, client="copilot", **({} if at_us is None else {"at_us": at_us}))
+            read += cost
+        (window,) = [b for b in budgets_above(world) if b.scope == "global"]
+        booked = sum(call.booked_nanos for call in all_calls(world))  # steps that no response was read of yet
+        assert [world.budget(own).spent_nanos, window.spent_nanos] == [read * 10_000_000 + booked] * 2
+        pending = [hold for call in all_calls(world) if call.state is CallState.PENDING for hold in call.holds]
+        for budget in (world.budget(own), window):
+            holds = sum(hold.amount_nanos for hold in pending if hold.budget_id == budget.budget_id)
+            assert budget.reserved_nanos == holds
+    assert not world.problems()
+    world.ledger.close()
+    shutil.rmtree(folder)
+
+
+def budgets_above(world):
+    with world.ledger.reading() as reader:
+        return reader.windows_between("day", -1, 2**62)
+
+
+def all_calls(world):
+    with world.ledger.reading() as reader:
+        return [call for s in reader.sessions(state=None, limit=100) for call in reader.calls_of(s.session_id)]
 
 
 # ---------------------------------------------------------------- the gate

@@ -405,6 +405,7 @@ class SessionFinder:
         found = tx.sessions_in_projects(min(times), max(times)) if times else []
         self._in_projects = [session for session in found if not is_enforced(tx, session)]
         self._linked: dict[tuple[str, str], list[Session]] = {}
+        self._gated: dict[str, bool] = {}
         self.fresh: list[tuple[str, str, Session]] = []
 
     def find(self, row: ObservedUsage, accounts: Accounts) -> Session | None:
@@ -435,7 +436,7 @@ class SessionFinder:
         return session_for(client=row.client, project=folder, at_us=at_us, sessions=self._in_projects)
 
     def _covering(self, client: str, client_session: str, at_us: int) -> Session | None:
-        """The innermost budget session that a client's session belonged to at a time."""
+        """The innermost budget session that a client's session belonged to at a time, or the last one before."""
         key = (client, client_session)
         if key not in self._linked:
             self._linked[key] = self._tx.sessions_linked(*key)
@@ -443,7 +444,21 @@ class SessionFinder:
             ahead = session.is_open and is_ahead(session.started_us, self._tx.at_us)  # by a clock that was wrong
             if (ahead or session.started_us <= at_us) and (session.ended_us is None or at_us <= session.ended_us):
                 return session
-        return None
+        return self._last_ended(self._linked[key], at_us)
+
+    def _last_ended(self, linked: Iterable[Session], at_us: int) -> Session | None:
+        """The last account of a client's session that had ended by a time, where hooks had opened it.
+
+        A client dates some responses when it writes them down, which may be after its session's end, and goes on with
+        the same budget when it is taken up again: what lies between or behind has no other one.
+        """
+        ended = [s for s in linked if s.ended_us is not None and s.ended_us < at_us and self._is_gated(s)]
+        return max(ended, key=lambda session: (session.ended_us, session.started_us), default=None)
+
+    def _is_gated(self, session: Session) -> bool:
+        if session.session_id not in self._gated:
+            self._gated[session.session_id] = is_enforced(self._tx, session)
+        return self._gated[session.session_id]
 
 
 def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> Taken:
