@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 COSTLY = Tokens(fresh=1_000, cache_read=8_000, output=16_000)
 CLAUDE = ClaudeCode()
 COMMAND = "tallygate budget raise"
+PROMPT = "Do the thing."
 # In the turn, and at a prompt. What Copilot's wrapper leaves with at SIGINT a shell reads as 130.
 CODES = {
     "claude_code": (143, 143), "codex": (1, 1), "gemini": (0, 0), "opencode": (1, 1), "qwen": (130, 130),
@@ -78,6 +79,23 @@ def test_a_stop_is_seen_whatever_the_client_leaves_with(machine: Make, client: C
     here.api.play(Turn("Finished."))
     resumed = here.run_heard("Go on.", resume=run.seen.session)
     assert (resumed.code, "Finished." in resumed.seen.said) == (0, True)
+    assert_counted(here)
+
+
+@pytest.mark.parametrize(
+    "kind, piped, code",
+    [(ClaudeCode, True, 143), (CopilotCli, True, -2), (QwenCode, True, 130), (QwenCode, False, 130)],
+    ids=["claude_code", "copilot", "qwen", "qwen with a prompt as its last word"],
+)
+def test_a_stop_is_seen_where_a_prompt_is_piped_or_stands_without_an_option(
+    machine: Make, kind: type[Client], piped: bool, code: int
+) -> None:
+    client = kind()
+    here = machine(client, many(client))
+    here.init(limit(client))
+    argv = [word for word in client.command(here.place, PROMPT, None) if word not in {"-p", "--prompt", PROMPT}]
+    run = here.run_heard(argv=argv if piped else [*argv, PROMPT], said=PROMPT if piped else "")
+    assert (run.code, says_how_to_go_on(run)) == (code, True), run.shown[-2000:]
     assert_counted(here)
 
 

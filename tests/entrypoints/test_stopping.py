@@ -17,7 +17,7 @@ from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.hooks import GATED, Moment, ends_run
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.attended import unattended
-from tallygate.entrypoints.stopping import _wrapper, parting, prints, running, say
+from tallygate.entrypoints.stopping import _wrapper, answers_one_prompt, parting, prints, running, say
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,56 @@ from tallygate.entrypoints.stopping import _wrapper, parting, prints, running, s
 )
 def test_only_a_run_of_one_prompt_is_ended(client, line, ends):
     assert prints(client, tuple(line.split(" "))) is ends
+
+
+QWEN = "node --max-old-space-size=4096 /x/qwen.js"
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["on a terminal", "piped"])
+@pytest.mark.parametrize(
+    "client, line, told, ends",
+    [
+        # What runs one prompt: (on a terminal, piped).
+        ("qwen", f"{QWEN} go", "", (True, True)),
+        ("qwen", f"{QWEN} -y -m gpt-4.1 go", "", (True, True)),
+        ("qwen", f"{QWEN} --output-format json --no-telemetry -- go", "", (True, True)),
+        ("qwen", f"{QWEN} --model=gpt-4.1 go on", "", (True, True)),
+        ("qwen", "/bin/qwen go", "", (True, True)),
+        ("qwen", QWEN, "", (False, True)),
+        ("qwen", f"{QWEN} -m gpt-4.1", "", (False, True)),
+        ("qwen", f"{QWEN} --allowed-tools edit shell", "", (False, True)),
+        ("qwen", f"{QWEN} --some-new-option go", "", (False, True)),
+        ("qwen", f"{QWEN} -i go", "", (False, False)),
+        ("qwen", f"{QWEN} go -i", "", (False, False)),
+        ("qwen", f"{QWEN} --acp", "", (False, False)),
+        ("qwen", f"{QWEN} go --input-format stream-json", "", (False, False)),
+        ("qwen", f"{QWEN} serve", "", (False, False)),
+        ("qwen", f"{QWEN} channel start", "", (False, False)),
+        ("copilot", "copilot --yolo", "", (False, True)),
+        ("copilot", "copilot -i go", "", (False, False)),
+        ("copilot", "copilot --headless --stdio", "", (False, False)),
+        ("gemini", "node /x/gemini.js go", "", (False, True)),
+        ("gemini", "node /x/gemini.js -i go", "", (False, False)),
+        ("claude_code", "claude go", "sdk-cli", (False, True)),
+        ("claude_code", "claude go", "cli", (False, False)),
+        ("claude_code", "claude go", "sdk-py", (False, False)),
+        ("claude_code", "claude go", "", (False, False)),
+        ("claude_code", "claude --input-format stream-json", "sdk-cli", (False, False)),
+        ("codex", "codex go", "", (False, False)),
+    ],
+)
+def test_without_an_option_that_says_so_a_run_of_one_prompt_is_told_by_its_ends(
+    tmp_path, monkeypatch, client, line, told, ends, typed
+):
+    monkeypatch.setenv("CLAUDE_CODE_ENTRYPOINT", told)
+    folder = tmp_path / "7" / "fd"
+    folder.mkdir(parents=True)
+    for number in ("0", "1"):
+        (folder / number).symlink_to("/dev/pts/3" if typed else "pipe:[77]")
+    words = tuple(line.split(" "))
+    assert answers_one_prompt(client, 7, words, tmp_path) is ends[not typed]
+    if " go" not in line:
+        assert not answers_one_prompt(client, 8, words, tmp_path), "what cannot be seen ends nothing"
 
 
 def process(
@@ -150,8 +200,9 @@ def copilot_at(proc, line, stdin):
     [
         ("copilot -p go", "/dev/null", True),
         ("copilot", "/dev/pts/3", True),
-        ("copilot", "/dev/null", False),
-        ("copilot", "pipe:[77]", False),
+        ("copilot", "pipe:[77]", True),
+        ("copilot --acp", "pipe:[77]", False),
+        ("copilot --headless --stdio", "pipe:[77]", False),
         ("copilot --acp", "/dev/pts/3", False),
     ],
 )

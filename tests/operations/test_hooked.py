@@ -190,7 +190,7 @@ def test_a_response_that_a_client_dates_after_its_session_ended_spends_that_sess
         assert again != first
     respond(world, "r1", 6, client="copilot", at_us=written_us)
     assert spent_ever(world, first) == 6
-    assert [row for row in world.ledger.rows("SELECT session_id FROM usage")] == [(first,)]
+    assert list(world.ledger.rows("SELECT session_id FROM usage")) == [(first,)]
     respond(world, "r2", 7, client="copilot")
     assert spent_ever(world, first) == 13
 

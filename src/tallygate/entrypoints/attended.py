@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tallygate.clients.ancestry import Process, agent_of, ancestors
-from tallygate.entrypoints.stopping import LAUNCHERS, prints
+from tallygate.entrypoints.stopping import LAUNCHERS, answers_one_prompt
 
 _NAMES = {"Claude Code": "claude_code", "Codex": "codex", "Qwen Code": "qwen"}
 _ONE_PROMPT = frozenset({"-p", "--prompt"})
@@ -31,6 +31,6 @@ def unattended(environ: Mapping[str, str] | None = None, above: Iterable[Process
         if streams or "--input-format=stream-json" in process.words:
             return True
         if title in _NAMES:
-            return prints(_NAMES[title], process.words)
+            return answers_one_prompt(_NAMES[title], process.pid, process.words)
         return bool(_ONE_PROMPT.intersection(process.words))
     return False

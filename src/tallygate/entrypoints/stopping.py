@@ -43,6 +43,28 @@ _PRINTS = {
     "copilot": frozenset({"-p", "--prompt"}),
     "gemini": frozenset({"-p", "--prompt"}),
 }
+# Clients that run what they read and end, where they do not read from a terminal; with these options they stay.
+_BY_STDIN = frozenset({"copilot", "gemini", "qwen"})
+_STAYS = frozenset({"-i", "--prompt-interactive", "--interactive"})
+# Options of Qwen Code that take no value, and those that take one; others may take several.
+_QWEN_FLAGS = frozenset({
+    "--telemetry", "--telemetry-log-prompts", "--debug", "-d", "--bare", "--safe-mode", "--insecure",
+    "--chat-recording", "--sandbox", "-s", "--yolo", "-y",
+    "--experimental-lsp", "--experimental-skills", "--restore-ask-user-question",
+    "--list-extensions", "-l", "--openai-logging", "--screen-reader", "--include-partial-messages", "--continue", "-c",
+    "--fork-session",
+})  # fmt: skip
+_QWEN_VALUES = frozenset({
+    "--telemetry-target", "--telemetry-otlp-endpoint", "--telemetry-otlp-protocol", "--telemetry-outfile", "--proxy",
+    "--model", "-m", "--system-prompt", "--append-system-prompt", "--output-style", "--sandbox-image",
+    "--approval-mode", "--mcp-config", "--openai-logging-dir", "--openai-api-key", "--openai-base-url",
+    "--input-format", "--output-format", "-o", "--json-fd", "--json-file", "--json-schema", "--input-file", "--resume",
+    "-r", "--session-id", "--max-session-turns", "--max-wall-time", "--max-tool-calls", "--max-subagent-depth",
+    "--auth-type",
+})  # fmt: skip
+_QWEN_COMMANDS = frozenset({
+    "mcp", "extensions", "auth", "hooks", "channel", "board", "review", "serve", "sessions", "update", "sandbox",
+})  # fmt: skip
 # With these a program talks to it, and no person.
 _SPOKEN_TO = frozenset({"--acp", "--headless", "--server", "--stdio", "--connect"})
 _TERMINALS = ("/dev/pts/", "/dev/tty")
@@ -51,6 +73,8 @@ _SHOWN_AT_END = {"claude_code": 1, "copilot": 2}
 # How a client was started, where a program of somebody else's started it and reads what it prints.
 _ENTRY = b"CLAUDE_CODE_ENTRYPOINT="
 _OF_PERSONS = (b"cli", b"sdk-cli")
+# What Claude Code itself says of a run without a terminal, to its hooks and servers.
+_IN_PRINT_MODE = "sdk-cli"
 # Options of Codex that take no value; after any other the next word is taken for its value.
 _CODEX_FLAGS = frozenset({
     "--oss", "--search", "--full-auto", "--yolo", "--no-alt-screen", "--strict-config",
@@ -76,7 +100,8 @@ def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
         return False
     process, parent = found
     # Copilot ends with success; its wrapper does not, but only before that.
-    wrapper = _wrapper(client, parent, PROC) if client == "copilot" and prints(client, process.words) else None
+    one = client == "copilot" and answers_one_prompt(client, process.pid, process.words)
+    wrapper = _wrapper(client, parent, PROC) if one else None
     return _sent(process, _SIGNALS[client], text, wait_s, wrapper)
 
 
@@ -110,7 +135,7 @@ def parting(client: str, *, always: bool, proc: Path = PROC) -> int:
     was not. Copilot ends with success, so its wrapper is ended where there is one; `always` says that it went on.
     """
     found = running(client, os.getppid(), proc)
-    if found is None or not prints(client, found[0].words):
+    if found is None or not answers_one_prompt(client, found[0].pid, found[0].words, proc):
         return 0
     if client == "copilot":
         if not always and (wrapper := _wrapper(client, found[1], proc)) is not None:
@@ -141,7 +166,8 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
         title = agent_of(Process(process.pid, process.program, process.words))
         if title is not None:
             ours = title == TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
-            ends = prints(client, process.words) or _leaves_a_terminal_clean(client, process, proc)
+            ends = answers_one_prompt(client, process.pid, process.words, proc)
+            ends = ends or _leaves_a_terminal_clean(client, process, proc)
             return found if ours and ends and _by_a_person(process.pid, proc) else None
         if Path(process.program).name not in LAUNCHERS:
             return None
@@ -154,11 +180,60 @@ def prints(client: str, words: tuple[str, ...]) -> bool:
         return subcommand(words) in {"exec", "e"} and "--experimental-json" not in words  # as its SDK starts it
     given = _PRINTS.get(client, frozenset())
     options = words[: words.index("--")] if "--" in words else words
-    if "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options):
-        return False
-    if _spoken_to(options):
+    if _reads_json(options) or _spoken_to(options):
         return False
     return any(word in given or word.partition("=")[0] in given for word in options)
+
+
+def answers_one_prompt(client: str, pid: int, words: tuple[str, ...], proc: Path = PROC) -> bool:
+    """Whether a client runs one prompt and ends: it was told to, or there is no terminal that a person could type in.
+
+    Claude Code goes by where it writes to and tells its hooks and servers; Copilot, Gemini CLI and Qwen Code go by
+    where they read from. Qwen Code also takes a prompt without an option before it, on a terminal too.
+    """
+    if prints(client, words):
+        return True
+    options = words[: words.index("--")] if "--" in words else words
+    if _reads_json(options) or _spoken_to(options):
+        return False
+    if client == "claude_code":
+        told = os.environ.get(_ENTRY.decode().rstrip("=")) == _IN_PRINT_MODE
+        return told and _is_terminal(pid, 1, proc) is False
+    if client not in _BY_STDIN or any(word.partition("=")[0] in _STAYS for word in options):
+        return False
+    first = _prompt_of_qwen(words) if client == "qwen" else None
+    if first in _QWEN_COMMANDS:
+        return False
+    return first is not None or _is_terminal(pid, 0, proc) is False
+
+
+def _is_terminal(pid: int, number: int, proc: Path) -> bool | None:
+    """Whether a process reads from or writes to a terminal; None where that cannot be seen."""
+    try:
+        return str((proc / str(pid) / "fd" / str(number)).readlink()).startswith(_TERMINALS)
+    except OSError:
+        return None
+
+
+def _reads_json(options: tuple[str, ...]) -> bool:
+    return "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options)
+
+
+def _prompt_of_qwen(words: tuple[str, ...]) -> str | None:
+    """The first word that Qwen Code was given beside its options: a prompt, or one of its commands.
+
+    After an option that is not known here everything up to the next one is taken for its values.
+    """
+    rest = list(words[1:])
+    if Path(words[0] if words else "").name.startswith("node"):
+        rest = rest[next((at + 1 for at, word in enumerate(rest) if not word.startswith("-")), len(rest)) :]
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        name, _, joined = rest.pop(0).partition("=")
+        if joined or name in _QWEN_FLAGS or name.startswith("--no-"):
+            continue
+        values = next((at for at, word in enumerate(rest) if word.startswith("-")), len(rest))
+        rest = rest[min(values, 1) if name in _QWEN_VALUES else values :]
+    return next((word for word in rest if word != "--"), None)
 
 
 def subcommand(words: tuple[str, ...]) -> str:
@@ -177,9 +252,7 @@ def _leaves_a_terminal_clean(client: str, process: Client, proc: Path) -> bool:
     """Whether a client may be ended that a person sits before: Copilot restores the screen and says how to go on."""
     if client != "copilot" or _spoken_to(process.words):
         return False
-    with suppress(OSError):
-        return str((proc / str(process.pid) / "fd" / "0").readlink()).startswith(_TERMINALS)
-    return False
+    return _is_terminal(process.pid, 0, proc) is True
 
 
 def say(pid: int, text: bytes, proc: Path = PROC) -> None:
