@@ -78,7 +78,7 @@ UNHURRIED = """
 import sys
 sys.argv[1:] = ["serve"]
 from tallygate.entrypoints.mcp_server import streams
-streams.LAST_ANSWERS_S, streams.LOOK_S, streams.LAST_LOOKS = 0.2, 0.01, 3
+streams.LAST_ANSWERS_S, streams.LOOK_MS, streams.LAST_LOOKS = 0.2, 10, 3
 from tallygate.__main__ import main
 main()
 """

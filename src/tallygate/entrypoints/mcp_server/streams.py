@@ -50,7 +50,7 @@ _PIPE_PIECE = 4096
 ORPHAN_SILENCE_S = 12
 # How long requests may take that were read before the input ended, and how often is looked whether anybody still
 # reads; how many looks in a row an answer waits for a client that has closed its end and takes nothing.
-LAST_ANSWERS_S, LOOK_S, LAST_LOOKS = 30, 0.2, 150
+LAST_ANSWERS_S, LOOK_MS, LAST_LOOKS = 30, 200, 150
 TOO_LONG = {
     "jsonrpc": "2.0",
     "id": None,
@@ -124,7 +124,7 @@ class Unanswered:
         self._open: Counter[RequestId] = Counter()
         self._asked: dict[RequestId, None] = {}
         self._news = anyio.Event()
-        self._until: float | None = None
+        self._until: Any = None  # a moment of the loop's clock
 
     def heard(self, item: SessionMessage | Exception) -> None:
         """Note a message of the client's."""
@@ -171,7 +171,7 @@ class Unanswered:
                 closed = ErrorData(code=CONNECTION_CLOSED, message="The client has closed its end.")
                 return SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=closed))
             self._news = anyio.Event()
-            with anyio.move_on_after(LOOK_S):
+            with anyio.move_on_after(LOOK_MS / 1000):
                 await self._news.wait()
             now = anyio.current_time()
         return None
@@ -366,7 +366,7 @@ class Answers:
         poll.register(self._descriptor, select.POLLOUT)
         looks = 0
         while view and not self._over.is_set():
-            if poll.poll(LOOK_S * 1000):
+            if poll.poll(LOOK_MS):
                 view = view[os.write(self._descriptor, view[:_PIPE_PIECE]) :]
                 looks = 0
             elif self._is_last or self._asked_on.poll(0):
