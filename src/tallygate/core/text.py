@@ -25,3 +25,29 @@ def shown(value: object, longest: int = 80) -> str:
     text = cleaned(str(value) if not isinstance(value, str) else value, longest + 1)
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
     return repr(cut) if isinstance(value, str) else cut
+
+
+# Letters of other scripts that look like one of ours.
+_ALIKE = str.maketrans(
+    "авеікмнорстухѕјԁԛԝһӏґьɡɑıοαβενκρτυχιηωγո",
+    "abeikmhopctyxsjdqwhlrbgaioabevkptuxinwyn",
+)
+# Nothing is to be seen of these, though they count as letters.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0")
+
+
+def plain_letters(text: str) -> str:
+    r"""A name as the eye reads it: small letters, any dash as `-`, nothing invisible, look-alikes as what they seem.
+
+    >>> plain_letters("Cl\u0430ude\u2014Code"), plain_letters("claude\u200b_code")
+    ('claude-code', 'claude_code')
+    """
+    if text.isascii() and text.isprintable():
+        return text.lower()
+    found: list[str] = []
+    for char in unicodedata.normalize("NFKD", text.casefold()):
+        kind = unicodedata.category(char)
+        if kind in ("Mn", "Me", "Cf") or char in _BLANK:
+            continue
+        found.append("-" if kind == "Pd" or char in "\u2212\u02d7\u30fc\u2500" else " " if kind[0] in "CZ" else char)
+    return "".join(found).casefold().translate(_ALIKE)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from tallygate.pricing.identifiers import Identifier, canonical, identify, provider_of
+from tallygate.pricing.reading import read, reads_as
 from tallygate.pricing.spelling import is_digits
 
 _NAMES_KEPT = 8192
@@ -22,7 +23,7 @@ _FAMILIES = _TIERS | {
     "mixtral", "ministral", "codestral", "devstral", "magistral", "glm", "minimax", "nova", "phi", "nemotron", "jamba",
 }  # fmt: skip
 # What clients take instead of an id, and let mean one of several models.
-_CHOICES = {"opusplan": frozenset({"opus", "sonnet"})}
+_CHOICES = {"opusplan": frozenset({"opus", "sonnet"}), "best": frozenset({"opus"})}
 _WILD = ("*", "?")
 
 
@@ -66,15 +67,35 @@ def means(match: str, model: str) -> bool:
     """Whether a match of the settings means a model: as an id, as a pattern of ids, or as the name of a family.
 
     Patterns are held against the one name, every other spelling and the id as it came. An id that leaves open which
-    model of a family it is (`opus`) is meant by a match for any of them: what may be limited is limited.
+    model of a family it is (`opus`) is meant by a match for any of them: what may be limited is limited. So is one that
+    is nobody's spelling, if the model can be read in it: `my-claudeopus47-proxy`, `gpt5.3-codex:nitro`, and a model at
+    another speed or as its preview. It goes one way: a match for `gpt-5-fast` means nothing that is not fast.
 
     >>> [means(match, "bedrock/us.anthropic.claude-opus-4-7-v1:0") for match in ("claude-opus-4.7", "opus", "claude-*")]
     [True, True, True]
     >>> [means(match, "claude-opus-4-8") for match in ("claude-opus-4-7", "claude-opus-4.7*", "sonnet")]
     [False, False, False]
+    >>> means("gpt-5.3-codex", "proxy|GPT5.3-codex:nitro"), means("gpt-5.3-codex", "gpt-5.3-codex-mini")
+    (True, False)
     """
     pattern = match.strip().lower()
     name = one_name(model)
+    found = read(model)
+    if _means(pattern, model, name):
+        return True
+    if found is None:
+        return False
+    whole = found.name != name and not (
+        found.released and is_family(found.name)
+    )  # `codestral-2508` leaves nothing open
+    if whole and _means(pattern, found.name, one_name(found.name)):
+        return True
+    wanted = None if any(sign in pattern for sign in _WILD) else read(one_name(pattern))
+    return wanted is not None and reads_as(wanted, found)
+
+
+def _means(pattern: str, model: str, name: str) -> bool:
+    """Whether a match means an id by its one name."""
     words = _words(name)
     if not any(sign in pattern for sign in _WILD):
         wanted = one_name(pattern)
