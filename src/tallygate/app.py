@@ -126,6 +126,7 @@ class App:
             server_id=mine.server_id,
             catch_up=mine.catch_up,
             follow=mine.follow,
+            read_whole=mine.read_whole,
             known_prices=mine.known_prices,
             tool_owners=mine.tool_owners,
             compactions=mine.compactions,
@@ -143,7 +144,7 @@ class App:
         follower = self.others.get(here.tenant)
         if follower is None:
             follower = self.others[here.tenant] = follower_of(here)
-        return replace(here, catch_up=follower.catch_up, follow=follower.include)
+        return _reading(here, follower)
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
@@ -151,8 +152,7 @@ class App:
 
     def _following(self, runtime: Runtime) -> App:
         follower = follower_of(runtime)
-        runtime = replace(runtime, catch_up=follower.catch_up, follow=follower.include)
-        return replace(self, runtime=runtime, follower=follower)
+        return replace(self, runtime=_reading(runtime, follower), follower=follower)
 
     @property
     def anchor(self) -> Anchor:
@@ -179,6 +179,11 @@ class App:
     def close(self) -> None:
         self.presence.leave()
         self.deferred.close()
+
+
+def _reading(runtime: Runtime, follower: Follower) -> Runtime:
+    """A program that reads what a follower follows."""
+    return replace(runtime, catch_up=follower.catch_up, follow=follower.include, read_whole=follower.read_whole)
 
 
 def follower_of(runtime: Runtime) -> Follower:

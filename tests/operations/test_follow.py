@@ -8,11 +8,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.clients.making import claude, lines
 from tests.transcripts import minted
-from tests.world import MINUTE
+from tests.world import MINUTE, NANOS
 
 from tallygate.clients.sources import SOURCES
+from tallygate.core.hooks import HookEvent, Moment, Origin
+from tallygate.core.moments import as_datetime
+from tallygate.core.rules import Rule, Scope
+from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import check
 from tallygate.operations.follow import Follower, Places, _stamp
+from tallygate.operations.hooked import on_hook
+from tallygate.operations.verify import Asked, verify_ledger
 
 
 class Ticks:
@@ -149,3 +155,178 @@ def test_watching_ends_with_a_last_look(desk):
     ending.set()
     follower.watch(ending)
     assert world.budget(session).spent_nanos == 100_000_000
+
+
+# ---------------------------------------------------------------- at times that cannot be
+
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+NOON_US = 1_795_867_200_000_000  # 2026-11-28
+CAP = Rule(Scope.GLOBAL, NANOS, period="day")
+
+
+class Gated:
+    """A client whose hooks gate it under a dollar a day, and the transcript that it writes."""
+
+    def __init__(self, world, home):
+        world.clock.at_us = NOON_US
+        self.clock, self.ledger = world.clock, world.ledger
+        self.file = home / ".claude" / "projects" / "p" / "s1.jsonl"
+        self.file.parent.mkdir(parents=True)
+        world = world.with_runtime(rules=(CAP,), session_limit_nanos=100 * NANOS, project="/home/me/p")
+        self.follower = Follower(world.rt, (Places({}, home),), tuple(SOURCES.values()), Ticks())
+        reads = self.follower
+        self.rt = world.with_runtime(catch_up=reads.catch_up, follow=reads.include, read_whole=reads.read_whole).rt
+
+    def hook(self, moment, origin=None, name="s1"):
+        self.clock.forward(1_000_000)
+        event = HookEvent("claude_code", moment, name, moment.value, transcript=str(self.file), origin=origin)
+        return on_hook(self.rt, event)
+
+    def write(self, key, cents, at_us=None, file=None):
+        at = as_datetime(self.clock.at_us if at_us is None else at_us)
+        row = claude(
+            minted(key),
+            top={"timestamp": at.isoformat().replace("+00:00", "Z"), "cwd": "/home/me/p", "sessionId": "s1"},
+            model="dear",
+            output=cents * 10,
+            usage={"input_tokens": 0, "cache_read_input_tokens": 0},
+        )
+        with (file or self.file).open("ab") as out:
+            out.write(lines(row))
+
+    def days(self):
+        """What each day has counted, in cents."""
+        found = self.ledger.rows("SELECT budget_id, spent_nanos FROM budget WHERE period = 'day' AND spent_nanos > 0")
+        return {name[-10:]: nanos * 100 // NANOS for name, nanos in found}
+
+    def anomalies(self):
+        with self.ledger.reading() as reader:
+            return [(each.kind, each.told.rpartition(" ")[2][:10]) for each in reader.anomalies(99)]
+
+
+@pytest.fixture
+def gated(world, tmp_path):
+    return Gated(world, tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    "at_us, said",
+    [
+        (1, "1970-01-01"),
+        (NOON_US - DAY, "2026-11-27"),
+        (NOON_US + DAY, "2026-11-29"),
+        (NOON_US + 300_000 * HOUR, "2061-02-17"),
+    ],
+    ids=["1970", "yesterday", "tomorrow", "decades ahead"],
+)
+def test_what_is_spent_now_counts_now_whatever_time_its_client_tells(gated, at_us, said):
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    assert not gated.hook(Moment.PROMPT).stops
+    gated.write("a", 150, at_us)
+    answer = gated.hook(Moment.PROMPT)
+    assert answer.stops
+    assert "$1.50 are spent" in answer.message
+    assert gated.days() == {"2026-11-28": 150}
+    assert gated.anomalies() == [("impossible_time", said)]
+    session = open_session_of(gated.rt, "claude_code", "s1")
+    with gated.ledger.reading() as reader:
+        [stored] = reader.usage_of(session.session_id)
+        assert stored.call_id is not None, "it belongs to the step that was under way"
+    gated.write("a", 150, at_us)
+    gated.hook(Moment.PROMPT)
+    assert len(gated.anomalies()) == 1, "the same line again tells nothing new"
+    assert any("cannot be right" in note for note in verify_ledger(gated.ledger.path, Asked({})).notes)
+
+
+@pytest.mark.parametrize("minutes, counts", [(-14, True), (14, True), (-16, False), (16, False)])
+def test_the_clock_of_a_client_may_differ_by_minutes(gated, minutes, counts):
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.write("a", 10, gated.clock.at_us + minutes * MINUTE)
+    gated.hook(Moment.PROMPT)
+    assert (gated.anomalies() == []) is counts
+
+
+def test_a_session_over_midnight_counts_each_response_in_its_own_day(gated):
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.write("a", 10)
+    gated.clock.forward(11 * HOUR + 59 * MINUTE)
+    gated.hook(Moment.PROMPT)
+    gated.write("b", 20)
+    gated.clock.forward(2 * MINUTE)
+    gated.write("c", 40)
+    gated.hook(Moment.PROMPT)
+    assert gated.days() == {"2026-11-28": 30, "2026-11-29": 40}
+    gated.clock.forward(12 * HOUR)
+    gated.write("of yesterday, it says", 80, gated.clock.at_us - DAY)
+    gated.hook(Moment.PROMPT)
+    assert gated.days() == {"2026-11-28": 30, "2026-11-29": 120}, "all that was written by then had been read"
+
+
+@pytest.mark.parametrize("origin", [Origin.RESUME, Origin.FORK])
+def test_a_session_that_is_taken_up_counts_what_was_before_it_at_its_own_time(gated, origin):
+    copied = origin is Origin.FORK  # into a file of its own, as the work goes on
+    if not copied:
+        gated.write("before", 70, NOON_US - DAY)
+    gated.hook(Moment.SESSION_START, origin)
+    if copied:
+        gated.write("before", 70, NOON_US - DAY)
+    gated.write("now", 10)
+    assert not gated.hook(Moment.PROMPT).stops
+    assert (gated.days(), gated.anomalies()) == ({"2026-11-28": 10}, [])
+    if not copied:
+        beside = gated.file.with_suffix("") / "subagents" / "agent-1.jsonl"
+        beside.parent.mkdir(parents=True)
+        gated.write("a subagent, before", 20, NOON_US - DAY, beside)
+        gated.hook(Moment.PROMPT)
+        assert (gated.days(), gated.anomalies()) == ({"2026-11-28": 10}, [])
+    gated.write("yesterday, it says", 95, NOON_US - DAY)
+    assert gated.hook(Moment.PROMPT).stops
+    assert gated.days() == {"2026-11-28": 105}
+
+
+def test_a_subagents_file_that_is_found_late_holds_nothing_from_before_its_session(gated):
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.clock.forward(HOUR)
+    gated.write("main", 10)
+    gated.hook(Moment.PROMPT)
+    beside = gated.file.with_suffix("") / "subagents" / "agent-1.jsonl"
+    beside.parent.mkdir(parents=True)
+    gated.write("half an hour ago", 20, gated.clock.at_us - 30 * MINUTE, beside)
+    gated.write("last year", 40, NOON_US - 365 * DAY, beside)
+    gated.hook(Moment.PROMPT)
+    assert gated.days() == {"2026-11-28": 70}
+    assert gated.anomalies() == [("impossible_time", "2025-11-28")]
+
+
+def test_the_last_response_of_a_session_that_is_read_after_its_end_counts_at_that(gated):
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.PROMPT)
+    gated.hook(Moment.SESSION_END)
+    gated.write("last", 30, 1)
+    gated.clock.forward(2 * DAY)
+    gated.follower.catch_up()
+    assert gated.days() == {"2026-11-28": 30}
+
+
+def test_a_session_that_was_opened_by_a_clock_that_stood_ahead_counts_by_the_right_one(gated):
+    gated.clock.forward(366 * DAY)
+    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.clock.forward(-366 * DAY)
+    gated.write("a", 30)
+    gated.hook(Moment.PROMPT)
+    assert gated.days() == {"2026-11-28": 30}
+    assert gated.anomalies() == []
+
+
+def test_a_transcript_of_nobodys_session_that_comes_in_late_counts_at_its_own_time(gated):
+    gated.write("old", 30, NOON_US - 40 * DAY)
+    gated.follower.include("claude_code", gated.file)
+    gated.follower.catch_up()
+    gated.write("older", 50, NOON_US - 41 * DAY)
+    gated.follower.catch_up()
+    gated.clock.forward(1_000_000)
+    gated.file = gated.file.with_name("s2.jsonl")
+    gated.hook(Moment.SESSION_START, Origin.STARTUP, "s2")
+    gated.hook(Moment.PROMPT, name="s2")
+    assert (gated.days(), gated.anomalies()) == ({}, [])

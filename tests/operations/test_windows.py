@@ -378,6 +378,7 @@ MOVES = st.lists(
         st.tuples(st.just("book"), NUMBER, st.integers(0, 300)),
         st.tuples(st.just("respond"), NUMBER, st.integers(0, 400)),
         st.tuples(st.just("late"), NUMBER, st.integers(0, 400)),
+        st.tuples(st.just("ahead"), NUMBER, st.integers(0, 400)),
         st.tuples(st.just("link"), NUMBER, NUMBER),
         st.tuples(st.just("wait"), st.integers(1, 900), st.just(0)),
         st.tuples(st.just("end"), NUMBER, st.just(0)),
@@ -434,12 +435,13 @@ def test_a_window_counts_the_sum_of_what_is_on_record_in_it_in_whatever_order_it
         elif move == "wait":
             clock.forward(one * MINUTE)
             sweep(world.rt)
-        elif move in ("respond", "late"):
-            when = clock.at_us - (one * 7 * HOUR if move == "late" else 0)
+        elif move in ("respond", "late", "ahead"):
+            when = clock.at_us + one * {"respond": 0, "late": -7 * HOUR, "ahead": 9 * HOUR}[move]
             project, model = (PROJECT, f"{PROJECT}/part", "/elsewhere")[one % 3], ("dear", "cheap")[one % 2]
             client = ("codex", "claude_code")[one % 2]
             row = told(f"r{one}", two, when, project=project, model=model, client=client, session=f"c{one % 3}")
-            respond(world, row)
+            # Of some files all was read before: what is found in them with an older date cannot be that old.
+            ingest(world.rt, Reading(client, f"/t{one % 3}", [row], {"size": 1 - 2 * (two % 2)}))
         elif sessions:
             session = sessions[one % len(sessions)]
             if move == "ask":

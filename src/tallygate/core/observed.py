@@ -239,11 +239,12 @@ def named_order(row: ObservedUsage) -> tuple[object, ...]:
 
 
 class Oddity(StrEnum):
-    """What is suspicious in a later row of a response that is booked."""
+    """What is suspicious in a later row of a response that is booked, or in the time of its first one."""
 
     LOWER = "lower"
     MODEL = "other_model"
     TIME = "other_time"
+    IMPOSSIBLE = "impossible_time"
 
 
 # Lines of one response lie minutes apart, and its telemetry begins with the request.
@@ -262,7 +263,7 @@ def contradictions(booked: ObservedUsage, later: ObservedUsage) -> list[Oddity]:
         found.append(Oddity.LOWER)
     if booked.model and later.model and not same_name(booked, later):
         found.append(Oddity.MODEL)
-    if abs(later.at - booked.at) > _TIME_MAX:
+    if abs(later.at - booked.at) > _TIME_MAX and MOVED not in booked.odd:
         found.append(Oddity.TIME)
     return found
 
@@ -302,6 +303,19 @@ def within(row: ObservedUsage, window: int) -> ObservedUsage:
         min(tokens.output, most),
     )
     return replace(row, tokens=cut, reasoning=min(row.reasoning, cut.output), odd=joined_odd(row.odd, (CUT,)))
+
+
+# Among what is odd in a response: its client tells a time at which it cannot have been.
+MOVED = "impossible_time"
+# A client's clock is not ours, and a response may have begun a while before it was written down.
+TIME_ALLOWANCE = timedelta(minutes=15)
+
+
+def in_time(row: ObservedUsage, earliest: datetime | None, latest: datetime, otherwise: datetime) -> ObservedUsage:
+    """A response at a time at which it can have been: what is spent now counts now, whatever its client tells."""
+    if row.at <= latest + TIME_ALLOWANCE and (earliest is None or row.at >= earliest - TIME_ALLOWANCE):
+        return row
+    return replace(row, at=otherwise, odd=joined_odd(row.odd, (MOVED,)))
 
 
 def joined_odd(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "call": rows.CALL_COLUMNS,
     "usage": USAGE_COLUMNS,
     "usage_anomaly": ANOMALY_COLUMNS,
-    "client_session": ["tenant", "client", "client_session", "session_id", "found_by"],
+    "client_session": ["tenant", "client", "client_session", "session_id", "found_by", "begun"],
     "bill": BILL_COLUMNS,
     "bill_line": BILL_LINE_COLUMNS,
     "calibration_sample": SAMPLE_COLUMNS,

@@ -141,9 +141,22 @@ SELECT_UNATTRIBUTED = (
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
-    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us)"
-    " VALUES (:tenant, :path, :client, :position, :skipped, :at_us) ON CONFLICT (tenant, path) DO UPDATE"
-    " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us"
+    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us)"
+    " VALUES (:tenant, :path, :client, :position, :skipped, :at_us, :whole_us) ON CONFLICT (tenant, path) DO UPDATE"
+    " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us,"
+    " whole_us = COALESCE(excluded.whole_us, whole_us)"
+)
+# A file that is not there yet has no position, which is read as: from the start.
+UPSERT_WHOLE = (
+    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us)"
+    " VALUES (:tenant, :path, :client, 'null', '{}', :at_us, :at_us) ON CONFLICT (tenant, path) DO UPDATE"
+    " SET whole_us = excluded.whole_us"
+)
+SELECT_WHOLE = "SELECT whole_us FROM transcript_file WHERE tenant = :tenant AND path = :path"
+SELECT_BEGUN = (
+    "SELECT MIN(s.started_us) FROM client_session l JOIN session s ON s.tenant = l.tenant"
+    " AND s.session_id = l.session_id WHERE l.tenant = :tenant AND l.client = :client"
+    " AND l.client_session = :client_session AND l.begun = 1"
 )
 _ANOMALY = "client, response_key, kind, client_session, told, seen_us"
 SELECT_ANOMALIES = (
@@ -286,6 +299,11 @@ class UsageReads(Statements):
         found = self._all(SELECT_LINKED, client=client, client_session=client_session)
         return [rows.to_session(row) for row in found]
 
+    def begun_us(self, client: str, client_session: str) -> int | None:
+        """When a client's session began, where it began with a session of ours."""
+        found = self._one(SELECT_BEGUN, client=client, client_session=client_session)
+        return None if found is None else found[0]
+
     def links_of(self, session_id: str) -> list[tuple[str, str]]:
         """The client sessions of a budget session: (client, the client's own session id)."""
         return [(row[0], row[1]) for row in self._all(SELECT_LINKS, session_id=session_id)]
@@ -366,6 +384,11 @@ class UsageReads(Statements):
         found = self._all(SELECT_POSITION, path=path)
         return json.loads(found[0][0]) if found else None
 
+    def whole_us(self, path: str) -> int | None:
+        """When a file was last known to hold nothing that was not read."""
+        found = self._one(SELECT_WHOLE, path=path)
+        return None if found is None else found[0]
+
     def anomalies(self, limit: int) -> list[Anomaly]:
         """What later rows told of booked responses, the last seen first."""
         return [Anomaly(*row) for row in self._all(SELECT_ANOMALIES, limit=limit)]
@@ -412,10 +435,11 @@ class UsageWrites(UsageReads):
         skipped: Mapping[str, int],
         *,
         anew: bool = False,
+        whole: bool = False,
     ) -> None:
         """Keep how far a file was read, with the rows it brought, in one commit.
 
-        Skipped lines add up; `anew` where the file was read from its start.
+        Skipped lines add up; `anew` where the file was read from its start, `whole` where to its end.
         """
         before = [] if anew else self._all(SELECT_SKIPPED, path=path)
         counts: dict[str, int] = json.loads(before[0][0]) if before else {}
@@ -428,8 +452,13 @@ class UsageWrites(UsageReads):
             "position": json.dumps(position, separators=(",", ":")),
             "skipped": json.dumps(counts, sort_keys=True),
             "at_us": self.at_us,
+            "whole_us": self.at_us if whole else None,
         }
         self._execute(UPSERT_POSITION, parameters)
+
+    def save_whole(self, path: str, client: str) -> None:
+        """Keep that a file holds nothing now that was not read, or is not there yet."""
+        self._execute(UPSERT_WHOLE, {"tenant": self.tenant, "path": path, "client": client, "at_us": self.at_us})
 
     def save_unread(self, path: str, client: str, session: str | None, found: Unread, *, anew: bool = False) -> None:
         """Keep what could not be read of a file; what was kept of it before stays, but where it was read anew."""

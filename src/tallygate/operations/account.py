@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tallygate.core.attribution import client_family
-from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent
+from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
 from tallygate.core.model import Session
 from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode
@@ -154,7 +155,8 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
         changes = opening_changes(session, mine, tuple(sorted((*mine, *outer), key=lambda b: b.budget_id)))
     else:
         changes = opening_changes(session, (), tx.budgets_of(before.session_id))
-    link: Change = Insert("client_session", _link_row(event, session))
+    begun = _seen_whole(rt, tx, event) and before is None and not tx.recent_usage(event.client, event.client_session, 1)
+    link: Change = Insert("client_session", _link_row(event, session, begun=begun))
     tx.append("session.started", [*prices_kept(rt, tx), *changes, link], by=rt.by, note={"hook": event.name})
     return Account(session, opened=True, continues=None if before is None else before.session_id)
 
@@ -167,13 +169,29 @@ def _around(tx: Tx, event: HookEvent) -> Session | None:
     return next((session for session in found if is_enforced(tx, session)), None)
 
 
-def _link_row(event: HookEvent, session: Session) -> dict[str, str | int | None]:
-    return {
+def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
+    """Whether all that a client's session wrote is read as its session opens; kept of its files, for what comes later.
+
+    One that is taken up again in a file which is not there yet may begin it with a copy of what was before.
+    """
+    transcript = None if event.transcript is None else Path(event.transcript)
+    paths = rt.read_whole(event.client, transcript, event.client_session)
+    goes_on = event.origin in (Origin.RESUME, Origin.FORK, Origin.COMPACT)
+    if paths is None or (goes_on and any(tx.position(path) is None for path in paths)):
+        return False
+    for path in paths:
+        tx.save_whole(path, event.client)
+    return not goes_on
+
+
+def _link_row(event: HookEvent, session: Session, *, begun: bool) -> dict[str, str | int | None]:
+    row: dict[str, str | int | None] = {
         "client": event.client,
         "client_session": event.client_session,
         "session_id": session.session_id,
         "found_by": FOUND_BY_HOOK,
     }
+    return {**row, "begun": 1} if begun else row
 
 
 def _outermost(linked: Sequence[Session]) -> Session | None:

@@ -97,6 +97,23 @@ class Follower:
                 return next((path for path in found if path.exists()), found[0])
         return None
 
+    def read_whole(self, client: str, transcript: Path | None, session: str | None) -> tuple[str, ...] | None:
+        """The files in which a client's session is written, where nothing stands in them that was not read.
+
+        None where something may. A file that is not there yet holds nothing.
+        """
+        if transcript is None and session is not None:
+            transcript = self._file_of(client, session)
+        of_client = [path for path, (source, _) in list(self._told.items()) if source.client == client]
+        paths = of_client if transcript is None else [path for path in of_client if path == transcript]
+        if transcript is not None and not paths:
+            return None
+        for path in paths:
+            stamp = _stamp(path)
+            if stamp is not None and self._read_at.get(path) != stamp:
+                return None
+        return tuple(key_of(path) for path in paths)
+
     def _include_all(self, client: str) -> None:
         if any(source.client == client for source, _ in self._told.values()):
             return

@@ -13,7 +13,7 @@ from tallygate.clients.lines import LOST
 from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
-from tallygate.core.moments import is_ahead, microseconds
+from tallygate.core.moments import as_datetime, is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.observed import (
     ObservedUsage,
@@ -21,6 +21,7 @@ from tallygate.core.observed import (
     SessionCheck,
     better,
     contradictions,
+    in_time,
     joined_counts,
     merged,
     named_order,
@@ -127,15 +128,19 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
         else:
             refused.add((client, key))  # kept, a few of these would break every sum
     taken = Taken(refused=len(refused))
+    paths = _paths_of(readings)
     prices: set[str] = set()
     with rt.ledger.writing(rt.tenant) as tx:
         for client, responses in priced.items():
-            part, used = _store(rt, tx, client, responses, pricer)
+            part, used = _store(rt, tx, client, responses, pricer, paths=paths)
             taken += part
             prices |= used
         for reading in readings:
             if reading.position is not None:
-                tx.save_position(reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew)
+                whole = reading.position.get("size", -1) >= 0
+                tx.save_position(
+                    reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew, whole=whole
+                )
             if reading.position is not None or reading.unread.why:
                 unread = _with_refused(reading, refused) if refused else reading.unread
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
@@ -143,6 +148,15 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
                 tx.save_check(check)
     rt.known_prices.update(prices)
     return taken
+
+
+def _paths_of(readings: Sequence[Reading]) -> Paths:
+    """In which files each response stands."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for reading in readings:
+        for row in reading.rows:
+            found.setdefault((row.client, row.response_key), set()).add(reading.path)
+    return found
 
 
 def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Unread:
@@ -153,6 +167,8 @@ def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Un
 
 # A response with its cost as of its own time, and the text of the price's basis.
 Priced = tuple[StoredUsage, str]
+# The files that each response stands in, by its client and key.
+Paths = Mapping[tuple[str, str], AbstractSet[str]]
 
 
 class Pricer:
@@ -253,7 +269,9 @@ class Pricer:
 class _Batch:
     """The responses of one client in one commit: what they change, and what became of them."""
 
-    def __init__(self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer) -> None:
+    def __init__(
+        self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer, *, paths: Paths
+    ) -> None:
         self.accounts = Accounts(tx, rt.place_of)
         self.changes: list[Change] = []
         self.prices: dict[str, str] = {}
@@ -261,6 +279,8 @@ class _Batch:
         self._rt = rt
         self._tx = tx
         self._pricer = pricer
+        self._paths = paths
+        self._whole: dict[str, int | None] = {}
         self._stored = Stored(tx, client, rows)
         self._finder = SessionFinder(rt, tx, rows)
 
@@ -270,6 +290,8 @@ class _Batch:
         before = self._stored.before(row)
         told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
+            found = self._in_time(found)
+            row = found[0].row
             session = self._finder.find(row, self.accounts)
             if session is None and self._is_elsewhere(row):
                 self.elsewhere += 1
@@ -290,6 +312,32 @@ class _Batch:
             self._stored.drop(told)
         self._write(Insert if before is None else Update, after, basis)
         self.corrected += 1
+
+    def _in_time(self, found: Priced) -> Priced:
+        """A response that is new, at a time at which it can have been where it belongs to a session that is gated."""
+        row = found[0].row
+        linked, now_us = self._finder.linked(row), self._tx.at_us
+        if not linked or any(is_ahead(session.started_us, now_us) for session in linked):
+            return found  # it belongs to nobody here, or our own clock is or was wrong
+        # While its session is open what is found in a file that was read to its end was written since.
+        whole_us = self._whole_us(row) if any(session.is_open for session in linked) else None
+        known = [each for each in (self._finder.begun_us(row), whole_us) if each is not None and each <= now_us]
+        ended_us = [now_us if session.ended_us is None else session.ended_us for session in linked]
+        earliest = as_datetime(max(known)) if known else None
+        moved = in_time(row, earliest, as_datetime(now_us), as_datetime(min(max(ended_us), now_us)))
+        if moved == row:
+            return found
+        self._pricer.suspect[row.client, row.response_key, Oddity.IMPOSSIBLE] = row
+        return self._pricer.priced(moved)
+
+    def _whole_us(self, row: ObservedUsage) -> int | None:
+        """Since when a response must have been written, by the files that it stands in."""
+        times = []
+        for path in self._paths.get((row.client, row.response_key), ()):
+            if path not in self._whole:
+                self._whole[path] = self._tx.whole_us(path)
+            times.append(self._whole[path])
+        return min((each for each in times if each is not None), default=None) if None not in times else None
 
     def tell_suspects(self, client: str) -> None:
         """Keep what was told against responses that are booked, each once."""
@@ -363,8 +411,10 @@ def _key_columns(row: ObservedUsage) -> dict[str, Value]:
     return {"client": row.client, "response_key": row.response_key}
 
 
-def _store(rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer) -> tuple[Taken, set[str]]:
-    batch = _Batch(rt, tx, client, [stored.row for stored, _ in priced.values()], pricer)
+def _store(
+    rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer, *, paths: Paths
+) -> tuple[Taken, set[str]]:
+    batch = _Batch(rt, tx, client, [stored.row for stored, _ in priced.values()], pricer, paths=paths)
     for found in priced.values():
         batch.take(found)
     batch.take_waiting()
@@ -406,6 +456,7 @@ class SessionFinder:
         self._in_projects = [session for session in found if not is_enforced(tx, session)]
         self._linked: dict[tuple[str, str], list[Session]] = {}
         self._gated: dict[str, bool] = {}
+        self._begun: dict[tuple[str, str], int | None] = {}
         self.fresh: list[tuple[str, str, Session]] = []
 
     def find(self, row: ObservedUsage, accounts: Accounts) -> Session | None:
@@ -427,6 +478,26 @@ class SessionFinder:
         self._linked[row.client, row.session].append(found)
         return found
 
+    def linked(self, row: ObservedUsage) -> list[Session]:
+        """The budget sessions that a response's client session, or the one around it, is known to belong to."""
+        found = self._of(row.client, row.session)
+        if not found and row.parent_session is not None:
+            found = self._of(row.client, row.parent_session)
+        return found
+
+    def begun_us(self, row: ObservedUsage) -> int | None:
+        """When the client's session of a response began, where that was with a session of ours."""
+        key = (row.client, row.session if self._of(row.client, row.session) else row.parent_session or row.session)
+        if key not in self._begun:
+            self._begun[key] = self._tx.begun_us(*key)
+        return self._begun[key]
+
+    def _of(self, client: str, client_session: str) -> list[Session]:
+        key = (client, client_session)
+        if key not in self._linked:
+            self._linked[key] = self._tx.sessions_linked(*key)
+        return self._linked[key]
+
     def _at_work(self, row: ObservedUsage, at_us: int) -> Session | None:
         """The session whose workspace holds the folder of a response, by whichever way that was entered."""
         if not self._in_projects:
@@ -437,14 +508,12 @@ class SessionFinder:
 
     def _covering(self, client: str, client_session: str, at_us: int) -> Session | None:
         """The innermost budget session that a client's session belonged to at a time, or the last one before."""
-        key = (client, client_session)
-        if key not in self._linked:
-            self._linked[key] = self._tx.sessions_linked(*key)
-        for session in reversed(self._linked[key]):
+        linked = self._of(client, client_session)
+        for session in reversed(linked):
             ahead = session.is_open and is_ahead(session.started_us, self._tx.at_us)  # by a clock that was wrong
             if (ahead or session.started_us <= at_us) and (session.ended_us is None or at_us <= session.ended_us):
                 return session
-        return self._last_ended(self._linked[key], at_us)
+        return self._last_ended(linked, at_us)
 
     def _last_ended(self, linked: Iterable[Session], at_us: int) -> Session | None:
         """The last account of a client's session that had ended by a time, where hooks had opened it.

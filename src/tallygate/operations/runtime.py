@@ -40,6 +40,11 @@ def nobody_follows(client: str, transcript: Path | None, session: str | None) ->
     """Where no transcripts are read, one more is not read either."""
 
 
+def nothing_is_whole(_client: str, _transcript: Path | None, _session: str | None) -> tuple[str, ...] | None:
+    """Where no transcripts are read, nobody knows that all of one was."""
+    return None
+
+
 def nothing_weakens(_: HookEvent) -> str | None:
     """Where no client's settings can be looked at, no change of them is seen to switch its hooks off."""
     return None
@@ -123,6 +128,7 @@ class Runtime:
     session_mode: str = "hard"
     catch_up: Callable[[], object] = nothing_to_follow
     follow: Callable[[str, Path | None, str | None], None] = nobody_follows
+    read_whole: Callable[[str, Path | None, str | None], tuple[str, ...] | None] = nothing_is_whole
     told_at_start: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens

@@ -140,8 +140,8 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, s
     keys = told.keys()
     if anomalies := reader.count_anomalies():
         report.notes.append(
-            f"{reader.tenant}: {anomalies:,} responses were told of again with less, another model or another time; "
-            "what was booked stays. `tallygate usage anomalies` names them."
+            f"{reader.tenant}: {anomalies:,} responses were told of again with less, another model or another time, or "
+            "at a time that cannot be right; what was booked stays. `tallygate usage anomalies` names them."
         )
     if odd := reader.count_call_anomalies():
         report.notes.append(

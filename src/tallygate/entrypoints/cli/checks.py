@@ -304,7 +304,9 @@ def booked(runtime: Runtime) -> Check:
             return Check("booked", State.OK, "nothing was told against a booked response")
         return Check("booked", State.WARN, reports, "See: tallygate usage anomalies.")
     listed = "; ".join(f"{each.response_key} ({each.told})" for each in latest)
-    found = f"{output.plural(count, 'response')} told of again with less, another model or another time: {listed}"
+    found = (
+        f"{output.plural(count, 'response')} told of again with less or otherwise, or at an impossible time: {listed}"
+    )
     found = f"{found}. {reports}" if odd else found
     to_do = "What was booked stays. Where it is wrong: tallygate usage correct RESPONSE --reason TEXT."
     return Check("booked", State.WARN, found, to_do)

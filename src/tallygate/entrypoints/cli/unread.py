@@ -67,7 +67,7 @@ def left_open(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
     if anomalies.responses:
         yield (
             f"{output.plural(anomalies.responses, 'response')} were told of again with less, another model or another "
-            "time; what was booked stays. `tallygate usage anomalies` names them."
+            "time, or at a time that cannot be right; what was booked stays. `tallygate usage anomalies` names them."
         )
     if anomalies.reports:
         yield (

@@ -114,6 +114,7 @@ _KINDS = {
     "lower": "told of again with less",
     "other_model": "told of again with another model",
     "other_time": "told of again at another time",
+    "impossible_time": "told of at a time that cannot be right",
 }
 
 
@@ -126,7 +127,8 @@ def anomalies(program: Program, as_json: bool) -> None:
     A later line of a transcript that would lower what a response cost, name another model or move its time changes
     nothing. An agent's report on its own call is booked as it says, and is odd where it is far below what the agent
     had asked for, names a free model, or comes after many calls in a row that did not happen. Both are named here, in
-    `doctor` and in `verify`.
+    `doctor` and in `verify`. So is a response whose time cannot be right: what is read while its session is at work was
+    made neither before that began nor after now. It counts when it is read.
     """
     settings = program.settings()
     with program.opened(settings) as app, app.ledger.reading(app.runtime.tenant) as reader:
