@@ -376,6 +376,49 @@ REACHES = [
         Reach("rm x", folder="/d"),
     ),
     ("copilot", "preToolUse", {"toolName": "create", "toolArgs": {"path": "/a"}}, Reach(edits=(Edit("/a"),))),
+    ("claude_code", "PreToolUse", {"tool_name": "PowerShell", "tool_input": {"command": "rm x"}}, Reach("rm x")),
+    # tools of others that run something, by what they call it
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "mcp__shell__run", "tool_input": {"command": "", "cmd": "rm x", "script": "", "code": ""}},
+        Reach("rm x"),
+    ),
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "mcp__shell__run", "tool_input": {"command": '["rm", "-r", "a b"]', "path": ""}},
+        Reach("rm -r 'a b'"),
+    ),
+    ("codex", "PreToolUse", {"tool_name": "mcp__x__go", "tool_input": {"cmd": ["rm", "x"]}}, Reach("rm x")),
+    (
+        "gemini",
+        "BeforeTool",
+        {"tool_name": "mcp_box_execute", "tool_input": {"script": "rm x", "cwd": "/d"}},
+        Reach("rm x", folder="/d", code=True),
+    ),
+    (
+        "qwen",
+        "PreToolUse",
+        {"tool_name": "mcp__ide__executeCode", "tool_input": {"code": "os.unlink('x')"}},
+        Reach("os.unlink('x')", code=True),
+    ),
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "mcp__files__move_file", "tool_input": {"path": "", "source": "/a b", "destination": "/c"}},
+        Reach("mv '/a b' /c"),
+    ),
+    ("opencode", "tool.execute.before", {"tool": "delete_file", "callID": "c", "args": {"path": "/a"}}, Reach("rm /a")),
+    ("claude_code", "PreToolUse", {"tool_name": "Read", "tool_input": {"file_path": "/a", "command": ""}}, None),
+    ("claude_code", "PreToolUse", {"tool_name": "Task", "tool_input": {"prompt": "rm x", "command": ""}}, None),
+    ("copilot", "preToolUse", {"toolName": "view", "toolArgs": {"path": "/a"}}, None),
+    (
+        "claude_code",
+        "PreToolUse",
+        {"tool_name": "mcp__a__b", "tool_input": {"cmd": '["a', "code": 5}},
+        Reach('["a'),
+    ),
 ]
 
 

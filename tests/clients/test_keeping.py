@@ -182,3 +182,108 @@ def test_a_record_that_cannot_be_read_guards_the_rest(own):
     own.data_dir.joinpath("init").mkdir(parents=True)
     own.data_dir.joinpath("init", "manifest.json").write_text("{")
     assert reaches(Reach(f"rm {own.database}"), guarded_of(own), "/w") is not None
+
+
+def test_a_second_name_of_a_guarded_file_is_the_file(own, tmp_path):
+    for file in (own.config_dir / "config.toml", own.database, own.key_dir / "current.pem", own.home / "alone.txt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    table = {
+        "a.toml": (own.config_dir / "config.toml", "the settings file"),
+        "b.db": (own.database, "the ledger"),
+        "c.pem": (own.key_dir / "current.pem", "the keys"),
+        "d.txt": (own.home / "alone.txt", None),
+    }
+    found = guarded_of(own)
+    for name, (file, word) in table.items():
+        (shop / name).hardlink_to(file)
+        (shop / f"to-{name}").symlink_to(name)
+        for reach in (
+            Reach(edits=(Edit(name, "y"),)),
+            Reach(edits=(Edit(f"to-{name}", "y"),)),
+            Reach(f"echo y > {name}"),
+            Reach(f"cd .. && tee shop/to-{name} < z"),
+        ):
+            said = reaches(reach, found, str(shop))
+            assert (said and said.what) == word, (name, reach)
+        assert reaches(Reach(f"cat {name}; rm {name}"), found, str(shop)) is None, "the other name is left"
+
+
+def test_a_second_name_of_a_clients_settings_is_judged_by_what_is_left_of_our_entries(own, tmp_path):
+    settings = own.home / ".claude" / "settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps(SETTINGS))
+    manifest = Manifest(own.data_dir / "init")
+    manifest.records[str(settings)] = record(settings)
+    manifest.save()
+    (tmp_path / "second.json").hardlink_to(settings)
+    found = guarded_of(own)
+    for text, kept in ((changed(SETTINGS, "model", to="haiku"), True), (changed(SETTINGS, "hooks"), False)):
+        assert (reaches(Reach(edits=(Edit("second.json", text),)), found, str(tmp_path)) is None) is kept
+
+
+def index_of(*names: str) -> bytes:
+    """The index of a repository that keeps these files, in the form that git writes."""
+    entries = b""
+    for name in sorted(names):
+        entry = bytes(60) + len(name).to_bytes(2, "big") + name.encode() + b"\0"
+        entries += entry + bytes(-len(entry) % 8)
+    return b"DIRC" + (2).to_bytes(4, "big") + len(names).to_bytes(4, "big") + entries + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("index", "stashed", "cleaned"),
+    [
+        (index_of("nvim/init.lua", *(f"tallygate/{name}" for name in ("config.toml", "anchors/a"))), True, False),
+        (index_of("nvim/init.lua"), False, True),
+        (None, False, True),
+        (b"DIRC" + (4).to_bytes(4, "big") + bytes(40), True, True),
+    ],
+    ids=["it keeps our settings", "it keeps others", "it is new", "its index is of a form that is not read"],
+)
+def test_what_git_would_change_is_told_by_what_it_keeps(own, index, stashed, cleaned):
+    repository = own.config_dir.parent
+    (repository / ".git").mkdir(parents=True)
+    if index is not None:
+        (repository / ".git" / "index").write_bytes(index)
+    found = guarded_of(own)
+    assert (reaches(Reach("git stash"), found, str(repository / "nvim")) is not None) is stashed
+    assert (reaches(Reach("git clean -fdx"), found, str(repository)) is not None) is cleaned
+    assert reaches(Reach("git stash"), found, str(own.project)) is None, "nothing is kept by no repository"
+
+
+def test_a_work_tree_that_names_its_repository_is_one(own, tmp_path):
+    repository = own.config_dir.parent
+    repository.mkdir(parents=True)
+    (repository / ".git").write_text(f"gitdir: {tmp_path}/kept\n")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "index").write_bytes(index_of("tallygate/config.toml"))
+    found = guarded_of(own)
+    assert reaches(Reach("git checkout ."), found, str(repository)) is not None
+    bare = f"git --git-dir={tmp_path}/kept --work-tree={repository} checkout ."
+    assert reaches(Reach(bare), found, str(own.project)) is not None
+
+
+def test_what_python_runs_before_the_program_belongs_to_it(own, tmp_path):
+    site = tmp_path / "env" / "lib" / "python3.12" / "site-packages"
+    (site / "tallygate-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    found = guarded_of(own, package=site / "tallygate")
+    for name, word in {
+        "lib/python3.12/site-packages/sitecustomize.py": "the program",
+        "lib/python3.12/site-packages/a.pth": "the program",
+        "lib/python3.12/site-packages/tallygate-1.0.dist-info/RECORD": "the program",
+        "lib/python3.12/site-packages/requests/a.py": None,
+        "pyvenv.cfg": "the program",
+        "notes.txt": None,
+    }.items():
+        said = reaches(Reach(edits=(Edit(str(tmp_path / "env" / name), "x"),)), found, str(own.project))
+        assert (said and said.what) == word, name
+
+
+def test_a_folder_of_data_that_a_variable_names_is_the_one_in_use(own):
+    found = guarded_of(own)
+    assert reaches(Reach("rm -rf $XDG_DATA_HOME/tallygate"), found, "/w") is not None
+    assert reaches(Reach("rm -rf $XDG_CACHE_HOME/tallygate"), found, "/w") is None

@@ -367,7 +367,7 @@ EVADED = [
     (f"sqlite3 {DATA}/ledger.db <<'END'\nUPDATE budgets SET limit_nanos = 1;\nEND", "the ledger"),
     (f"echo 'delete from events' | sqlite3 {DATA}/ledger.db", "the ledger"),
     (f"sqlite3 {DATA}/ledger.db < edits.sql", None),
-    (f"tar xf old.tar -C {DATA}", None),
+    (f"tar xf old.tar -C {DATA}", "the data"),
     ("rm ~/.local/share/tallygate/servers/*.hook", "the list of running servers"),
     (f"echo > {PROGRAM}/entrypoints/hook.py", "the program"),
     ("rm -rf ~/.local/share/uv/tools/tallygate", "the program"),

@@ -19,7 +19,14 @@ ENTRIES = {
     f"{HOME}/.copilot/settings.json": "the entries",
 }
 PLACES = {f"{HOME}/.config/opencode/plugin/tallygate.js": "the plugin", f"{HOME}/data": "the data"}
-OWN = Guarded(PLACES, HOME, entries=ENTRIES)
+READ = {
+    "/srv/shop/off.json": '{"disableAllHooks": true}',
+    "/srv/shop/system.json": '{"hooksConfig": {"enabled": false}}',
+    "/srv/shop/plain.json": '{"model": "small"}',
+    f"{HOME}/.codex/off.config.toml": "[features]\nhooks = false\n",
+    f"{HOME}/.codex/fast.config.toml": 'model = "small"\n',
+}
+OWN = Guarded(PLACES, HOME, entries=ENTRIES, text_of=READ.get)
 
 
 def started(command: str, own: Guarded = OWN) -> str | None:
@@ -67,7 +74,30 @@ UNGATED = {
     "OPENCODE_PURE=1 opencode run go": "OPENCODE_PURE",
     "qwen --bare -p go": "--bare",
     "qwen --safe-mode -p go": "--safe-mode",
-}
+    "QWEN_CODE_SAFE_MODE=1 qwen -p go": "QWEN_CODE_SAFE_MODE",
+    "codex exec --disable codex_hooks go": "--disable codex_hooks",
+    "codex exec --disable=hooks go": "--disable hooks",
+    "codex exec -c features.codex_hooks=false go": "-c features.codex_hooks=false",
+    "codex exec -c 'features.hooks = false' go": "-c features.hooks = false",
+    "codex exec -c 'features.\"hooks\"=false' go": '-c features."hooks"=false',
+    "codex exec -cfeatures.hooks=false go": "-c features.hooks=false",
+    "codex exec --config=features.hooks=false go": "--config features.hooks=false",
+    "codex exec --config features.hooks=0 go": "--config features.hooks=0",
+    "codex -c 'features={hooks=false}' exec go": "-c features={hooks=false}",
+    "codex -c 'features={ shell_tool = true, hooks = false }' exec go":
+        "-c features={ shell_tool = true, hooks = false }",
+    "codex exec -c 'hooks.state.\"/h/hooks.json:stop:0:0\".enabled=false' go":
+        '-c hooks.state."/h/hooks.json:stop:0:0".enabled=false',
+    "codex exec -p off go": "-p off",
+    "printf '[features]\\nhooks = false' > ~/.codex/new.config.toml; codex exec --profile new go": "--profile new",
+    "claude --settings off.json -p go": "disableAllHooks",
+    "CLAUDE_CODE_RESTRICTED=1 claude -p go": "CLAUDE_CODE_RESTRICTED",
+    "GEMINI_CLI_SYSTEM_SETTINGS_PATH=system.json gemini -p go": "GEMINI_CLI_SYSTEM_SETTINGS_PATH=system.json",
+    "GEMINI_CLI_SYSTEM_SETTINGS_PATH=unread.json gemini -p go": "GEMINI_CLI_SYSTEM_SETTINGS_PATH=unread.json",
+    "QWEN_CODE_SYSTEM_SETTINGS_PATH=off.json qwen -p go": "QWEN_CODE_SYSTEM_SETTINGS_PATH=off.json",
+    "copilot --config-dir /tmp/c -p go": "--config-dir /tmp/c",
+    "copilot -p go --config-dir=/tmp/c": "--config-dir /tmp/c",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", UNGATED)
@@ -99,6 +129,24 @@ codex exec go
 codex -c model=o4 exec go
 codex --disable web_search exec go
 codex exec --enable hooks go
+codex exec -c 'features={web_search=false}' go
+codex exec -c features.hooks=true go
+codex exec -c 'hooks.Stop=[]' go
+codex exec -c 'model_providers.x.name="a"' go
+codex exec -p fast go
+codex exec --dangerously-bypass-hook-trust go
+codex exec "what does --disable do"
+claude --settings plain.json -p go
+claude --settings '{"hooks": {}}' -p go
+CLAUDE_CODE_MANAGED_SETTINGS_PATH=off.json claude -p go
+GEMINI_CLI_SYSTEM_SETTINGS_PATH=plain.json gemini -p go
+GEMINI_CLI_SYSTEM_SETTINGS_PATH=/dev/null gemini -p go
+GEMINI_CLI_SYSTEM_SETTINGS_PATH=off.json make test
+QWEN_CODE_SYSTEM_SETTINGS_PATH= qwen -p go
+OPENCODE_CONFIG_DIR=/tmp/o opencode run go
+OPENCODE_CONFIG=o.json opencode run go
+copilot --config-dir ~/.copilot -p go
+copilot -p go --log-dir /tmp/c
 gemini -p go --yolo
 opencode run "say --pure twice"
 qwen -p "what does --bare do"
@@ -140,6 +188,7 @@ sudo -u other claude -p go
 docker run -e HOME=/x image claude -p go
 alias c=claude; c --bare -p go
 claude --settings elsewhere.json -p go
+codex --remote ws://127.0.0.1:9 exec go
 """
 
 

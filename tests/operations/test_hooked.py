@@ -944,6 +944,10 @@ def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_o
     assert "terminal outside the agent" in refused.message
     assert not hook(world, Moment.TOOL, "tool:2", tool="Bash", reach=Reach("ls ~/ledger.db"), folder="/h/p").stops
     assert not hook(world, Moment.TOOL, "tool:3", tool="Bash", folder="/h/p").stops
+    clock = hook(world, Moment.TOOL, "tool:4", tool="Bash", reach=Reach("date -s tomorrow"), folder="/h/p")
+    assert (clock.stops, clock.tool_only) == (True, True)
+    assert "`date -s tomorrow` would set the system's clock, by which budgets are renewed" in clock.message
+    assert "terminal outside the agent" in clock.message
 
 
 def test_a_run_of_claude_code_is_ended_when_its_main_agent_is_refused_and_nothing_is_in_flight(world):

@@ -21,6 +21,16 @@ _EDITORS = frozenset(
     {"edit", "multiedit", "notebookedit", "replace", "edit_file", "str_replace", "str_replace_editor", "insert"}
 )
 _COMMANDS = ("command", "cmd", "input", "patch", "patchText")
+# What servers of others call a command or a program that they run, whatever they call the tool.
+_SHELL_WORDS = ("command", "cmd")
+_CODE_WORDS = ("script", "code")
+# Tools of servers for files that take one away, and what a shell would say for it.
+_MOVERS: Mapping[str, str] = {
+    "delete_file": "rm", "remove_file": "rm", "delete": "rm", "remove": "rm", "delete_directory": "rm",
+    "move_file": "mv", "rename_file": "mv", "move": "mv", "rename": "mv",
+}  # fmt: skip
+_SOURCES = ("source", "from", "old_path", "oldPath")
+_TARGETS = ("destination", "to", "new_path", "newPath")
 _FOLDERS = ("workdir", "cwd", "directory", "dir_path")
 _PATHS = ("file_path", "filePath", "path", "absolute_path", "notebook_path")
 _TEXTS = ("content", "file_text", "contents")
@@ -45,7 +55,9 @@ def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
         return Reach(edits=tuple(_patched(_command(given))))
     if kind in _RUNNERS:
         return Reach(_command(given)[:COMMAND_CHARS_MAX], folder=_text(given, _FOLDERS) or None)
-    if kind not in _WRITERS | _EDITORS or given.get("command") == "view":
+    if kind not in _WRITERS | _EDITORS:
+        return _moved(kind, given) or _run(given)
+    if given.get("command") == "view":
         return None
     text, swaps = (
         (_text(given, _TEXTS), ()) if kind in _WRITERS or given.get("command") == "create" else (None, _swaps(given))
@@ -53,12 +65,37 @@ def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
     return Reach(edits=tuple(Edit(path, text, swaps) for key in _PATHS if (path := _text(given, (key,)))))
 
 
+def _moved(kind: str, given: Mapping[str, Any]) -> Reach | None:
+    """What a tool takes away, in the words of a shell."""
+    names = [found for keys in (_PATHS, _SOURCES, _TARGETS) if (found := _text(given, keys))]
+    return Reach(shlex.join([_MOVERS[kind], *names])) if kind in _MOVERS and names else None
+
+
+def _run(given: Mapping[str, Any]) -> Reach | None:
+    """What a tool that nobody knows is given to run."""
+    for words in (_SHELL_WORDS, _CODE_WORDS):
+        if command := _words(given, words):
+            return Reach(command[:COMMAND_CHARS_MAX], folder=_text(given, _FOLDERS) or None, code=words is _CODE_WORDS)
+    return None
+
+
 def _text(given: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((value for name in names if isinstance(value := given.get(name), str)), None)
+    found = [value for name in names if isinstance(value := given.get(name), str)]
+    # A client that hands on a list of names leaves those empty that a tool does not have.
+    return next(filter(None, found), found[0] if found else None)
 
 
 def _command(given: Mapping[str, Any]) -> str:
-    command = next((given[name] for name in _COMMANDS if name in given), "")
+    return _words(given, _COMMANDS)
+
+
+def _words(given: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    command = next((given[name] for name in names if given.get(name)), "")
+    if isinstance(command, str) and command.startswith('["'):
+        try:
+            command = json.loads(command)  # a list of words that a client hands on as text
+        except (ValueError, RecursionError):
+            return command
     if isinstance(command, list):
         command = shlex.join(word for word in command if isinstance(word, str))
     return command if isinstance(command, str) else ""

@@ -1,11 +1,12 @@
 """Whether a shell command starts another client where Tallygate's hooks do not run: in another home, or without them.
 
 A client that an agent starts in a shell spends the budget of the one around it, because both have the same hooks. What
-takes those from the inner one is seen here as far as words tell; a file of settings is not read.
+takes those from the inner one is seen here as far as words tell, and as a file of settings says that they name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,10 +24,11 @@ _NO_RUN = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """What takes the hooks from one client: words, variables that switch, and variables that name another folder.
+    """What takes the hooks from one client: words, variables that switch, and what names another folder or file.
 
     `usual` is where its settings lie below the home, and `mark` what the path of a file with our entries has in it.
-    `folders` are variables with what each names, below the home.
+    `folders` are variables with what each names, below the home, and `options` options that name the folder `usual`.
+    `files` are variables that name a file of settings which stands above the user's own.
     """
 
     package: str
@@ -35,6 +37,8 @@ class _Client:
     words: frozenset[str] = frozenset()
     switches: tuple[str, ...] = ()
     folders: Mapping[str, str] | None = None
+    options: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 _CLIENTS: Mapping[str, _Client] = {
@@ -43,13 +47,19 @@ _CLIENTS: Mapping[str, _Client] = {
         ".claude",
         "/.claude/",
         frozenset({"--bare", "--safe-mode", "--restricted"}),
-        ("CLAUDE_CODE_SIMPLE", "CLAUDE_CODE_SAFE_MODE"),
+        ("CLAUDE_CODE_SIMPLE", "CLAUDE_CODE_SAFE_MODE", "CLAUDE_CODE_RESTRICTED"),
         {"CLAUDE_CONFIG_DIR": ".claude"},
     ),
     "codex": _Client(
         "@openai/codex", ".codex", "/.codex/", frozenset({"--ignore-user-config"}), folders={"CODEX_HOME": ".codex"}
     ),
-    "gemini": _Client("@google/gemini-cli", ".gemini", "/.gemini/", folders={"GEMINI_CLI_HOME": ""}),
+    "gemini": _Client(
+        "@google/gemini-cli",
+        ".gemini",
+        "/.gemini/",
+        folders={"GEMINI_CLI_HOME": ""},
+        files=("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "GEMINI_CLI_SYSTEM_DEFAULTS_PATH"),
+    ),
     "opencode": _Client(
         "opencode-ai",
         ".config/opencode",
@@ -59,11 +69,26 @@ _CLIENTS: Mapping[str, _Client] = {
         {"XDG_CONFIG_HOME": ".config"},
     ),
     "qwen": _Client(
-        "@qwen-code/qwen-code", ".qwen", "/.qwen/", frozenset({"--bare", "--safe-mode"}), folders={"QWEN_HOME": ".qwen"}
+        "@qwen-code/qwen-code",
+        ".qwen",
+        "/.qwen/",
+        frozenset({"--bare", "--safe-mode"}),
+        ("QWEN_CODE_SAFE_MODE",),
+        {"QWEN_HOME": ".qwen"},
+        files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
     ),
-    "copilot": _Client("@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}),
+    "copilot": _Client(
+        "@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
+    ),
 }
-_OFF = ("0", "", "false")
+_OFF = ("0", "", "false", "no", "off", "none")
+# What a file of settings says that leaves the user's hooks out.
+_SWITCHES_OFF = re.compile(r"disableAllHooks|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization")
+_CODEX_OFF = re.compile(r"(?:\b|\\n)(?:codex_)?hooks[\"']?\s*=\s*false|enabled\s*=\s*false")
+
+
+def unread(_: str) -> None:
+    """Nothing is known of a file that nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,7 @@ class Around:
     known: Mapping[str, str]
     full: Callable[[str], str]
     text: str = ""
+    text_of: Callable[[str], str | None] = unread
 
     def has(self, folder: str, below: str) -> bool:
         """Whether entries of ours lie where a client would look: in what is below a folder, and not anywhere in it."""
@@ -100,10 +126,10 @@ def ungated(program: str, given: list[str], around: Around) -> str | None:
         return None
     found = next((word for word in given if word in client.words), None)
     if found is None:
-        found = next((name for name in client.switches if around.known.get(name, "") not in _OFF), None)
+        found = next((name for name in client.switches if around.known.get(name, "").lower() not in _OFF), None)
     if found is None and program in {"claude", "codex"}:
-        found = next(_of_claude(given, around) if program == "claude" else _of_codex(given), None)
-    return found or _elsewhere(client, around)
+        found = next(_of_claude(given, around) if program == "claude" else _of_codex(given, around), None)
+    return found or next(_above(client, around), None) or _elsewhere(client, given, around)
 
 
 def _started(program: str, given: list[str]) -> tuple[str, list[str]]:
@@ -125,17 +151,66 @@ def _of_claude(given: list[str], around: Around) -> Iterator[str]:
         in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
         if name == "--setting-sources" and not sources & {"user", *(("project", "local") if in_project else ())}:
             yield f"{name} {value}".strip()
-        # Also where the file that is named was written by the same command.
-        if name == "--settings" and "disableAllHooks" in (value if value.lstrip().startswith("{") else around.text):
-            yield "disableAllHooks"
+        if name == "--settings":
+            text = value if value.lstrip().startswith("{") else said(value, around)
+            if "disableAllHooks" in text:
+                yield "disableAllHooks"
 
 
-def _of_codex(given: list[str]) -> Iterator[str]:
-    for name, value in _options(given, "--disable", "-c", "--config"):
-        if name == "--disable" and value == "hooks":
-            yield "--disable hooks"
-        if name != "--disable" and value.replace(" ", "").startswith(("features.hooks=false", "mcp_servers.tallygate")):
+def said(name: str, around: Around) -> str:
+    """What a file of settings says, or will say where the same command writes it."""
+    return f"{around.text_of(around.full(name)) or ''}\n{around.text}"
+
+
+def _above(client: _Client, around: Around) -> Iterator[str]:
+    """The variables that put settings above the user's, where these could leave hooks out."""
+    for name in client.files:
+        if not (value := around.known.get(name, "")) or value == "/dev/null":
+            continue
+        text = around.text_of(around.full(value))
+        # A file that nobody has read could say anything.
+        if text is None or _SWITCHES_OFF.search(f"{text}\n{around.text}"):
+            yield f"{name}={value}"
+
+
+def _of_codex(given: list[str], around: Around) -> Iterator[str]:
+    short = [word[2:] for word in given if re.match(r"-c[^=\s]", word) and not word.startswith("--")]
+    settings = [("-c", value) for value in short]
+    for name, value in (*_options(given, "--disable", "-c", "--config", "-p", "--profile"), *settings):
+        if name == "--disable":
+            if value in {"hooks", "codex_hooks"}:
+                yield f"{name} {value}"
+        elif name in {"-p", "--profile"}:
+            folder = around.known.get("CODEX_HOME", f"{around.home}/.codex")
+            if re.fullmatch(r"[\w.-]+", value) and _CODEX_OFF.search(said(f"{folder}/{value}.config.toml", around)):
+                yield f"{name} {value}"
+        elif _unhooks(value):
             yield f"{name} {value}"
+
+
+def _unhooks(setting: str) -> bool:
+    """Whether a setting on Codex's command line switches hooks off, or ours; it is TOML, with dots in its key."""
+    key, _, value = setting.partition("=")
+    key = re.sub(r"[\s\"']", "", key)
+    if key in {"features.hooks", "features.codex_hooks"}:
+        return value.strip().strip("\"'").lower() != "true"
+    if key == "features" or key.split(".")[0] == "hooks":
+        return _CODEX_OFF.search(setting) is not None
+    return key.startswith("mcp_servers.tallygate")
+
+
+def leaves(program: str, given: list[str]) -> bool:
+    """Whether a client is told to forget our server or plugin, or to run no hooks from now on."""
+    if program not in _CLIENTS:
+        return False
+    if given[:2] == ["features", "disable"]:
+        return bool({"hooks", "codex_hooks"}.intersection(given[2:]))
+    if given[:1] == ["hooks"] and given[1:2] in (["disable-all"], ["disableAll"]):
+        return True
+    if given[:1] == ["config"] and any("disableAllHooks" in word for word in given):
+        return "get" not in given
+    ours = any(word == "tallygate" or word.startswith("tallygate@") for word in given)
+    return ours and bool({"remove", "rm", "uninstall", "disable"}.intersection(given[:4]))
 
 
 def _options(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
@@ -148,8 +223,12 @@ def _options(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
                 yield name, word.partition("=")[2]
 
 
-def _elsewhere(client: _Client, around: Around) -> str | None:
-    """The variable by which a client would look for its settings where ours are not."""
+def _elsewhere(client: _Client, given: list[str], around: Around) -> str | None:
+    """The variable or option by which a client would look for its settings where ours are not."""
+    for name, value in _options(given, *client.options):
+        folder = around.full(value)
+        same = folder == f"{around.home}/{client.usual}"
+        return None if same or around.has(folder, "") else f"{name} {value}"
     for name, named in (client.folders or {}).items():
         if name in around.known:
             folder = around.full(around.known[name])

@@ -12,7 +12,9 @@ _DOLLAR = "\ue000"
 _SIGN = re.compile(r"&>>|&>|>>|>\||>&|<<<|<<-|<<|<>|<&|\|\||\|&|&&|;;|[<>|;&()\n`]")
 _RUN = re.compile(r"[^\\'\"# \t\r<>|;&()\n`]+|#")
 _HEREDOC_WORD = re.compile(r"[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|\\?([^\s;&|<>()'\"]+))")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+# A variable, also with what stands in for one that is not set; one that holds another is filled from the inside.
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?([-=])([^{}]*))?\}|(\w+))")
+_FILLED_MAX = 4
 _BRACES = re.compile(r"([^{}]*)\{([^{}]*,[^{}]*)\}(.*)", re.DOTALL)
 _BRACES_MAX = 64
 _HEREDOCS_MAX = 50
@@ -151,8 +153,27 @@ def _body(text: str, at: int, name: str) -> tuple[str, str]:
 
 
 def filled(word: str, known: Mapping[str, str]) -> str:
-    """A word with the variables in it that are known."""
-    return _VARIABLE.sub(lambda found: known.get(found[1] or found[2], found[0]), word)
+    """A word with the variables in it that are known, and what a command says is to stand for one that is not.
+
+    >>> filled("${A:-$B/x}/y", {"B": "/b"}), filled("$A ${C}", {"A": "a"})
+    ('/b/x/y', 'a ${C}')
+    """
+    if "$" not in word:
+        return word
+    for _ in range(_FILLED_MAX):
+        before, word = word, _VARIABLE.sub(lambda found: _value(found, known), word)
+        if word == before or "${" not in word:
+            break
+    return word
+
+
+def _value(found: re.Match[str], known: Mapping[str, str]) -> str:
+    value = known.get(found[1] or found[4])
+    if value:
+        return value
+    if found[2]:
+        return filled(found[3], known)
+    return found[0] if value is None else value
 
 
 def plain(word: str) -> str:

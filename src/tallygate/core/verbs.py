@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 
@@ -13,9 +14,27 @@ from tallygate.core.shell import Simple, commands, fits, plain
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "eval", "su", "script", "at", "batch"})
 INTERPRETERS = re.compile(r"(?:python|pypy|node|nodejs|bun|perl|ruby|php|[gmn]?awk)[\d.]*")
 MODES = frozenset({"chmod", "chown", "chgrp", "chattr", "setfacl", "touch"})
-_REMOVES = frozenset({"rm", "shred", "rmdir", "unlink", "srm", "trash", "trash-put"})
-_WRITES = MODES | {"truncate", "tee", "sponge", "patch"}
-_WRITES_LAST = frozenset({"cp", "ln", "install", "rsync", "scp"})
+# What hides a folder behind another, or lets it go, takes away what lies in it.
+_REMOVES = frozenset({
+    "rm", "shred", "rmdir", "unlink", "srm", "trash", "trash-put", "rmtrash", "gvfs-trash", "rimraf", "rename",
+    "umount", "fusermount",
+})  # fmt: skip
+_WRITES = MODES | {"truncate", "tee", "sponge", "patch", "fallocate"}
+_WRITES_LAST = frozenset({"cp", "ln", "link", "install", "rsync", "scp"})
+# Other names for the same: PowerShell's, and the words of `gio`.
+_LIKE: Mapping[str, str] = {
+    "remove-item": "rm", "ri": "rm", "rd": "rm", "del": "rm", "erase": "rm", "move-item": "mv", "mi": "mv",
+    "rename-item": "mv", "rni": "mv", "ren": "mv", "copy-item": "cp", "cpi": "cp", "set-content": "tee",
+    "add-content": "tee", "clear-content": "tee", "clc": "tee", "out-file": "tee", "tee-object": "tee",
+    "gio trash": "rm", "gio remove": "rm", "gio move": "mv", "gio rename": "mv", "gio copy": "cp", "gio save": "tee",
+}  # fmt: skip
+LINE_EDITORS = frozenset({"ed", "red", "ex"})
+_EDITORS = frozenset({"vim", "vi", "nvim", "gvim", "view"}) | LINE_EDITORS
+_SAVES = re.compile(
+    r"(?:^|[|:,%\d\s])(?:w|wq|wa|wqa|x|xa|up|update|write|wall|exit|sav|saveas)!?(?:\s|\||$)", re.MULTILINE
+)
+_SAVES_TO = re.compile(r"(?:^|[|:,%\d\s])(?:w|write|sav|saveas)!?\s+(?:>>\s*)?([^\s|]+)", re.MULTILINE)
+_ARCHIVERS: Mapping[str, str] = {"tar": "C", "bsdtar": "C", "gtar": "C", "unzip": "d"}
 _OUTPUT = {"curl": r"-\w*o|--output", "wget": r"-\w*O|--output-document", "sort": r"-\w*o|--output"}
 # Programs that start another one: their options that take a word, and how many words come before the program's name.
 _WRAPPERS: Mapping[str, tuple[str, int]] = {
@@ -23,18 +42,29 @@ _WRAPPERS: Mapping[str, tuple[str, int]] = {
     "command": ("", 0), "exec": ("a", 0), "builtin": ("", 0), "setsid": ("", 0), "nice": ("n", 0),
     "ionice": ("cnp", 0), "timeout": ("sk", 1), "stdbuf": ("ioe", 0), "flock": ("wE", 1), "watch": ("n", 0),
     "systemd-run": ("pEMHu", 0), "busybox": ("", 0), "caffeinate": ("tw", 0), "unbuffer": ("", 0),
+    "faketime": ("", 1), "strace": ("eopsuEP", 0), "taskset": ("", 1), "chrt": ("", 1), "xvfb-run": ("enp", 0),
+    "toybox": ("", 0), "chronic": ("", 0), "firejail": ("", 0),
 }  # fmt: skip
 _SQL = re.compile(
     r"\b(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|update\s+(?:or\s+\w+\s+)?\w+\s+set|delete\s+from|drop\s+\w+"
     r"|alter\s+table|create\s+trigger|pragma\s+\w+\s*=)|^\s*\.(?:restore|import|clone)\b",
     re.IGNORECASE | re.MULTILINE,
 )
+# Files that a database is told to write or to change beside its own.
+_SQL_FILES = re.compile(
+    r"(?:^\s*\.(?:backup|save|output|once|clone)\s+|\bvacuum\s+into\s+|\battach\s+(?:database\s+)?)['\"]?([^\s'\";]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_RUNNERS = frozenset({"npx", "bunx", "pnpx"})
+_ENVIRONMENTS = frozenset({"uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pixi"})
 CODE_REMOVES = re.compile(r"\bunlink|\.remove\(|rmtree|rmSync|\brm\(")
 CODE = re.compile(
-    rf"{CODE_REMOVES.pattern}|\brename|\bwrite|truncate|appendFile|copyfile|\.replace\(|shutil\.(?:copy|move)"
+    rf"{CODE_REMOVES.pattern}|\brename|\bos\.link\(|hardlink|\blinkSync|\bwrite|truncate|appendFile|copyfile|\.replace\(|shutil\.(?:copy|move)"
     rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{_SQL.pattern}",
     re.IGNORECASE,
 )
+# Files that Python runs by itself before the program that it is started for.
+CUSTOMIZES = re.compile(r"\.pth\b|(?:site|user)customize")
 _MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)")
 _READS = re.compile(r"\.execute\(|\.read|readFile|\bload|fetch")
 # What a command says that takes our entries, or all hooks or servers, out of a client's settings.
@@ -51,7 +81,6 @@ Patterns = tuple[tuple[str, str], ...]
 _HOOK = "tallygate/entrypoints/hook.py"
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SSH_WORDS = "bcDEeFIiJLlmOopQRSWw"
-_CLIENTS = frozenset({"claude", "codex", "gemini", "qwen", "copilot", "opencode"})
 _PRINTERS = frozenset({"echo", "printf"})
 _HELP = frozenset({"--help", "-h", "--dry-run", "--list"})
 
@@ -83,6 +112,17 @@ def unwrapped(words: list[str]) -> tuple[list[str], str | None, dict[str, str]]:
         if program == "flock" and words[:1] in (["-c"], ["--command"]):
             return [], " ".join(words[1:]), sets
     return words, None, sets
+
+
+def run_within(program: str, given: list[str]) -> list[str] | None:
+    """The command that is run in an environment, as by `uv run`; options before it may take words."""
+    if program not in _ENVIRONMENTS or given[:1] != ["run"]:
+        return None
+    for at, word in enumerate(given[1:], 1):
+        name = name_of(word)
+        if (at == 1 and not word.startswith("-")) or name in SHELLS or INTERPRETERS.fullmatch(name):
+            return given[at:]
+    return None
 
 
 def without_options(words: list[str], letters: str) -> list[str]:
@@ -173,6 +213,13 @@ def worker(words: list[str]) -> list[str]:
     return words if writes(words) else []
 
 
+def of_parallel(given: list[str]) -> tuple[list[str], list[str]]:
+    """The command that `parallel` runs, and the names that it is given for it."""
+    at = next((at for at, word in enumerate(given) if word.startswith(":::")), len(given))
+    words = without_options(given[:at], "jaINn")
+    return worker(unwrapped(words)[0]), [word for word in given[at + 1 :] if not word.startswith(":::")]
+
+
 def writes(words: list[str]) -> bool:
     """Whether a command takes files away or changes them."""
     return bool(words) and any(touched(name_of(words[0]), [*words[1:], "file", "file"]))
@@ -216,11 +263,24 @@ def of_sqlite(given: list[str], text: str | None) -> tuple[list[str], bool]:
     """The database that sqlite3 opens, and whether it is told to change it."""
     names = [word for word in given if not word.startswith("-")]
     said = [*names[1:], *([] if text is None else [text])]
-    return names[:1], any(_SQL.search(each) for each in said)
+    changes = any(_SQL.search(each) for each in said)
+    files = [found for each in said for found in _SQL_FILES.finditer(each)]
+    others = [found[1] for found in files if changes or not found[0].lstrip().lower().startswith("attach")]
+    return [*(names[:1] if changes else ()), *others], bool(changes or others)
+
+
+def alike(program: str, given: list[str]) -> tuple[str, list[str]]:
+    """A program by the usual name for what it does, with its words."""
+    if program == "gio" and given:
+        return _LIKE.get(f"gio {given[0]}", program), given[1:]
+    if program in _RUNNERS and (words := without_options(given, "pc")):
+        return (name_of(words[0]), words[1:]) if name_of(words[0]) in _REMOVES else (program, given)
+    return _LIKE.get(program.lower(), program), given
 
 
 def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
     """What a program takes away, and what it writes, with the file that it copies there where that is told."""
+    program, given = alike(program, given)
     names = [word for word in given if not word.startswith("-")]
     if program in _REMOVES:
         return names, []
@@ -233,15 +293,145 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
         return [], [(name[3:], None) for name in names if name.startswith("of=")]
     if program in _WRITES:
         return [], [(name, None) for name in names]
+    if program in _EDITORS:
+        return [], [(name, None) for name in edited(program, given)]
+    if program in _ARCHIVERS:
+        return [], [(name, None) for name in _unpacked(program, given)]
+    if program == "mount":
+        names = without_options(given, "otLUTN")
+        return ([] if any("remount" in word for word in given) else names[1:]), []
     if program == "mv" or program in _WRITES_LAST:
         folder = after(given, "t") or next((w.partition("=")[2] for w in given if w.startswith("--target-dir")), None)
         sources, target = (names, folder) if folder is not None else (names[:-1], names[-1] if len(names) > 1 else "")
         sources = [source for source in sources if source != target] if folder is not None else sources
-        gone = (sources or names) if program == "mv" else []
-        copied = program in {"cp", "mv", "install", "ln"}
-        comes = [(target, source if copied else None) for source in sources] if target else []
+        moves = program == "mv" or (program == "rsync" and "--remove-source-files" in given)
+        gone = (sources or names) if moves else []
+        if program == "rsync" and target and any(word.startswith("--del") for word in given):
+            gone = [*gone, target]
+        # Of a folder that ends in a slash, what is in it is copied.
+        copied = program in {"cp", "mv", "install", "ln", "link"}
+        comes = [(target, _copied(program, source) if not copied else source) for source in sources] if target else []
         return gone, comes
     return [], []
+
+
+def _copied(program: str, source: str) -> str | None:
+    return source if program == "rsync" and not source.endswith("/") and ":" not in source else None
+
+
+def linked(program: str, given: list[str]) -> list[str]:
+    """The files of which a command makes second names, under which they would be written like under the first."""
+    short = "".join(word[1:] for word in given if re.fullmatch(r"-[A-Za-z]+", word))
+    if not (
+        program == "link"
+        or (program == "ln" and "s" not in short and "--symbolic" not in given)
+        or (program == "cp" and ("l" in short or "--link" in given))
+    ):
+        return []
+    names = [word for word in given if not word.startswith("-")]
+    return names if len(names) == 1 or after(given, "t") is not None else names[:-1]
+
+
+def edited(program: str, given: list[str], text: str | None = None) -> list[str]:
+    """The files that an editor writes without anybody at it; an editor that opens one for a person writes nothing."""
+    scripts = [word[1:] for word in given if word.startswith("+")]
+    scripts += [value for option, value in pairwise(given) if option in {"-c", "--cmd"}]
+    names = [word for word in given if not word.startswith(("-", "+")) and word not in scripts]
+    text = None if text is None else text.replace("\\n", "\n")
+    others = [found[1] for script in [*scripts, text or ""] for found in _SAVES_TO.finditer(script)]
+    if program in LINE_EDITORS:
+        known = [*scripts, *([] if text is None else [text])]
+        return [*(names if not known or any(map(_SAVES.search, known)) else ()), *others]
+    batch = any(re.fullmatch(r"-(?:[eE]s|s|S)", word) for word in given)
+    return [*(names if batch or any(map(_SAVES.search, scripts)) else ()), *others]
+
+
+def _unpacked(program: str, given: list[str]) -> list[str]:
+    """The folder into which an archive is unpacked."""
+    first = given[0] if given else ""
+    taken = program == "unzip" or "--extract" in given or re.match(r"-?[A-Za-z]*x", first) is not None
+    taken = taken or any(re.fullmatch(r"-[A-Za-z]*x[A-Za-z]*", word) for word in given)
+    if not taken:
+        return []
+    named = [word.partition("=")[2] for word in given if word.startswith("--directory=")]
+    letter = _ARCHIVERS[program]
+    pairs = (value for option, value in pairwise(given) if option in {f"-{letter}", "--directory"})
+    return [*named, *pairs, *(word[2:] for word in given if word.startswith(f"-{letter}") and len(word) > 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class GitWork:
+    """What git is told to do to files: where, to which by name (none: to all), and to those it tracks or does not.
+
+    `git_dir` is where it is told to keep its own things.
+    """
+
+    folder: str
+    names: list[str]
+    tracked: bool = True
+    untracked: bool = False
+    git_dir: str | None = None
+
+
+def of_git(given: list[str]) -> GitWork | None:
+    """What git takes away or puts back; None where it only reads, records, or brings in work by whole branches."""
+    folder, git_dir = "", None
+    at = 0
+    while at < len(given) and given[at].startswith("-"):
+        option, _, value = given[at].partition("=")
+        if option in {"-C", "-c", "--git-dir", "--work-tree", "--namespace"} and not value:
+            at += 1
+            value = given[at] if at < len(given) else ""
+        if option in {"-C", "--work-tree"}:
+            folder = value if value.startswith(("/", "~", "$")) or not folder else f"{folder}/{value}"
+        git_dir = value if option == "--git-dir" else git_dir
+        at += 1
+    told = _of_git_word(given[at] if at < len(given) else "", given[at + 1 :])
+    return None if told is None else GitWork(folder, *told, git_dir)
+
+
+def _of_git_word(word: str, given: list[str]) -> tuple[list[str], bool, bool] | None:
+    """The names that a word of git changes in the work tree, and whether tracked and untracked files are meant."""
+    short = "".join(each[1:] for each in given if re.fullmatch(r"-[A-Za-z]+", each))
+    names = [each for each in given if not each.startswith("-")]
+    if "--" in given:
+        names = given[given.index("--") + 1 :]
+    if word == "clean":
+        forced = ("f" in short or "--force" in given) and "n" not in short and "--dry-run" not in given
+        return ([each for each in names if each != after(given, "e")], False, True) if forced else None
+    if word == "stash":
+        if names[:1] and names[0] in {"list", "show", "drop", "clear", "create", "store"} and "--" not in given:
+            return None
+        others = bool({"u", "a"}.intersection(short)) or bool({"--include-untracked", "--all"}.intersection(given))
+        return (names if "--" in given else []), True, others
+    if word == "reset":
+        return ([], True, False) if {"--hard", "--merge", "--keep"}.intersection(given) else None
+    if word == "checkout":
+        if {"b", "B"}.intersection(short) or not (names or "f" in short or "--force" in given):
+            return None
+        return names, True, False
+    if word == "restore":
+        staged = "S" in short or "--staged" in given
+        source = after(given, "s")
+        kept = [each for each in names if each != source]
+        return None if (staged and not ("W" in short or "--worktree" in given)) or not kept else (kept, True, False)
+    if word in {"rm", "mv"} and names:
+        return None if "--cached" in given else (names, True, False)
+    return None
+
+
+def sets_clock(program: str, given: list[str]) -> bool:
+    """Whether the system's clock is set by hand; to look at it, and to let it follow the network, is free."""
+    if program == "date":
+        alone = [word for word in given if word != "-u"]
+        by_digits = len(alone) == 1 and re.fullmatch(r"\d{8}(?:\d{2}|\d{4})?(?:\.\d{2})?", alone[0])
+        return bool(by_digits) or any(re.fullmatch(r"-u?s.*|--set(?:=.*)?", word) for word in given)
+    if program == "timedatectl":
+        off = given[:1] == ["set-ntp"] and given[1:2] in (["false"], ["0"], ["no"], ["off"])
+        return off or "set-time" in given
+    if program == "hwclock":
+        return any(re.fullmatch(r"-s|--hctosys|--set", word) for word in given)
+    return program.lower() == "set-date"
 
 
 def loosened(program: str, given: list[str]) -> str | None:
@@ -282,20 +472,36 @@ def moves_places(variable: str) -> bool:
     return _MOVES.fullmatch(variable) is not None
 
 
-def uninstalls(program: str, given: list[str]) -> bool:
-    """Whether a package manager is told to take the program away."""
+# Words by which package managers put another version in the place of one.
+_AGAIN = frozenset({"upgrade", "reinstall", "downgrade", "inject", "runpip"})
+_FORCED = re.compile(
+    r"-[A-Za-z]*[UfI][A-Za-z]*|--(?:upgrade|force|force-reinstall|reinstall|ignore-installed|with)(?:=.*)?"
+)
+_NAMED = re.compile(r"tallygate(?:\[[\w,-]*\])?(?:(?:[=<>!~@ ]|@).*)?", re.DOTALL)
+
+
+def replaces(program: str, given: list[str], *, alone: bool) -> bool:
+    """Whether a package manager is told to take the program away, or to put another version in its place.
+
+    `alone` says that the program has an environment of its own, as `uv tool` and `pipx` make them: `pip` by its bare
+    name puts nothing there.
+    """
     words = given
     if INTERPRETERS.fullmatch(program) and given[:2] == ["-m", "pip"]:
         program, words = "pip", given[2:]
     if not re.fullmatch(r"pip[\d.]*|uv|pipx|brew|conda|mamba", program):
         return False
-    return bool({"uninstall", "remove"}.intersection(words)) and "tallygate" in words and "add" not in words
-
-
-def leaves_client(program: str, given: list[str]) -> bool:
-    """Whether a client is told to forget our server or plugin."""
-    ours = any(word == "tallygate" or word.startswith("tallygate@") for word in given)
-    return program in _CLIENTS and ours and bool({"remove", "rm", "uninstall", "disable"}.intersection(given[:4]))
+    named = [word for word in words if _NAMED.fullmatch(word)]
+    if not named or "add" in words:
+        return False
+    if {"uninstall", "remove"}.intersection(words):
+        return True
+    own = program in {"pipx", "brew"} or (program == "uv" and words[:1] == ["tool"])
+    if _AGAIN.intersection(words[:2]):
+        return own or not alone
+    if "install" not in words[:2] or "--dry-run" in words or (alone and not own):
+        return False
+    return any(map(_FORCED.fullmatch, words)) or any(word != "tallygate" and "[" not in word for word in named)
 
 
 def reaches_into(pattern: str, place: str) -> bool:

@@ -102,6 +102,9 @@ def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
         return None
     if found.command:
         text = f"{found.what} is the user's alone: it is run in a terminal outside the agent."
+    elif found.clock:
+        what = f"{found.what} would set the system's clock, by which budgets are renewed."
+        text = f"{what} It is set in a terminal outside the agent."
     elif found.client:
         what = f"{found.what} would start a client without Tallygate's hooks, and nothing it spends would be gated."
         text = f"{what} Start it without that; with it, it is the user's, in a terminal outside the agent."

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tallygate
-from tallygate.clients.installing.keeping import loses
+from tallygate.clients.installing.keeping import loses, read_text
 from tallygate.clients.installing.manifest import Manifest
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guarded import Guarded
+from tallygate.core.guarded import Guarded, Tree
 
 _WITH_ENTRIES = frozenset({"json", "table"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
+# Of a folder with very many files the first are known by what they are.
+_TWINS_MAX = 5_000
+# Forms of git's index that list each name in full; what else it has to say stands at its end.
+_INDEX_FORMS = (b"\0\0\0\2", b"\0\0\0\3")
+_INDEX_END = 4096
+_INDEX_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +56,95 @@ def guarded_of(own: Own, agents_may: frozenset[str] = frozenset(), package: Path
             in_projects.add(target)
     program = _program(Path(tallygate.__file__).parent if package is None else package, own.project)
     if program is not None:
-        places[str(program)] = "the program"
+        places |= dict.fromkeys(map(str, _beside(program)), "the program")
     places[str(own.data_dir)], places[str(own.config_dir)] = "the data", "the settings folder"
+    places, entries = _also_behind_links(places), _also_behind_links(entries)
+    site = () if program is None else (str(program.parent), os.path.realpath(program.parent))
+    folders = (("XDG_DATA_HOME", own.data_dir), ("XDG_CONFIG_HOME", own.config_dir))
     return Guarded(
-        _also_behind_links(places),
+        places,
         str(own.home),
         frozenset({*in_projects, *map(os.path.realpath, in_projects)}),
-        _also_behind_links(entries),
+        entries,
         loses,
         os.path.realpath,
         program is not None,
         agents_may,
+        lambda: Twins((*places, *entries)),
+        repository,
+        read_text,
+        program is None or "pipx" in program.parts or {"uv", "tools"} <= set(program.parts),
+        frozenset(site),
+        {name: str(folder.parent) for name, folder in folders if folder.name == "tallygate"},
     )
+
+
+class Twins:
+    """Second names of guarded files: a hard link is the same file, and neither its path nor a link in it says so."""
+
+    def __init__(self, places: Iterable[str]) -> None:
+        self._places = tuple(places)
+        self._known: dict[tuple[int, int], str] | None = None
+
+    def __call__(self, path: str) -> str | None:
+        """The guarded file that a path is a second name of; what has one name only is looked at no further."""
+        try:
+            found = os.lstat(path)
+        except (OSError, ValueError):
+            return None
+        if found.st_nlink < 2 or not stat.S_ISREG(found.st_mode):
+            return None
+        if self._known is None:
+            self._known = dict(self._all())
+        return self._known.get((found.st_dev, found.st_ino))
+
+    def _all(self) -> Iterator[tuple[tuple[int, int], str]]:
+        left = _TWINS_MAX
+        for place in self._places:
+            files = [place]
+            for folder, _, names in os.walk(place):
+                files += [f"{folder}/{name}" for name in names]
+                if len(files) > left:
+                    break
+            for file in files[:left]:
+                try:
+                    found = os.lstat(file)
+                except OSError:
+                    continue
+                yield (found.st_dev, found.st_ino), file
+            left -= len(files)
+            if left <= 0:
+                return
+
+
+def repository(folder: str, git_dir: str | None) -> Tree | None:
+    """The git repository that a folder lies in, or whose own things are told to be elsewhere; git itself is not run."""
+    top = Path(folder)
+    own = None if git_dir is None else Path(git_dir)
+    if own is None:
+        found = next((each for each in (top, *top.parents) if os.path.lexists(each / ".git")), None)
+        if found is None:
+            return None
+        top, own = found, found / ".git"
+        if own.is_file():
+            own = top / (read_text(str(own)) or "").removeprefix("gitdir:").strip()
+    return Tree(str(top), lambda relative: _keeps(own / "index", relative))
+
+
+def _keeps(index: Path, relative: str) -> bool | None:
+    """Whether a repository's index lists a file, or one in a folder; None where it cannot be read."""
+    try:
+        with index.open("rb") as file:
+            raw = file.read(_INDEX_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    # From its fourth form on names are shortened by what they share, and an index can be split in two.
+    if len(raw) > _INDEX_BYTES_MAX or raw[4:8] not in _INDEX_FORMS or b"link" in raw[-_INDEX_END:]:
+        return None
+    name = os.fsencode(relative)
+    return name + b"\0" in raw or name + b"/" in raw
 
 
 def _installed(own: Own) -> dict[str, tuple[str, bool, bool]]:
@@ -84,6 +168,16 @@ def _program(package: Path, project: Path | None) -> Path | None:
     if not _PACKAGES.intersection(package.parts) or (project is not None and package.is_relative_to(project)):
         return None
     return package
+
+
+def _beside(program: Path) -> Iterator[Path]:
+    """The program, what says which files belong to it, and what says which Python its environment has."""
+    yield program
+    site = program.parent
+    yield from site.glob("tallygate-*.dist-info")
+    for above in (site.parent.parent, *site.parents[2:3]):
+        if (above / "pyvenv.cfg").is_file():
+            yield above / "pyvenv.cfg"
 
 
 def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:

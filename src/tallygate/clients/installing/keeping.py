@@ -25,13 +25,13 @@ def loses(edit: Edit) -> bool:
 
     Where the outcome cannot be told, or is a file that its client cannot read, they are taken for lost.
     """
-    before = _read(edit.path)
+    before = read_text(edit.path)
     if before is None:
         return False
     held = _entries(edit.path, before)
     if held is None or not held[0]:
         return False
-    after = _read(edit.source) if edit.source is not None else edit.outcome(before)
+    after = read_text(edit.source) if edit.source is not None else edit.outcome(before)
     if after is None:
         return edit.source is None
     left = _entries(edit.path, after)
@@ -101,7 +101,7 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _read(path: str) -> str | None:
+def read_text(path: str) -> str | None:
     """A file as it stands; None where there is none that can be read."""
     try:
         opened = open_regular(Path(path), None)
