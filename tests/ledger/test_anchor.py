@@ -342,12 +342,154 @@ def test_two_ledgers_have_an_anchor_each(place):
         place.work()
 
 
-def test_what_another_machine_wrote_into_a_shared_home_says_nothing_here(place, monkeypatch):
+@pytest.fixture
+def on_host(monkeypatch):
+    """Go on under another host's name, as a container does that is started anew."""
+
+    def go(number: int) -> None:
+        monkeypatch.setattr(anchors, "machine", lambda: f"{number:016x}")
+
+    go(1)
+    return go
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Keys and settings lie on another mount than the ledger: a home on the network, a disk of each host's own."""
+    monkeypatch.setattr(anchors, "mount_of", lambda path: (str("data" in path.parts), "kind"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (removed, LedgerMissing),
+        (emptied, LedgerMissing),
+        (truncated, LedgerMissing),
+        (older, LedgerRolledBack),
+        (older_and_worked_on, LedgerRolledBack),
+        (another, LedgerReplaced),
+    ],
+)
+def test_a_container_with_a_new_name_misses_what_the_one_before_had_written(place, on_host, fault, error):
     place.work()
-    monkeypatch.setattr(anchors, "machine", lambda: "feedfeedfeedfeed")
+    place.copied("older.db")
+    place.work()
+    fault(place)
+    on_host(2)
+    for _ in range(2):
+        with pytest.raises(error):
+            place.open()
+    with contextlib.closing(place.open(accepting=True)) as ledger:
+        write(ledger)
+        ledger.accept()
+    on_host(3)
+    place.work()
+
+
+def test_an_anchor_of_another_host_that_says_nothing_beside_no_ledger_is_no_first_start(place, on_host):
+    place.work()
+    for file in place.anchor.files:
+        os.truncate(file, 0)
     place.gone()
+    on_host(2)
+    with pytest.raises(LedgerMissing, match="cannot be read"):
+        place.open()
+
+
+def test_a_container_that_is_started_again_and_again_says_nothing_and_leaves_few_files(place, on_host, caplog):
+    for number in range(20):
+        on_host(number)
+        place.work()
+    assert not caplog.messages
+    for folder in ("keys", "config"):
+        assert len([*(place.folder / folder / "anchors").glob("*.anchor")]) == anchors.OTHERS_KEPT + 1
+
+
+def test_hosts_that_write_one_ledger_in_turn_are_right(place, on_host, caplog):
+    ledgers = []
+    for number in (1, 2):
+        on_host(number)
+        ledgers.append(place.open())
+    for ledger in ledgers * 5:
+        write(ledger, 2)
+    for number in (1, 2, 3):
+        on_host(number)
+        place.work()
+    assert not caplog.messages
+
+
+def test_a_host_goes_on_by_the_users_word_at_another(place, on_host):
     place.work()
+    place.copied("older.db")
     place.work()
+    on_host(2)
+    place.work()
+    place.put(place.folder / "older.db")
+    with contextlib.closing(place.open(accepting=True)) as ledger:
+        write(ledger)
+        ledger.accept()
+    for number in (1, 2, 3):
+        on_host(number)
+        place.work()
+
+
+# what became of the ledger at this path -> what a host says that has no anchor of its own; None is nothing
+@pytest.mark.parametrize(("fault", "error"), [(removed, None), (another, None), (older, LedgerRolledBack)])
+def test_what_may_be_of_another_hosts_disk_counts_for_the_ledger_that_it_names_alone(
+    place, on_host, apart, fault, error
+):
+    place.work()
+    place.copied("older.db")
+    place.work()
+    fault(place)
+    on_host(2)
+    if error is None:
+        place.work()
+        place.work()
+        on_host(1)
+        with pytest.raises(LedgerReplaced):
+            place.open()
+        return
+    with pytest.raises(error):
+        place.open()
+
+
+def test_two_copies_of_one_ledger_each_go_on_by_the_users_word(place, on_host, apart):
+    place.work()
+    place.copied("older.db")
+    place.work()
+    place.copied("first.db")
+    on_host(2)
+    place.put(place.folder / "older.db")
+    with contextlib.closing(place.open(accepting=True)) as ledger:
+        write(ledger)
+        ledger.accept()
+    place.work()
+    place.copied("second.db")
+    for _ in range(2):
+        for number, name in ((1, "first.db"), (2, "second.db")):
+            on_host(number)
+            place.put(place.folder / name)
+            place.work()
+            (place.folder / name).unlink()
+            place.copied(name)
+
+
+def test_a_home_and_a_disk_that_hosts_share_apart_are_one_ledger(place, on_host, apart):
+    place.work()
+    place.copied("older.db")
+    place.work()
+    on_host(2)
+    place.work()
+    place.put(place.folder / "older.db")
+    with contextlib.closing(place.open(accepting=True)) as ledger:
+        write(ledger)
+        ledger.accept()
+    on_host(1)
+    place.work()
+    place.put(place.folder / "older.db")
+    with pytest.raises(LedgerRolledBack):
+        place.open()
 
 
 def test_a_folder_that_takes_no_file_stops_no_work(place, caplog):
@@ -364,11 +506,22 @@ def test_a_folder_that_takes_no_file_stops_no_work(place, caplog):
 def test_an_anchor_that_is_a_link_is_neither_read_nor_written(place):
     victim = place.folder / "victim"
     victim.write_bytes(b"mine")
+    place.work()
     for file in place.anchor.files:
-        file.parent.mkdir(parents=True)
+        file.unlink()
         file.symlink_to(victim)
     place.work()
     assert victim.read_bytes() == b"mine"
+
+
+def test_an_anchor_that_became_a_link_beside_no_ledger_is_no_first_start(place):
+    place.work()
+    for file in place.anchor.files:
+        file.unlink()
+        file.symlink_to(os.devnull)
+    place.gone()
+    with pytest.raises(LedgerMissing, match="cannot be read"):
+        place.open()
 
 
 def test_a_ledger_put_behind_a_link_is_missed(place):
@@ -530,13 +683,6 @@ def test_anchors_of_passing_ledgers_do_not_pile_up_and_others_stay(place):
     place.open(last, anchor=passing(place, last)).close()
     found = {*(place.folder / "keys" / "anchors").glob("*.anchor")}
     assert found == {place.anchor.files[0], passing(place, last).files[0]}
-
-
-def test_anchors_of_hosts_that_are_gone_do_not_pile_up(place, monkeypatch):
-    for number in range(20):
-        monkeypatch.setattr(anchors, "machine", lambda number=number: f"{number:016x}")
-        place.work()
-    assert len([*(place.folder / "keys" / "anchors").glob("*.anchor")]) == anchors.OTHERS_KEPT + 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

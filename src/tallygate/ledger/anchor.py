@@ -3,6 +3,11 @@
 Two slots are written in turn, by whoever holds the writer's lock, after each commit and without waiting for the disk:
 what stands in them is the last event or an earlier one, and a ledger that is further than its anchor is right. A write
 that was broken off leaves the other slot.
+
+Each host writes files of its own, by its name; a container has a new name each time it starts. What another host wrote
+counts, too: *this ledger has had this event* is true wherever it was seen. That there is a ledger at all is true only
+of its own disk, so a file that lies on the ledger's disk tells when it is gone, and one that may come from elsewhere,
+such as a home on the network, does not.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from pathlib import Path
 
 from tallygate.core.marks import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
 from tallygate.ledger.files import create
-from tallygate.ledger.machine import machine
+from tallygate.ledger.machine import machine, mount_of
 
 ENDING, IGNORE = ".anchor", ".gitignore"
 # What follows the slots: which ledger it is the anchor of, for whoever tidies up.
@@ -28,6 +33,7 @@ KEPT, PASSING = b"kept ", b"passing "
 # Those of one ledger that other hosts have left: containers get a new name each.
 OTHERS_KEPT = 8
 LOOKED_AT_EVERY = 16
+OTHERS_READ = 16
 LOOKED_AT_MAX, PATH_BYTES_MAX = 1000, 8192
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -44,10 +50,16 @@ class Copy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the files of an anchor say: the marks that a ledger has to bear out, and how each file was found."""
+    """What the files of an anchor say: the marks that a ledger has to bear out, and how each file was found.
+
+    `marks` are of this host, or lie on the ledger's disk. Those of `elsewhere` may be of another ledger at the same
+    path of another host: of them count those that name this one. `others` are the files of other hosts.
+    """
 
     marks: tuple[Mark, ...] = ()
     copies: tuple[tuple[Path, Copy], ...] = ()
+    elsewhere: tuple[Mark, ...] = ()
+    others: tuple[tuple[Path, Copy], ...] = ()
 
     @property
     def newest(self) -> Mark | None:
@@ -64,6 +76,17 @@ class Remembered:
         """How often the user went on with another history."""
         return self.marks[-1].epoch if self.marks else 0
 
+    def elsewhere_of(self, ledger_id: str) -> list[Mark]:
+        """What hosts remember of this very ledger that lies on their disks or on this one."""
+        return [mark for mark in self.elsewhere if mark.ledger_id == ledger_id]
+
+    @property
+    def mute(self) -> Path | None:
+        """A file that is there, and from which nothing can be learned."""
+        said_nothing = (Copy.TORN, Copy.UNREADABLE)
+        found = (file for file, copy in (*self.copies, *self.others) if copy in said_nothing)
+        return next((file for file in found if os.path.lexists(file)), None)
+
 
 class Anchor:
     """The anchor of the ledger at one path, in each of some folders; where a folder takes no file it has one less.
@@ -75,6 +98,7 @@ class Anchor:
         # The path as it is written: one that is resolved would follow a link that was put in its place.
         self._database = Path(os.path.abspath(database))  # noqa: PTH100
         path = hashlib.sha256(os.fsencode(self._database)).hexdigest()[:24]
+        self._of_path = f"{path}-"
         self.files = tuple(dict.fromkeys(folder / f"{path}-{machine()}{ENDING}" for folder in folders))
         self._passing = passing
         self._open: list[int | None] | None = None
@@ -84,18 +108,50 @@ class Anchor:
     def read(self) -> Remembered:
         """What is remembered; files that are not there or cannot be read remember nothing."""
         found = [(file, *_read(file)) for file in self.files]
-        marks = in_force(mark for _, those, _ in found for mark in those)
+        others = [(file, *_read(file)) for file in self._of_others()]
+        ours = {file for file, _, _ in others if self._shares_the_disk(file)}
+        near = [*found, *(each for each in others if each[0] in ours)]
+        marks = in_force(mark for _, those, _ in near for mark in those)
         copies = [
             (file, Copy.OUTDATED if how is Copy.SOUND and not {*those} & {*marks} else how)
             for file, those, how in found
         ]
-        return Remembered(marks, tuple(copies))
+        elsewhere = [mark for file, those, _ in others if file not in ours for mark in those]
+        told = [(file, how) for file, _, how in others if file in ours or how is Copy.SOUND]
+        return Remembered(marks, tuple(copies), tuple(elsewhere), tuple(told))
+
+    def _of_others(self) -> list[Path]:
+        """The files that other hosts have written of a ledger at this path, the newest of each folder."""
+        found = []
+        for own in self.files:
+            with contextlib.suppress(OSError):
+                found += [file for _, file in _others(own, self._of_path)[:OTHERS_READ]]
+        return found
+
+    def _shares_the_disk(self, file: Path) -> bool:
+        """Whether a file can only be where the ledger's folder is: within it, or mounted with it.
+
+        Two volumes of one disk are two mounts: settings that several containers share tell nothing of a ledger that
+        each has on a volume of its own.
+        """
+        folder = self._database.parent
+        if folder in file.parents:
+            return True
+        while not os.access(folder, os.F_OK) and folder != folder.parent:
+            folder = folder.parent
+        there, here = mount_of(file), mount_of(folder)
+        if there is not None and here is not None:
+            return there == here
+        try:
+            return file.stat().st_dev == folder.stat().st_dev
+        except OSError:
+            return False
 
     def has_passed(self) -> bool:
         """Whether the ledger was one for the time being, and was thrown away with everything beside it."""
         folder = self._database.parent
         beside = [self._database.with_name(f"{self._database.name}.lock"), folder / "servers"]
-        beside += [file for file in self.files if folder in file.parents]
+        beside += [file for file in (*self.files, *self._of_others()) if folder in file.parents]
         return self._passing and not any(os.access(path, os.F_OK) for path in beside)
 
     def write(self, mark: Mark) -> bool:
@@ -221,23 +277,29 @@ def _put(file: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def _others(own: Path, of_path: str) -> list[tuple[int, Path]]:
+    """The files beside one of ours that other hosts have written of the same path, the newest first."""
+    with os.scandir(own.parent) as entries:
+        found = [
+            (entry.stat(follow_symlinks=False).st_mtime_ns, Path(entry.path))
+            for entry in itertools.islice(entries, LOOKED_AT_MAX)
+            if entry.name.startswith(of_path) and entry.name.endswith(ENDING) and entry.name != own.name
+        ]
+    return sorted(found, reverse=True)
+
+
 def _tidy(made: Path) -> None:
     """Remove what says nothing any more.
 
     Those are anchors that hosts of the past have left of the same ledger, and those of passing ledgers whose whole
     folder is gone.
     """
-    ours = made.name.partition("-")[0]
-    hosts = []
+    of_path = made.name.partition("-")[0] + "-"
     with os.scandir(made.parent) as found:
         for entry in itertools.islice(found, LOOKED_AT_MAX):
-            if not entry.name.endswith(ENDING) or entry.name == made.name:
-                continue
-            if entry.name.startswith(f"{ours}-"):
-                hosts.append((entry.stat(follow_symlinks=False).st_mtime_ns, Path(entry.path)))
-            elif _is_over(Path(entry.path)):
+            if entry.name.endswith(ENDING) and not entry.name.startswith(of_path) and _is_over(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)
-    for _, file in sorted(hosts, reverse=True)[OTHERS_KEPT:]:
+    for _, file in _others(made, of_path)[OTHERS_KEPT:]:
         file.unlink(missing_ok=True)
 
 

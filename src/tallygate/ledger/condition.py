@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallygate.ledger.machine import mount_of
 from tallygate.ledger.sqlite import SqliteLedger
 
 # Where SQLite cannot share memory between processes, or where locks are not what they say.
@@ -75,23 +75,9 @@ def open_to_others(database: Path) -> list[tuple[Path, int]]:
 
 
 def file_system(path: Path) -> str | None:
-    """The kind of file system a path lies on, where the system tells; the deepest mount counts."""
-    try:
-        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-        place = os.path.realpath(path)
-    except OSError:
-        return None
-    best, kind = "", None
-    for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        if len(fields) < 5 or not after:
-            continue
-        mount = fields[4].replace("\\040", " ")
-        inside = mount in ("/", place) or place.startswith(mount + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, after.split()[0]
-    return kind
+    """The kind of file system a path lies on, where the system tells."""
+    found = mount_of(path)
+    return None if found is None else found[1]
 
 
 def is_network(kind: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.marks import Mark, replaced, rolled_back
+from tallygate.core.marks import Mark, in_force, replaced, rolled_back
 from tallygate.ledger.anchor import Anchor, Copy, Remembered
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.machine import boot
@@ -42,8 +42,7 @@ class Held:
 
         Raises `LedgerReplaced` or `LedgerRolledBack`.
         """
-        bears_out(self._path, self._ledger_id, remembered, self._execute)
-        self._epoch, self._known = remembered.epoch, remembered.newest
+        self._go_by(bears_out(self._path, self._ledger_id, remembered, self._execute))
         amiss = remembered.amiss
         if not amiss or not (any(copy is not Copy.MISSING for _, copy in amiss) or self._anchor.can_be_made()):
             return
@@ -57,6 +56,10 @@ class Held:
         self._known = last
         if made and not is_new and (last.row or remembered.marks):
             _say(remembered, amiss, made)
+
+    def _go_by(self, marks: tuple[Mark, ...]) -> None:
+        self._known = marks[-1] if marks else None
+        self._epoch = marks[-1].epoch if marks else 0
 
     def begun(self, tx: StoreTx) -> None:
         """Refuse a transaction on a ledger that lacks what this process has written or was shown."""
@@ -82,7 +85,8 @@ class Held:
 
     def anew(self) -> None:
         """Let the anchor begin with the ledger as it is: the user goes on with it. The caller holds no lock."""
-        self._epoch = self._anchor.read().epoch + 1
+        found = self._anchor.read()
+        self._epoch = max([found.epoch, *(mark.epoch for mark in found.elsewhere_of(self._ledger_id))]) + 1
         self._known = self.last()
         made = self._anchor.make(self._known)
         if left := [file for file in self._anchor.files if file not in made and os.access(file, os.F_OK)]:
@@ -106,9 +110,9 @@ class Held:
         found = _first(self._execute, SELECT_LEDGER_ID)
         remembered = self._anchor.read()
         known = self._known
-        if found is not None and found[0] == self._ledger_id and remembered.epoch > self._epoch:
-            bears_out(self._path, self._ledger_id, remembered, self._execute)
-            self._epoch, self._known = remembered.epoch, remembered.newest
+        epochs = [remembered.epoch, *(mark.epoch for mark in remembered.elsewhere_of(self._ledger_id))]
+        if found is not None and found[0] == self._ledger_id and max(epochs) > self._epoch:
+            self._go_by(bears_out(self._path, self._ledger_id, remembered, self._execute))
         elif known is not None:
             there = "none" if found is None else str(found[0])
             bears_out(self._path, there, Remembered((known,)), self._execute)
@@ -120,6 +124,8 @@ def _first(execute: Rows, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
 
 def _say(remembered: Remembered, amiss: Sequence[tuple[Path, Copy]], made: Sequence[Path]) -> None:
     if all(copy is Copy.MISSING for _, copy in remembered.copies):
+        if remembered.others:
+            return  # a host that is new here, such as a container that was started: others have marked the ledger
         log.warning("The ledger had no anchor; it has one now, and from now on is missed when it is gone or older.")
     else:
         listed = ", ".join(f"{file} ({copy})" for file, copy in amiss if file in made)
@@ -129,11 +135,33 @@ def _say(remembered: Remembered, amiss: Sequence[tuple[Path, Copy]], made: Seque
 _COLUMNS = ("row", "tenant", "seq", "digest", "at_us")
 
 
-def bears_out(path: Path, ledger_id: str, remembered: Remembered, execute: Rows) -> None:
-    """Whether a ledger has every event that its anchor remembers. Raises `LedgerReplaced` or `LedgerRolledBack`."""
-    for mark in remembered.marks:
+def bears_out(path: Path, ledger_id: str, remembered: Remembered, execute: Rows) -> tuple[Mark, ...]:
+    """Whether a ledger has every event that its anchor remembers; returns the marks that count.
+
+    Marks from elsewhere count where they name this ledger. Those of another epoch say nothing against a ledger that
+    bears out this host's: two copies of one ledger, each with a host and a user's word of its own, would else refuse
+    each other for ever. Where it does not, the user may have gone on with it at the other host.
+    Raises `LedgerReplaced` or `LedgerRolledBack`.
+    """
+    theirs = remembered.elsewhere_of(ledger_id)
+    try:
+        _bear_out(path, ledger_id, remembered.marks, execute)
+    except LedgerUnavailable:
+        later = in_force(mark for mark in theirs if mark.epoch > remembered.epoch)
+        if not later:
+            raise
+        _bear_out(path, ledger_id, later, execute)
+        return later
+    same = [mark for mark in theirs if mark.epoch == remembered.epoch] if remembered.marks else theirs
+    marks = in_force([*remembered.marks, *same])
+    _bear_out(path, ledger_id, marks, execute)
+    return marks
+
+
+def _bear_out(path: Path, ledger_id: str, marks: Sequence[Mark], execute: Rows) -> None:
+    for mark in marks:
         if mark.ledger_id != ledger_id:
-            raise replaced(str(path), remembered.marks[-1], ledger_id)
+            raise replaced(str(path), marks[-1], ledger_id)
         if mark.row == 0:
             continue
         row = _first(execute, SELECT_HASH, mark.row)
@@ -143,4 +171,4 @@ def bears_out(path: Path, ledger_id: str, remembered: Remembered, execute: Rows)
         if _first(execute, SELECT_ANYWHERE, mark.digest) is None:
             last = _first(execute, SELECT_LAST)
             ends = Mark(0, ledger_id) if last is None else Mark(0, ledger_id, *last)
-            raise rolled_back(str(path), remembered.marks[-1], ends, boot())
+            raise rolled_back(str(path), marks[-1], ends, boot())

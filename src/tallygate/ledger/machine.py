@@ -47,6 +47,26 @@ def whereabouts() -> str:
     return " ".join(hashlib.sha256(word.encode()).hexdigest()[:16] if word != UNKNOWN else UNKNOWN for word in here())
 
 
+def mount_of(path: Path) -> tuple[str, str] | None:
+    """Mount point and kind of the file system that a path lies on, where the system tells; the deepest mount counts."""
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        place = os.path.realpath(path)
+    except OSError:
+        return None
+    best = None
+    for line in table.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if len(fields) < 5 or not after:
+            continue
+        mount = fields[4].replace("\\040", " ")
+        inside = mount in ("/", place) or place.startswith(mount + "/")
+        if inside and (best is None or len(mount) >= len(best[0])):
+            best = mount, after.split()[0]
+    return best
+
+
 def _line(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()[:64]

@@ -22,7 +22,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailabl
 from tallygate.core.marks import WAY_OUT, Mark, missing, replaced
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
-from tallygate.ledger.anchor import Anchor, Copy, Remembered
+from tallygate.ledger.anchor import Anchor, Remembered
 from tallygate.ledger.files import APPLICATION_ID, create, is_nothing, not_ours, on_disk, prepare
 from tallygate.ledger.held import Held
 from tallygate.ledger.lock import FileLock
@@ -115,10 +115,10 @@ class SqliteLedger:
 
     def _refuse_unreadable(self, remembered: Remembered) -> None:
         """An anchor that is there and says nothing is no first start. Raises `LedgerMissing`."""
-        torn = next((file for file, copy in remembered.copies if copy is Copy.TORN), None)
-        if torn is not None and self.anchor is not None and not self.anchor.has_passed():
+        mute = remembered.mute
+        if mute is not None and self.anchor is not None and not self.anchor.has_passed():
             raise LedgerMissing(
-                f"The ledger {self.path} is gone, and its anchor {torn} cannot be read: how it ended is not known.",
+                f"The ledger {self.path} is gone, and its anchor {mute} cannot be read: how it ended is not known.",
                 hint=f"Nothing is counted anew. {WAY_OUT}",
             )
 

@@ -11,10 +11,14 @@ from tallygate.operations.runtime import Runtime
 
 def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     """The files of the anchor of a ledger that is open, and when the user went on with another history last."""
-    copies = anchor.read().copies
+    remembered = anchor.read()
+    copies = remembered.copies
     sound = [file for file, copy in copies if copy is Copy.SOUND]
     told = [_told(each) for each in accepted(runtime)]
-    found = "; ".join([f"the ledger is the one that was there, by {output.plural(len(sound), 'file')}", *told])
+    by = output.plural(len(sound), "file")
+    if theirs := sum(copy is Copy.SOUND for _, copy in remembered.others):
+        by += f" of this host and {theirs} of others"
+    found = "; ".join([f"the ledger is the one that was there, by {by}", *told])
     lacking = [f"{file} is {copy}" for file, copy in copies if copy is not Copy.SOUND]
     if not sound:
         to_do = f"Make {copies[0][0].parent} writable for this user: where the ledger is lost, nobody would notice."
