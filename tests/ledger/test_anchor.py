@@ -454,6 +454,16 @@ def test_what_may_be_of_another_hosts_disk_counts_for_the_ledger_that_it_names_a
         place.open()
 
 
+def test_settings_that_travel_to_another_host_stop_nobody_there(place, on_host, monkeypatch):
+    place.work()
+    on_host(2)
+    monkeypatch.setattr(anchors, "system", lambda: "another")
+    shutil.rmtree(place.path.parent)
+    shutil.rmtree(place.folder / "keys")
+    place.work()
+    place.work()
+
+
 def test_two_copies_of_one_ledger_each_go_on_by_the_users_word(place, on_host, apart):
     place.work()
     place.copied("older.db")

@@ -25,10 +25,10 @@ from pathlib import Path
 
 from tallygate.core.marks import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
 from tallygate.ledger.files import create
-from tallygate.ledger.machine import machine, mount_of
+from tallygate.ledger.machine import machine, mount_of, system
 
 ENDING, IGNORE = ".anchor", ".gitignore"
-# What follows the slots: which ledger it is the anchor of, for whoever tidies up.
+# What follows the slots: which ledger it is the anchor of, for whoever tidies up, and the system it was made in.
 KEPT, PASSING = b"kept ", b"passing "
 # Those of one ledger that other hosts have left: containers get a new name each.
 OTHERS_KEPT = 8
@@ -129,14 +129,16 @@ class Anchor:
         return found
 
     def _shares_the_disk(self, file: Path) -> bool:
-        """Whether a file can only be where the ledger's folder is: within it, or mounted with it.
+        """Whether a file can only be where the ledger's folder is: within it, or mounted with it in the same system.
 
         Two volumes of one disk are two mounts: settings that several containers share tell nothing of a ledger that
-        each has on a volume of its own.
+        each has on a volume of its own. Nor do those that were copied from another host, as dotfiles are.
         """
         folder = self._database.parent
         if folder in file.parents:
             return True
+        if _tail(file)[2] not in (b"", system().encode()):
+            return False
         while not os.access(folder, os.F_OK) and folder != folder.parent:
             folder = folder.parent
         there, here = mount_of(file), mount_of(folder)
@@ -204,7 +206,7 @@ class Anchor:
         if slot is None:
             return []
         kind = PASSING if self._passing else KEPT
-        content = slot * SLOTS + kind + os.fsencode(self._database)
+        content = slot * SLOTS + kind + os.fsencode(self._database) + b"\0" + system().encode()
         made = []
         self.close()
         for file in self.files if only is None else only:
@@ -304,7 +306,17 @@ def _tidy(made: Path) -> None:
 
 
 def _is_over(file: Path) -> bool:
-    with file.open("rb") as opened:
-        opened.seek(SLOTS * SLOT_BYTES)
-        kind, _, path = opened.read(PATH_BYTES_MAX).partition(b" ")
-    return kind + b" " == PASSING and bool(path) and not os.access(Path(os.fsdecode(path)).parent, os.F_OK)
+    kind, path, _ = _tail(file)
+    return kind == PASSING and bool(path) and not os.access(Path(os.fsdecode(path)).parent, os.F_OK)
+
+
+def _tail(file: Path) -> tuple[bytes, bytes, bytes]:
+    """What kind of ledger a file is the anchor of, at which path, and in which system it was made."""
+    try:
+        with os.fdopen(os.open(file, os.O_RDONLY | _SAFE), "rb") as opened:
+            opened.seek(SLOTS * SLOT_BYTES)
+            kind, space, rest = opened.read(PATH_BYTES_MAX).partition(b" ")
+    except OSError:
+        return b"", b"", b""
+    path, _, made_in = rest.partition(b"\0")
+    return kind + space, path, made_in

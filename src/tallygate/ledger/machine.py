@@ -20,8 +20,17 @@ def machine() -> str:
     """
     if sys.platform in ("darwin", "win32"):
         return UNKNOWN
-    found = next((text for path in _IDS if (text := _line(path))), "")
-    return hashlib.sha256(f"tallygate machine\0{found}\0{host_name()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"tallygate machine\0{_system_id()}\0{host_name()}".encode()).hexdigest()[:16]
+
+
+@cache
+def system() -> str:
+    """The system without its host's name: the same for each container of one image, another on each host."""
+    return hashlib.sha256(f"tallygate system\0{_system_id()}".encode()).hexdigest()[:16]
+
+
+def _system_id() -> str:
+    return next((text for path in _IDS if (text := _line(path))), "")
 
 
 @cache
