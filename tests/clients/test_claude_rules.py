@@ -92,11 +92,28 @@ def test_advisor_iterations_are_extra_spend_under_their_own_model():
     ]
 
 
-def test_synthetic_and_error_rows_are_skipped():
+NOTHING = {"input_tokens": 0, "cache_read_input_tokens": 0}
+
+
+def test_rows_that_the_client_made_itself_are_skipped_where_they_used_nothing():
     it = reader()
-    failed = claude(OTHER, top={"isApiErrorMessage": True})
-    assert taken(it, claude(model="<synthetic>"), failed, claude("msg_01aaaaaaaaaaaaaaaaaaaaaa", output=1))
+    failed = claude(OTHER, top={"isApiErrorMessage": True}, output=0, usage=NOTHING)
+    assert taken(it, claude(model="<synthetic>", output=0, usage=NOTHING), failed, claude(output=1))
     assert it.report.skipped[Skip.SYNTHETIC] == 2
+
+
+def test_an_error_or_a_made_up_row_that_states_usage_counts_at_the_model_before_it():
+    rows = taken(
+        reader(),
+        claude(),
+        claude("msg_01aaaaaaaaaaaaaaaaaaaaaa", model="<synthetic>"),
+        claude(OTHER, top={"isApiErrorMessage": True}, model="claude-haiku-4-5"),
+    )
+    assert {(row.response_key, row.model, row.odd) for row in rows} == {
+        (claude()["message"]["id"], "claude-opus-4-6", ()),
+        ("msg_01aaaaaaaaaaaaaaaaaaaaaa", "claude-opus-4-6", ("no_model",)),
+        (OTHER, "claude-haiku-4-5", ()),
+    }
 
 
 def test_a_response_without_final_usage_is_partial_with_an_estimate_beside_the_record():
@@ -314,7 +331,7 @@ def test_a_response_without_a_time_has_that_of_the_one_before_it():
     assert it.report.skipped == {Skip.NO_TIME: 1}
 
 
-def test_odd_values_in_a_line_skip_that_line_only():
+def test_names_that_are_none_drop_no_response_and_no_message_is_told():
     it = reader()
     odd = [
         claude(top={"sessionId": [1], "cwd": {}}),
@@ -323,7 +340,10 @@ def test_odd_values_in_a_line_skip_that_line_only():
         {"type": "assistant", "message": {"usage": [], "id": "x"}},
         message(),
     ]
-    assert [row.response_key for row in taken(it, *odd, claude())][-1] == OTHER
+    keys = [row.response_key for row in taken(it, *odd, claude())]
+    assert len(keys) == 3
+    assert keys[1] == OTHER
+    assert it.report.skipped == {Skip.BAD_COUNT: 1}
 
 
 def test_a_missing_file_is_gone(tmp_path):
@@ -352,7 +372,7 @@ def test_the_total_of_a_fork_names_the_sessions_that_are_in_it_however_the_file_
     alone = ClaudeReader(session="s2")
     alone.feed(lines(own, stated))
     assert [check.includes for check in alone.checks] == [()]
-    assert alone.state() == {"shown": [], "at": "2026-03-01T10:00:00+00:00"}
+    assert alone.state() == {"shown": [], "at": "2026-03-01T10:00:00+00:00", "last_model": "claude-opus-4-6"}
 
 
 @pytest.mark.parametrize("others", [None, 5, "s1", [None, {}, "a\nb"], ["x"] * 100])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.clients.making import (
     OLD_TURN,
     OWN_TURN,
@@ -334,3 +336,75 @@ def test_a_damaged_packed_rollout_is_counted_and_not_fatal(tmp_path, damage):
 def test_the_file_name_stands_in_for_a_thread_that_is_not_written():
     rows = taken(reader_of(Path(NAME)), counted(usage(7), usage(7)))
     assert [row.session for row in rows] == [THREAD]
+
+
+def test_the_growth_of_the_total_counts_whatever_the_event_says_of_itself():
+    for last in (usage(0), usage(-5), usage(3), None, {"total_tokens": 51293}):
+        first = taken(reader(), meta(), counted(usage(1000, 0, 50), last))
+        wanted = 3 if last == usage(3) else 1050  # a first total may hold what another file counted
+        assert [row.tokens.total for row in first] == [wanted]
+        known = counted(usage(10, 0, 1), usage(10, 0, 1), 1)
+        assert total(taken(reader(), meta(), known, counted(usage(1000, 0, 50), last))).total == 1050
+
+
+def test_events_without_a_total_count_each_also_where_they_say_the_same_at_one_time():
+    same = [counted(None, usage(100, 0, 5)) for _ in range(3)]
+    rows = taken(reader(), meta(), *same, counted(None, usage(100, 0, 5), 11))
+    assert total(rows).total == 4 * 105
+    it = reader()
+    apart = [*it.feed(lines(meta(), same[0])), *reader_from(it).feed(lines(*same[1:]))]
+    assert {row.response_key for row in rows} > {row.response_key for row in apart}
+    assert len(merged(apart)) == 3
+
+
+def reader_from(before: CodexReader) -> CodexReader:
+    return CodexReader(thread="from-the-file-name", state=json.loads(json.dumps(before.state())))
+
+
+counters = st.integers(0, 400)
+steps = st.one_of(
+    # What the total grows by, class by class, what the event says of itself, and whether it is written twice.
+    st.tuples(st.just("grows"), counters, counters, counters, st.integers(-9, 900), st.booleans()),
+    st.tuples(st.just("falls"), counters, counters, counters, st.integers(-9, 900), st.booleans()),
+    st.tuples(st.just("bare"), counters, counters, counters, st.integers(-9, 900), st.booleans()),
+    st.tuples(st.just("odd"), counters, counters, counters, st.integers(-9, 900), st.booleans()),
+)
+
+
+@settings(max_examples=300)
+@given(plan=st.lists(steps, max_size=8), cuts=st.lists(st.integers(0, 4000), max_size=3))
+def test_no_sequence_of_totals_counts_less_than_their_growth_or_more_than_that_and_what_events_say(plan, cuts):
+    """The oracle: counter by counter, growth is counted; where the total falls or is missing, what the event says."""
+    rows, whole, least, most = [meta(), counted(usage(1, 0, 1), usage(1, 0, 1), 0)], (1, 1), 2, 2
+    loose = 0
+    for second, (kind, more, out, cached, last, twice) in enumerate(plan, 1):
+        said = max(last, 0)
+        own = usage(last, 0, said)
+        if kind == "bare":
+            row = counted(None, own, second)
+            least, most = least + 2 * said, most + 2 * said
+        else:
+            now = (whole[0] // 2, whole[1] // 2) if kind == "falls" else (whole[0] + more, whole[1] + out)
+            growth = max(now[0] - whole[0], 0) + max(now[1] - whole[1], 0)
+            moved = now != whole
+            row = counted(usage(now[0], min(cached, now[0]), now[1]), own, second)
+            if kind == "odd":
+                row["payload"]["info"]["total_token_usage"]["output_tokens"] = "many"
+            whole = now
+            least += growth
+            most += max(growth, 2 * said) if moved else 0
+            loose += growth + 2 * said
+        rows += [row, row] if twice and kind != "bare" else [row]
+    if any(kind == "odd" for kind, *_ in plan):
+        # Of a total that cannot be read what the event says is counted, and the next total stands against that.
+        least, most = 2, most + loose
+    data = lines(*rows)
+    it = reader()
+    counted_rows = rows_in(it.feed(data))
+    assert least <= total(counted_rows).total <= most
+    found, start, state = [], 0, None
+    for end in [*sorted(cut for cut in cuts if cut < len(data)), len(data)]:
+        again = CodexReader(thread="from-the-file-name", state=state)
+        found += again.feed(data[start:end])
+        start, state = end - again.splitter.held, json.loads(json.dumps(again.state()))
+    assert rows_in(found) == counted_rows

@@ -191,15 +191,23 @@ def test_too_many_models_to_be_true_are_counted_and_left():
     ("line", "reason"),
     [
         (receipt(1) | {"timestamp": None}, Skip.NO_TIME),
-        (receipt(1, accounting=None, apiCallId=None) | {"id": 5}, Skip.BAD_NAME),
         (receipt(1, inputTokens=0, outputTokens=0, cacheReadTokens=0, reasoningTokens=0), Skip.EMPTY),
-        (ended(metrics(1, 5, 5, "\x07")), Skip.BAD_NAME),
     ],
 )
 def test_an_event_that_cannot_be_used_is_counted(line, reason):
     it = events()
     assert len(taken(it, START, line, receipt(2))) == 1
     assert it.report.skipped == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    "line", [receipt(1, accounting=None, apiCallId=None) | {"id": 5}, ended(metrics(1, 5, 5, "\x07"))]
+)
+def test_an_event_without_an_id_or_a_model_counts(line):
+    it = events()
+    first, again = (taken(events(), START, line) for _ in range(2))
+    assert len(taken(it, START, line, receipt(2))) == 2
+    assert first == again
 
 
 def test_what_only_speaks_of_usage_is_none():

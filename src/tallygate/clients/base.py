@@ -8,8 +8,8 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ from tallygate.clients.lines import (
     Unreadable,
     decode,
     moment,
+    name,
     records_of,
 )
 from tallygate.core.observed import ObservedUsage, SessionCheck
@@ -139,7 +140,12 @@ class TranscriptReader(ABC):
         self.report = ReadReport()
         self.checks: list[SessionCheck] = []
         self.splitter = LineSplitter(skipping=skipping)
+        # When the file was written last, for what has no time; known to whoever reads the file.
+        self.written_at: datetime | None = None
         self._last_at: datetime | None = None
+        self._first_at: datetime | None = None
+        self._guessed = False
+        self._last_model: str | None = None
 
     def feed(self, chunk: bytes) -> list[ObservedUsage]:
         """Rows of the lines that are complete now; a row is an upsert under its response key."""
@@ -211,24 +217,52 @@ class TranscriptReader(ABC):
             self.report.skipped[reason] += 1
 
     def when(self, value: object, odd: set[str]) -> datetime:
-        """The time of a response; where none is written, that of the one before it."""
+        """The time of a response; where none is written that of the one before it, else that of the file."""
         try:
             self._last_at = moment(value)
         except Unreadable:
-            if self._last_at is None:
-                raise
             odd.add(Odd.NO_TIME)
+            if self._last_at is not None:
+                return self._last_at
+            if self.written_at is None:
+                raise
+            self._guessed = True
+            return self.written_at
+        if self._guessed and self._first_at is None:
+            self._first_at = self._last_at
         return self._last_at
 
-    def clock(self) -> str | None:
-        """The last time that was read, as a value for the state."""
-        return None if self._last_at is None else self._last_at.isoformat()
+    def stamp(self) -> str:
+        """The time of the response at hand for its key: nothing where that is only a guess of today."""
+        return "" if self._last_at is None else self._last_at.isoformat()
 
-    def set_clock(self, state: State | None) -> None:
-        """Take the last time from a state; what is not understood reads as none."""
-        written = state.get("at") if isinstance(state, Mapping) else None
+    def served_by(self, value: object, odd: set[str]) -> str:
+        """The model of a response; where none is written, that of the one before it, or none."""
+        model = name(value)
+        if model is None:
+            odd.add(Odd.NO_MODEL)
+            return self._last_model or ""
+        self._last_model = model
+        return model
+
+    def beside(self, rows: list[ObservedUsage]) -> list[ObservedUsage]:
+        """The rows, where those that had no time of their own have that of the first one behind them that has one."""
+        first = self._first_at
+        if first is None:
+            return rows
+        return [replace(row, at=first) if row.at == self.written_at and Odd.NO_TIME in row.odd else row for row in rows]
+
+    def known(self) -> dict[str, str]:
+        """The last time and model that were read, as values for the state."""
+        found = {} if self._last_at is None else {"at": self._last_at.isoformat()}
+        return found if self._last_model is None else found | {"last_model": self._last_model}
+
+    def set_known(self, state: State | None) -> None:
+        """Take the last time and model from a state; what is not understood reads as none."""
+        written = state if isinstance(state, Mapping) else {}
+        self._last_model = name(written.get("last_model"))
         with suppress(Unreadable):
-            self._last_at = moment(written)
+            self._last_at = moment(written.get("at"))
 
     @abstractmethod
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -314,6 +348,7 @@ class _Tail:
 
 def _tail(tail: _Tail, known: FilePosition | None, make: ReaderMaker, max_bytes: int | None) -> Iterator[Batch]:
     reader = make(known.state if known else None, known.skipping if known else False)
+    reader.written_at = written_at(tail.info)
     start = at = known.offset if known else 0
     stream, end = (tail.file, tail.info.st_size) if tail.unpack is None else (tail.unpack(tail.file), None)
     rows: list[ObservedUsage] = []
@@ -347,6 +382,7 @@ def _batch(
     position = tail.position(at - reader.splitter.held, complete=complete, reader=reader)
     if complete:
         rows = rows + reader.last_line()
+    rows = reader.beside(rows)
     report, reader.report = reader.report, ReadReport()
     report.session = reader.whose()
     checks, reader.checks = tuple(reader.checks), []
@@ -398,6 +434,14 @@ def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None
     if info.st_size < position.offset:
         return Change.TRUNCATED
     return Change.GROWN if mark_of(file, position.offset) == position.mark else Change.REPLACED
+
+
+def written_at(info: os.stat_result) -> datetime:
+    """When a file was written last, by its own word; a date that no calendar has is none."""
+    try:
+        return datetime.fromtimestamp(info.st_mtime_ns // 1000 // 10**6, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def mark_of(file: IO[bytes], offset: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.clients.base import Batch, Change, FilePosition, nothing, open_regular
+from tallygate.clients.base import Batch, Change, FilePosition, nothing, open_regular, written_at
 from tallygate.clients.lines import ReadReport, Skip
 from tallygate.core.observed import ObservedUsage
 
@@ -18,6 +19,7 @@ class DocumentReader(Protocol):
     """What a client provides for its documents."""
 
     report: ReadReport
+    written_at: datetime | None
 
     def document(self, data: bytes) -> list[ObservedUsage]:
         """Rows of a whole document."""
@@ -42,6 +44,7 @@ def read_document(path: Path, position: FilePosition | None, reader: DocumentRea
     if info.st_size > MAX_DOCUMENT or len(data) > MAX_DOCUMENT:
         reader.report.skipped[Skip.TOO_LONG] += 1
     else:
+        reader.written_at = written_at(info)
         rows = reader.document(data)
     stored = FilePosition(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, len(data), "")
     change = Change.NEW if position is None else Change.REPLACED

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tallygate.core.observed import MAX_TOKENS
+from tallygate.core.observed import GUESSED_MODEL, GUESSED_TIME, MAX_TOKENS
 
 MAX_LINE = 8 * 1024 * 1024
 _MAX_NAME = 1024
@@ -26,9 +27,11 @@ _ONLY_RECORDS = frozenset({"timestamp", "sessionId", "$set", "$rewindTo"})
 _TRIES_PER_CHARACTER = 16
 _TRIES_MIN = 100_000
 _DEEP = 20_000
-_LATEST_MS = 10**14
-_FIRST_MS = 10**10  # of April 1970: no client is that old
-_STAMP_DIGITS = 15
+# Below the first of these a number since 1970 is seconds (of no later than 2286), below the next milliseconds, then
+# micro- and nanoseconds: each as many microseconds, whole and in parts.
+_UNITS = ((10**10, 10**6, 1), (10**14, 10**3, 1), (10**17, 1, 1), (10**20, 1, 10**3))
+_FIRST_YEAR = 1990
+_CONTENT_DIGITS = 24
 
 # A decoded object. Pairs instead of a dict, so that a key written twice is seen; arrays are lists, so the
 # two cannot be mistaken for each other.
@@ -269,10 +272,20 @@ class Odd(StrEnum):
     TEXT = "count_as_text"
     NO_NUMBER = "no_number"
     TOO_LARGE = "count_too_large"
-    NO_TIME = "no_time"
+    NO_TIME = GUESSED_TIME
+    NO_MODEL = GUESSED_MODEL
 
 
-_NUMBER = re.compile(r"([+-]?)([0-9]{1,40})(?:\.([0-9]{0,40}))?(?:[eE]([+-]?[0-9]{1,2}))?")
+# A response that has nothing but these and no tokens may have cost anything.
+_COUNTLESS = frozenset({Odd.NO_NUMBER, Odd.NEGATIVE})
+_NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,9}))?")
+# Thousands as people write them: 100,000 and 1_000 and 1 000 and 1'000.
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:([,_' \u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:\.[0-9]*)?")
+_NOT_GROUPS = re.compile(r"[,_' \u00a0\u2009\u202f]")
+_UNBOUND = frozenset({"inf", "+inf", "infinity", "+infinity"})
+_BELOW = frozenset({"-inf", "-infinity"})
+_DIGITS_KEPT = 40
+_POWER_MAX = 100
 
 
 def count(holder: Mapping[str, Any], key: str, odd: set[str] | None = None) -> int:
@@ -303,14 +316,17 @@ def counts(holder: Mapping[str, Any], keys: Sequence[str], odd: set[str]) -> lis
 
 def _number(value: object) -> tuple[Odd, int]:
     wrong = Odd.TEXT
-    if type(value) is str:
-        written = value.strip()
+    if type(value) is float or type(value) is str:
+        # The decoder makes a `float` only of the words that stand for no number.
+        written = str(value).strip()
+        if _GROUPED.fullmatch(written) is not None:
+            written = _NOT_GROUPS.sub("", written)
         if (found := _NUMBER.fullmatch(written)) is not None:
             number = _rounded_up(*found.groups(default=""))
-        elif written.isascii() and written.isdigit():
+        elif written.lower() in _UNBOUND:
             number = MAX_TOKENS + 1
         else:
-            return Odd.NO_NUMBER, 0
+            return (Odd.NEGATIVE if written.lower() in _BELOW else Odd.NO_NUMBER), 0
     elif type(value) is int:
         number = value
     else:
@@ -321,11 +337,35 @@ def _number(value: object) -> tuple[Odd, int]:
 
 
 def _rounded_up(sign: str, whole: str, fraction: str, exponent: str) -> int:
-    """A number of which the parts are written, without a binary fraction on the way."""
-    digits, places = int(whole + fraction), int(exponent or 0) - len(fraction)
-    power: int = 10 ** abs(places)
+    """A number of which the parts are written, without a binary fraction on the way; beyond all bounds, about."""
+    whole = whole.lstrip("0")
+    if len(whole) > _DIGITS_KEPT:
+        return (-1 if sign == "-" else 1) * (MAX_TOKENS + 1)
+    rest, fraction = fraction[_DIGITS_KEPT:], fraction[:_DIGITS_KEPT]
+    if rest.strip("0"):
+        fraction += "1"
+    digits, places = int(whole + fraction or "0"), int(exponent or 0) - len(fraction)
+    power: int = 10 ** min(abs(places), _POWER_MAX)
     number = digits * power if places >= 0 else -(-digits // power)
     return -number if sign == "-" else number
+
+
+def countless(odd: Iterable[str]) -> bool:
+    """Whether what is wrong with counts that come to nothing leaves open what was used."""
+    return not _COUNTLESS.isdisjoint(odd)
+
+
+def part(holder: Fields, key: str, odd: set[str]) -> Fields:
+    """As `inner`, for an object that holds counts: what stands there and is none is marked."""
+    value = holder.get(key)
+    if value is not None and type(value) is not tuple:
+        odd.add(Odd.NO_NUMBER)
+    return inner(holder, key)
+
+
+def content_key(*parts: object) -> str:
+    """What names a record that has no id of its own: the same bytes have the same name wherever they are read."""
+    return hashlib.sha256("|".join(map(str, parts)).encode(errors="replace")).hexdigest()[:_CONTENT_DIGITS]
 
 
 def name(value: object) -> str | None:
@@ -346,25 +386,30 @@ def required(value: object) -> str:
 def moment(value: object) -> datetime:
     """A time in UTC: ISO 8601, without a zone taken as UTC as all clients write it, or a number since 1970."""
     if type(value) is not str:
-        return moment_of_millis(value)
+        return moment_of_number(value)
     try:
         at = datetime.fromisoformat(value)
+        if at.year < _FIRST_YEAR and value.isdigit():
+            return moment_of_number(int(value))
         if at.tzinfo is UTC:
             return at
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        if value.isascii() and value.isdigit() and len(value) < _STAMP_DIGITS:
-            return moment_of_millis(int(value))
-        raise Unreadable(Skip.NO_TIME) from None
+        found = _NUMBER.fullmatch(value.strip())
+        if found is None or found[1] or found[4] or len(found[2]) > _DIGITS_KEPT:
+            raise Unreadable(Skip.NO_TIME) from None
+        return moment_of_number(int(found[2]), found[3] or "")
 
 
-def moment_of_millis(value: object) -> datetime:
-    """Milliseconds since 1970, or seconds where the number is too small for them, as a time in UTC."""
-    if type(value) is not int or not 0 < value < _LATEST_MS:
-        raise Unreadable(Skip.NO_TIME)
-    millis = value * 1000 if value < _FIRST_MS else value
-    seconds, rest = divmod(millis, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+def moment_of_number(value: object, fraction: str = "") -> datetime:
+    """Seconds, milli-, micro- or nanoseconds since 1970, told apart by their size, as a time in UTC."""
+    if type(value) is int and value > 0:
+        for below, times, over in _UNITS:
+            if value < below:
+                micros = (value * times + int((fraction + "000000")[:6]) * times // 10**6) // over
+                seconds, rest = divmod(micros, 10**6)
+                return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    raise Unreadable(Skip.NO_TIME)
 
 
 def text_size(value: object) -> int:

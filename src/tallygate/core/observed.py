@@ -273,6 +273,9 @@ SMALL_COUNT = 100_000
 CUT = "above_context"
 # Among what is odd in a response: one that its client had asked for before it broke off, and left no counts.
 BROKEN_OFF = "after_one_broken_off"
+# Its time is that of its neighbours in the file, or of the file; its model is that of the response before it, or none.
+GUESSED_TIME = "no_time"
+GUESSED_MODEL = "no_model"
 # A movement of a total may stand for several responses whose own events are missing.
 _MOVED_AT_ONCE = 4
 

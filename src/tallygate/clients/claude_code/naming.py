@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from tallygate.clients.base import State
 from tallygate.core.costing import Tokens
@@ -21,6 +20,11 @@ _REMEMBERED = 256
 def is_minted(message_id: str) -> bool:
     """Whether a message id names one response for ever."""
     return _MINTED.fullmatch(message_id) is not None
+
+
+def is_own_request(request: str) -> bool:
+    """Whether a request's id is long enough to be of one request only."""
+    return len(request) >= _LONG_REQUEST
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class Repeats:
         ]
 
     def key_of(
-        self, ids: tuple[str, str | None], kind: tuple[object, ...], tokens: Tokens, at: datetime, *, final: bool
+        self, ids: tuple[str, str | None], kind: tuple[object, ...], tokens: Tokens, stamp: str, *, final: bool
     ) -> str:
         """The key of the response that a line with these ids is of; `kind` is what its lines have in common."""
         message_id, request = ids
@@ -68,7 +72,7 @@ class Repeats:
         side = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h)
         known = self._known.pop(name, None)
         if known is None or not _goes_on(known, side, tokens.output):
-            key = _key(message_id, request, side, at, first=known is None)
+            key = _key(message_id, request, side, stamp, first=known is None)
             known = _Series(key, side, tokens.output, final)
         else:
             known.input = side if any(side) else known.input
@@ -86,10 +90,10 @@ def _goes_on(known: _Series, side: tuple[int, int, int, int], output: int) -> bo
     return output >= known.output and (side == known.input or not any(known.input) or not any(side))
 
 
-def _key(message_id: str, request: str | None, side: tuple[int, ...], at: datetime, *, first: bool) -> str:
-    unique = request is not None and len(request) >= _LONG_REQUEST
+def _key(message_id: str, request: str | None, side: tuple[int, ...], stamp: str, *, first: bool) -> str:
+    unique = request is not None and is_own_request(request)
     base = f"{message_id}:{request}" if unique else message_id
     if unique and first:
         return base
-    content = "|".join(map(str, (at.isoformat(), *side)))
+    content = "|".join(map(str, (stamp, *side)))
     return f"{base}~{hashlib.sha256(content.encode()).hexdigest()[:16]}"

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tallygate.clients.base import State, TranscriptReader
-from tallygate.clients.claude_code.naming import Repeats, is_minted
+from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
 from tallygate.clients.claude_code.usage import advisors, cost_text, session_check, spent, visible
 from tallygate.clients.lines import (
     Fields,
@@ -18,10 +18,10 @@ from tallygate.clients.lines import (
     ReadReport,
     Skip,
     Unreadable,
+    countless,
     fields,
     inner,
     name,
-    required,
 )
 from tallygate.core.observed import ObservedUsage, Quality, Rule, better
 
@@ -38,6 +38,9 @@ _LONG_LINE = 4096
 _REMEMBERED = 64
 _CONTEXTS = 256
 _OTHERS = 16
+# What the client writes for the model of messages that it made itself, such as errors.
+SYNTHETIC = "<synthetic>"
+_PLAIN = frozenset({str, bool, int, type(None)})
 # What a broken record says it is, where it is no response.
 _OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
 
@@ -60,11 +63,12 @@ class _Context(NamedTuple):
 class _Response:
     """A response while its lines come in: they repeat `same` and `usage`, and each adds to the rest."""
 
-    __slots__ = ("at", "final", "odd", "same", "shown", "tools", "usage")
+    __slots__ = ("at", "final", "model", "odd", "same", "shown", "tools", "usage")
 
     def __init__(self, same: _Same, usage: Pairs, at: datetime, *, final: bool) -> None:
         self.same = same
         self.odd: set[str] = set()
+        self.model: str | None = None  # where the lines name none
         self.usage = usage
         self.at = at
         self.final = final
@@ -97,7 +101,7 @@ class ClaudeReader(TranscriptReader):
         self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
         self._stated: list[Fields] = []
         self._repeats = Repeats(state)
-        self.set_clock(state)
+        self.set_known(state)
 
     def state(self) -> State:
         state: dict[str, Any] = {"shown": [list(item) for item in self._shown.items()]}
@@ -105,9 +109,7 @@ class ClaudeReader(TranscriptReader):
             state["others"] = list(self._others)
         if self._repeats:
             state["repeats"] = self._repeats.as_state()
-        if (clock := self.clock()) is not None:
-            state["at"] = clock
-        return state
+        return state | self.known()
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         # Text inside a record cannot look like the key, for its quotes are escaped. Where a record has the word that
@@ -152,26 +154,30 @@ class ClaudeReader(TranscriptReader):
                     self._response(top, holder, data)
         elif kind == "cost-state":
             self._stated.append(top)
+        elif type(top.get("message")) is tuple and inner(top, "message").get("role") == "assistant":
+            # Whatever the line says that it is: an answer of a model with its usage was paid for.
+            self._response(top, top, None)
 
     def _response(self, top: Fields, holder: Fields, progress: Fields | None) -> None:
         """Take one line of a response: join it to the open one if it only repeats that, else begin anew."""
         pairs = holder.get("message")
-        if type(pairs) is not tuple:
-            return
-        message = fields(pairs)
+        message = fields(pairs) if type(pairs) is tuple else {}
         told = message.get
         usage = told("usage")
-        if type(usage) is not tuple:
-            return
         get, model = top.get, told("model")
-        if model == "<synthetic>" or get("isApiErrorMessage") is True:
+        made_here = model == SYNTHETIC or get("isApiErrorMessage") is True
+        if type(usage) is not tuple:
+            if not made_here and (usage is not None or told("stop_reason") is not None):
+                self.report.skipped[Skip.BAD_COUNT] += 1
+            return
+        if made_here and not _has_used(usage):
             self.report.skipped[Skip.SYNTHETIC] += 1
             return
         stamp = holder.get("timestamp")
         odd: set[str] = set()
         at = self.when(stamp if stamp is not None else get("timestamp"), odd)
         final = told("stop_reason") is not None
-        key = self._key(message, holder, top, usage, at, final=final)
+        key = self._key(message, holder, top, usage, final=final)
         same = (
             key,
             holder.get("requestId"),
@@ -188,14 +194,18 @@ class ClaudeReader(TranscriptReader):
         try:
             known = self._open.get(same)
         except TypeError:
-            # Lists and objects stand where names belong.
-            raise Unreadable(Skip.BAD_NAME) from None
+            # Lists and objects stand where names belong: they name nothing.
+            same = cast("_Same", tuple(each if type(each) in _PLAIN else None for each in same))
+            known = self._open.get(same)
         if known is None or known.usage != usage:
             if known is not None:
                 self._close(known)
             known = self._open[same] = _Response(same, usage, at, final=final)
         elif at < known.at:
             known.at = at
+        if model != self._last_model or model is None:
+            served = self.served_by(None if model == SYNTHETIC else model, odd)
+            known.model = served if Odd.NO_MODEL in odd else None
         if odd:
             known.odd |= odd
         size, tools = visible(told("content"), measure=not final)
@@ -206,7 +216,7 @@ class ClaudeReader(TranscriptReader):
         elif size:
             known.shown = self._shown_with(key, size)
 
-    def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, at: datetime, *, final: bool) -> str:
+    def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, *, final: bool) -> str:
         """What names the response of a line in every file it is copied to."""
         written = message.get("id")
         if type(written) is str and is_minted(written):
@@ -214,10 +224,17 @@ class ClaudeReader(TranscriptReader):
             return written
         message_id, request = name(written), name(holder.get("requestId"))
         if message_id is None:
-            return f"request:{request}" if request else f"line:{required(top.get('uuid'))}"
+            line = name(top.get("uuid"))
+            if request is not None and is_own_request(request):
+                return f"request:{request}"
+            if request is None and line is not None:
+                return f"line:{line}"
+            # Only its time and its counts can name it; where it has no time either, its file helps.
+            message_id = f"request:{request}" if request else "" if self.stamp() else f"{self._session or self._agent}"
+            request = None
         tokens = spent(fields(usage), ReadReport()).tokens
         kind = (message.get("model"), top.get("agentId"), holder is top)
-        return self._repeats.key_of((message_id, request), kind, tokens, at, final=final)
+        return self._repeats.key_of((message_id, request), kind, tokens, self.stamp(), final=final)
 
     def _shown_with(self, key: str, size: int) -> int:
         """How much text a response has shown with this line; long-silent responses are forgotten."""
@@ -243,7 +260,7 @@ class ClaudeReader(TranscriptReader):
             rule = Rule.CLAUDE_SIDECHAIN if sidechain else Rule.CLAUDE_RESPONSE
         # A forked session keeps on its copies the session that made the request.
         own = (self._session, name(session)) if self._placed else (name(session), self._session)
-        paid_by = name(origin) or own[0] or required(own[1])
+        paid_by = name(origin) or own[0] or own[1] or f"agent-{self._agent}"
         if paid_by not in {self._session, *self._others} and name(origin) and len(self._others) < _OTHERS:
             self._others.append(paid_by)
         where = _Context(paid_by, agent_id, name(project), name(version), name(model) or "", rule)
@@ -275,7 +292,7 @@ class ClaudeReader(TranscriptReader):
                 session=where.session,
                 response_key=key,
                 at=known.at,
-                model=where.model,
+                model=where.model if known.model is None else known.model,
                 tokens=use.tokens,
                 rule=where.rule,
                 quality=Quality.FINAL if known.final else Quality.PARTIAL,
@@ -295,12 +312,14 @@ class ClaudeReader(TranscriptReader):
             )
             rows.append(row)
         else:
-            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in use.odd else Skip.EMPTY] += 1
+            # Some gateways write -1 until they know.
+            unknown = countless(use.odd) if known.final else Odd.NO_NUMBER in use.odd
+            self.report.skipped[Skip.BAD_COUNT if unknown else Skip.EMPTY] += 1
         if not usage.get("iterations"):
             return rows
         for number, (advisor_model, advice) in enumerate(advisors(usage, self.report)):
             if not (advice.tokens.total or advice.web_searches):
-                self.report.skipped[Skip.EMPTY] += 1
+                self.report.skipped[Skip.BAD_COUNT if countless(advice.odd) else Skip.EMPTY] += 1
                 continue
             rows.append(
                 ObservedUsage(
@@ -308,7 +327,7 @@ class ClaudeReader(TranscriptReader):
                     session=where.session,
                     response_key=f"{key}#advisor{number}",
                     at=known.at,
-                    model=advisor_model or where.model,
+                    model=advisor_model or (where.model if known.model is None else known.model),
                     tokens=advice.tokens,
                     rule=Rule.CLAUDE_ADVISOR,
                     reasoning=advice.reasoning,
@@ -331,6 +350,12 @@ class ClaudeReader(TranscriptReader):
         if check is not None:
             includes = tuple(sorted(other for other in self._others if other != check.session))
             self.checks.append(replace(check, includes=includes))
+
+
+def _has_used(usage: Pairs) -> bool:
+    """Whether a usage object counts anything."""
+    use = spent(fields(usage), ReadReport())
+    return use.tokens.total > 0 or use.web_searches > 0
 
 
 def _estimate(shown: int, recorded: int) -> int | None:

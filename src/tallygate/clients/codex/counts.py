@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import add, sub
 from typing import NamedTuple
 
-from tallygate.clients.lines import Fields, ReadReport, Skip, counts
+from tallygate.clients.lines import Fields, Odd, ReadReport, Skip, count, counts
 from tallygate.core.costing import Tokens
 
 
@@ -21,11 +21,26 @@ class Counts(NamedTuple):
     def minus(self, other: Counts) -> Counts:
         return Counts(*map(sub, self, other))
 
+    def grown(self, other: Counts) -> Counts:
+        """What each counter is above the other's, by which none has fallen."""
+        return Counts(*(max(number, 0) for number in map(sub, self, other)))
+
+    def fell(self, other: Counts) -> bool:
+        """Whether this is no later count of the same series: of its parts only, some versions write fewer."""
+        return self.input < other.input or self.output < other.output
+
+    def larger(self, other: Counts) -> Counts:
+        """Counter by counter the larger."""
+        return Counts(*map(max, self, other))
+
     def plus(self, other: Counts) -> Counts:
         return Counts(*map(add, self, other))
 
 
 NONE = Counts()
+_MAIN = frozenset({"input_tokens", "output_tokens"})
+# With these a counter says nothing about how far it is.
+_NO_TOTAL = frozenset({Odd.NEGATIVE, Odd.NO_NUMBER, Odd.TOO_LARGE})
 _WRITTEN = (
     "input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens",
 )  # fmt: skip
@@ -34,6 +49,38 @@ _WRITTEN = (
 def counts_of(usage: Fields, odd: set[str]) -> Counts:
     """The counts of a usage object; `total_tokens` is left, since after compaction it is no usage."""
     return Counts(*counts(usage, _WRITTEN, odd))
+
+
+def total_of(usage: Fields, known: Counts | None, odd: set[str]) -> tuple[Counts, bool]:
+    """A cumulative count, normalised: a counter that is no number, or not there, stands where it stood.
+
+    The second says whether input and output could be read, so that its growth is what was used. An object without any
+    counter is a total that was set to nothing.
+    """
+    if usage.keys().isdisjoint(_WRITTEN):
+        return NONE, True
+    before = known or NONE
+    found, whole = [], True
+    for key, stood in zip(_WRITTEN, before, strict=True):
+        wrong: set[str] = set()
+        number = count(usage, key, wrong)
+        odd |= wrong
+        if usage.get(key) is None or not wrong.isdisjoint(_NO_TOTAL):
+            whole = whole and key not in _MAIN
+            number = stood
+        found.append(number)
+    return Counts(*found), whole
+
+
+def usable(written: Fields, last: Counts, odd: set[str]) -> bool:
+    """Whether an event's own counts say what it used."""
+    is_whole = all(written.get(key) is not None for key in _MAIN)
+    return is_whole and odd.isdisjoint(_NO_TOTAL) and last.input + last.output > 0
+
+
+def begins_with(total: Counts, last: Counts) -> bool:
+    """Whether a first total is that of its own event and of none before, although they do not agree in all."""
+    return total != last and (last.input == total.input > 0 or last.output == total.output > 0)
 
 
 def tokens_of(counts: Counts, report: ReadReport) -> Tokens:

@@ -7,15 +7,30 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tallygate.clients.base import State, TranscriptReader
-from tallygate.clients.codex.counts import NONE, Counts, counts_of, not_yet_counted, tokens_of
+from tallygate.clients.codex.counts import (
+    NONE,
+    Counts,
+    begins_with,
+    counts_of,
+    not_yet_counted,
+    tokens_of,
+    total_of,
+    usable,
+)
 from tallygate.clients.codex.thread import Thread
 from tallygate.clients.lines import (
     Fields,
+    Odd,
     Pairs,
     Skip,
+    Unreadable,
+    content_key,
+    countless,
     fields,
     inner,
+    moment,
     name,
+    part,
 )
 from tallygate.core.observed import ObservedUsage, Quality, Rule
 
@@ -33,8 +48,10 @@ _EVENTS = frozenset({b"token_count", b"task_started", b"thread_settings_applied"
 _CALLS = frozenset({b"function_call", b"custom_tool_call", b"local_shell_call"})
 _WANTED = re.compile(
     rb'"(?:token_count|token_usage_record|session_meta|turn_context|task_started|thread_settings_applied'
-    rb'|function_call|custom_tool_call|local_shell_call)"'
+    rb'|function_call|custom_tool_call|local_shell_call|\w+_token_usage)"'
 )
+# In every line that counts, whatever it says that it is. Text that speaks of it has its quotes escaped.
+_USAGE = b'token_usage":'
 _CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
 _SECOND = b'{"timestamp":'
 _HEAD_LENGTH = 512
@@ -50,10 +67,10 @@ class CodexReader(TranscriptReader):
         self._file_thread = thread
         self._thread = Thread.from_state(state) if isinstance(state, Mapping) else Thread()
         self._rows: list[ObservedUsage] = []
-        self.set_clock(state)
+        self.set_known(state)
 
     def state(self) -> State:
-        return {**self._thread.as_state(), "at": self.clock()}
+        return {**self._thread.as_state(), **self.known()}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         head = _HEAD.match(block, start, end)
@@ -64,6 +81,8 @@ class CodexReader(TranscriptReader):
         if inside is None and kind in _TYPED:
             return True  # the payload does not begin with its type
         if kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
+            return True
+        if kind != b"response_item" and block.find(_USAGE, start, end) >= 0:
             return True
         if block.find(_SECOND, start + 1, end) >= 0:
             return True  # another writer's record may stand behind this one
@@ -87,23 +106,19 @@ class CodexReader(TranscriptReader):
 
     def take(self, record: Pairs) -> None:
         top = fields(record)
-        kind, payload = top.get("type"), inner(top, "payload")
-        if kind == "event_msg":
-            kind = payload.get("type")
-        elif kind == "response_item":
+        payload = inner(top, "payload")
+        kind = _kind_of(top, payload)
+        thread, odd = self._thread, set[str]()
+        if kind == "response_item":
             if str(payload.get("type")).encode() in _CALLS:
                 self._call_made(name(payload.get("call_id")))
-            return
-        elif str(kind).encode() not in _TOP:
-            return
-        thread, odd = self._thread, set[str]()
-        if kind == "session_meta":
+        elif kind == "session_meta":
             if thread.thread is None:
-                thread.begin(payload, self._file_thread, self.when(top.get("timestamp"), odd))
+                thread.begin(payload, self._file_thread, _made_at(top, payload))
             else:
                 thread.meet(payload)
         elif kind == "turn_context":
-            thread.model = name(payload.get("model"))
+            thread.named(payload.get("model"))
             thread.project = name(payload.get("cwd")) or thread.project
             thread.turn(payload.get("turn_id"))
         elif kind == "task_started":
@@ -111,7 +126,7 @@ class CodexReader(TranscriptReader):
         elif kind == "thread_settings_applied":
             thread.settings(inner(payload, "thread_settings"))
         elif kind == "token_count":
-            self._snapshot(self.when(top.get("timestamp"), odd), inner(payload, "info"), odd)
+            self._snapshot(self.when(top.get("timestamp"), odd), part(payload, "info", odd), odd)
         elif kind == "token_usage_record":
             self._record_told(self.when(top.get("timestamp"), odd), payload, odd)
 
@@ -129,29 +144,44 @@ class CodexReader(TranscriptReader):
         return False
 
     def _snapshot(self, at: datetime, info: Fields, odd: set[str]) -> None:
-        """A `token_count`: usage only where the thread's total moved since the last one."""
+        """A `token_count`: what the thread's total grew by; `last` where there is none, or where it begins anew."""
         if not info:
+            self._left_where(Odd.NO_NUMBER in odd)
             return
         thread = self._thread
-        written_total, written_last = info.get("total_token_usage"), info.get("last_token_usage")
-        last = counts_of(fields(written_last), odd) if type(written_last) is tuple else None
-        if type(written_total) is not tuple:
+        wrong: set[str] = set()
+        told = part(info, "last_token_usage", wrong)
+        last = counts_of(told, wrong) if told else None
+        written = info.get("total_token_usage")
+        if type(written) is not tuple:
             if last is not None and not self._inherits(at):
-                self._add(f"at:{at.isoformat()}", at, last, Rule.CODEX_LAST, odd)
+                odd |= wrong | ({Odd.NO_NUMBER} if written is not None else set())
+                self._add(thread.bare_mark(self.stamp()), at, last, Rule.CODEX_LAST, odd)
             return
-        total = counts_of(fields(written_total), odd)
-        known, thread.total = thread.total, total
-        if self._inherits(at) or total == known:
+        known, (total, whole) = thread.total, total_of(fields(written), thread.total, odd)
+        as_written = None if whole else content_key(written)
+        repeated = total == known if whole else as_written == thread.odd_total
+        thread.odd_total = as_written
+        if not whole and last is not None:
+            total = total.larger((known or NONE).plus(last))
+        thread.total = total
+        if self._inherits(at) or repeated:
             return
-        moved, rule = total.minus(known or NONE), Rule.CODEX_DELTA
-        if last is not None and (known is None or min(moved) < 0 or moved == last):
-            # Nothing to subtract from, or the counter started anew: only `last` speaks of this response.
-            if min(moved) < 0:
-                thread.resets += 1
-                thread.records.clear()
-            moved, rule = last, Rule.CODEX_LAST
-        elif min(moved) < 0:
+        fell = known is not None and total.fell(known)
+        if fell:
             thread.resets += 1
+            thread.records.clear()
+        moved, rule = total.grown(known or NONE), Rule.CODEX_DELTA
+        if last is not None and (known is None or fell or moved == last or not whole):
+            # Nothing to subtract from, or the counter began anew: only `last` speaks of this response.
+            odd |= wrong
+            if usable(told, last, wrong) and not (known is None and begins_with(total, last)):
+                moved, rule = last, Rule.CODEX_LAST
+            elif fell:
+                moved = moved.larger(last)
+        if moved.input + moved.output == 0:
+            # Another total has begun, and nothing says with what: unless it is at its beginning, that is told.
+            self._left_where(bool(wrong) and (fell or not whole))
             return
         if total == thread.recorded:
             thread.records.clear()
@@ -160,6 +190,11 @@ class CodexReader(TranscriptReader):
         if left != NONE:
             mark = ".".join(map(str, total)) + (f"~{thread.resets}" if thread.resets else "")
             self._add(f"total:{mark}", at, left, rule, odd)
+
+    def _left_where(self, unknown: bool) -> None:
+        """Say that a response was left, where it may have used something."""
+        if unknown:
+            self.report.skipped[Skip.BAD_COUNT] += 1
 
     def _record_told(self, at: datetime, payload: Fields, odd: set[str]) -> None:
         """A `token_usage_record`: one response with its id, compactions included."""
@@ -170,12 +205,16 @@ class CodexReader(TranscriptReader):
             return
         if self._inherits(at):
             return
-        used = counts_of(inner(payload, "usage"), odd)
-        response = name(payload.get("response_id"))
-        if used == NONE or response is None:
-            return
+        used = counts_of(part(payload, "usage", odd), odd)
         written = payload.get("thread_token_usage")
         recorded = counts_of(fields(written), odd) if type(written) is tuple else None
+        if countless(odd) and recorded is not None and (thread.recorded or thread.total) is not None:
+            # What the thread's total has grown by is what was used, whatever the record says of itself.
+            used = used.larger(recorded.grown(thread.recorded or thread.total or NONE))
+        if used == NONE:
+            self._left_where(countless(odd))
+            return
+        response = name(payload.get("response_id")) or thread.bare_mark(self.stamp())
         # A gateway may give all responses one id; the thread's total has moved with each of them.
         seen = [response] if recorded is None else [response, f"{response}~{'.'.join(map(str, recorded))}"]
         if seen[-1] in thread.responses:
@@ -207,6 +246,7 @@ class CodexReader(TranscriptReader):
         calls, thread.calls = tuple(sorted(thread.calls)), []
         tokens = tokens_of(used, self.report)
         if not tokens.total:
+            self._left_where(countless(odd))
             return
         self._rows.append(
             ObservedUsage(
@@ -231,3 +271,27 @@ class CodexReader(TranscriptReader):
                 odd=tuple(sorted(odd)),
             )
         )
+
+
+def _kind_of(top: Fields, payload: Fields) -> str:
+    """What a line is: by what it says, else by what stands in it."""
+    kind = top.get("type")
+    if kind == "response_item" or (type(kind) is str and kind.encode() in _TOP):
+        return str(kind)
+    kind = payload.get("type")
+    if type(kind) is str and kind.encode() in _EVENTS:
+        return kind
+    info = inner(payload, "info")
+    if "total_token_usage" in info or "last_token_usage" in info:
+        return "token_count"
+    return "token_usage_record" if "thread_token_usage" in payload and "usage" in payload else ""
+
+
+def _made_at(top: Fields, meta: Fields) -> datetime | None:
+    """When a thread was made. A guess would take its work for history."""
+    for written in (top.get("timestamp"), meta.get("timestamp")):
+        try:
+            return moment(written)
+        except Unreadable:
+            continue
+    return None

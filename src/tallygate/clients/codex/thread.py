@@ -31,6 +31,11 @@ class Thread:
     total: Counts | None = None
     recorded: Counts | None = None
     resets: int = 0
+    # The last total that could not be read, as it was written: a repetition brings nothing.
+    odd_total: str | None = None
+    # The time of the last usage that only its time names, and how many had that time.
+    bare_at: str | None = None
+    bare: int = 0
     replaying: bool = False
     # A turn id said where the replay stands; then pauses say nothing.
     marked: bool = False
@@ -44,7 +49,7 @@ class Thread:
     responses: list[str] = field(default_factory=list)
     records: list[Counts] = field(default_factory=list)
 
-    def begin(self, meta: Fields, fallback: str, made_at: datetime) -> None:
+    def begin(self, meta: Fields, fallback: str, made_at: datetime | None) -> None:
         """Take the first `session_meta`, which is the thread's own."""
         # Pauses in inherited history are counted from the moment the thread was made.
         self.made_at = self.replayed_at = made_at
@@ -101,6 +106,16 @@ class Thread:
         if turn[:13] >= str(self.thread)[:13]:
             self.replaying = False
             self.calls.clear()
+
+    def named(self, written: object) -> None:
+        """Take the model of a turn; a name that cannot be read leaves the one before."""
+        self.model = name(written) or self.model
+
+    def bare_mark(self, stamp: str) -> str:
+        """What names usage that nothing but its time does: by its place where several have one."""
+        self.bare = self.bare + 1 if stamp == self.bare_at else 0
+        self.bare_at = stamp
+        return f"at:{stamp}" + (f"~{self.bare}" if self.bare else "")
 
     def settings(self, applied: Fields) -> None:
         """A settings event; without the key the tier stays, with an unknown one it is not known."""

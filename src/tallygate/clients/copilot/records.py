@@ -12,16 +12,17 @@ from tallygate.clients.copilot.failures import SLACK_MS, broke_off
 from tallygate.clients.copilot.totals import Totals
 from tallygate.clients.lines import (
     Fields,
-    Odd,
     Pairs,
     Skip,
     Unreadable,
+    content_key,
     count,
+    countless,
     fields,
     inner,
     moment,
     name,
-    required,
+    part,
 )
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
@@ -33,7 +34,14 @@ _WANTED = re.compile(
     rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
     rb'|assistant\.turn_start)"'
 )
+# What says what an event is where its type does not.
+_HOLDERS = {
+    b'"accounting":': "session.usage_record",
+    b'"compactionTokensUsed":': "session.compaction_complete",
+    b'"modelMetrics":': "session.shutdown",
+}
 _KIND = re.compile(r'"type":\s*"\w+\.\w+"')
+_TYPE = re.compile(r"[a-z_]+\.[a-z_]+")
 _LONG_CALL = 16
 _HOUR_S = 3600
 _DAY_MS = 86_400_000
@@ -55,7 +63,7 @@ class CopilotReader(TranscriptReader):
         self._version = name(known.get("version"))
         self._totals = Totals.from_state(known.get("totals"))
         self._rows: list[ObservedUsage] = []
-        self.set_clock(state)
+        self.set_known(state)
 
     def state(self) -> State:
         return {
@@ -63,12 +71,13 @@ class CopilotReader(TranscriptReader):
             "project": self._project,
             "version": self._version,
             "totals": self._totals.as_state(),
-            "at": self.clock(),
             "asked_at": self._asked_at,
+            **self.known(),
         }
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
-        return _WANTED.search(block, start, end) is not None
+        # Text inside a value cannot look like the keys either.
+        return _WANTED.search(block, start, end) is not None or any(block.find(k, start, end) >= 0 for k in _HOLDERS)
 
     def may_count(self, piece: str) -> bool:
         kind = _KIND.search(piece)
@@ -83,7 +92,8 @@ class CopilotReader(TranscriptReader):
 
     def take(self, record: Pairs) -> None:
         event, rows = fields(record), self._rows
-        kind, data = event.get("type"), inner(event, "data")
+        data = inner(event, "data")
+        kind = _kind_of(event.get("type"), data)
         if kind in _PLACES:
             place = inner(data, "context") or data
             self._session = self._session or name(data.get("sessionId"))
@@ -93,14 +103,16 @@ class CopilotReader(TranscriptReader):
             self._totals.turns += 1
             self._asked_at = name(event.get("timestamp"))
         elif kind == "session.usage_record":
-            self._receipt(event, inner(data, "usage"), rows)
+            self._receipt(event, data, rows)
         elif kind == "session.compaction_complete":
             self._compaction(event, data, rows)
         elif kind == "session.shutdown":
             self._shutdown(event, inner(data, "modelMetrics"), rows)
 
-    def _receipt(self, event: Fields, used: Fields, rows: list[ObservedUsage]) -> None:
+    def _receipt(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
         self._totals.receipts = True
+        odd: set[str] = set()
+        used = part(data, "usage", odd)
         account, call = inner(used, "accounting"), name(used.get("apiCallId"))
         source = name(account.get("sourceSessionId"))
         agent = name(event.get("agentId"))
@@ -108,17 +120,16 @@ class CopilotReader(TranscriptReader):
         # Some local servers give an id of a few digits again and again, so the id alone names no response.
         # A copy of a session keeps the ids of its events, so they serve where the rest says too little.
         usage_id = name(account.get("usageId")) or call or ""
-        if source is not None and account.get("sequence") is None and not name(account.get("usageId")):
-            key = f"{source}/{required(event.get('id'))}"
-        elif source is not None:
+        numbered = type(account.get("sequence")) is int or name(account.get("usageId")) is not None
+        if source is not None and numbered:
             key = f"{source}/{count(account, 'sequence')}/{usage_id}"
-        elif call is not None and len(call) >= _LONG_CALL:
+        elif source is None and call is not None and len(call) >= _LONG_CALL:
             key = f"{session}/{call}"
         else:
-            key = f"{session}/{required(event.get('id'))}"
+            key = f"{source or session}/{_id_of(event, used)}"
         # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
         payer = source if source is not None and agent is None else session
-        row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent)
+        row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent, odd=odd)
         if self._had_lost_one(row, count(used, "duration")):
             row = replace(row, odd=tuple(sorted({*row.odd, BROKEN_OFF})))
         self._add(row, rows)
@@ -137,21 +148,22 @@ class CopilotReader(TranscriptReader):
 
     def _compaction(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
         """A compaction has no receipt, and no total holds it."""
-        used = inner(data, "compactionTokensUsed")
-        if not used:
+        odd: set[str] = set()
+        used = part(data, "compactionTokensUsed", odd)
+        if not used and not odd:
             return
-        key = f"compaction/{name(data.get('compactionAttemptId')) or required(event.get('id'))}"
+        key = f"compaction/{name(data.get('compactionAttemptId')) or _id_of(event, used)}"
         model = used.get("model") or data.get("model")
-        self._add(self._row(event, used | {"model": model}, key, Rule.COPILOT_COMPACTION), rows)
+        self._add(self._row(event, used | {"model": model}, key, Rule.COPILOT_COMPACTION, odd=odd), rows)
 
     def _shutdown(self, event: Fields, metrics: Fields, rows: list[ObservedUsage]) -> None:
         """What a run of a version without receipts used, one row a model; with receipts it is known already."""
         told = {}
         for model, written in metrics.items():
             held = fields(written) if type(written) is tuple else {}
-            told[required(model)] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
+            told[name(model) or ""] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
         for model, used in self._totals.news(told):
-            key = f"shutdown/{required(event.get('id'))}/{model}"
+            key = f"shutdown/{_id_of(event, used)}/{model}"
             row = self._row(event, used | {"model": model}, key, Rule.COPILOT_SHUTDOWN, Quality.SESSION_TOTAL)
             self._add(row, rows)
 
@@ -159,7 +171,7 @@ class CopilotReader(TranscriptReader):
         if row.tokens.total:
             rows.append(row)
         else:
-            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in row.odd else Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if countless(row.odd) else Skip.EMPTY] += 1
 
     def _row(
         self,
@@ -171,8 +183,9 @@ class CopilotReader(TranscriptReader):
         *,
         session: str | None = None,
         agent: str | None = None,
+        odd: set[str] | None = None,
     ) -> ObservedUsage:
-        odd: set[str] = set()
+        odd = set() if odd is None else odd
         at = self.when(event.get("timestamp"), odd)
         tokens, reasoning = self._tokens(used, odd)
         return ObservedUsage(
@@ -180,7 +193,7 @@ class CopilotReader(TranscriptReader):
             session=session or self._session or self._stem,
             response_key=key,
             at=at,
-            model=name(used.get("model")) or "",
+            model=self.served_by(used.get("model"), odd),
             tokens=tokens,
             rule=rule,
             quality=quality,
@@ -204,3 +217,16 @@ class CopilotReader(TranscriptReader):
         hour = count(used, "cacheTtlSeconds") >= _HOUR_S
         short, long = (0, write) if hour else (write, 0)
         return Tokens(fresh, read, short, long, max(output, reasoning)), reasoning
+
+
+def _kind_of(written: object, data: Fields) -> object:
+    """What an event is: by its type, and where that is none of a client's, by what it holds."""
+    if type(written) is str and _TYPE.fullmatch(written):
+        return written
+    held = data.keys() | inner(data, "usage").keys()
+    return next((kind for key, kind in _HOLDERS.items() if key[1:-2].decode() in held), written)
+
+
+def _id_of(event: Fields, used: Fields) -> str:
+    """An event's id; without one, its time and what it says was used."""
+    return name(event.get("id")) or f"~{content_key(event.get('timestamp'), sorted(used.items(), key=str))}"

@@ -9,22 +9,23 @@ from typing import Any
 from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.lines import (
     Fields,
-    Odd,
     Pairs,
     Skip,
     Unreadable,
+    content_key,
     count,
+    countless,
     fields,
-    inner,
     name,
+    part,
     records_of,
-    required,
 )
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ObservedUsage, Quality, Rule, better
 
 CLIENT = "gemini"
 _WANTED = (b'"tokens"', b'"sessionId"')
+_NO_ANSWERS = ("user", "info", "error", "warning")
 _SESSION = re.compile(rb'"sessionId":\s*"([ !#-\[\]-~]{1,256})"')
 # What a broken message says it is, where it is no answer of a model.
 _OTHERS = re.compile(r'"type":\s*"(?:user|info|error|warning)"')
@@ -49,10 +50,10 @@ class GeminiReader(TranscriptReader):
         known = state.get("session") if isinstance(state, Mapping) else None
         self._session: str | None = name(known)
         self._rows: dict[tuple[str, str], ObservedUsage] = {}
-        self.set_clock(state)
+        self.set_known(state)
 
     def state(self) -> State:
-        return {"session": self._session, "at": self.clock()}
+        return {"session": self._session, **self.known()}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         return any(block.find(key, start, end) >= 0 for key in _WANTED)
@@ -79,7 +80,7 @@ class GeminiReader(TranscriptReader):
         if self._session is not None or not found.lost:
             for record in found.records:
                 self._record(record)
-        rows = self.finish()
+        rows = self.beside(self.finish())
         self.report.bytes_read += len(data)
         self.report.rows += len(rows)
         return rows
@@ -101,7 +102,7 @@ class GeminiReader(TranscriptReader):
     def _message(self, pairs: Pairs, rows: dict[tuple[str, str], ObservedUsage]) -> None:
         try:
             message = fields(pairs)
-            if message.get("type") != "gemini" or type(message.get("tokens")) is not tuple:
+            if message.get("type") in _NO_ANSWERS or message.get("tokens") is None:
                 return
             row = self._row(message)
         except Unreadable as error:
@@ -114,9 +115,9 @@ class GeminiReader(TranscriptReader):
 
     def _row(self, message: Fields) -> ObservedUsage | None:
         odd: set[str] = set()
-        tokens, thoughts = self._tokens(inner(message, "tokens"), odd)
+        tokens, thoughts = self._tokens(part(message, "tokens", odd), odd)
         if not tokens.total:
-            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
             return None
         at = self.when(message.get("timestamp"), odd)
         session = self._session or self._stem
@@ -127,9 +128,9 @@ class GeminiReader(TranscriptReader):
         return ObservedUsage(
             client=CLIENT,
             session=session,
-            response_key=f"{session}/{required(message.get('id'))}",
+            response_key=f"{session}/{self._key(message)}",
             at=at,
-            model=name(message.get("model")) or "",
+            model=self.served_by(message.get("model"), odd),
             tokens=tokens,
             rule=Rule.GEMINI_MESSAGE,
             quality=Quality.PARTIAL if broke_off else Quality.FINAL,
@@ -140,6 +141,11 @@ class GeminiReader(TranscriptReader):
             project=self._project,
             odd=tuple(sorted(odd)),
         )
+
+    def _key(self, message: Fields) -> str:
+        """A message's id; without one its time, which it keeps when it is written again."""
+        found = name(message.get("id"))
+        return found or f"~{content_key(self.stamp() or message.get('tokens'))}"
 
     def _tokens(self, written: Fields, odd: set[str]) -> tuple[Tokens, int]:
         """The disjoint classes: cached is part of input; thoughts and tool prompts stand beside the rest."""

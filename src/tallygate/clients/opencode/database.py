@@ -6,18 +6,20 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tallygate.clients.base import Batch, Change, FilePosition, nothing
+from tallygate.clients.base import Batch, Change, FilePosition, nothing, written_at
 from tallygate.clients.lines import MAX_LINE, ReadReport, Skip, Unreadable, decode, fields, name
-from tallygate.clients.opencode.messages import row_of
+from tallygate.clients.opencode.messages import is_answer, row_of
 from tallygate.core.observed import ObservedUsage
 
 _ROWS = 500
 _PARENTS = 100_000
+_OPEN_MAX = 256
 # SQLite's own unit of work; a schema made to be slow is given up on instead of waited for.
 _STEPS = 200_000_000
 _WAIT_MS = 200
@@ -45,18 +47,23 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
     change = Change.NEW if position is None else (Change.GROWN if same else Change.REPLACED)
     seen = state.get("seen")
     marks: dict[str, int] = dict(seen) if isinstance(seen, Mapping) else {}
+    left = state.get("open")
+    unfinished = dict.fromkeys(left if isinstance(left, list) else ())
     try:
         with closing(_open(path)) as database:
             for table, kind in _TABLES.items():
-                for rows, mark, report in _messages(database, table, kind, marks.get(table)):
-                    marks[table] = mark
-                    yield Batch(tuple(rows), _position(info, {"seen": dict(marks)}), change, report)
+                looked = _Look(table, kind, marks.get(table), written_at(info), unfinished)
+                for rows, mark, report in _messages(database, looked):
+                    marks[table], report.unfinished = mark, len(unfinished)
+                    stood = _position(info, {"seen": dict(marks), "open": [*unfinished]})
+                    yield Batch(tuple(rows), stood, change, report)
     except sqlite3.Error:
         report = ReadReport()
         report.skipped[Skip.BAD_FILE] += 1
         yield Batch((), None, Change.UNREADABLE, report)
         return
-    yield Batch((), _position(info, {"seen": dict(marks), "facts": facts}), change, ReadReport())
+    last = ReadReport(unfinished=len(unfinished))
+    yield Batch((), _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts}), change, last)
 
 
 def _stat_of(path: Path) -> tuple[int, int]:
@@ -103,10 +110,29 @@ def _only_reading(action: int, subject: str | None, *_rest: object) -> int:
     return sqlite3.SQLITE_DENY
 
 
-def _messages(
-    database: sqlite3.Connection, table: str, kind: str | None, since: int | None
-) -> Iterator[tuple[list[ObservedUsage], int, ReadReport]]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look into one table: from which change on, and which messages had not ended, kept up to date."""
+
+    table: str
+    kind: str | None
+    since: int | None
+    written_at: datetime
+    unfinished: dict[str, None]
+
+    def note(self, message: object, *, is_open: bool) -> None:
+        """Keep in mind whether a message has ended."""
+        key = message.decode(errors="replace") if type(message) is bytes else str(message)
+        self.unfinished.pop(key, None)
+        if is_open:
+            self.unfinished[key] = None
+            if len(self.unfinished) > _OPEN_MAX:
+                del self.unfinished[next(iter(self.unfinished))]
+
+
+def _messages(database: sqlite3.Connection, look: _Look) -> Iterator[tuple[list[ObservedUsage], int, ReadReport]]:
     """Rows of one table from the last change seen on, that one included; views are not tables."""
+    table, kind, since = look.table, look.kind, look.since
     known = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
     columns = {bytes(row[1]).decode(errors="replace") for row in database.execute(f"PRAGMA table_info({table})")}
     if known is None or not {"id", "session_id", "data"} <= columns:
@@ -114,7 +140,7 @@ def _messages(
     changed = next((column for column in ("time_updated", "time_created") if column in columns), "0")
     created = "time_created" if "time_created" in columns else "NULL"
     # Names come from the two lists above, values are bound.
-    query = f"SELECT session_id, {created}, {changed}, data FROM {table} WHERE {changed} >= ?"  # noqa: S608
+    query = f"SELECT id, session_id, {created}, {changed}, data FROM {table} WHERE {changed} >= ?"  # noqa: S608
     values: list[object] = [since if since is not None else -1]
     if kind is not None and "type" in columns:
         query += " AND type = ?"
@@ -122,13 +148,20 @@ def _messages(
     parents = _parents(database)
     cursor = database.execute(f"{query} ORDER BY {changed}", values)
     mark = since if since is not None else -1
+    models: dict[str, ObservedUsage] = {}
     while found := cursor.fetchmany(_ROWS):
         report = ReadReport()
         rows = []
-        for session, made, stamp, data in found:
+        for message, session, made, stamp, data in found:
             mark = max(mark, stamp) if type(stamp) is int else mark
-            row = _row(session, made, data, report, v2=kind is not None)
+            left = report.skipped[Skip.UNFINISHED]
+            row = _row(session, (made, stamp, look.written_at), data, report, v2=kind is not None)
+            look.note(message, is_open=report.skipped[Skip.UNFINISHED] > left)
             if row is not None:
+                if row.model:
+                    models[row.session] = row
+                elif (before := models.get(row.session)) is not None:
+                    row = replace(row, model=before.model, provider=row.provider or before.provider)
                 parent = parents.get(row.session)
                 rows.append(row if parent is None else replace(row, parent_session=parent, agent_id=row.session))
         yield rows, mark, report
@@ -149,18 +182,23 @@ def _text(value: Any) -> str | None:
     return name(value.decode(errors="replace")) if type(value) is bytes else None
 
 
-def _row(session: Any, made: Any, data: Any, report: ReadReport, *, v2: bool) -> ObservedUsage | None:
-    if type(data) is not bytes or type(session) is not bytes:
+def _row(
+    session: Any, times: tuple[object, object, datetime], data: Any, report: ReadReport, *, v2: bool
+) -> ObservedUsage | None:
+    if type(data) is str:
+        data = data.encode(errors="replace")
+    if type(data) is not bytes:
         report.skipped[Skip.BAD_JSON] += 1
         return None
     report.bytes_read += len(data)
     if b'"tokens"' not in data:
         return None
+    whose = session.decode(errors="replace") if type(session) is bytes else str(session)
     try:
         message = fields(decode(data))
-        if not v2 and message.get("role") != "assistant":
+        if not v2 and not is_answer(message):
             return None
-        row = row_of(message, session.decode(errors="replace"), report, made)
+        row = row_of(message, whose, report, times[0], times)
     except Unreadable as error:
         report.skipped[error.reason] += 1
         return None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from tallygate.clients.lines import (
@@ -12,17 +15,20 @@ from tallygate.clients.lines import (
     Skip,
     Unreadable,
     count,
+    countless,
     decode,
     fields,
     inner,
-    moment_of_millis,
+    moment,
     name,
-    required,
+    part,
 )
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ObservedUsage, Rule
 
 CLIENT = "opencode"
+# The session of a message that names none.
+UNNAMED = "unknown"
 
 
 class MessageFile:
@@ -30,15 +36,18 @@ class MessageFile:
 
     def __init__(self, path: Path) -> None:
         self.report = ReadReport()
+        self.written_at: datetime | None = None
         self._session = path.parent.name
 
     def document(self, data: bytes) -> list[ObservedUsage]:
         self.report.bytes_read += len(data)
         try:
             message = fields(decode(data))
-            if message.get("role") != "assistant":
+            if not is_answer(message):
                 return []
-            row = row_of(message, name(message.get("sessionID")) or self._session, self.report)
+            session = name(message.get("sessionID")) or self._session
+            row = row_of(message, session, self.report, times=(self.written_at,))
+            self.report.unfinished = self.report.skipped[Skip.UNFINISHED]
         except Unreadable as error:
             self.report.skipped[error.reason] += 1
             return []
@@ -46,30 +55,42 @@ class MessageFile:
         return [] if row is None else [row]
 
 
-def row_of(message: Fields, session: str, report: ReadReport, created: object = None) -> ObservedUsage | None:
-    """The usage of an assistant's message, or nothing while it is being written or where it cost nothing."""
-    written = inner(message, "tokens")
+def is_answer(message: Fields) -> bool:
+    """Whether a message is a model's; what says nothing of it and has counts was paid for."""
+    role = message.get("role")
+    return role == "assistant" or (role != "user" and type(message.get("tokens")) is tuple)
+
+
+def row_of(
+    message: Fields, session: str, report: ReadReport, created: object = None, times: Sequence[object] = ()
+) -> ObservedUsage | None:
+    """The usage of an assistant's message, or nothing while it is being written or where it cost nothing.
+
+    `times` are those at which it may have ended where it does not say so itself, the best first.
+    """
     odd: set[str] = set()
+    written = part(message, "tokens", odd)
     tokens, reasoning, rule = _tokens(written, odd)
     if not tokens.total:
-        report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
+        report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
         return None
-    time = inner(message, "time")
+    time = part(message, "time", set())
     began, ended = time.get("created", created), time.get("completed")
-    if type(ended) is not int:
+    if ended is None and message.get("finish") is None and message.get("error") is None:
         report.skipped[Skip.UNFINISHED] += 1
         return None
     model = inner(message, "model")
     cost = message.get("cost")
     provider = name(message.get("providerID")) or name(model.get("providerID"))
     model_id = name(message.get("modelID")) or name(model.get("id")) or name(model.get("modelID")) or ""
-    # A message is begun before its model is asked; what was asked for it lies before its end.
-    at = moment_of_millis(ended)
+    if not model_id:
+        odd.add(Odd.NO_MODEL)
     return ObservedUsage(
         client=CLIENT,
-        session=required(session),
+        session=name(session) or UNNAMED,
         response_key=_key(began, ended, provider, model_id, tokens),
-        at=at,
+        # A message is begun before its model is asked; what was asked for it lies before its end.
+        at=_ended(ended, (began, *times), odd),
         model=model_id,
         tokens=tokens,
         rule=rule,
@@ -81,6 +102,18 @@ def row_of(message: Fields, session: str, report: ReadReport, created: object = 
     )
 
 
+def _ended(written: object, others: Sequence[object], odd: set[str]) -> datetime:
+    """When a message ended; where that cannot be read, the best other time there is."""
+    try:
+        return moment(written)
+    except Unreadable:
+        odd.add(Odd.NO_TIME)
+    for other in others:
+        with suppress(Unreadable):
+            return other if isinstance(other, datetime) else moment(other)
+    raise Unreadable(Skip.NO_TIME)
+
+
 def _key(began: object, ended: object, provider: str | None, model: str, tokens: Tokens) -> str:
     """What a response is known by in every fork: forks copy messages under new ids, content unchanged."""
     classes = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.output)
@@ -90,7 +123,7 @@ def _key(began: object, ended: object, provider: str | None, model: str, tokens:
 
 def _tokens(written: Fields, odd: set[str]) -> tuple[Tokens, int, Rule]:
     """The disjoint classes. Input never holds cache here; output held reasoning in some versions only."""
-    cache = inner(written, "cache")
+    cache = part(written, "cache", odd)
     fresh, output, reasoning, total = (count(written, key, odd) for key in ("input", "output", "reasoning", "total"))
     read, write = count(cache, "read", odd), count(cache, "write", odd)
     inside = fresh + output + read + write

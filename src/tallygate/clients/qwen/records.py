@@ -7,14 +7,14 @@ import re
 from tallygate.clients.base import State, TranscriptReader
 from tallygate.clients.lines import (
     Fields,
-    Odd,
     Pairs,
     Skip,
+    content_key,
     count,
+    countless,
     fields,
     inner,
     name,
-    required,
 )
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
@@ -22,7 +22,10 @@ from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
 CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
 _WANTED = b"qwen-code.api_response"
+_COUNTED = b'"input_token_count":'
 _EVENT = "qwen-code.api_response"
+_EVENTS = "qwen-code."
+_OTHERS = ("user", "assistant", "tool_result")
 _KIND = re.compile(r'"type":\s*"(\w+)"')
 _COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
 # Google's own interface counts thoughts beside the answer, every other one inside it.
@@ -38,13 +41,13 @@ class QwenReader(TranscriptReader):
         self._rows: list[ObservedUsage] = []
         # Who had a response that broke off before its counts, and asks again.
         self._broken = {each for each in (state or {}).get("broken", ()) if isinstance(each, str)}
-        self.set_clock(state)
+        self.set_known(state)
 
     def state(self) -> State:
-        return {"at": self.clock(), "broken": sorted(self._broken)}
+        return {**self.known(), "broken": sorted(self._broken)}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
-        return block.find(_WANTED, start, end) >= 0
+        return block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0
 
     def may_count(self, piece: str) -> bool:
         kind = _KIND.search(piece)
@@ -64,14 +67,14 @@ class QwenReader(TranscriptReader):
 
     def _row(self, record: Fields) -> ObservedUsage | None:
         event = inner(inner(record, "systemPayload"), "uiEvent")
-        if record.get("type") != "system" or event.get("event.name") != _EVENT:
+        if record.get("type") in _OTHERS or not _is_answer(event):
             return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)
         agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
         if not tokens.total:
             self._broken.add(agent or "")
-            self.report.skipped[Skip.BAD_COUNT if Odd.NO_NUMBER in odd else Skip.EMPTY] += 1
+            self.report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
             return None
         at = self.when(record.get("timestamp"), odd)
         # A fork copies the lines under its own session, with their ids and with where they come from.
@@ -82,9 +85,9 @@ class QwenReader(TranscriptReader):
         return ObservedUsage(
             client=CLIENT,
             session=source or name(record.get("sessionId")) or self._stem,
-            response_key=required(record.get("uuid")),
+            response_key=name(record.get("uuid")) or self._key(event),
             at=at,
-            model=name(event.get("model")) or "",
+            model=self.served_by(event.get("model"), odd),
             tokens=tokens,
             rule=Rule.QWEN_RESPONSE,
             quality=quality,
@@ -95,6 +98,11 @@ class QwenReader(TranscriptReader):
             version=name(record.get("version")),
             odd=tuple(sorted(odd)),
         )
+
+    def _key(self, event: Fields) -> str:
+        """What names a line without an id in every copy."""
+        where = self.stamp() or self._stem
+        return f"~{content_key(where, event.get('response_id'), *(event.get(f'{key}_token_count') for key in _COUNTS))}"
 
     def _tokens(self, event: Fields, odd: set[str]) -> tuple[Tokens, int, Quality]:
         """The disjoint classes: cached is part of input; what thoughts are part of, the total says."""
@@ -110,3 +118,12 @@ class QwenReader(TranscriptReader):
         read = min(cached, prompt)
         output = written + thoughts if beside else max(written, thoughts)
         return Tokens(fresh_input=prompt - read + tool, cache_read=read, output=output), thoughts, Quality.FINAL
+
+
+def _is_answer(event: Fields) -> bool:
+    """Whether an event is a model's response: by its name, and where it has no name of the client's by its counts."""
+    written = event.get("event.name")
+    if written == _EVENT:
+        return True
+    known = type(written) is str and written.startswith(_EVENTS)
+    return not known and "input_token_count" in event and "output_token_count" in event
