@@ -164,10 +164,10 @@ def _whole_number(digits: str) -> int | str:
 # Control characters are taken inside text: a run of zero bytes there says that a disk lost something, not that the
 # rest of the record is wrong.
 # What `raw_decode` calls; where no value begins at all it stops the iteration.
-_DECODER: Any = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, strict=False)
+_DECODER: Any = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_constant=str, strict=False)
 _scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
 _decode_slowly = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_float=str, parse_int=_whole_number, strict=False
+    object_pairs_hook=tuple, parse_float=str, parse_constant=str, parse_int=_whole_number, strict=False
 ).raw_decode
 
 
@@ -316,9 +316,8 @@ def counts(holder: Mapping[str, Any], keys: Sequence[str], odd: set[str]) -> lis
 
 def _number(value: object) -> tuple[Odd, int]:
     wrong = Odd.TEXT
-    if type(value) is float or type(value) is str:
-        # The decoder makes a `float` only of the words that stand for no number.
-        written = str(value).strip()
+    if type(value) is str:
+        written = value.strip()
         if _GROUPED.fullmatch(written) is not None:
             written = _NOT_GROUPS.sub("", written)
         if (found := _NUMBER.fullmatch(written)) is not None:
