@@ -75,6 +75,7 @@ UNGATED = {
     "qwen --bare -p go": "--bare",
     "qwen --safe-mode -p go": "--safe-mode",
     "QWEN_CODE_SAFE_MODE=1 qwen -p go": "QWEN_CODE_SAFE_MODE",
+    "QWEN_CODE_SIMPLE=1 qwen -p go": "QWEN_CODE_SIMPLE",
     "codex exec --disable codex_hooks go": "--disable codex_hooks",
     "codex exec --disable=hooks go": "--disable hooks",
     "codex exec -c features.codex_hooks=false go": "-c features.codex_hooks=false",

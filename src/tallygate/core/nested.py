@@ -73,7 +73,7 @@ _CLIENTS: Mapping[str, _Client] = {
         ".qwen",
         "/.qwen/",
         frozenset({"--bare", "--safe-mode"}),
-        ("QWEN_CODE_SAFE_MODE",),
+        ("QWEN_CODE_SAFE_MODE", "QWEN_CODE_SIMPLE"),
         {"QWEN_HOME": ".qwen"},
         files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
     ),
