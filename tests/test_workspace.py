@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,22 @@ def test_a_running_program_opens_sessions_in_the_repository_that_was_just_made(h
     monkeypatch.setattr(app_module, "ticks_us", lambda: later)
     assert [rule.key for rule in rules_of(opened(app))] == [str(home / "shop")]
     app.close()
+
+
+def test_a_program_knows_whose_a_worktree_was_that_is_gone(home, monkeypatch):
+    shop = repository(home / "shop")
+    tree = worktree(shop, home / "trees" / "a")
+    monkeypatch.chdir(shop)
+    app = compose(settings_here(), by="test")
+    opened(app)
+    shutil.rmtree(tree)
+    shutil.rmtree(shop / ".git" / "worktrees")
+    app.close()
+    again = compose(settings_here(), by="test")
+    later = app_module.ticks_us() + 2_000_000
+    monkeypatch.setattr(app_module, "ticks_us", lambda: later)
+    assert again.runtime.place_of(str(tree / "api")).project == str(shop)
+    again.close()
 
 
 def opened(app):

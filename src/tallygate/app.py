@@ -22,7 +22,6 @@ from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
-from tallygate.core.places import Place
 from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.deferred import DeferredLedger
@@ -31,6 +30,7 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.worktrees import Places as PlacesKnown
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.catalog import Catalog
 from tallygate.pricing.exchange import ExchangeBook
@@ -270,14 +270,14 @@ def compose(settings: Settings, *, by: str) -> App:
 def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, by: str) -> Runtime:
     """What operations need, as the settings say."""
     paths, policy = settings.paths, settings.policy
-    exchange = ExchangeBook(settings.exchange)
+    exchange, places = ExchangeBook(settings.exchange), places_known(settings, ledger)
     return Runtime(
         ledger=ledger,
         prices=PriceBook(
             with_local(settings.pricing, settings),
             Catalog(paths.data_dir / PRICES_FOLDER),
             exchange=exchange,
-            place_of=place_called,
+            place_of=places.of,
             dearer=None if settings.dearer is None else with_local(settings.dearer, settings),
         ),
         policy=Policy(
@@ -303,7 +303,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         tenant_of=tenants_of_projects(),
         project=None if paths.project_root is None else str(paths.project_root),
         folder=None if paths.folder is None else str(paths.folder),
-        place_of=place_called,
+        place_of=places.of,
         halt_on_fault=policy.on_fault is OnFault.HALT,
         interrupts=settings.enforcement.stop is Stop.INTERRUPT,
         factors_micros=settings.calibration_micros,
@@ -346,9 +346,11 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
 _PLACES = PlacesSeen(lambda: ticks_us(), lambda: str(Path.home()))  # noqa: PLW0108 - both looked up when they are needed
 
 
-def place_called(folder: str | None) -> Place | None:
-    """What a folder belongs to, as it is on the disk or was a moment ago."""
-    return None if folder is None else _PLACES.of(folder)
+def places_known(settings: Settings, ledger: Ledger) -> PlacesKnown:
+    """What folders belong to, as it is on the disk or was when they were there."""
+    matches = (budget.match for budget in settings.budgets)
+    named = [match for match in (settings.paths.project_root, *matches) if match is not None]
+    return PlacesKnown(ledger, settings.tenant, _PLACES.of, lambda: str(Path.home()), map(str, named))
 
 
 def tenants_of_projects() -> Callable[[str | None], str | None]:

@@ -6,12 +6,14 @@ waited for, and what a `.git` file claims counts only where the repository says 
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from tallygate.core.places import Place, parents_of
+from tallygate.core.places import Place, Tree, parents_of
 
 _POINTER_MAX = 4096
 _CONFIG_MAX = 65_536
@@ -19,10 +21,14 @@ _DEPTH_MAX = 200
 _PATH_MAX = 4096
 _MOMENT_US = 1_000_000
 _SEEN_MAX = 4096
+_TREES_MAX = 256
 
 
-def place_of(folder: str, home: str) -> Place:
-    """Where a folder lies. One that is not there any more belongs to the nearest repository that still is."""
+def place_of(folder: str, home: str, tree: Tree | None = None) -> Place:
+    """Where a folder lies. One that is not there any more belongs to the nearest repository that still is.
+
+    With `tree` it is known in which worktree one lay that is gone.
+    """
     if not folder.startswith("/") or len(folder) > _PATH_MAX or "\0" in folder:
         return Place(folder, around=(folder,))  # what a client calls a project without saying where it is
     try:
@@ -34,6 +40,13 @@ def place_of(folder: str, home: str) -> Place:
     around = list(parents_of(real))[:_DEPTH_MAX]
     top = os.path.realpath(home)
     repositories, projects, roots = _projects(around, top)
+    if tree is not None and not (roots and len(roots[0]) >= len(tree.top)):
+        repositories, projects, roots = (
+            [tree.repository, *repositories],
+            [tree.repository, *projects],
+            [tree.top, *roots],
+        )
+    beside = None if not repositories or repositories[0] in around else repositories[0]
     for main in [each for each in repositories if each not in around]:
         # A worktree lies where its repository lies, too: what holds that holds the worktree.
         beyond = list(parents_of(main))[:_DEPTH_MAX]
@@ -49,7 +62,28 @@ def place_of(folder: str, home: str) -> Place:
         projects=tuple(dict.fromkeys(projects)),
         roots=tuple(dict.fromkeys([*roots, *projects])),
         nobodys=is_nobodys(Path(real), Path(top)),
+        tree=None if beside is None else _top_of(around, beside, top, tree),
+        gone=not os.path.lexists(real),
     )
+
+
+def _top_of(around: list[str], repository: str, home: str, tree: Tree | None) -> str | None:
+    """The folder in which the worktree of a repository begins."""
+    if tree is not None and tree.repository == repository:
+        return tree.top
+    return next((folder for folder in around if repository_of(folder, home) == repository), None)
+
+
+def trees_of(repository: str) -> tuple[str, ...]:
+    """The worktrees that a repository names, also those that were taken away without telling it."""
+    found = []
+    admins = f"{repository}/.git/worktrees"
+    with suppress(OSError, ValueError), os.scandir(admins) as entries:
+        for entry in itertools.islice(entries, _TREES_MAX):
+            pointer = _pointed_to(f"{admins}/{entry.name}/gitdir", f"{admins}/{entry.name}")
+            if pointer is not None and os.path.basename(pointer) == ".git":
+                found.append(os.path.dirname(pointer))
+    return tuple(sorted(found))
 
 
 class PlacesSeen:

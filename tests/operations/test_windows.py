@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
 
 from tallygate.core.amounts import Amount
@@ -29,6 +32,10 @@ from tallygate.operations.look import budget_called, find_budget, list_budgets
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
 from tallygate.operations.spend import CallReport, record_call
+from tallygate.operations.usage import UsageWanted, folders_of, list_usage
+from tallygate.operations.worktrees import Places
+from tallygate.reports.usage import By
+from tallygate.workspace import place_of
 
 CENT = NANOS // 100
 HOUR = 60 * MINUTE
@@ -349,6 +356,90 @@ def test_spending_that_comes_in_late_lies_in_the_piece_of_its_time(world):
     assert capped.ask(session, 11).action is Action.HALT
     world.clock.forward(HOUR + SIZE)
     assert find_budget(world.rt, "global:all:5h").available_nanos == 9 * CENT
+
+
+# ---------------------------------------------------------------- worktrees that are gone
+
+
+HOME = "/home/nobody-here"
+
+
+class Trees:
+    """A repository with a worktree beside it, and the program as it is started in a folder."""
+
+    def __init__(self, world, disk):
+        self.world = world
+        self.shop = repository(disk / "shop")
+        self.tree = worktree(self.shop, disk / "trees" / "shop-a09")
+        (self.tree / "api").mkdir()
+
+    def work_in(self, folder, *rules, named=()):
+        places = Places(self.world.ledger, "default", lambda each: place_of(each, HOME), lambda: HOME, named)
+        project = None if folder is None else str(folder)
+        return self.world.with_runtime(project=project, rules=rules, place_of=places.of)
+
+    def removed(self, *, by_git):
+        shutil.rmtree(self.tree)
+        if by_git:
+            shutil.rmtree(self.shop / ".git" / "worktrees")
+
+    def counted(self, world):
+        """What the repository's day has counted, and what its usage is by the name of the project."""
+        day = Rule(Scope.PROJECT, 20 * NANOS, period="day", match=str(self.shop))
+        asking = self.work_in(self.shop, day)
+        asking.ask(asking.start("9", model="cheap"), 0, model="cheap")
+        wanted = UsageWanted(0, 2**62)
+        lines = list_usage(world.rt, wanted, by=By.PROJECT, zone=ZoneInfo("UTC"), limit=9).lines
+        assert not audit(self.world.ledger)
+        return spent(world, f"project:{self.shop}:day:2026-09-21") // CENT, [line.key[0] for line in lines]
+
+
+@pytest.fixture
+def trees(world, tmp_path):
+    return Trees(world, Path(os.path.realpath(tmp_path)))
+
+
+@pytest.mark.parametrize("by_git", [True, False])
+@pytest.mark.parametrize("below", ["", "/api", "/never-there"])
+def test_what_was_read_while_a_worktree_was_there_belongs_to_its_repository_for_good(trees, by_git, below):
+    nobodys = trees.work_in(None)
+    respond(nobodys, told("r1", 70, trees.world.clock.at_us, project=f"{trees.tree}{below}"))
+    trees.removed(by_git=by_git)
+    respond(nobodys, told("r2", 20, trees.world.clock.at_us, project=str(trees.tree)))
+    assert trees.counted(nobodys) == (9, [str(trees.shop)])
+    assert folders_of(nobodys.rt, [str(trees.tree)], str(trees.shop)) == (str(trees.tree),)
+    respond(nobodys, told("r3", 30, trees.world.clock.at_us, project=str(trees.tree / "api")))
+    assert spent(nobodys, f"project:{trees.shop}:day:2026-09-21") == 12 * CENT, "an open window counts it, too"
+
+
+def test_a_worktree_that_was_there_when_a_session_of_its_repository_opened_is_known_when_it_is_read_at_last(trees):
+    trees.work_in(trees.shop).start("9")
+    trees.removed(by_git=True)
+    nobodys = trees.work_in(None)
+    respond(nobodys, told("r1", 70, trees.world.clock.at_us, project=str(trees.tree)))
+    assert trees.counted(nobodys) == (7, [str(trees.shop)])
+
+
+@pytest.mark.parametrize("known_by", ["a session", "the settings"])
+def test_a_worktree_that_was_deleted_is_still_named_by_its_repository(trees, known_by):
+    if known_by == "a session":
+        shutil.move(trees.shop / ".git" / "worktrees", trees.shop / ".git" / "away")
+        trees.work_in(trees.shop).start("9")
+        shutil.move(trees.shop / ".git" / "away", trees.shop / ".git" / "worktrees")
+    trees.removed(by_git=False)
+    nobodys = trees.work_in(None, named=[str(trees.shop)] if known_by == "the settings" else [])
+    respond(nobodys, told("r1", 70, trees.world.clock.at_us, project=str(trees.tree / "api")))
+    assert trees.counted(nobodys) == (7, [str(trees.shop)])
+
+
+def test_a_folder_of_which_nobody_knows_and_one_that_is_another_repository_now_are_what_they_are(trees):
+    nobodys = trees.work_in(None)
+    respond(nobodys, told("r1", 70, trees.world.clock.at_us, project=str(trees.tree)))
+    trees.removed(by_git=True)
+    other, unknown = repository(trees.tree), trees.tree.with_name("nobody's")
+    respond(nobodys, told("r2", 20, trees.world.clock.at_us, project=str(other / "gone")))
+    respond(nobodys, told("r3", 10, trees.world.clock.at_us, project=str(unknown)))
+    assert trees.counted(nobodys) == (0, [str(other), str(unknown)])
 
 
 # ---------------------------------------------------------------- always the sum

@@ -22,6 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "limit_change": ("budget_id", "at_us"),
     "price_list": ("list_id",),
     "call_anomaly": ("session_id", "call_id", "kind"),
+    "worktree": ("top",),
 }
 
 Key = tuple[str, ...]

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import NamedTuple
 
 WILD = ("*", "?", "[")
+
+
+class Tree(NamedTuple):
+    """A worktree: the folder that it begins in, and its repository elsewhere."""
+
+    top: str
+    repository: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +24,8 @@ class Place:
     `project` is its innermost repository, or the nearest folder that is a project for another reason; None where there
     is none. `around` are all folders that it lies in, itself first; a worktree also lies where its repository does.
     `projects` are those of them that are projects, the innermost first, and `roots` those and the tops of worktrees.
-    A folder that is `nobodys` (a home, the root, one that all may write to) is no project.
+    A folder that is `nobodys` (a home, the root, one that all may write to) is no project. `tree` is the top of the
+    worktree that it lies in, and one that is `gone` is not on the disk.
     """
 
     folder: str
@@ -25,6 +34,8 @@ class Place:
     projects: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     nobodys: bool = False
+    tree: str | None = None
+    gone: bool = False
 
     @property
     def name(self) -> str | None:

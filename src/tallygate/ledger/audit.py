@@ -39,6 +39,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "limit_change": LIMIT_COLUMNS,
     "price_list": ["tenant", "list_id", "stated"],
     "call_anomaly": CALL_ANOMALY_COLUMNS,
+    "worktree": ["tenant", "top", "repository"],
 }
 FINDINGS_MAX = 100
 EVENTS_AT_ONCE = 100

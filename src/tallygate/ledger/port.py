@@ -22,6 +22,7 @@ from tallygate.core.learned import Kept, SampleKey
 from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.observed import ObservedUsage, Rule, SessionCheck
+from tallygate.core.places import Tree
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.unread import Unread, UnreadFile
 from tallygate.core.values import value
@@ -254,6 +255,8 @@ class Reader(Protocol):
     def worked_us(self) -> int | None: ...
     def first_after(self, at_us: int) -> tuple[int, int]: ...
     def pending_between(self, from_us: int, until_us: int) -> list[Call]: ...
+    def worktrees(self, folders: Collection[str]) -> list[Tree]: ...
+    def projects_worked_in(self) -> tuple[str, ...]: ...
     def weighed(
         self,
         scope: str,

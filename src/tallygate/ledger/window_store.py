@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 
 from tallygate.core.model import Budget, Call
+from tallygate.core.places import Tree
 from tallygate.core.rules import Scope
 from tallygate.ledger import rows
 from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
@@ -92,6 +93,16 @@ def _with_folder(keys: Mapping[Scope, tuple[str, ...]], scope: Scope, *, placed:
     return tuple(one if one != "NULL" else other for one, other in zip(found, keys[Scope.PROJECT], strict=True))
 
 
+SELECT_WORKTREES = (
+    "SELECT top, repository FROM worktree WHERE tenant = :tenant AND top IN (SELECT value FROM json_each(:folders))"
+)
+# Asked where a folder is gone of which nothing is known: the latest are enough.
+SELECT_WORKED_IN = (
+    "SELECT repository FROM worktree WHERE tenant = :tenant UNION SELECT project FROM (SELECT project FROM session"
+    " WHERE tenant = :tenant ORDER BY started_us DESC LIMIT 1000) WHERE project IS NOT NULL"
+)
+
+
 class WindowReads(Statements):
     """Reads for windows; a part of every reader."""
 
@@ -111,6 +122,14 @@ class WindowReads(Statements):
     def windows_used(self) -> list[Used]:
         """What budgets above the session limit, and when a window of each was last asked."""
         return [Used(*row) for row in self._all(SELECT_USED)]
+
+    def worktrees(self, folders: Collection[str]) -> list[Tree]:
+        """Those of some folders that were worktrees when something was read or opened there."""
+        return [Tree(*row) for row in self._all(SELECT_WORKTREES, folders=json.dumps(list(folders)))]
+
+    def projects_worked_in(self) -> tuple[str, ...]:
+        """Repositories that have worktrees, and the projects of the last sessions."""
+        return tuple(row[0] for row in self._all(SELECT_WORKED_IN))
 
     def worked_us(self) -> int | None:
         """When something was last spent or reserved; None where nothing ever was."""

@@ -27,6 +27,7 @@ from tallygate.operations.session import (
     policy_budgets,
     start_session,
 )
+from tallygate.operations.worktrees import met_at_work
 
 # Sessions open at one time; more are not looked through for the few that a server has.
 OPEN_LOOKED_AT = 1000
@@ -157,7 +158,8 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
         changes = opening_changes(session, (), tx.budgets_of(before.session_id))
     begun = _seen_whole(rt, tx, event) and before is None and not tx.recent_usage(event.client, event.client_session, 1)
     link: Change = Insert("client_session", _link_row(event, session, begun=begun))
-    tx.append("session.started", [*prices_kept(rt, tx), *changes, link], by=rt.by, note={"hook": event.name})
+    kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
+    tx.append("session.started", [*kept, *changes, link], by=rt.by, note={"hook": event.name})
     return Account(session, opened=True, continues=None if before is None else before.session_id)
 
 

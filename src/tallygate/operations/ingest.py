@@ -41,6 +41,7 @@ from tallygate.operations.live import Accounts
 from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import matters, scope_of
+from tallygate.operations.worktrees import met
 from tallygate.pricing.book import PriceScope, half_hour_of
 from tallygate.pricing.overrides import ANYWHERE
 
@@ -418,6 +419,7 @@ def _store(
     for found in priced.values():
         batch.take(found)
     batch.take_waiting()
+    batch.changes += met(rt, tx, (stored.row.project for stored, _ in priced.values())) if batch.new else []
     batch.tell_suspects(client)
     if batch.changes:
         rows = new_prices(rt, tx, batch.prices)

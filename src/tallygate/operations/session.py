@@ -34,6 +34,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import prices_kept, remember, scope_here
 from tallygate.operations.subject import rules_for
 from tallygate.operations.totals import figures_of
+from tallygate.operations.worktrees import met_at_work
 from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
 
 SUMMARY_MAX = 200
@@ -90,7 +91,8 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         own = own_new_budget(session, opening.limit_nanos, BudgetMode(rt.default_mode))
         mine = (own, *policy_budgets(rt, session, own))
         budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
-        tx.append("session.started", [*prices_kept(rt, tx), *opening_changes(session, mine, budgets)], by=rt.by)
+        kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
+        tx.append("session.started", [*kept, *opening_changes(session, mine, budgets)], by=rt.by)
         every = binding(tx, session, budgets, session.model, tx.at_us).budgets
     remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
