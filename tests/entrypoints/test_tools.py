@@ -302,6 +302,35 @@ def test_null_counts_as_left_out_and_case_and_spaces_do_not_matter_in_choices(wo
     talk(world, script)
 
 
+@pytest.mark.parametrize(
+    "estimated, prompt, completion, held",
+    [
+        (1000, 1, 0, 1000),
+        (1, 1000, 0, 1000),
+        (1000, 0, 0, 1000),
+        (0, 1000, 0, 1000),
+        (1000, 1, None, 1400),
+        (1000, 1, 5, 1005),
+        (1000, 800, 200, 1000),  # all tokens of the step, and its parts
+        (900, 800, 200, 1000),
+        (1001, 800, 200, 1201),
+        (None, 1000, 0, 1000),
+        (1000, None, 0, 1000),
+        (None, None, 0, 2000),
+    ],
+)
+def test_of_two_estimates_of_one_step_the_larger_counts(world, estimated, prompt, completion, held):
+    async def script(client):
+        session = await start(client, budget_usd=10)
+        step = {"estimated_tokens": estimated, "estimated_prompt_tokens": prompt}
+        step |= {"session_id": session, "tool_name": "t", "estimated_completion_tokens": completion}
+        looked = await ok(client, "l6e_authorize_call", **step, check_only=True)
+        answer = await ok(client, "l6e_authorize_call", **step)
+        assert (looked["action"], answer["remaining_usd"]) == ("allow", round(10 - held / 1000, 6))
+
+    talk(world, script)
+
+
 def test_zero_is_an_estimate_but_no_step_takes_no_tokens(world):
     async def script(client):
         session = await start(client, budget_usd=10)

@@ -148,7 +148,7 @@ class SessionTools:
         prompt = given.tokens("estimated_prompt_tokens")
         completion = given.tokens("estimated_completion_tokens")
         actual = _actual(given)
-        read = prompt if prompt is not None else DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+        read = _to_read(estimated, prompt, completion)
         written = DEFAULT_COMPLETION_TOKENS if completion is None else completion
         if not read and not written and actual is None:
             # No step takes no tokens: what says so is no estimate, and would hold nothing of any budget.
@@ -301,6 +301,17 @@ def _accounting(given: Given) -> AccountingMode:
         return chosen
     relayed = given.choice("usage_channel", UsageChannel) is UsageChannel.SELF_HOSTED_RELAY
     return AccountingMode.EXACT_OPTIONAL if relayed else AccountingMode.ESTIMATE_ONLY
+
+
+def _to_read(estimated: int | None, prompt: int | None, completion: int | None) -> int:
+    """The prompt tokens of a step of which the one or the other was said.
+
+    Where both were, the larger counts: an agent cannot take back with a second number what it said with the first.
+    Some say all tokens of the step with the first, prompt and completion; then its parts say as much.
+    """
+    if prompt is None:
+        return DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+    return prompt if estimated is None or estimated <= prompt + (completion or 0) else estimated
 
 
 def _actual(given: Given) -> Tokens | None:
