@@ -39,6 +39,7 @@ from tallygate.pricing.snapshot import FOLDER as PRICES_FOLDER
 from tallygate.settings import Keep, OnFault, Places, Settings, Stop, Telemetry, Transcripts, load_settings, places
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of
+from tallygate.settings.machine import told_in
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.workspace import PlacesSeen
 
@@ -297,7 +298,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         exchange=exchange,
         keys=KeyRing(paths.key_dir),
         by=by,
-        zone=settings.time_zone,
+        zone=told_in(settings, os.environ),
         program=command_line(os.environ, sys.executable),
         tenant=settings.tenant,
         tenant_of=tenants_of_projects(),

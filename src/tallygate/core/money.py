@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
@@ -142,19 +144,54 @@ def format_amount(nanos: int, currency: str = "USD") -> str:
     >>> format_amount(2_500_000_000), format_amount(4_200_000), format_amount(1_000_000_000, "GBP")
     ('$2.50', '$0.0042', '£1.00')
     """
+    magnitude = abs(nanos)
+    whole_cents = magnitude % 10_000_000 == 0
+    digits = 2 if whole_cents or magnitude >= 100_000_000 else 4 if magnitude >= 1_000_000 else 6
+    return _shown(nanos, currency, digits if magnitude >= 1_000 or not magnitude else 9)
+
+
+def told_apart(amounts: Sequence[int], currency: str = "USD") -> list[str]:
+    """Amounts that stand beside one another: as each alone, and with more digits where two would look like one.
+
+    >>> told_apart([1_000_000_000, 999_000_000, 0, 1_000_000, 160_100_000, 164_900_000])
+    ['$1.00', '$0.999', '$0.00', '$0.0010', '$0.1601', '$0.1649']
+    """
+    texts = [format_amount(each, currency) for each in amounts]
+    for digits in (4, 6, 9):
+        alike = {text for text in texts if len({a for a, t in zip(amounts, texts, strict=True) if t == text}) > 1}
+        texts = [
+            _short_of_zeros(_shown(each, currency, digits)) if text in alike else text
+            for each, text in zip(amounts, texts, strict=True)
+        ]
+    return texts
+
+
+def _short_of_zeros(text: str) -> str:
+    """An amount without the zeros at its end, but for two digits."""
+    return re.sub(r"(\.\d\d\d*?)0+(?= |$)", r"\1", text)
+
+
+def _shown(nanos: int, currency: str, digits: int) -> str:
     if currency in COUNTED:
         return f"{nanos:,} {currency}"
     symbol = {"USD": "$", "GBP": "£", "EUR": "€"}.get(currency)
     sign = "-" if nanos < 0 else ""
-    magnitude = abs(nanos)
-    whole_cents = magnitude % 10_000_000 == 0
-    digits = 2 if whole_cents or magnitude >= 100_000_000 else 4 if magnitude >= 1_000_000 else 6
-    number = f"{decimal_units(magnitude, digits):,f}"
+    number = f"{decimal_units(abs(nanos), digits):,f}"
     return f"{sign}{symbol}{number}" if symbol else f"{sign}{number} {currency}"
 
 
 def share_percent(part_nanos: int, whole_nanos: int) -> Decimal:
-    """How many per cent `part` is of `whole`, to one digit; a spent budget of nothing is 100 %."""
+    """How many per cent `part` is of `whole`, to one digit; a spent budget of nothing is 100 %.
+
+    Only the whole is 100 %, and only nothing is 0 %.
+
+    >>> [str(share_percent(part, 100_000)) for part in (0, 1, 50_000, 99_999, 100_000, 100_001)]
+    ['0.0', '0.1', '50.0', '99.9', '100.0', '100.1']
+    """
     if whole_nanos <= 0:
         return Decimal(100)
-    return (Decimal(part_nanos) * 100 / Decimal(whole_nanos)).quantize(Decimal("0.1"))
+    share = (Decimal(part_nanos) * 100 / Decimal(whole_nanos)).quantize(Decimal("0.1"))
+    tenth = Decimal("0.1")
+    if share in (0, 100) and part_nanos not in (0, whole_nanos):
+        return share + tenth if part_nanos > (whole_nanos if share else 0) else share - tenth
+    return share

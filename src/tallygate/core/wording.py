@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tallygate.core.costing import Certainty
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
-from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.money import COUNTED, format_amount, told_apart
 from tallygate.core.rules import EVERY_MODEL, within_of
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode, Reason
@@ -21,7 +21,7 @@ _TYPED_MAX = 80
 _GO_ON = "To go on, the user runs: "
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 # An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
-_MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)?)", re.DOTALL)
+_MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)*)", re.DOTALL)
 PROGRAM = "tallygate"
 _NAME_MAX = 120
 
@@ -46,8 +46,8 @@ _SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "mont
 
 def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:
     """What a budget leaves a session, and whose budget it is; `brief` leaves out the session's own."""
-    left = format_amount(max(budget.available_nanos, 0), budget.unit)
-    text = f"{left} of {format_amount(budget.limit_nanos, budget.unit)} left"
+    left, limit = told_apart([max(budget.available_nanos, 0), budget.limit_nanos], budget.unit)
+    text = f"{left} of {limit} left"
     whose = _whose(budget, session)
     if budget.scope == "session":
         return text if brief and budget.scope_key == session.session_id else f"{text} for {whose}"
@@ -109,15 +109,14 @@ def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
 
 def standing_of(budget: Budget) -> str:
     """How a budget stands, as a sentence."""
+    limit, spent, reserved, left = told_apart(amounts_of(budget), budget.unit)
+    return f"The budget of {budget_name(budget)}: of {limit} {spent} are spent and {reserved} reserved, {left} left."
 
-    def shown(amount: int) -> str:
-        return format_amount(amount, budget.unit)
 
-    return (
-        f"The budget of {budget_name(budget)}: of {shown(budget.limit_nanos)} "
-        f"{shown(budget.spent_nanos + budget.carried_nanos)} are spent and {shown(budget.reserved_nanos)} reserved, "
-        f"{shown(max(budget.available_nanos, 0))} left."
-    )
+def amounts_of(budget: Budget) -> tuple[int, int, int, int]:
+    """A budget's limit, and what of it is spent, reserved and left."""
+    spent = budget.spent_nanos + budget.carried_nanos
+    return budget.limit_nanos, spent, budget.reserved_nanos, max(budget.available_nanos, 0)
 
 
 def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM, zone: str = "UTC") -> str:
@@ -185,13 +184,10 @@ def _spent_by(shares: Sequence[tuple[str, int]], *, here: bool) -> str:
 
 
 def _budget_message(budget: Budget, asked: int, spent_by: str, because: Sequence[str], command: str) -> str:
-    def shown(amount: int) -> str:
-        return format_amount(amount, budget.unit)
-
+    needed, limit, spent, reserved, left = told_apart([asked, *amounts_of(budget)], budget.unit)
     needs = (
-        f"The budget of {budget_name(budget)} does not carry this step: it needs {shown(asked)}, "
-        f"of {shown(budget.limit_nanos)} {shown(budget.spent_nanos + budget.carried_nanos)} are spent and "
-        f"{shown(budget.reserved_nanos)} reserved, {shown(max(budget.available_nanos, 0))} left."
+        f"The budget of {budget_name(budget)} does not carry this step: it needs {needed}, "
+        f"of {limit} {spent} are spent and {reserved} reserved, {left} left."
     )
     parts = [needs, *because]
     if spent_by and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls

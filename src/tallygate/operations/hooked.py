@@ -25,9 +25,9 @@ from tallygate.core.hooks import (
     told_at_end,
 )
 from tallygate.core.model import Budget
-from tallygate.core.money import format_amount
+from tallygate.core.money import format_amount, told_apart
 from tallygate.core.stopped import stopped_by
-from tallygate.core.wording import fault_message, held_next, left_of
+from tallygate.core.wording import amounts_of, fault_message, held_next, left_of
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
@@ -229,7 +229,7 @@ def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
         return None
     with rt.ledger.reading(rt.tenant) as reader:
         tightest, _ = _tightest(budgets_now(rt, reader, session, rt.clock_us()))
-    spent = format_amount(tightest.spent_nanos + tightest.carried_nanos, tightest.unit)
+    spent = told_apart(amounts_of(tightest), tightest.unit)[1]
     return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}"
 
 

@@ -19,6 +19,7 @@ from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
+from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.text import cleaned, shown
 from tallygate.core.unseen import unseen
@@ -29,6 +30,7 @@ from tallygate.operations.certain import Unsure
 from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
+from tallygate.operations.session import used_model
 from tallygate.operations.totals import figures_of
 from tallygate.operations.windows import head_id, is_head
 
@@ -44,7 +46,8 @@ class SessionLine:
     """One session in a list: what it cost itself, and the budget that it draws on, which may be that of its parent.
 
     `spent_nanos` is in the session's currency, and `split` what of that is spent at prices that are not sure.
-    `left_nanos` is what the tightest of all budgets leaves, in nano-dollars.
+    `left_nanos` is what the tightest of all budgets leaves, in nano-dollars. `model` is the one that most was spent on
+    where nobody said at its start which it would be.
     """
 
     session: Session
@@ -54,6 +57,7 @@ class SessionLine:
     pressure: Pressure
     totals: ActivityTotals
     split: Split = SURE
+    model: str = UNKNOWN_MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,4 +331,5 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
         pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
         totals=totals,
         split=split.within(spent),
+        model=used_model(reader, session) or session.model,
     )

@@ -278,7 +278,7 @@ def end_session(
                 tx.prices(),
                 figures.observed,
                 is_enforced(tx, ended),
-                _used_model(tx, ended),
+                used_model(tx, ended),
                 tx.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
                 tx.call_anomalies(ANOMALIES_MAX, session_id),
             )
@@ -299,7 +299,7 @@ def end_by_user(
     return end_session(rt, session_id, task_summary=task_summary, cause="user")
 
 
-def _used_model(reader: Reader, session: Session) -> str | None:
+def used_model(reader: Reader, session: Session) -> str | None:
     """The model a session spent most on, where nobody said at its start which it would be."""
     if session.model != UNKNOWN_MODEL:
         return None

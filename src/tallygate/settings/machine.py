@@ -7,9 +7,17 @@ from pathlib import Path
 
 from tallygate.settings import checks
 from tallygate.settings.checks import Unfit
+from tallygate.settings.model import Settings
 
 _ZONES = "zoneinfo/"
 _LINK, _NAME = Path("/etc/localtime"), Path("/etc/timezone")
+
+
+def told_in(settings: Settings, environ: Mapping[str, str]) -> str:
+    """The zone that times are told in: the user's own, else this machine's. Budgets are renewed by the former alone."""
+    if settings.zone_is_set:
+        return settings.time_zone
+    return machine_zone(environ) or settings.time_zone
 
 
 def machine_zone(environ: Mapping[str, str], link: Path = _LINK, name: Path = _NAME) -> str | None:

@@ -30,9 +30,12 @@ def test_with_nothing_learned_it_says_what_it_takes(run, made):
 def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
     text = run("calibrate", "show").stdout
     assert text.splitlines()[0].split() == [
-        "BY", "CLIENT", "MODEL", "CALLS", "FIRST", "LATER", "ON", "TOP", "CONFIDENCE", "LAST", "(UTC)",
+        "ESTIMATES", "OF", "CLIENT", "MODEL", "SEEN", "FIRST", "STEP", "LATER", "STEPS", "RESERVED", "CONFIDENCE",
+        "LAST", "(UTC)",
     ]  # fmt: skip
-    assert "what 80 of 100 steps stay below (calibration = enforce)" in text
+    assert text.splitlines()[1].startswith("agents ")
+    assert "so that 80 of 100 steps stay below it" in text
+    assert "none of it is reserved" not in text
     [learned] = run_json("calibrate", "show")["learned"]
     assert (learned["kind"], learned["client"], learned["reconciled_calls"], learned["confidence"]) == (
         "agent",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from tests.transcripts import write_claude
 
-from tallygate.app import priced_rules, settings_here
+from tallygate.app import compose, priced_rules, settings_here
+from tallygate.operations.asked import Step
+from tallygate.operations.authorize import authorize
+from tallygate.operations.session import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places
 from tallygate.settings.machine import machine_zone
@@ -69,6 +74,16 @@ def test_the_zone_of_the_environment_moves_no_budget(run, home, monkeypatch):
     [rule] = priced_rules(settings_here(), ExchangeBook())
     assert rule.zone == ANGELES
     assert "America/Los_Angeles\n" in run("status").stdout
+
+
+def test_a_halt_tells_times_as_lists_do_and_moves_no_budget(home, monkeypatch):
+    settings_file('[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = 0.01\n')
+    monkeypatch.setenv("TZ", TOKYO)
+    with closing(compose(settings_here(), by="test")) as app:
+        opened = start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test"))
+        answer = authorize(app.runtime, Step(opened.session.session_id, "edit", prompt_tokens=500_000))
+    assert re.search(r"It is renewed at \d{4}-\d\d-\d\d 09:00 JST", answer.message)
+    assert answer.binding.resets_us % (24 * 3_600_000_000) == 0, "which is midnight of UTC, where no zone is set"
 
 
 @pytest.fixture

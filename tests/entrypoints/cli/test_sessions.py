@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.entrypoints.cli.test_local_days import settings_file
 from tests.transcripts import PROJECT, write_claude
+
+from tallygate.app import compose, settings_here
+from tallygate.core.costing import Tokens
+from tallygate.core.moments import as_datetime
+from tallygate.core.observed import UNKNOWN_MODEL, ObservedUsage, Rule
+from tallygate.operations.ingest import Reading, ingest, link_session
+from tallygate.operations.session import Opening, start_session
 
 
 def test_an_empty_ledger_has_no_sessions(run, run_json):
@@ -195,3 +204,31 @@ def test_a_response_is_named_as_a_correction_takes_it(run, run_json, made, home)
     assert "responses" not in run_json("sessions", "show", session_id)
     again = run_json("sessions", "show", session_id, "--calls")["responses"]
     assert [(each["cost"], each["corrected"]) for each in again] == [(0, "it never ran")] * 2
+
+
+def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_spent_on(run, run_json, made):
+    session_id = made.session(model=UNKNOWN_MODEL)
+    assert run_json("sessions", "list")["sessions"][0]["main_model"] == "unknown"
+    rows = [
+        ObservedUsage("codex", "theirs", f"r{n}", as_datetime(made.app.runtime.clock_us()), model, Tokens(output=count),
+                      Rule.CODEX_LAST)
+        for n, (model, count) in enumerate([("claude-haiku-4-5", 10), ("claude-opus-4-7", 10_000)])
+    ]  # fmt: skip
+    link_session(made.app.runtime, "codex", "theirs", session_id)
+    ingest(made.app.runtime, Reading("codex", "/t", rows))
+    [found] = run_json("sessions", "list")["sessions"]
+    assert (found["model"], found["main_model"]) == ("unknown", "claude-opus-4-7")
+    assert "claude-opus-4-7" in run("sessions", "list").stdout
+    assert "model claude-opus-4-7" in run("sessions", "show", session_id).stdout
+
+
+def test_a_budget_of_tokens_has_a_short_id_that_the_command_takes(run, run_json, made):
+    made.app.close()
+    settings_file('[[budget]]\nscope = "session"\nlimit_tokens = 50000\nmode = "soft"\n')
+    with closing(compose(settings_here(), by="test")) as app:
+        opening = Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test")
+        session_id = start_session(app.runtime, opening).session.session_id
+    short = f"{session_id[-8:]}:tokens:soft"
+    assert any(line.startswith(f"{short} ") for line in run("budget", "list").stdout.splitlines())
+    assert run("budget", "raise", short, "1000").exit_code == 0
+    assert {each["limit"] for each in run_json("budget", "list")["budgets"]} == {1.0, 51_000}

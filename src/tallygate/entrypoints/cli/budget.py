@@ -13,9 +13,9 @@ from tallygate.core.errors import InvalidArgument, present
 from tallygate.core.limit_changes import LimitChange
 from tallygate.core.model import Budget
 from tallygate.core.moments import iso
-from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent
+from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
 from tallygate.core.text import cleaned
-from tallygate.core.wording import budget_name
+from tallygate.core.wording import amounts_of, budget_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
@@ -187,18 +187,19 @@ def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: 
     )
     touched = [each.touched_us for each in budgets]
     used = "USED" if any(renewed) else output.zoned("USED", touched, time_zone)
+    shown = [told_apart([*amounts_of(each)[:3], each.available_nanos], each.unit) for each in budgets]
     output.table(
-        output.words("BUDGET", [output.short_id(each.name) for each in budgets]),
-        output.words("SCOPE", [each.scope for each in budgets]),
-        output.words("PERIOD", [each.period for each in budgets]),
-        *([resets] if any(renewed) else []),
-        output.words("MODE", [each.mode for each in budgets]),
-        output.money("LIMIT", [(each.limit_nanos, each.unit) for each in budgets]),
-        output.money("SPENT", [(each.spent_nanos + each.carried_nanos, each.unit) for each in budgets]),
+        output.ids("BUDGET", [output.short_id(each.name) for each in budgets], 24),
+        output.going(5, output.words("SCOPE", [each.scope for each in budgets])),
+        output.going(3, output.words("PERIOD", [each.period for each in budgets])),
+        *([output.going(2, resets)] if any(renewed) else []),
+        output.going(4, output.words("MODE", [each.mode for each in budgets])),
+        output.amounts("LIMIT", [each[0] for each in shown]),
+        output.amounts("SPENT", [each[1] for each in shown]),
         *output.unsure(splits, [each.unit for each in budgets]),
-        output.money("RESERVED", [(each.reserved_nanos, each.unit) for each in budgets]),
-        output.money("LEFT", [(each.available_nanos, each.unit) for each in budgets]),
-        output.words(used, [output.when(each, time_zone) for each in touched]),
+        output.going(1, output.amounts("RESERVED", [each[2] for each in shown])),
+        output.amounts("LEFT", [each[3] for each in shown]),
+        output.going(6, output.words(used, [output.when(each, time_zone) for each in touched])),
     )
 
 
@@ -232,7 +233,7 @@ def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
 
 def _say(rt: Runtime, changed: Budget) -> None:
     """What the limit is now and what is left, also where something else leaves less."""
-    limit, left = (format_amount(nanos, changed.unit) for nanos in (changed.limit_nanos, changed.available_nanos))
+    limit, left = told_apart((changed.limit_nanos, changed.available_nanos), changed.unit)
     also = beside(rt, changed)
     but = ""
     if also.tighter is not None:

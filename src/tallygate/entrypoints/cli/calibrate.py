@@ -10,6 +10,7 @@ from tallygate.core.authority import Loosening
 from tallygate.core.clients import client_name
 from tallygate.core.learned import Kept
 from tallygate.core.moments import iso
+from tallygate.core.words import CalibrationMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.calibrate_backtest import backtest
 from tallygate.entrypoints.cli.moments import shown_zone
@@ -18,6 +19,7 @@ from tallygate.operations import recalibrate
 from tallygate.operations.recalibrate import Taught
 
 _MILLI = 1_000
+_WHOSE = {"agent": "agents", "hook": "hooks"}
 
 
 @click.group(cls=Commands)
@@ -60,7 +62,12 @@ def show(program: Program, as_json: bool) -> None:
         click.echo("Nothing was learned yet: it takes calls whose cost came to be known.")
     else:
         _table(found.learned, shown_zone(settings))
-        click.echo(f"\nReserved: what {percent} of 100 steps stay below (calibration = {mode}).")
+        click.echo(
+            "\nWhat is said of a first step is multiplied by FIRST STEP, of others by LATER STEPS. RESERVED times that "
+            f"is\nheld, so that {percent} of 100 steps stay below it. SEEN are the calls that this is learned from."
+        )
+        if mode != CalibrationMode.ENFORCE:
+            click.echo(f"With calibration = {mode} none of it is reserved.")
     for model, micros in found.manual.items():
         click.echo(f"Set by you: {output.safe(model)} {ratio(micros)}x; it counts in place of what was learned.")
     for model, (micros, at_us) in found.billed.items():
@@ -70,14 +77,14 @@ def show(program: Program, as_json: bool) -> None:
 
 def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
     output.table(
-        output.words("BY", [each.key.kind for each in learned]),
+        output.words("ESTIMATES OF", [_WHOSE.get(each.key.kind, each.key.kind) for each in learned]),
         output.words("CLIENT", [client_name(each.key.client) for each in learned]),
         output.words("MODEL", [each.key.model for each in learned], tight=False),
-        output.numbers("CALLS", [each.samples for each in learned]),
-        _ratios("FIRST", [each.first_micros for each in learned]),
-        _ratios("LATER", [each.later_micros for each in learned]),
-        _ratios("ON TOP", [each.reserved_micros for each in learned]),
-        output.words("CONFIDENCE", [each.confidence for each in learned]),
+        output.numbers("SEEN", [each.samples for each in learned]),
+        _ratios("FIRST STEP", [each.first_micros for each in learned]),
+        _ratios("LATER STEPS", [each.later_micros for each in learned]),
+        _ratios("RESERVED", [each.reserved_micros for each in learned]),
+        output.going(1, output.words("CONFIDENCE", [each.confidence for each in learned])),
         output.words(
             output.zoned("LAST", [each.last_us for each in learned], time_zone),
             [output.when(each.last_us, time_zone) for each in learned],

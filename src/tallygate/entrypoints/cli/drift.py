@@ -137,14 +137,14 @@ def _lines(found: Review) -> None:
         output.words("SESSION", [*(_who(line) for line in found.lines), "total"]),
         output.words("DAY", [*(f"{place.day:%y-%m-%d}" for place in places), ""]),
         output.words("MODEL", [*(output.safe(place.model or None, _MODEL_MAX) for place in places), ""]),
-        output.money("ESTIMATE", [(line.estimate_nanos, "USD") for line in lines]),
+        output.going(1, output.money("ESTIMATE", [(line.estimate_nanos, "USD") for line in lines])),
         output.money("RECORDED", [(line.recorded_nanos, "USD") for line in lines]),
-        _ratios("REC/EST", [line.recorded_micros for line in lines]),
+        output.going(3, _ratios("REC/EST", [line.recorded_micros for line in lines])),
     ]
     if found.has_bills:
         columns.append(output.money("BILLED", [(line.billed_nanos, "USD") for line in lines]))
-        columns.append(_ratios("BILL/REC", [line.billed_micros for line in lines]))
-    columns.append(output.words("CAUSE", [*(_cause(line, found) for line in found.lines), ""]))
+        columns.append(output.going(2, _ratios("BILL/REC", [line.billed_micros for line in lines])))
+    columns.append(output.going(4, output.words("CAUSE", [*(_cause(line, found) for line in found.lines), ""])))
     output.table(*columns)
     total = found.total
     if total.recorded_nanos is not None and total.split.unsure_nanos:

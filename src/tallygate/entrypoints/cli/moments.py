@@ -13,7 +13,7 @@ import click
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.text import shown
 from tallygate.settings import Settings
-from tallygate.settings.machine import machine_zone
+from tallygate.settings.machine import told_in
 
 _AGO = re.compile(r"(\d{1,5})([hdw])")
 _HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7d, 4w)"
@@ -21,9 +21,7 @@ _HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7
 
 def shown_zone(settings: Settings) -> str:
     """The time zone that dates are read and shown in: the user's own, else the machine's."""
-    if settings.zone_is_set:
-        return settings.time_zone
-    return machine_zone(os.environ) or settings.time_zone
+    return told_in(settings, os.environ)
 
 
 def zone_of(name: str) -> tzinfo:

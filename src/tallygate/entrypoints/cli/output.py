@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +16,13 @@ from tallygate.core.costing import Split
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned
+from tallygate.core.wording import short_name
 
 NOTHING = "-"
 ID_END = 8
 CELL_MAX = 120
 _LOOSE_MIN = 8
+_GAP = 2
 _WIDTH_WITHOUT_TERMINAL = 1000
 _STYLES = {
     **dict.fromkeys(("ok", "allow", "low", "exact", "reconciled"), "green"),
@@ -31,17 +33,42 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table, its cells made safe; only cells that are not `tight` are cut on a narrow terminal."""
+    """One column of a table, its cells made safe; cells that are not `tight` are cut first on a narrow terminal.
+
+    Where that is not enough, the column with the highest `goes` is left out first. What is `whole` is never cut.
+    """
 
     title: str
     cells: list[str]
     right: bool = False
     tight: bool = True
+    goes: int = 0
+    floor: int = _LOOSE_MIN
+    whole: bool = False
+    is_amount: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(len, [self.title, *self.cells]))
+
+    @property
+    def least(self) -> int:
+        return self.width if self.tight else min(self.width, max(len(self.title), self.floor))
 
 
 def words(title: str, values: Iterable[object], *, tight: bool = True) -> Column:
     """A column of text from anywhere."""
     return Column(title, [safe(value) for value in values], tight=tight)
+
+
+def ids(title: str, values: Iterable[object], floor: int) -> Column:
+    """A column of ids; on a narrow terminal their beginnings, which tell most of them apart."""
+    return Column(title, [safe(value) for value in values], tight=False, floor=floor)
+
+
+def going(goes: int, column: Column) -> Column:
+    """A column that is left out where the terminal is too narrow, before those of a lower number."""
+    return replace(column, goes=goes)
 
 
 def numbers(title: str, values: Iterable[int]) -> Column:
@@ -73,6 +100,11 @@ def short_count(value: int) -> str:
 def money(title: str, amounts: Iterable[tuple[int | None, str]]) -> Column:
     """A column of amounts with their decimal points below one another."""
     return _by_the_point(title, [NOTHING if nanos is None else format_amount(nanos, unit) for nanos, unit in amounts])
+
+
+def amounts(title: str, texts: Iterable[str]) -> Column:
+    """A column of amounts that are written out already."""
+    return _by_the_point(title, list(texts))
 
 
 def rates(title: str, dollars: Iterable[int]) -> Column:
@@ -125,27 +157,65 @@ def _by_the_point(title: str, texts: list[str]) -> Column:
     longest = max(ends, default=0)
     padded = [text + " " * (longest - end) for text, end in zip(texts, ends, strict=True)]
     width = max(map(len, [title, *padded]))
-    return Column(title.rjust(width), [text.rjust(width) for text in padded])
+    return Column(title.rjust(width), [text.rjust(width) for text in padded], whole=True, is_amount=True)
+
+
+def fitting(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Column]]:
+    """The columns that a width has room for, and those that are left out.
+
+    After those that may go text is cut, and then what stands furthest to the right is left out, but amounts never.
+    """
+    kept = list(columns)
+
+    def too_wide() -> bool:
+        return _least(kept) > width
+
+    while too_wide() and any(column.goes for column in kept):
+        kept.remove(max(kept, key=lambda column: column.goes))
+    while too_wide() and (long := [column for column in kept if _may_shrink(column)]):
+        longest = max(long, key=lambda column: column.width)
+        kept[kept.index(longest)] = replace(longest, tight=False)
+    while too_wide() and (others := [column for column in kept[1:] if not column.is_amount]):
+        kept.remove(others[-1])
+    titles = [column.title for column in kept]
+    return kept, [column for column in columns if column.title not in titles]
+
+
+def _least(columns: Sequence[Column]) -> int:
+    return sum(column.least for column in columns) + _GAP * (len(columns) - 1)
+
+
+def _may_shrink(column: Column) -> bool:
+    return column.tight and not column.right and not column.whole and column.width > _LOOSE_MIN
 
 
 def table(*columns: Column) -> None:
-    """Print columns side by side; rich is imported only here, so that other answers come sooner."""
+    """Print columns side by side; rich is imported only here, so that other answers come sooner.
+
+    On a narrow terminal loose columns are cut, with a sign of it, and others left out, which is said below.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    console = Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+    kept, left_out = fitting(columns, console.width)
+    console.width = max(console.width, _least(kept))
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
+    for column in kept:
         shown.add_column(
             Text(column.title),
             justify="right" if column.right else "left",
             no_wrap=column.tight,  # rich takes from the columns that may wrap, but each text below stays one line
-            min_width=max(map(len, [column.title, *column.cells])) if column.tight else _LOOSE_MIN,
+            min_width=column.least,
         )
-    for row in zip(*(column.cells for column in columns), strict=True):
+    for row in zip(*(column.cells for column in kept), strict=True):
         shown.add_row(*(Text(cell, _STYLES.get(cell.strip(), ""), no_wrap=True, overflow="ellipsis") for cell in row))
-    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(shown)
+    console.print(shown)
+    if left_out:
+        titles = ", ".join(" ".join(column.title.split()) for column in left_out)
+        click.echo(f"Left out for want of room: {titles}. A wider terminal or --json shows them.")
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
@@ -197,7 +267,13 @@ def safe(value: object, longest: int = CELL_MAX) -> str:
 
 
 def short_id(text: str) -> str:
-    """The end of a session's id, which stands for it on the command line; other ids in full."""
+    """The end of a session's id, which stands for it on the command line; other ids in full.
+
+    >>> short_id("session_codex_2026-09-21_0123456789abcdef01234567:tokens"), short_id("global:all:day:2026-09-21")
+    ('01234567:tokens', 'global:all:day:2026-09-21')
+    """
+    if (short := short_name(text)) != text:
+        return short
     return text[-ID_END:] if text.startswith("session_") and len(text) > 2 * ID_END else text
 
 

@@ -101,17 +101,17 @@ def _table(found: SpendReport, by: SpendBy, period: str) -> None:
     columns = [
         output.words(by.value.upper(), [*(line.key for line in lines), "total"], tight=by is not SpendBy.PROJECT),
         output.words(period, [*(line.period for line in lines), None]),
-        output.numbers("SESSIONS", [len(part.sessions) for part in parts]),
-        output.counts("RESP", [part.responses for part in parts]),
-        output.counts("CALLS", [part.calls for part in parts]),
-        output.counts("INPUT", [part.input_tokens for part in parts]),
-        output.counts("OUTPUT", [part.output_tokens for part in parts]),
+        output.going(2, output.numbers("SESSIONS", [len(part.sessions) for part in parts])),
+        output.going(4, output.counts("RESP", [part.responses for part in parts])),
+        output.going(5, output.counts("CALLS", [part.calls for part in parts])),
+        output.going(6, output.counts("INPUT", [part.input_tokens for part in parts])),
+        output.going(3, output.counts("OUTPUT", [part.output_tokens for part in parts])),
         output.money("COST", [(part.nanos, "USD") for part in parts]),
         *output.unsure([part.split for part in parts], ["USD"] * len(parts)),
-        output.words("EXACT", [_percent(part) for part in parts]),
+        output.going(1, output.words("EXACT", [_percent(part) for part in parts])),
     ]
     if found.total.own:
-        columns.append(output.words("OWN CURRENCY", [_own(part) for part in parts]))
+        columns.append(output.going(7, output.words("OWN CURRENCY", [_own(part) for part in parts])))
     output.table(*columns)
 
 

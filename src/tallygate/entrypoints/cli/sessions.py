@@ -15,7 +15,8 @@ from tallygate.core.drift import Cause
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import iso, microseconds
-from tallygate.core.money import format_amount, json_number
+from tallygate.core.money import format_amount, json_number, told_apart
+from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState
 from tallygate.entrypoints.cli import output
@@ -128,23 +129,24 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
 
     Where one lives on a budget that is not its own, the budgets are named.
     """
+    shown = [told_apart([line.own.limit_nanos, line.own.available_nanos], line.own.unit) for line in lines]
     others = any(line.own.name != line.session.session_id for line in lines)
     output.table(
         output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
-        output.words("STATE", [line.session.state for line in lines]),
+        output.going(1, output.words("STATE", [line.session.state for line in lines])),
         output.words(
             output.zoned("STARTED", [line.session.started_us for line in lines], time_zone),
             [output.when(line.session.started_us, time_zone)[5:] for line in lines],
         ),
-        output.money("LIMIT", [(line.own.limit_nanos, line.own.unit) for line in lines]),
+        output.amounts("LIMIT", [limit for limit, _ in shown]),
         output.money("SPENT", [(line.spent_nanos, line.session.currency) for line in lines]),
         *output.unsure([line.split for line in lines], [line.session.currency for line in lines]),
-        output.money("LEFT", [(line.own.available_nanos, line.own.unit) for line in lines]),
-        *([output.words("OF", [output.short_id(line.own.name) for line in lines])] if others else []),
-        output.numbers("CALLS", [line.totals.calls for line in lines]),
-        output.numbers("HALTS", [line.totals.denied for line in lines]),
-        output.words("MODEL", [line.session.model for line in lines], tight=False),
-        output.words("TASK", [line.session.task_summary for line in lines], tight=False),
+        output.amounts("LEFT", [left for _, left in shown]),
+        *([output.going(6, output.words("OF", [output.short_id(line.own.name) for line in lines]))] if others else []),
+        output.going(5, output.numbers("CALLS", [line.totals.calls for line in lines])),
+        output.going(4, output.numbers("HALTS", [line.totals.denied for line in lines])),
+        output.going(3, output.words("MODEL", [line.model for line in lines], tight=False)),
+        output.going(7, output.words("TASK", [line.session.task_summary for line in lines], tight=False)),
     )
 
 
@@ -162,6 +164,7 @@ def line_json(line: SessionLine) -> dict[str, Any]:
         "left": unit_number(own.available_nanos, own.unit),
         "tightest_left_usd": json_number(line.left_nanos),
         "pressure": line.pressure.value,
+        "main_model": line.model,
         "calls": line.totals.calls,
         "pending": line.totals.pending,
         "halts": line.totals.denied,
@@ -308,6 +311,12 @@ def _response_json(stored: StoredUsage) -> dict[str, Any]:
     }
 
 
+def _main_model(view: SessionView) -> str:
+    """The model a session was opened with; where nobody said, the one that most was spent on."""
+    named = [share.label for share in view.by_model if share.label]
+    return named[0] if view.session.model == UNKNOWN_MODEL and named else view.session.model
+
+
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
     total = output.split_amount(totals.total_nanos, view.split.within(totals.total_nanos))
@@ -316,7 +325,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     pairs = [
         ("session", session.session_id),
         ("state", f"{session.state}, started {started}{ended}"),
-        ("client", f"{output.safe(client_name(session.client))}, model {output.safe(session.model)}"),
+        ("client", f"{output.safe(client_name(session.client))}, model {output.safe(_main_model(view))}"),
         ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.stated}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
@@ -400,11 +409,11 @@ def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
         ),
         output.words("TOOL", [call.tool_name for call in calls], tight=False),
         output.words("ACTION", [call.action for call in calls]),
-        output.words("STATE", [call.state for call in calls]),
+        output.going(2, output.words("STATE", [call.state for call in calls])),
         output.money("ESTIMATE", [(call.estimate_nanos, unit) for call in calls]),
         output.money("COST", [(_call_cost(call, view) if call.cost_basis != "none" else None, unit) for call in calls]),
         output.words("MODEL", answered, tight=False),
-        output.words("REASON", [call.reason for call in calls], tight=False),
+        output.going(1, output.words("REASON", [call.reason for call in calls], tight=False)),
     )
 
 
@@ -416,5 +425,6 @@ def _response_table(view: SessionView, unit: str, time_zone: str) -> None:
         output.money("COST", [(each.cost_nanos, unit) for each in view.responses]),
         output.numbers("OUTPUT", [row.tokens.output for row in rows]),
         output.words("MODEL", [row.model for row in rows], tight=False),
-        output.Column("RESPONSE", [output.safe(row.response_key, 1000) for row in rows]),  # a cut one names nothing
+        # A cut one names nothing.
+        output.Column("RESPONSE", [output.safe(row.response_key, 1000) for row in rows], whole=True),
     )

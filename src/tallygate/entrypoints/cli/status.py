@@ -116,7 +116,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
     else:
         click.echo("\nNo open sessions.")
     for stop in stops:
-        at = output.when(stop.call.at_us, settings.time_zone)
+        at = output.when(stop.call.at_us, zone)
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
     return STOPPED if stops and tells else 0

@@ -253,23 +253,25 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
         titles = (output.zoned(titles[0], [line.whole.first_us for line in view.lines], time_zone),)
     columns = [
         output.words(title, [names[number] for names, _ in rows], tight=by not in (By.PROJECT, By.FOLDER))
+        if title != "SESSION"
+        else output.ids(title, [names[number] for names, _ in rows], 18)
         for number, title in enumerate(titles)
     ]
     if by is By.SESSION:
         last = output.zoned("LAST", [part.last_us for part in parts], time_zone)
         columns.append(output.words(last, [output.when(part.last_us, time_zone)[2:] for part in parts]))
     columns += [
-        output.numbers("RESP", [part.responses for part in parts]),
-        output.counts("FRESH", [part.tokens.fresh_input for part in parts]),
-        output.counts("C.READ", [part.tokens.cache_read for part in parts]),
-        output.counts("C.WRITE", [_written(part) for part in parts]),
-        output.counts("OUTPUT", [part.tokens.output for part in parts]),
+        output.going(2, output.numbers("RESP", [part.responses for part in parts])),
+        output.going(5, output.counts("FRESH", [part.tokens.fresh_input for part in parts])),
+        output.going(4, output.counts("C.READ", [part.tokens.cache_read for part in parts])),
+        output.going(6, output.counts("C.WRITE", [_written(part) for part in parts])),
+        output.going(3, output.counts("OUTPUT", [part.tokens.output for part in parts])),
         output.money("COST", [(part.nanos, "USD") for part in parts]),
-        output.words("PARTIAL", [_share(part.partial, part.responses) for part in parts]),
+        output.going(7, output.words("PARTIAL", [_share(part.partial, part.responses) for part in parts])),
     ]
     if view.total.whole.certainty is not Certainty.KNOWN:
         sure = ["" if part.certainty is Certainty.KNOWN else part.certainty.value for part in parts]
-        columns.append(output.words("PRICE", sure))
+        columns.append(output.going(8, output.words("PRICE", sure)))  # what is not sure stands below
     output.table(*columns)
 
 
