@@ -320,6 +320,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         told_at_start=settings.spoken,
         foreign=settings.foreign,
         weakens=weakens,
+        stand_in=stands_in,
         guarded=cache(partial(guarded_here, settings)),
         pause_us=pause_us,
     )
@@ -407,6 +408,15 @@ def weakens(event: HookEvent) -> str | None:
 
     folder = None if event.folder is None else Path(event.folder)
     return weakened(Path(event.changed_file), folder, Path.home(), os.environ)
+
+
+def stands_in(event: HookEvent) -> str | None:
+    """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
+    if event.client != "claude_code" or event.folder is None:
+        return None
+    from tallygate.clients.claude_code.guard import stand_in
+
+    return stand_in(Path(event.folder), places_here().home, os.environ)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tallygate.clients.claude_code.guard import weakened
+from tallygate.clients.claude_code.guard import stand_in, weakened
 
 OURS = {"hooks": {"PreToolUse": [{"hooks": [{"type": "mcp_tool", "server": "tallygate", "tool": "tallygate_hook"}]}]}}
 OTHERS = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}]}}
@@ -60,6 +60,55 @@ def test_the_folder_that_the_environment_names_is_the_users(home):
     changed = write(home / "p" / ".claude" / "settings.json", OTHERS)
     assert weakened(changed, home / "p", home, {}) is not None
     assert weakened(changed, home / "p", home, {"CLAUDE_CONFIG_DIR": str(home / "elsewhere")}) is None
+
+
+OWN_SERVER = {"type": "stdio", "command": "/p/python", "args": ["-I", "-m", "tallygate", "serve"]}
+ANOTHER = {"command": "/tmp/x"}
+
+
+def servers(entry: object) -> dict:
+    return {"mcpServers": {"github": {"command": "npx"}, **({} if entry is None else {"tallygate": entry})}}
+
+
+@pytest.mark.parametrize(
+    ("user", "local", "project", "named"),
+    [
+        (OWN_SERVER, None, None, None),
+        (OWN_SERVER, None, ANOTHER, ".mcp.json"),
+        (OWN_SERVER, None, {"url": "http://127.0.0.1:9"}, ".mcp.json"),
+        (OWN_SERVER, None, OWN_SERVER | {"env": {"PYTHONPATH": "."}}, ".mcp.json"),
+        (OWN_SERVER, None, OWN_SERVER | {"args": ["-m", "tallygate", "serve"]}, ".mcp.json"),
+        (OWN_SERVER, None, {"command": "uvx", "args": ["--from", ".", "tallygate", "serve"]}, ".mcp.json"),
+        (OWN_SERVER, None, "a word", ".mcp.json"),
+        (OWN_SERVER, ANOTHER, None, ".claude.json, for the project"),
+        # the same server again, and what people write by hand
+        (OWN_SERVER, None, OWN_SERVER | {"alwaysLoad": True}, None),
+        (OWN_SERVER, OWN_SERVER, None, None),
+        (OWN_SERVER, None, {"command": "uvx", "args": ["tallygate", "serve"]}, None),
+        (OWN_SERVER, None, {"command": "tallygate", "args": ["serve"]}, None),
+        # hooks of a project were made for the project's server
+        (None, None, ANOTHER, None),
+    ],
+)
+def test_a_server_that_would_answer_in_the_place_of_the_users_own_is_named(home, user, local, project, named):
+    folder = home / "p" / "sub"
+    folder.mkdir(parents=True)
+    settings = servers(user) | {"projects": {str(home / "p"): servers(local), str(home / "q"): servers(ANOTHER)}}
+    write(home / ".claude.json", settings)
+    if project is not None:
+        write(home / "p" / ".mcp.json", servers(project))
+    said = stand_in(folder, home, {})
+    assert (said is None) == (named is None), said
+    if named:
+        assert named in said
+        assert "give it another name" in said
+
+
+def test_a_users_servers_that_cannot_be_read_are_none(home):
+    (home / ".claude.json").write_text('{"tallygate" "tallygate"')
+    assert stand_in(home / "p", home, {}) is None
+    write(home / "p" / ".mcp.json", [1])
+    assert stand_in(home / "p", home, {"CLAUDE_CONFIG_DIR": str(home / "none")}) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

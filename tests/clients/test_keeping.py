@@ -54,6 +54,9 @@ OUTCOMES = [
     ("another server", SERVERS, changed(SERVERS, "mcpServers", "other", to={"command": "x"}), False),
     ("another server goes", SERVERS, changed(SERVERS, "mcpServers", "github"), False),
     ("our server goes", SERVERS, changed(SERVERS, "mcpServers", "tallygate"), True),
+    ("another for a project", SERVERS,
+     changed(SERVERS, "projects", to={"/p": {"mcpServers": {"tallygate": {"command": "true"}}}}), True),
+    ("a server for a project", SERVERS, changed(SERVERS, "projects", to={"/p": {"mcpServers": {"a": {}}}}), False),
     ("another program for it", SERVERS, changed(SERVERS, "mcpServers", "tallygate", to={"command": "true"}), True),
     ("hooks off where none is ours", {"model": "a"}, '{"disableAllHooks": true}', False),
 ]  # fmt: skip
@@ -287,3 +290,25 @@ def test_a_folder_of_data_that_a_variable_names_is_the_one_in_use(own):
     found = guarded_of(own)
     assert reaches(Reach("rm -rf $XDG_DATA_HOME/tallygate"), found, "/w") is not None
     assert reaches(Reach("rm -rf $XDG_CACHE_HOME/tallygate"), found, "/w") is None
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("printf '[features]\\nhooks = false\\n' >> ~/.codex/config.toml", False),
+        ("cat >> ~/.codex/config.toml <<'END'\n[features]\nhooks = false\nEND", False),
+        ("echo '[unfinished' >> ~/.codex/config.toml", False),
+        ("printf '[features]\\nweb_search = true\\n' >> ~/.codex/config.toml", True),
+        ("cat >> ~/.codex/config.toml <<'END'\n[mcp_servers.more]\ncommand = \"npx\"\nEND", True),
+        ("echo '# mine' >> ~/.codex/config.toml", True),
+        ("cat more.toml >> ~/.codex/config.toml", True),  # what it holds is not told
+    ],
+)
+def test_what_is_added_to_a_clients_settings_is_judged_by_what_comes_of_it(own, command, kept):
+    settings = own.home / ".codex" / "config.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(CODEX.replace("[features]", "[other]"))
+    manifest = Manifest(own.data_dir / "init")
+    manifest.records[str(settings)] = record(settings, "table")
+    manifest.save()
+    assert (reaches(Reach(command), guarded_of(own), "/w") is None) is kept

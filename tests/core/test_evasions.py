@@ -173,6 +173,15 @@ CAUGHT = {
     "gemini hooks disable-all": "the entries in the settings",
     "copilot config set disableAllHooks true": "the entries in the settings",
     "codex mcp remove tallygate": "the entries in the settings",
+    "claude mcp add tallygate -- /bin/true": "the entries in the settings",
+    "claude mcp add -s project tallygate /bin/true": "the entries in the settings",
+    "claude mcp add-json tallygate '{}'": "the entries in the settings",
+    # added to a file of theirs, or changed in it
+    "printf '[features]\\nhooks = false\\n' >> ~/.codex/config.toml": "the entries",
+    "sed -i 's/hooks = true/hooks = false/' ~/.codex/config.toml": "the entries",
+    "jq '.hooksConfig.enabled = false' ~/.claude/settings.json > t && mv t ~/.claude/settings.json": "the entries",
+    # however the program is called
+    "python -m tallygate.entrypoints.cli budget raise s1 9": "`tallygate budget raise`",
     # PowerShell
     f"Remove-Item -Recurse {DATA}": "the ledger",
     f"Set-Content -Path {CONFIG}/config.toml -Value x": "the settings file",
@@ -331,6 +340,11 @@ pipx list
 pipx install ruff
 pipx upgrade ruff
 npm install -g @openai/codex
+claude mcp add tallygate-docs -- npx docs
+claude mcp add docs -- npx tallygate
+claude mcp get tallygate
+echo 'model = "x"' > ~/.codex/other.toml
+python -m tallygate.entrypoints.cli status
 codex features list
 codex features enable hooks
 codex features disable web_search_request

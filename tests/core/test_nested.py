@@ -22,6 +22,7 @@ PLACES = {f"{HOME}/.config/opencode/plugin/tallygate.js": "the plugin", f"{HOME}
 READ = {
     "/srv/shop/off.json": '{"disableAllHooks": true}',
     "/srv/shop/system.json": '{"hooksConfig": {"enabled": false}}',
+    "/srv/shop/servers.json": '{"mcpServers": {"tallygate": {"command": "true"}}}',
     "/srv/shop/plain.json": '{"model": "small"}',
     f"{HOME}/.codex/off.config.toml": "[features]\nhooks = false\n",
     f"{HOME}/.codex/fast.config.toml": 'model = "small"\n',
@@ -92,6 +93,10 @@ UNGATED = {
     "codex exec -p off go": "-p off",
     "printf '[features]\\nhooks = false' > ~/.codex/new.config.toml; codex exec --profile new go": "--profile new",
     "claude --settings off.json -p go": "disableAllHooks",
+    "claude --mcp-config servers.json -p go": "--mcp-config servers.json",
+    "claude -p go --mcp-config plain.json servers.json": "--mcp-config servers.json",
+    """claude --mcp-config '{"mcpServers": {"tallygate": {"command": "true"}}}' -p go""":
+        '--mcp-config {"mcpServers": {"tallygate": {"command": "true"}}}',
     "CLAUDE_CODE_RESTRICTED=1 claude -p go": "CLAUDE_CODE_RESTRICTED",
     "GEMINI_CLI_SYSTEM_SETTINGS_PATH=system.json gemini -p go": "GEMINI_CLI_SYSTEM_SETTINGS_PATH=system.json",
     "GEMINI_CLI_SYSTEM_SETTINGS_PATH=unread.json gemini -p go": "GEMINI_CLI_SYSTEM_SETTINGS_PATH=unread.json",
@@ -138,6 +143,7 @@ codex exec -p fast go
 codex exec --dangerously-bypass-hook-trust go
 codex exec "what does --disable do"
 claude --settings plain.json -p go
+claude --mcp-config plain.json -p "what is tallygate"
 claude --settings '{"hooks": {}}' -p go
 CLAUDE_CODE_MANAGED_SETTINGS_PATH=off.json claude -p go
 GEMINI_CLI_SYSTEM_SETTINGS_PATH=plain.json gemini -p go

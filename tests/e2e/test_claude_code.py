@@ -375,3 +375,15 @@ def test_an_edit_of_the_clients_settings_is_refused_only_where_it_takes_the_gate
     after = json.loads(file.read_text(encoding="utf-8"))
     assert (after["permissions"]["defaultMode"], after["hooks"]) == ("acceptEdits", before["hooks"])
     assert "All fine." in run.seen.said
+
+
+def test_a_project_whose_own_server_would_answer_the_hooks_is_stopped_at_the_prompt(machine: Make) -> None:
+    here = machine(CLAUDE, [marking(), Turn("All fine.")])
+    here.init()
+    write(here.work / ".mcp.json", {"mcpServers": {"tallygate": {"command": "true"}}})
+    run = here.run()
+    assert "has another server with the name tallygate" in run.shown
+    assert here.api.of_kind("main") == []
+    write(here.work / ".mcp.json", {"mcpServers": {"others": {"command": "true"}}})
+    assert here.run().code == 0
+    assert marks(here) == ["ran"]

@@ -755,6 +755,17 @@ def test_settings_that_would_switch_the_gate_off_are_refused(world):
     assert not hook(world, Moment.SETTINGS_CHANGE, changed_file="/p/.claude/settings.json").stops
 
 
+def test_a_prompt_is_stopped_where_another_server_would_answer_the_hooks(world):
+    shadowed = world.with_runtime(stand_in=lambda event: f"{event.folder}/.mcp.json has another server.")
+    assert "/p/.mcp.json has another" in hook(shadowed, Moment.SESSION_START, folder="/p").message
+    answer = hook(shadowed, Moment.PROMPT, "p1", folder="/p")
+    assert answer.stops
+    assert "/p/.mcp.json has another server" in answer.message
+    lenient = shadowed.with_runtime(halt_on_fault=False)
+    assert not hook(lenient, Moment.PROMPT, "p2", folder="/p").stops
+    assert not hook(world, Moment.PROMPT, "p3", folder="/p").stops
+
+
 class Broken:
     """A ledger that cannot be used."""
 

@@ -189,7 +189,10 @@ class _Look:
 
     def _printed(self, target: str, each: Simple, words: list[str], fed: str | None) -> Edit:
         """What a command that prints what it is told leaves in a file."""
-        return Edit(self.full(target), None if each.appends else verbs.printed(words, fed))
+        text = verbs.printed(words, fed)
+        if not each.appends or text is None:
+            return Edit(self.full(target), None if each.appends else text)
+        return Edit(self.full(target), swaps=(("", text.replace("\\n", "\n") + "\n", False),))
 
     def _program(
         self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]

@@ -146,6 +146,11 @@ def _started(program: str, given: list[str]) -> tuple[str, list[str]]:
 
 
 def _of_claude(given: list[str], around: Around) -> Iterator[str]:
+    if "--mcp-config" in given:
+        at = given.index("--mcp-config") + 1
+        for value in given[at : next((n for n in range(at, len(given)) if given[n].startswith("-")), len(given))]:
+            if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
+                yield f"--mcp-config {value}"
     for name, value in _options(given, "--setting-sources", "--settings"):
         sources = {each.strip() for each in value.split(",")}
         in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
@@ -200,7 +205,7 @@ def _unhooks(setting: str) -> bool:
 
 
 def leaves(program: str, given: list[str]) -> bool:
-    """Whether a client is told to forget our server or plugin, or to run no hooks from now on."""
+    """Whether a client is told to forget our server or plugin, to take another for it, or to run no hooks any more."""
     if program not in _CLIENTS:
         return False
     if given[:2] == ["features", "disable"]:
@@ -209,6 +214,9 @@ def leaves(program: str, given: list[str]) -> bool:
         return True
     if given[:1] == ["config"] and any("disableAllHooks" in word for word in given):
         return "get" not in given
+    before = given[: given.index("--")] if "--" in given else given
+    if before[:1] == ["mcp"] and before[1:2] and before[1].startswith("add") and "tallygate" in before[2:]:
+        return True
     ours = any(word == "tallygate" or word.startswith("tallygate@") for word in given)
     return ours and bool({"remove", "rm", "uninstall", "disable"}.intersection(given[:4]))
 

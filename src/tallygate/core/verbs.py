@@ -69,7 +69,7 @@ _MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)")
 _READS = re.compile(r"\.execute\(|\.read|readFile|\bload|fetch")
 # What a command says that takes our entries, or all hooks or servers, out of a client's settings.
 DROPS = re.compile(
-    r"tallygate|disableAllHooks|del\(\s*\.?[\[\"']*(?:hooks|mcp_?[sS]ervers|mcp)\b"
+    r"tallygate|disableAllHooks|hooksConfig|(?:\b|\\n)(?:codex_)?hooks[\"']?\s*[=:]\s*false|del\(\s*\.?[\[\"']*(?:hooks|mcp_?[sS]ervers|mcp)\b"
     r"|(?:hooks|mcp_?[sS]ervers)[\"'\]]*\s*\|?=\s*(?:\{|\[|null|None)"
     r"|(?:pop\(|del\s+\w+\[|delete\s+\w+[.\[])\s*[\"']?(?:hooks|mcp_?[sS]ervers)"
 )
@@ -461,7 +461,7 @@ def _ours_in(program: str, given: list[str]) -> list[str] | None:
         return given
     if INTERPRETERS.fullmatch(program) and "-m" in given:
         module = given[given.index("-m") + 1 :]
-        return module[1:] if module[:1] == ["tallygate"] else None
+        return module[1:] if module and module[0].partition(".")[0] == "tallygate" else None
     if program in {"uv", "uvx", "pipx", "poetry", "hatch", "pdm"} and "tallygate" in given:
         return given[given.index("tallygate") + 1 :]
     return None

@@ -132,8 +132,12 @@ def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
 def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.raising is not None:
         return answer_raise(rt, prompts, event, event.raising)
+    if event.moment is Moment.PROMPT and rt.halt_on_fault and (why := rt.stand_in(event)) is not None:
+        # The hooks of tools would be answered by that server: this is the last moment that is ours.
+        return HookAnswer(Verdict.STOP, f"Tallygate: {why}")
     if event.moment is Moment.SESSION_START:
-        return HookAnswer(message=_welcome(rt, account_of(rt, event), event.foreign))
+        said = _welcome(rt, account_of(rt, event), event.foreign)
+        return HookAnswer(message=" ".join(filter(None, (said, rt.stand_in(event)))))
     if event.moment in GATED:
         account = account_of(rt, event)
         answer = _gated(rt, event, gate_step(rt, event, account.session))

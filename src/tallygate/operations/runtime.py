@@ -46,7 +46,7 @@ def nothing_is_whole(_client: str, _transcript: Path | None, _session: str | Non
 
 
 def nothing_weakens(_: HookEvent) -> str | None:
-    """Where no client's settings can be looked at, no change of them is seen to switch its hooks off."""
+    """Where no client's settings can be looked at, nothing in them is seen to take its hooks from the gate."""
     return None
 
 
@@ -132,6 +132,7 @@ class Runtime:
     told_at_start: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
+    stand_in: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Callable[[], Guarded] = Guarded
     pause_us: Callable[[int], None] = no_waiting
     session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)

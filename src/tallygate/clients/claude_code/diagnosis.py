@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tallygate.clients.claude_code.guard import read_settings
+from tallygate.clients.claude_code.guard import CURE, read_settings, stand_in
 from tallygate.clients.installing.wanted import Finding, Surroundings
 
 
@@ -18,5 +18,7 @@ def findings(where: Surroundings) -> Iterator[Finding]:
         settings = read_settings(file)
         if settings is not None and settings.get("disableAllHooks") is True:
             yield Finding(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
+    if where.project is not None and (why := stand_in(where.project, where.home, where.environ)) is not None:
+        yield Finding(why.removesuffix(f" {CURE}").removesuffix("."), CURE)
     if where.environ.get("CLAUDE_CODE_SIMPLE"):
         yield Finding("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")

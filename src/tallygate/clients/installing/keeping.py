@@ -16,7 +16,7 @@ from tallygate.core.guarded import Edit
 
 BYTES_MAX = 16 * 1024 * 1024
 _SERVERS = ("mcpServers", "mcp_servers", "mcp", "servers", "context_servers")
-_KEYS = frozenset({*_SERVERS, "hooks", "env", "disableAllHooks", "hooksConfig", "features"})
+_KEYS = frozenset({*_SERVERS, "hooks", "env", "disableAllHooks", "hooksConfig", "features", "projects"})
 _TELEMETRY = ("CLAUDE_CODE_ENABLE_TELEMETRY", "OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
 
 
@@ -88,6 +88,10 @@ def _switches(values: Mapping[Any, Any]) -> Iterator[str]:
     for name in ("hooks", "codex_hooks", "plugin_hooks"):
         if features.get(name) is False:
             yield f"features.{name}"
+    for name, project in _mapping(values.get("projects")).items():
+        # A project's server of our name stands before the user's.
+        if (server := _mapping(_mapping(project).get("mcpServers")).get(SERVER)) is not None:
+            yield _said("projects", name, server)
     excluded = _mapping(values.get("mcp")).get("excluded")
     if isinstance(excluded, list) and SERVER in excluded:
         yield "mcp.excluded"
