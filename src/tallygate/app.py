@@ -20,6 +20,7 @@ from tallygate.clients.installing.own_command import command_line
 from tallygate.core.errors import SettingsError
 from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
+from tallygate.core.locked import Standing
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.rules import Rule, Scope, is_money
@@ -36,7 +37,18 @@ from tallygate.pricing.catalog import Catalog
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import also_meant
 from tallygate.pricing.snapshot import FOLDER as PRICES_FOLDER
-from tallygate.settings import Keep, OnFault, Places, Settings, Stop, Telemetry, Transcripts, load_settings, places
+from tallygate.settings import (
+    Keep,
+    OnFault,
+    Paths,
+    Places,
+    Settings,
+    Stop,
+    Telemetry,
+    Transcripts,
+    load_settings,
+    places,
+)
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of
 from tallygate.settings.machine import told_in
@@ -134,6 +146,7 @@ class App:
             session_tenants=mine.session_tenants,
             tenant_prices=mine.tenant_prices,
             learned=mine.learned,
+            locks=mine.locks,
         )
         return here if here.tenant == mine.tenant else self._of_another_tenant(here)
 
@@ -234,7 +247,14 @@ def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     """Settings of this process: its environment, its folder, its user's places."""
     if HELD.fault is not None:
         raise HELD.fault
-    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places_here())
+    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places_here(), lock_of)
+
+
+def lock_of(paths: Paths) -> Standing:
+    """Whether the limits of the ledger are locked, by its own journal."""
+    from tallygate.operations.locked import UNLOCKED, standing_at
+
+    return standing_at(paths.database) if os.access(paths.database, os.F_OK) else UNLOCKED
 
 
 def anchor_of(settings: Settings) -> Anchor:

@@ -78,6 +78,11 @@ class Signer:
 
         return bytes(SigningKey(self._seed).sign(message).signature)
 
+    @property
+    def seed(self) -> bytes:
+        """The secret half, to be sealed."""
+        return self._seed
+
     def secret_jwk(self) -> str:
         """The key as its file keeps it."""
         return json.dumps({**self.public.jwk(), "d": b64url(self._seed)}, indent=2) + "\n"

@@ -83,11 +83,11 @@ class KeyRing:
 
     def signer(self) -> Signer:
         """The key that signs; it is made where there is none. Raises `KeyUnusable`."""
-        raw = _read(self.key_file)
+        raw = read_private(self.key_file)
         if raw is None:
-            self._prepare()
-            _create(self.key_file, new_signer().secret_jwk().encode())
-            signer = signer_from(_read(self.key_file) or b"", str(self.key_file))
+            self.prepare()
+            create_private(self.key_file, new_signer().secret_jwk().encode())
+            signer = signer_from(read_private(self.key_file) or b"", str(self.key_file))
             self._remember(signer.public)
             return signer
         return signer_from(raw, str(self.key_file))
@@ -98,7 +98,7 @@ class KeyRing:
 
     def known(self) -> PublicKey | None:
         """The public half of the key that signs, or None where none was made yet. Makes none. Raises `KeyUnusable`."""
-        raw = _read(self.key_file)
+        raw = read_private(self.key_file)
         return None if raw is None else public_keys_from(raw, str(self.key_file))[0]
 
     def rotate(self) -> Rotation:
@@ -108,14 +108,14 @@ class KeyRing:
         rotation = Rotation.of(old, new)
         # First what connects the keys: one that was never used harms nobody, one that nothing leads to does.
         record = json.dumps(rotation.stated(), indent=2) + "\n"
-        _create(self.folder / f"{ROTATIONS}{new.public.keyid}.json", record.encode())
+        create_private(self.folder / f"{ROTATIONS}{new.public.keyid}.json", record.encode())
         _replace(self.key_file, new.secret_jwk().encode())
         return rotation
 
     def rotation_to(self, keyid: str) -> Rotation | None:
         """The rotation that brought a key, or None where it was the first."""
         path = self.folder / f"{ROTATIONS}{keyid}.json"
-        raw = _read(path)
+        raw = read_private(path)
         if raw is None:
             return None
         try:
@@ -166,15 +166,16 @@ class KeyRing:
         """Keep public keys; those of this user too, since what they signed outlives a secret half that was lost."""
         kept = self._trust_file()
         if fresh := [key for key in keys if key not in kept]:
-            self._prepare()
+            self.prepare()
             _replace(self.folder / TRUST_FILE, jwks([*kept, *fresh]).encode())
 
     def _trust_file(self) -> list[PublicKey]:
         path = self.folder / TRUST_FILE
-        raw = _read(path)
+        raw = read_private(path)
         return [] if raw is None else public_keys_from(raw, str(path))
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make the folder where there is none. Raises `KeyUnusable` where others can put files into it."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -193,7 +194,7 @@ class KeyRing:
             )
 
 
-def _read(path: Path) -> bytes | None:
+def read_private(path: Path) -> bytes | None:
     """A file of this user alone; None where there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _SAFE)
@@ -222,7 +223,7 @@ def _check(found: os.stat_result, path: Path) -> None:
         )
 
 
-def _create(path: Path, content: bytes) -> None:
+def create_private(path: Path, content: bytes) -> None:
     """A new file, whole or not at all; where somebody else was faster, theirs stays."""
     with _written(path, content) as written:
         try:

@@ -8,10 +8,11 @@ in `FREE`, with the reason, and a test holds that every command and every operat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol
 
-from tallygate.core.errors import UsersOnly
+from tallygate.core.errors import Locked, UsersOnly
 
 
 class Loosening(StrEnum):
@@ -86,6 +87,17 @@ class Door(StrEnum):
     PROMPT = "prompt"
 
 
+class Seal(Protocol):
+    """The key of a lock, which the user's passphrase opens."""
+
+    @property
+    def public(self) -> str: ...
+    @property
+    def is_open(self) -> bool: ...
+    def open(self, what: str) -> None: ...
+    def sign(self, message: bytes) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
     """Who speaks, through which door, and whether that is the user.
@@ -93,7 +105,7 @@ class Authority:
     `beneath` names the agent that this was started by, as far as one was found. `agents_may` are the commands that
     the user's own settings leave to agents. `guarded` is false where the ledger is none of the user's own: those of
     tests and demonstrations are nobody's money. `servers` are those of the clients around, to find the session that
-    this was started in.
+    this was started in. `lock` is the key that the limits are locked with, where they are.
     """
 
     door: Door
@@ -102,15 +114,31 @@ class Authority:
     guarded: bool = True
     agents_may: frozenset[str] = frozenset()
     servers: tuple[str, ...] = ()
+    lock: Seal | None = field(default=None, compare=False)
 
     def require(self, what: Loosening) -> None:
-        """Go on only where the user speaks. Raises `UsersOnly`."""
-        if self.beneath is None or not self.guarded or what.value in self.agents_may:
+        """Go on only where the user speaks, and has given the passphrase while the limits are locked.
+
+        Raises `UsersOnly`. A passphrase takes its time to be typed: never ask while the ledger is held.
+        """
+        if self.beneath is not None and self.guarded and what.value not in self.agents_may:
+            hint = _TERMINAL if self.lock is not None else _WAY_OUT.get(what, _TERMINAL)
+            raise UsersOnly(
+                f"`tallygate {what.value}` is the user's alone, and this was started by an agent: {self.beneath}.",
+                hint=hint,
+            )
+        if self.lock is None:
             return
-        raise UsersOnly(
-            f"`tallygate {what.value}` is the user's alone, and this was started by an agent: {self.beneath}.",
-            hint=_WAY_OUT.get(what, _TERMINAL),
-        )
+        if self.beneath is not None:
+            raise locked(what, f"and this was started by an agent: {self.beneath}.")
+        self.lock.open(what.value)
+
+
+def locked(what: Loosening, why: str = "which is typed in a terminal.", hint: str = "") -> Locked:
+    """The refusal of what needs the passphrase of the lock."""
+    return Locked(
+        f"The limits are locked: `tallygate {what.value}` needs your passphrase, {why}", hint=hint or _TERMINAL
+    )
 
 
 _TERMINAL = "Run it in a terminal of your own, outside the agent; nothing was changed."

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tallygate.core.values import value
 
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TAG = b"tallygate/event/v1\x00"
+_SIGNED_TAG = b"tallygate/signed/v1\x00"
+SIGNATURE = "signature"
 GENESIS = bytes(32)
 
 
@@ -25,9 +27,19 @@ def event_hash(chain_id: str, seq: int, previous: bytes, body: bytes) -> bytes:
     return hashlib.sha256(_opening(chain_id) + seq.to_bytes(8, "big") + previous + body).digest()
 
 
-def _opening(chain_id: str) -> bytes:
+def _opening(chain_id: str, tag: bytes = _TAG) -> bytes:
     name = chain_id.encode()
-    return _TAG + len(name).to_bytes(2, "big") + name
+    return tag + len(name).to_bytes(2, "big") + name
+
+
+def signed_bytes(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -> bytes:
+    """What the user's signature in an event stands for: all of the event but the signature, at its place in the chain.
+
+    With the place in it a signature is good for one event alone: put elsewhere, or after another history, it is none.
+    """
+    note = {name: value for name, value in body.get("note", {}).items() if name != SIGNATURE}
+    content = canonical_bytes({**body, "note": note})
+    return _opening(chain_id, _SIGNED_TAG) + seq.to_bytes(8, "big") + previous + content
 
 
 class Link(NamedTuple):

@@ -5,9 +5,11 @@
     ├── NotFound               no session, call or budget has that id
     ├── Conflict               the same id arrived with other values
     ├── UsersOnly              only the user may do that, and an agent asked for it
+    │   └── Locked             the limits are locked, and nobody has given the passphrase
     ├── SettingsError          a settings file or variable cannot be used
     ├── RunLogError            the run log cannot be written safely
     ├── KeyUnusable            a key cannot be read, is not safe, or is none
+    │   └── WrongPassphrase    what was typed does not open the key of the lock
     ├── NotProven              an attestation does not say what it seems to, or nobody trusted has signed it
     ├── ProviderUnavailable    a provider's API does not give the answer that the user asked it for
     │   ├── ProviderRefused    the provider does not take the key, or the question
@@ -74,6 +76,12 @@ class UsersOnly(TallygateError):
     code = "users_only"
 
 
+class Locked(UsersOnly):
+    """The limits are locked: this needs the user's passphrase, typed in a terminal; nothing was changed."""
+
+    code = "locked"
+
+
 class SettingsError(TallygateError):
     """Settings are malformed or name something unknown; the message gives file and line."""
 
@@ -90,6 +98,12 @@ class KeyUnusable(TallygateError):
     """A key file cannot be read or written, is open to others, or holds no key."""
 
     code = "key_unusable"
+
+
+class WrongPassphrase(KeyUnusable):
+    """A passphrase does not open the key of the lock; nothing was changed."""
+
+    code = "passphrase_wrong"
 
 
 class NotProven(TallygateError):

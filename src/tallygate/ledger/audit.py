@@ -73,7 +73,7 @@ class Listener(Protocol):
     @property
     def traces(self) -> Sequence[bytes]: ...
     def begin(self, tenant: str) -> None: ...
-    def hear(self, tenant: str, seq: int, digest: bytes, event: Mapping[str, Any]) -> None: ...
+    def hear(self, tenant: str, link: chain.Link, previous: bytes, event: Mapping[str, Any]) -> None: ...
 
 
 def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[Finding]:
@@ -133,6 +133,7 @@ class _Journal:
     broken: Finding | None = None
     faults: list[Finding] = field(default_factory=list)
     at_us: int = 0
+    previous: bytes = chain.GENESIS
 
     def add(self, where: str, what: str, meaning: str) -> None:
         """Remember what is wrong with an event."""
@@ -168,11 +169,11 @@ def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> 
                     fold.relieve()
                 for trace in traces:
                     if listener is not None and trace in body:
-                        listener.hear(tenant, seq, digest, parsed)
+                        listener.hear(tenant, chain.Link(seq, body, digest), journal.previous, parsed)
                         break
             except UNREADABLE as error:
                 journal.add(f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited")
-            journal.at_us = at_us
+            journal.at_us, journal.previous = at_us, digest
             if journal.broken is None and (broken := journal.walk.take(chain.Link(seq, body, digest))) is not None:
                 meaning = "the history was edited after it was written"
                 journal.broken = Finding("chain", f"event {broken.seq}", broken.what, meaning)

@@ -20,6 +20,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.ledger.files import APPLICATION_ID, not_ours
 from tallygate.ledger.migrate import migrations, statements
+from tallygate.ledger.port import JournalEvent
 from tallygate.ledger.sqlite import translated
 from tallygate.ledger.store import StoreReader
 
@@ -88,6 +89,16 @@ def examined(path: Path, look: Callable[[ForeignLedger], T]) -> T:
             if _same(path, before):
                 return found
     return _look(path, look, "mode=ro")
+
+
+def lock_events_in(path: Path) -> tuple[str, list[JournalEvent]]:
+    """The id of a ledger and its events of a lock. Raises `LedgerUnavailable` where it cannot be opened as one."""
+
+    def look(ledger: ForeignLedger) -> tuple[str, list[JournalEvent]]:
+        with ledger.reading() as reader:
+            return ledger.ledger_id, reader.lock_events()
+
+    return examined(path, look)
 
 
 def fingerprint(connection: sqlite3.Connection) -> str:

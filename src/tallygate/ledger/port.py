@@ -6,7 +6,7 @@ overtaken. Everything written in it goes through `append`: the rows and the jour
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from tallygate.core.unread import Unread, UnreadFile
 from tallygate.core.values import value
 
 Value = str | int | None
+# The user's signature of some bytes, as text.
+Sign = Callable[[bytes], str]
 
 
 @value(frozen=True, slots=True)
@@ -366,6 +368,8 @@ class Reader(Protocol):
     def call_anomalies(self, limit: int, session_id: str | None = ...) -> list[CallAnomaly]: ...
     def count_call_anomalies(self) -> int: ...
     def voids_in_a_row(self, session_id: str, call_id: str) -> int: ...
+    def lock_events(self, first: int = ...) -> list[JournalEvent]: ...
+    def limit_events(self, first: int) -> list[JournalEvent]: ...
 
 
 class Tx(Reader, Protocol):
@@ -377,7 +381,13 @@ class Tx(Reader, Protocol):
     def pending_calls(self, session_id: str, limit: int) -> list[Call]: ...
     def knows_price(self, price_id: str) -> bool: ...
     def append(
-        self, kind: str, changes: Sequence[Change], *, by: str, note: Mapping[str, Value] | None = None
+        self,
+        kind: str,
+        changes: Sequence[Change],
+        *,
+        by: str,
+        note: Mapping[str, Value] | None = None,
+        sign: Sign | None = None,
     ) -> Head: ...
     def save_position(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from tallygate.core.chain import Head, canonical_bytes, event_hash
+from tallygate.core.chain import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
 from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
@@ -16,7 +16,8 @@ from tallygate.ledger.bill_store import BillReads
 from tallygate.ledger.calibration_store import CalibrationReads
 from tallygate.ledger.check_store import CheckReads, CheckWrites
 from tallygate.ledger.limit_store import LimitReads
-from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, SpendShare, Update, Value
+from tallygate.ledger.lock_store import LockReads
+from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Update, Value
 from tallygate.ledger.report_store import ReportReads
 from tallygate.ledger.spend_store import SpendReads
 from tallygate.ledger.statements import Execute, ExecuteMany
@@ -144,6 +145,7 @@ class StoreReader(
     CalibrationReads,
     BillReads,
     LimitReads,
+    LockReads,
     WindowReads,
     ReportReads,
 ):
@@ -282,8 +284,19 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
     def knows_price(self, price_id: str) -> bool:
         return self._one(SELECT_PRICE, price_id=price_id) is not None
 
-    def append(self, kind: str, changes: Sequence[Change], *, by: str, note: Mapping[str, Value] | None = None) -> Head:
-        """Write rows and the event that states them; returns the new head of the chain."""
+    def append(
+        self,
+        kind: str,
+        changes: Sequence[Change],
+        *,
+        by: str,
+        note: Mapping[str, Value] | None = None,
+        sign: Sign | None = None,
+    ) -> Head:
+        """Write rows and the event that states them; returns the new head of the chain.
+
+        With `sign` the event carries the user's signature of itself at its place.
+        """
         if len(changes) < _MANY:
             for change in changes:
                 self._write(change)
@@ -304,8 +317,10 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         if self._watch is not None and (parted_us := self._watch.parted_us()) is not None:
             body["clock_parted_us"] = parted_us
             self._watch.told()
-        raw = canonical_bytes(body)
         seq = self._head.seq + 1
+        if sign is not None:
+            body["note"] = {**(note or {}), SIGNATURE: sign(signed_bytes(self._chain_id, seq, self._head.hash, body))}
+        raw = canonical_bytes(body)
         digest = event_hash(self._chain_id, seq, self._head.hash, raw)
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
         self.row = self._execute(INSERT_EVENT, event).lastrowid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core import gate
-from tallygate.core.authority import Authority, Door
+from tallygate.core.authority import Authority, Door, Loosening, locked
 from tallygate.core.errors import Conflict, present
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
@@ -14,6 +14,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
 from tallygate.operations.budget import raise_budget
+from tallygate.operations.locked import bounds_now, standing_now
 from tallygate.operations.lookup import session_ended, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import rebound
@@ -40,6 +41,9 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
         session, budgets = _money_budgets(rt, reader, session_id)
     budget = _asked_for(budgets)
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
+    if standing_now(rt).lock is not None:
+        hint = f"In a terminal of your own: {raise_by(budget, added, rt.program)}"
+        raise locked(Loosening.BUDGET_RAISE, "which is typed in a terminal and nowhere else.", hint=hint)
     amount = format_amount(usd_nanos)
     if budget.unit != "USD":
         amount += f" ({format_amount(added, budget.unit)})"
@@ -85,7 +89,9 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
     session = rebound(rt, found[0])
     if not session.is_open:
         raise session_ended(session_id)
-    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of)
+    bound_to = binding(
+        reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of, bounds=bounds_now(rt, reader)
+    )
     every = bound_to.seen(bound_to.budgets)
     return session, [budget for budget in every if budget.unit not in COUNTED]
 

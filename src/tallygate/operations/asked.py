@@ -21,6 +21,7 @@ from tallygate.operations.anew import anew_nanos
 from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.deciding import decide
+from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import head_of, scope_called
@@ -126,7 +127,16 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             limits = current_limits(rt, session)
             now_us = rt.clock_us()
             asked = visiting(rt, session)
-            bound_to = binding(reader, asked, found[1], session.model, now_us, limits=limits, place_of=rt.place_of)
+            bound_to = binding(
+                reader,
+                asked,
+                found[1],
+                session.model,
+                now_us,
+                limits=limits,
+                place_of=rt.place_of,
+                bounds=bounds_now(rt, reader),
+            )
             budgets = bound_to.seen(bound_to.budgets)
     own = own_budget(session, budgets)
     fullest = gate.most_used(budgets) or own

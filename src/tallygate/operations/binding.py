@@ -7,6 +7,7 @@ from dataclasses import field, replace
 from zoneinfo import ZoneInfo
 
 from tallygate.core import lifecycle
+from tallygate.core.locked import Bounds
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.rules import Rule, binds, rules_of
 from tallygate.core.values import value
@@ -62,27 +63,43 @@ def binding(
     *,
     limits: Mapping[str, int] | None = None,
     place_of: PlaceOf = on_paper,
+    bounds: Bounds | None = None,
 ) -> Binding:
     """The budgets that bind a call of a model in a session at a time; `own` are those of the session itself.
 
     `limits` are what the settings have now, by the name of a rule: one that was changed changes that of its window,
-    too. What the user has added to it by hand stays added.
+    too. What the user has added to it by hand stays added; while the limits are locked, what they have signed, which
+    `bounds` tell.
     """
     rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
     if not rules:
-        return Binding(own)
+        return Binding(own, stricter=_unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
     windows = [found.window(rule) for rule in rules]
     budgets = {budget.budget_id: budget for budget in (*own, *windows)}
+    stricter = _unproven(budgets.values(), bounds, found.bases)
+    for name, less in found.stricter.items():
+        stricter[name] = max(less, stricter.get(name, 0))
     return Binding(
         tuple(budgets[name] for name in sorted(budgets)),
         frozenset(found.fresh),
         frozenset(found.moved),
         tuple(budget for name, budget in sorted(found.beside.items()) if name not in budgets),
         tuple(found.calls.values()),
-        found.stricter,
+        stricter,
     )
+
+
+def _unproven(budgets: Iterable[Budget], bounds: Bounds | None, bases: Mapping[str, int]) -> dict[str, int]:
+    """By how much budgets are above what the user has signed; `bases` are the limits of their rules by now."""
+    found = {}
+    if bounds is not None:
+        for budget in budgets:
+            most = bounds.of(budget.name, bases.get(budget.budget_id, budget.rule_limit))
+            if most is not None and budget.limit_nanos > most:
+                found[budget.budget_id] = budget.limit_nanos - most
+    return found
 
 
 def rolled(reader: Reader, head: Budget, at_us: int) -> Budget:
@@ -131,6 +148,7 @@ class _Windows:
         self._at_us = at_us
         self._limits = limits
         self.stricter: dict[str, int] = {}
+        self.bases: dict[str, int] = {}
         self.known: dict[str, Budget] = {}
         self.fresh: set[str] = set()
         self.moved: set[str] = set()
@@ -150,6 +168,7 @@ class _Windows:
         """The window of a rule that is now; a new one gets the limit of the settings where that is the higher one."""
         fresh = replace(rule, limit=max(rule.limit, self._now(rule)))
         found = self.rolling(fresh) if rolling_us(rule.period) is not None else self.calendar(fresh)
+        self.bases[found.budget_id] = fresh.limit if self._limits is None else self._now(rule)
         return self._noted(found, rule)
 
     def calendar(self, rule: Rule) -> Budget:

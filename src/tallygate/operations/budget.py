@@ -9,12 +9,14 @@ from typing import Any
 from tallygate.core import lifecycle
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
+from tallygate.core.locked import LIMIT_CHANGED
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
 from tallygate.core.windows import rolling_us
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.binding import aged_out_us, budget_change, rolled
+from tallygate.operations.locked import bounds_now, signing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import head_id, is_head, is_piece
 
@@ -49,7 +51,20 @@ def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, au
 
     A lower one is anybody's to set, a higher one the user's.
     """
+    if authority.lock is not None and _raises(rt, budget_id, limit_nanos):
+        authority.require(Loosening.BUDGET_SET)  # before the ledger is held: a passphrase takes its time
     return _change(rt, budget_id, limit_nanos, 0, reason=reason, authority=authority)
+
+
+def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
+    """Whether a limit is above the one that holds now."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        kept = reader.budget(budget_id)
+        if kept is not None and is_piece(kept):
+            kept = reader.budget(head_id(kept))
+        if kept is not None and is_head(kept):
+            kept = rolled(reader, kept, rt.clock_us())
+        return kept is not None and limit_nanos > _as_signed(rt, reader, kept).limit_nanos
 
 
 def started_in(reader: Reader, authority: Authority) -> str | None:
@@ -83,6 +98,7 @@ def _change(
                 hint="`tallygate budget list` shows the budgets; a session's budget has the session's id.",
                 code="unknown_budget",
             )
+        budget = _as_signed(rt, tx, budget)
         if seen is not None and budget.limit_nanos != seen.limit_nanos:
             raise Conflict(
                 f"The limit of budget {budget_id!r} is {format_amount(budget.limit_nanos, budget.unit)} by now; "
@@ -94,8 +110,12 @@ def _change(
         if wanted > AMOUNT_NANOS_MAX:
             shown, most = (format_amount(amount, budget.unit) for amount in (wanted, AMOUNT_NANOS_MAX))
             raise InvalidArgument("amount", f"A limit of {shown} is above {most}.")
+        sign = None
         if wanted > budget.limit_nanos:
-            authority.require(Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE)
+            what = Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE
+            sign = signing(rt, tx, authority, what)
+            if authority.lock is None or sign is not None:
+                authority.require(what)
         if rolling_us(budget.period) is not None:
             changed, change = _rolling_change(tx, kept, budget, wanted)
         else:
@@ -126,10 +146,17 @@ def _change(
             "limit_before_nanos": budget.limit_nanos,
             "door": authority.door.value,
         }
-        around = {"beneath": authority.beneath, "inside": inside}
+        around = {"beneath": authority.beneath, "inside": inside, "rule_nanos": budget.rule_limit}
         note |= {name: value for name, value in around.items() if value is not None}
-        tx.append("budget.limit_changed", [change, Insert("limit_change", told)], by=rt.by, note=note)
+        tx.append(LIMIT_CHANGED, [change, Insert("limit_change", told)], by=rt.by, note=note, sign=sign)
     return changed
+
+
+def _as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
+    """A budget with the limit that the gate goes by: while the limits are locked, what the user has signed."""
+    bounds = bounds_now(rt, reader)
+    most = None if bounds is None else bounds.of(budget.name, budget.rule_limit)
+    return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
 
 
 def _moment_of_its_own(tx: Tx, budget_id: str) -> int:

@@ -26,6 +26,7 @@ from tallygate.core.model import Actor, Call, CallRequest, Policy
 from tallygate.core.values import value
 from tallygate.core.words import CalibrationMode
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.operations.locked import signing
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import one_name
 
@@ -178,13 +179,22 @@ def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str, *, 
 
     Reservations are multiplied by it from now on; what is spent is never scaled. Lower ones are the user's to take.
     """
+    with rt.ledger.reading(rt.tenant) as reader:
+        lower = _lower(reader, factors_micros)
+    if lower:
+        authority.require(Loosening.DRIFT_APPLY)  # before the ledger is held: a passphrase takes its time
     with rt.ledger.writing(rt.tenant) as tx:
         known = tx.calibration_factors()
+        sign = signing(rt, tx, authority, Loosening.DRIFT_APPLY) if lower or _lower(tx, factors_micros) else None
         changes: list[Change] = []
         for model, micros in sorted(factors_micros.items()):
-            if micros < known.get(model, (MILLION,))[0]:
-                authority.require(Loosening.DRIFT_APPLY)
             row: dict[str, Value] = {"model": model, "factor_micros": micros, "applied_us": tx.at_us}
             changes.append((Update if model in known else Insert)("calibration_factor", row))
         if changes:
-            tx.append("calibration.applied", changes, by=rt.by, note={"span": span})
+            tx.append("calibration.applied", changes, by=rt.by, note={"span": span}, sign=sign)
+
+
+def _lower(reader: Reader, factors_micros: Mapping[str, int]) -> bool:
+    """Whether one of these factors reserves less than is reserved now."""
+    known = reader.calibration_factors()
+    return any(micros < known.get(model, (MILLION,))[0] for model, micros in factors_micros.items())

@@ -16,6 +16,7 @@ from tallygate.ledger.port import Reader, StoredUsage, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.ingest import Pricer, new_prices
 from tallygate.operations.live import Accounts
+from tallygate.operations.locked import signing
 from tallygate.operations.runtime import Runtime
 
 CLASSES = ("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
@@ -78,7 +79,8 @@ def correct_usage(
             "cost_before_nanos": before.cost_nanos,
             "cost_nanos": after.cost_nanos,
         }
-        tx.append("usage.corrected", changes, by=rt.by, note=note)
+        sign = signing(rt, tx, authority, Loosening.USAGE_CORRECT)
+        tx.append("usage.corrected", changes, by=rt.by, note=note, sign=sign)
     return Corrected(before, after)
 
 

@@ -17,6 +17,7 @@ from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding, binding
 from tallygate.operations.calibrate import shown_factor
 from tallygate.operations.doubt import in_doubt
+from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after
@@ -55,7 +56,9 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
     session = rebound(rt, session)
     limits = current_limits(rt, session)
     asked = visiting(rt, session)
-    bound_to = binding(reader, asked, own, request.model, at_us, limits=limits, place_of=rt.place_of)
+    bound_to = binding(
+        reader, asked, own, request.model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, reader)
+    )
     budgets = bound_to.budgets
     live = request.actual is not None and reader.is_live(session.session_id)
     if live:

@@ -15,6 +15,7 @@ from tallygate.core.marks import Mark
 from tallygate.core.text import cleaned
 from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.operations.locked import signing_as_far
 from tallygate.operations.runtime import Runtime
 
 Read = TypeVar("Read")
@@ -83,7 +84,8 @@ def go_on(
             "was_at_us": was.at_us,
         }
     with ledger.writing(rt.tenant) as tx:
-        head = tx.append(instead.way.value, [], by=rt.by, note=note)
+        sign = signing_as_far(rt, tx, authority)
+        head = tx.append(instead.way.value, [], by=rt.by, note=note, sign=sign)
     ledger.accept()
     return head, read
 

@@ -32,6 +32,7 @@ from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
+from tallygate.operations.locked import lost_text
 from tallygate.operations.lookup import budgets_now
 from tallygate.operations.looser import looser_than_before
 from tallygate.operations.prompted import Prompts, answer_raise
@@ -215,6 +216,7 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
 def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     with rt.ledger.reading(rt.tenant) as reader:
         budgets = budgets_now(rt, reader, account.session, rt.clock_us())
+        lost = lost_text(rt, reader)
     stops, warns = _tightest(budgets)
     text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
     if warns is not None:
@@ -223,6 +225,7 @@ def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
         text += " This budget is soft: it only warns."
     looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
+    changed += [] if lost is None else [lost]
     return " ".join([text, *changed, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
 
 

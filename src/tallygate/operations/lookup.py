@@ -8,6 +8,7 @@ from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
+from tallygate.operations.locked import bounds_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import current_limits, rebound
 
@@ -51,7 +52,9 @@ def budgets_now(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tu
         return all_budgets(reader, session, at_us)
     session, own = rebound(rt, session), reader.budgets_of(session.session_id)
     limits = current_limits(rt, session)
-    found = binding(reader, session, own, session.model, at_us, limits=limits, place_of=rt.place_of)
+    found = binding(
+        reader, session, own, session.model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, reader)
+    )
     return found.seen(found.budgets)
 
 

@@ -6,12 +6,14 @@ from tallygate.attest.keys import PublicKey
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.core.authority import Authority, Loosening
 from tallygate.operations.attest import announce_everywhere
+from tallygate.operations.locked import note_loosened
 from tallygate.operations.runtime import Runtime
 
 
 def rotate_key(rt: Runtime, ring: KeyRing, *, authority: Authority) -> Rotation:
     """Sign with a new key from now on; the journal of every tenant tells of it."""
     authority.require(Loosening.KEYS_ROTATE)
+    note_loosened(rt, authority, Loosening.KEYS_ROTATE)
     rotation = ring.rotate()
     announce_everywhere(rt)
     return rotation

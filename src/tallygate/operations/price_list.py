@@ -12,6 +12,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import exact_text
 from tallygate.core.text import shown
+from tallygate.operations.locked import note_loosened
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.snapshot import FOLDER, Snapshot, forget, keep
 
@@ -93,6 +94,7 @@ def take_prices(
         _refuse_what_is_odd(compared, origin)
     if compared.lowered and (force or not published):
         authority.require(Loosening.PRICES_UPDATE)
+        note_loosened(rt, authority, Loosening.PRICES_UPDATE, shown(origin))
     fresh = rt.prices.catalog.digest != _digest(raw)
     stamp = iso(rt.clock_us()) or ""
     snapshot = keep(folder / FOLDER, raw, fetched_at=stamp, origin=origin, package=bundled_version())
@@ -111,6 +113,7 @@ def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Co
     compared = compare(rates_listed(rt.prices.catalog.providers(), at), rates_listed(bundled_providers(), at))
     if compared.lowered:
         authority.require(Loosening.PRICES_RESET)
+        note_loosened(rt, authority, Loosening.PRICES_RESET)
     return compared, forget(folder / FOLDER)
 
 

@@ -13,6 +13,7 @@ from tallygate.core.learned import Kept, SampleKey
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
 from tallygate.operations.calibrate import sample_row
 from tallygate.operations.learned import one_key
+from tallygate.operations.locked import signing
 from tallygate.operations.relearn import of_agents, of_hooks, relearned
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import same_model
@@ -110,7 +111,8 @@ def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Aut
         told = {
             ("" if client is None else key.client, "" if model is None else key.model): None for key, _, _ in chosen
         }
-        tx.append("calibration.reset", [_start(tx, *each) for each in told], by=rt.by)
+        sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)
+        tx.append("calibration.reset", [_start(tx, *each) for each in told], by=rt.by, sign=sign)
         return sum(count for _, count, _ in chosen)
 
 
@@ -130,9 +132,9 @@ def forget_factors(rt: Runtime, *, authority: Authority) -> int:
     with rt.ledger.writing(rt.tenant) as tx:
         found = tx.calibration_factors()
         if found:
-            tx.append(
-                "calibration.unapplied", [Delete("calibration_factor", {"model": model}) for model in found], by=rt.by
-            )
+            sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)
+            gone = [Delete("calibration_factor", {"model": model}) for model in found]
+            tx.append("calibration.unapplied", gone, by=rt.by, sign=sign)
         return len(found)
 
 
@@ -154,7 +156,8 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
                     changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
                 row = sample_row(tx, step.key, sample, call_id=step.call_id, session_id=step.session_id)
                 changes.append(Insert("calibration_sample", {**row, "agent": step.ask.agent}))
-            tx.append("calibration.rebuilt", changes, by=rt.by)
+            sign = signing(rt, tx, authority, Loosening.CALIBRATE_REBUILD)
+            tx.append("calibration.rebuilt", changes, by=rt.by, sign=sign)
         if progress is not None:
             progress(min(start + PER_EVENT, len(made)), len(made))
     return len(made)

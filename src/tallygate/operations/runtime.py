@@ -15,6 +15,7 @@ from tallygate.core.places import Place, as_written
 from tallygate.core.rules import Rule
 from tallygate.ledger.port import Ledger
 from tallygate.operations.learned import Learned
+from tallygate.operations.locked import LockBook
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import ExchangeBook
 
@@ -137,6 +138,7 @@ class Runtime:
     pause_us: Callable[[int], None] = no_waiting
     session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)
     learned: Learned = field(default_factory=Learned)
+    locks: LockBook = field(default_factory=LockBook)
     known_prices: set[str] = field(default_factory=set)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from tallygate.core.words import (
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
 from tallygate.operations.binding import binding
+from tallygate.operations.locked import note_loosened
 from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
@@ -296,6 +297,7 @@ def end_by_user(
 ) -> SessionTotals:
     """End a session whose client still works: what that does next is counted in one that begins anew."""
     authority.require(Loosening.SESSIONS_END)
+    note_loosened(rt, authority, Loosening.SESSIONS_END, session_id)
     return end_session(rt, session_id, task_summary=task_summary, cause="user")
 
 

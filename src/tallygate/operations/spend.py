@@ -24,6 +24,7 @@ from tallygate.ledger.port import Tx
 from tallygate.operations.account import start_within
 from tallygate.operations.authorize import DUE_PER_CALL, call_id_of
 from tallygate.operations.binding import binding
+from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import named_before, own_budget, session_ended, unknown_session
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
@@ -238,7 +239,9 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
     rules_before = session.rules
     session = rebound(rt, session)
     limits = current_limits(rt, session)
-    bound_to = binding(tx, session, own, request.model, tx.at_us, limits=limits, place_of=rt.place_of)
+    bound_to = binding(
+        tx, session, own, request.model, tx.at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, tx)
+    )
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)

@@ -16,6 +16,7 @@ from tallygate.core.words import AccountingMode, Action, CheckReason, SpendStatu
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.binding import binding
+from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import own_budget, unknown_session, usable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import current_limits, rebound
@@ -164,7 +165,16 @@ def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tu
         raise unknown_session(session_id)
     session = rebound(rt, found[0])
     limits = current_limits(rt, session)
-    bound_to = binding(reader, session, found[1], session.model, rt.clock_us(), limits=limits, place_of=rt.place_of)
+    bound_to = binding(
+        reader,
+        session,
+        found[1],
+        session.model,
+        rt.clock_us(),
+        limits=limits,
+        place_of=rt.place_of,
+        bounds=bounds_now(rt, reader),
+    )
     return session, bound_to.seen(bound_to.budgets)
 
 

@@ -15,6 +15,7 @@ from tallygate.attest.keys import PublicKey
 from tallygate.attest.statement import Statement, read_statement, statement_bytes
 from tallygate.core.attested import Kind, attestation_id
 from tallygate.core.errors import LedgerUnavailable, NotProven
+from tallygate.core.moments import iso
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
 from tallygate.ledger.audit import damage, edits
@@ -39,6 +40,7 @@ class Part(StrEnum):
     ATTESTATION = "attestation"
     KEY = "key"
     RUN_LOG = "run_log"
+    LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
             with ledger.reading(tenant) as reader:
                 _tenant(report, ledger, reader, told, seen)
         report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
+        _locked(report, heard)
         if asked.anchor is not None:
             _remembered(report, ledger, asked.anchor)
         if asked.head is not None:
@@ -128,6 +131,17 @@ def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
 
             verify_log(report, ledger, [tenant for tenant, _ in heard.tenants()], asked.log)
     return report
+
+
+def _locked(report: Report, heard: Heard) -> None:
+    """What the user's lock says of the events that loosened while it was in force."""
+    lock = heard.lock
+    if lock.standing.lock is not None:
+        since = iso(lock.standing.lock.since_us)
+        report.facts.append(("locked", f"since {since}; {lock.signed:,} later events carry its signature"))
+    for where, what in lock.faults:
+        report.add(Part.LOCK, where, what, "it was not the user: the gate does not go by it")
+    report.notes += lock.notes
 
 
 def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, seen: Counter[str]) -> None:

@@ -9,12 +9,18 @@ from typing import Any
 from tallygate.attest.keys import PublicKey
 from tallygate.attest.ring import Rotation
 from tallygate.core.attested import TRACES, attestation_id, called_for
+from tallygate.core.chain import Link
 from tallygate.core.errors import KeyUnusable
+from tallygate.core.locked import LOCK_TRACE, LOOSENING, LockKind, Standing, after, loosens, what_of
+from tallygate.core.model import DEFAULT_TENANT
 from tallygate.ledger.foreign import ForeignLedger
-from tallygate.operations.history import LEDGER_TRACE, told_of
+from tallygate.operations.history import LEDGER_TRACE
+from tallygate.operations.history import told_of as history_told
+from tallygate.operations.locked import told_of
 
 KEPT_MAX, KEYS_MAX = 100, 10_000
 KEY_TRACE = '"kind":"key.'
+LOCK_TRACES = (LOCK_TRACE, *(f'"kind":"{kind}"' for kind in LOOSENING))
 _NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -80,15 +86,48 @@ class Told:
             self.faults.append((where, what))
 
 
+class LockHeard:
+    """Which events loosened while the limits were locked, and do not carry the signature of the lock."""
+
+    def __init__(self, ledger_id: str) -> None:
+        self._ledger_id = ledger_id
+        self.standing = Standing()
+        self.signed = 0
+        self.faults: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+
+    def hear(self, tenant: str, seq: int, previous: bytes, event: Mapping[str, Any]) -> None:
+        """Take an event; what it is signed with is held against the lock that was in force."""
+        told = told_of(f"{self._ledger_id}/{tenant}", seq, previous, event)
+        before = self.standing
+        if tenant == DEFAULT_TENANT:
+            self.standing = after(before, told)
+        if len(self.faults) + len(self.notes) >= KEPT_MAX:
+            return
+        if self.standing.lost_us is not None and before.lock is not None:
+            self.notes.append(
+                f"event {seq}: the lock was ended without its passphrase, by {self.standing.lost_by}: "
+                "from there on no limit is signed."
+            )
+        if before.lock is not None and loosens(event):
+            if told.signed_by(before.lock.public):
+                self.signed += 1
+            else:
+                self.faults.append((f"event {seq} of {tenant}", f"{what_of(event)} is not signed by the lock"))
+        elif before.lock is not None and event.get("kind") == LockKind.SET:
+            self.faults.append((f"event {seq} of {tenant}", "another lock was set over the one in force"))
+
+
 class Heard:
     """Listens to an audit, so that the journal is read once."""
 
-    traces = tuple(trace.encode() for trace in (KEY_TRACE, LEDGER_TRACE, *TRACES))
+    traces = tuple(trace.encode() for trace in (KEY_TRACE, LEDGER_TRACE, *LOCK_TRACES, *TRACES))
 
     def __init__(self, ledger: ForeignLedger, given: Mapping[str, PublicKey]) -> None:
         self._ledger = ledger
         self._given = given
         self._tenants: dict[str, Told] = {}
+        self.lock = LockHeard(ledger.ledger_id)
 
     def tenants(self) -> list[tuple[str, Told]]:
         """Everybody who has events, and what theirs told."""
@@ -98,9 +137,10 @@ class Heard:
         """Take the first event of a tenant."""
         self._tenants[tenant] = Told(dict(self._given))
 
-    def hear(self, tenant: str, seq: int, digest: bytes, event: Mapping[str, Any]) -> None:
-        """Take an event that may tell of a key or call for an attestation."""
-        told = self._tenants[tenant]
+    def hear(self, tenant: str, link: Link, previous: bytes, event: Mapping[str, Any]) -> None:
+        """Take an event that may tell of a key or of a lock, or call for an attestation."""
+        told, seq, digest = self._tenants[tenant], link.seq, link.hash
+        self.lock.hear(tenant, seq, previous, event)
         try:
             kind = str(event["kind"])
             found = called_for(kind, ((table, row) for _, table, row in event["rows"]))
@@ -109,7 +149,7 @@ class Heard:
             return  # the audit has told of it
         if kind.startswith("key."):
             told.key(seq, event)
-        if (said := told_of(kind, event.get("note"))) is not None and len(told.notes) < KEPT_MAX:
+        if (said := history_told(kind, event.get("note"))) is not None and len(told.notes) < KEPT_MAX:
             told.notes.append(f"event {seq}: the ledger was {said}.")
         if named is not None:
             with self._ledger.reading(tenant) as reader:

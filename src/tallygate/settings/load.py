@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from tallygate.core.clients import client_name
 from tallygate.core.errors import SettingsError
+from tallygate.core.locked import Standing
 from tallygate.core.places import WILD
 from tallygate.core.rules import Scope
 from tallygate.pricing.overrides import Discount, PriceOverride
@@ -21,6 +22,7 @@ from tallygate.settings.installed import Installed
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
 from tallygate.settings.projects import ROWS, TIGHTENS, Project, fingerprint, held_against
 from tallygate.settings.repository import repository_of
+from tallygate.settings.signed import in_force
 from tallygate.settings.source import Document, read_document
 from tallygate.settings.trust import accepted
 from tallygate.settings.variables import (
@@ -35,6 +37,9 @@ from tallygate.settings.variables import (
 )
 from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
+# Whether the limits of a ledger at some places are locked.
+StandingOf = Callable[[Paths], Standing]
+UNLOCKED = Standing()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
 # The names that clients go by where Tallygate is put into them or reads what they write.
 KNOWN_CLIENTS = frozenset(
@@ -82,24 +87,26 @@ def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> Places:
     return Places(home, config_dir, data_dir, installed, foreign)
 
 
-def load_settings(environ: Mapping[str, str], cwd: Path, where: Places) -> Settings:
+def load_settings(environ: Mapping[str, str], cwd: Path, where: Places, standing: StandingOf | None = None) -> Settings:
     """Everything that can be set, from what is passed in and the two files it leads to.
 
     A project's file counts where it tightens; the rest of it once the user has trusted it. One that cannot be read
-    is told of as the `fault` of the settings, which are the user's then.
+    is told of as the `fault` of the settings, which are the user's then. `standing` tells whether the limits of the
+    ledger at these places are locked.
     """
-    return load_from(environ, cwd, where).settings
+    return load_from(environ, cwd, where, standing).settings
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, with the project's file as it stands against the user's own."""
+    """Settings, with the project's file as it stands against the user's own, and the user's file as it is."""
 
     settings: Settings
     project: Project | None = None
+    user: Document | None = None
 
 
-def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
+def load_from(environ: Mapping[str, str], cwd: Path, where: Places, standing: StandingOf | None = None) -> Loaded:
     """The settings, and what their project's file would make of them."""
     _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
@@ -111,21 +118,25 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places) -> Loaded:
     base = Settings(
         paths=replace(paths, user_file=Path(user.name) if user else None), notices=(*notices, *moved), spoken=moved
     )
-    if user is None:
+    blank, stands = base, UNLOCKED if standing is None else standing(paths)
+    if stands.lock is not None:
+        current = _their_factors(where.home)[0] if user is None else user
+        base = replace(in_force(blank, stands.lock.settings, current), lock=stands.lock)
+    elif user is None:
         base = _with_their_factors(base, where.home)
     else:
         base = sections.apply(base, user, project=False)
         base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
     settings, project = _with_project(base, user, root, where.home)
     settings = _with_outer_projects(settings, user, root, where.home)
-    if where.installed is None:
+    if where.installed is None and settings.lock is None:
         settings = _apply_environment(settings, environ)
     else:
         settings = _tightened(settings, environ, where)
     settings = _placed(settings, where.home)
     named = bool(environ.get(ZONE_VARIABLE)) or (user is not None and "time_zone" in user.values)
     settings = replace(settings, zone_is_set=named or settings.time_zone != base.time_zone)
-    return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project)
+    return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project, user)
 
 
 def _with_project(
@@ -145,11 +156,17 @@ def _with_project(
     except SettingsError as fault:
         return replace(base, fault=fault, notices=(*base.notices, str(fault))), None
     file = Path(document.name)
-    if not project.waiting or fingerprint(project.waiting) in accepted(base.paths.data_dir, repository):
+    if not project.waiting or is_accepted(base, repository, fingerprint(project.waiting)):
         return replace(project.whole, paths=replace(base.paths, project_file=file)), project
     tight = replace(project.tight, waiting=project.waiting, paths=replace(base.paths, project_file=file))
     text = waiting_text(file, project.waiting)
     return replace(tight, notices=(*tight.notices, text), spoken=(*tight.spoken, text)), project
+
+
+def is_accepted(settings: Settings, repository: str, print_: str) -> bool:
+    """Whether the user has accepted what waits of a project; while the limits are locked, with a signature."""
+    signed = settings.lock is None or print_ in settings.lock.trusted.get(repository, ())
+    return signed and print_ in accepted(settings.paths.data_dir, repository)
 
 
 def _with_outer_projects(settings: Settings, user: Document | None, root: Path | None, home: Path) -> Settings:
@@ -306,20 +323,29 @@ def _log_passed_over(
 
 def _with_their_factors(settings: Settings, home: Path) -> Settings:
     """The factors of the user's file of l6e-mcp, where there is no settings file of ours; nothing else of it counts."""
+    document, read = _their_factors(home)
+    if document is None:
+        return replace(settings, notices=(*settings.notices, *read))
+    found = sections.apply(settings, document, project=False)
+    count = len(found.calibration_micros)
+    said = f"{document.name}: {count} calibration factor{'' if count == 1 else 's'} of l6e-mcp count"
+    own = "; a settings file of your own takes its place."
+    return replace(found, notices=(*settings.notices, *read, said + ("s" if count == 1 else "") + own))
+
+
+def _their_factors(home: Path) -> tuple[Document | None, tuple[str, ...]]:
+    """The part of the user's file of l6e-mcp that counts, and what there is to say of it."""
     file = home / THEIR_FILE
     try:
         document = read_document(file, required=False, users=True)
         if document is None or not isinstance(document.values.get("calibration"), dict):
-            return settings
+            return None, ()
         document = replace(document, values={"calibration": document.values["calibration"]})
         document, read = tolerated.with_whole_names(document)
-        found = sections.apply(settings, document, project=False)
+        sections.apply(Settings(Paths(home, home, home, home)), document, project=False)
     except SettingsError as error:
-        return replace(settings, notices=(*settings.notices, f"{error} The file was passed over."))
-    count = len(found.calibration_micros)
-    said = f"{file}: {count} calibration factor{'' if count == 1 else 's'} of l6e-mcp count"
-    own = "; a settings file of your own takes its place."
-    return replace(found, notices=(*settings.notices, *read, said + ("s" if count == 1 else "") + own))
+        return None, (f"{error} The file was passed over.",)
+    return document, read
 
 
 def _moved(paths: Paths, user: Document | None, where: Places) -> tuple[str, ...]:

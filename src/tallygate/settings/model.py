@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tallygate.core.clients import client_among
 from tallygate.core.errors import SettingsError
+from tallygate.core.locked import Lock
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
@@ -210,6 +211,7 @@ class Settings:
 
     `waiting` is what a project sets and the user has not trusted; `dearer` are prices with the project's rows among
     them, which count where they are the higher ones. `fault` says why the project's file is not in force.
+    While the limits are locked, `lock` is what the user has signed and `loosened` what their file says beyond that.
     `spoken` is what is said when a session begins. Budgets go by `time_zone`, and so do dates that are shown where
     `zone_is_set`; else those are shown in the machine's. `foreign` are variables of the client that do not
     count.
@@ -236,6 +238,8 @@ class Settings:
     dearer: PricingSettings | None = None
     spoken: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    lock: Lock | None = None
+    loosened: tuple[Waiting, ...] = ()
     fault: SettingsError | None = field(default=None, compare=False)
 
     def sound(self) -> Settings:

@@ -80,7 +80,7 @@ def held_against(base: Settings, user: Document | None, document: Document, with
     tight_rules = [rule for number, rule in enumerate(rules) if number not in loose]
     rules = [replace(rule, within=within) for rule in read_budgets(document, whole.policy.budget_mode)]
     return Project(
-        tight=replace(counted, budgets=(*base.budgets, *tight_rules), dearer=_dearer(base, whole)),
+        tight=replace(counted, budgets=(*base.budgets, *tight_rules), dearer=dearer(base, whole)),
         whole=replace(whole, budgets=(*_left_standing(base, rules), *rules)),
         waiting=tuple(waiting),
     )
@@ -113,7 +113,7 @@ def _entries(
     settings: tuple[Settings, Settings], user: Document | None, document: Document, section: str
 ) -> Iterator[Waiting]:
     """The entries of a section of names that say something else than the user's settings do."""
-    before, now = (_named(each, section) for each in settings)
+    before, now = (named(each, section) for each in settings)
     table = document.values[section]
     for name in sorted(table):
         was = before.get(name)
@@ -124,7 +124,8 @@ def _entries(
             yield _row(document, (section, name), table[name], text)
 
 
-def _named(settings: Settings, section: str) -> Mapping[str, Any]:
+def named(settings: Settings, section: str) -> Mapping[str, Any]:
+    """The entries of a section of names."""
     if section == "ladder":
         return {"default": settings.ladder.default or None, **settings.ladder.by_client}
     if section == "unknown_price":
@@ -152,7 +153,7 @@ def _left_standing(base: Settings, trusted: list[Rule]) -> list[Rule]:
     return [rule for rule in base.budgets if rule.scope is not Scope.SESSION or rule.unit not in units]
 
 
-def _dearer(base: Settings, whole: Settings) -> PricingSettings | None:
+def dearer(base: Settings, whole: Settings) -> PricingSettings | None:
     """The user's prices with a project's rows on top, which count where they are the dearer ones."""
     mine, theirs = base.pricing, whole.pricing
     if (mine.overrides, mine.discounts) == (theirs.overrides, theirs.discounts):
@@ -165,7 +166,7 @@ def _written(user: Document | None, path: KeyPath) -> str:
     value: Any = {} if user is None else user.values
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
-    return NOT_SET if value is None else _toml(value)
+    return NOT_SET if value is None else toml(value)
 
 
 def rule_of(section: str, key: str) -> sections.Rule:
@@ -180,11 +181,11 @@ def holds(rule: sections.Rule, value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(holds(rule, each) for each in value) + "]"
     if isinstance(value, StrEnum):
-        return _toml(value.value)
+        return toml(value.value)
     for ending, size in _KEPT_IN.items():
         if rule.attribute.endswith(ending):
             return _digits(Decimal(value) / size)
-    return _toml(value)
+    return toml(value)
 
 
 def _session(base: Settings) -> str:
@@ -197,7 +198,7 @@ def _row(document: Document, path: KeyPath, value: Any, before: str) -> Waiting:
     return Waiting(
         key=key,
         value=text,
-        shown=cleaned(f"{sections.dotted(path)} = {_toml(value)}", _SHOWN_MAX),
+        shown=cleaned(f"{sections.dotted(path)} = {toml(value)}", _SHOWN_MAX),
         before=cleaned(before, _SHOWN_MAX),
         where=document.where(path),
     )
@@ -222,11 +223,12 @@ def _digits(number: Decimal) -> str:
     return f"{number.normalize():f}"
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A value as a settings file would say it."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
+        return "[" + ", ".join(toml(each) for each in value) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -22,6 +22,11 @@ def accepted(data_dir: Path, project: str) -> tuple[str, ...]:
     return tuple(_read(data_dir).get(project, ()))
 
 
+def every(data_dir: Path) -> dict[str, list[str]]:
+    """The hashes that were accepted, by project."""
+    return _read(data_dir)
+
+
 def accept(data_dir: Path, project: str, fingerprint: str) -> None:
     """Keep one more hash for a project; the oldest beyond the last twenty is forgotten."""
     known = _read(data_dir)

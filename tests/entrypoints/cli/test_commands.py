@@ -23,8 +23,8 @@ def test_help_lists_every_command_with_a_whole_sentence(run):
     found = {line.split()[0]: line.strip() for line in listed if line.strip()}
     assert sorted(found) == [
         "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import",
-        "import-l6e", "init", "keys", "ledger", "prices", "report", "restore", "serve", "sessions", "status",
-        "statusline", "sync", "trust", "uninstall", "usage", "verify",
+        "import-l6e", "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status",
+        "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify",
     ]  # fmt: skip
     assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
 

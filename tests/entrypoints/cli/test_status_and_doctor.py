@@ -97,7 +97,7 @@ def test_a_sound_installation_passes_every_check(run, made):
     assert failing(found) == []
     assert list(found) == [
         "python", "program", "sqlite", "settings", "loosening", "disk", "ledger", "lock", "clock", "pages", "chain",
-        "log queue", "limits", "budgets", "anchor", "transcripts", "booked", "keys",
+        "log queue", "limits", "budgets", "anchor", "passphrase", "transcripts", "booked", "keys",
         "prices", "run log", "tokens",
     ]  # fmt: skip
     assert "5 events verified" in found["chain"]["found"]

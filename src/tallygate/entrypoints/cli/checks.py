@@ -82,6 +82,9 @@ def every(program: Program) -> Iterator[Check]:
             from tallygate.entrypoints.cli.anchor_checks import of_anchor
 
             yield of_anchor(app.anchor, app.runtime)
+            from tallygate.entrypoints.cli.key_checks import of_lock
+
+            yield of_lock(settings.paths.key_dir, app.runtime)
             yield transcripts(app.runtime)
             yield booked(app.runtime)
             from tallygate.entrypoints.cli.client_checks import of_clients

@@ -19,6 +19,7 @@ from tallygate.entrypoints.cli.import_api import fetch
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
+from tallygate.operations.locked import note_loosened
 from tallygate.operations.look import bill_called
 
 _SEVERAL = 2
@@ -294,9 +295,11 @@ def delete(program: Program, *, bill: str, as_json: bool) -> None:
     anew.
     """
     settings = program.settings()
-    program.authority(settings, of=Loosening.IMPORT_DELETE)
+    authority = program.authority(settings, of=Loosening.IMPORT_DELETE)
     with program.opened(settings, by="import") as app:
-        gone = delete_bill(app.runtime, bill_called(app.runtime, bill))
+        found = bill_called(app.runtime, bill)
+        note_loosened(app.runtime, authority, Loosening.IMPORT_DELETE, found)
+        gone = delete_bill(app.runtime, found)
     if as_json:
         output.document({"deleted": gone.fresh, "again": gone.again, **bill_json(gone.bill)})
         return

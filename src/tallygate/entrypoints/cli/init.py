@@ -17,7 +17,7 @@ import click
 from tallygate.clients.installers import CLIENTS
 from tallygate.clients.installing.entries import STARTING_BUDGET, STARTING_ZONE
 from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
-from tallygate.core.authority import Loosening
+from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
@@ -93,6 +93,7 @@ def init(
         plan.note("Tallygate", warning)
     if not dry_run:
         carry_out(plan, manifest, authority)
+        _note(program, settings, authority, Loosening.INIT)
     fault = None if dry_run else _make_ledger(program, settings)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed", sound=fault is None)
     if fault is not None:  # what clients are set up with is right, and every step of theirs stops
@@ -127,9 +128,19 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
+        _note(program, settings, authority, Loosening.UNINSTALL)
         if not manifest.records:
             _remove_unused(program, settings)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
+
+
+def _note(program: Program, settings: Settings, authority: Authority, what: Loosening) -> None:
+    """Tell the journal, while the limits are locked."""
+    if settings.lock is not None:
+        from tallygate.operations.locked import note_loosened
+
+        with program.opened(settings, by="init") as app:
+            note_loosened(app.runtime, authority, what)
 
 
 def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | None:

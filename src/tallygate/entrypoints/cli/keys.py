@@ -8,9 +8,11 @@ import click
 
 from tallygate.attest.keys import PublicKey, jwks, public_keys_from
 from tallygate.attest.ring import KeyRing
+from tallygate.core.authority import Loosening
 from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.operations.locked import note_loosened
 from tallygate.operations.own_keys import rotate_key, trust_keys
 
 FILE_BYTES_MAX = 1 << 20
@@ -78,6 +80,9 @@ def trust(program: Program, file: Path) -> None:
     settings = program.settings()
     authority = program.authority(settings)
     added = trust_keys(KeyRing(settings.paths.key_dir), keys_in(file), authority=authority)
+    if authority.lock is not None:
+        with program.opened(settings, by="keys") as app:
+            note_loosened(app.runtime, authority, Loosening.KEYS_TRUST, ", ".join(key.keyid for key in added))
     for key in added:
         click.echo(f"Trusted: {key.keyid}")
     if not added:

@@ -31,6 +31,7 @@ COMMANDS = {
     "init": "init:init",
     "keys": "keys:keys",
     "ledger": "ledger:ledger",
+    "lock": "lock:lock",
     "prices": "prices:prices",
     "report": "report:report",
     "restore": "ledger:restore",
@@ -41,6 +42,7 @@ COMMANDS = {
     "sync": "sync:sync",
     "trust": "trust:trust",
     "uninstall": "init:uninstall",
+    "unlock": "lock:unlock",
     "usage": "usage:usage",
     "verify": "verify:verify",
 }

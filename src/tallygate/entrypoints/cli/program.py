@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +47,12 @@ class Program:
         """Who runs this command; with `of` it is refused at once where that is not the user."""
         from tallygate.entrypoints.cli.whose import authority_here
 
-        found = authority_here(self.settings() if settings is None else settings)
+        settings = self.settings() if settings is None else settings
+        found = authority_here(settings)
+        if settings.lock is not None:
+            from tallygate.entrypoints.cli.passphrase import TypedSeal
+
+            found = replace(found, lock=TypedSeal(settings.lock.public, settings.paths.key_dir))
         if of is not None:
             found.require(of)
         return found

@@ -6,16 +6,19 @@ from typing import Any
 
 import click
 
+from tallygate.core.locked import Standing
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import STOPPED
+from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
+from tallygate.operations.locked import standing_now
 from tallygate.operations.look import standing
 from tallygate.operations.looser import recently_looser
 from tallygate.operations.stops import Stop, last_stops
@@ -45,6 +48,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         looser = recently_looser(app.runtime)
         stops = last_stops(app.runtime)
         state = condition(app.ledger)
+        lock = standing_now(app.runtime)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
     paths, zone = settings.paths, shown_zone(settings)
     files = list(paths.settings_files)
@@ -66,6 +70,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "project": None if paths.project_root is None else str(paths.project_root),
                     "notices": list(settings.notices),
                     "looser": [{"since": iso(each.at_us), "changes": list(each.changes)} for each in looser],
+                    "loosened": [row.shown for row in settings.loosened],
                     "tenant": settings.tenant,
                     "time_zone": zone,
                     "time_zone_of_budgets": settings.time_zone,
@@ -79,6 +84,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "fetched_at": prices.fetched_at,
                     "notice": prices.notice,
                 },
+                "lock": _lock_json(lock),
                 "stopped": [_stop_json(stop) for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
                 "unread": unread_json(unread),
@@ -97,6 +103,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
             *([("head", stands.head.hash.hex())] if stands.head.seq else []),
             ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
             ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
+            *([("locked", _locked(lock.lock.since_us, zone))] if lock.lock is not None else []),
             ("time zone", _zone(settings, zone)),
             *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
             ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
@@ -105,6 +112,11 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
     old = prices.age_days is not None and prices.age_days > _OLD_DAYS
     for notice in (*settings.notices, *([prices.notice] if prices.notice else [_OLD] if old else [])):
         output.aside(notice)
+    if lock.lost_us is not None:
+        output.aside(
+            f"The lock of the limits was ended without its passphrase on {output.when(lock.lost_us, zone)} by "
+            f"{lock.lost_by}. tallygate lock sets a new one."
+        )
     for each in looser:
         since = "from now on" if each.at_us is None else f"since {output.when(each.at_us, zone)}"
         output.aside(f"The settings became looser for sessions that open {since}: {each.text}.")
@@ -124,6 +136,18 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
 
 def _stop_json(stop: Stop) -> dict[str, Any]:
     return {"session_id": stop.session_id, **stop_stated(stop.call)}
+
+
+def _lock_json(standing: Standing) -> dict[str, Any]:
+    lock = standing.lock
+    since = None if lock is None else iso(lock.since_us)
+    return {"locked": lock is not None, "since": since, "ended_without_passphrase": iso(standing.lost_us)}
+
+
+def _locked(since_us: int, zone: str) -> str:
+    """Since when, and the one place where the passphrase is typed."""
+    since = output.when(since_us, zone)
+    return f"since {since}: what loosens needs your passphrase; type it only into {own_path()}"
 
 
 def _zone(settings: Settings, shown: str) -> str:

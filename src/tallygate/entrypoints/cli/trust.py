@@ -15,12 +15,14 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.operations.lock import sign_project, sign_settings
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
-from tallygate.settings.load import Loaded, load_from, places
+from tallygate.settings.load import Loaded, is_accepted, load_from, places
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.repository import repository_of
-from tallygate.settings.trust import accept, accepted, forget
+from tallygate.settings.signed import users_rows
+from tallygate.settings.trust import accept, forget
 from tallygate.settings.variables import PROJECT_VARIABLES
 
 if TYPE_CHECKING:
@@ -33,17 +35,24 @@ PRICES_SHOWN = 6
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--user", "users", is_flag=True, help="Your own settings file, while the limits are locked.")
 @click.option("--yes", is_flag=True, help="Accept without asking, for CI.")
 @click.option("--revoke", is_flag=True, help="Take back what was accepted for this project.")
 @click.option("--json", "as_json", is_flag=True, help="Show what waits as one JSON document, and accept nothing.")
 @pass_program
-def trust(program: Program, *, folder: Path | None, yes: bool, revoke: bool, as_json: bool) -> None:
+def trust(program: Program, *, folder: Path | None, users: bool, yes: bool, revoke: bool, as_json: bool) -> None:
     """Let the settings of a project count.
 
     What a project's .l6e/config.toml tightens counts by itself. The rest waits until you have seen it here. Your yes
     holds for these settings in this repository, with its worktrees; others wait again.
+
+    With --user it is your own file that counts as it stands: while the limits are locked, what you loosen in it waits
+    for your passphrase.
     """
-    loaded = _loaded(folder)
+    loaded = loaded_here(folder)
+    if users:
+        _trust_user(program, loaded, as_json=as_json)
+        return
     settings, root = loaded.settings, loaded.settings.paths.project_root
     if root is None:
         raise InvalidArgument(
@@ -57,7 +66,7 @@ def trust(program: Program, *, folder: Path | None, yes: bool, revoke: bool, as_
         click.echo(f"{output.safe(repository, 1000)}: {'nothing counts any more' if gone else 'nothing was accepted'}.")
         return
     waiting = () if loaded.project is None else loaded.project.waiting
-    counts = not waiting or fingerprint(waiting) in accepted(data_dir, repository)
+    counts = not waiting or is_accepted(settings, repository, fingerprint(waiting))
     if as_json:
         rows = [{"setting": row.shown, "before": row.before, "where": row.where} for row in waiting]
         output.document({"project": repository, "counts": counts, "waiting": [] if counts else rows, "rows": rows})
@@ -73,21 +82,53 @@ def trust(program: Program, *, folder: Path | None, yes: bool, revoke: bool, as_
         click.echo(f"      {output.safe(row.where, 1000)}")
     for line in _prices(program, loaded):
         click.echo(f"  {line}")
+    authority = program.authority(settings)
     if not yes:
         if not sys.stdin.isatty():
             raise InvalidArgument("yes", "Nobody can be asked here; nothing was accepted.", hint="Add --yes in CI.")
         click.confirm("\nLet these count for this repository?", abort=True)
-    program.authority(settings).require(Loosening.TRUST)
+    authority.require(Loosening.TRUST)
+    if settings.lock is not None:
+        with program.opened(settings, by="trust") as app:
+            sign_project(app.runtime, repository, fingerprint(waiting), authority=authority)
     accept(data_dir, repository, fingerprint(waiting))
     click.echo("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
 
 
-def _loaded(folder: Path | None) -> Loaded:
+def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
+    """Show what the user's own file loosens, and put it in force with their signature."""
+    settings, where = loaded.settings, loaded.settings.paths.user_file or "your settings file"
+    rows = [{"setting": row.shown, "where": row.where} for row in settings.loosened]
+    if as_json:
+        output.document({"file": str(where), "locked": settings.lock is not None, "waiting": rows})
+        return
+    if settings.lock is None:
+        click.echo(f"{output.safe(where, 1000)} counts as it stands: the limits are not locked.")
+        return
+    if settings.lock.settings == users_rows(loaded.user):
+        click.echo(f"{output.safe(where, 1000)} counts as it stands: you have signed it.")
+        return
+    if settings.loosened:
+        click.echo(f"{output.safe(where, 1000)} became looser than what you have signed:\n")
+    for row in settings.loosened:
+        click.echo(f"  {row.shown}\n      {output.safe(row.where, 1000)}")
+    if not settings.loosened:
+        click.echo(f"{output.safe(where, 1000)} loosens nothing, and counts already; signed, it can only be tightened.")
+    authority = program.authority(settings)
+    with program.opened(settings, by="trust") as app:
+        sign_settings(app.runtime, users_rows(loaded.user), authority=authority)
+    click.echo("\nIt counts from the next session on.")
+
+
+def loaded_here(folder: Path | None = None) -> Loaded:
     """The settings of a folder; one that is named counts before what a client's variables name."""
+    from tallygate.operations.locked import standing_at
+
     environ = dict(os.environ)
     if folder is not None:
         environ = {name: value for name, value in environ.items() if name not in PROJECT_VARIABLES}
-    return load_from(environ, (folder or Path.cwd()).absolute(), places())
+    there = (folder or Path.cwd()).absolute()
+    return load_from(environ, there, places(), lambda paths: standing_at(paths.database))
 
 
 def _prices(program: Program, loaded: Loaded) -> list[str]:

@@ -1,7 +1,7 @@
 """`tallygate verify`: whether a ledger, a run log and attestations are what they say, without believing any of them.
 
 Exit codes beside those of every command, the gravest finding first:
-10 file, 11 schema, 12 chain, 13 tables or counters, 14 head, 15 attestation, 16 key, 17 run log.
+10 file, 11 schema, 12 chain, 13 tables or counters, 14 head, 15 attestation, 16 key, 17 run log, 18 lock.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ CODES = {
     Part.ATTESTATION: 15,
     Part.KEY: 16,
     Part.RUN_LOG: 17,
+    Part.LOCK: 18,
 }
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _EPILOG = (
     "Exit codes when something is broken, the gravest first: 10 file, 11 schema, 12 chain, 13 tables or counters, "
-    "14 head, 15 attestation, 16 key, 17 run log."
+    "14 head, 15 attestation, 16 key, 17 run log, 18 lock."
 )
 
 

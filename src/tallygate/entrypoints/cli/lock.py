@@ -1,0 +1,117 @@
+"""`tallygate lock` and `unlock`: a passphrase in front of everything that loosens."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tallygate.attest import sealed
+from tallygate.attest.keys import PublicKey, unb64url
+from tallygate.core.authority import Loosening
+from tallygate.core.errors import Conflict
+from tallygate.core.money import format_amount
+from tallygate.core.wording import budget_name
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.passphrase import ask_shown, new_passphrase
+from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.trust import loaded_here
+from tallygate.operations.lock import lock_limits, unlock_limits, unlock_lost
+from tallygate.operations.locked import standing_now
+from tallygate.settings.signed import users_rows
+from tallygate.settings.trust import every
+
+LOST_WORD = "lost"
+
+
+@click.command()
+@pass_program
+def lock(program: Program) -> None:
+    """Set a passphrase that everything which loosens needs.
+
+    It is typed at the terminal, twice. From then on a raise, `trust` and the other commands that are yours alone ask
+    for it, and the journal keeps your signature of what they change; the gate goes by limits that are signed. Settings
+    that you loosen in your file wait for `tallygate trust --user`. What tightens is free as before.
+    """
+    loaded = loaded_here()
+    settings = loaded.settings
+    authority = program.authority(settings)
+    if settings.lock is None:
+        authority.require(Loosening.LOCK)
+    with program.opened(settings, by="lock") as app:
+        if standing_now(app.runtime).lock is not None:
+            raise Conflict(
+                "The limits are locked already; they stay as they are.",
+                hint="For another passphrase: tallygate unlock, then tallygate lock.",
+                code="locked_already",
+            )
+        rows = users_rows(loaded.user)
+        signer, key = sealed.seal(new_passphrase())
+        file = sealed.keep(settings.paths.key_dir, key)
+        try:
+            found = lock_limits(app.runtime, signer, key, rows, every(settings.paths.data_dir), authority=authority)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+    raised = [(name, proven) for limits in found.limits.values() for name, proven in limits.items()]
+    output.facts(
+        [
+            ("locked", "what loosens needs your passphrase from now on"),
+            ("key", f"{file}, sealed by it: keep a copy"),
+            ("settings", f"{settings.paths.user_file or 'the defaults'}, as they are now"),
+            *[("limit", f"{output.safe(name, 300)} as it was changed by hand") for name, _ in raised[:20]],
+        ]
+    )
+    click.echo(f"\nType the passphrase only into this program, by its full path:\n  {own_path()}")
+
+
+@click.command()
+@click.option("--lost", is_flag=True, help="End it without the passphrase: limits go back to your settings file.")
+@pass_program
+def unlock(program: Program, *, lost: bool) -> int:
+    """End the lock, with its passphrase.
+
+    With --lost it ends without one, in a terminal outside every agent: limits that were raised go back to your settings
+    file, whose rows count again, and `status`, `doctor`, `verify` and the next sessions say so.
+    """
+    settings = program.settings()
+    authority = program.authority(settings)
+    with program.opened(settings, by="lock") as app:
+        standing = standing_now(app.runtime)
+        if standing.lock is None:
+            click.echo("Nothing is locked.")
+            return 0
+        if not lost:
+            unlock_limits(app.runtime, authority=authority)
+            _remove(settings.paths.key_dir, standing.lock.public)
+            click.echo("Unlocked: your settings file counts as it stands, and no passphrase is asked for.")
+            for row in settings.loosened:
+                click.echo(f"  {row.shown}")
+            return 0
+        if authority.beneath is None and not _confirmed():
+            click.echo("Nothing was changed.")
+            return 1
+        back = unlock_lost(app.runtime, authority=authority)
+        _remove(settings.paths.key_dir, standing.lock.public)
+    for budget, before in back:
+        was, now = (format_amount(nanos, budget.unit) for nanos in (before, budget.limit_nanos))
+        click.echo(f"{output.safe(budget_name(budget), 300)}: {was} -> {now}, as in your settings file")
+    click.echo("Unlocked without the passphrase; status, doctor, verify and the next sessions say so.")
+    return 0
+
+
+def _confirmed() -> bool:
+    question = f"This ends the lock without its passphrase, and everybody will see it. Type {LOST_WORD} to go on: "
+    return ask_shown(question).strip() == LOST_WORD
+
+
+def _remove(folder: Path, public: str) -> None:
+    """The sealed key of a lock that has ended opens nothing any more."""
+    sealed.file_of(folder, PublicKey(unb64url(public, "the lock"))).unlink(missing_ok=True)
+
+
+def own_path() -> str:
+    """The full path of this program, for who types a passphrase into it."""
+    beside = Path(sys.executable).parent / "tallygate"
+    return str(beside) if beside.exists() else f"{sys.executable} -m tallygate"

@@ -1,0 +1,142 @@
+"""Lock the limits with a passphrase, let changes count while they are locked, and end that again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+from tallygate.attest.keys import Signer, b64url
+from tallygate.attest.sealed import Sealed
+from tallygate.core.authority import Authority, Loosening, locked
+from tallygate.core.errors import Conflict
+from tallygate.core.locked import Lock, LockKind, Proven
+from tallygate.core.model import DEFAULT_TENANT, Budget
+from tallygate.ledger.port import Reader, Value
+from tallygate.operations.budget import set_budget
+from tallygate.operations.locked import signing, standing_now
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.tenants import in_tenant
+from tallygate.operations.windows import is_head, limit_of
+
+# Limits that were changed are looked through for those that stand above their rules, the last ones of each tenant.
+CHANGES_LOOKED_AT = 1000
+
+
+def lock_limits(
+    rt: Runtime, signer: Signer, sealed: Sealed, settings: str, trusted: Mapping[str, Iterable[str]], *,
+    authority: Authority,
+) -> Lock:  # fmt: skip
+    """Lock the limits as they stand: the settings that are in force, what was accepted of projects, what was raised."""
+    authority.require(Loosening.LOCK)
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        if rt.locks.standing(rt.ledger.ledger_id, tx).lock is not None:
+            raise Conflict(
+                "The limits are locked already; they stay as they are.",
+                hint="For another passphrase: tallygate unlock, then tallygate lock.",
+                code="locked_already",
+            )
+        heads, limits = {}, {}
+        for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
+            with rt.ledger.reading(tenant) as reader:
+                heads[tenant] = reader.head().seq
+                limits[tenant] = [[name, proven.limit, proven.rule] for name, proven in _raised(reader, tx.at_us)]
+        note: dict[str, Value] = {
+            "actor": authority.actor,
+            "public": signer.public.x,
+            "kdf": "argon2id13",
+            "ops": sealed.cost.ops,
+            "memory": sealed.cost.memory,
+            "salt": b64url(sealed.salt),
+            "settings": settings,
+            "trusted": _text({project: sorted(hashes) for project, hashes in trusted.items()}),
+            "limits": _text(limits),
+            "heads": _text(heads),
+        }
+        tx.append(LockKind.SET, [], by=rt.by, note=note, sign=signature_of(signer))
+    found = standing_now(rt).lock
+    if found is None:  # somebody has ended it at once
+        raise Conflict("The limits are not locked.", hint="Try again.")
+    return found
+
+
+def signature_of(signer: Signer) -> Callable[[bytes], str]:
+    """What signs with a key, as text."""
+    return lambda message: b64url(signer.sign(message))
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def _raised(reader: Reader, at_us: int) -> list[tuple[str, Proven]]:
+    """The limits that were changed by hand and are not their rules'."""
+    names = dict.fromkeys(change.budget_id for change in reader.newest_limit_changes(CHANGES_LOOKED_AT))
+    found = []
+    for name in names:
+        budget = reader.budget(name)
+        if budget is not None:
+            limit = limit_of(budget, at_us) if is_head(budget) else budget.limit_nanos
+            if limit != budget.rule_limit:
+                found.append((name, Proven(limit, budget.rule_limit)))
+    return found
+
+
+def sign_settings(rt: Runtime, settings: str, *, authority: Authority) -> None:
+    """Put the user's settings in force as they stand in the file now."""
+    authority.require(Loosening.TRUST)
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
+            note: dict[str, Value] = {"actor": authority.actor, "settings": settings}
+            tx.append(LockKind.SETTINGS, [], by=rt.by, note=note, sign=sign)
+
+
+def sign_project(rt: Runtime, project: str, fingerprint: str, *, authority: Authority) -> None:
+    """Let what a project sets count, while the limits are locked."""
+    authority.require(Loosening.TRUST)
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
+            note: dict[str, Value] = {"actor": authority.actor, "project": project, "hash": fingerprint}
+            tx.append(LockKind.TRUSTED, [], by=rt.by, note=note, sign=sign)
+
+
+def unlock_limits(rt: Runtime, *, authority: Authority) -> None:
+    """End the lock, with its passphrase."""
+    authority.require(Loosening.UNLOCK)
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        sign = signing(rt, tx, authority, Loosening.UNLOCK)
+        if sign is None:
+            raise _not_locked()
+        tx.append(LockKind.ENDED, [], by=rt.by, note={"actor": authority.actor}, sign=sign)
+
+
+def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]]:
+    """End the lock without its passphrase: what was raised goes back to the user's file, and everybody is told.
+
+    Returns the budgets that were set back, each with the limit it had. It is refused beneath an agent whatever the
+    settings leave to agents.
+    """
+    if authority.beneath is not None:
+        raise locked(Loosening.UNLOCK, f"and this was started by an agent: {authority.beneath}.")
+    with rt.ledger.reading(DEFAULT_TENANT) as reader:
+        if rt.locks.standing(rt.ledger.ledger_id, reader).lock is None:
+            raise _not_locked()
+        tenants = sorted({DEFAULT_TENANT, *reader.tenants()})
+    back = []
+    for tenant in tenants:  # first, and one by one: whoever is killed on the way leaves the limits locked
+        there = in_tenant(rt, tenant)
+        with rt.ledger.reading(tenant) as reader:
+            raised = _raised(reader, rt.clock_us())
+        for name, proven in raised:
+            if proven.rule is not None and proven.limit > proven.rule:
+                reason = "unlocked without the passphrase"
+                back.append((set_budget(there, name, proven.rule, reason=reason, authority=authority), proven.limit))
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        note: dict[str, Value] = {"actor": authority.actor, "reason": "the passphrase was lost"}
+        tx.append(LockKind.LOST, [], by=rt.by, note=note)
+    return back
+
+
+def _not_locked() -> Conflict:
+    return Conflict(
+        "The limits are not locked; nothing was changed.", hint="tallygate lock sets a passphrase.", code="not_locked"
+    )

@@ -1,0 +1,234 @@
+"""The user's file while the limits are locked: what was signed is in force, and of the file only what is tighter."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from tallygate.core.errors import SettingsError
+from tallygate.core.money import format_amount
+from tallygate.core.rules import Rule, Scope
+from tallygate.core.text import cleaned
+from tallygate.core.words import BudgetMode
+from tallygate.settings import sections
+from tallygate.settings.budgets import read_budgets
+from tallygate.settings.model import Durability, Settings, Stop, Waiting
+from tallygate.settings.projects import NOT_SET, ROWS, TIGHTENS, dearer, holds, named, rule_of, toml
+from tallygate.settings.source import Document
+
+SIGNED_NAME = "the settings you have signed"
+WAITS = "which waits for your yes and does not count while the limits are locked. See it with: tallygate trust --user"
+# Whoever sets them: they loosen nothing.
+NEUTRAL = frozenset(
+    {("", "log_level"), ("", "currency"), ("privacy", "task_summaries"), ("usage", "telemetry_port"),
+     ("ledger", "lock_timeout_ms"), ("ledger", "retention_days")}
+)  # fmt: skip
+# What may tighten of the keys that only the user's own file has, beside those that a project may tighten.
+_ALSO_TIGHTENS = {
+    ("enforcement", "agents_may"): lambda before, now: set(now) <= set(before),
+    ("enforcement", "stop"): lambda _, now: now is Stop.INTERRUPT,
+    ("ledger", "durability"): lambda _, now: now is Durability.FULL,
+}
+_TABLES = ("ladder", "calibration", "alias", "unknown_price", "pricing", "exchange")
+_SHOWN_MAX = 300
+
+
+def users_rows(document: Document | None) -> str:
+    """The rows of the user's file in one form, without those that loosen nothing; what a signature stands for."""
+    values: Mapping[str, Any] = {} if document is None else document.values
+    kept = {}
+    for key, value in values.items():
+        if key == "paths" or key in sections.WITHOUT_EFFECT or ("", key) in NEUTRAL:
+            continue
+        if key in sections.SECTIONS and isinstance(value, Mapping):
+            value = {name: each for name, each in value.items() if (key, name) not in NEUTRAL}  # noqa: PLW2901
+            if not value:
+                continue
+        kept[key] = _stated(value)
+    return json.dumps(kept, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+
+
+def signed_document(text: str) -> Document:
+    """The rows that were signed. Raises `SettingsError` where they are none."""
+    try:
+        return Document(SIGNED_NAME, {key: _read(value) for key, value in json.loads(text).items()})
+    except (ValueError, ArithmeticError, AttributeError, TypeError, KeyError, RecursionError):
+        raise SettingsError(f"{SIGNED_NAME} cannot be read.", hint="Run: tallygate trust --user") from None
+
+
+def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
+    """What holds of signed rows and the user's file: the tighter of both; `loosened` names what waits."""
+    now = Document(SIGNED_NAME, {}) if current is None else current
+    whole = _applied(blank, now)
+    if rows == users_rows(current):
+        return whole
+    signed = signed_document(rows)
+    try:
+        base = _applied(blank, replace(signed, values={**signed.values, **_neutral(now, signed)}))
+    except SettingsError as error:
+        fault = SettingsError(
+            f"The settings that you have signed cannot be used: {error.message}", hint="Run: tallygate trust --user"
+        )
+        return replace(whole, fault=fault, notices=(*whole.notices, str(fault)))
+    found, waiting = base, []
+    for path, before, after in _scalars(base, whole):
+        section, key = path
+        if path in NEUTRAL or _tightens(path, before, after):
+            found = _with(found, section, key, after)
+        else:
+            rule = rule_of(section, key)
+            name = f"{section}.{key}" if section else key
+            waiting.append(_row(name, f"{name}: {holds(rule, before)} -> {holds(rule, after)}", now))
+    waiting += [row for section in _TABLES for row in _entries(base, whole, now, section)]
+    waiting += [row for section in ("price", "discount") for row in _priced(signed, now, section)]
+    rules, loose = _budgets(base, whole)
+    waiting += [_row("budget", text, now) for text in loose]
+    found = replace(found, budgets=rules, dearer=dearer(base, whole), notices=whole.notices, loosened=tuple(waiting))
+    if not waiting:
+        return found
+    text = waits_text(now, waiting)
+    return replace(found, notices=(*found.notices, text), spoken=(*found.spoken, text))
+
+
+def waits_text(document: Document, waiting: list[Waiting]) -> str:
+    """What of the user's file does not count yet, and what makes it count."""
+    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in ROWS else row.key for row in waiting))
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    where = "No settings file of yours is there" if document.name == SIGNED_NAME else document.name
+    return f"{where}: {', '.join(names[:6])}{more}: looser than you have signed, {WAITS}"
+
+
+def _applied(blank: Settings, document: Document) -> Settings:
+    applied = sections.apply(blank, document, project=False)
+    return replace(applied, budgets=read_budgets(document, applied.policy.budget_mode))
+
+
+def _neutral(now: Document, signed: Document) -> dict[str, Any]:
+    """What of the file counts whatever was signed."""
+    found: dict[str, Any] = {key: now.values[key] for section, key in NEUTRAL if not section and key in now.values}
+    for section, key in NEUTRAL:
+        if section and key in now.values.get(section, {}):
+            kept = found.get(section, signed.values.get(section, {}))
+            found[section] = {**kept, key: now.values[section][key]}
+    return found
+
+
+def _scalars(base: Settings, whole: Settings) -> Iterator[tuple[tuple[str, str], Any, Any]]:
+    """Every key with one value that the file says otherwise, whether it stands there or was taken away."""
+    for section, rules in (("", sections.TOP), *sections.SECTIONS.items()):
+        for key, rule in rules.items():
+            before, now = (getattr(each if not section else getattr(each, section), rule.attribute)
+                           for each in (base, whole))  # fmt: skip
+            if before != now:
+                yield (section, key), before, now
+
+
+def _tightens(path: tuple[str, str], before: Any, now: Any) -> bool:
+    may = TIGHTENS.get(path) or _ALSO_TIGHTENS.get(path)
+    return may is not None and bool(may(before, now))
+
+
+def _with(settings: Settings, section: str, key: str, value: Any) -> Settings:
+    attribute = rule_of(section, key).attribute
+    if not section:
+        return replace(settings, **{attribute: value})
+    return replace(settings, **{section: replace(getattr(settings, section), **{attribute: value})})
+
+
+def _entries(base: Settings, whole: Settings, now: Document, section: str) -> Iterator[Waiting]:
+    before, after = named(base, section), named(whole, section)
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield _row(section, f"{section}.{name} is another than you have signed", now)
+
+
+def _priced(signed: Document, now: Document, section: str) -> Iterator[Waiting]:
+    """Rows of prices that are not those that were signed; the dearer ones count until then."""
+    before, after = ([toml(row) for row in each.values.get(section, ())] for each in (signed, now))
+    yield from (_row(section, f"[[{section}]] new: {row}", now) for row in after if row not in before)
+    yield from (_row(section, f"[[{section}]] gone: {row}", now) for row in before if row not in after)
+
+
+def _budgets(base: Settings, whole: Settings) -> tuple[tuple[Rule, ...], list[str]]:
+    """The budgets that hold, each with the tighter of its limits, and in words what became looser."""
+    mine, theirs = _by_name(base), _by_name(whole)
+    held, loose = [], []
+    for name, rule in mine.items():
+        there = theirs.get(name)
+        if there is None or there.limit > rule.limit:
+            after = "none" if there is None else format_amount(there.limit, there.unit)
+            loose.append(f"{_told(rule)}: {format_amount(rule.limit, rule.unit)} -> {after}")
+        held.append(rule if there is None or there.limit > rule.limit else there)
+    held += [rule for name, rule in theirs.items() if name not in mine]
+    own, new = base.session_budget, whole.session_budget
+    softer = new.mode is BudgetMode.SOFT and own.mode is BudgetMode.HARD
+    if new.limit > own.limit or softer:
+        was, now = (f"{format_amount(each.limit)} {each.mode.value}" for each in (own, new))
+        loose.append(f"the budget of a session: {was} -> {now}")
+    session = replace(new, limit=min(own.limit, new.limit), mode=own.mode if softer else new.mode)
+    return (*held, session), loose
+
+
+def _by_name(settings: Settings) -> dict[tuple[object, ...], Rule]:
+    """Rules by what they limit; of several on one thing the tightest. What one session may cost is apart."""
+    found: dict[tuple[object, ...], Rule] = {}
+    for rule in settings.budgets:
+        if rule.scope is Scope.SESSION and rule.unit == "USD":
+            continue
+        name = (rule.scope, rule.match, rule.unit, rule.period, rule.mode)
+        if name not in found or rule.limit < found[name].limit:
+            found[name] = rule
+    return found
+
+
+def _told(rule: Rule) -> str:
+    whose = f" {rule.match}" if rule.match else ""
+    period = "" if rule.period in ("session", "never") else f", {rule.period}"
+    return f"the {rule.mode.value} budget of {rule.scope.value}{whose}{period}"
+
+
+def _row(key: str, shown: str, document: Document) -> Waiting:
+    path = (key,) if key in document.values else tuple(key.split("."))
+    where = SIGNED_NAME if document.name == SIGNED_NAME else document.where(path)
+    return Waiting(key=key, value="", shown=cleaned(shown, _SHOWN_MAX), before=NOT_SET, where=where)
+
+
+def _stated(value: Any) -> Any:
+    """A value of a settings file as JSON that can be read back as what it was."""
+    if isinstance(value, Mapping):
+        return {"map": {str(key): _stated(each) for key, each in value.items()}}
+    if isinstance(value, list):
+        return [_stated(each) for each in value]
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return {"int": str(value)}
+    if isinstance(value, Decimal):
+        return {"number": str(value)}
+    return {"time": [type(value).__name__, value.isoformat()]}
+
+
+_TIMES: Mapping[str, Callable[[str], Any]] = {
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "datetime": dt.datetime.fromisoformat,
+}
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_read(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    [(kind, content)] = value.items()
+    if kind == "map":
+        return {key: _read(each) for key, each in content.items()}
+    if kind == "int":
+        return int(content)
+    if kind == "number":
+        return Decimal(content)
+    return _TIMES[content[0]](content[1])

@@ -1,0 +1,348 @@
+"""`tallygate lock` as a person meets it: the passphrase is typed at a terminal, and every command that loosens asks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.terminal import type_at
+
+from tallygate.attest import sealed
+from tallygate.core.authority import Loosening
+from tallygate.entrypoints.cli import passphrase, whose
+from tallygate.settings import Places
+
+WORDS = "correct horse battery"
+LINE = WORDS + "\n"
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """What somebody types at the terminal of a command in this process; nobody is there until it is set."""
+    lines: list[str] = []
+
+    def ask(question):
+        if not lines:
+            raise passphrase.NoTerminal("There is no terminal to type a passphrase at.")
+        return lines.pop(0)
+
+    monkeypatch.setattr(passphrase, "ask_hidden", ask)
+    monkeypatch.setattr("tallygate.entrypoints.cli.lock.ask_shown", ask)
+    monkeypatch.setattr(sealed, "MODERATE", sealed.Cost(1, 8192))
+    return lines
+
+
+@pytest.fixture
+def locked(run, typed):
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    typed.clear()
+    return typed
+
+
+@pytest.fixture
+def bare(environ, home):
+    return {name: value for name, value in environ.items() if name not in whose_markers()}
+
+
+def whose_markers():
+    from tallygate.clients.ancestry import _MARKERS
+
+    return {name for name, _ in _MARKERS}
+
+
+def test_a_passphrase_is_typed_unseen_and_every_loosening_asks_for_it(bare, home):
+    done = type_at(["lock"], [LINE, LINE], bare)
+    assert done.code == 0, done.shown
+    assert WORDS not in done.shown
+    assert done.echoes
+    wrong = type_at(["calibrate", "reset", "--yes"], ["something else\n"], bare, piped=LINE.encode())
+    assert wrong.code == 1
+    assert "not the passphrase of the lock; nothing was changed" in wrong.shown
+    broken_off = type_at(["unlock"], ["\x03"], bare)
+    assert broken_off.code == 130
+    assert broken_off.echoes
+    right = type_at(["unlock"], [LINE], bare)
+    assert (right.code, right.echoes) == (0, True)
+    assert "Unlocked" in right.shown
+
+
+def test_without_a_terminal_nothing_is_asked_and_a_pipe_is_never_read(bare, home):
+    done = subprocess.run(
+        [sys.executable, "-m", "tallygate", "lock"],
+        env=bare,
+        input=LINE + LINE,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 7
+    assert "no terminal" in done.stderr
+    assert "interrupted" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["", ""], "at least 8"),
+        (["short", "short"], "at least 8"),
+        (["         ", "         "], "at least 8"),
+        ([WORDS, WORDS + "x"], "not the same"),
+    ],
+)
+def test_an_empty_or_short_passphrase_and_one_that_was_mistyped_lock_nothing(run, typed, lines, says):
+    typed[:] = lines
+    done = run("lock")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    typed.clear()
+    assert "Nothing is locked" in run("unlock").stdout
+
+
+def test_status_says_where_the_passphrase_is_typed_and_doctor_that_it_is_asked_for(run, run_json, locked):
+    assert "type it only into /" in run("status").stdout
+    assert run_json("status")["lock"]["locked"] is True
+    assert "what loosens needs your passphrase" in run("doctor").stdout
+    assert "locked" in run("verify").stdout
+
+
+def test_a_second_lock_changes_nothing(run, locked):
+    locked[:] = ["another passphrase", "another passphrase"]
+    done = run("lock")
+    assert done.exit_code == 4
+    assert "locked already" in done.stderr
+    assert len(locked) == 2  # nobody was asked
+
+
+# Each command that loosens, as it is typed; what it works on is made first.
+LOOSENS = {
+    Loosening.BUDGET_RAISE: ["budget", "raise", "SESSION", "1"],
+    Loosening.BUDGET_SET: ["budget", "set", "SESSION", "9"],
+    Loosening.TRUST: ["trust", "--yes"],
+    Loosening.SESSIONS_END: ["sessions", "end", "SESSION"],
+    Loosening.INIT: ["init", "--client", "codex", "--anyway"],
+    Loosening.UNINSTALL: ["uninstall"],
+    Loosening.CALIBRATE_RESET: ["calibrate", "reset", "--yes"],
+    Loosening.CALIBRATE_REBUILD: ["calibrate", "rebuild"],
+    Loosening.KEYS_TRUST: ["keys", "trust", "KEY"],
+    Loosening.KEYS_ROTATE: ["keys", "rotate"],
+    Loosening.LEDGER_ACCEPT: ["ledger", "accept", "--reason", "test"],
+    Loosening.RESTORE: ["restore", "BACKUP", "--reason", "test"],
+    Loosening.REBUILD: ["doctor", "--rebuild"],
+    Loosening.IMPORT_DELETE: ["import", "delete", "BILL"],
+    Loosening.USAGE_CORRECT: ["usage", "correct", "RESPONSE", "--output", "1", "--reason", "test"],
+    Loosening.UNLOCK: ["unlock"],
+}
+# These ask only where something becomes cheaper, or there is no such command: operations of their own hold them.
+ELSEWHERE = {
+    Loosening.LOCK,
+    Loosening.OFF,
+    Loosening.BUDGET_ADD,
+    Loosening.BUDGET_REMOVE,
+    Loosening.DRIFT_APPLY,
+    Loosening.PRICES_UPDATE,
+    Loosening.PRICES_RESET,
+}
+
+
+def test_every_loosening_is_in_the_table():
+    assert set(LOOSENS) | ELSEWHERE == set(Loosening)
+
+
+@pytest.fixture
+def things(made, home, monkeypatch):
+    """A session, a key, a backup and a project to loosen."""
+    place = home / "work"
+    (place / ".l6e").mkdir(parents=True)
+    (place / ".git").mkdir()
+    (place / ".l6e" / "config.toml").write_text('[policy]\non_fault = "allow"\n')
+    monkeypatch.chdir(place)
+    session = made.session()
+    key = home / "key.pem"
+    from tallygate.attest.keys import new_signer
+
+    key.write_text(new_signer().public.pem())
+    backup = home / "backup.db"
+    made.app.ledger.backup(backup)
+    return {"SESSION": session, "KEY": str(key), "BACKUP": str(backup), "BILL": "bill_x", "RESPONSE": "r1"}
+
+
+@pytest.mark.parametrize("what", [*LOOSENS], ids=str)
+def test_while_locked_each_loosening_is_refused_without_the_passphrase_and_changes_nothing(
+    run, made, things, locked, what
+):
+    before = [*made.app.ledger.rows("SELECT COUNT(*) FROM event")]
+    words = [things.get(word, word) for word in LOOSENS[what]]
+    done = run(*words)
+    assert done.exit_code == 7, done.output
+    assert "needs your passphrase" in done.stderr
+    assert [*made.app.ledger.rows("SELECT COUNT(*) FROM event")] == before
+    locked[:] = ["the wrong one"]
+    assert run(*words).exit_code == 1
+    assert [*made.app.ledger.rows("SELECT COUNT(*) FROM event")] == before
+
+
+DONE = [
+    Loosening.BUDGET_RAISE,
+    Loosening.BUDGET_SET,
+    Loosening.TRUST,
+    Loosening.SESSIONS_END,
+    Loosening.CALIBRATE_REBUILD,
+    Loosening.KEYS_TRUST,
+    Loosening.KEYS_ROTATE,
+    Loosening.UNLOCK,
+]
+
+
+@pytest.mark.parametrize("what", DONE, ids=str)
+def test_with_the_passphrase_it_is_done_and_the_ledger_verifies(run, things, locked, what):
+    locked[:] = [WORDS]
+    done = run(*(things.get(word, word) for word in LOOSENS[what]))
+    assert done.exit_code == 0, done.output
+    assert not locked, "nobody was asked"
+    verified = run("verify")
+    assert verified.exit_code == 0, verified.output
+
+
+def test_an_agent_is_refused_also_where_settings_leave_the_command_to_agents(run, made, locked, home, monkeypatch):
+    session = made.session()
+    own = Places(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
+    monkeypatch.setattr(whose, "own_places", lambda: own)
+    own.config_dir.mkdir(parents=True, exist_ok=True)
+    (own.config_dir / "config.toml").write_text('[enforcement]\nagents_may = ["budget raise", "unlock", "lock"]\n')
+    monkeypatch.setenv("CLAUDECODE", "1")
+    locked[:] = [WORDS, "lost"]
+    for words in (["budget", "raise", session, "1"], ["unlock"], ["unlock", "--lost"]):
+        done = run(*words)
+        assert done.exit_code == 7, done.output
+        assert "CLAUDECODE" in done.stderr
+    assert len(locked) == 2  # nobody was asked
+
+
+def test_a_lost_passphrase_ends_the_lock_loudly_and_takes_raises_back(run, made, run_json, locked):
+    session = made.session()
+    locked[:] = [WORDS]
+    assert run("budget", "raise", session, "4").exit_code == 0
+    locked[:] = ["no"]
+    assert run("unlock", "--lost").exit_code == 1
+    assert run_json("status")["lock"]["locked"] is True
+    locked[:] = ["lost"]
+    done = run("unlock", "--lost")
+    assert done.exit_code == 0
+    assert "$5.00 -> $1.00" in done.stdout
+    assert "without its passphrase" in run("status").stderr
+    assert "without its passphrase" in run("doctor").stdout
+    assert "without its passphrase" in run("verify").stdout
+    assert run("budget", "raise", session, "4").exit_code == 0
+
+
+def test_a_key_file_that_was_replaced_or_removed_opens_nothing_and_the_lock_stays(run, made, locked, run_json):
+    session = made.session()
+    [file] = sealed.files_in(made.app.settings.paths.key_dir)
+    for text in (sealed.seal(WORDS)[1].text(), None):
+        file.unlink()
+        if text is not None:
+            file.write_text(text)
+            file.chmod(0o600)
+        locked[:] = [WORDS]
+        done = run("budget", "raise", session, "1")
+        assert done.exit_code == 1
+        assert "unlock --lost" in done.stderr
+        assert "unlock --lost" in run("doctor").stdout
+    assert run_json("status")["lock"]["locked"] is True
+
+
+def day_budget(home: Path, limit: int, more: str = "") -> None:
+    file = home / ".config" / "tallygate" / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f'{more}\n[[budget]]\nscope = "global"\nlimit_usd = {limit}\nperiod = "day"\n')
+
+
+def limit_in_force() -> int:
+    from tallygate.app import settings_here
+
+    return next(rule.limit for rule in settings_here().budgets if rule.scope == "global") // 10**9
+
+
+def test_a_settings_file_that_became_looser_waits_for_trust_user_and_a_tighter_one_counts(run, typed, home, made):
+    day_budget(home, 10)
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    day_budget(home, 50)
+    assert limit_in_force() == 10
+    assert "trust --user" in run("status").stderr
+    assert "trust --user" in run("doctor").stdout
+    assert run("trust", "--user").exit_code == 7
+    assert limit_in_force() == 10
+    typed[:] = [WORDS]
+    shown = run("trust", "--user")
+    assert shown.exit_code == 0
+    assert "$10.00 -> $50.00" in shown.stdout
+    assert limit_in_force() == 50
+    day_budget(home, 3)
+    assert limit_in_force() == 3
+    assert "trust --user" not in run("status").stderr
+    day_budget(home, 50)
+    assert limit_in_force() == 50
+
+
+def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch):
+    from tallygate.app import settings_here
+
+    monkeypatch.setenv("TALLYGATE_BUDGET_MODE", "soft")
+    found = settings_here()
+    assert found.policy.budget_mode == "hard"
+    assert "TALLYGATE_BUDGET_MODE" in found.foreign
+
+
+def test_what_was_accepted_of_a_project_by_hand_counts_only_with_a_signature(run, things, locked, home):
+    from tallygate.app import settings_here
+    from tallygate.settings.projects import fingerprint
+    from tallygate.settings.trust import accept
+
+    waits = settings_here().waiting
+    assert waits
+    accept(settings_here().paths.data_dir, str(home / "work"), fingerprint(waits))
+    assert settings_here().waiting
+    locked[:] = [WORDS]
+    assert run("trust", "--yes").exit_code == 0
+    assert not settings_here().waiting
+    assert run("trust", "--revoke").exit_code == 0
+    assert settings_here().waiting
+
+
+def test_what_was_accepted_before_the_lock_goes_on_counting(run, things, typed):
+    from tallygate.app import settings_here
+
+    assert run("trust", "--yes").exit_code == 0
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    assert not settings_here().waiting
+
+
+def test_a_session_begins_with_the_news_that_a_lock_was_lost(run, made, locked):
+    from tallygate.operations.locked import lost_text
+
+    locked[:] = ["lost"]
+    assert run("unlock", "--lost").exit_code == 0
+    with made.app.ledger.reading() as reader:
+        assert "without its passphrase" in lost_text(made.app.runtime, reader)
+
+
+def test_a_terminal_is_set_back_when_the_program_is_ended_by_a_signal(bare, home, tmp_path):
+    assert os.name == "posix"
+    script = tmp_path / "ended.py"
+    script.write_text(
+        "import os, signal\n"
+        "from tallygate.entrypoints.cli import passphrase\n"
+        "passphrase._line = lambda terminal: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "passphrase.ask_hidden('Passphrase: ')\n"
+    )
+    done = type_at([str(script)], [], bare, program=(sys.executable,))
+    assert done.code != 0
+    assert done.echoes

@@ -1,0 +1,417 @@
+"""While the limits are locked, the gate goes by limits that the user has signed, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+
+import pytest
+from tests.world import NANOS, make_world
+
+from tallygate.attest.keys import b64url, new_signer
+from tallygate.attest.sealed import Cost, file_of, find, keep, seal
+from tallygate.core.authority import Authority, Door, the_user
+from tallygate.core.chain import SIGNATURE, canonical_bytes, event_hash
+from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
+from tallygate.core.rules import Rule, Scope
+from tallygate.core.words import Action
+from tallygate.operations.ask import grant, request_of
+from tallygate.operations.budget import raise_budget, set_budget
+from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
+from tallygate.operations.locked import note_loosened, standing_now, unsigned_limits
+from tallygate.operations.verify import Asked, Part, verify_ledger
+
+LEAST = Cost(1, 8192)
+WORDS = "correct horse battery"
+
+
+class Seal:
+    """The key of a lock in the hands of a user who has typed the passphrase, or has not."""
+
+    def __init__(self, signer, *, knows=True):
+        self.signer, self.knows, self.is_open, self.asked = signer, knows, False, 0
+
+    @property
+    def public(self):
+        return self.signer.public.x
+
+    def open(self, what):
+        if self.is_open:
+            return
+        self.asked += 1
+        if not self.knows:
+            raise WrongPassphrase("That is not the passphrase of the lock.")
+        self.is_open = True
+
+    def sign(self, message):
+        return b64url(self.signer.sign(message))
+
+
+@pytest.fixture
+def hurt(tmp_path):
+    """A world whose ledger is written to from outside."""
+    made = make_world(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def lock(world, **more):
+    signer, sealed = seal(WORDS, LEAST)
+    lock_limits(world.rt, signer, sealed, "{}", {}, authority=the_user("anna"))
+    return replace(the_user("anna"), lock=Seal(signer, **more))
+
+
+def raised(world, session, by=1, *, authority):
+    return raise_budget(world.rt, session, by * NANOS, reason="more", authority=authority)
+
+
+def faults(world):
+    report = verify_ledger(world.ledger.path, Asked({}))
+    return [each for each in report.broken if each.part is Part.LOCK], report
+
+
+def append_raw(world, body, *, sign=None, tenant="default"):
+    """Write an event as a program under the user's account could: with a hash that fits the chain."""
+    other = sqlite3.connect(world.ledger.path, isolation_level=None)
+    seq, previous = other.execute(
+        "SELECT seq, hash FROM event WHERE tenant = ? ORDER BY id DESC LIMIT 1", (tenant,)
+    ).fetchone()
+    raw = canonical_bytes(body)
+    digest = event_hash(f"{world.ledger.ledger_id}/{tenant}", seq + 1, previous, raw)
+    other.execute(
+        "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (?, ?, ?, ?, ?)",
+        (tenant, seq + 1, body["at_us"], raw, digest),
+    )
+    for op, table, row in body["rows"]:
+        if (op, table) == ("~", "budget"):
+            other.execute(
+                "UPDATE budget SET limit_nanos = ? WHERE budget_id = ?", (row["limit_nanos"], row["budget_id"])
+            )
+        elif (op, table) == ("+", "limit_change"):
+            names = ["tenant", *row]
+            marks = ", ".join("?" * len(names))
+            other.execute(f"INSERT INTO limit_change ({', '.join(names)}) VALUES ({marks})", (tenant, *row.values()))
+    other.close()
+
+
+def forged_raise(world, session, before, limit, **note):
+    at_us = world.clock.at_us + 60_000_000
+    changed = {"budget_id": session, "at_us": at_us, "unit": "USD", "before_nanos": before, "limit_nanos": limit,
+               "door": "cli", "actor": "anna", "reason": "no reason given"}  # fmt: skip
+    rows = [["~", "budget", {"budget_id": session, "limit_nanos": limit, "touched_us": at_us}],
+            ["+", "limit_change", changed]]  # fmt: skip
+    return {"at_us": at_us, "by": "cli", "kind": "budget.limit_changed", "note": {"actor": "anna", **note},
+            "rows": rows, "tenant": "default"}  # fmt: skip
+
+
+def may_spend(world, session, tokens):
+    return world.ask(session, tokens).action is not Action.HALT
+
+
+def test_a_raise_without_the_passphrase_is_refused_and_one_with_it_is_signed_and_counts(world):
+    session = world.start("1")
+    user = lock(world)
+    before = world.events()
+    with pytest.raises(Locked, match="needs your passphrase"):
+        raised(world, session, authority=the_user("anna"))
+    assert world.events() == before
+    assert raised(world, session, 2, authority=user).limit_nanos == 3 * NANOS
+    assert user.lock.asked == 1
+    assert may_spend(world, session, 2500)
+    assert not faults(world)[0]
+    assert not world.problems()
+
+
+def test_a_wrong_passphrase_changes_nothing(world):
+    session = world.start("1")
+    user = lock(world, knows=False)
+    before = world.events()
+    with pytest.raises(WrongPassphrase):
+        raised(world, session, authority=user)
+    assert world.events() == before
+    assert world.budget(session).limit_nanos == NANOS
+
+
+def test_lowering_a_limit_needs_no_passphrase_and_setting_a_higher_one_asks_once(world):
+    session = world.start("2")
+    user = lock(world)
+    set_budget(world.rt, session, NANOS, reason="less", authority=user)
+    set_budget(world.rt, session, NANOS // 2, reason="less", authority=the_user("anna"))
+    assert user.lock.asked == 0
+    set_budget(world.rt, session, NANOS, reason="more", authority=user)
+    assert user.lock.asked > 0
+    assert world.budget(session).limit_nanos == NANOS
+    assert may_spend(world, session, 900)
+    assert not faults(world)[0]
+
+
+def test_neither_elicitation_nor_prompt_raises_and_the_command_for_a_terminal_is_named(world):
+    session = world.start("1")
+    lock(world)
+    with pytest.raises(Locked) as refused:
+        request_of(world.rt, session, NANOS, "more work")
+    assert "tallygate budget raise 00000001 1.00" in refused.value.hint
+    assert "terminal of your own" in refused.value.hint
+    for door in (Door.ELICITATION, Door.PROMPT):
+        with pytest.raises(Locked):
+            grant(world.rt, session, (session, NANOS), NANOS, "more", authority=Authority(door, "user"))
+    assert world.budget(session).limit_nanos == NANOS
+
+
+def test_a_raise_that_was_written_into_the_ledger_unsigned_is_not_gone_by_and_verify_names_it(hurt):
+    world = hurt
+    session = world.start("1")
+    user = lock(world)
+    append_raw(world, forged_raise(world, session, NANOS, 100 * NANOS))
+    assert world.budget(session).limit_nanos == 100 * NANOS
+    assert not may_spend(world, session, 1500)
+    assert may_spend(world, session, 900)
+    [fault], report = faults(world)
+    assert session in fault.what
+    assert "not signed" in fault.what
+    assert [budget.budget_id for budget in unsigned_limits(world.rt)] == [session]
+    assert len(report.broken) == 1
+    # What the user raises by is added to what they have signed, not to what was forged.
+    assert raised(world, session, authority=user).limit_nanos == 2 * NANOS
+    assert may_spend(world, session, 900)
+    assert not may_spend(world, session, 900)
+
+
+def test_a_limit_that_was_edited_in_the_table_alone_is_not_gone_by(hurt):
+    world = hurt
+    session = world.start("1")
+    lock(world)
+    other = sqlite3.connect(world.ledger.path, isolation_level=None)
+    other.execute("UPDATE budget SET limit_nanos = 100000000000 WHERE budget_id = ?", (session,))
+    other.close()
+    assert not may_spend(world, session, 1500)
+
+
+def test_a_signed_raise_is_good_once_at_its_place(hurt):
+    world = hurt
+    session, second = world.start("1"), world.start("1")
+    user = lock(world)
+    raised(world, session, authority=user)
+    with world.ledger.reading() as reader:
+        body = json.loads(reader.limit_events(0)[-1].body)
+    set_budget(world.rt, session, NANOS, reason="enough", authority=the_user("anna"))
+    again = {**body, "at_us": world.clock.at_us + 60_000_000}
+    again["rows"] = [
+        ["~", "budget", {"budget_id": session, "limit_nanos": 2 * NANOS, "touched_us": 1}],
+        ["+", "limit_change", {**body["rows"][1][2], "at_us": world.clock.at_us + 60_000_000}],
+    ]
+    append_raw(world, again)
+    assert not may_spend(world, session, 1500)
+    moved = forged_raise(world, second, NANOS, 2 * NANOS, **{SIGNATURE: body["note"][SIGNATURE]})
+    append_raw(world, {**moved, "at_us": moved["at_us"] + 60_000_000})
+    assert not may_spend(world, second, 1500)
+    assert len(faults(world)[0]) == 2
+
+
+def test_a_raise_signed_with_another_key_counts_for_nothing(hurt):
+    world = hurt
+    session = world.start("1")
+    lock(world)
+    stranger = replace(the_user("anna"), lock=Seal(new_signer()))
+    with pytest.raises(Locked):
+        raised(world, session, authority=stranger)
+    append_raw(world, forged_raise(world, session, NANOS, 9 * NANOS, **{SIGNATURE: b64url(bytes(64))}))
+    assert not may_spend(world, session, 1500)
+
+
+def test_a_lock_that_is_set_over_another_is_none_and_verify_names_it(hurt):
+    world = hurt
+    session = world.start("1")
+    user = lock(world)
+    signer, sealed = seal("another passphrase", LEAST)
+    with pytest.raises(Conflict):
+        lock_limits(world.rt, signer, sealed, "{}", {}, authority=the_user("anna"))
+    note = {"actor": "mallory", "public": signer.public.x, "settings": "{}", "trusted": "{}", "limits": "{}",
+            "heads": "{}"}  # fmt: skip
+    body = {"at_us": world.clock.at_us + 60_000_000, "by": "cli", "kind": "lock.set", "note": note, "rows": [],
+            "tenant": "default"}  # fmt: skip
+    append_raw(world, body)
+    append_raw(world, {**body, "at_us": body["at_us"] + 1, "kind": "lock.ended"})
+    assert standing_now(world.rt).lock.public == user.lock.public
+    with pytest.raises(Locked):
+        raised(world, session, authority=the_user("anna"))
+    assert [fault.what for fault in faults(world)[0]] == [
+        "another lock was set over the one in force",
+        "lock.ended is not signed by the lock",
+    ]
+
+
+def test_what_was_raised_before_the_lock_stays_raised_and_a_later_forgery_adds_nothing(hurt):
+    world = hurt
+    session = world.start("1")
+    raised(world, session, 2, authority=the_user("anna"))
+    lock(world)
+    assert not may_spend(world, session, 3100)
+    assert may_spend(world, session, 2900)
+    append_raw(world, forged_raise(world, session, 3 * NANOS, 50 * NANOS))
+    assert not may_spend(world, session, 200)
+
+
+def test_a_window_of_the_settings_is_held_to_its_rule_and_to_what_was_signed_beyond(hurt):
+    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    user = lock(world)
+    [window] = [b for b in world_budgets(world) if b.scope == "global"]
+    append_raw(world, forged_raise(world, window.budget_id, NANOS, 100 * NANOS))
+    assert not may_spend(world, session, 1200)
+    raised(world, window.budget_id, 1, authority=user)
+    assert may_spend(world, session, 1200)
+    assert not may_spend(world, session, 1200)
+
+
+def test_a_rolling_window_is_raised_with_a_signature_only(hurt):
+    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="5h"),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    user = lock(world)
+    with world.ledger.reading() as reader:
+        [head] = reader.rolling_budgets()
+    other = sqlite3.connect(world.ledger.path, isolation_level=None)
+    until = world.clock.at_us + 10**12
+    other.execute("UPDATE budget SET raises = ? WHERE budget_id = ?", (f"[[{50 * NANOS},{until}]]", head.name))
+    other.close()
+    assert not may_spend(world, session, 1500)
+    raised(world, head.name, 1, authority=user)
+    assert may_spend(world, session, 1500)
+    assert not may_spend(world, session, 1500)
+
+
+def world_budgets(world):
+    with world.ledger.reading() as reader:
+        return reader.budgets(100)
+
+
+def test_a_process_that_runs_sees_a_lock_a_raise_and_an_unlock_of_another(world, tmp_path):
+    session = world.start("1")
+    assert not may_spend(world, session, 1500)
+    other = make_world(world.folder, clock=world.clock)
+    user = lock(other)
+    assert standing_now(world.rt).lock is not None
+    raised(other, session, authority=user)
+    assert may_spend(world, session, 1500)
+    unlock_limits(other.rt, authority=user)
+    assert standing_now(world.rt).lock is None
+    raised(world, session, authority=the_user("anna"))
+    assert may_spend(world, session, 900)
+    other.ledger.close()
+
+
+def test_what_a_transaction_that_failed_had_locked_is_not_remembered(world):
+    class Stop(Exception):
+        pass
+
+    signer, _ = seal(WORDS, LEAST)
+    note = {"actor": "anna", "public": signer.public.x, "settings": "{}", "trusted": "{}", "limits": "{}",
+            "heads": "{}"}  # fmt: skip
+    with pytest.raises(Stop), world.ledger.writing() as tx:
+        tx.append("lock.set", [], by="test", note=note, sign=lambda m: b64url(signer.sign(m)))
+        assert world.rt.locks.standing(world.ledger.ledger_id, tx).lock is not None
+        raise Stop
+    assert standing_now(world.rt).lock is None
+
+
+def test_the_lock_is_one_for_all_tenants(world):
+    from tallygate.operations.tenants import in_tenant
+
+    there = world.with_runtime()
+    there = replace(there, rt=in_tenant(world.rt, "team"))
+    session = there.start("1")
+    user = lock(world)
+    with pytest.raises(Locked):
+        raised(there, session, authority=the_user("anna"))
+    raised(there, session, authority=user)
+    assert may_spend(there, session, 1500)
+    assert not faults(world)[0]
+
+
+def test_unlocking_without_the_passphrase_is_loud_sets_raises_back_and_is_refused_beneath_an_agent(world):
+    session = world.start("1")
+    user = lock(world)
+    raised(world, session, 4, authority=user)
+    agent = Authority(Door.COMMAND, "anna", beneath="Codex (process 7)", guarded=False)
+    with pytest.raises(Locked, match="Codex"):
+        unlock_lost(world.rt, authority=agent)
+    assert standing_now(world.rt).lock is not None
+    [(back, before)] = unlock_lost(world.rt, authority=the_user("anna"))
+    assert (back.limit_nanos, before) == (NANOS, 5 * NANOS)
+    standing = standing_now(world.rt)
+    assert (standing.lock, standing.lost_by) == (None, "anna")
+    found, report = faults(world)
+    assert not found
+    assert any("without its passphrase, by anna" in note for note in report.notes)
+    assert not world.problems()
+    lock(world)
+    assert standing_now(world.rt).lost_us is None
+
+
+def test_settings_are_signed_and_everything_else_that_loosens_is_told(world):
+    from tallygate.core.authority import Loosening
+
+    world.start("1")
+    user = lock(world)
+    with pytest.raises(Locked):
+        sign_settings(world.rt, "[]", authority=the_user("anna"))
+    sign_settings(world.rt, '{"a":1}', authority=user)
+    assert standing_now(world.rt).lock.settings == '{"a":1}'
+    note_loosened(world.rt, user, Loosening.KEYS_TRUST, "somebody")
+    found, report = faults(world)
+    assert not found
+    assert "2 later events" in dict(report.facts)["locked"]
+
+
+def test_a_ledger_that_was_never_locked_asks_for_nothing_and_says_nothing(world):
+    session = world.start("1")
+    raised(world, session, authority=the_user("anna"))
+    with world.ledger.reading() as reader:
+        assert reader.lock_events() == []
+        assert SIGNATURE not in json.loads(reader.limit_events(0)[0].body)["note"]
+    assert "locked" not in dict(faults(world)[1].facts)
+
+
+def test_a_sealed_key_opens_with_its_passphrase_only_and_lies_there_for_this_user_alone(tmp_path):
+    signer, sealed = seal(WORDS, LEAST)
+    path = keep(tmp_path / "keys", sealed)
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = find(tmp_path / "keys", signer.public)
+    assert found.opened(WORDS).sign(b"x") == signer.sign(b"x")
+    for wrong in ("", "correct horse batterz", WORDS + " "):
+        with pytest.raises(WrongPassphrase):
+            found.opened(wrong)
+    assert signer.seed not in path.read_bytes()
+    assert b64url(signer.seed) not in path.read_text()
+
+
+def test_the_same_letters_typed_in_two_forms_are_one_passphrase():
+    signer, sealed = seal("Gl\u00fcck und Segen", LEAST)
+    assert sealed.opened("Glu\u0308ck und Segen").public == signer.public
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: None,
+        lambda text: "{}",
+        lambda text: text[:40],
+        lambda text: text.replace('"ops": 1', '"ops": 1000000'),
+        lambda text: text.replace('"memory": 8192', '"memory": 99999999999'),
+        lambda text: text.replace("argon2id13", "md5"),
+        lambda text: seal(WORDS, LEAST)[1].text(),
+    ],
+    ids=["gone", "empty", "cut", "endless", "boundless", "weak", "another"],
+)
+def test_a_sealed_key_that_is_gone_damaged_or_another_is_named_with_the_way_out(tmp_path, damage):
+    signer, sealed = seal(WORDS, LEAST)
+    path = keep(tmp_path, sealed)
+    assert path == file_of(tmp_path, signer.public)
+    text = damage(path.read_text())
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(KeyUnusable) as refused:
+        find(tmp_path, signer.public)
+    assert "unlock --lost" in refused.value.hint
