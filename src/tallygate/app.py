@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tallygate.attest.ring import KeyRing
 from tallygate.clients.installing.own_command import command_line
-from tallygate.core.errors import SettingsError
+from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.locked import Standing
@@ -26,7 +26,7 @@ from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.deferred import DeferredLedger
-from tallygate.ledger.port import Ledger
+from tallygate.ledger.port import Ledger, LedgerBusy
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
@@ -50,7 +50,7 @@ from tallygate.settings import (
     places,
 )
 from tallygate.settings.installed import hold, read_installed
-from tallygate.settings.load import places_of
+from tallygate.settings.load import StandingOf, places_of
 from tallygate.settings.machine import told_in
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.workspace import PlacesSeen
@@ -162,7 +162,16 @@ class App:
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
-        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd()).sound()
+        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd(), self._lock_of).sound()
+
+    def _lock_of(self, paths: Paths) -> Standing:
+        """Whether the limits are locked, by the ledger that is open where it is the one that is meant."""
+        from tallygate.operations.locked import standing_now
+
+        try:
+            return standing_now(self.runtime) if paths.database == self.settings.paths.database else lock_of(paths)
+        except (LedgerUnavailable, LedgerBusy):
+            return lock_of(paths)
 
     def _following(self, runtime: Runtime) -> App:
         follower = follower_of(runtime)
@@ -243,11 +252,15 @@ def places_here() -> Places:
     return places() if HELD.places is None else HELD.places
 
 
-def settings_here(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
-    """Settings of this process: its environment, its folder, its user's places."""
+def settings_here(
+    environ: Mapping[str, str] | None = None, cwd: Path | None = None, standing: StandingOf | None = None
+) -> Settings:
+    """Settings of this process: its environment, its folder, its user's places, and what is signed of them."""
     if HELD.fault is not None:
         raise HELD.fault
-    return load_settings(os.environ if environ is None else environ, cwd or Path.cwd(), places_here(), lock_of)
+    return load_settings(
+        os.environ if environ is None else environ, cwd or Path.cwd(), places_here(), standing or lock_of
+    )
 
 
 def lock_of(paths: Paths) -> Standing:

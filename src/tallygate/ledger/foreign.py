@@ -28,6 +28,7 @@ T = TypeVar("T")
 SELECT_SCHEMA = (
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE substr(name, 1, 7) <> 'sqlite_' ORDER BY type, name"
 )
+SCHEMA_WITH_LOCK = 18
 _VALUE_BYTES_MAX = 64 << 20
 _ALLOWED_PRAGMAS = frozenset(
     {"application_id", "user_version", "quick_check", "integrity_check", "foreign_key_check", "foreign_key_list"}
@@ -78,27 +79,45 @@ class ForeignLedger:
 
 def examined(path: Path, look: Callable[[ForeignLedger], T]) -> T:
     """What a look at a ledger's file finds. Raises `LedgerUnavailable` where it cannot be opened as one."""
+    return _read_apart(path, lambda how: _look(path, look, how))
+
+
+def _read_apart(path: Path, read: Callable[[str], T]) -> T:
+    """What is read of a file that does not change meanwhile, or else the ordinary way."""
     before = _check(path)
     if not _has_log(path):
         try:
-            found = _look(path, look, "mode=ro&immutable=1")
+            found = read("mode=ro&immutable=1")
         except LedgerCorrupt:
             if _same(path, before):
                 raise
         else:
             if _same(path, before):
                 return found
-    return _look(path, look, "mode=ro")
+    return read("mode=ro")
 
 
 def lock_events_in(path: Path) -> tuple[str, list[JournalEvent]]:
-    """The id of a ledger and its events of a lock. Raises `LedgerUnavailable` where it cannot be opened as one."""
+    """The id of a ledger and its events of a lock. Raises `LedgerUnavailable` where it cannot be opened as one.
 
-    def look(ledger: ForeignLedger) -> tuple[str, list[JournalEvent]]:
-        with ledger.reading() as reader:
-            return ledger.ledger_id, reader.lock_events()
+    This stands before each reading of settings: it looks at nothing else of the file. One of an older version has none.
+    """
 
-    return examined(path, look)
+    def read(how: str) -> tuple[str, list[JournalEvent]]:
+        with translated(path):
+            connection = _connected(path, how)
+            try:
+                application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
+                version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+                if application_id != APPLICATION_ID or version < SCHEMA_WITH_LOCK:
+                    return "", []
+                connection.execute("PRAGMA trusted_schema = OFF")
+                row = connection.execute("SELECT ledger_id FROM ledger").fetchone()
+                return ("", []) if row is None else (str(row[0]), StoreReader(connection.execute, "").lock_events())
+            finally:
+                connection.close()
+
+    return _read_apart(path, read)
 
 
 def fingerprint(connection: sqlite3.Connection) -> str:
@@ -144,11 +163,15 @@ def _model() -> sqlite3.Connection:
 
 def _look(path: Path, look: Callable[[ForeignLedger], T], how: str) -> T:
     with translated(path):
-        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
+        connection = _connected(path, how)
         try:
             return look(_hardened(path, connection, how))
         finally:
             connection.close()
+
+
+def _connected(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
 
 
 def _hardened(path: Path, connection: sqlite3.Connection, how: str) -> ForeignLedger:

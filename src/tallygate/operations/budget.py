@@ -114,8 +114,7 @@ def _change(
         if wanted > budget.limit_nanos:
             what = Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE
             sign = signing(rt, tx, authority, what)
-            if authority.lock is None or sign is not None:
-                authority.require(what)
+            replace(authority, lock=None).require(what)  # nobody is asked anything while the ledger is held
         if rolling_us(budget.period) is not None:
             changed, change = _rolling_change(tx, kept, budget, wanted)
         else:
