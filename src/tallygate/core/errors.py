@@ -6,6 +6,7 @@
     ├── Conflict               the same id arrived with other values
     ├── UsersOnly              only the user may do that, and an agent asked for it
     │   └── Locked             the limits are locked, and nobody has given the passphrase
+    │       └── NoTerminal     nobody can be asked for it here
     ├── SettingsError          a settings file or variable cannot be used
     ├── RunLogError            the run log cannot be written safely
     ├── KeyUnusable            a key cannot be read, is not safe, or is none
@@ -80,6 +81,12 @@ class Locked(UsersOnly):
     """The limits are locked: this needs the user's passphrase, typed in a terminal; nothing was changed."""
 
     code = "locked"
+
+
+class NoTerminal(Locked):
+    """A passphrase is typed at a terminal, and there is none; nothing was changed."""
+
+    code = "no_terminal"
 
 
 class SettingsError(TallygateError):

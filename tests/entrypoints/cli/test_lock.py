@@ -12,6 +12,7 @@ from tests.terminal import type_at
 
 from tallygate.attest import sealed
 from tallygate.core.authority import Loosening
+from tallygate.core.errors import NoTerminal
 from tallygate.entrypoints.cli import passphrase, whose
 from tallygate.settings import Places
 
@@ -26,7 +27,7 @@ def typed(monkeypatch):
 
     def ask(question):
         if not lines:
-            raise passphrase.NoTerminal("There is no terminal to type a passphrase at.")
+            raise NoTerminal("There is no terminal to type a passphrase at.")
         return lines.pop(0)
 
     monkeypatch.setattr(passphrase, "ask_hidden", ask)

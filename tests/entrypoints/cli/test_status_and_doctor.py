@@ -102,7 +102,7 @@ def test_a_sound_installation_passes_every_check(run, made):
     ]  # fmt: skip
     assert "5 events verified" in found["chain"]["found"]
     text = run("doctor").stdout
-    assert "21 checks, 0 failed" in text
+    assert "22 checks, 0 failed" in text
 
 
 UNGUARDED = "DROP TRIGGER event_never_changes;"

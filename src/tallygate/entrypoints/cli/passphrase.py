@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from tallygate.attest import sealed
 from tallygate.attest.keys import PublicKey, Signer, b64url, unb64url
 from tallygate.core.authority import Loosening, locked
-from tallygate.core.errors import InvalidArgument, InvariantBroken, Locked
+from tallygate.core.errors import InvalidArgument, InvariantBroken, NoTerminal
 
 TERMINAL = "/dev/tty"
 
@@ -48,12 +48,6 @@ class TypedSeal:
         if self._signer is None:
             raise InvariantBroken("the lock was not opened")
         return b64url(self._signer.sign(message))
-
-
-class NoTerminal(Locked):
-    """Nobody can be asked here: there is no terminal."""
-
-    code = "no_terminal"
 
 
 def new_passphrase() -> str:
