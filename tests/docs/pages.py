@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client, StdioServerParameters
+from mcp.types import Implementation
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -144,7 +145,11 @@ async def run(page: Path, story: Story) -> None:
         command=sys.executable, args=["-m", "tallygate", "serve"], env=dict(story.environ), cwd=str(story.folder)
     )
     wrong: AssertionError | None = None
-    async with Client(server) as client:
+    called = {json.loads(story.real(block.text)).get("client") for block in steps if block.info[:2] == ("json", "call")}
+    called.discard(None)
+    name = called.pop() if len(called) == 1 else "program"  # a page that speaks of one client is run as that client
+    info = Implementation(name=name, version="1")
+    async with Client(server, client_info=info) as client:
         result: Any = None
         try:
             for block in steps:

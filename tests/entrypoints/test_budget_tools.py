@@ -553,3 +553,85 @@ def test_a_user_is_asked_through_a_server_of_its_own(home, mode):
     answer = anyio.run(main)
     assert (answer["status"], len(user.shown)) == ("raised", 1)
     assert answer["limit_usd"] > 3
+
+
+# ---------------------------------------------------------------- whose client it is
+
+
+def ruled(world, **limits):
+    rules = [Rule(Scope.CLIENT, cents * CENT, period="never", match=name) for name, cents in limits.items()]
+    return world.with_runtime(rules=tuple(rules))
+
+
+def window(world, name):
+    return world.budget(f"client:{name}:never")
+
+
+@ERAS
+@pytest.mark.parametrize("said", [None, "unknown", "codex", "cursor", "claude\u2014code", "somebody else", "\u200b"])
+def test_no_name_that_an_agent_says_takes_it_out_of_the_budget_of_the_client_that_is_connected(world, mode, said):
+    world = ruled(world, codex=10)
+
+    async def script(client):
+        more = {} if said is None else {"client": said}
+        opened = await ok(client, "l6e_run_start", budget_usd=9, model="dear", **more)
+        return await ok(
+            client, "l6e_authorize_call", session_id=opened["session_id"], tool_name="x", estimated_prompt_tokens=200
+        )
+
+    answer = talk(world, script, mode=mode, name="codex-mcp-client")
+    assert (answer["action"], answer["budget"]["id"]) == ("halt", "client:codex:never")
+
+
+def test_of_the_said_and_the_connected_client_the_tighter_budget_decides_and_both_count(world):
+    world = ruled(world, codex=50, cursor=20)
+
+    async def script(client):
+        opened = await ok(client, "l6e_run_start", budget_usd=9, model="dear", client="Cursor")
+        session = opened["session_id"]
+        step = {"session_id": session, "tool_name": "x", "estimated_completion_tokens": 0}
+        first = await ok(client, "l6e_authorize_call", estimated_prompt_tokens=100, **step)
+        tokens = {"actual_prompt_tokens": 150, "actual_completion_tokens": 0}
+        await ok(client, "l6e_record_usage", call_id=first["call_id"], **tokens)
+        return session, await ok(client, "l6e_authorize_call", estimated_prompt_tokens=100, **step)
+
+    session, answer = talk(world, script, name="codex-mcp-client")
+    assert answer["budget"]["id"] == "client:cursor:never"
+    assert (window(world, "codex").spent_nanos, window(world, "cursor").spent_nanos) == (15 * CENT, 15 * CENT)
+    with world.ledger.reading() as reader:
+        opened = reader.session(session)
+    assert (opened.client, opened.also_client) == ("codex", "Cursor"), "reports name the client that is connected"
+
+
+def test_a_window_that_begins_later_counts_what_was_spent_under_either_name(world):
+    async def script(client):
+        opened = await ok(client, "l6e_run_start", budget_usd=9, model="dear", client="nightly")
+        step = {"session_id": opened["session_id"], "tool_name": "x", "estimated_completion_tokens": 0}
+        first = await ok(client, "l6e_authorize_call", estimated_prompt_tokens=100, **step)
+        tokens = {"actual_prompt_tokens": 150, "actual_completion_tokens": 0}
+        await ok(client, "l6e_record_usage", call_id=first["call_id"], **tokens)
+
+    talk(world, script, name="python-sdk")
+    later = ruled(world, **{"python-sdk": 10, "nightly": 30})
+
+    async def again(client):
+        opened = await ok(client, "l6e_run_start", budget_usd=9, model="dear", client="other")
+        step = {"session_id": opened["session_id"], "tool_name": "x"}
+        return await ok(client, "l6e_authorize_call", estimated_prompt_tokens=10, **step)
+
+    answer = talk(later, again, name="python-sdk")
+    assert (answer["action"], answer["budget"]["id"]) == ("halt", "client:python-sdk:never")
+    assert window(later, "python-sdk").spent_nanos == 15 * CENT
+
+
+def test_a_budget_in_pounds_is_bound_by_the_client_that_starts_it(world):
+    world = ruled(world, codex=1)
+
+    async def script(client):
+        await ok(client, "start_budget", budget_gbp=9, session_id="work")
+        await spent(client, 100)
+        return await ok(client, "check_budget", session_id="work")
+
+    answer = talk(world, script, name="codex-mcp-client")
+    assert answer["allowed"] is False
+    assert window(world, "codex").spent_nanos == 10 * CENT

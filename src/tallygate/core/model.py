@@ -55,7 +55,10 @@ class ModeCoverage:
 
 @value(frozen=True, slots=True)
 class Session:
-    """One budgeted piece of work; `opened_from` is the tenant it was opened from where it is not that of its rows."""
+    """One budgeted piece of work; `opened_from` is the tenant it was opened from where it is not that of its rows.
+
+    `also_client` is what its client is called beside `client`, where an agent said another name than the connected one.
+    """
 
     tenant: str
     session_id: str
@@ -82,6 +85,12 @@ class Session:
     warned_us: int | None = None
     opened_from: str | None = None
     prices: str | None = None
+    also_client: str | None = None
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """All that its client is called: limits of each bind it."""
+        return (self.client,) if self.also_client is None else (self.client, self.also_client)
 
     @property
     def is_open(self) -> bool:

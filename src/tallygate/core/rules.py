@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from tallygate.core.clients import client_name
+from tallygate.core.clients import client_name, names_of
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
@@ -89,6 +89,12 @@ class Subject:
     client: str
     user: str
     place: Place | None = None
+    also_client: str | None = None
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """All names of the client, the one it is limited by first."""
+        return client_names((self.client, self.also_client))
 
 
 def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
@@ -103,24 +109,34 @@ def _keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
         return ()
     if rule.scope is Scope.PROJECT:
         return meant(subject.place, rule.match)
+    if rule.scope is Scope.CLIENT:
+        return _client_keys(rule, subject)
     key = _key(rule, subject)
     return () if key is None else (key,)
 
 
+def client_names(clients: Iterable[str | None]) -> tuple[str, ...]:
+    """All that some clients are limited by, each once."""
+    return tuple(dict.fromkeys(name for client in clients if client is not None for name in names_of(client)))
+
+
+def _client_keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
+    """What a client's rule limits: whoever is connected and whoever an agent says it is, so that no name escapes."""
+    if rule.match is None:
+        each = (subject.client, subject.also_client)
+        return tuple(dict.fromkeys(names_of(client)[0] for client in each if client is not None))
+    match = client_name(rule.match)
+    return (match,) if any(fnmatchcase(name, match) for name in subject.clients) else ()
+
+
 def _key(rule: Rule, subject: Subject) -> str | None:
     match rule.scope:
-        case Scope.SESSION | Scope.PROJECT:
+        case Scope.SESSION | Scope.PROJECT | Scope.CLIENT:
             return None
         case Scope.TENANT:
             return subject.tenant if rule.match in (None, subject.tenant) else None
         case Scope.USER:
             return subject.user if rule.match in (None, subject.user) else None
-        case Scope.CLIENT:
-            client = client_name(subject.client)
-            if rule.match is None:
-                return client
-            match = client_name(rule.match)
-            return match if fnmatchcase(client, match) else None
         case Scope.MODEL:
             return rule.match or EVERY_MODEL
         case Scope.GLOBAL:
@@ -180,7 +196,7 @@ def counts_in(budget: Budget, spent: Spent, means: Callable[[str, str], bool]) -
         case Scope.GLOBAL | Scope.TENANT | Scope.USER:
             return True
         case Scope.CLIENT:
-            return any(fnmatchcase(client_name(client), client_name(key)) for client in spent.clients)
+            return any(fnmatchcase(name, client_name(key)) for name in client_names(spent.clients))
         case Scope.PROJECT:
             return key in spent.folders
         case Scope.MODEL:

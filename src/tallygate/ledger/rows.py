@@ -53,6 +53,7 @@ SESSION_COLUMNS = [
     "warned_us",
     "opened_from",
     "prices",
+    "also_client",
 ]
 BUDGET_COLUMNS = [
     "tenant",
@@ -119,6 +120,7 @@ def to_session(row: tuple[Any, ...]) -> Session:
         warned_us=row[24],
         opened_from=row[25],
         prices=row[26],
+        also_client=row[27],
     )
 
 
@@ -151,6 +153,7 @@ def from_session(session: Session) -> dict[str, Value]:
         "warned_us": session.warned_us,
         "opened_from": session.opened_from,
         "prices": session.prices,
+        "also_client": session.also_client,
     }
 
 

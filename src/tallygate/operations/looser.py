@@ -125,7 +125,8 @@ def _held(reader: Reader, session: Session) -> _Held:
 
 def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     """What a session of the same client would be held to if it opened now."""
-    rules = rules_for(rt, client=session.client, place=rt.place_of(session.project or rt.folder))
+    place = rt.place_of(session.project or rt.folder)
+    rules = rules_for(rt, client=session.client, also_client=session.also_client, place=place)
     own = _Bounds().beside(BudgetMode(rt.session_mode), rt.session_limit_nanos)
     return _Held(from_text(rules), None if held.own is None else own, rt.prices.list_id)
 

@@ -61,6 +61,7 @@ class Opening:
     agent_capable: bool | None = None
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY
     session_id: str | None = None
+    also_client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +214,12 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
         usd_nanos=opening.usd_nanos,
         rate_day=opening.rate_day,
         opened_from=rt.home,
+        also_client=opening.also_client,
         prices=rt.prices.list_id if parent is None or parent.prices is None else parent.prices,
         rules=rules_for(
             rt,
             client=opening.client,
+            also_client=opening.also_client,
             place=rt.place_of(rt.project or rt.folder),
             inherited=None if parent is None else parent.rules,
         ),

@@ -55,6 +55,7 @@ class BudgetWanted:
     tenant: str | None = None
     description: str | None = None
     client: str = "unknown"
+    also_client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def start_budget(
             limit_nanos=wanted.limit,
             model=UNKNOWN_MODEL,
             client=wanted.client,
+            also_client=wanted.also_client,
             currency=wanted.currency,
             usd_nanos=rate.usd_per_unit_nanos,
             rate_day=None if wanted.currency == "USD" else rate.day.isoformat(),

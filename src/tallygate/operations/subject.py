@@ -10,9 +10,11 @@ from tallygate.core.rules import Rule, Scope, Subject, bound, from_text, to_text
 from tallygate.operations.runtime import Runtime
 
 
-def rules_for(rt: Runtime, *, client: str, place: Place | None, inherited: str | None = None) -> str | None:
+def rules_for(
+    rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
+) -> str | None:
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
-    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place))
+    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client))
     return to_text(_joined(mine, from_text(inherited)))
 
 
@@ -24,7 +26,8 @@ def rebound(rt: Runtime, session: Session) -> Session:
     """
     if session.project != rt.project:
         return session
-    rules = rules_for(rt, client=session.client, place=rt.place_of(session.project), inherited=session.rules)
+    place = rt.place_of(session.project)
+    rules = rules_for(rt, client=session.client, also_client=session.also_client, place=place, inherited=session.rules)
     return session if rules == session.rules else replace(session, rules=rules)
 
 
@@ -36,7 +39,7 @@ def visiting(rt: Runtime, session: Session) -> Session:
     there = rt.project or rt.folder
     if there is None or session.project == there:
         return session
-    mine = bound(rt.rules, Subject(rt.tenant, session.client, rt.user, rt.place_of(there)))
+    mine = bound(rt.rules, _subject(rt, session, there))
     projects = tuple(rule for rule in mine if rule.scope is Scope.PROJECT or rule.within is not None)
     return replace(session, rules=to_text(_joined(projects, from_text(session.rules)))) if projects else session
 
@@ -45,8 +48,12 @@ def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
     """The limits that the settings have now, by the name of a rule's budget; None where those of others are at hand."""
     if session.project != rt.project:
         return None
-    mine = bound(rt.rules, Subject(rt.tenant, session.client, rt.user, rt.place_of(session.project)))
+    mine = bound(rt.rules, _subject(rt, session, session.project))
     return {rule.budget_id(""): rule.limit for rule in _joined(mine, ())}
+
+
+def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
+    return Subject(rt.tenant, session.client, rt.user, rt.place_of(folder), session.also_client)
 
 
 def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:

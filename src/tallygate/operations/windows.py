@@ -59,7 +59,7 @@ class Facts:
         project: str | None = None,
         models: tuple[str, ...] = (),
     ) -> Spent:
-        clients = (client, None if session is None else session.client)
+        clients = (client, *(() if session is None else session.clients))
         folders = self._around(project, None if session is None else session.project)
         if session is not None:
             folders += projects_of(session)

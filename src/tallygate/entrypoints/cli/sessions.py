@@ -171,11 +171,18 @@ def line_json(line: SessionLine) -> dict[str, Any]:
     }
 
 
+def _clients(session: Session) -> str:
+    """What a session's client is called; a name beside it is one that it connected by, or that its agent said."""
+    names = [output.safe(client_name(each)) for each in session.clients]
+    return names[0] if len(names) == 1 else f"{names[0]} (also called {names[1]})"
+
+
 def _session_json(session: Session) -> dict[str, Any]:
     return {
         "session_id": session.session_id,
         "state": session.state.value,
         "client": client_name(session.client),
+        "also_client": None if session.also_client is None else client_name(session.also_client),
         "model": session.model,
         "currency": session.currency,
         "started_at": iso(session.started_us),
@@ -325,7 +332,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     pairs = [
         ("session", session.session_id),
         ("state", f"{session.state}, started {started}{ended}"),
-        ("client", f"{output.safe(client_name(session.client))}, model {output.safe(_main_model(view))}"),
+        ("client", f"{_clients(session)}, model {output.safe(_main_model(view))}"),
         ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("exactness", f"{totals.stated}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),

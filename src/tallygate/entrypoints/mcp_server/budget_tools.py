@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tallygate.core.answers import BindingBudget
+from tallygate.core.clients import named
 from tallygate.core.costing import Tokens
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import iso
@@ -58,13 +59,15 @@ class BudgetTools:
         self._runtime = runtime
 
     def start_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+        client, also = named(None, caller.client)
         wanted = spend.BudgetWanted(
             limit=given.amount_nanos("budget_gbp"),
             currency=POUNDS,
             session_id=given.exact("session_id"),
             tenant=given.exact("tenant_id"),
             description=given.text("description"),
-            client=caller.client,
+            client=client,
+            also_client=also,
         )
         started = spend.start_budget(self._for(caller), wanted, caller.key, caller.client_session)
         return {

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tallygate.core.answers import BindingBudget
+from tallygate.core.clients import named
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor
@@ -116,11 +117,12 @@ class SessionTools:
         self._unknown_price = default_unknown_price
 
     def run_start(self, given: Given, caller: Caller) -> dict[str, Any]:
-        client = given.name("client") or "unknown"
+        client, also = named(given.name("client"), caller.client)
         opening = session.Opening(
             limit_nanos=given.amount_nanos("budget_usd"),
             model=given.name("model") or "unknown",
-            client=caller.client if client == "unknown" else client,
+            client=client,
+            also_client=also,
             task_summary=given.text("task_summary"),
             parent_session_id=given.name("parent_session_id"),
             accounting_mode=_accounting(given),
