@@ -292,6 +292,7 @@ WRITES_FREELY = {
     "session.start_session": "adds a budget of its own",
     "spend.*": "adds what was spent",
     "step.gate_step": "reserves",
+    "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 
 

@@ -114,8 +114,6 @@ def test_numbers_may_be_written_as_text(tokens):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"session": None}, "bad_name"),
-        ({"session": "a\nb"}, "bad_name"),
         ({"output_tokens": 0}, "empty_usage"),
         # Its transcript has it too, and nothing would bring the two together.
         ({"request_id": None}, "no_request_id"),
@@ -126,6 +124,21 @@ def test_numbers_may_be_written_as_text(tokens):
 def test_an_event_that_cannot_be_used_is_counted_by_its_reason(changes, reason):
     found = told(**changes)
     assert (found.rows, dict(found.skipped)) == ([], {reason: 1})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"session": None}, {"session": "a\nb"}, {"at_ns": None, "timestamp": "yesterday"}, {"model": None}]
+)
+def test_an_event_without_a_session_a_time_or_a_model_counts_and_says_so(changes):
+    heard_at = datetime(2026, 9, 21, 15, tzinfo=UTC)
+    at_ns = changes.get("at_ns", 1)
+    tells = event(**{key: value for key, value in changes.items() if key != "at_ns"})
+    first, again = (read_events([(RESOURCE, tells, at_ns)], heard_at).rows for _ in range(2))
+    assert first == again
+    assert len(first) == 1
+    assert (first[0].session == "unknown") == ("session" in changes)
+    assert ("no_time" in first[0].odd) == ("at_ns" in changes)
+    assert ("no_model" in first[0].odd) == ("model" in changes)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,16 @@ def test_zero_bytes_inside_the_text_of_a_record_lose_nothing(kind):
     assert read_in(kind, data, [], ended=True)[0][0] == 1
 
 
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_zero_bytes_between_the_parts_of_a_record_lose_nothing(kind):
+    _, _, first, response = CLIENTS[kind]
+    data = lines(*first) + text(response(1)).replace(b",", b",\0\0", 2) + b"\n" + lines(response(2))
+    assert (
+        read_in(kind, data, [], ended=True)[0]
+        == read_in(kind, lines(*first, response(1), response(2)), [], ended=True)[0]
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "lost"),
     [

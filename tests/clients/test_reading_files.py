@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from tests.transcripts import minted
 
 from tallygate.clients.base import Change, FilePosition, TranscriptFile
 from tallygate.clients.claude_code.transcripts import read, reader_of
-from tallygate.clients.discovery import files_below
+from tallygate.clients.discovery import ends_at, files_below
 from tallygate.clients.lines import MAX_LINE, LineSplitter, Skip
 
 SESSION = "s1.jsonl"
@@ -195,7 +196,45 @@ def test_pipes_devices_and_directories_are_not_read(tmp_path):
     for name in ("pipe.jsonl", "dir.jsonl", "null.jsonl"):
         (batch,) = read(TranscriptFile("claude_code", tmp_path / name))
         assert (batch.change, batch.rows) == (Change.NOT_REGULAR, ())
-    assert list(files_below(tmp_path, (".jsonl",))) == []
+        assert batch.report.skipped == {Skip.NO_FILE: 1}
+    # They are found all the same, so that it is told what they are.
+    found = {file.name for file in files_below(tmp_path, (".jsonl",))}
+    assert found == {"pipe.jsonl", "dir.jsonl", "null.jsonl"}
+    assert all(ends_at(tmp_path / name)[0] == "" for name in found)
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_file_in_wide_characters_counts_also_where_its_client_writes_on_in_its_own(path, order, mark):
+    said = {"type": "text", "text": "\u0a22\u220a\u5c0a words \u00fc"}
+    rows = [json.dumps(claude(minted(str(n)), content=[said]), ensure_ascii=False) for n in (1, 2, 3)]
+    wide = (mark + rows[0] + "\n\r\n" + rows[1] + "\n").encode(order)
+    path.write_bytes(wide)
+    ids, _, position = now(path)
+    assert ids == [1, 2]
+    path.write_bytes(wide + rows[2].encode() + b"\n" + rows[2].encode())
+    assert sorted({*now(path, position)[0]}) == [1, 2, 3]
+    path.write_bytes((mark + rows[0]).encode(order))
+    assert now(path)[0] == [1]
+
+
+def test_a_packed_file_counts_and_one_that_breaks_is_told(path):
+    packed = gzip.compress(line(1) + line(2) * 2)
+    path.write_bytes(packed)
+    assert now(path)[0] == [1, 2]
+    path.write_bytes(packed[:-9])
+    (batch,) = read(TranscriptFile("claude_code", path))
+    assert batch.report.skipped == {Skip.BAD_FILE: 1}
+
+
+def test_of_a_line_that_is_longer_than_is_read_every_record_that_is_whole_counts(path):
+    one = line(1)[:-1]
+    said = claude(minted("2"), content=[{"type": "text", "text": 'a}{"b'}, {"type": "text", "text": "a}{"}])
+    other = lines(said)[:-1]
+    path.write_bytes((one + other) * (2 * MAX_LINE // len(one + other)) + line(3)[:-1])
+    batches = list(read(TranscriptFile("claude_code", path)))
+    assert {row.response_key for batch in batches for row in batch.rows} == {minted(n) for n in "123"}
+    assert not any(batch.report.skipped or batch.report.unfinished for batch in batches)
 
 
 def test_linked_directories_are_followed_once(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -193,7 +194,50 @@ def test_a_file_that_may_not_be_read_is_named_and_the_others_are_read(user, take
     assert [(Path(fault.path).name, fault.why) for fault in report.faults] == [("closed.jsonl", "it cannot be read")]
 
 
-def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(user, take, monkeypatch):
+def unread_of(world):
+    with world.ledger.reading() as reader:
+        return {Path(file.path).name: dict(file.found.why) for file in reader.unread_files()}
+
+
+def test_what_is_no_file_or_closed_is_kept_and_told_until_it_can_be_read(world, user, take, monkeypatch):
+    write_claude(user, [1])
+    folder = claude_file(user).parent
+    os.mkfifo(folder / "pipe.jsonl")
+    (folder / "folder.jsonl").mkdir()
+    server = socket.socket(socket.AF_UNIX)
+    monkeypatch.chdir(folder)  # the path of a socket may not be long
+    server.bind("socket.jsonl")
+    server.close()
+    closed = folder.parent / "closed"
+    write = write_claude(user, [2], "s2")
+    closed.mkdir()
+    write.rename(closed / "s2.jsonl")
+    real = os.scandir
+
+    def scandir(place):
+        if Path(place) == closed:
+            raise PermissionError(13, "closed")
+        return real(place)
+
+    opening = os.open
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "open", lambda path, *rest: scandir(path) if path == closed else opening(path, *rest))
+    no_files = {"pipe.jsonl": {"no_regular_file": 1}, "folder.jsonl": {"no_regular_file": 1}}
+    for _ in range(2):
+        take()
+        assert unread_of(world) == no_files | {
+            "socket.jsonl": {"unreadable_file": 1},
+            "closed": {"unreadable_file": 1},
+        }
+    monkeypatch.undo()
+    (folder / "pipe.jsonl").unlink()
+    write_claude(user, [3], "pipe")
+    report = take()
+    assert report.taken == Taken(new=2)
+    assert unread_of(world).keys() == {"folder.jsonl", "socket.jsonl"}
+
+
+def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(world, user, take, monkeypatch):
     bad = write_claude(user, [1], "a")
     write_claude(user, [2], "b")
     source = feed.SOURCES["claude_code"]
@@ -209,6 +253,7 @@ def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(use
     report = take()
     assert (report.taken, report.read) == (Taken(new=1), 1)
     assert [(Path(fault.path), fault.why) for fault in report.faults] == [(bad, "RuntimeError: odd [31m file")]
+    assert unread_of(world) == {"a.jsonl": {"unreadable_file": 1}}
 
 
 def test_a_row_that_cannot_be_stored_is_reported_tried_again_and_holds_up_no_other(world, user, take, monkeypatch):

@@ -28,6 +28,7 @@ from tallygate.clients.lines import (
     name,
     records_of,
 )
+from tallygate.clients.packed import unpacker_of
 from tallygate.core.observed import ObservedUsage, SessionCheck
 
 _CHUNK = 1024 * 1024
@@ -318,6 +319,7 @@ def read_lines(
         return
     with file:
         try:
+            unpack = unpack or unpacker_of(file)
             change = _change(file, info, position, packed=unpack is not None)
             known = position if change is Change.GROWN else None
             yield from _tail(_Tail(file, info, change, unpack), known, make, max_bytes)
@@ -389,12 +391,15 @@ def _batch(
     return Batch(tuple(rows), position, tail.change, report, checks, anew)
 
 
+_NOTHING = {Change.UNREADABLE: Skip.BAD_FILE, Change.NOT_REGULAR: Skip.NO_FILE}
+
+
 def nothing(change: Change) -> Batch:
     """What a file that could not be read brings."""
     report = ReadReport()
-    if change is Change.UNREADABLE:
-        report.skipped[Skip.BAD_FILE] += 1
-    return Batch((), None, change, report, anew=True)
+    if change in _NOTHING:
+        report.skipped[_NOTHING[change]] += 1
+    return Batch((), None, change, report)
 
 
 def open_regular(path: Path, position: FilePosition | None) -> tuple[IO[bytes] | None, os.stat_result] | None:

@@ -21,6 +21,7 @@ _DIGITS_MAX = 4000
 # What may stand beside a record and is nothing: crashes leave runs of zero bytes, programs put marks in front.
 _BLANK = "\ufeff\0 \t\r\n"
 BLANK_BYTES = b"\0 \t\r\n"
+_KEY = re.compile(rb'\{"[\w$]{1,64}":')
 _RECORD = re.compile(r'\{\s*"')
 # Whole records of all clients say when they were written, or whose they are; objects inside them do not.
 _ONLY_RECORDS = frozenset({"timestamp", "sessionId", "$set", "$rewindTo"})
@@ -58,6 +59,7 @@ class Skip(StrEnum):
     INHERITED = "inherited_history"
     UNFINISHED = "unfinished"
     BAD_FILE = "unreadable_file"
+    NO_FILE = "no_regular_file"
 
 
 # What may have been usage and could not be read. The other reasons leave out what costs nothing or counts elsewhere.
@@ -74,6 +76,7 @@ LOST = frozenset(
         Skip.BAD_NAME,
         Skip.NO_TIME,
         Skip.BAD_FILE,
+        Skip.NO_FILE,
     }
 )
 
@@ -130,30 +133,46 @@ class LineSplitter:
             chunk = chunk[end + 1 :]
         cut = chunk.rfind(b"\n") + 1
         if not cut:
-            self._hold(chunk)
-            return b""
+            return self._hold(chunk)
         self._parts.append(chunk[:cut] if cut < len(chunk) else chunk)
         block = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
         self._parts = []
         self.held = 0
-        if cut < len(chunk):
-            self._hold(chunk[cut:])
-        return block
+        return block + self._hold(chunk[cut:]) if cut < len(chunk) else block
 
     def rest(self) -> bytes:
         """The line whose end was not seen."""
         return b"".join(self._parts)
 
-    def _hold(self, rest: bytes) -> None:
+    def _hold(self, rest: bytes) -> bytes:
+        """Keep the beginning of a line; of one that grows past the bound give the records that are whole."""
         if not rest:
-            return
+            return b""
         self._parts.append(rest)
         self.held += len(rest)
-        if self.held > MAX_LINE:
-            self.too_long.append(self.rest()[:_HEAD_KEPT])
-            self._parts = []
-            self.held = 0
-            self.skipping = True
+        if self.held <= MAX_LINE:
+            return b""
+        line, whole = self.rest(), []
+        while len(line) > MAX_LINE and (cut := _last_seam(line)):
+            whole.append(line[:cut] + b"\n")
+            line = line[cut:]
+        if len(line) > MAX_LINE:
+            self.too_long.append(line[:_HEAD_KEPT])
+            line, self.skipping = b"", True
+        self._parts = [line] if line else []
+        self.held = len(line)
+        return b"".join(whole)
+
+
+def _last_seam(line: bytes) -> int:
+    """Where the last record begins that stands right behind another within the bound; 0 where none does.
+
+    Inside a record a quote that follows `}{` ends a text, and no key with a colon stands behind that.
+    """
+    at = line.rfind(b'}{"', 0, MAX_LINE)
+    while at >= 0 and _KEY.match(line, at + 1) is None:
+        at = line.rfind(b'}{"', 0, at + 2)
+    return at + 1
 
 
 def _whole_number(digits: str) -> int | str:
@@ -219,7 +238,8 @@ def records_of(line: bytes, bound: int = MAX_LINE) -> Found:
     if reason is Skip.TOO_LONG:
         found.lost.append((reason, line[:_HEAD_KEPT].decode(errors="replace")))
         return found
-    text = line.decode(errors="replace")
+    # Zero bytes stand where a disk lost something: between the parts of a record that may be nothing.
+    text = line.decode(errors="replace").replace("\0", " ")
     # Trying again from every brace of a hostile line would take for ever; the work is bounded by its length.
     left = len(text) * _TRIES_PER_CHARACTER + _TRIES_MIN
     at = kept = 0

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 CUT_OFF = "cut_off"
+# Of these a file as a whole could not be read. They hold until it can be, and are told once, however often it is tried.
+OF_WHOLE_FILES = frozenset({"unreadable_file", "no_regular_file"})
 # A last line without an end is being written, as long as the file was looked at no longer ago than this.
 _WRITTEN_WITHIN_US = 10 * 60 * 1_000_000
 

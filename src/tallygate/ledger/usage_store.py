@@ -12,7 +12,7 @@ from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.observed import BROKEN_OFF, Rule, served_as
-from tallygate.core.unread import Unread, UnreadFile
+from tallygate.core.unread import OF_WHOLE_FILES, Unread, UnreadFile
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements
@@ -463,7 +463,8 @@ class UsageWrites(UsageReads):
     def save_unread(self, path: str, client: str, session: str | None, found: Unread, *, anew: bool = False) -> None:
         """Keep what could not be read of a file; what was kept of it before stays, but where it was read anew."""
         known = self._all(SELECT_UNREAD_OF, path=path)
-        why = Counter(json.loads(known[0][0]) if known and not anew else {})
+        before: dict[str, int] = json.loads(known[0][0]) if known and not anew else {}
+        why = Counter({reason: count for reason, count in before.items() if reason not in OF_WHOLE_FILES})
         why.update(found.why)
         parameters = {"tenant": self.tenant, "path": path}
         if not (why or found.unfinished):

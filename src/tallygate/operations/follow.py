@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.base import FilePosition, Source, TranscriptFile
+from tallygate.clients.base import Change, FilePosition, Source, TranscriptFile
 from tallygate.core.errors import TallygateError
 from tallygate.operations.ingest import Taken, ingest, key_of, reading_of
 from tallygate.operations.runtime import Runtime
@@ -25,6 +25,9 @@ QUIET_LOOKS = 30
 TOLD_MAX = 256
 # A file that nobody wrote to for this long belongs to no work at hand; `sync` reads it when it is asked to.
 FRESH_US = 15 * 60 * 1_000_000
+
+
+_FAULTS = frozenset({Change.UNREADABLE, Change.NOT_REGULAR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Follower:
     ticks_us: Callable[[], int]
     failures: list[str] = field(default_factory=list)
     _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    _unread: set[Path] = field(default_factory=set)
     _files: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
     _told: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
@@ -110,7 +114,7 @@ class Follower:
             return None
         for path in paths:
             stamp = _stamp(path)
-            if stamp is not None and self._read_at.get(path) != stamp:
+            if stamp is not None and (self._read_at.get(path) != stamp or path in self._unread):
                 return None
         return tuple(key_of(path) for path in paths)
 
@@ -184,7 +188,8 @@ class Follower:
     def _read_on(self, source: Source, file: TranscriptFile, until_us: int | None) -> Taken:
         taken = Taken()
         stamp = _stamp(file.path)
-        if stamp is not None and self._read_at.get(file.path) == stamp:
+        is_told = file.path in self._unread  # it could not be read, and may now: what lets it be changes no stamp
+        if stamp is not None and self._read_at.get(file.path) == stamp and not is_told:
             return taken  # as it was when all of it had been read
         if stamp is None and file.path in self._told and file.path not in self._read_at:
             return taken  # named before it was there
@@ -194,6 +199,12 @@ class Follower:
                     position = FilePosition.from_json(reader.position(key_of(file.path)))
                 more = False
                 for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
+                    if batch.change in _FAULTS:
+                        self._unread.add(file.path)
+                        if is_told:
+                            continue
+                    else:
+                        self._unread.discard(file.path)
                     taken += ingest(self.rt, reading_of(file, batch))
                     more = batch.position is not None and batch.position.size < 0
                 if not more and stamp is not None:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import Batch, Change
-from tallygate.clients.discovery import ends_at, missing
+from tallygate.clients.base import Batch, Change, nothing
+from tallygate.clients.discovery import ends_at, may_be_searched, missing
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
+from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
 from tallygate.core.clients import client_among, client_name
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
+from tallygate.core.unread import Unread
 from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 from tallygate.operations.runtime import Runtime
 
@@ -97,12 +99,13 @@ def sync(
                 store.take(piece.number, piece.batch)
                 continue
             if piece.fault is not None:
-                store.fault(piece.number, piece.fault)
+                store.failed(piece.number, piece.fault)
             report.read += changed
             report.unchanged += not changed
             changed = False
             progress(Progress(piece.number + 1, report.files, store.rows))
     store.flush()
+    _forget_opened(rt)
     progress(Progress(report.files, report.files, store.rows))
     return report
 
@@ -159,6 +162,17 @@ def _wanted(
     # together the one that ends first is read first: a copy goes on after what it was made from.
     fresh = sorted((want for want in wanted if want.position is None), key=lambda want: ends_at(want.file.path))
     return [want for want in wanted if want.position is not None] + fresh
+
+
+def _forget_opened(rt: Runtime) -> None:
+    """Say no more of directories that may be looked into by now: what lies in them was read with the others."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        told = [each for each in reader.unread_files() if Skip.BAD_FILE in each.found.why]
+    opened = [each for each in told if may_be_searched(Path(each.path))]
+    if opened:
+        with rt.ledger.writing(rt.tenant) as tx:
+            for each in opened:
+                tx.save_unread(each.path, each.client, each.session, Unread(), anew=True)
 
 
 def misnamed(client: str, environ: Mapping[str, str], home: Path) -> list[str]:
@@ -224,6 +238,11 @@ class _Store:
     def fault(self, number: int, why: str) -> None:
         file = self._wanted[number].file
         self._report.faults.append(FileFault(file.client, key_of(file.path), cleaned(why, _FAULT_MAX)))
+
+    def failed(self, number: int, why: str) -> None:
+        """Keep that a file could not be read, whatever went wrong, and say it."""
+        self.fault(number, why)
+        self._add(reading_of(self._wanted[number].file, nothing(Change.UNREADABLE)))
 
     def flush(self) -> None:
         """Commit what waits. A row that cannot be stored is reported, all the others are stored."""

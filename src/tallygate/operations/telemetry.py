@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tallygate.clients.claude_code.telemetry import CLIENT, read_events
+from tallygate.core.moments import as_datetime
 from tallygate.core.observed import ObservedUsage
 from tallygate.operations.ingest import Reading, Taken, ingest
 from tallygate.operations.runtime import Runtime
@@ -28,7 +29,8 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
     Raises `InvalidArgument` where the payload is no such request, `LedgerUnavailable` where nothing can be stored.
     """
     logs = read_logs(payload)
-    told = read_events((record.resource, record.attributes, record.at_ns) for record in logs.records)
+    events = ((record.resource, record.attributes, record.at_ns) for record in logs.records)
+    told = read_events(events, as_datetime(rt.clock_us()))
     skipped = logs.left + told.skipped
     if not told.rows:
         return Heard(Taken(), skipped)

@@ -17,8 +17,11 @@ ATTRIBUTES_MAX = 256
 NAME_MAX = 256
 TEXT_MAX = 4096
 _WHOLE_DIGITS_MAX = 19
+_LARGEST = 10**60
 
 Value = str | int | bool
+# An attribute that is there and holds nothing that can be used.
+UNUSABLE = ""
 
 
 class Left(StrEnum):
@@ -34,7 +37,7 @@ class Left(StrEnum):
 class LogRecord:
     """One log record; `at_ns` is nanoseconds since 1970, and fractions stay text, as they were written.
 
-    Attributes of other kinds, and those that are too long, are left out of `attributes`.
+    Attributes of other kinds, and those that are too long, are `UNUSABLE`.
     """
 
     resource: Mapping[str, Value]
@@ -55,7 +58,7 @@ def read_logs(payload: bytes) -> LogRecords:
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise _unfit(f"is longer than {PAYLOAD_BYTES_MAX:,} bytes")
     try:
-        request = json.loads(payload, parse_float=str)
+        request = json.loads(payload, parse_float=str, parse_constant=str)
     except RecursionError:
         raise _unfit("is nested too deeply") from None
     except ValueError:  # no JSON, no UTF-8, or a number of thousands of digits
@@ -112,9 +115,12 @@ def _attributes(value: object, left: Counter[str]) -> dict[str, Value] | None:
         if name in found:
             left[Left.DUPLICATE_KEY] += 1
             return None
-        plain = _value(each.get("value"))
+        held = each.get("value")
+        plain = _value(held)
         if plain is not None:
             found[name] = plain
+        elif held is not None:
+            found[name] = UNUSABLE
     return found
 
 
@@ -128,9 +134,17 @@ def _value(value: object) -> Value | None:
     if kind == "boolValue" and isinstance(held, bool):
         return held
     if kind == "intValue":
-        return _whole(held)
-    if kind == "doubleValue" and isinstance(held, int | str) and not isinstance(held, bool):
-        return str(held) if isinstance(held, int) or len(held) <= 64 else None
+        whole = _whole(held)
+        # What is written otherwise is kept as it is: whoever counts may read it.
+        return _written(held) if whole is None else whole
+    return _written(held) if kind == "doubleValue" else None
+
+
+def _written(held: object) -> str | None:
+    """A number as text; one of more digits than any has is none."""
+    if isinstance(held, int | str) and not isinstance(held, bool):
+        text = str(held) if isinstance(held, str) or abs(held) < _LARGEST else ""
+        return text if len(text) <= 64 else None
     return None
 
 

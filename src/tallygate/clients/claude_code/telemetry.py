@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from tallygate.clients.lines import Unreadable, count, moment, name, required
+from tallygate.clients.lines import Odd, Unreadable, content_key, count, countless, moment, name
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import MAX_TOKENS, ObservedUsage, Rule
 
@@ -21,6 +21,8 @@ _CONVERSATION = re.compile(r"sdk|repl_main_thread.*|agent:.*", re.DOTALL)
 # As the transcript names the speed that telemetry calls normal.
 _SPEEDS = {"normal": "standard"}
 _DAY_MS = 24 * 60 * 60 * 1000
+# The session of a response whose event names none.
+UNNAMED = "unknown"
 _COUNT = re.compile(r"(\d{1,13})(?:\.\d{1,40})?")
 _SECOND_NS = 10**9
 _LATEST_NS = 2**62
@@ -42,14 +44,18 @@ class Told:
 
 def read_events(
     events: Iterable[tuple[Mapping[str, object], Mapping[str, object], int | None]],
+    heard_at: datetime | None = None,
 ) -> Told:
-    """The responses among events: each its resource's attributes, its own, and its time in nanoseconds since 1970."""
+    """The responses among events: each its resource's attributes, its own, and its time in nanoseconds since 1970.
+
+    `heard_at` is the time of those that tell none that can be read.
+    """
     told = Told()
     for resource, event, at_ns in events:
         if resource.get("service.name") != SERVICE or event.get("event.name") != EVENT:
             continue
         try:
-            row = _row(resource, event, at_ns)
+            row = _row(resource, event, at_ns, heard_at)
         except Unreadable as error:
             told.skipped[error.reason] += 1
             continue
@@ -58,27 +64,33 @@ def read_events(
         elif row.tokens.total:
             told.rows.append(row)
         else:
-            told.skipped["empty_usage"] += 1
+            told.skipped["bad_count" if countless(row.odd) else "empty_usage"] += 1
     return told
 
 
-def _row(resource: Mapping[str, object], event: Mapping[str, object], at_ns: int | None) -> ObservedUsage | None:
+def _row(
+    resource: Mapping[str, object], event: Mapping[str, object], at_ns: int | None, heard_at: datetime | None
+) -> ObservedUsage | None:
     """One response; None where nothing could join it to the transcript that has it as well."""
-    session, agent = required(event.get("session.id")), name(event.get("agent_id"))
-    request, at = name(event.get("request_id")), _began(event, at_ns)
+    odd: set[str] = set()
+    session, agent = name(event.get("session.id")) or UNNAMED, name(event.get("agent_id"))
+    request, at = name(event.get("request_id")), _began(event, at_ns, heard_at, odd)
     rule = _rule(event.get("query_source"), agent)
     if request is None and rule is not Rule.CLAUDE_AUXILIARY:
         return None
-    key = f"request:{request}" if request else f"event:{session}:{count(event, 'event.sequence')}:{at.isoformat()}"
-    odd: set[str] = set()
     tokens = _tokens(event, odd)
+    when = content_key(*sorted(event.items(), key=str)) if Odd.NO_TIME in odd else at.isoformat()
+    key = f"request:{request}" if request else f"event:{session}:{count(event, 'event.sequence')}:{when}"
+    model = name(event.get("model"))
+    if model is None:
+        odd.add(Odd.NO_MODEL)
     speed = name(event.get("speed"))
     return ObservedUsage(
         client=CLIENT,
         session=session,
         response_key=key,
         at=at,
-        model=name(event.get("model")) or "",
+        model=model or "",
         tokens=tokens,
         rule=rule,
         speed=_SPEEDS.get(speed or "", speed),
@@ -92,7 +104,7 @@ def _row(resource: Mapping[str, object], event: Mapping[str, object], at_ns: int
 
 def _rule(source: object, agent: str | None) -> Rule:
     """Versions that do not name the source are taken to speak of conversations: those have a transcript to say so."""
-    if isinstance(source, str) and not _CONVERSATION.fullmatch(source):
+    if isinstance(source, str) and source and not _CONVERSATION.fullmatch(source):
         return Rule.CLAUDE_AUXILIARY
     return Rule.CLAUDE_TELEMETRY if agent is None else Rule.CLAUDE_TELEMETRY_SUBAGENT
 
@@ -110,13 +122,19 @@ def _tokens(event: Mapping[str, object], odd: set[str]) -> Tokens:
     )
 
 
-def _began(event: Mapping[str, object], at_ns: int | None) -> datetime:
-    """When the request was sent. The event is made when its response has come."""
+def _began(event: Mapping[str, object], at_ns: int | None, heard_at: datetime | None, odd: set[str]) -> datetime:
+    """When the request was sent. The event is made when its response has come, and told soon after."""
     if at_ns is not None and 0 < at_ns < _LATEST_NS:
         seconds, rest = divmod(at_ns, _SECOND_NS)
         ended = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
     else:
-        ended = moment(event.get("event.timestamp"))
+        try:
+            ended = moment(event.get("event.timestamp"))
+        except Unreadable:
+            if heard_at is None:
+                raise
+            ended = heard_at
+            odd.add(Odd.NO_TIME)
     took_ms = min(count(event, "duration_ms"), _DAY_MS)
     try:
         return ended - timedelta(milliseconds=took_ms)

@@ -38,11 +38,13 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """The transcript files there are, subagents' included."""
+    closed: list[Path] = []
     for root in locations(env, home):
-        for path in files_below(root, (".jsonl",)):
+        for path in files_below(root, (".jsonl",), closed):
             # Desktop sessions hold other files of lines as well; only those below `projects` are transcripts.
             if _DESKTOP not in path.parts or "projects" in path.parts:
                 yield TranscriptFile(CLIENT, path)
+    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

@@ -26,13 +26,15 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """Each rollout once: live before archived, and in each place plain before packed."""
     taken: set[str] = set()
+    closed: list[Path] = []
     for root in locations(env, home):
-        found = list(files_below(root, (".jsonl", ".jsonl" + _PACKED)))
+        found = list(files_below(root, (".jsonl", ".jsonl" + _PACKED), closed))
         for path in sorted(found, key=lambda path: path.name.endswith(_PACKED)):
             plain = path.name.removesuffix(_PACKED)
             if plain.startswith("rollout-") and plain not in taken:
                 taken.add(plain)
                 yield TranscriptFile(CLIENT, path)
+    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

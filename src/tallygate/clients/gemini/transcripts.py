@@ -27,11 +27,13 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """The chat files there are, subagents' included; other files beside them are no transcripts."""
+    closed: list[Path] = []
     for root in locations(env, home):
-        for path in files_below(root, (".json", ".jsonl")):
+        for path in files_below(root, (".json", ".jsonl"), closed):
             inside = path.relative_to(root).parts
             if "chats" in inside[:-1] and (inside[-2] != "chats" or inside[-1].startswith("session-")):
                 yield TranscriptFile(CLIENT, path)
+    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,8 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
         yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
         return
     if not stat.S_ISREG(info.st_mode):
-        yield nothing(Change.NOT_REGULAR)
+        is_closed = stat.S_ISDIR(info.st_mode) and not os.access(path, os.R_OK | os.X_OK)
+        yield nothing(Change.UNREADABLE if is_closed else Change.NOT_REGULAR)
         return
     same = position is not None and (position.device, position.inode) == (info.st_dev, info.st_ino)
     state: dict[str, Any] = dict(position.state) if position is not None and same else {}

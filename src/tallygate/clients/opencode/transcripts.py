@@ -36,15 +36,19 @@ def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
         prefix = "opencode"
     database = re.compile(re.escape(prefix) + r"(-[A-Za-z0-9_-]+)?\.db")
     named = named_databases(env, home)
-    yield from (TranscriptFile(CLIENT, path) for path in named if path.is_file())
+    yield from (TranscriptFile(CLIENT, path) for path in named if path.exists())
+    closed: list[Path] = []
     for root in locations(env, home):
         try:
             found = sorted(path for path in root.iterdir() if database.fullmatch(path.name) and path not in named)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             found = []
-        yield from (TranscriptFile(CLIENT, path) for path in found if path.is_file())
-        for path in files_below(root / "storage" / "message", (".json",)):
+        except OSError:
+            found = [root]
+        yield from (TranscriptFile(CLIENT, path) for path in found)
+        for path in files_below(root / "storage" / "message", (".json",), closed):
             yield TranscriptFile(CLIENT, path)
+    yield from (TranscriptFile(CLIENT, path) for path in closed)
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, _max_bytes: int | None = None) -> Iterator[Batch]:

@@ -46,6 +46,7 @@ MEANING: dict[str, str] = {
     Skip.NO_TIME: "without a time",
     Skip.INCONSISTENT: "with counts that contradict each other",
     Skip.BAD_FILE: "in a file that cannot be read",
+    Skip.NO_FILE: "in what is named like a file of records and is none",
 }
 
 

@@ -1,0 +1,92 @@
+"""Files of lines that somebody packed or stored in wide characters, as the stream of their bytes in UTF-8."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import IO, cast
+
+from tallygate.clients.lines import MAX_LINE, Skip, Unreadable
+
+_GZIP = b"\x1f\x8b"
+_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# How a record begins where no mark stands before it.
+_BEGINNINGS = {b'{\0"\0': "utf-16-le", b'\0{\0"': "utf-16-be"}
+_CHUNK = 1024 * 1024
+
+Unpack = Callable[[IO[bytes]], IO[bytes]]
+
+
+def unpacker_of(file: IO[bytes]) -> Unpack | None:
+    """What makes lines of a file whose first bytes say that it holds them in another form; None where it does not."""
+    file.seek(0)
+    head = file.read(4)
+    if head.startswith(_GZIP):
+        return _unzipped
+    order = _MARKS.get(head[:2]) or _BEGINNINGS.get(head)
+    return None if order is None else lambda opened: cast("IO[bytes]", _Narrowed(opened, order))
+
+
+def _unzipped(file: IO[bytes]) -> IO[bytes]:
+    file.seek(0)
+    return cast("IO[bytes]", _Unzipped(file))
+
+
+class _Unzipped:
+    """The stream of a packed file; a damaged one raises Unreadable where it breaks."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._stream = gzip.GzipFile(fileobj=file, mode="rb")
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._stream.read1(size)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise Unreadable(Skip.BAD_FILE) from None
+
+
+class _Narrowed:
+    """Lines in UTF-16 as lines in UTF-8. Where a client wrote on in its own form, those lines stay as they are."""
+
+    def __init__(self, file: IO[bytes], order: str) -> None:
+        file.seek(0)
+        self._file = file
+        self._order = order
+        self._newline = "\n".encode(order)
+        self._zero = 1 if order == "utf-16-le" else 0
+        self._rest = b""
+        self._ready = b""
+
+    def read(self, size: int) -> bytes:
+        while not self._ready:
+            chunk = self._file.read(_CHUNK)
+            self._take(self._rest + chunk, is_end=not chunk)
+            if not chunk:
+                break
+        found, self._ready = self._ready[:size], self._ready[size:]
+        return found
+
+    def _take(self, data: bytes, *, is_end: bool) -> None:
+        """Make what is whole of some data ready; the last line waits for its end, unless it is longer than is read."""
+        out, start = [], 0
+        while start < len(data):
+            is_wide = data[start : start + 2] in _MARKS or data[start + self._zero : start + self._zero + 1] == b"\0"
+            end = self._end_of(data, start, is_wide=is_wide)
+            if end < 0:
+                if not is_end and len(data) - start <= 4 * MAX_LINE:
+                    break
+                end = len(data)
+            line = data[start:end]
+            out.append(line.decode(self._order, errors="replace").encode(errors="replace") if is_wide else line)
+            start = end
+        self._rest = data[start:]
+        self._ready = b"".join(out)
+
+    def _end_of(self, data: bytes, start: int, *, is_wide: bool) -> int:
+        """Where a line ends, its newline included; -1 where that is not there yet."""
+        newline = self._newline if is_wide else b"\n"
+        at = data.find(newline, start)
+        while is_wide and at >= 0 and (at - start) % 2:
+            at = data.find(newline, at + 1)
+        return -1 if at < 0 else at + len(newline)
