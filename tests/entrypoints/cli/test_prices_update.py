@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import itertools
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.transcripts import write_claude
 
 from tallygate.app import settings_here
 from tallygate.core.authority import Authority, Door, the_user
-from tallygate.core.errors import InvalidArgument, UsersOnly
+from tallygate.core.errors import InvalidArgument, ProviderUnavailable, UsersOnly
 from tallygate.entrypoints.cli.failures import USAGE
 from tallygate.operations.price_list import reset_prices, take_prices
 from tallygate.pricing.catalog import Catalog
+from tallygate.usage.published import fetched
 
 AGENT = Authority(Door.COMMAND, "anna", beneath="Codex")
 
@@ -36,14 +43,21 @@ FIRST = price_list(OPUS, HAIKU)
 
 
 @contextmanager
-def publisher(*answers):
-    """A publisher on loopback that gives one answer after another: (status, body, headers)."""
-    asked, rest = [], list(answers)
+def publisher(*answers, certificate=None):
+    """A publisher on loopback that gives one answer after another: (status, body, headers); None for no answer.
+
+    With a certificate it speaks HTTPS, under the name `localhost`.
+    """
+    asked, rest, closing = [], list(answers), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append((self.path, dict(self.headers)))
-            status, body, headers = rest.pop(0)
+            answer = rest.pop(0)
+            if answer is None:
+                closing.wait()
+                return
+            status, body, headers = answer
             self.send_response(status)
             for name, value in {"content-length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -53,12 +67,25 @@ def publisher(*answers):
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_):
+            """A client that does not trust the publisher hangs up."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_port}/data.json"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        address = f"https://localhost:{server.server_port}/data.json"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/data.json", asked
+        yield address, asked
     finally:
+        closing.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -127,6 +154,107 @@ def test_what_is_no_price_list_changes_nothing(run, run_json, taken, monkeypatch
     assert len(done.stderr.splitlines()) == 1
     monkeypatch.undo()
     assert rate(run_json, "claude-opus-4-7") == 5.0
+
+
+# ---------------------------------------------------------------- over HTTPS
+
+NEWER = price_list(("claude-opus-4-7", 10, 50), HAIKU)
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+
+
+@pytest.fixture
+def certified(tmp_path, monkeypatch):
+    """Make a certificate for a name, which whoever asks trusts unless told otherwise."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    def make(name="localhost", *, trusted=True):
+        key, file = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+        made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        made += ["-days", "3650", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+        subprocess.run([*made, "-keyout", key, "-out", file], check=True, capture_output=True)
+        if trusted:
+            shutil.copy(file, tmp_path / "trusted.pem")
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+        with file.open("ab") as out:
+            out.write(key.read_bytes())
+        return file
+
+    return make
+
+
+@needs_openssl
+def test_a_list_is_taken_over_https_from_a_publisher_whose_certificate_is_trusted(
+    run_json, taken, certified, monkeypatch
+):
+    with publisher((200, NEWER, {}), certificate=certified()) as (address, asked):
+        monkeypatch.setenv("TALLYGATE_PRICES_URL", address)
+        found = run_json("prices", "update")
+    assert (len(asked), found["new"], found["origin"]) == (1, True, address)
+    assert found["sha256"] == hashlib.sha256(NEWER).hexdigest()
+    assert rate(run_json, "claude-opus-4-7") == 10.0
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        ((200, NEWER, {"content-length": str(len(NEWER) + 1)}), "could not be asked"),  # cut short
+        ((200, NEWER[:-1], {}), "is no price list"),
+        ((200, NEWER, {"content-encoding": "gzip"}), "is no price list"),
+        ((200, NEWER + b" " * 9000, {}), "is larger than"),
+        ((503, NEWER, {}), "answered HTTP 503"),
+        (None, "did not answer in time"),
+    ],
+    ids=["cut short", "not whole", "packed without asking", "too large", "busy", "silent"],
+)
+def test_what_comes_over_https_and_is_not_the_whole_list_changes_nothing(
+    run, run_json, taken, certified, monkeypatch, answer, told
+):
+    if told == "is larger than":
+        monkeypatch.setattr("tallygate.pricing.snapshot.SIZE_MAX", 8999)
+    if answer is None:
+        monkeypatch.setattr("tallygate.usage.published._READ_S", 0.05)
+    if answer is not None and answer[2].get("content-encoding"):
+        answer = (200, gzip.compress(NEWER), answer[2])
+    with publisher(answer, certificate=certified()) as (address, asked):
+        monkeypatch.setenv("TALLYGATE_PRICES_URL", address)
+        done = run("prices", "update")
+    assert (done.exit_code != 0, told in done.stderr, len(asked)) == (True, True, 1), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert rate(run_json, "claude-opus-4-7") == 5.0
+
+
+@needs_openssl
+@pytest.mark.parametrize("certificate", [{"trusted": False}, {"name": "elsewhere.example"}], ids=str)
+def test_a_publisher_that_is_not_who_it_should_be_is_asked_for_nothing(
+    run, run_json, taken, certified, monkeypatch, certificate
+):
+    with publisher((200, NEWER, {}), certificate=certified(**certificate)) as (address, asked):
+        monkeypatch.setenv("TALLYGATE_PRICES_URL", address)
+        done = run("prices", "update")
+    assert (done.exit_code != 0, "certificate verify failed" in done.stderr, asked) == (True, True, [])
+    assert rate(run_json, "claude-opus-4-7") == 5.0
+
+
+@needs_openssl
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_nobody_is_sent_from_https_to_another_place(run, run_json, taken, certified, monkeypatch, status):
+    with (
+        publisher((200, NEWER, {})) as (plain, asked_there),
+        publisher((status, b"", {"location": plain}), certificate=certified()) as (address, _),
+    ):
+        monkeypatch.setenv("TALLYGATE_PRICES_URL", address)
+        done = run("prices", "update")
+    assert (f"answered HTTP {status}" in done.stderr, asked_there) == (True, [])
+    assert rate(run_json, "claude-opus-4-7") == 5.0
+
+
+def test_a_publisher_that_takes_minutes_is_left(monkeypatch):
+    minutes = itertools.count(0, 60_000_001)
+    with publisher((200, NEWER, {})) as (address, _), pytest.raises(ProviderUnavailable, match="two minutes"):
+        fetched(address, lambda: next(minutes) * 3, 10**6)
 
 
 def test_an_address_that_is_not_safe_is_not_asked(run, monkeypatch):
