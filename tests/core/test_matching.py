@@ -287,14 +287,61 @@ def test_a_credit_from_outside_what_was_recorded_is_compared_with_nothing(days, 
     assert (sum(found.credits.values()), kept) == ((-5 * CENT, 0) if compared else (0, -5 * CENT))
 
 
+MONTH = {"at": DAY.replace(day=1), "grain": Grain.MONTH}
+OTHER = DAY + timedelta(days=3)
+
+
 def test_a_month_gets_what_its_days_have_left():
-    other = DAY + timedelta(days=3)
-    bill = [
-        billed(counts(30, 0, 0, 0), 30_000_000),
-        billed(counts(70, 0, 0, 0), 70_000_000, at=DAY.replace(day=1), grain=Grain.MONTH, format_="month"),
-    ]
-    found = match([recorded(50), recorded(50, at=other)], bill, price_of)
+    bill = [billed(counts(30, 0, 0, 0), 30_000_000), billed(counts(70, 0, 0, 0), 70_000_000, **MONTH)]
+    found = match([recorded(50), recorded(50, at=OTHER)], bill, price_of)
     assert buckets(found) == {Bucket.MATCHED: (100, 100_000_000, 100_000_000)}
+
+
+def counted_once(found):
+    """What counts as billed, and what is told again."""
+    again = [cell.outcome.aside[Gap.TOLD_AGAIN].billed for cell in found.cells if Gap.TOLD_AGAIN in cell.outcome.aside]
+    counts = sum(share.billed.total_nanos for c in found.cells for share in c.outcome.shares.values())
+    counts += sum(
+        s.billed.total_nanos for c in found.cells for g, s in c.outcome.aside.items() if g is not Gap.TOLD_AGAIN
+    )
+    return counts, sum(each.total_nanos for each in again)
+
+
+@pytest.mark.parametrize(
+    "whole, days, again, format_",
+    [
+        (100, (60, 40), 100, "month"),  # the sum of its days
+        (100, (60,), 60, "month"),  # a day is missing from the other bill
+        (100, (60, 50), 100, "month"),  # the days come to more
+        (101, (60, 40), 101, "month"),  # the same, as far as both are rounded
+        (110, (60, 40), 100, "month"),
+        (100, (60, 40), 100, "days"),  # two answers of one form
+        (100, (), 0, "month"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_months_sum_is_held_against_the_days_of_another_bill_and_neither_counts_twice(
+    whole, days, again, format_, turned
+):
+    bill = [billed(None, whole * CENT, bill="m", format_=format_, unit=CENT, **MONTH)]
+    bill += [
+        billed(None, cents * CENT, at=at, bill="d", format_="days", unit=CENT)
+        for cents, at in zip(days, (DAY, OTHER), strict=False)
+    ]
+    found = match([recorded(600), recorded(400, at=OTHER)], bill[::-1] if turned else bill, price_of)
+    assert counted_once(found) == ((whole + sum(days) - again) * CENT, again * CENT)
+
+
+def test_a_year_holds_its_months_and_these_hold_their_days():
+    year = {"at": DAY.replace(month=1, day=1), "grain": Grain.MONTH, "until": DAY.replace(year=2027, month=1, day=1)}
+    bill = [
+        billed(None, 100 * CENT, bill="y", format_="api", **year),
+        billed(None, 100 * CENT, bill="m", format_="api", **MONTH),
+        billed(None, 60 * CENT, bill="d", format_="days"),
+        billed(None, 40 * CENT, bill="d", format_="days", at=OTHER),
+    ]
+    found = match([recorded(600), recorded(400, at=OTHER)], bill, price_of)
+    assert counted_once(found) == (100 * CENT, 200 * CENT)
 
 
 def test_a_record_without_a_provider_is_billed_by_whoever_bills_that_model():

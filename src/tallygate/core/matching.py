@@ -13,7 +13,7 @@ from datetime import date
 from tallygate.core.bill_lines import Billed, LedgerLine, ModelKey, told_of
 from tallygate.core.cells import Cell, How, Matched, Recorded
 from tallygate.core.comparing import compare
-from tallygate.core.tallies import Amounts, Bucket, Gap, Outcome, Part, Share, Told, beyond
+from tallygate.core.tallies import Amounts, Bucket, Gap, Outcome, Part, Share, Told, beyond, less
 
 PriceOf = Callable[[ModelKey, date, Part], int | None]
 
@@ -48,6 +48,9 @@ class Matcher:
         self._told: dict[_Place, dict[str, Told]] = {}
         self._told_by_id: dict[_Place, dict[str, Told]] = {}
         self._spans: dict[tuple[_Place, date], dict[str, Told]] = {}
+        # What each bill tells of a day, by its format, and which bills tell of a span: one may hold the other's sum.
+        self._told_of_days: dict[_Place, dict[str, dict[str, Told]]] = {}
+        self._bills_of_spans: dict[tuple[_Place, date], set[str]] = {}
         self._recorded: dict[tuple[date, ModelKey, bool], Recorded] = {}
         self._by_request: dict[tuple[_Place, ModelKey | None], Cell] = {}
         self._covered: dict[tuple[str, str], tuple[date, date]] = {}
@@ -80,12 +83,16 @@ class Matcher:
             request.day = min(request.day, line.day)
             request.told.setdefault((line.format, line.key, line.is_included), Told()).merge(told)
         else:
-            place = _Place(line.day, line.key, line.is_included)
-            kept = self._told.setdefault(place, {}) if line.last_day == line.day else self._span(place, line.last_day)
-            kept.setdefault(line.format, Told()).merge(told)
+            self._place(_Place(line.day, line.key, line.is_included), line, told)
 
-    def _span(self, place: _Place, last: date) -> dict[str, Told]:
-        return self._spans.setdefault((place, last), {})
+    def _place(self, place: _Place, line: Billed, told: Told) -> None:
+        if line.last_day == line.day:
+            self._told.setdefault(place, {}).setdefault(line.format, Told()).merge(told)
+            by_bill = self._told_of_days.setdefault(place, {}).setdefault(line.format, {})
+            by_bill.setdefault(line.bill_id, Told()).merge(told)
+        else:
+            self._spans.setdefault((place, line.last_day), {}).setdefault(line.format, Told()).merge(told)
+            self._bills_of_spans.setdefault((place, line.last_day), set()).add(line.bill_id)
 
     def _credit(self, line: Billed, told: Told | None) -> None:
         """What is given back belongs to no usage: it is billed, and stands apart."""
@@ -191,11 +198,13 @@ class Matcher:
         outcome.share(Bucket.LEDGER_ONLY).recorded.merge(left.amounts)
         return outcome
 
-    def _once(self, place: _Place, formats: dict[str, Told], cell: Cell) -> Told | None:
+    def _once(
+        self, place: _Place, formats: dict[str, Told], cell: Cell, known: dict[str, Told] | None = None
+    ) -> Told | None:
         """What the bills of a cell tell, of which several may tell the same."""
         if not formats:
             return None
-        known = self._told_by_id.get(place, {})
+        known = self._told_by_id.get(place, {}) if known is None else known
         order = sorted(
             formats, key=lambda name: (not formats[name].by_request, -formats[name].amounts.total_tokens, name)
         )
@@ -227,21 +236,46 @@ class Matcher:
         return found
 
     def _spans_compared(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Lines of several days against what the days have left."""
+        """Lines of several days against what the days have left, by the ledger and by bills that tell them apart.
+
+        One bill says each thing once; another one that tells of the same days holds their sum.
+        """
         made: list[Cell] = []
         known = list(cells)
-        for (place, last), formats in sorted(self._spans.items(), key=lambda item: item[0]):
+        for (place, last), formats in sorted(
+            self._spans.items(), key=lambda item: (item[0][1] - item[0][0].day, item[0])
+        ):
+            cell = Cell(place.day, place.key, How.SPAN, place.included)
+            told = self._beyond_days(place, last, self._once(place, formats, cell, {}), cell)
+            made.append(cell)
+            if told is None:
+                continue
             left = Recorded()
             for cell in known:
                 if cell.key == place.key and place.day <= cell.day <= last:
                     rest = cell.recorded.rest(cell.outcome)
                     if rest is not None:
                         left.merge(rest)
-            cell = Cell(place.day, place.key, How.SPAN, place.included)
-            told = self._once(place, formats, cell)
             cell.take(self._outcome(left, told, place), left)
-            made.append(cell)
         return made
+
+    def _beyond_days(self, place: _Place, last: date, told: Told | None, cell: Cell) -> Told | None:
+        """What lines of several days tell beyond what other bills tell of single ones; None where nothing."""
+        mine, inside = self._bills_of_spans[place, last], Told()
+        for day, formats in self._told_of_days.items():
+            if day.key == place.key and day.included == place.included and place.day <= day.day <= last:
+                inside.merge(_told_once(formats, mine))
+        for (other, end), bills in self._bills_of_spans.items():
+            shorter = place.day <= other.day and end <= last and (other.day, end) != (place.day, last)
+            if shorter and (other.key, other.included) == (place.key, place.included) and not bills & mine:
+                for each in self._spans[other, end].values():
+                    inside.merge(each)
+        if told is None or not (inside.has_money or inside.amounts.tokens):
+            return told
+        kept, again = less(told, inside)
+        if again.amounts.total_tokens or again.total_nanos:
+            _put_billed(cell.outcome.set_aside(Gap.TOLD_AGAIN), again)
+        return kept if kept.amounts.total_tokens or kept.total_nanos else None
 
     def _uncover(self, cell: Cell) -> None:
         """Take out of the buckets what the other side says nothing of: no bill tells of the day, or no record."""
@@ -268,6 +302,20 @@ def match(ledger: Iterable[LedgerLine], bill: Iterable[Billed], price_of: PriceO
     for line in ledger:
         matcher.recorded(line)
     return matcher.result()
+
+
+def _told_once(formats: dict[str, dict[str, Told]], without: set[str]) -> Told:
+    """What the bills of a day tell together, but for some; several formats may tell the same."""
+    found, before = Told(), list[Told]()
+    for _, by_bill in sorted(formats.items()):
+        whole = Told()
+        for bill_id, told in by_bill.items():
+            if bill_id not in without:
+                whole.merge(told)
+        if whole.has_money or whole.amounts.tokens:
+            found.merge(beyond(whole, before)[0])
+            before.append(whole)
+    return found
 
 
 def _put_billed(share: Share, told: Told) -> None:

@@ -210,3 +210,33 @@ def beyond(told: Told, before: Iterable[Told]) -> tuple[Told, Told]:
         stays = told.whole_nanos if not money_seen else told.whole_nanos * new // of if of else 0
         kept.whole_nanos, again.whole_nanos = stays, told.whole_nanos - stays
     return kept, again
+
+
+def less(told: Told, inside: Told) -> tuple[Told, Told]:
+    """What a sum tells beyond some of what it is the sum of: that, and what is told again.
+
+    What is left of money within what both are rounded to is none.
+    """
+    seen, mine = inside.amounts, told.amounts
+    if (Part.READ in seen.tokens) != (Part.READ in mine.tokens) and seen.tokens and mine.tokens:
+        seen, mine = seen.with_inputs_joined(), mine.with_inputs_joined()
+    kept, again = (
+        Told(by_class=told.by_class, by_request=told.by_request, tolerance=dict(told.tolerance)) for _ in range(2)
+    )
+    for part, tokens in mine.tokens.items():
+        twice = min(tokens, seen.tokens.get(part, 0))
+        kept.amounts.add(part, tokens - twice, None)
+        again.amounts.add(part, twice or None, None)
+    rounded = sum(told.tolerance.values()) + sum(inside.tolerance.values())
+    ahead = inside.total_nanos
+    if ahead and 0 < told.total_nanos - ahead <= rounded:
+        ahead = told.total_nanos
+    for part, nanos in mine.nanos.items():
+        twice = min(nanos, ahead)
+        ahead -= twice
+        kept.amounts.add(part, None, nanos - twice)
+        again.amounts.add(part, None, twice)
+    if told.whole_nanos is not None:
+        twice = min(told.whole_nanos, ahead)
+        kept.whole_nanos, again.whole_nanos = told.whole_nanos - twice, twice
+    return kept, again
