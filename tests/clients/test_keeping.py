@@ -280,6 +280,8 @@ def test_what_python_runs_before_the_program_belongs_to_it(own, tmp_path):
         "lib/python3.12/site-packages/tallygate-1.0.dist-info/RECORD": "the program",
         "lib/python3.12/site-packages/requests/a.py": None,
         "pyvenv.cfg": "the program",
+        "bin/tallygate": "the program",
+        "bin/other": None,
         "notes.txt": None,
     }.items():
         said = reaches(Reach(edits=(Edit(str(tmp_path / "env" / name), "x"),)), found, str(own.project))

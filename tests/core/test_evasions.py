@@ -139,6 +139,13 @@ CAUGHT = {
     "uv run tallygate budget raise s1 9": "`tallygate budget raise`",
     "uv run --no-sync tallygate budget raise s1 9": "`tallygate budget raise`",
     f"faketime tomorrow rm {DATA}/ledger.db": "the ledger",
+    # scripts that the same command has written
+    f"cat > /tmp/x.sh <<'END'\nrm -rf {DATA}\nEND\nbash /tmp/x.sh": "the ledger",
+    f"echo 'rm -rf {DATA}' > x.sh; chmod +x x.sh; ./x.sh": "the ledger",
+    f"echo 'rm -rf {DATA}' > x.sh && . ./x.sh": "the ledger",
+    f"echo 'cd {DATA}' > x.sh; echo 'rm ledger.db' >> x.sh; sh x.sh": "the ledger",
+    f"cat > x.py <<'END'\nimport shutil\nshutil.rmtree('{DATA}')\nEND\npython3 x.py --now": "the data",
+    "echo 'tallygate budget raise s1 9' > x.sh; bash x.sh": "`tallygate budget raise`",
     # truncated, printed into, and changed where they are
     f": > {DATA}/ledger.db": "the ledger",
     f"true >| {DATA}/ledger.db": "the ledger",
@@ -251,6 +258,10 @@ cp ${{XDG_CONFIG_HOME:-$HOME/.config}}/tallygate/config.toml /tmp
 xargs rm -f <<< "a b"
 xargs cat <<< {CONFIG}/config.toml
 xargs -a files.txt rm
+echo 'rm -rf {DATA}' > notes.txt; cat notes.txt
+echo 'rm -rf build' > x.sh; bash x.sh
+echo 'print(1)' > x.py; python x.py
+bash x.sh
 parallel gzip ::: a b
 parallel cat ::: {CONFIG}/config.toml
 find ~/.local/share -name '*.pyc' -delete

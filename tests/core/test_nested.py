@@ -94,6 +94,7 @@ UNGATED = {
     "printf '[features]\\nhooks = false' > ~/.codex/new.config.toml; codex exec --profile new go": "--profile new",
     "claude --settings off.json -p go": "disableAllHooks",
     "claude --mcp-config servers.json -p go": "--mcp-config servers.json",
+    "claude --mcp-config=servers.json -p go": "--mcp-config servers.json",
     "claude -p go --mcp-config plain.json servers.json": "--mcp-config servers.json",
     """claude --mcp-config '{"mcpServers": {"tallygate": {"command": "true"}}}' -p go""":
         '--mcp-config {"mcpServers": {"tallygate": {"command": "true"}}}',

@@ -147,6 +147,7 @@ class _Look:
         self.variables = ChainMap(self.known, dict(guarded.usual)) if guarded.usual else self.known
         self.twin = guarded.twins()
         self.made: set[str] = set()
+        self.scripts: dict[str, str] = {}
         self.links: dict[str, str] = {}
         self.text = ""
         self.names_left = _NAMES_MAX
@@ -167,14 +168,18 @@ class _Look:
         known = {**self.known, **sets}
         inner = _Look(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
         inner.made, inner.links, inner.text, inner.twin = self.made, self.links, self.text, self.twin
+        inner.scripts = self.scripts
         return inner.shell(plain(text))
 
     def _simple(self, each: Simple, before: Simple | None) -> Found | None:
         words, inner, sets = verbs.unwrapped([filled(word, self.variables) for word in each.words])
         fed = verbs.fed(each, before)
         for target in each.writes:
-            if (found := self.written(target, self._printed(target, each, words, fed))) is not None:
+            edit = self._printed(target, each, words, fed)
+            if (found := self.written(target, edit)) is not None:
                 return found
+            if edit.text is not None or edit.swaps:
+                self.scripts[edit.path] = f"{edit.outcome(self.scripts.get(edit.path, '')) or ''}\n"
         if inner is not None:
             return self._inner(inner, sets)
         if not words or words[0] in {"export", "declare", "readonly", "local"}:
@@ -204,6 +209,8 @@ class _Look:
             return Found(f"`{' '.join([program, *given])[:60]}`", clock=True)
         if (found := self._client(program, given, {**self.known, **sets})) is not None:
             return found
+        if self.scripts and (script := self._script(words)) is not None:
+            return self.code(script) or self._inner(script, sets)
         if program in verbs.SHELLS:
             code = verbs.code_for_shell(program, given, fed)
             return None if code is None else self._inner(code, sets)
@@ -229,6 +236,16 @@ class _Look:
             names, sql = verbs.of_sqlite(given, fed)
             return next(filter(None, map(self.written, names)), None) if sql else None
         return self._verb(words, fed)
+
+    def _script(self, words: list[str]) -> str | None:
+        """What a file holds that this command has written before and now runs, itself or by its interpreter."""
+        program, given = verbs.name_of(words[0]), words[1:]
+        if "/" in words[0] and (script := self.scripts.get(self.full(words[0]))) is not None:
+            return script
+        if program not in verbs.SHELLS | {"source", "."} and not verbs.INTERPRETERS.fullmatch(program):
+            return None
+        names = [word for word in given if not word.startswith("-")]
+        return self.scripts.get(self.full(names[0])) if names else None
 
     def _ours(self, word: str, given: list[str], known: Mapping[str, str]) -> Found | None:
         """A command that loosens or takes the program out, where it is not said that another ledger is meant."""

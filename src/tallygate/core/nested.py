@@ -146,11 +146,9 @@ def _started(program: str, given: list[str]) -> tuple[str, list[str]]:
 
 
 def _of_claude(given: list[str], around: Around) -> Iterator[str]:
-    if "--mcp-config" in given:
-        at = given.index("--mcp-config") + 1
-        for value in given[at : next((n for n in range(at, len(given)) if given[n].startswith("-")), len(given))]:
-            if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
-                yield f"--mcp-config {value}"
+    for value in _servers(given):
+        if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
+            yield f"--mcp-config {value}"
     for name, value in _options(given, "--setting-sources", "--settings"):
         sources = {each.strip() for each in value.split(",")}
         in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
@@ -160,6 +158,19 @@ def _of_claude(given: list[str], around: Around) -> Iterator[str]:
             text = value if value.lstrip().startswith("{") else said(value, around)
             if "disableAllHooks" in text:
                 yield "disableAllHooks"
+
+
+def _servers(given: list[str]) -> Iterator[str]:
+    """The words of an option that takes any number of them."""
+    taking = False
+    for word in given:
+        if word.startswith("-"):
+            name, _, value = word.partition("=")
+            taking = name == "--mcp-config"
+            if taking and value:
+                yield value
+        elif taking:
+            yield word
 
 
 def said(name: str, around: Around) -> str:

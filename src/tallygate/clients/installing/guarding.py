@@ -171,13 +171,14 @@ def _program(package: Path, project: Path | None) -> Path | None:
 
 
 def _beside(program: Path) -> Iterator[Path]:
-    """The program, what says which files belong to it, and what says which Python its environment has."""
+    """The program, what starts it, what says which files belong to it, and which Python its environment has."""
     yield program
     site = program.parent
     yield from site.glob("tallygate-*.dist-info")
     for above in (site.parent.parent, *site.parents[2:3]):
         if (above / "pyvenv.cfg").is_file():
             yield above / "pyvenv.cfg"
+            yield above / "bin" / "tallygate"
 
 
 def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:
