@@ -26,8 +26,11 @@ from tallygate.ledger.audit import audit
 from tallygate.operations.asked import check
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.ingest import Reading, ingest, link_session
+from tallygate.operations.lookup import budgets_now
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
+from tallygate.operations.spend import CallReport, record_call
+from tallygate.operations.spent import check_budget, summary
 from tallygate.workspace import place_of
 
 CENT = NANOS // 100
@@ -443,6 +446,41 @@ def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(
     assert at_work(world, other, rule).ask(session, 40).action is not Action.HALT, (
         "back in its own it is not asked there"
     )
+
+
+def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_the_step_stands(world, tmp_path):
+    disk = Path(os.path.realpath(tmp_path))
+    shop, other = repository(disk / "shop"), repository(disk / "other")
+    rule = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    there, home = at_work(world, shop, rule), at_work(world, other, rule)
+    session = home.start("9")
+    there.ask(there.start("9"), 460)
+    window = there.budget(f"project:{shop}:never")
+
+    def left(place):
+        with place.ledger.reading() as reader:
+            greeted = budgets_now(place.rt, reader, reader.session(session), place.clock.at_us)
+            looked = budgets_now(place.rt, reader, reader.session(session), place.clock.at_us, here=False)
+        every = {
+            check(place.rt, session).remaining_nanos,
+            check_budget(place.rt, session).remaining,
+            summary(place.rt, session).remaining,
+            min(budget.available_nanos for budget in greeted),
+        }
+        return every, min(budget.available_nanos for budget in looked)
+
+    assert left(there) == ({4 * CENT}, 9 * NANOS), "who looks from elsewhere does not stand there"
+    assert left(home) == ({9 * NANOS}, 9 * NANOS)
+    assert (check_budget(there.rt, session, 5 * CENT).allowed, check_budget(home.rt, session, 5 * CENT).allowed) == (
+        False, True,
+    )  # fmt: skip
+    booked = record_call(there.rt, CallReport(session, "dear", Tokens(output=60)))
+    assert (booked.remaining, booked.cost) == (4 * CENT, 6 * CENT)
+    answer = there.ask(session, 0, actual=Tokens(output=20))
+    assert answer.remaining_nanos == 4 * CENT
+    assert there.budget(window.budget_id) == window, "of what is done the responses tell where it counts"
+    assert there.budget(session).spent_nanos == 8 * CENT
+    assert not audit(there.ledger)
 
 
 SPELLINGS = (

@@ -7,11 +7,13 @@ from tests.operations.test_hooked import account, hook
 from tests.operations.test_looser import restarted
 from tests.world import NANOS
 
+from tallygate.core.authority import the_user
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import Action, BudgetMode
+from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.hooked import left_text
-from tallygate.operations.look import list_sessions, show_session
+from tallygate.operations.look import find_budget, list_budgets, list_sessions, show_session
 
 HERE = "/home/me/p"
 
@@ -49,6 +51,31 @@ def test_a_look_takes_the_limit_that_the_first_step_will_be_held_to(world, now, 
     assert [each.limit_nanos for each in looked] == [each.limit_nanos for each in stepped]
     held = min(each.available_nanos for each in looked) - min(each.available_nanos for each in stepped)
     assert line.left_nanos - held == min(each.available_nanos for each in stepped)
+
+
+@pytest.mark.parametrize("period", ["day", "month", "never", "5h"])
+@pytest.mark.parametrize("scope", [Scope.PROJECT, Scope.GLOBAL, Scope.CLIENT])
+@pytest.mark.parametrize("now", [8, 2])
+def test_a_list_of_budgets_shows_the_limit_that_the_first_step_will_be_held_to(world, now, scope, period):
+    before, _ = greeted(world, day(4, scope=scope, period=period), session="first")
+    hook(before, Moment.PROMPT, "p1", session="first")
+    [named] = [each.name for each in list_budgets(before.rt, limit=9) if each.scope == scope.value]
+    raise_budget(before.rt, named, NANOS, reason="more", authority=the_user("me"))
+    later, _ = greeted(world, day(now, scope=scope, period=period), session="second")
+    [looked] = [each for each in list_budgets(later.rt, limit=9) if each.scope == scope.value]
+    assert looked.limit_nanos == (now + 1) * NANOS, "what was added by hand stays added"
+    assert find_budget(later.rt, named).limit_nanos == looked.limit_nanos
+    changed = raise_budget(later.rt, named, NANOS, reason="more", authority=the_user("me"))
+    assert changed.limit_nanos == (now + 2) * NANOS, "a raise adds to what was shown"
+    set_budget(later.rt, named, looked.limit_nanos, reason="as shown", authority=the_user("me"))
+    hook(later, Moment.PROMPT, "p2", session="second")
+    [stepped] = [each for each in list_budgets(later.rt, limit=9) if each.scope == scope.value]
+    assert stepped.limit_nanos == looked.limit_nanos
+    later.clock.forward(40 * 24 * 3600 * 1_000_000)
+    if period in ("day", "month"):
+        last = restarted(world, rules=[day(9, scope=scope, period=period)])
+        [ended] = [each for each in list_budgets(last.rt, limit=9) if each.scope == scope.value]
+        assert ended.limit_nanos == stepped.limit_nanos, "one that is over stays as it was"
 
 
 @pytest.mark.parametrize("period", ["day", "5h"])

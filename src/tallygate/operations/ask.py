@@ -12,12 +12,11 @@ from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
 from tallygate.core.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
-from tallygate.operations.binding import binding
 from tallygate.operations.budget import raise_budget
-from tallygate.operations.locked import bounds_now, standing_now
+from tallygate.operations.locked import standing_now
 from tallygate.operations.lookup import session_ended, unknown_session
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.subject import rebound
+from tallygate.operations.subject import bound_now
 
 # The user answers a form of the client; whether the client may ask is the entry point's to know.
 ASKED = Authority(Door.ELICITATION, "user via elicitation")
@@ -86,14 +85,10 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
-    session = rebound(rt, found[0])
-    if not session.is_open:
+    if not found[0].is_open:
         raise session_ended(session_id)
-    bound_to = binding(
-        reader, session, found[1], session.model, rt.clock_us(), place_of=rt.place_of, bounds=bounds_now(rt, reader)
-    )
-    every = bound_to.seen(bound_to.budgets)
-    return session, [budget for budget in every if budget.unit not in COUNTED]
+    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+    return bound.session, [budget for budget in bound.budgets if budget.unit not in COUNTED]
 
 
 def _asked_for(budgets: list[Budget]) -> Budget:

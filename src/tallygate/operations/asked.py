@@ -18,14 +18,12 @@ from tallygate.core.values import value
 from tallygate.core.wording import fault_message
 from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.anew import anew_nanos
-from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.deciding import decide
-from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import head_of, scope_called
-from tallygate.operations.subject import current_limits, rebound, visiting
+from tallygate.operations.subject import bound_now
 
 
 @value(frozen=True, slots=True)
@@ -123,21 +121,8 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             found = reader.session_with_budgets(session_id)
             if found is None:
                 raise unknown_session(session_id)
-            session = rebound(rt, found[0])
-            limits = current_limits(rt, session)
-            now_us = rt.clock_us()
-            asked = visiting(rt, session)
-            bound_to = binding(
-                reader,
-                asked,
-                found[1],
-                session.model,
-                now_us,
-                limits=limits,
-                place_of=rt.place_of,
-                bounds=bounds_now(rt, reader),
-            )
-            budgets = bound_to.seen(bound_to.budgets)
+            bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+            session, budgets = bound.session, bound.budgets
     own = own_budget(session, budgets)
     fullest = gate.most_used(budgets) or own
     tightest = gate.tightest(budgets) or own

@@ -130,6 +130,14 @@ def aged_out_us(reader: Reader, head: Budget, at_us: int) -> int:
     return max(ends, default=piece_at(head, at_us, 0).resets_us or at_us) + (rolling_us(head.period) or 0)
 
 
+def relimited(budget: Budget, now: int) -> Budget:
+    """A budget whose rule has another limit by now; what the user has added to it by hand stays added."""
+    if budget.rule_limit is None or budget.rule_limit == now:
+        return budget
+    raised = max(budget.limit_nanos + now - budget.rule_limit, 0)
+    return replace(lifecycle.change_limit(budget, raised), rule_limit=now)
+
+
 class _Windows:
     """The windows of some rules at one time, as they are in the ledger or as they will begin."""
 
@@ -251,8 +259,7 @@ class _Windows:
         if self._limits is None or budget.rule_limit is None or budget.rule_limit == now:
             return budget
         self.moved.add(budget.budget_id)
-        raised = max(budget.limit_nanos + now - budget.rule_limit, 0)
-        return replace(lifecycle.change_limit(budget, raised), rule_limit=now)
+        return relimited(budget, now)
 
     def _now(self, rule: Rule) -> int:
         return rule.limit if self._limits is None else self._limits.get(rule.budget_id(""), rule.limit)
@@ -281,6 +288,11 @@ def _window(rule: Rule, at_us: int) -> Window:
     if rolling_us(rule.period) is not None:
         return piece_of(rule.period, at_us)
     return window_of(rule.period, at_us, ZoneInfo(rule.zone))
+
+
+def window_id(rule: Rule, at_us: int) -> str:
+    """The id of the budget that a rule has at a time."""
+    return rule.budget_id(_window(rule, at_us).name)
 
 
 def _older(rule: Rule, at_us: int) -> list[str]:

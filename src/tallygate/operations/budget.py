@@ -18,6 +18,7 @@ from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.binding import aged_out_us, budget_change, rolled
 from tallygate.operations.locked import bounds_now, signing
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.subject import limited_now
 from tallygate.operations.windows import head_id, is_head, is_piece
 
 # So many changes of one limit are looked through for one at the same moment.
@@ -64,7 +65,9 @@ def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
             kept = reader.budget(head_id(kept))
         if kept is not None and is_head(kept):
             kept = rolled(reader, kept, rt.clock_us())
-        return kept is not None and limit_nanos > _as_signed(rt, reader, kept).limit_nanos
+        return (
+            kept is not None and limit_nanos > _as_signed(rt, reader, limited_now(rt, kept, rt.clock_us())).limit_nanos
+        )
 
 
 def started_in(reader: Reader, authority: Authority) -> str | None:
@@ -86,12 +89,15 @@ def _change(
     seen: Budget | None = None,
 ) -> Budget:
     with rt.ledger.writing(rt.tenant) as tx:
-        kept = tx.budget(budget_id)
-        if kept is not None and is_piece(kept):  # an older version named the piece
-            kept = tx.budget(head_id(kept))
-        budget = kept or seen
-        if kept is not None and is_head(kept):
-            budget = rolled(tx, kept, tx.at_us)
+        stored = tx.budget(budget_id)
+        if stored is not None and is_piece(stored):  # an older version named the piece
+            stored = tx.budget(head_id(stored))
+        kept, budget = stored, stored or seen
+        if stored is not None:
+            budget = rolled(tx, stored, tx.at_us) if is_head(stored) else stored
+            if seen is None or seen.limit_nanos != budget.limit_nanos:
+                # What is changed is the limit that the next step would be held to, which is what was shown.
+                kept, budget = limited_now(rt, stored, tx.at_us), limited_now(rt, budget, tx.at_us)
         if budget is None:
             raise NotFound(
                 f"No budget {budget_id!r} is in the ledger.",
@@ -116,7 +122,7 @@ def _change(
             sign = signing(rt, tx, authority, what)
             replace(authority, lock=None).require(what)  # nobody is asked anything while the ledger is held
         if rolling_us(budget.period) is not None:
-            changed, change = _rolling_change(tx, kept, budget, wanted)
+            changed, change = _rolling_change(tx, kept, budget, wanted, stored)
         else:
             changed = lifecycle.change_limit(budget, wanted)
             row: dict[str, Value] = {
@@ -124,6 +130,7 @@ def _change(
                 "limit_nanos": changed.limit_nanos,
                 "overage_nanos": changed.overage_nanos,
                 "touched_us": tx.at_us,
+                **_rule_limit(stored, changed),
             }
             change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
         inside = started_in(tx, authority)
@@ -158,6 +165,13 @@ def _as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
 
 
+def _rule_limit(stored: Budget | None, changed: Budget) -> dict[str, Value]:
+    """What the settings say by now, where the budget was made when they said something else."""
+    if stored is None or stored.rule_limit == changed.rule_limit:
+        return {}
+    return {"rule_limit": changed.rule_limit}
+
+
 def _moment_of_its_own(tx: Tx, budget_id: str) -> int:
     """When a limit is changed: a moment that none of its other changes has.
 
@@ -167,7 +181,9 @@ def _moment_of_its_own(tx: Tx, budget_id: str) -> int:
     return next(moment for moment in count(tx.at_us) if moment not in taken)
 
 
-def _rolling_change(tx: Tx, kept: Budget | None, standing: Budget, wanted: int) -> tuple[Budget, Change]:
+def _rolling_change(
+    tx: Tx, kept: Budget | None, standing: Budget, wanted: int, stored: Budget | None
+) -> tuple[Budget, Change]:
     """Give a rolling period another limit: what is added holds until all that is in it now has aged out of it.
 
     A limit below that of the settings stays until the user says otherwise: tightening never lapses.
@@ -188,5 +204,6 @@ def _rolling_change(tx: Tx, kept: Budget | None, standing: Budget, wanted: int) 
         "limit_nanos": changed.limit_nanos,
         "raises": rows.raises_text(changed.raises),
         "touched_us": tx.at_us,
+        **_rule_limit(stored, changed),
     }
     return replace(standing, limit_nanos=wanted), Update("budget", row)

@@ -14,17 +14,16 @@ from tallygate.core.prospects import Prospect, corrected, differs, prospect
 from tallygate.core.wording import halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import Reader
-from tallygate.operations.binding import Binding, binding
+from tallygate.operations.binding import Binding
 from tallygate.operations.calibrate import shown_factor
 from tallygate.operations.doubt import in_doubt
-from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.spent_on import spent_on
-from tallygate.operations.subject import current_limits, rebound, visiting
+from tallygate.operations.subject import bound_now
 from tallygate.operations.usual import usual_step
 
 
@@ -51,20 +50,14 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
     found = reader.session_with_budgets(request.session_id)
     if found is None:
         raise unknown_session(request.session_id)
-    session, own = found
-    rules_before = session.rules
-    session = rebound(rt, session)
-    limits = current_limits(rt, session)
-    asked = visiting(rt, session)
-    bound_to = binding(
-        reader, asked, own, request.model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, reader)
-    )
-    budgets = bound_to.budgets
+    bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
+    session, bound_to = bound.session, bound.to
+    budgets, only_asked = bound.parted(done=request.actual is not None)
     live = request.actual is not None and reader.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
-    view = _view(rt, reader, session, bound_to.seen(budgets), request, at_us=at_us)
+    view = _view(rt, reader, session, bound.budgets, request, at_us=at_us)
     decision = gate.decide(view, request, rt.policy)
     why_no_target = None
     if decision.wants_target:
@@ -72,13 +65,13 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
         decision = replace(decision, target=target)
 
     after = budgets_after(budgets, request, decision)
-    left = bound_to.seen(after)
+    left = bound_to.seen((*after, *only_asked))
     ahead = prospect(request, gate.tightest(view.budgets), gate.tightest(left), rt.policy)
     told = _told(rt, request, decision, ahead.warning or why_no_target)
     answer = _answer(rt, request, decision, left, ahead, message=told)
     if decision.action is Action.HALT:
         answer = _halted(rt, reader, request, decision, answer, budgets=view.budgets, at_us=at_us)
-    return Outcome(request, decision, session, view.budgets, after, answer, bound_to, rules_before, live)
+    return Outcome(request, decision, session, view.budgets, after, answer, bound_to, bound.rules_before, live)
 
 
 def _view(

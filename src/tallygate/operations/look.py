@@ -31,6 +31,7 @@ from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unkn
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
 from tallygate.operations.session import used_model
+from tallygate.operations.subject import limited_now
 from tallygate.operations.totals import figures_of
 from tallygate.operations.windows import head_id, is_head
 
@@ -124,7 +125,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
         figures = figures_of(reader, session)
         calls, observed = figures.calls, figures.observed
         at_us = session.ended_us or rt.clock_us()
-        budgets = budgets_now(rt, reader, session, at_us)
+        budgets = budgets_now(rt, reader, session, at_us, here=False)
         counted = Counter((call.action, call.reason) for call in calls)
         odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
         responses = reader.usage_of(session_id)
@@ -190,7 +191,8 @@ def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
 def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
     """Budgets, those touched last first."""
     with rt.ledger.reading(rt.tenant) as reader:
-        found = [*reader.budgets(limit), *(standing_now(rt, reader, head) for head in reader.rolling_budgets())]
+        found = [*reader.budgets(limit), *reader.rolling_budgets()]
+        found = [standing_now(rt, reader, budget) for budget in found]
     return sorted(found, key=lambda budget: (-budget.touched_us, budget.budget_id))[:limit]
 
 
@@ -279,10 +281,10 @@ def beside(rt: Runtime, changed: Budget) -> Beside:
     with rt.ledger.reading(rt.tenant) as reader:
         session = reader.session(changed.scope_key) if changed.scope == "session" else None
         if session is not None and session.is_open:
-            found = [budgets_now(rt, reader, session, rt.clock_us())]
+            found = [budgets_now(rt, reader, session, rt.clock_us(), here=False)]
         else:
             opened = reader.sessions(state=SessionState.OPEN.value, limit=_OPEN_LOOKED_AT)
-            each = (budgets_now(rt, reader, one, rt.clock_us()) for one in opened)
+            each = (budgets_now(rt, reader, one, rt.clock_us(), here=False) for one in opened)
             found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
     if len(found) != 1:
         return Beside(ended=session is not None and not found)
@@ -298,8 +300,9 @@ def _leaves_less(other: Budget, changed: Budget) -> bool:
 
 
 def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
-    """A budget as it stands: one of a rolling period with what all its pieces hold."""
-    return rolled(reader, budget, rt.clock_us()) if is_head(budget) else budget
+    """A budget as it stands, at the limit of its next step: one of a rolling period with what all its pieces hold."""
+    at_us = rt.clock_us()
+    return limited_now(rt, rolled(reader, budget, at_us) if is_head(budget) else budget, at_us)
 
 
 def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: str) -> str:
@@ -316,7 +319,7 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
 
 
 def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
-    budgets = budgets_now(rt, reader, session, rt.clock_us())
+    budgets = budgets_now(rt, reader, session, rt.clock_us(), here=False)
     own = drawn_on(reader, session, budgets)
     totals = reader.totals(session.session_id)
     sure = unsure.of_session(session.session_id)

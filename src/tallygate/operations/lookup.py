@@ -8,9 +8,8 @@ from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import binding
-from tallygate.operations.locked import bounds_now
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.subject import bound_now
 
 ANCESTORS_MAX = 32
 
@@ -43,18 +42,24 @@ def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, .
     return found.seen(found.budgets)
 
 
-def budgets_now(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
-    """Every budget that binds a session, with the limits that the gate would apply to its next step.
+def budgets_now(
+    rt: Runtime,
+    reader: Reader,
+    session: Session,
+    at_us: int,
+    *,
+    own: tuple[Budget, ...] | None = None,
+    model: str | None = None,
+    here: bool = True,
+) -> tuple[Budget, ...]:
+    """Every budget that binds a session, as its next step will be held to them; of one that has ended, as they stand.
 
-    A window keeps the limit it had until a step is asked for; who only looks is told what that step will be held to.
+    `here` is where that step stands, and not who looks from anywhere.
     """
-    if not session.is_open:
-        return all_budgets(reader, session, at_us)
-    session, own = rebound(rt, session), reader.budgets_of(session.session_id)
-    limits = current_limits(rt, session)
-    found = binding(
-        reader, session, own, session.model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, reader)
-    )
+    own, model = reader.budgets_of(session.session_id) if own is None else own, model or session.model
+    if session.is_open:
+        return bound_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
+    found = binding(reader, session, own, model, at_us, place_of=rt.place_of)
     return found.seen(found.budgets)
 
 

@@ -20,9 +20,8 @@ from tallygate.core.words import CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
 from tallygate.operations.basis import basis_changes
-from tallygate.operations.binding import binding
 from tallygate.operations.calibrate import learned_from
-from tallygate.operations.lookup import own_budget
+from tallygate.operations.lookup import budgets_now, own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
@@ -180,7 +179,7 @@ def _shown(tokens: Tokens | None, model: str | None) -> str:
 def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
     call = present(tx.call(call_id), f"call {call_id} is in the ledger")
     session, static = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
-    budgets = binding(tx, session, static, call.model_used or call.model_requested, rt.clock_us()).budgets
+    budgets = budgets_now(rt, tx, session, rt.clock_us(), own=static, model=call.model_used or call.model_requested)
     own = own_budget(session, budgets)
     tightest = gate.tightest(budgets) or own
     return UsageAnswer(

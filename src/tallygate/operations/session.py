@@ -27,13 +27,12 @@ from tallygate.core.words import (
 )
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
-from tallygate.operations.binding import binding
 from tallygate.operations.locked import note_loosened
 from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
 from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import prices_kept, remember, scope_here
-from tallygate.operations.subject import rules_for
+from tallygate.operations.subject import bound_now, rules_for
 from tallygate.operations.totals import figures_of
 from tallygate.operations.worktrees import met_at_work
 from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
@@ -95,7 +94,7 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
         kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
         tx.append("session.started", [*kept, *opening_changes(session, mine, budgets)], by=rt.by)
-        every = binding(tx, session, budgets, session.model, tx.at_us).budgets
+        every = bound_now(rt, tx, session, budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return Opened(session, every, tighter, price.warning)

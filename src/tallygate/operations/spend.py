@@ -23,8 +23,6 @@ from tallygate.core.words import Action, Pressure, Reason, SpendStatus
 from tallygate.ledger.port import Tx
 from tallygate.operations.account import start_within
 from tallygate.operations.authorize import DUE_PER_CALL, call_id_of
-from tallygate.operations.binding import binding
-from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import named_before, own_budget, session_ended, unknown_session
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
@@ -32,7 +30,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_called
 from tallygate.operations.session import Opened, Opening, kept_summary
 from tallygate.operations.spent import currency_of
-from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.subject import bound_now
 from tallygate.operations.tenants import opened_in
 from tallygate.operations.usual import usual_step
 from tallygate.pricing.exchange import Rate
@@ -238,18 +236,15 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
     session, own = found
     if not session.is_open:
         raise session_ended(session.session_id)
-    rules_before = session.rules
-    session = rebound(rt, session)
-    limits = current_limits(rt, session)
-    bound_to = binding(
-        tx, session, own, request.model, tx.at_us, limits=limits, place_of=rt.place_of, bounds=bounds_now(rt, tx)
-    )
+    bound = bound_now(rt, tx, session, own, request.model, at_us=tx.at_us)
+    session = bound.session
+    counted, only_asked = bound.parted(done=True)
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)
-    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound_to.seen(bound_to.budgets)))
-    after = budgets_after(bound_to.budgets, request, decision)
-    seen = bound_to.seen(after)
+    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound.budgets))
+    after = budgets_after(counted, request, decision)
+    seen = bound.to.seen((*after, *only_asked))
     usual = partial(_usual, tx, booking)
     answer = _answer(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
     told = answer.status is not SpendStatus.OK and session.warned_us is None
@@ -260,8 +255,8 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
         after=after,
         call_id=booking.call_id,
         answer=GateAnswer(decision.action, decision.reason, None, Pressure.LOW, call_id=booking.call_id),
-        bound_to=bound_to,
-        rules_before=rules_before,
+        bound_to=bound.to,
+        rules_before=bound.rules_before,
         live=live,
         reply=json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=False),
         correlation=None if booking.note is None else json.dumps({"note": booking.note}, ensure_ascii=False),

@@ -15,11 +15,9 @@ from tallygate.core.wording import raise_command
 from tallygate.core.words import AccountingMode, Action, CheckReason, SpendStatus
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.asked import fault_answer
-from tallygate.operations.binding import binding
-from tallygate.operations.locked import bounds_now
 from tallygate.operations.lookup import own_budget, unknown_session, usable
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.subject import current_limits, rebound
+from tallygate.operations.subject import bound_now
 from tallygate.operations.usual import usual_step
 
 
@@ -163,19 +161,8 @@ def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tu
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
-    session = rebound(rt, found[0])
-    limits = current_limits(rt, session)
-    bound_to = binding(
-        reader,
-        session,
-        found[1],
-        session.model,
-        rt.clock_us(),
-        limits=limits,
-        place_of=rt.place_of,
-        bounds=bounds_now(rt, reader),
-    )
-    return session, bound_to.seen(bound_to.budgets)
+    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+    return bound.session, bound.budgets
 
 
 def _shares(observed: Iterable[StoredUsage], calls: Iterable[Call]) -> list[ModelShare]:

@@ -32,7 +32,7 @@ from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.anew import STEPS_LOOKED_AT, switches
 from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
-from tallygate.operations.lookup import all_budgets, budgets_now
+from tallygate.operations.lookup import budgets_now
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
@@ -87,7 +87,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         known = tx.call(call_id_of(rt, request))
         if known is not None and known.reply is not None and known.action is Action.HALT:
             stored = GateAnswer.from_json(known.reply)
-            hard = _is_hard(tx, session, stored)
+            hard = _is_hard(rt, tx, session, stored)
             return Gated(stored, None, again=event.held, goes_on=event.held, hard=hard)
         before = _pressure_before(tx, session)
         row = _refused_row(tx, request)
@@ -100,7 +100,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         else:
             reserve, request = _turned(rt, tx, event, request, recent)
         answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
-        hard = answer.action is Action.HALT and _is_hard(tx, session, answer)
+        hard = answer.action is Action.HALT and _is_hard(rt, tx, session, answer)
         goes_on = hard and _goes_on(tx, event, row)
     if price_id is not None:
         rt.known_prices.add(price_id)
@@ -108,11 +108,11 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
     return Gated(answer, before, again or event.held, left, goes_on, hard)
 
 
-def _is_hard(reader: Tx, session: Session, refused: GateAnswer) -> bool:
+def _is_hard(rt: Runtime, tx: Tx, session: Session, refused: GateAnswer) -> bool:
     """Whether a hard budget refuses, or is among those of a session that was refused for something else."""
     if refused.reason is Reason.BUDGET_EXCEEDED:
         return True
-    return any(budget.mode is BudgetMode.HARD for budget in all_budgets(reader, session, reader.at_us))
+    return any(budget.mode is BudgetMode.HARD for budget in budgets_now(rt, tx, session, tx.at_us))
 
 
 def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple[GateAnswer | None, CallRequest]:
