@@ -245,5 +245,36 @@ def test_a_program_knows_whose_a_worktree_was_that_is_gone(home, monkeypatch):
     again.close()
 
 
+@pytest.mark.parametrize(
+    "folder", ["shop/gone", "shop/never/was/there", "shop/file.txt/x", "trees/a/api", "plain/gone"]
+)
+def test_work_in_a_folder_that_is_not_there_is_bound_by_the_project_that_it_would_lie_in(home, monkeypatch, folder):
+    shop = repository(home / "shop")
+    (shop / "file.txt").write_text("")
+    tree = worktree(shop, home / "trees" / "a")
+    plain = home / "plain"
+    plain.mkdir()
+    monkeypatch.chdir(home)
+    app = compose(settings_here(), by="test")
+    start_session(app.runtime_for(tree), Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test"))
+    shutil.rmtree(tree)
+    later = app_module.ticks_us() + 2_000_000
+    monkeypatch.setattr(app_module, "ticks_us", lambda: later)
+    there = app.runtime_for(home / folder)
+    around = there.place_of(there.project or there.folder)
+    assert around is not None
+    assert str(plain if folder.startswith("plain") else shop) in around.around
+    app.close()
+
+
+def test_a_path_that_lies_nowhere_is_worked_in_where_the_program_stands(home, monkeypatch):
+    shop = repository(home / "shop")
+    monkeypatch.chdir(shop)
+    app = compose(settings_here(), by="test")
+    for folder in ("/nowhere-at-all/x", "relative/x"):
+        assert app.runtime_for(Path(folder)).project == str(shop)
+    app.close()
+
+
 def opened(app):
     return start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test")).session

@@ -131,7 +131,8 @@ class App:
         if workspace is None or str(workspace) == self.runtime.project:
             return self.runtime
         settings = self._settings_of(workspace)
-        if settings.paths.project_root == self.settings.paths.project_root:
+        own, its = self.settings.paths, settings.paths
+        if own.project_root == its.project_root and (own.project_root is not None or own.folder == its.folder):
             return self.runtime
         mine = self.runtime
         here = replace(
@@ -162,7 +163,24 @@ class App:
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
-        return settings_here(environ, workspace if workspace.is_dir() else Path.cwd(), self._lock_of).sound()
+        return settings_here(environ, self._standing_in(workspace), self._lock_of).sound()
+
+    def _standing_in(self, workspace: Path) -> Path:
+        """The folder that is there for one that may not be: a project binds what would lie in it.
+
+        A removed worktree is its repository; other folders are the nearest that still is, and one that lies nowhere is
+        where the program stands.
+        """
+        if workspace.is_dir():
+            return workspace
+        if not workspace.is_absolute():
+            return Path.cwd()
+        place = self.runtime.place_of(str(workspace))
+        project = None if place is None or place.project is None else Path(place.project)
+        if project is not None and project.is_dir():
+            return project
+        nearest = next((folder for folder in workspace.parents if folder.is_dir()), workspace)
+        return Path.cwd() if nearest == Path(workspace.anchor) else nearest
 
     def _lock_of(self, paths: Paths) -> Standing:
         """Whether the limits are locked, by the ledger that is open where it is the one that is meant."""

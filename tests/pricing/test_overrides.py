@@ -52,6 +52,28 @@ def test_the_most_particular_row_holds(model, expected):
 
 
 @pytest.mark.parametrize(
+    "match, model, holds",
+    [
+        ("acme/claude-opus-4-7", "acme/claude-opus-4-7", True),
+        ("acme/claude-opus-4-7", "openrouter/acme/claude-opus-4.7", True),
+        ("acme/claude-opus-4-7", "claude-opus-4-7", False),
+        ("acme/claude-opus-4-7", "anthropic/claude-opus-4-7", False),
+        ("acme/claude-opus-4-7", "other/claude-opus-4-7", False),
+        ("acme/team/x", "team/x", False),
+        ("acme/x", "x", False),
+        ("anthropic/claude-opus-4-7", "claude-opus-4-7", True),
+        ("openai/gpt-5", "gpt-5", True),
+        ("litellm/anthropic/claude-opus-4-7", "claude-opus-4.7", True),
+        ("openrouter/anthropic/claude-opus-4-7", "claude-opus-4-7", False),
+        ("bedrock/claude-opus-4-7", "us.anthropic.claude-opus-4-7-v1:0", True),
+        ("x", "acme/x", True),
+    ],
+)
+def test_a_prefix_of_the_users_own_is_part_of_what_a_row_is_for(match, model, holds):
+    assert (matching_row((row(match),), identify(model), NOON) is not None) == holds
+
+
+@pytest.mark.parametrize(
     "at, expected",
     [
         (datetime(2025, 12, 31, 23, 59, tzinfo=UTC), None),

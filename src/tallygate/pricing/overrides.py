@@ -15,7 +15,7 @@ from tallygate.core.places import Place, as_written, meant
 from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
 from tallygate.pricing.identity import glob_matches, providers_of, same_model
 from tallygate.pricing.rates import nanos_per_million, scaled
-from tallygate.pricing.vendors import CHANNELS, VENDORS
+from tallygate.pricing.vendors import CHANNELS, GATEWAYS, LOCAL_CHANNELS, VENDORS
 
 RATE_MAX = Decimal(1_000_000)
 OWN_SOURCE = "tallygate"
@@ -218,10 +218,20 @@ def _forms(identifier: Identifier) -> tuple[str, ...]:
 
 
 def _same_model(pattern: str, identifier: Identifier) -> bool:
-    """Whether a row names this model in another spelling; one that names a host as well is for what that serves."""
+    """Whether a row names this model in another spelling; one that names a host as well is for what that serves.
+
+    A prefix that nobody knows is the user's own: `acme/x` is not `x`.
+    """
     if "*" in pattern or "?" in pattern or not same_model(pattern, identifier.text):
         return False
-    return "/" not in pattern or _channel_of(pattern) in (None, *providers_of(identifier))
+    if "/" not in pattern:
+        return True
+    own = {part for part in pattern.split("/")[:-1] if part not in _KNOWN_PREFIXES}
+    return own <= set(identifier.text.split("/")[:-1]) and _channel_of(pattern) in (None, *providers_of(identifier))
+
+
+# What stands before a model's name without making it somebody's own: makers, hosts, gateways, and parts of paths.
+_KNOWN_PREFIXES = frozenset((*CHANNELS, *GATEWAYS, *VENDORS, *LOCAL_CHANNELS, "models", "accounts", "publishers", ""))
 
 
 @lru_cache(maxsize=1024)
