@@ -20,6 +20,7 @@ from tallygate.operations.ask import grant, request_of
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.locked import note_loosened, standing_now, unsigned_limits
+from tallygate.operations.look import list_budgets
 from tallygate.operations.verify import Asked, Part, verify_ledger
 
 LEAST = Cost(1, 8192)
@@ -165,6 +166,7 @@ def test_a_raise_that_was_written_into_the_ledger_unsigned_is_not_gone_by_and_ve
     user = lock(world)
     append_raw(world, forged_raise(world, session, NANOS, 100 * NANOS))
     assert world.budget(session).limit_nanos == 100 * NANOS
+    assert [budget.limit_nanos for budget in list_budgets(world.rt, limit=9)] == [NANOS], "a list shows what is gone by"
     assert not may_spend(world, session, 1500)
     assert may_spend(world, session, 900)
     [fault], report = faults(world)

@@ -16,7 +16,7 @@ from tallygate.core.windows import rolling_us
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.binding import aged_out_us, budget_change, rolled
-from tallygate.operations.locked import bounds_now, signing
+from tallygate.operations.locked import as_signed, signing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import limited_now
 from tallygate.operations.windows import head_id, is_head, is_piece
@@ -66,7 +66,7 @@ def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
         if kept is not None and is_head(kept):
             kept = rolled(reader, kept, rt.clock_us())
         return (
-            kept is not None and limit_nanos > _as_signed(rt, reader, limited_now(rt, kept, rt.clock_us())).limit_nanos
+            kept is not None and limit_nanos > as_signed(rt, reader, limited_now(rt, kept, rt.clock_us())).limit_nanos
         )
 
 
@@ -104,7 +104,7 @@ def _change(
                 hint="`tallygate budget list` shows the budgets; a session's budget has the session's id.",
                 code="unknown_budget",
             )
-        budget = _as_signed(rt, tx, budget)
+        budget = as_signed(rt, tx, budget)
         if seen is not None and budget.limit_nanos != seen.limit_nanos:
             raise Conflict(
                 f"The limit of budget {budget_id!r} is {format_amount(budget.limit_nanos, budget.unit)} by now; "
@@ -156,13 +156,6 @@ def _change(
         note |= {name: value for name, value in around.items() if value is not None}
         tx.append(LIMIT_CHANGED, [change, Insert("limit_change", told)], by=rt.by, note=note, sign=sign)
     return changed
-
-
-def _as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
-    """A budget with the limit that the gate goes by: while the limits are locked, what the user has signed."""
-    bounds = bounds_now(rt, reader)
-    most = None if bounds is None else bounds.of(budget.name, budget.rule_limit)
-    return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
 
 
 def _rule_limit(stored: Budget | None, changed: Budget) -> dict[str, Value]:

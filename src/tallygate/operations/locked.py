@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,13 @@ def standing_now(rt: Runtime) -> Standing:
 def bounds_now(rt: Runtime, reader: Reader) -> Bounds | None:
     """Which limits the user has signed, as things stand in a transaction; None where nothing is locked."""
     return rt.locks.bounds(rt.ledger.ledger_id, reader)
+
+
+def as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
+    """A budget with the limit that the gate goes by: while the limits are locked, what the user has signed."""
+    bounds = bounds_now(rt, reader)
+    most = None if bounds is None else bounds.of(budget.name, budget.rule_limit)
+    return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
 
 
 def unsigned_limits(rt: Runtime) -> list[Budget]:

@@ -27,6 +27,7 @@ from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionSt
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
+from tallygate.operations.locked import as_signed
 from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.scope import scope_of
@@ -302,7 +303,8 @@ def _leaves_less(other: Budget, changed: Budget) -> bool:
 def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     """A budget as it stands, at the limit of its next step: one of a rolling period with what all its pieces hold."""
     at_us = rt.clock_us()
-    return limited_now(rt, rolled(reader, budget, at_us) if is_head(budget) else budget, at_us)
+    found = rolled(reader, budget, at_us) if is_head(budget) else budget
+    return as_signed(rt, reader, limited_now(rt, found, at_us))
 
 
 def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: str) -> str:
