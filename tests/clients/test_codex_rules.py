@@ -408,3 +408,16 @@ def test_no_sequence_of_totals_counts_less_than_their_growth_or_more_than_that_a
         found += again.feed(data[start:end])
         start, state = end - again.splitter.held, json.loads(json.dumps(again.state()))
     assert rows_in(found) == counted_rows
+
+
+def test_of_parts_of_the_total_none_that_fell_takes_anything_away():
+    before, after = usage(1000, 900, 50, 40), usage(2000, 800, 100, 10)
+    rows = taken(reader(), meta(), counted(before, before), counted(after, usage(0), 11))
+    assert total(rows) == Tokens(1100, 900, 0, 0, 100)
+    assert sum(row.reasoning for row in rows) == 40
+
+
+def test_where_the_total_begins_anew_an_odd_event_counts_as_far_as_it_can_be_read():
+    odd = usage(40) | {"output_tokens": "many"}
+    rows = taken(reader(), meta(), counted(usage(900, 0, 90), usage(900, 0, 90)), counted(usage(50, 0, 5), odd, 11))
+    assert total(rows).total == 990 + 40

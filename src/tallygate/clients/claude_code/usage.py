@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tallygate.clients.lines import Fields, ReadReport, Skip, count, counts, fields, name, part, text_size
+from tallygate.clients.lines import Fields, Odd, ReadReport, Skip, count, counts, fields, name, text_size
 from tallygate.core.costing import Tokens
 from tallygate.core.observed import ModelTotal, SessionCheck
 
@@ -34,8 +34,11 @@ def spent(usage: Fields, report: ReadReport) -> Spent:
     get = usage.get
     fresh, read, written, output = counts(usage, _WRITTEN, odd)
     short, long = written, 0
-    if get("cache_creation") is not None:
-        parts = part(usage, "cache_creation", odd)
+    detail = get("cache_creation")
+    if detail is not None and type(detail) is not tuple:
+        odd.add(Odd.NO_NUMBER)
+    elif detail is not None:
+        parts = fields(detail)
         short, long = counts(parts, _KINDS, odd)
         if short + long < written:
             # What no class claims was written for the default five minutes.

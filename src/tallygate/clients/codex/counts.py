@@ -23,7 +23,8 @@ class Counts(NamedTuple):
 
     def grown(self, other: Counts) -> Counts:
         """What each counter is above the other's, by which none has fallen."""
-        return Counts(*(max(number, 0) for number in map(sub, self, other)))
+        moved = self.minus(other)
+        return moved if min(moved) >= 0 else Counts(*(max(number, 0) for number in moved))
 
     def fell(self, other: Counts) -> bool:
         """Whether this is no later count of the same series: of its parts only, some versions write fewer."""
@@ -59,7 +60,10 @@ def total_of(usage: Fields, known: Counts | None, odd: set[str]) -> tuple[Counts
     """
     if usage.keys().isdisjoint(_WRITTEN):
         return NONE, True
-    before = known or NONE
+    before, plain = known or NONE, set[str]()
+    numbers = Counts(*counts(usage, _WRITTEN, plain))
+    if not plain and _is_whole(usage) and min(numbers.minus(before)) >= 0:
+        return numbers, True
     found, whole = [], True
     for key, stood in zip(_WRITTEN, before, strict=True):
         wrong: set[str] = set()
@@ -74,8 +78,11 @@ def total_of(usage: Fields, known: Counts | None, odd: set[str]) -> tuple[Counts
 
 def usable(written: Fields, last: Counts, odd: set[str]) -> bool:
     """Whether an event's own counts say what it used."""
-    is_whole = all(written.get(key) is not None for key in _MAIN)
-    return is_whole and odd.isdisjoint(_NO_TOTAL) and last.input + last.output > 0
+    return _is_whole(written) and odd.isdisjoint(_NO_TOTAL) and last.input + last.output > 0
+
+
+def _is_whole(usage: Fields) -> bool:
+    return usage.get("input_tokens") is not None and usage.get("output_tokens") is not None
 
 
 def begins_with(total: Counts, last: Counts) -> bool:

@@ -46,6 +46,8 @@ _TOP = frozenset({b"session_meta", b"turn_context", b"token_usage_record"})
 _TYPED = frozenset({b"event_msg", b"response_item"})
 _EVENTS = frozenset({b"token_count", b"task_started", b"thread_settings_applied"})
 _CALLS = frozenset({b"function_call", b"custom_tool_call", b"local_shell_call"})
+# What most lines are and what never counts: they are not searched.
+_NO_USAGE = frozenset({b"agent_message", b"user_message", b"exec_command_end", b"patch_apply_end"})
 _WANTED = re.compile(
     rb'"(?:token_count|token_usage_record|session_meta|turn_context|task_started|thread_settings_applied'
     rb'|function_call|custom_tool_call|local_shell_call|\w+_token_usage)"'
@@ -82,11 +84,11 @@ class CodexReader(TranscriptReader):
             return True  # the payload does not begin with its type
         if kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
             return True
-        if kind != b"response_item" and block.find(_USAGE, start, end) >= 0:
-            return True
         if block.find(_SECOND, start + 1, end) >= 0:
             return True  # another writer's record may stand behind this one
-        if kind == b"response_item" and inside in _CALLS:
+        if kind != b"response_item":
+            return inside not in _NO_USAGE and block.find(_USAGE, start, end) >= 0
+        if inside in _CALLS:
             match = _CALL_ID.search(block, start, end)
             self._call_made(match[1].decode() if match else None)
         return False

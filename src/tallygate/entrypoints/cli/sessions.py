@@ -315,6 +315,7 @@ def _response_json(stored: StoredUsage) -> dict[str, Any]:
         "cost": json_number(stored.cost_nanos),
         "tokens": _tokens_json(stored.row.tokens),
         "corrected": stored.corrected,
+        "odd": list(stored.row.odd),
     }
 
 
@@ -427,9 +428,12 @@ def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
 def _response_table(view: SessionView, unit: str, time_zone: str) -> None:
     rows = [each.row for each in view.responses]
     moments = [microseconds(row.at) for row in rows]
+    # What was guessed of a response, or was no plain number; most sessions have nothing of the kind.
+    odd = [" ".join(row.odd) for row in rows]
     output.table(
         output.words(output.zoned("AT", moments, time_zone), [output.when(at, time_zone)[-5:] for at in moments]),
         output.money("COST", [(each.cost_nanos, unit) for each in view.responses]),
+        *([output.words("ODD", odd)] if any(odd) else []),
         output.numbers("OUTPUT", [row.tokens.output for row in rows]),
         output.words("MODEL", [row.model for row in rows], tight=False),
         # A cut one names nothing.
