@@ -206,6 +206,20 @@ def test_a_response_is_named_as_a_correction_takes_it(run, run_json, made, home)
     assert [(each["cost"], each["corrected"]) for each in again] == [(0, "it never ran")] * 2
 
 
+def test_a_response_of_which_something_was_guessed_is_marked(run, run_json, made, home):
+    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    session_id = made.session()
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    write_claude(home, [1], at=soon)
+    assert run("sync").exit_code == 0
+    assert "ODD" not in run("sessions", "show", session_id, "--calls").stdout
+    write_claude(home, [2], at=soon, usage={"input_tokens": "100,000"}, model=None)
+    run("sync")
+    found = run_json("sessions", "show", session_id, "--calls")["responses"]
+    assert [each["odd"] for each in found] == [[], ["count_as_text", "no_model"]]
+    assert "count_as_text no_model" in run("sessions", "show", session_id, "--calls").stdout
+
+
 def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_spent_on(run, run_json, made):
     session_id = made.session(model=UNKNOWN_MODEL)
     assert run_json("sessions", "list")["sessions"][0]["main_model"] == "unknown"
