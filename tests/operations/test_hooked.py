@@ -368,9 +368,9 @@ def test_a_spent_budget_refuses_both_questions_for_a_tool_until_it_is_raised(wor
     assert not question(world, "permissionRequest").stops
 
 
-def tools_of(world, response, tool="bash"):
+def tools_of(world, response, tool="bash", **more):
     world.clock.forward(SECOND)
-    told = {"confirmed": tool == "bash", "key_of_response": True, "model": "cents"}
+    told = {"confirmed": tool == "bash", "key_of_response": True, "model": "cents", **more}
     event = HookEvent("copilot", Moment.TOOL, "client-1", "preToolUse", f"tools::{response}", tool, **told)
     return on_hook(world.rt, event)
 
@@ -437,6 +437,31 @@ def test_a_client_that_writes_late_is_waited_for_once_it_is_ahead_and_not_for_wh
 
     answer = tools_of(world.with_runtime(pause_us=pause), "r2")
     assert (len(waited), answer.stops) == (waits, bool(waits)), "80 of 100 cents are spent, a step takes 40"
+
+
+@pytest.mark.parametrize("agent", [None, "a1"], ids=["the main agent", "a subagent"])
+def test_the_first_response_of_an_agent_is_waited_for_where_its_client_writes_late(world, agent):
+    hook(world, Moment.PROMPT, "prompt:1", client="copilot")
+    if agent is not None:
+        respond(world, "r0", 5, client="copilot")
+        hook(world, Moment.AGENT_START, "agent:1", client="copilot", agent_id=agent)
+    waited = []
+
+    def pause(microseconds):
+        waited.append(microseconds)
+        if len(waited) == 4:
+            respond(world, "r1", 90, client="copilot", agent_id=agent)
+
+    there = world.with_runtime(pause_us=pause)
+    answer = tools_of(there, "r1", agent_id=agent)
+    assert (len(waited), answer.stops) == (4, True), "a step takes 90 of the ten cents that are left"
+    waited.clear()
+    raise_budget(
+        world.rt, account(world, client="copilot").session_id, 9 * DOLLAR, reason="more", authority=the_user("me")
+    )
+    assert not tools_of(there, "r2", agent_id=agent).stops
+    assert not tools_of(there, "r3", agent_id=agent).stops
+    assert not waited, "what its steps cost is known by then"
 
 
 def codex_tool(world, number, **more):

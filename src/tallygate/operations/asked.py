@@ -102,7 +102,7 @@ def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState
 
 
 def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
-    """No ledger, no count: a hard policy stops, a soft one lets go on and says that nothing was counted."""
+    """No ledger, no count: the step is stopped, or goes on where the user has said so, and is told so."""
     message = fault_message(fault.message, fault.hint)
     if halts:
         reason = Reason(fault.code) if is_about_history(fault) else Reason.LEDGER_UNAVAILABLE

@@ -75,7 +75,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
     recent = _recent(rt, event)
     request = _request(rt, event, session, recent)
     actor = _actor(replace(event, starts_agent=False))
-    if _pressed(rt, session, request.estimate_nanos) or _is_ahead(rt, event, session, actor):
+    if _pressed(rt, session, request.estimate_nanos) or _is_ahead(rt, event, session, actor, recent):
         let_land(rt, event, session.session_id, actor)
         recent = _recent(rt, event)
         request = _request(rt, event, session, recent)
@@ -232,15 +232,18 @@ def _pressed(rt: Runtime, session: Session, estimate_nanos: int) -> bool:
     return any(budget.available_nanos < twice.of(budget) for budget in budgets)
 
 
-def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor) -> bool:
+def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, recent: Sequence[StoredUsage]) -> bool:
     """Whether a client that writes late has had a further response while an earlier one is not written down.
 
-    Then nothing is known of what its steps cost, however fast it spends. What is still missing long after the next step
+    Then nothing is known of what its steps cost, however fast it spends; so it is after the first response of an agent,
+    which may have cost many times what was held for it. What is still missing long after the next step
     was asked for was broken off, and is not waited for.
     """
     if not writes_late(event.client) or event.moment is not Moment.TOOL or event.confirms:
         return False
     waiting = _waiting(rt, session.session_id, actor)
+    if len(waiting) == 1:
+        return not any(stored.row.agent_id == event.agent_id for stored in recent)
     return len(waiting) > 1 and rt.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
 
 
