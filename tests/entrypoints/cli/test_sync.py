@@ -17,8 +17,10 @@ EVERYTHING = sum(COUNTS.values())
 def test_a_summary_says_what_became_of_responses_files_and_lines(run, home):
     write_all(home)
     path = write_claude(home, [])
+    nothing = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+    made_up = claude(900, model="<synthetic>", output=0, usage=nothing)
     with path.open("ab") as out:
-        out.write(b'{"type":"assistant","message":{"usage":\n' + lines([claude(900, model="<synthetic>")]))
+        out.write(b'{"type":"assistant","message":{"usage":\n' + lines([made_up]))
     done = run("sync")
     assert done.exit_code == 0
     said = dict(line.split("  ", 1) for line in done.stdout.splitlines())
