@@ -419,7 +419,7 @@ def test_a_user_who_accepts_raises_the_budget_and_the_work_goes_on(world, mode):
     event = json.loads(body)
     assert event["note"] == {
         "actor": "user via elicitation", "reason": "the tests are still red", "limit_before_nanos": 100 * CENT,
-            "door": "elicitation",
+            "door": "elicitation", "rule_nanos": 100 * CENT,
     }  # fmt: skip
     assert event["by"].startswith("mcp:")
 
