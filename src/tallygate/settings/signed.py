@@ -66,8 +66,8 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
     whole = _applied(blank, now)
     if rows == users_rows(current):
         return whole
-    signed = signed_document(rows)
     try:
+        signed = signed_document(rows)
         base = _applied(blank, replace(signed, values={**signed.values, **_neutral(now, signed)}))
     except SettingsError as error:
         fault = SettingsError(
