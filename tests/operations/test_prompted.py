@@ -218,3 +218,24 @@ def test_a_yes_from_before_the_form_is_none_to_it_nor_one_while_another_tool_is_
     desk.hook(Moment.TOOL, tool="Bash", tool_use_ids=("t1", "t2"), key="tool:t1")
     desk.hook(Moment.FORM_ANSWERED, answered=YES)
     assert not desk.prompts.said_yes("2")
+
+
+def test_while_the_limits_are_locked_no_code_is_shown_and_the_command_for_a_terminal_is_named(desk):
+    from tests.operations.test_lock import lock
+
+    lock(desk.world)
+    told = desk.type("2")
+    assert "needs your passphrase" in told
+    assert "In a terminal of your own: tallygate budget raise" in told
+    assert code_in(told) is None
+    assert desk.limit() == DOLLAR
+    assert not desk.prompts.shown
+
+
+def test_a_code_that_was_shown_before_the_limits_were_locked_raises_nothing(desk):
+    from tests.operations.test_lock import lock
+
+    code = desk.code()
+    lock(desk.world)
+    assert "needs your passphrase" in desk.type("2", code)
+    assert desk.limit() == DOLLAR

@@ -347,3 +347,22 @@ def test_a_terminal_is_set_back_when_the_program_is_ended_by_a_signal(bare, home
     done = type_at([str(script)], [], bare, program=(sys.executable,))
     assert done.code != 0
     assert done.echoes
+
+
+def test_a_sealed_key_whose_ledger_has_no_lock_is_named_by_doctor(run, made, typed):
+    sealed.keep(made.app.settings.paths.key_dir, sealed.seal(WORDS)[1])
+    made.session()
+    assert "the key of a lock that this ledger does not have" in run("doctor").stdout
+
+
+def test_a_limit_that_was_raised_past_the_program_fails_doctor(run, made, locked):
+    import sqlite3
+
+    session = made.session()
+    other = sqlite3.connect(made.app.settings.paths.database, isolation_level=None)
+    other.execute("UPDATE budget SET limit_nanos = 90000000000 WHERE budget_id = ?", (session,))
+    other.close()
+    found = run("doctor")
+    assert found.exit_code == 1
+    assert "raised without your signature" in found.stdout
+    assert run("budget", "check", session, "--estimate", "2").exit_code == 2
