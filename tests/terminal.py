@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ def type_at(
     if pid == 0:
         try:
             os.login_tty(follower)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a run in the background has it switched off
             if piped is not None:
                 os.dup2(reading, 0)
             os.close(writing)
@@ -75,6 +77,8 @@ def type_at(
             os.write(terminal, waiting.pop(0).encode())
     echoes = bool(termios.tcgetattr(follower)[3] & termios.ECHO)
     if code is None:
+        if time.monotonic() >= ends:
+            os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(terminal)
     os.close(follower)
