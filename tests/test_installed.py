@@ -19,10 +19,11 @@ from tallygate.core.errors import InvalidArgument, SettingsError
 from tallygate.core.foreign import foreign_text, names_in
 from tallygate.core.words import BudgetMode, UnknownPrice
 from tallygate.entrypoints import hook
+from tallygate.settings import installed as places_of_commands
 from tallygate.settings import load_settings
-from tallygate.settings.installed import Installed, hold, read_installed, worth_keeping
+from tallygate.settings.installed import PLACES_FILE, Installed, hold, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import places_of
-from tallygate.settings.model import OnFault, Telemetry, Transcripts
+from tallygate.settings.model import OnFault, Telemetry, Transcripts, has_been_installed
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     CLIENT_VARIABLES,
@@ -82,6 +83,48 @@ def test_the_hook_program_and_the_server_read_the_same_from_every_file(tmp_path_
     rows = hook._places(str(file))
     assert (rows["servers"], rows["ledger"], rows["on_fault"]) == (read.servers, read.ledger, "halt")
     assert rows["environment.XDG_DATA_HOME"] == value
+
+
+# whose places lie in the data folder -> whether `init` writes over them; a home, a folder, and the machine's id of then
+@pytest.mark.parametrize(
+    ("home_was", "data_was", "system_was", "ours"),
+    [
+        ("home", "data", "here", True),
+        ("home", "data", "there", True),  # containers of one image, which have another id each time it is built
+        ("gone", "data", "here", False),  # two containers on one volume, each with a home of its own
+        ("other", "data", "here", False),
+        ("home", "gone", "here", True),  # the folder was moved
+        ("gone", "gone", "here", True),  # the home was renamed
+        ("home", "gone", "there", False),  # the folder of a host, mounted elsewhere in its container
+        ("gone", "gone", "there", False),
+        ("home", "other", "here", False),  # a copy of the folder
+    ],
+)
+def test_of_a_data_folder_that_is_shared_each_has_places_of_its_own(
+    home, installed, monkeypatch, home_was, data_was, system_was, ours
+):
+    monkeypatch.setattr(places_of_commands, "system", lambda: "here")
+    (home / "other").mkdir()
+    (home / "data" / "init").mkdir()
+    was = {"home": home, "data": home / "data", "gone": home / "gone", "other": home / "other"}
+    then = replace(installed, home=str(was[home_was]), data=str(was[data_was]), system=system_was)
+    (home / "data" / "init" / PLACES_FILE).write_text(then.as_text())
+    folder = install_folder(home / "data", home)
+    assert (folder == home / "data" / "init") is ours
+    folder.mkdir(exist_ok=True)
+    assert not has_been_installed(home / "data")
+    (folder / "manifest.json").touch()
+    assert has_been_installed(home / "data")
+    (folder / PLACES_FILE).write_text(replace(installed, system="here").as_text())
+    assert install_folder(home / "data", home) == folder
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\0", b"home\n"])
+def test_places_that_nobody_can_read_are_nobodys(home, installed, content):
+    (home / "data" / "init").mkdir()
+    if content is not None:
+        (home / "data" / "init" / PLACES_FILE).write_bytes(content)
+    assert install_folder(home / "data", home) == home / "data" / "init"
 
 
 @pytest.mark.parametrize("sign", ["\n", "\r", "\0"])

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallygate.clients.hook_clients import HOOKS
+from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk
 
@@ -325,3 +326,18 @@ def test_what_a_tool_is_given_is_looked_at_and_kept_nowhere(home, project):
             assert "zebra-word" not in json.dumps(said)
     kept = [path for path in home.rglob("*") if path.is_file() and b"zebra-word" in path.read_bytes()]
     assert (kept, ledger.exists()) == ([], True)
+
+
+def test_where_nothing_can_be_counted_a_session_is_told_so_when_it_begins():
+    def lost(_):
+        raise SettingsError("The settings file is not here: /h/config.toml.", hint="Run: tallygate init")
+
+    desk, untold = HookDesk(lost), []
+    starts = {"copilot": "sessionStart", "opencode": "session.created"}
+    for client in HOOKS:
+        name = starts.get(client, "SessionStart")
+        reply = desk.answer(client, name, {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION})
+        said = json.dumps(reply.body)
+        if not all(each in said for each in ("nothing can be counted here", "/h/config.toml", "tallygate init")):
+            untold.append((client, said))
+    assert untold == []

@@ -62,13 +62,15 @@ class Hooks:
     `InvalidArgument` where something the gate cannot do without is missing or of the wrong form. `name` is the
     event's name where the client does not send it and the installed command says it. `reply` puts an answer into
     the client's own words. `refuse` is the answer to a hook that could not be read or answered at all, for a
-    policy that stops on faults; it gets the client's name of the event.
+    policy that stops on faults; it gets the client's name of the event. `tell` says the same where a client cannot
+    be stopped yet: at the start of a session.
     """
 
     client: str
     read: Callable[[Mapping[str, Any], str | None], HookEvent | None]
     reply: Callable[[HookEvent, HookAnswer], Reply]
     refuse: Callable[[str, str], Reply]
+    tell: Callable[[str, str], Reply]
 
 
 def hooks_of(
@@ -82,6 +84,7 @@ def hooks_of(
         read=partial(_with_wish, read),
         reply=lambda event, answer: answered(event.name, answer),
         refuse=lambda name, message: answered(name, HookAnswer(Verdict.STOP, message)),
+        tell=lambda name, message: answered(name, HookAnswer(Verdict.GO_ON, message)),
     )
 
 

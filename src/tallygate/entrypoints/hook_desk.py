@@ -27,6 +27,9 @@ INPUT_BYTES_MAX = 16 * 2**20
 # The exit code with which a client shows what a hook says as a session ends.
 TELLS = 1
 
+# What clients call the start of a session, which none of them lets a hook refuse: there it is told what will be.
+STARTS = frozenset({"SessionStart", "sessionStart", "session.created"})
+
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
 
@@ -158,8 +161,12 @@ def refused(client: str, name: str, what: str) -> Reply:
     hooks = hooks_of(client)
     if hooks is None:
         return Reply(exit_code=1)
-    text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
-    reply = hooks.refuse(name, text)
+    if name in STARTS:
+        text = f"Tallygate: nothing can be counted here, so every step will be stopped: {what}"
+        reply = hooks.tell(name, text)
+    else:
+        text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
+        reply = hooks.refuse(name, text)
     moment = _SILENT.get(hooks.client, {}).get(name)
     ends = moment is not None and ends_run(hooks.client, moment, again=False)
     return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE)) if ends and not reply.settled else reply

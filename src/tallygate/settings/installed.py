@@ -6,6 +6,7 @@ writes down where things are; the commands that it puts into clients name that f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument, SettingsError
+from tallygate.ledger.machine import system
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     CLIENT_VARIABLES,
@@ -34,6 +36,7 @@ _AGAIN = "Run on this machine, in a terminal: tallygate init"
 _OWN_PATHS = (*(name for names in PATH_VARIABLES.values() for name in names), *USER_FILE_VARIABLES)
 # What moves nothing where a command is installed.
 NEVER = frozenset({*_OWN_PATHS, "TALLYGATE_PROJECT_DIR"})
+_NO_PLACES = frozenset({"environment", "on_fault", "system"})
 _OPTIONAL = ("settings", "l6e_settings", "log")
 
 
@@ -42,7 +45,7 @@ class Installed:
     """Absolute places of one user on one machine. `log` is given only where it is the same for every project.
 
     `settings` is the user's file, `l6e_settings` one of l6e-mcp in its place. `on_fault` is what a hook answers that
-    cannot start the gate; `environment` holds the variables as `init` found them.
+    cannot start the gate; `environment` holds the variables as `init` found them, and `system` says where that was.
     """
 
     home: str
@@ -55,6 +58,7 @@ class Installed:
     l6e_settings: str | None = None
     log: str | None = None
     on_fault: str = "halt"
+    system: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def as_text(self) -> str:
@@ -72,14 +76,37 @@ class Installed:
         return _HEAD + "".join(f"{name} = {value}\n" for name, value in rows.items())
 
 
+def install_folder(data_dir: Path, home: Path) -> Path:
+    """Where it is written down what was installed from a home.
+
+    A host and its containers may share a data folder under other names: each has a folder of its own in it, so that
+    none takes the other's places. One that was only moved, with its home or without, goes on with its own.
+    """
+    usual = data_dir / "init"
+    try:
+        rows = _rows(_content(usual / PLACES_FILE))
+    except SettingsError:
+        return usual
+    theirs, ours = (rows.get("home"), rows.get("data")), (str(home), str(data_dir))
+    elsewhere = rows.get("system", system()) != system() or theirs[1] == ours[1]
+    if theirs == ours or not (elsewhere or any(_is_there(was, now) for was, now in zip(theirs, ours, strict=True))):
+        return usual
+    return usual / hashlib.sha256("\0".join(ours).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _is_there(was: str | None, now: str) -> bool:
+    """Whether a place that is named otherwise now is still where it was."""
+    return was is not None and was != now and os.access(was, os.F_OK)
+
+
 def read_installed(file: Path) -> Installed:
     """The places of this machine. Raises `SettingsError` where the file or what it names is missing."""
     text = _content(file)
-    rows = dict(line.split(" = ", 1) for line in text.split("\n") if " = " in line and not line.startswith("#"))
+    rows = _rows(text)
     found = {name.removeprefix(_FOUND): value for name, value in rows.items() if name.startswith(_FOUND)}
     given = {each.name: rows[each.name] for each in fields(Installed) if each.name in rows}
     for each in fields(Installed):
-        if each.name in ("environment", "on_fault"):
+        if each.name in _NO_PLACES:
             continue
         value = given.get(each.name)
         if value is None and each.name not in _OPTIONAL:
@@ -91,6 +118,10 @@ def read_installed(file: Path) -> Installed:
         if place is not None and not os.access(place, os.F_OK):
             raise SettingsError(f"The {what} that Tallygate was installed with is not here: {place}.", hint=_AGAIN)
     return places
+
+
+def _rows(text: str) -> dict[str, str]:
+    return dict(line.split(" = ", 1) for line in text.split("\n") if " = " in line and not line.startswith("#"))
 
 
 def _content(file: Path) -> str:

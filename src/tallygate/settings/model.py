@@ -55,6 +55,18 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def has_been_installed(data_dir: Path) -> bool:
+    """Whether `init` has put commands into clients that go by a data folder, from this home or from another's."""
+    folder = data_dir / "init"
+    if os.access(folder / "manifest.json", os.F_OK):
+        return True
+    try:
+        with os.scandir(folder) as found:
+            return any(os.access(f"{each.path}/manifest.json", os.F_OK) for each in found)
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Where things are: absolute, and set by the user or the environment only, never by a project's file."""
@@ -74,7 +86,7 @@ class Paths:
     @property
     def is_installed(self) -> bool:
         """Whether `init` has put commands into clients that go by this data folder."""
-        return os.access(self.data_dir / "init" / "manifest.json", os.F_OK)
+        return has_been_installed(self.data_dir)
 
     @property
     def is_passing(self) -> bool:

@@ -16,6 +16,7 @@ from tests.repositories import repository, worktree
 from tallygate.entrypoints.cli import client_checks
 from tallygate.entrypoints.cli.checks import Check, State
 from tallygate.ledger import anchor, machine
+from tallygate.settings.installed import install_folder
 
 BUDGET = SESSION.format(5)
 TOLD = [
@@ -221,7 +222,6 @@ def test_containers_that_share_a_mounted_data_folder(day, monkeypatch):
     volume = day.home / "volume"
     volume.mkdir(mode=0o700)
     monkeypatch.setenv("TALLYGATE_HOME", str(volume))
-    day.places = volume / "init" / "places.conf"
     image = day.home / ".config" / "tallygate" / "config.toml"
     for number in (1, 2, 3):
         another_machine(monkeypatch, f"container{number}")
@@ -230,6 +230,7 @@ def test_containers_that_share_a_mounted_data_folder(day, monkeypatch):
         (day.home / ".config" / "tallygate").mkdir(parents=True)
         shutil.copy(image, day.home / ".config" / "tallygate")
         day.says("init", "--client", "claude-code")
+        day.places = install_folder(volume, day.home) / "places.conf"
         day.works(f"s{number}")
         day.hook("SessionEnd", reason="other")
         assert len(json.loads(day.run("sessions", "list", json_=True).stdout)["sessions"]) == number

@@ -150,7 +150,10 @@ def _keeps(index: Path, relative: str) -> bool | None:
 def _installed(own: Own) -> dict[str, tuple[str, bool, bool]]:
     """Files of clients: the word for what of ours is in each, whether all of it is, and whether it is a project's."""
     try:
-        records = Manifest(own.data_dir / "init").records.values()
+        folder = own.data_dir / "init"
+        # Hosts and containers that share the data folder have each a record of their own below it.
+        folders = [folder, *(each.parent for each in folder.glob("*/manifest.json"))]
+        records = [record for each in folders for record in Manifest(each).records.values()]
     except (InvalidArgument, OSError):
         return {}
     found = {}

@@ -15,7 +15,7 @@ from tallygate.core.clients import client_name
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
-from tallygate.entrypoints.cli.init import surroundings, telemetry_of
+from tallygate.entrypoints.cli.init import folder_of, surroundings, telemetry_of
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
@@ -39,7 +39,7 @@ UNGATED = (
 def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterator[Check]:
     """One line for each client that Tallygate was installed in, the server they start, and the last sessions."""
     try:
-        manifest = Manifest(settings.paths.data_dir / "init")
+        manifest = Manifest(folder_of(settings))
         where = surroundings(settings, telemetry_of(program, settings, making=False))
         owned = {(owner, record.scope) for record in manifest.records.values() for owner in record.owners}
         for name, client in CLIENTS.items():

@@ -24,9 +24,10 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
+from tallygate.ledger.machine import system
 from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
-from tallygate.settings.installed import PLACES_FILE, Installed, worth_keeping
+from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
@@ -87,7 +88,7 @@ def init(
     if printing:
         _print(clients, where, wanted, budget, places_text(settings, where, budget))
         return
-    manifest = Manifest(_folder(settings))
+    manifest = Manifest(folder_of(settings))
     plan = plan_install(clients, where, wanted, manifest, budget, places=places_text(settings, where, budget))
     if plan.changed and (warning := here.warning) is not None:
         plan.note("Tallygate", warning)
@@ -124,7 +125,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
         _check_project(Scope(scope), where)
     scopes = [Scope(scope)] if scope else [each for each in Scope if each is Scope.USER or where.project]
     clients = [CLIENTS[name] for name in names] or [*CLIENTS.values()]
-    manifest = Manifest(_folder(settings))
+    manifest = Manifest(folder_of(settings))
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
@@ -172,7 +173,7 @@ def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surr
         platform=sys.platform,
         python=usual_name(Path(sys.executable)),
         hook=str(PACKAGE / "entrypoints" / "hook.py"),
-        places=str(_folder(settings) / PLACES_FILE),
+        places=str(folder_of(settings) / PLACES_FILE),
         main=None if is_found_apart(PACKAGE.parent, sys.path, os.environ) else str(PACKAGE / "__main__.py"),
         project=settings.paths.project_root,
         hard=settings.policy.budget_mode is BudgetMode.HARD,
@@ -224,6 +225,7 @@ def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[Fil
         l6e_settings=str(file) if file is not None and theirs else None,
         log=log,
         on_fault=settings.policy.on_fault.value,
+        system=system(),
         environment=worth_keeping(environ),
     )
 
@@ -239,8 +241,9 @@ def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telem
         return Telemetry(usage.telemetry_port, token_of(data_dir, app.runtime.new_token))
 
 
-def _folder(settings: Settings) -> Path:
-    return settings.paths.data_dir / "init"
+def folder_of(settings: Settings) -> Path:
+    """Where it is written down what was installed from this home."""
+    return install_folder(settings.paths.data_dir, places().home)
 
 
 def _check_project(scope: Scope, where: Surroundings) -> None:

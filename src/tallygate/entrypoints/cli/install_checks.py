@@ -53,7 +53,9 @@ def of_places(settings: Settings, where: Surroundings) -> Check:
 def _shown(places: Installed) -> dict[str, str | None]:
     """Each place that counts; where no settings file was named that is the one in its folder, if there is one."""
     shown = {
-        each.name: getattr(places, each.name) for each in fields(places) if each.name not in {"environment", "on_fault"}
+        each.name: getattr(places, each.name)
+        for each in fields(places)
+        if each.name not in {"environment", "on_fault", "system"}
     }
     usual = Path(places.settings_folder) / "config.toml"
     if shown["settings"] is None and places.l6e_settings is None and usual.exists():

@@ -13,6 +13,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Places, Settings, load_settings, places
+from tallygate.settings.model import has_been_installed
 
 
 def authority_here(settings: Settings, environ: Mapping[str, str] | None = None) -> Authority:
@@ -39,9 +40,7 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
     a client was installed the record of that lies beside the ledger.
     """
     database = settings.paths.database
-    if (settings.paths.data_dir / "init" / "manifest.json").exists():
-        return True
-    if (database.parent / "init" / "manifest.json").exists():
+    if has_been_installed(settings.paths.data_dir) or has_been_installed(database.parent):
         return True
     if own is None:
         return True
