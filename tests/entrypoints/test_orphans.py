@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from bench.wire import environment
 
+from tallygate.clients.other_end import OtherEnd, _began
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.streams import Answers, Lines
 
@@ -29,6 +32,10 @@ def pipes():
         os.close(end)
 
 
+def other_end_process(pid):
+    return OtherEnd(pid, _began(pid))
+
+
 def lines_of(pipes):
     return Lines(pipes[0], Answers(pipes[3]))
 
@@ -43,18 +50,34 @@ def test_reading_ends_when_the_parent_is_gone_and_nothing_more_is_heard(monkeypa
     assert asyncio.run(heard()) == []
 
 
-# whose child the server is at each look, whether something is heard between looks -> whether reading ends
+class Client:
+    """The client as it is found at each look, once its launcher has left."""
+
+    def __init__(self, lives):
+        self._lives = iter(lives)
+
+    def lives(self):
+        return next(self._lives)
+
+
+# whose child the server is at each look, whether its client lives at those that follow (None: it is not known), in
+# which rounds something is heard -> whether reading ends
 @pytest.mark.parametrize(
-    ("parents", "speaks", "ends"),
+    ("parents", "client", "speaks", "ends"),
     [
-        ([0, 0, 0, 1], False, True),
-        ([1], False, True),
-        ([1], True, False),  # a launcher left, and its client goes on
-        ([0, 0, 0], False, False),
+        ([0, 0, 0, 1], None, (), True),
+        ([1], None, (), True),
+        ([1], None, (1,), False),  # a launcher left, and its client goes on
+        ([0, 0, 0], None, (), False),
+        ([1], [True, True, False], (1,), True),  # and dies later
+        ([1], [True, True, True], (1,), False),
+        ([1], [True, False, False], (1, 3), True),  # what it had said is still read
+        ([0, 1], [], (), True),
+        ([0, 0, 1], [True, True, True], (3,), False),
     ],
 )
-def test_only_silence_after_the_end_of_the_parent_ends_reading(monkeypatch, pipes, parents, speaks, ends):
-    seen = iter(parents)
+def test_only_silence_after_the_end_of_parent_or_client_ends_reading(monkeypatch, pipes, parents, client, speaks, ends):
+    seen, rounds = iter(parents), iter(range(1, 100))
     lines = lines_of(pipes)
 
     class Over(Exception):
@@ -67,14 +90,15 @@ def test_only_silence_after_the_end_of_the_parent_ends_reading(monkeypatch, pipe
             raise Over from None
 
     async def later(_):
-        lines._heard += speaks
+        lines._heard += next(rounds) in speaks
 
     async def watched():
         reader = asyncio.StreamReader()
-        with suppress(Over):
+        with suppress(Over, RuntimeError):
             await lines._until_orphaned(reader)
         return reader.at_eof()
 
+    monkeypatch.setattr(streams, "other_end", lambda _: None if client is None else Client(client))
     monkeypatch.setattr(streams.os, "getppid", parent)
     monkeypatch.setattr(streams.asyncio, "sleep", later)
     assert asyncio.run(watched()) is ends
@@ -118,3 +142,37 @@ def test_a_server_whose_client_is_killed_ends_while_somebody_else_holds_its_pipe
         assert told.read() == b"", "the server has closed its end, and said nothing more"
     os.close(asking)
     os.close(answers)
+
+
+ASKED = "import sys; from tallygate.clients.other_end import other_end; print(other_end(0))"
+LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+NEITHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], stdin=subprocess.DEVNULL)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize(("words", "known"), [([ASKED], True), ([LAUNCHER, ASKED], True), ([NEITHER, ASKED], False)])
+def test_the_client_is_told_from_what_launched_the_server(tmp_path, kind, words, known):
+    if kind == "socket":
+        ours, theirs = (end.detach() for end in socket.socketpair())
+    else:
+        theirs, ours = os.pipe()
+    said = subprocess.run(
+        [sys.executable, "-c", *words], stdin=theirs, capture_output=True, check=True, env=environment(tmp_path)
+    )
+    me = other_end_process(os.getpid())
+    assert said.stdout.decode().strip() == (str(me) if known else "None")
+    assert me.lives()
+    assert not replace(me, began="1").lives(), "another process with its number"
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_a_process_that_ended_does_not_live_even_while_nobody_has_taken_note():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        found = other_end_process(process.pid)
+        assert found.lives()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not found.lives()

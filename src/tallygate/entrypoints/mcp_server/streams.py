@@ -37,6 +37,7 @@ from mcp.types import (
 )
 
 from tallygate import PARENT
+from tallygate.clients.other_end import other_end
 from tallygate.entrypoints.mcp_server import requests
 
 if TYPE_CHECKING:
@@ -290,18 +291,24 @@ class Lines:
     async def _until_orphaned(self, reader: asyncio.StreamReader) -> None:
         """End the reading when the client has died although another process holds its end of the pipe.
 
-        A parent that goes is not always the client: launchers leave at once. So silence has to follow.
+        A parent that goes is not always the client: launchers leave at once. So silence has to follow. Where the client
+        goes on, it is watched itself from then on, as far as the system tells who it is.
         """
+        client, launched = other_end(self._descriptor), True
         while True:
             heard = self._heard
-            orphan = os.getppid() != PARENT or (PARENT == 1 and not heard)
+            if launched:
+                orphan = os.getppid() != PARENT or (PARENT == 1 and not heard)
+            else:
+                orphan = client is None or not client.lives()
             await asyncio.sleep(ORPHAN_SILENCE_S)
             if orphan and self._heard == heard:
                 self._answers.end()
                 reader.feed_eof()
                 return
-            if orphan:
+            if orphan and client is None:
                 return
+            launched = launched and not orphan
 
 
 class Answers:

@@ -1,0 +1,95 @@
+"""Which process is at the other end of a server's standard input: the client itself, behind whatever launched it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallygate.clients.ancestry import DEPTH_MAX
+
+_CREDENTIALS = struct.Struct("3i")
+_FDS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEnd:
+    """A process, and when it began: its number is given to another one some day."""
+
+    pid: int
+    began: str
+
+    def lives(self) -> bool:
+        """Whether it still runs."""
+        return _began(self.pid) == self.began
+
+
+def other_end(descriptor: int) -> OtherEnd | None:
+    """The process that made the socket, or the nearest above that can write into the pipe; None where none is known.
+
+    What inherited an end cannot be told from the client; so those above are asked alone, and at the start.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        pid = _of_socket(descriptor) if stat.S_ISSOCK(mode) else _of_pipe(descriptor) if stat.S_ISFIFO(mode) else None
+    except OSError:
+        return None
+    began = "" if pid is None else _began(pid)
+    return OtherEnd(pid, began) if pid is not None and began else None
+
+
+def _of_socket(descriptor: int) -> int | None:
+    with socket.socket(fileno=os.dup(descriptor)) as end:
+        if end.family != socket.AF_UNIX:
+            return None
+        pid, _, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(pid) if pid > 1 and pid != os.getpid() else None
+
+
+def _of_pipe(descriptor: int) -> int | None:
+    """The nearest process above that holds the pipe's other end; a launcher holds only the end it passes on."""
+    pipe, pid = Path(f"/proc/self/fd/{descriptor}").readlink(), os.getppid()
+    for _ in range(DEPTH_MAX):
+        if pid <= 1:
+            return None
+        if _writes(pid, pipe):
+            return pid
+        fields = _stat(pid)
+        pid = int(fields[1]) if fields else 0
+    return None
+
+
+def _writes(pid: int, pipe: Path) -> bool:
+    try:
+        ends = itertools.islice(Path(f"/proc/{pid}/fd").iterdir(), _FDS_MAX)
+        return any(each.readlink() == pipe and _is_for_writing(pid, each.name) for each in ends)
+    except OSError:  # another user's, or gone meanwhile
+        return False
+
+
+def _is_for_writing(pid: int, name: str) -> bool:
+    with Path(f"/proc/{pid}/fdinfo/{name}").open(encoding="ascii") as file:
+        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
+    return int(flags, 8) & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR)
+
+
+def _began(pid: int) -> str:
+    """The moment a process began; nothing where it has ended, also where nobody has taken note of that yet."""
+    fields = _stat(pid)
+    return "" if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
+
+
+def _stat(pid: int) -> list[str]:
+    """What the system says of a process, from its state on."""
+    try:
+        with Path(f"/proc/{pid}/stat").open("rb") as file:
+            return file.read(4096).rpartition(b")")[2].decode("ascii", "replace").split()
+    except OSError:
+        return []
