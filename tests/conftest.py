@@ -122,3 +122,9 @@ def loopback_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def program_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in texts begin with the program's name, wherever the tests run."""
+    monkeypatch.setattr("tallygate.clients.installing.own_command.own_words", lambda: "tallygate")

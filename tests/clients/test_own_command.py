@@ -6,7 +6,17 @@ import shlex
 
 import pytest
 
-from tallygate.clients.installing.own_command import command_line
+from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.installing import own_command
+from tallygate.clients.installing.own_command import COMMANDS, command_line, runnable
+from tallygate.core import marks
+from tallygate.core.errors import LedgerUnavailable, SettingsError
+from tallygate.entrypoints.cli import doctor, output
+from tallygate.entrypoints.cli.checks import Check, State
+from tallygate.entrypoints.cli.failures import sentence
+from tallygate.entrypoints.cli.main import COMMANDS as OF_THE_PROGRAM
+from tallygate.entrypoints.hook_desk import HookDesk, refused
+from tallygate.entrypoints.mcp_server.tools import result_of
 
 
 @pytest.fixture
@@ -42,3 +52,90 @@ def test_a_command_begins_with_the_name_only_where_every_shell_finds_this_progra
 def test_without_a_script_of_its_own_the_interpreter_is_named(tmp_path):
     interpreter = tmp_path / "a b" / "python"
     assert shlex.split(command_line({}, str(interpreter))) == [str(interpreter), "-m", "tallygate"]
+
+
+HERE = "'/opt/my tools/bin/tallygate'"
+
+
+@pytest.fixture
+def off_the_path(monkeypatch):
+    monkeypatch.setattr(own_command, "own_words", lambda: HERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "commands"),
+    [
+        ("Run: tallygate init", 1),
+        ("Run `tallygate doctor --rebuild`, or tallygate restore FILE --reason TEXT.", 2),
+        ("tallygate import-l6e reads it.", 1),
+        ("Open a copy of it once: TALLYGATE_DB=COPY tallygate status.", 1),
+        (f"In another terminal: {HERE} budget raise s 2", 0),
+        ("In another terminal: /usr/bin/python3 -m tallygate budget raise s 2", 0),
+        ("Type `tallygate raise 2` as a prompt.", 0),
+        ("To keep it: uv tool install tallygate (or pipx install tallygate), then its tallygate init.", 0),
+        ("The ledger /h/tallygate init is gone.", 0),
+        ("tallygate: settings that nobody knows", 0),
+        ("its MCP server tallygate runs", 0),
+        ("tallygate initial thoughts", 0),
+    ],
+)
+def test_commands_in_a_text_run_as_they_are_printed(off_the_path, monkeypatch, text, commands):
+    assert runnable(text).count(HERE) - text.count(HERE) == commands
+    assert runnable(text).replace(HERE, "tallygate") == text.replace(HERE, "tallygate")
+    monkeypatch.setattr(own_command, "own_words", lambda: "tallygate")
+    assert runnable(text) == text
+
+
+def test_every_command_of_the_program_is_known_by_name():
+    assert {*COMMANDS} == {*OF_THE_PROGRAM}
+
+
+GONE = marks.missing("/h/ledger.db", marks.Mark(0, "l"), empty=False)
+
+
+def halted(_):
+    raise GONE
+
+
+def answered(error):
+    def answer():
+        raise error
+
+    return result_of("check_budget", answer).content[0].text
+
+
+# every door through which a hint leaves the program
+DOORS = {
+    "a command that fails": lambda _: sentence(GONE),
+    "a note beside an answer": lambda capsys: (output.aside(GONE.hint), capsys.readouterr().err)[1],
+    "an empty list": lambda capsys: (output.hint(f"No: {GONE.hint}"), capsys.readouterr().out)[1],
+    "a check of doctor": lambda capsys: (
+        doctor._say(Check("ledger", State.FAIL, "gone", GONE.hint)),
+        capsys.readouterr().out,
+    )[1],
+    "a tool's error": lambda _: answered(LedgerUnavailable("gone", hint=GONE.hint)),
+    "a tool's halt": lambda _: result_of("t", lambda: {"action": "halt", "message": str(GONE)}).content[0].text,
+    "a tool's warning": lambda _: result_of("t", lambda: {"warnings": [str(GONE)]}).content[0].text,
+    "a hook without settings": lambda _: str(refused("claude_code", "UserPromptSubmit", str(GONE)).body),
+    "a hook that fails": lambda _: str(
+        HookDesk(halted).answer("claude_code", "UserPromptSubmit", {"session_id": "s", "prompt": "x"}).body
+    ),
+    **{
+        f"a session of {client}": lambda _, client=client, name=name: str(refused(client, name, str(GONE)).body)
+        for client in HOOKS
+        for name in [{"copilot": "sessionStart", "opencode": "session.created"}.get(client, "SessionStart")]
+    },
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_gives_out_commands_that_run(off_the_path, capsys, door):
+    said = DOORS[door](capsys).replace("\\'", "'")
+    assert f"{HERE} restore FILE" in said
+    assert f"{HERE} ledger accept" in said
+
+
+def test_what_was_recorded_goes_out_as_it_is(off_the_path):
+    payload = {"summary": "run tallygate init", "message": "Run: tallygate init"}
+    assert result_of("t", lambda: payload).structured_content["summary"] == "run tallygate init"
+    assert SettingsError("x", hint="Run: tallygate init").hint == "Run: tallygate init"

@@ -12,6 +12,7 @@ from typing import Any
 from tallygate.clients.codex import hooks as codex
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
+from tallygate.clients.installing.own_command import runnable
 from tallygate.clients.qwen import hooks as qwen
 from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
@@ -121,9 +122,11 @@ class HookDesk:
             runtime = replace(runtime, server_id=None)
         event = replace(event, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
         answer = on_hook(runtime, event, self.prompts)
+        if answer.message is not None:
+            answer = replace(answer, message=runnable(answer.message))
         reply = hooks.reply(event, answer)
         if answer.parting is not None:
-            words = cleaned(answer.parting, LONGEST_MESSAGE)
+            words = cleaned(runnable(answer.parting), LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
@@ -153,7 +156,7 @@ class HookDesk:
         return refused(hooks.client, name or "", what)
 
 
-def refused(client: str, name: str, what: str) -> Reply:
+def refused(client: str, name: str, why: str) -> Reply:
     """The client's own refusal of a step that nothing can be said about.
 
     A run in print mode that would end in silence, and as if all were well, is ended with the reason.
@@ -161,6 +164,7 @@ def refused(client: str, name: str, what: str) -> Reply:
     hooks = hooks_of(client)
     if hooks is None:
         return Reply(exit_code=1)
+    what = runnable(why)
     if name in STARTS:
         text = f"Tallygate: nothing can be counted here, so every step will be stopped: {what}"
         reply = hooks.tell(name, text)

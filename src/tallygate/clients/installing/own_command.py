@@ -1,14 +1,42 @@
-"""How a user's shell starts this very program: by its name where that finds it, else by its whole path."""
+"""How a user's shell starts this very program: by its name where that finds it, else by its whole path.
+
+Texts name commands by the program's name alone. Whoever hands a text on makes them runnable as they are printed.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 NAME = "tallygate"
+COMMANDS = (
+    "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import", "import-l6e",
+    "init", "keys", "ledger", "prices", "report", "restore", "serve", "sessions", "status", "statusline", "sync",
+    "trust", "uninstall", "usage", "verify",
+)  # fmt: skip
+# A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
+# `tallygate raise` is none: it is typed as a prompt.
+_NAMED = re.compile(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
+
+
+def runnable(text: str) -> str:
+    """A text with each command of this program as it runs in a shell of the user's."""
+    if f"{NAME} " not in text:
+        return text
+    words = own_words()
+    return text if words == NAME else _NAMED.sub(lambda _: words, text)
+
+
+@cache
+def own_words() -> str:
+    """The words for this process's own program and environment."""
+    return command_line(os.environ, sys.executable)
 
 
 def command_line(environ: Mapping[str, str], interpreter: str) -> str:

@@ -60,7 +60,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
         _say(found)
     else:
         when = "" if since is until is None else " of that time"
-        click.echo(f"No sessions{when}: `tallygate sync` reads what clients wrote down.")
+        output.hint(f"No sessions{when}: `tallygate sync` reads what clients wrote down.")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallygate.clients.installing.own_command import runnable
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.marks import is_about_history
@@ -51,7 +52,8 @@ def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -
     failed = sum(check.state == "fail" for check in done)
     warned = sum(check.state == "warn" for check in done)
     if as_json:
-        listed = [{"check": c.name, "state": c.state.value, "found": c.found, "to_do": c.to_do} for c in done]
+        told = [(c, runnable(c.found), runnable(c.to_do)) for c in done]
+        listed = [{"check": c.name, "state": c.state.value, "found": f, "to_do": t} for c, f, t in told]
         output.document({"ok": not failed, "failed": failed, "warned": warned, "checks": listed})
     else:
         click.echo(f"\n{output.plural(len(done), 'check')}, {failed} failed, {output.plural(warned, 'warning')}.")
@@ -118,6 +120,6 @@ def _rebuilt_json(done: Rebuilt) -> dict[str, Any]:
 
 def _say(check: Check) -> None:
     state = click.style(check.state.value.ljust(4), fg=_COLOURS[check.state], bold=True)
-    click.echo(f"{state}  {check.name.ljust(_NAME_WIDTH)}  {output.safe(check.found, 1000)}")
+    click.echo(f"{state}  {check.name.ljust(_NAME_WIDTH)}  {output.safe(runnable(check.found), 1000)}")
     if check.to_do:
-        click.echo(f"{' ' * (_NAME_WIDTH + 8)}{output.safe(check.to_do, 1000)}")
+        click.echo(f"{' ' * (_NAME_WIDTH + 8)}{output.safe(runnable(check.to_do), 1000)}")

@@ -119,7 +119,9 @@ def _show(found: Review) -> None:
         output.aside(f"{output.plural(found.hidden, 'more line')}; the total has all. A larger --limit shows them.")
     _causes(found)
     if not found.has_bills:
-        click.echo("\nNo bill covers any of it: `tallygate import FILE` reads one. Nothing is said of what was billed.")
+        output.hint(
+            "\nNo bill covers any of it: `tallygate import FILE` reads one. Nothing is said of what was billed."
+        )
     else:
         _buckets(found)
     _gaps(found)

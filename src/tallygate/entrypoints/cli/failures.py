@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from tallygate.clients.installing.own_command import runnable
 from tallygate.core.errors import (
     Conflict,
     InvalidArgument,
@@ -45,5 +46,5 @@ def exit_code(error: TallygateError) -> int:
 def sentence(error: TallygateError | str, hint: str = "") -> str:
     """A failure as the one line that a command says about it."""
     if isinstance(error, TallygateError):
-        return f"tallygate: {cleaned(f'{error.message} {error.hint}', _LINE_MAX)}"
-    return f"tallygate: {cleaned(f'{error} {hint}', _LINE_MAX)}"
+        return f"tallygate: {cleaned(runnable(f'{error.message} {error.hint}'), _LINE_MAX)}"
+    return f"tallygate: {cleaned(runnable(f'{error} {hint}'), _LINE_MAX)}"

@@ -177,7 +177,7 @@ def list_(program: Program, *, limit: int, as_json: bool) -> None:
     if as_json:
         output.document({"bills": [bill_json(bill) for bill in found]})
     elif not found:
-        click.echo("No bills: `tallygate import FILE` brings one.")
+        output.hint("No bills: `tallygate import FILE` brings one.")
     else:
         zone = shown_zone(settings)
         output.table(

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from tallygate.clients.installing.own_command import runnable
 from tallygate.core.costing import Split
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount, json_number
@@ -242,7 +243,12 @@ def line(value: Any) -> str:
 
 def aside(text: str) -> None:
     """Say something on stderr that is not the answer."""
-    click.echo(f"tallygate: {cleaned(text, 2000)}", err=True)
+    click.echo(f"tallygate: {cleaned(runnable(text), 2000)}", err=True)
+
+
+def hint(text: str) -> None:
+    """Print what to do next, in words of ours alone."""
+    click.echo(runnable(text))
 
 
 @contextmanager

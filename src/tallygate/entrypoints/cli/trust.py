@@ -92,7 +92,7 @@ def trust(program: Program, *, folder: Path | None, users: bool, yes: bool, revo
         with program.opened(settings, by="trust") as app:
             sign_project(app.runtime, repository, fingerprint(waiting), authority=authority)
     accept(data_dir, repository, fingerprint(waiting))
-    click.echo("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
+    output.hint("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
 
 
 def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:

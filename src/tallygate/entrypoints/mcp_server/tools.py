@@ -16,6 +16,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
+from tallygate.clients.installing.own_command import runnable
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
 from tallygate.ledger.port import LedgerBusy
@@ -86,7 +87,7 @@ def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) ->
 def result_of(name: str, answer: Callable[[], dict[str, Any]]) -> CallToolResult:
     """What one piece of a tool's work answers, or why it could not be done."""
     try:
-        payload = answer()
+        payload = _runnable(answer())
     except LedgerBusy:
         raise
     except TallygateError as error:
@@ -103,12 +104,22 @@ def result_of(name: str, answer: Callable[[], dict[str, Any]]) -> CallToolResult
     )
 
 
+def _runnable(payload: dict[str, Any]) -> dict[str, Any]:
+    """The answer with what it says in sentences of ours; everything else is as it was recorded."""
+    for name, value in payload.items():
+        if isinstance(value, str) and (name == "message" or name.endswith("warning")):
+            payload[name] = runnable(value)
+        elif name == "warnings" and isinstance(value, list):
+            payload[name] = [runnable(each) for each in value]
+    return payload
+
+
 def error_result(code: str, message: str, hint: str) -> CallToolResult:
     """An expected failure as the model reads it: what, the values, what to do next.
 
     Text alone: clients hold structured content against the tool's output schema, also that of an error.
     """
-    text = f"{code}: {message}" + (f" {hint}" if hint else "")
+    text = runnable(f"{code}: {message}" + (f" {hint}" if hint else ""))
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
