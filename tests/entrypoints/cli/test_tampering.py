@@ -204,7 +204,8 @@ ROWS = {
     "a price of nothing in the project's settings": Row(
         write(PROJECT, FREE), False, lambda a: a.write(PROJECT, FREE), *PLAIN, "SessionStart, doctor settings, status"),
     "a project's settings that cannot be read": Row(
-        write(PROJECT, "no ["), False, lambda a: a.write(PROJECT, "no ["), *HALTS, "doctor settings, status"),
+        write(PROJECT, "no ["), False, lambda a: a.write(PROJECT, "no ["), *HALTS,
+        "SessionStart, doctor settings, status"),
     "higher limits in your settings": Row(
         bash(f"sed -i s/1/100/ ~/{CONFIG}"), True, lambda a: a.write(CONFIG, LOOSE), "held", "passes",
         "SessionStart, status"),
@@ -212,7 +213,8 @@ ROWS = {
         write(CONFIG, USER + FREE), True, lambda a: a.write(CONFIG, USER + FREE), "held", "passes",
         "SessionStart, status"),
     "your settings removed": Row(
-        bash(f"rm ~/{CONFIG}"), True, lambda a: a.remove(CONFIG), *HALTS, "doctor places, status"),
+        bash(f"rm ~/{CONFIG}"), True, lambda a: a.remove(CONFIG), *HALTS,
+        "SessionStart, doctor places, status"),
     "other places in the environment of the client": Row(
         None, False, lambda a: a.environ.update(TALLYGATE_DB=str(a.home / "o.db"), TALLYGATE_CONFIG="/x", HOME="/x"),
         *PLAIN, "SessionStart"),
@@ -232,7 +234,7 @@ ROWS = {
         "SessionStart, doctor ledger, status, verify 5"),
     "the folder of the ledger removed": Row(
         bash("rm -rf ~/.local/share/tallygate"), True, lambda a: a.remove(".local/share/tallygate"), *HALTS,
-        "doctor ledger, status, verify 5"),
+        "SessionStart, doctor ledger, status, verify 5"),
     "the ledger removed with both anchors": Row(
         bash(f"rm -r ~/{ANCHORS[0]}"), True, lambda a: (a.remove(f"{LEDGER}*", *ANCHORS), a.server()), "passes", "held",
         "doctor enforcement"),

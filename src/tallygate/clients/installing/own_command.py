@@ -17,8 +17,8 @@ from pathlib import Path
 NAME = "tallygate"
 COMMANDS = (
     "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import", "import-l6e",
-    "init", "keys", "ledger", "prices", "report", "restore", "serve", "sessions", "status", "statusline", "sync",
-    "trust", "uninstall", "usage", "verify",
+    "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status", "statusline",
+    "sync", "trust", "uninstall", "unlock", "usage", "verify",
 )  # fmt: skip
 # A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
 # `tallygate raise` is none: it is typed as a prompt.
