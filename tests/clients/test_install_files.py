@@ -13,7 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tallygate.clients.installing import edits, files, text_file, toml_file
+from tallygate import files
+from tallygate.clients.installing import edits, text_file, toml_file
 from tallygate.clients.installing.entries import BEGIN, END, opencode_plugin, rule_block
 from tallygate.clients.installing.jsonc import Malformed
 from tallygate.clients.installing.wanted import Block, Member, Table

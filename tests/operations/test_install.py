@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tallygate import files
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing import files
 from tallygate.clients.installing.entries import STARTING_BUDGET
 from tallygate.clients.installing.manifest import Manifest
 from tallygate.clients.installing.wanted import FileEdits, Scope, Surroundings, Telemetry, Whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +29,7 @@ from tallygate.clients.lines import (
 )
 from tallygate.clients.packed import unpacker_of
 from tallygate.core.observed import ObservedUsage, SessionCheck
+from tallygate.files import open_regular
 
 _CHUNK = 1024 * 1024
 _BATCH_ROWS = 2000
@@ -307,7 +307,7 @@ def read_lines(
     the offset counts unpacked bytes, and any change of the file is a new file.
     """
     try:
-        opened = open_regular(path, position)
+        opened = open_regular(path, seen_of(position))
     except OSError as error:
         yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
         return
@@ -402,30 +402,9 @@ def nothing(change: Change) -> Batch:
     return Batch((), None, change, report)
 
 
-def open_regular(path: Path, position: FilePosition | None) -> tuple[IO[bytes] | None, os.stat_result] | None:
-    """The open file and its facts; no file where it is no regular one, nothing at all where none changed."""
-    if position is not None:
-        info = path.stat()
-        if (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns) == (
-            position.device,
-            position.inode,
-            position.size,
-            position.mtime_ns,
-        ):
-            return None
-    # Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    try:
-        info = os.fstat(handle)
-        if stat.S_ISREG(info.st_mode):
-            return os.fdopen(handle, "rb", buffering=0), info
-    except OSError:
-        os.close(handle)
-        raise
-    os.close(handle)
-    return None, info
+def seen_of(position: FilePosition | None) -> tuple[int, int, int, int] | None:
+    """What a position says of its file, to tell whether that has changed."""
+    return None if position is None else (position.device, position.inode, position.size, position.mtime_ns)
 
 
 def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None, *, packed: bool) -> Change:

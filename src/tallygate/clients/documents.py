@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.clients.base import Batch, Change, FilePosition, nothing, open_regular, written_at
+from tallygate.clients.base import Batch, Change, FilePosition, nothing, seen_of, written_at
 from tallygate.clients.lines import ReadReport, Skip
 from tallygate.core.observed import ObservedUsage
+from tallygate.files import open_regular
 
 # Decoding takes a few times the size of the text; beyond this it would not stay within bounds.
 MAX_DOCUMENT = 16 * 1024 * 1024
@@ -28,7 +29,7 @@ class DocumentReader(Protocol):
 def read_document(path: Path, position: FilePosition | None, reader: DocumentReader) -> Iterator[Batch]:
     """Read a document if it changed; one that is being written does not decode and is read again."""
     try:
-        opened = open_regular(path, position)
+        opened = open_regular(path, seen_of(position))
         if opened is None:
             return
         file, info = opened

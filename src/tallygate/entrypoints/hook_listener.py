@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tallygate.core.foreign import names_in
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
-from tallygate.ledger.files import create
+from tallygate.files import create
 from tallygate.ledger.machine import here
 
 log = logging.getLogger("tallygate.hooks")

@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallygate.core.marks import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
-from tallygate.ledger.files import create
+from tallygate.files import create
 from tallygate.ledger.machine import machine, mount_of, system
 
 ENDING, IGNORE = ".anchor", ".gitignore"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
+from tallygate.files import create
 
 APPLICATION_ID = 0x54475431  # "TGT1"
 
@@ -37,23 +38,6 @@ def is_nothing(path: Path) -> bool:
     except OSError:
         return False  # nobody can say: opening it tells
     return stat.S_ISREG(found.st_mode) and found.st_size == 0
-
-
-def create(path: Path) -> int:
-    """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-
-
-def on_disk(path: Path) -> None:
-    """Wait until a file, and the names in its folder, survive a power cut."""
-    for place, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
-        if place is not path and sys.platform == "win32":
-            return  # a folder cannot be opened there
-        descriptor = os.open(place, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _check_existing(path: Path) -> None:

@@ -16,10 +16,11 @@ from tallygate.core.chain import Link, Walk
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.fold import KEYS, Fold
 from tallygate.core.moments import as_datetime
+from tallygate.files import create, on_disk
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.check_store import CHECK_COLUMNS
-from tallygate.ledger.files import APPLICATION_ID, create, on_disk, prepare
+from tallygate.ledger.files import APPLICATION_ID, prepare
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations
 from tallygate.ledger.sqlite import SqliteLedger, translated

@@ -13,9 +13,9 @@ from pathlib import Path
 from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import as_datetime
+from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import IGNORE
 from tallygate.ledger.audit import audit
-from tallygate.ledger.files import create, on_disk
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.sqlite import SqliteLedger, translated
 

@@ -22,8 +22,9 @@ from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailabl
 from tallygate.core.marks import WAY_OUT, Mark, missing, replaced
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
+from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, Remembered
-from tallygate.ledger.files import APPLICATION_ID, create, is_nothing, not_ours, on_disk, prepare
+from tallygate.ledger.files import APPLICATION_ID, is_nothing, not_ours, prepare
 from tallygate.ledger.held import Held
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.migrate import migrate, migrations

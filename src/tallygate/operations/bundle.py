@@ -16,7 +16,7 @@ from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.attested import Kind
 from tallygate.core.chain import event_hash
 from tallygate.core.errors import InvalidArgument, KeyUnusable, NotProven, present
-from tallygate.ledger.files import create
+from tallygate.files import create
 from tallygate.operations.attest import checkpoint, of_session, summary
 from tallygate.operations.predicates import event_of
 from tallygate.operations.runtime import Runtime

@@ -8,7 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tallygate.clients.installing import edits, files
+from tallygate import files
+from tallygate.clients.installing import edits
 from tallygate.clients.installing.manifest import Manifest, Record, digest
 from tallygate.clients.installing.wanted import Client, Edit, FileEdits, Scope, Surroundings, Whole
 from tallygate.core.authority import Authority, Loosening

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.ledger.files import create
+from tallygate.files import create
 
 TOKEN_FILE = "telemetry.token"
 _BYTES = 32

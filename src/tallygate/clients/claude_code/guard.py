@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import open_regular
+from tallygate.files import open_regular
 
 SETTINGS_BYTES_MAX = 4 * 1024 * 1024
 SERVERS_BYTES_MAX = 64 * 1024 * 1024

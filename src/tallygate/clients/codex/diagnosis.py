@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import open_regular
 from tallygate.clients.installing.entries import is_ours
 from tallygate.clients.installing.wanted import Finding, Surroundings
+from tallygate.files import open_regular
 
 _BYTES_MAX = 4 * 1024 * 1024
 _TRUST = "Start codex, open /hooks and trust the hooks of Tallygate."

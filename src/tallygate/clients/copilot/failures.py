@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from tallygate.clients.base import open_regular
 from tallygate.clients.lines import Unreadable, moment
+from tallygate.files import open_regular
 
 # What a whole request does not take beside its receipt's own duration; shorter than the pause before another attempt.
 SLACK_MS = 300

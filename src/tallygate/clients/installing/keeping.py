@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import open_regular
 from tallygate.clients.installing import json_edits as at
 from tallygate.clients.installing.entries import SERVER, has_our_telemetry, is_ours
 from tallygate.clients.installing.jsonc import Malformed, plain
 from tallygate.core.guarded import Edit
+from tallygate.files import open_regular
 
 BYTES_MAX = 16 * 1024 * 1024
 _SERVERS = ("mcpServers", "mcp_servers", "mcp", "servers", "context_servers")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.installing import files
+from tallygate import files
 from tallygate.core.errors import InvalidArgument
 
 _VERSION = 1

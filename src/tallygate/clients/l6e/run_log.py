@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import open_regular
 from tallygate.clients.l6e.kept import (
     NAME_MAX,
     Cells,
@@ -30,6 +29,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import microseconds
 from tallygate.core.text import cleaned
 from tallygate.core.words import UnknownPrice
+from tallygate.files import open_regular
 
 # What l6e-mcp makes session ids of: the client's name and the day stand in no other field of a line.
 _SESSION_ID = re.compile(r"session_(?P<client>.+)_(?P<day>\d{4}-\d\d-\d\d)_[0-9a-f]{8}")

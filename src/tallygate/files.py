@@ -1,16 +1,22 @@
-"""Reading a user's files with care and replacing them in one step."""
+"""Files of this machine: a stranger's opened with care, one replaced in one step, one made for this user alone."""
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
+
+# --- files -----------------------------------------------------------------------------------------------------------
+# Reading a user's files with care and replacing them in one step.
+
 
 FILE_BYTES_MAX = 64 << 20
 
@@ -133,3 +139,44 @@ def _unusable(path: Path, why: str) -> InvalidArgument:
     return InvalidArgument(
         "client", f"{shown(str(path), 300)} {why}; nothing was changed.", hint="Put that right and run it again."
     )
+
+
+def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[IO[bytes] | None, os.stat_result] | None:
+    """The open file and its facts; no file where it is no regular one, nothing at all where none changed.
+
+    `seen` is what was known of it before: device, inode, size and time of its last change.
+    """
+    if seen is not None:
+        info = path.stat()
+        if (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns) == seen:
+            return None
+    # Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        info = os.fstat(handle)
+        if stat.S_ISREG(info.st_mode):
+            return os.fdopen(handle, "rb", buffering=0), info
+    except OSError:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None, info
+
+
+def create(path: Path) -> int:
+    """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+def on_disk(path: Path) -> None:
+    """Wait until a file, and the names in its folder, survive a power cut."""
+    for place, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        if place is not path and sys.platform == "win32":
+            return  # a folder cannot be opened there
+        descriptor = os.open(place, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
