@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallygate import __version__
-from tallygate.clients.installing.entries import rule_text
+from tallygate.clients.client import rule_text
 
 FOLDER = Path(__file__).resolve().parent.parent / "integrations"
 RULES = (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.attest.ring import KeyRing
-from tallygate.clients.installing.own_command import command_line
+from tallygate.clients.client import command_line
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.guarded import Guarded
 from tallygate.core.hooks import HookEvent
@@ -434,7 +434,7 @@ def user_name() -> str:
 
 def guarded_here(settings: Settings) -> Guarded:
     """What no tool of an agent changes: the files that the gate stands on."""
-    from tallygate.clients.installing.guarding import Own, guarded_of
+    from tallygate.clients.guarding import Own, guarded_of
 
     paths, user = settings.paths, places_here()
     own = Own(

@@ -12,12 +12,13 @@ from pathlib import Path, PurePath
 import pytest
 
 from tallygate.clients.claude_code.install import TOOL_INPUT, telemetry
+from tallygate.clients.client import Scope, Surroundings, Telemetry, hook_command, rule_text
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing import edits
-from tallygate.clients.installing.entries import HOOK_TOOL, hook_command, is_ours, rule_text
-from tallygate.clients.installing.wanted import Block, Hook, Member, Scope, Surroundings, Table, Telemetry
 from tallygate.clients.qwen.install import GATING as QWEN_GATING
+from tallygate.editing import documents
+from tallygate.editing.edits import Block, Hook, Member, Table
+from tallygate.editing.ours import HOOK_TOOL, is_ours
 
 HOME, PROJECT = Path("/h"), Path("/h/p")
 PYTHON, HOOK = "/opt/tg/bin/python", "/opt/tg/tallygate/entrypoints/hook.py"
@@ -70,8 +71,8 @@ def texts(name, scope=USER, **more):
     """What every file of a client holds where there was none, by name below the home folder."""
     found = {}
     for file in wanted(name, scope, **more).files:
-        content, _, _ = edits.put_in(file.path, None, file.edits, {})
-        found[PurePath(file.path).relative_to(HOME).as_posix()] = edits.as_text(file.path, content)
+        content, _, _ = documents.put_in(file.path, None, file.edits, {})
+        found[PurePath(file.path).relative_to(HOME).as_posix()] = documents.as_text(file.path, content)
     return found
 
 
@@ -333,7 +334,7 @@ def settled(existing, scope=USER, **more):
     installation = wanted("claude-code", scope, telemetry=RECEIVER, **more)
     name = "settings.json" if scope is USER else "settings.local.json"
     (file,) = (file for file in installation.files if file.path.name == name)
-    content, _, notes = edits.put_in(file.path, json.dumps(existing).encode(), file.edits, {})
+    content, _, notes = documents.put_in(file.path, json.dumps(existing).encode(), file.edits, {})
     return json.loads(content or b"{}"), [*installation.notes, *notes]
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tallygate.clients.claude_code.install import hook_entry
-from tallygate.clients.installing.guarding import Own, guarded_of
-from tallygate.clients.installing.keeping import loses
-from tallygate.clients.installing.manifest import Manifest, Record
+from tallygate.clients.guarding import Own, guarded_of, loses
 from tallygate.core.guarded import Edit, Reach, reaches
+from tallygate.editing.manifest import Manifest, Record
 
 HOOK = hook_entry("PreToolUse", {}, hard=True)
 THEIRS = {"type": "command", "command": "echo hi"}

@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
+from tallygate.clients import client as own_command
+from tallygate.clients.client import COMMANDS, command_line, runnable
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.installing import own_command
-from tallygate.clients.installing.own_command import COMMANDS, command_line, runnable
 from tallygate.core import marks
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.entrypoints.cli import doctor, output

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tallygate import files
+from tallygate.clients.client import STARTING_BUDGET, Scope, Surroundings, Telemetry
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing.entries import STARTING_BUDGET
-from tallygate.clients.installing.manifest import Manifest
-from tallygate.clients.installing.wanted import FileEdits, Scope, Surroundings, Telemetry, Whole
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
+from tallygate.editing.edits import FileEdits, Whole
+from tallygate.editing.manifest import Manifest
 from tallygate.operations.install import carry_out, detected, plan_install, plan_uninstall
 
 ALL = tuple(CLIENTS)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from tallygate.clients.claude_code.install import CLIENT as CLAUDE_CODE
 from tallygate.clients.claude_desktop.install import CLIENT as CLAUDE_DESKTOP
+from tallygate.clients.client import Client
 from tallygate.clients.codex.install import CLIENT as CODEX
 from tallygate.clients.copilot.install import CLIENT as COPILOT
 from tallygate.clients.cursor.install import CLIENT as CURSOR
 from tallygate.clients.gemini.install import CLIENT as GEMINI
-from tallygate.clients.installing.wanted import Client
 from tallygate.clients.opencode.install import CLIENT as OPENCODE
 from tallygate.clients.qwen.install import CLIENT as QWEN
 from tallygate.clients.vscode.install import CLIENT as VSCODE

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.client import runnable
 from tallygate.clients.codex import hooks as codex
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
-from tallygate.clients.installing.own_command import runnable
 from tallygate.clients.qwen import hooks as qwen
 from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tallygate import files
-from tallygate.clients.installing import edits
-from tallygate.clients.installing.manifest import Manifest, Record, digest
-from tallygate.clients.installing.wanted import Client, Edit, FileEdits, Scope, Surroundings, Whole
+from tallygate.clients.client import Client, Scope, Surroundings
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
+from tallygate.editing import documents
+from tallygate.editing.edits import Edit, FileEdits, Whole
+from tallygate.editing.manifest import Manifest, Record, digest
 
 _SHARED, _PRIVATE = 0o644, 0o600
 
@@ -110,7 +111,7 @@ def plan_install(
         earlier = done.get(found.target)
         now = found.content if earlier is None else earlier.after
         record = plan.records.get(str(found.target)) if now is not None else None
-        after, state, notes = edits.put_in(file.path, now, file.edits, record.state if record else {})
+        after, state, notes = documents.put_in(file.path, now, file.edits, record.state if record else {})
         for text in notes:
             plan.note(title, f"{file.path}: {text}")
         if after is None:
@@ -119,7 +120,7 @@ def plan_install(
         if after != now or record is not None:
             owner = [name] if name else []
             root = str(where.project) if scope is Scope.PROJECT else None
-            fresh = Record(str(found.target), edits.kind_of(file.edits), scope.value, root, owner, None, "")
+            fresh = Record(str(found.target), documents.kind_of(file.edits), scope.value, root, owner, None, "")
             known = record or fresh
             owners = [*known.owners, *(each for each in owner if each not in known.owners)]
             original = _original(plan, known, file.edits, now)
@@ -154,7 +155,7 @@ def _original(plan: Plan, record: Record, wanted: Sequence[Edit], before: bytes 
     if digest(before) == record.written:
         return record.original
     # The user has edited it since: what will be brought back is their file without our entries.
-    left = edits.take_out(Path(record.target), record.kind, before, wanted, record.state)
+    left = documents.take_out(Path(record.target), record.kind, before, wanted, record.state)
     return plan.keep(left) if left or record.original is not None else None
 
 
@@ -211,7 +212,7 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
             plan.changes.append(Change(path, found, kept))
             return
         plan.note("Tallygate", f"{path}: the copy from before is gone or damaged; only our entries were taken out.")
-    after = edits.take_out(path, record.kind, found.content, (), record.state)
+    after = documents.take_out(path, record.kind, found.content, (), record.state)
     if record.kind == "whole":
         plan.aside.append((path, found.content))
         plan.note("Tallygate", f"{path} was edited since; a copy stays in {manifest.aside_folder}.")
@@ -244,8 +245,8 @@ def _clear(plan: Plan, file: FileEdits, seen: set[str], inside: Path | None) -> 
     if found.content is None or str(found.target) in seen:
         return
     seen.add(str(found.target))
-    kind = edits.kind_of(file.edits)
-    after: bytes | None = edits.take_out(file.path, kind, found.content, file.edits, {})
+    kind = documents.kind_of(file.edits)
+    after: bytes | None = documents.take_out(file.path, kind, found.content, file.edits, {})
     if after == found.content:
         return
     if not after and any(isinstance(edit, Whole) for edit in file.edits):

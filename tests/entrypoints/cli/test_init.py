@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tallygate.app import settings_here
+from tallygate.clients.client import server_command, status_command
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing.entries import is_ours, server_command, status_command
+from tallygate.editing.ours import is_ours
 from tallygate.entrypoints.cli.failures import USAGE
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.settings import load_settings, places

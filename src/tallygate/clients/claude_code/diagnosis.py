@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tallygate.clients.claude_code.guard import CURE, read_settings, stand_in
-from tallygate.clients.installing.wanted import Finding, Surroundings
+from tallygate.clients.client import Finding, Surroundings
 
 
 def findings(where: Surroundings) -> Iterator[Finding]:

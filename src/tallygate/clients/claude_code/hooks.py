@@ -21,8 +21,8 @@ from tallygate.clients.hooking import (
     session_of,
     tool_calls_of,
 )
-from tallygate.clients.installing.entries import SERVERS
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+from tallygate.editing.ours import SERVERS
 
 CLIENT = "claude_code"
 MOMENTS: Mapping[str, Moment] = {

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.claude_code.diagnosis import findings
-from tallygate.clients.installing.entries import (
-    SERVER,
-    TOKEN_HEADER,
-    has_our_telemetry,
+from tallygate.clients.client import (
+    Client,
+    Installation,
+    Scope,
+    Surroundings,
     hook_command,
-    is_ours,
     rule_block,
     server_command,
     status_command,
     tool_hook,
 )
-from tallygate.clients.installing.wanted import Client, Edit, FileEdits, Hook, Installation, Member, Scope, Surroundings
+from tallygate.editing.edits import Edit, FileEdits, Hook, Member
+from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
 
 _CLIENT = "claude_code"
 # Of a tool's input: what its command or its edit of a file is judged by. What a tool does not have is empty text.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import SERVER, application_data, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import Client, Installation, Scope, Surroundings, application_data, server_command
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 
 def _folder(where: Surroundings) -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.installing.entries import is_ours
-from tallygate.clients.installing.wanted import Finding, Surroundings
+from tallygate.clients.client import Finding, Surroundings
+from tallygate.editing.ours import is_ours
 from tallygate.files import open_regular
 
 _BYTES_MAX = 4 * 1024 * 1024

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tallygate.clients.client import Client, Installation, Scope, Surroundings, hook_command, rule_block, server_command
 from tallygate.clients.codex.diagnosis import findings
-from tallygate.clients.installing.entries import SERVER, hook_command, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Scope, Surroundings, Table
+from tallygate.editing.edits import FileEdits, Hook, Table
+from tallygate.editing.ours import SERVER
 
 _CLIENT = "codex"
 # All of them run the hook program. Codex lets a tool run where a hook of type `mcp_tool` finds no server, and there is

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import SERVER, hook_command, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Hook, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import Client, Installation, Scope, Surroundings, hook_command, rule_block, server_command
+from tallygate.editing.edits import FileEdits, Hook, Member
+from tallygate.editing.ours import SERVER
 
 _CLIENT = "copilot"
 EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "permissionRequest", "agentStop", "sessionEnd")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import CURSOR_FRONT, SERVER, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import CURSOR_FRONT, Client, Installation, Scope, Surroundings, rule_block, server_command
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 
 def _signs(where: Surroundings) -> tuple[Path, ...]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import (
-    SERVER,
+from tallygate.clients.client import (
+    Client,
+    Installation,
+    Scope,
+    Surroundings,
     hook_arguments,
     opencode_plugin,
     rule_block,
     server_arguments,
 )
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 _CLIENT = "opencode"
 

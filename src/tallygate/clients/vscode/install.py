@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import SERVER, VSCODE_FRONT, application_data, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import (
+    VSCODE_FRONT,
+    Client,
+    Installation,
+    Scope,
+    Surroundings,
+    application_data,
+    rule_block,
+    server_command,
+)
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 _RULE = "tallygate.instructions.md"
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import SERVER, WINDSURF_FRONT, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import (
+    WINDSURF_FRONT,
+    Client,
+    Installation,
+    Scope,
+    Surroundings,
+    rule_block,
+    server_command,
+)
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 
 def _folder(where: Surroundings) -> Path:

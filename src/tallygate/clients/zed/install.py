@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.installing.entries import SERVER, rule_block, server_command
-from tallygate.clients.installing.wanted import Client, FileEdits, Installation, Member, Scope, Surroundings
+from tallygate.clients.client import Client, Installation, Scope, Surroundings, rule_block, server_command
+from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.ours import SERVER
 
 # Of these Zed reads the first that is there, and no other.
 _RULES = (

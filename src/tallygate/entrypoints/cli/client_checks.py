@@ -6,13 +6,12 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 
+from tallygate.clients.client import Client, Scope, server_arguments
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing.entries import server_arguments
-from tallygate.clients.installing.manifest import Manifest
-from tallygate.clients.installing.wanted import Client, Scope
 from tallygate.core.attribution import client_family
 from tallygate.core.clients import client_name
 from tallygate.core.errors import TallygateError
+from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.entrypoints.cli.init import folder_of, surroundings, telemetry_of

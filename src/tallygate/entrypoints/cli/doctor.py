@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.installing.own_command import runnable
+from tallygate.clients.client import runnable
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.marks import is_about_history

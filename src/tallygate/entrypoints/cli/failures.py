@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from tallygate.clients.installing.own_command import runnable
+from tallygate.clients.client import runnable
 from tallygate.core.errors import (
     Conflict,
     InvalidArgument,

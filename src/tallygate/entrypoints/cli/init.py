@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallygate.clients.client import STARTING_BUDGET, STARTING_ZONE, Client, Scope, Surroundings, Telemetry
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.installing.entries import STARTING_BUDGET, STARTING_ZONE
-from tallygate.clients.installing.wanted import Client, FileEdits, Scope, Surroundings, Telemetry, Whole
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.words import BudgetMode
+from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
@@ -72,7 +72,7 @@ def init(
     comments, order and layout; each is copied before it is changed, and `tallygate uninstall` brings it back.
     Running it again changes only what is out of date. The ledger is made where there is none.
     """
-    from tallygate.clients.installing.manifest import Manifest
+    from tallygate.editing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_install
 
     here = installation(sys.prefix, sys.base_prefix)
@@ -115,7 +115,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
     edited since, Tallygate's entries alone are removed. The ledger and its history stay; one without any goes.
     """
-    from tallygate.clients.installing.manifest import Manifest
+    from tallygate.editing.manifest import Manifest
     from tallygate.operations.install import carry_out, plan_uninstall
 
     settings = program.settings()
@@ -292,13 +292,13 @@ def _budget(settings: Settings, scope: Scope, where: Surroundings, zone: str | N
 def _print(
     clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits], listed: bytes
 ) -> None:
-    from tallygate.clients.installing import edits
+    from tallygate.editing import documents
 
     wanted = [(client.title, client.wanted(where, scope)) for client in clients]
     for title, file in [*((t, file) for t, each in wanted for file in each.files), *(("Tallygate", f) for f in budget)]:
-        content, _, _ = edits.put_in(file.path, None, file.edits, {})
+        content, _, _ = documents.put_in(file.path, None, file.edits, {})
         click.echo(f"{click.style(f'# {title}: {output.safe(file.path, 1000)}', bold=True)}\n")
-        click.echo(edits.as_text(file.path, content))
+        click.echo(documents.as_text(file.path, content))
     click.echo(f"{click.style(f'# Tallygate: {output.safe(where.places, 1000)}', bold=True)}\n")
     click.echo(os.fsdecode(listed))
     for title, each in wanted:
@@ -344,10 +344,10 @@ def _json(plan: Plan, clients: Sequence[Client], *, dry_run: bool) -> dict[str, 
 
 def _diff(change: Change) -> str:
     """A unified diff; what is not there has the name that other programs give it."""
-    from tallygate.clients.installing import edits
+    from tallygate.editing import documents
 
-    before = edits.as_text(change.path, change.found.content).splitlines(keepends=True)
-    after = edits.as_text(change.path, change.after).splitlines(keepends=True)
+    before = documents.as_text(change.path, change.found.content).splitlines(keepends=True)
+    after = documents.as_text(change.path, change.after).splitlines(keepends=True)
     old = "/dev/null" if change.found.content is None else str(change.path)
     new = "/dev/null" if change.after is None else str(change.path)
     lines = difflib.unified_diff(before, after, old, new)

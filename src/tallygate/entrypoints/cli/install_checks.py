@@ -10,7 +10,7 @@ from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.installing.wanted import Surroundings
+from tallygate.clients.client import Surroundings
 from tallygate.core.errors import SettingsError
 from tallygate.core.foreign import foreign_text
 from tallygate.entrypoints.cli import output

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tallygate.clients.installing.own_command import runnable
+from tallygate.clients.client import runnable
 from tallygate.core.costing import Split
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount, json_number

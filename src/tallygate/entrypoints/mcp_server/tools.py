@@ -16,7 +16,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
-from tallygate.clients.installing.own_command import runnable
+from tallygate.clients.client import runnable
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
 from tallygate.ledger.port import LedgerBusy

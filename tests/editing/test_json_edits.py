@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tallygate.clients.installing import json_edits, json_file
-from tallygate.clients.installing.json_file import Trace
-from tallygate.clients.installing.jsonc import Malformed, parse, plain
-from tallygate.clients.installing.wanted import Hook, Member
+from tallygate.editing import json_file, json_text
+from tallygate.editing.edits import Hook, Member
+from tallygate.editing.json_file import Trace
+from tallygate.editing.json_text import Malformed, parse, plain
 
 SERVER = Member(("mcpServers", "tallygate"), {"command": "/opt/py thon", "args": ["-P", "-m"], "alwaysLoad": True})
 OURS = {"type": "command", "command": '"/p" -I -S "/x/tallygate/entrypoints/hook.py" --client c --event E'}
@@ -153,8 +153,8 @@ def test_entries_of_the_user_that_came_later_stay(text, data):
     assume(usable(text))
     new, trace = put(text)
     path = data.draw(st.sampled_from([("mcpServers", "later"), ("later",), ("hooks", "Later"), ("env", "LATER")]))
-    assume(json_edits.find(text, path) is None)
-    later = json_edits.add_member(new, path, {"x": 1}).text
+    assume(json_text.find(text, path) is None)
+    later = json_text.add_member(new, path, {"x": 1}).text
     left = value_of(json_file.strip(later, (), trace))
     wanted = value_of(text)
     place = wanted
@@ -191,7 +191,7 @@ def test_the_order_in_which_entries_go_does_not_matter(text, order):
     ],
 )
 def test_a_member_is_laid_out_as_its_neighbours_are(before, after):
-    assert json_edits.add_member(before, ("a",), 1).text == after
+    assert json_text.add_member(before, ("a",), 1).text == after
 
 
 def test_objects_that_are_missing_are_made_and_taken_away_again():
@@ -222,7 +222,7 @@ def test_a_hook_of_ours_is_brought_up_to_date_where_it_stands():
 def test_a_hook_that_the_user_put_into_our_group_stays():
     new, trace = put("{}", EDITS[2:3])
     mine = {"type": "command", "command": "mine"}
-    group = json_edits.find(new, ("hooks", "Stop")).children[0].node.child("hooks").node
+    group = json_text.find(new, ("hooks", "Stop")).children[0].node.child("hooks").node
     edited = new[: group.start + 1] + json.dumps(mine) + "," + new[group.start + 1 :]
     assert value_of(json_file.strip(edited, (), trace)) == {"hooks": {"Stop": [{"hooks": [mine]}]}}
     again, _ = json_file.apply(edited, EDITS[2:3], trace)

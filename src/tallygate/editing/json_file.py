@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallygate.clients.installing import json_edits as at
-from tallygate.clients.installing.entries import belongs_to_us, is_ours
-from tallygate.clients.installing.jsonc import Node, plain
-from tallygate.clients.installing.wanted import Hook, Member
+from tallygate.editing import json_text as at
+from tallygate.editing.edits import Hook, Member
+from tallygate.editing.json_text import Node, plain
+from tallygate.editing.ours import belongs_to_us, is_ours
 
 Path = tuple[str, ...]
 

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tallygate.clients.installing.jsonc import Malformed
-from tallygate.clients.installing.wanted import Table
+from tallygate.editing.edits import Table
+from tallygate.editing.json_text import Malformed
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
 
 Path = tuple[str, ...]
 

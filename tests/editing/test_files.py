@@ -14,11 +14,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tallygate import files
-from tallygate.clients.installing import edits, text_file, toml_file
-from tallygate.clients.installing.entries import BEGIN, END, opencode_plugin, rule_block
-from tallygate.clients.installing.jsonc import Malformed
-from tallygate.clients.installing.wanted import Block, Member, Table
+from tallygate.clients.client import opencode_plugin, rule_block
 from tallygate.core.errors import InvalidArgument
+from tallygate.editing import documents, text_file, toml_file
+from tallygate.editing.edits import Block, Member, Table
+from tallygate.editing.json_text import Malformed
+from tallygate.editing.ours import BEGIN, END
 from tallygate.pricing.tokens import count_tokens
 
 SERVER = Table(("mcp_servers", "tallygate"), {"command": "/opt/p", "args": ["-P", "-m"], "required": True})
@@ -155,7 +156,7 @@ def test_a_marker_inside_a_sentence_is_none():
 
 
 def put(content, wanted):
-    new, state, _ = edits.put_in(Path("f"), content, wanted, {})
+    new, state, _ = documents.put_in(Path("f"), content, wanted, {})
     return new, state
 
 
@@ -163,7 +164,7 @@ def put(content, wanted):
 def test_a_byte_order_mark_stays_the_first_thing(content):
     new, state = put(content, (BLOCK,))
     assert new.startswith(content)
-    assert edits.take_out(Path("f"), "block", new, (), state) == content
+    assert documents.take_out(Path("f"), "block", new, (), state) == content
 
 
 @pytest.mark.parametrize("wanted", [(BLOCK,), (SERVER,)], ids=["block", "table"])
@@ -254,7 +255,7 @@ def test_whatever_a_file_holds_it_is_refused_or_comes_back_to_the_byte(wanted, c
     if new is None:
         assert re.match(r"f:\d+: .*; nothing was changed\.$", told, re.DOTALL)
         return
-    assert edits.take_out(Path("f"), edits.kind_of(wanted), new, (), state) == content
+    assert documents.take_out(Path("f"), documents.kind_of(wanted), new, (), state) == content
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from tallygate.clients.installing import json_file, text_file, toml_file
-from tallygate.clients.installing.jsonc import Malformed
-from tallygate.clients.installing.wanted import Block, Edit, Hook, Member, Table, Whole
 from tallygate.core.errors import InvalidArgument
+from tallygate.editing import json_file, text_file, toml_file
+from tallygate.editing.edits import Block, Edit, Hook, Member, Table, Whole
+from tallygate.editing.json_text import Malformed
 
 _MARK = "\ufeff"
 State = Mapping[str, Any]

@@ -1,0 +1,266 @@
+"""What a client is to an installation: where it lies, what is put into it, the commands it is given."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tallygate.editing.edits import Block, FileEdits, Whole
+from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
+
+# --- what is wanted --------------------------------------------------------------------------------------------------
+# What a client's folder says is to be put where: a description, without touching anything.
+
+
+class Scope(StrEnum):
+    """Whether all work of the user is meant, or that of one project."""
+
+    USER = "user"
+    PROJECT = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where a client's telemetry is to be sent: the receiver on this machine and the token it asks for."""
+
+    port: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where an installation takes place. `python` and `hook` are the interpreter and the program of hooks.
+
+    `places` is the file that says where the user's things are; `main` the whole program's file, where an interpreter
+    that is started apart from the user's Python would not find it by its name.
+    """
+
+    home: Path
+    environ: Mapping[str, str]
+    platform: str
+    python: str
+    hook: str
+    places: str
+    main: str | None = None
+    project: Path | None = None
+    hard: bool = True
+    faults_pass: bool = False
+    telemetry: Telemetry | None = None
+
+    def folder(self, variable: str, *default: str) -> Path:
+        """The folder a variable names, or its usual place in the home folder."""
+        value = self.environ.get(variable, "")
+        return Path(value) if value and Path(value).is_absolute() else self.home.joinpath(*default)
+
+    @property
+    def root(self) -> Path:
+        """The project's folder, where there is one."""
+        if self.project is None:
+            raise LookupError("no project")
+        return self.project
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything that one client needs in one scope, and what the user has to do or know."""
+
+    files: tuple[FileEdits, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that keeps a client's hooks from running, and what the user does about it."""
+
+    what: str
+    to_do: str
+
+
+def nothing_wrong(_: Surroundings) -> Iterator[Finding]:
+    """A client whose hooks nothing is known to switch off."""
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client as an installation sees it.
+
+    `signs` are places that show it is there, `binaries` the names of its programs; `findings` looks for what would
+    keep the hooks from running, and `has_hooks` says that there are any.
+    """
+
+    name: str
+    title: str
+    signs: Callable[[Surroundings], tuple[Path, ...]]
+    binaries: tuple[str, ...]
+    wanted: Callable[[Surroundings, Scope], Installation]
+    has_hooks: bool = False
+    findings: Callable[[Surroundings], Iterator[Finding]] = nothing_wrong
+
+
+# --- entries and commands --------------------------------------------------------------------------------------------
+# The entries themselves: the server's command, hooks, the rule; and how to tell that one is ours.
+
+
+_UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
+CURSOR_FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
+VSCODE_FRONT = '---\napplyTo: "**"\n---\n\n'
+WINDSURF_FRONT = "---\ntrigger: always_on\n---\n\n"
+STARTING_ZONE = """\
+# When your days begin: dates are shown, and budgets renew, by this zone.
+time_zone = "{zone}"
+"""
+STARTING_BUDGET = """\
+# What agents may spend: a limit for each session. `tallygate budget raise` raises that of a running one.
+
+[[budget]]
+scope = "session"
+limit_usd = 5.00
+"""
+
+
+def program(where: Surroundings) -> list[str]:
+    """The program as installed commands start it: apart from what a project or a user's Python would put into it.
+
+    Where such an interpreter would not find it by its name, it is started by its place.
+    """
+    return [where.python, "-I", *([str(where.main)] if where.main else ["-m", "tallygate"])]
+
+
+def server_arguments(where: Surroundings) -> list[str]:
+    """What follows the interpreter in the server's command."""
+    return [*program(where)[1:], "serve", "--places", where.places]
+
+
+def server_command(where: Surroundings) -> dict[str, Any]:
+    """The server as most clients start it."""
+    return {"command": where.python, "args": server_arguments(where)}
+
+
+def hook_command(where: Surroundings, client: str, event: str, *, stops: bool = False) -> str:
+    """The command line of a hook, quoted for the shell that clients hand it to.
+
+    `stops` is for a client that takes a program which is gone for no objection: the shell then says what stops it.
+    """
+    words = f"{_quoted(where, where.python)} -I -S {_quoted(where, where.hook)}"
+    end = " || exit 2" if stops and where.platform != "win32" else ""
+    return f"{words} --client {client} --event {event} --places {_quoted(where, where.places)}{end}"
+
+
+def hook_arguments(where: Surroundings, client: str) -> list[str]:
+    """A hook's command as a list, to which the event is added."""
+    return [where.python, "-I", "-S", where.hook, "--places", where.places, "--client", client]
+
+
+def status_command(where: Surroundings) -> str:
+    """The command line of the status line."""
+    words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(where, word) for word in program(where))
+    return f"{words} statusline --places {_quoted(where, where.places)}"
+
+
+def application_data(where: Surroundings) -> Path:
+    """Where a system's applications keep their settings."""
+    if where.platform == "win32":
+        return where.folder("APPDATA", "AppData", "Roaming")
+    if where.platform == "darwin":
+        return where.home / "Library" / "Application Support"
+    return where.folder("XDG_CONFIG_HOME", ".config")
+
+
+def _quoted(where: Surroundings, path: str) -> str:
+    if where.platform != "win32" and _UNSAFE.search(path):
+        return shlex.quote(path)
+    return f'"{path}"'
+
+
+def tool_hook(client: str, event: str, fields: tuple[str, ...], server: str = SERVER) -> dict[str, Any]:
+    """A hook that calls the running server; the client fills the fields in."""
+    given = {"client": client, "event": event, **{name: f"${{{name}}}" for name in fields}}
+    return {"type": "mcp_tool", "server": server, "tool": HOOK_TOOL, "input": given}
+
+
+@cache
+def rule_text() -> str:
+    """The short rule for agents."""
+    return files("tallygate.clients").joinpath("rule.md").read_text(encoding="utf-8").strip() + "\n"
+
+
+def rule_block(front: str = "") -> Block:
+    """The rule between its markers."""
+    return Block(f"{BEGIN}\n{rule_text()}{END}\n", front)
+
+
+def opencode_plugin(command: list[str], *, faults_pass: bool) -> Whole:
+    """The plugin for opencode, with the command it runs, and whether it lets pass what nobody can answer."""
+    import json
+
+    text = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
+    words = {"@COMMAND@": json.dumps(command), "@LETS_FAULTS_PASS@": json.dumps(faults_pass)}
+    for mark, value in words.items():
+        text = text.replace(mark, value)
+    return Whole(text)
+
+
+# --- the program's own command ---------------------------------------------------------------------------------------
+# How a user's shell starts this very program: by its name where that finds it, else by its whole path.
+#
+# Texts name commands by the program's name alone. Whoever hands a text on makes them runnable as they are printed.
+
+
+NAME = "tallygate"
+COMMANDS = (
+    "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import", "import-l6e",
+    "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status", "statusline",
+    "sync", "trust", "uninstall", "unlock", "usage", "verify",
+)  # fmt: skip
+# A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
+# `tallygate raise` is none: it is typed as a prompt.
+_NAMED = re.compile(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
+
+
+def runnable(text: str) -> str:
+    """A text with each command of this program as it runs in a shell of the user's."""
+    if f"{NAME} " not in text:
+        return text
+    words = own_words()
+    return text if words == NAME else _NAMED.sub(lambda _: words, text)
+
+
+@cache
+def own_words() -> str:
+    """The words for this process's own program and environment."""
+    return command_line(os.environ, sys.executable)
+
+
+def command_line(environ: Mapping[str, str], interpreter: str) -> str:
+    """The words that a message puts before a command.
+
+    An activated environment finds the name only in the terminal it was activated in, so its path counts for nothing.
+    """
+    folder = Path(interpreter).parent
+    ours = next((path for path in (folder / NAME, folder / f"{NAME}.exe") if os.access(path, os.X_OK)), None)
+    if ours is None:
+        return f"{_word(interpreter)} -m {NAME}"
+    active = environ.get("VIRTUAL_ENV")
+    active_folders = () if not active else (str(Path(active) / "bin"), str(Path(active) / "Scripts"))
+    lasting = [each for each in environ.get("PATH", "").split(os.pathsep) if each and each not in active_folders]
+    found = shutil.which(NAME, path=os.pathsep.join(lasting))
+    if found is not None and os.path.realpath(found) == os.path.realpath(ours):
+        return NAME
+    return _word(str(ours))
+
+
+def _word(path: str) -> str:
+    if os.name == "nt":
+        return f'"{path}"' if " " in path else path
+    return shlex.quote(path)

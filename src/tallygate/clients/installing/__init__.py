@@ -1,1 +1,0 @@
-"""Putting entries into files of clients, and taking exactly those out again."""
