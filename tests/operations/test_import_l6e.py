@@ -26,11 +26,11 @@ from tests.l6e import (
 )
 from tests.world import T0
 
-from tallygate.clients.l6e import database as reader
-from tallygate.clients.l6e.kept import Remark
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.words import Action, CallState, SessionState
+from tallygate.l6e import database as reader
+from tallygate.l6e.records import Remark
 from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import imported
 from tallygate.operations.import_l6e import import_l6e

@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.l6e.database import SCHEMA_KNOWN, Database, digest_of, opened
-from tallygate.clients.l6e.kept import KeptCall, KeptSession, Remark, Unusable
-from tallygate.clients.l6e.run_log import LoggedSession, RunLog, Unfinished, opened_log
+from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, opened
+from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
+from tallygate.l6e.run_log import LoggedSession, RunLog, Unfinished, opened_log
 from tallygate.operations.imported import (
     FROM_DATABASE,
     FROM_LOG,

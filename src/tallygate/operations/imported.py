@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tallygate.clients.l6e.kept import KeptCall, KeptSession, Remark, Unusable
 from tallygate.core import lifecycle
 from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.text import cleaned
 from tallygate.core.words import Action, BudgetMode, CallState, Reason, SessionState
+from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.runtime import Runtime

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from tallygate.clients.l6e.kept import Places, Remark
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.l6e.records import Places, Remark
 from tallygate.operations.import_l6e import ImportReport, import_l6e
 from tallygate.settings import Settings
 

@@ -12,17 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.l6e.kept import (
-    NAME_MAX,
-    Cells,
-    KeptCall,
-    KeptSession,
-    Remark,
-    Unusable,
-    actor_of,
-    object_of,
-    why_of,
-)
 from tallygate.clients.lines import MAX_LINE, Unreadable, decode, fields
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
@@ -30,6 +19,7 @@ from tallygate.core.moments import microseconds
 from tallygate.core.text import cleaned
 from tallygate.core.words import UnknownPrice
 from tallygate.files import open_regular
+from tallygate.l6e.records import NAME_MAX, Cells, KeptCall, KeptSession, Remark, Unusable, actor_of, object_of, why_of
 
 # What l6e-mcp makes session ids of: the client's name and the day stand in no other field of a line.
 _SESSION_ID = re.compile(r"session_(?P<client>.+)_(?P<day>\d{4}-\d\d-\d\d)_[0-9a-f]{8}")

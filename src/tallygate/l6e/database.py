@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tallygate.clients.l6e.kept import Cells, KeptCall, KeptSession, Remark, Unusable, actor_of
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import ModeCoverage
 from tallygate.core.words import AccountingMode, CallMode, UnknownPrice, UsageChannel
 from tallygate.files import open_regular
+from tallygate.l6e.records import Cells, KeptCall, KeptSession, Remark, Unusable, actor_of
 
 # The schema of l6e-mcp 0.8.5; earlier versions lack the second kind, and what is absent reads as nothing.
 SCHEMA_KNOWN = 2
