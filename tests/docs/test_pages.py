@@ -10,7 +10,7 @@ from tests.docs.pages import PAGES, ROOT, blocks
 
 from tallygate.operations.fetch_bills import SOURCES
 from tallygate.settings import sections, variables
-from tallygate.usage.published import ADDRESS
+from tallygate.statements.apis.price_list import ADDRESS
 
 PACKAGE = ROOT / "src" / "tallygate"
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -105,7 +105,7 @@ def test_no_page_promises_a_command_that_is_not_there():
 def test_everything_that_reaches_out_is_on_the_page_of_it():
     page = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
     asking = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py") if _asks(path)}
-    assert asking == {"tallygate/usage/bills/api.py", "tallygate/usage/published.py"}
+    assert asking == {"tallygate/statements/apis/asking.py", "tallygate/statements/apis/price_list.py"}
     for variable in variables.ADDRESS_VARIABLES:
         assert f"`{variable}`" in page, variable
     for host in (ADDRESS, *(source.provider.address for source in SOURCES.values())):

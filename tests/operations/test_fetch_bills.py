@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from types import ModuleType
 
 import pytest
-from tests.usage.bill_server import DAY, KEY, Fault, serving, used_in_march
+from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
@@ -18,10 +18,9 @@ from tallygate.operations.bills import keep_bill, list_bills
 from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
 from tallygate.operations.review import ReviewWanted, review
 from tallygate.settings.variables import ADDRESS_VARIABLES
-from tallygate.usage import published
-from tallygate.usage.bills.api import Limits
-from tallygate.usage.bills.api_answer import Days
-from tallygate.usage.bills.api_keys import find_key, from_keyring
+from tallygate.statements.apis import price_list
+from tallygate.statements.apis.answers import Days
+from tallygate.statements.apis.asking import Limits, find_key, from_keyring
 
 TODAY = date(2026, 3, 31)
 LIMITS = Limits(connect_us=2_000_000, read_us=2_000_000)
@@ -233,7 +232,7 @@ def test_a_key_that_is_nowhere_names_the_variable_to_set_and_the_kind_of_key(pro
 
 
 def test_every_address_variable_of_the_settings_is_one_of_a_provider_or_of_the_price_list():
-    asked = [*(source.provider.address_variable for source in SOURCES.values()), published.ADDRESS_VARIABLE]
+    asked = [*(source.provider.address_variable for source in SOURCES.values()), price_list.ADDRESS_VARIABLE]
     assert sorted(asked) == sorted(ADDRESS_VARIABLES)
 
 

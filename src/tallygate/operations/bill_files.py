@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tallygate.operations.bills import Draft, Kept, draft_bill
 from tallygate.operations.runtime import Runtime
-from tallygate.usage.bills.form import BillFormat
-from tallygate.usage.bills.formats import FORMATS
-from tallygate.usage.bills.reading import currency_code, format_named, read_bill
+from tallygate.statements.files import FORMATS, currency_code, format_named, read_bill
+from tallygate.statements.reading.form import BillFormat
 
 
 def nobody(_: Path) -> None:

@@ -10,9 +10,9 @@ from tallygate.core.errors import AnswerUnusable, InvalidArgument, ProviderRefus
 from tallygate.core.moments import as_datetime
 from tallygate.operations.bills import Draft
 from tallygate.operations.runtime import Runtime
-from tallygate.usage.bills import api_anthropic, api_anthropic_analytics, api_openai, api_openrouter
-from tallygate.usage.bills.api import Api, BadAnswer, Clock, Limits, Provider, nobody
-from tallygate.usage.bills.api_answer import DAY, Days, Statement
+from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
+from tallygate.statements.apis.answers import DAY, Days, Statement
+from tallygate.statements.apis.asking import Api, BadAnswer, Clock, Limits, Provider, nobody
 
 DEFAULT_DAYS, DAYS_MAX = 31, 366
 FIRST_YEAR = 2000
@@ -36,13 +36,13 @@ SOURCES: dict[str, Source] = {
     source.provider.name: source
     for source in (
         Source(
-            api_anthropic.ANTHROPIC,
-            (api_anthropic.usage, api_anthropic.costs),
-            newer=(api_anthropic_analytics.usage, api_anthropic_analytics.costs),
-            newer_has=api_anthropic_analytics.has_days,
+            anthropic.ANTHROPIC,
+            (anthropic.usage, anthropic.costs),
+            newer=(anthropic_analytics.usage, anthropic_analytics.costs),
+            newer_has=anthropic_analytics.has_days,
         ),
-        Source(api_openai.OPENAI, (api_openai.usage, api_openai.costs)),
-        Source(api_openrouter.OPENROUTER, (api_openrouter.activity,), api_openrouter.KEPT_DAYS),
+        Source(openai.OPENAI, (openai.usage, openai.costs)),
+        Source(openrouter.OPENROUTER, (openrouter.activity,), openrouter.KEPT_DAYS),
     )
 }
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.usage.bill_server import DAY, KEY, Fault, serving, used_in_march
+from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
 from tallygate.entrypoints.cli.import_api import PROVIDERS
 from tallygate.operations.fetch_bills import SOURCES

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from tests.usage.bill_samples import EMPTY, FILES, SAMPLES, expected
+from tests.statements.samples import EMPTY, FILES, SAMPLES, expected
 
 EXPECTED = expected()
 

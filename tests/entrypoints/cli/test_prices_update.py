@@ -22,7 +22,7 @@ from tallygate.core.errors import InvalidArgument, ProviderUnavailable, UsersOnl
 from tallygate.entrypoints.cli.failures import USAGE
 from tallygate.operations.price_list import reset_prices, take_prices
 from tallygate.pricing.catalog import Catalog
-from tallygate.usage.published import fetched
+from tallygate.statements.apis.price_list import fetched
 
 AGENT = Authority(Door.COMMAND, "anna", beneath="Codex")
 
@@ -215,7 +215,7 @@ def test_what_comes_over_https_and_is_not_the_whole_list_changes_nothing(
     if told == "is larger than":
         monkeypatch.setattr("tallygate.pricing.snapshot.SIZE_MAX", 8999)
     if answer is None:
-        monkeypatch.setattr("tallygate.usage.published._READ_S", 0.05)
+        monkeypatch.setattr("tallygate.statements.apis.price_list._READ_S", 0.05)
     if answer is not None and answer[2].get("content-encoding"):
         answer = (200, gzip.compress(NEWER), answer[2])
     with publisher(answer, certificate=certified()) as (address, asked):

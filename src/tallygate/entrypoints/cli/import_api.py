@@ -16,7 +16,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 
 if TYPE_CHECKING:
     from tallygate.operations.bills import Kept
-    from tallygate.usage.bills.api_answer import Days
+    from tallygate.statements.apis.answers import Days
 
 PROVIDERS = ("anthropic", "openai", "openrouter")
 DAY = timedelta(days=1)
@@ -45,8 +45,7 @@ def fetch(
     from tallygate.operations.bill_files import as_kept
     from tallygate.operations.bills import keep_bill
     from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
-    from tallygate.usage.bills.api import usable_address
-    from tallygate.usage.bills.api_keys import find_key, from_keyring
+    from tallygate.statements.apis.asking import find_key, from_keyring, usable_address
 
     source, settings = SOURCES[provider], program.settings()
     variable = source.provider.address_variable

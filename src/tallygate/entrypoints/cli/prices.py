@@ -166,8 +166,8 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
     """
     from tallygate.operations.price_list import take_prices
     from tallygate.pricing.snapshot import SIZE_MAX
-    from tallygate.usage.bills.api import usable_address
-    from tallygate.usage.published import ADDRESS, ADDRESS_VARIABLE, fetched
+    from tallygate.statements.apis.asking import usable_address
+    from tallygate.statements.apis.price_list import ADDRESS, ADDRESS_VARIABLE, fetched
 
     settings = program.settings()
     authority = program.authority(settings)

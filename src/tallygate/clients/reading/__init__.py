@@ -1,0 +1,1 @@
+"""What clients write down and send, read as it grows: files, lines, hooks, telemetry."""

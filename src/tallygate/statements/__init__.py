@@ -1,0 +1,1 @@
+"""What providers bill: read from files and asked from APIs."""

@@ -1,0 +1,1 @@
+"""Billing APIs: asked within bounds, answers checked."""

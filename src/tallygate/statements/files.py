@@ -1,0 +1,191 @@
+"""One file as the statement it is; all formats that are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tallygate.core.bills import BillLine, unfit
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.text import shown
+from tallygate.statements.formats import (
+    anthropic_cost,
+    anthropic_usage,
+    copilot,
+    cursor,
+    cursor_events,
+    generic,
+    litellm,
+    openai_costs,
+    openai_usage,
+    openrouter,
+)
+from tallygate.statements.reading.content import Content, opened
+from tallygate.statements.reading.form import BadRow, BillFormat
+from tallygate.statements.reading.objects import read_objects
+from tallygate.statements.reading.tables import LINE_MAX, Faults, Recognised, Source, read_table
+
+# --- formats ---------------------------------------------------------------------------------------------------------
+# All formats of bills, in the order in which they are asked and shown.
+
+
+FORMATS: tuple[BillFormat, ...] = (
+    anthropic_usage.FORMAT,
+    anthropic_cost.FORMAT,
+    openai_usage.FORMAT,
+    openai_costs.FORMAT,
+    openrouter.FORMAT,
+    openrouter.BY_DAY,
+    cursor.FORMAT,
+    cursor_events.FORMAT,
+    litellm.FORMAT,
+    copilot.FORMAT,
+    copilot.OF_API,
+    copilot.OF_REQUESTS,
+    generic.FORMAT,
+)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+# One file as the bill it is: its format recognised, its rows read, all that is wrong with it told at once.
+
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_HEADER_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A file that was read: its format, the SHA-256 of its content, its currency and its lines."""
+
+    form: BillFormat
+    name: str
+    digest: str
+    currency: str
+    lines: list[BillLine]
+
+
+@dataclass(slots=True)
+class _Currencies:
+    """The currencies that rows name, each with the first line that does."""
+
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def one(self, form: BillFormat, wanted: str | None, name: str) -> str:
+        """The currency of the bill."""
+        if len(self.lines) > 1:
+            listed = ", ".join(f"{code} (line {number})" for code, number in self.lines.items())
+            hint = "A bill has one currency: split the file by it, or export one account at a time."
+            raise _unusable(f"The rows of {shown(name)} name several currencies: {listed}.", hint)
+        for named, number in self.lines.items():
+            if wanted not in (None, named):
+                raise InvalidArgument(
+                    "--currency",
+                    f"{shown(name)} is in {named}, not in {wanted}: line {number} names it.",
+                    hint="Leave --currency out; it is for files that name no currency.",
+                )
+            return named
+        found = wanted or form.currency
+        if found is None:
+            raise _unusable(f"Nothing in {shown(name)} names its currency.", "Name it with --currency, such as EUR.")
+        return found
+
+
+def currency_code(text: str) -> str:
+    """A currency as a user names it, in capitals."""
+    code = text.strip().upper()
+    if not _CURRENCY.fullmatch(code):
+        raise InvalidArgument("--currency", f"{shown(text)} is no currency.", hint="Name it by its code, such as EUR.")
+    return code
+
+
+def format_named(name: str, formats: Sequence[BillFormat]) -> BillFormat:
+    """The format that a user forces."""
+    for form in formats:
+        if form.name == name:
+            return form
+    listed = ", ".join(form.name for form in formats)
+    raise InvalidArgument("--format", f"{shown(name)} is no format of a bill.", hint=f"There are: {listed}.")
+
+
+def read_bill(
+    path: Path, formats: Sequence[BillFormat], *, forced: BillFormat | None = None, currency: str | None = None
+) -> Statement:
+    """Read a whole file. Raises `InvalidArgument` with everything that is wrong, and then nothing of it is used."""
+    with opened(path) as content:
+        faults, currencies = Faults(content.name), _Currencies()
+        source = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
+        form = _recognised(source, content.name, formats) if forced is None else _fitting(source, content.name, forced)
+        lines = _lines(source, form, faults, currencies)
+        digest = content.digest()
+    faults.refuse()
+    if not lines:
+        raise _unusable(
+            f"{shown(content.name)} holds no line that counts: {form.title} without usage.", "Export other days."
+        )
+    return Statement(form, content.name, digest, currencies.one(form, currency, content.name), lines)
+
+
+def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, forced: bool) -> Source:
+    first = content.line(LINE_MAX + 1)
+    if first.lstrip().startswith(("{", "[")):
+        return read_objects(content, first, faults)
+    return read_table(content, first, _fits(formats, forced=forced), faults)
+
+
+def _fits(formats: Sequence[BillFormat], *, forced: bool) -> Recognised:
+    if forced:
+        return lambda header: not formats[0].lacks(header)
+    return lambda header: any(form.recognises(header) for form in formats)
+
+
+def _recognised(source: Source, name: str, formats: Sequence[BillFormat]) -> BillFormat:
+    found = [form for form in formats if form.recognises(source.header)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(form.name for form in found)
+        raise _unusable(f"{shown(name)} could be of several formats: {listed}.", "Name one with --format.")
+    if not source.header:
+        raise _unusable(f"{shown(name)} holds no rows.", "Export other days.")
+    listed = ", ".join(form.name for form in formats)
+    header = shown(", ".join(source.header), _HEADER_SHOWN)
+    raise _unusable(
+        f"{shown(name)} is of no format that is known; its header is {header}.",
+        f"Force one with --format: {listed}.",
+    )
+
+
+def _fitting(source: Source, name: str, form: BillFormat) -> BillFormat:
+    if missing := form.lacks(source.header):
+        header = shown(", ".join(source.header), _HEADER_SHOWN)
+        message = f"{shown(name)} cannot be read as {form.name}: it lacks {', '.join(missing)}; its header is {header}."
+        raise _unusable(message, "Choose another --format, or leave it out.")
+    return form
+
+
+def _lines(source: Source, form: BillFormat, faults: Faults, currencies: _Currencies) -> list[BillLine]:
+    lines: list[BillLine] = []
+    for number, row in source.rows:
+        try:
+            code = form.currency_of(row)
+            found = list(form.read((number, row)))
+        except BadRow as error:
+            faults.add(number, str(error).rstrip("."))
+            continue
+        if code is not None and found:
+            if not _CURRENCY.fullmatch(code):
+                faults.add(number, f"{shown(code)} is no currency")
+            currencies.lines.setdefault(code, number)
+        for line in found:
+            if (why := unfit(line)) is not None:
+                faults.add(number, why)
+        if not faults.count:
+            lines += found
+    return lines
+
+
+def _unusable(message: str, hint: str) -> InvalidArgument:
+    return InvalidArgument("FILE", message, hint=hint)

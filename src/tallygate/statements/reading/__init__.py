@@ -1,0 +1,1 @@
+"""A statement's file taken apart: form, content, cells, rows."""

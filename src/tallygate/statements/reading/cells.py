@@ -1,0 +1,211 @@
+"""Cells of bills: amounts, counts, times and names as these exports write them, or a `BadRow` that says why not."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from tallygate.core.bills import COUNT_MAX, LINE_NANOS_MAX, Grain
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.money import recorded_nanos
+from tallygate.core.text import cleaned, shown
+from tallygate.statements.reading.form import BadRow, LocalRow, Row
+
+TEXT_MAX = 200
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+# How tables, databases and programs write that there is nothing.
+_NOTHING = frozenset({"", "-", "\\n", "null", "none"})
+_TOTALS = frozenset({"total", "totals", "grand total", "subtotal", "sum"})
+# How the keys of providers begin that are keys and no names of them.
+_SECRET = re.compile(r"(sk-|gsk_|xai-|pplx-|AIza).{12,}", re.DOTALL)
+_AMOUNT = re.compile(
+    r"(?P<sign>[-+]?)(?P<currency>\$?)(?P<late>[-+]?)"
+    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?P<part>\.\d*)?(?P<power>[eE][-+]?\d{1,3})?",
+    re.ASCII,
+)
+# With a decimal comma, and points between thousands: 0,42 or 1.234,56.
+_LOCAL = re.compile(r"(?P<whole>\d{1,3}(?:\.\d{3})+|\d+|(?=,\d)),(?P<part>\d*)", re.ASCII)
+_POINTED = re.compile(r"\d{1,3}\.000", re.ASCII)
+_COUNT = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.0{1,20})?", re.ASCII)
+_MOMENT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.(?P<part>\d{1,12}))?"
+    r" ?(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
+)
+_EPOCH_SECONDS = re.compile(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
+
+
+def said(row: Row, column: str) -> str:
+    """What a cell says, stripped; nothing where it is empty, missing or written as nothing."""
+    text = row.get(column, "").strip()
+    return "" if text.casefold() in _NOTHING else text
+
+
+def name(row: Row, column: str) -> str | None:
+    """A name as the bill writes it, without what could harm a terminal, and cut."""
+    return cleaned(said(row, column), TEXT_MAX) or None
+
+
+def required(row: Row, column: str, what: str = "a name") -> str:
+    """As `name`, for what a line cannot do without."""
+    found = name(row, column)
+    if found is None:
+        raise bad(row, column, what)
+    return found
+
+
+def key_name(row: Row, column: str) -> str | None:
+    """What the bill calls an API key; of a key itself no more than its last four characters."""
+    found = name(row, column)
+    secret = _SECRET.match(found or "")
+    return f"{secret[1]}...{secret[0][-4:]}" if secret else found
+
+
+def bad(row: Row, column: str, what: str) -> BadRow:
+    """The refusal of a cell: its column, what it says, what was expected."""
+    if column not in row:
+        return BadRow(f"there is no column {column}, which should hold {what}")
+    text = row[column]
+    return BadRow(f"{column} is {shown(text, 60)}, not {what}" if text.strip() else f"{column} is empty, not {what}")
+
+
+def holds_nothing(row: Row, first: str) -> bool:
+    """Whether a row bills nothing: all of it is empty, or it sums up others."""
+    return said(row, first).casefold() in _TOTALS or not any(value.strip() for value in row.values())
+
+
+def says_nothing(row: Row, *columns: str) -> bool:
+    """Whether all of these cells are empty."""
+    return not any(said(row, column) for column in columns)
+
+
+def amount(row: Row, column: str) -> int | None:
+    """An amount in nano-units, below zero for a credit; nothing where the cell says none.
+
+    Thousands may be told apart by commas where that cannot be a decimal comma: 1,234.50 or $1,234, but not 1,234.
+    """
+    text = said(row, column)
+    return amount_of(row, column, text) if text else None
+
+
+def amount_of(row: Row, column: str, text: str) -> int:
+    """As `amount`, of a text that stands in the cell."""
+    what = "an amount such as 1.25"
+    text = _with_point(row, column, text)
+    bracketed = text.startswith("(") and text.endswith(")")
+    found = _AMOUNT.fullmatch(text[1:-1] if bracketed else text) if len(text) <= 64 else None
+    if found is None or sum((bracketed, bool(found["sign"]), bool(found["late"]))) > 1:
+        raise bad(row, column, f"{what}: write it with a decimal point, not a comma" if "," in text else what)
+    whole, part = found["whole"], found["part"] or ""
+    if whole.count(",") == 1 and not part and not found["currency"]:
+        raise bad(row, column, f"{what}: its comma may part thousands or decimals")
+    try:
+        nanos = recorded_nanos(column, f"{whole.replace(',', '')}{part}{found['power'] or ''}")
+    except InvalidArgument:
+        nanos = LINE_NANOS_MAX + 1
+    if nanos > LINE_NANOS_MAX:
+        raise bad(row, column, "an amount of at most 4,000,000")
+    return -nanos if bracketed or "-" in (found["sign"], found["late"]) else nanos
+
+
+def _with_point(row: Row, column: str, text: str) -> str:
+    """An amount of a table in which a comma may part decimals, with a point in its place.
+
+    One table has one decimal mark: where it has both, 1.234 could be either, and neither is guessed.
+    """
+    if not isinstance(row, LocalRow) or len(text) > 64:
+        return text
+    bare = text.strip("()+-$")
+    found = _LOCAL.fullmatch(bare)
+    # 1,234 may part thousands: it is refused below; 0,123 and 1234,567 cannot.
+    if found and not (len(found["part"]) == 3 and re.fullmatch(r"[1-9]\d{0,2}", found["whole"])):
+        row.marks.add("comma")
+        text = text.replace(bare, f"{found['whole'].replace('.', '') or '0'}.{found['part']}")
+    elif "." in bare:
+        row.marks.add("point")
+    if len(row.marks) > 1:
+        raise bad(row, column, "an amount like the others: this table has a decimal comma and a decimal point; use one")
+    return text
+
+
+def count(row: Row, column: str) -> int | None:
+    """How many, as a whole number; nothing where the cell says none."""
+    return counted(row, column, said(row, column))
+
+
+def counted(row: Row, column: str, text: str) -> int | None:
+    """As `count`, of a text that stands in the cell."""
+    if not text:
+        return None
+    if isinstance(row, LocalRow) and _POINTED.fullmatch(text):
+        raise bad(row, column, "a whole number: its point may part thousands or decimals; write it without one")
+    found = _COUNT.fullmatch(text) if len(text) <= 40 else None
+    if found is None:
+        raise bad(row, column, "a whole number")
+    number = int(found["whole"].replace(",", ""))
+    if number > COUNT_MAX or (found["sign"] and number):
+        raise bad(row, column, "a count from 0 to 1,000,000,000,000")
+    return number
+
+
+def total(*counts: int | None) -> int | None:
+    """The sum of those that are told; nothing where none is."""
+    told = [each for each in counts if each is not None]
+    return sum(told) if told else None
+
+
+def moment(row: Row, column: str) -> tuple[datetime, bool]:
+    """When, in UTC, and whether the cell tells a time of day at all; without a zone a time is taken as UTC."""
+    what = "a date such as 2026-03-31 or a time such as 2026-03-31T14:30:00Z"
+    text = said(row, column)
+    found = _MOMENT.fullmatch(text) if len(text) <= 40 else None
+    if found is None:
+        raise bad(row, column, what)
+    zone = found["zone"] or ""
+    offset = "+00:00" if zone in {"", "Z", "UTC"} else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
+    try:
+        at = datetime.fromisoformat(f"{found['day']}T{found['time'] or '00:00'}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise bad(row, column, what) from None
+    if not 2000 <= at.year < 2100:
+        raise bad(row, column, "a day between 2000 and 2099")
+    return at.replace(microsecond=int((found["part"] or "")[:6].ljust(6, "0"))), found["time"] is not None
+
+
+def epoch(row: Row, column: str) -> datetime:
+    """Seconds since 1970 as a time in UTC."""
+    found = _EPOCH_SECONDS.fullmatch(said(row, column))
+    at = datetime.fromtimestamp(int(found["whole"]), UTC) if found else None
+    if at is None or not 2000 <= at.year < 2100:
+        raise bad(row, column, "a time in seconds since 1970")
+    return at
+
+
+def epoch_ms(row: Row, column: str) -> datetime:
+    """Milliseconds since 1970 as a time in UTC."""
+    text = said(row, column)
+    found = re.fullmatch(r"\d{12,13}", text, re.ASCII)
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(text)) if found else None
+    if at is None or not 2000 <= at.year < 2100:
+        raise bad(row, column, "a time in milliseconds since 1970")
+    return at
+
+
+def currency_code(row: Row, column: str) -> str | None:
+    """The code of a currency in capitals; nothing where the cell says none."""
+    text = said(row, column)
+    if text and not re.fullmatch(r"[A-Za-z]{3}", text, re.ASCII):
+        raise bad(row, column, "a currency code such as USD")
+    return text.upper() or None
+
+
+def day_or_hour(at: datetime, timed: bool) -> tuple[Grain, datetime]:
+    """What a line of one date or of one full hour stands for, and when it ends."""
+    return (Grain.HOUR, at + HOUR) if timed else (Grain.DAY, at + DAY)
+
+
+def identity(bill: str, grain: Grain, at: datetime, *names: str | int | None) -> tuple[str, ...]:
+    """What makes a line the same one in a later export."""
+    return (bill, grain.value, at.isoformat(), *("" if each is None else str(each) for each in names))

@@ -1,1 +1,0 @@
-"""What was really used, told by providers."""

@@ -1,1 +1,0 @@
-"""Bills that providers give out as files, one file a format."""
