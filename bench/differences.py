@@ -17,7 +17,7 @@ from typing import Any
 
 from tallygate.clients.base import TranscriptFile
 from tallygate.clients.sources import SOURCES
-from tallygate.core.observed import ObservedUsage, Quality, Rule, merged
+from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("fresh", "written", "read", "output")

@@ -32,10 +32,9 @@ from bench import steps
 from bench.figures import percentile
 from tallygate.clients.base import TranscriptFile
 from tallygate.clients.sources import SOURCES
-from tallygate.core.calibration import MILLION
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, merged, priced_as
-from tallygate.core.replay import (
+from tallygate.core.learning.calibration import MILLION
+from tallygate.core.learning.replay import (
     Accuracy,
     AccuracySum,
     Ask,
@@ -49,6 +48,7 @@ from tallygate.core.replay import (
     usual_budget,
     walk_forward,
 )
+from tallygate.core.usage import ObservedUsage, merged, priced_as
 from tallygate.operations.backtest import hook_asks
 from tallygate.operations.calibrate import model_key
 from tallygate.operations.relearn import Paid, session_of

@@ -17,10 +17,10 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from tallygate.core.calibration import MILLION, Source
 from tallygate.core.costing import Price, Rates, Tokens
-from tallygate.core.observed import ObservedUsage, Rule
-from tallygate.core.replay import COVERED_PERCENTS, Gate, Told
+from tallygate.core.learning.calibration import MILLION, Source
+from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, Told
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.relearn import Paid
 
 SHORT = 10

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tallygate import __main__
 from tallygate.core.errors import InvalidArgument, SettingsError
-from tallygate.core.foreign import foreign_text, names_in
+from tallygate.core.hooks import foreign_text, names_in
 from tallygate.core.words import BudgetMode, UnknownPrice
 from tallygate.entrypoints import hook
 from tallygate.settings import installed as places_of_commands

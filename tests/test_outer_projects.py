@@ -8,7 +8,7 @@ import pytest
 from tests.repositories import repository, worktree
 from tests.test_project_trust import Clone
 
-from tallygate.core.rules import Subject, bound
+from tallygate.core.gate.rules import Subject, bound
 from tallygate.settings import Settings
 from tallygate.workspace import place_of
 

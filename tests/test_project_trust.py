@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tallygate.core.costing import LOCAL_RUNTIMES
+from tallygate.core.gate.rules import Subject, bound
 from tallygate.core.places import as_written
-from tallygate.core.rules import Subject, bound
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Places, Settings, load_settings, sections
 from tallygate.settings.load import load_from

@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from tallygate.core.locked import Lock, Standing
-from tallygate.core.rules import Scope
+from tallygate.core.gate.rules import Scope
+from tallygate.core.lock import Lock, Standing
 from tallygate.settings import Places, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.signed import NEUTRAL, users_rows

@@ -31,7 +31,7 @@ FUNCTION_LINES_MAX = 100
 # Where the word may stand, and why. Money is never a binary fraction.
 FLOAT_ALLOWED = {
     "entrypoints/mcp_server/arguments.py": "names the type of a JSON number, to take it apart",
-    "core/calibration.py": "logarithms of ratios; what comes out is rounded to millionths",
+    "core/learning/calibration.py": "logarithms of ratios; what comes out is rounded to millionths",
 }
 # Where decimal numbers are read or written; between them money is whole nano-units.
 DECIMAL_ALLOWED = ("core/money.py", "pricing/", "settings/", "entrypoints/")

@@ -11,8 +11,8 @@ from tests.repositories import repository, submodule, worktree
 
 import tallygate.app as app_module
 from tallygate.app import compose, settings_here
+from tallygate.core.gate.rules import rules_of
 from tallygate.core.places import meant
-from tallygate.core.rules import rules_of
 from tallygate.operations.session import Opening, start_session
 from tallygate.workspace import PlacesSeen, place_of, written_out
 

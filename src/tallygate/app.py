@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from tallygate.attest.ring import KeyRing
 from tallygate.clients.client import command_line
 from tallygate.core.errors import LedgerUnavailable, SettingsError
-from tallygate.core.guarded import Guarded
+from tallygate.core.gate.rules import Rule, Scope, is_money
+from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
-from tallygate.core.locked import Standing
+from tallygate.core.lock import Standing
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
-from tallygate.core.rules import Rule, Scope, is_money
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.port import Ledger, LedgerBusy

@@ -8,7 +8,7 @@ from typing import Any
 
 from tallygate.clients.base import TranscriptReader
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, merged
+from tallygate.core.usage import ObservedUsage, merged
 
 ID = "msg_01AbCdEfGhJjKkMnPpQrStUv"
 THREAD = "019a0000-1111-7000-8000-000000000001"

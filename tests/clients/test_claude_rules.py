@@ -14,7 +14,7 @@ from tallygate.clients.claude_code.records import ClaudeReader
 from tallygate.clients.claude_code.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import MAX_TOKENS, Quality, Rule
+from tallygate.core.usage import MAX_TOKENS, Quality, Rule
 
 OTHER = "msg_01ZyXwVuTsRqPoNmLkJiHgFe"
 

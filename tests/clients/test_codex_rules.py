@@ -32,7 +32,7 @@ from tallygate.clients.codex.records import CodexReader
 from tallygate.clients.codex.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Rule, merged
+from tallygate.core.usage import Rule, merged
 
 LONG = "resp_0123456789abcdef01234567"
 

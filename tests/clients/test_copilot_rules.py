@@ -14,7 +14,7 @@ from tallygate.clients.copilot.records import CopilotReader
 from tallygate.clients.copilot.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import BROKEN_OFF, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, Quality, Rule
 
 EVENTS = Path("session-state/p1/events.jsonl")
 START = happened(

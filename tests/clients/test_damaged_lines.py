@@ -20,7 +20,7 @@ from tallygate.clients.copilot.transcripts import reader_of as copilot_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
 from tallygate.clients.lines import LOST, Skip, records_of
 from tallygate.clients.qwen.transcripts import reader_of as qwen_reader
-from tallygate.core.observed import merged
+from tallygate.core.usage import merged
 
 SPENT = {"input": 100, "output": 20, "cached": 60, "thoughts": 5, "tool": 0, "total": 125}
 

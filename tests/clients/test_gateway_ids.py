@@ -14,7 +14,7 @@ from tests.transcripts import minted
 
 from tallygate.clients.claude_code.naming import is_minted
 from tallygate.clients.claude_code.transcripts import reader_of
-from tallygate.core.observed import ObservedUsage, merged
+from tallygate.core.usage import ObservedUsage, merged
 
 CONSTANT = ["ocgo", "msg_1", "x", "chatcmpl-1", "msg_01ConstantIdOfARelay00", "0" * 36]
 

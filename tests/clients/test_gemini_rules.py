@@ -13,7 +13,7 @@ from tallygate.clients.base import TranscriptFile
 from tallygate.clients.gemini.transcripts import discover, locations, read, reader_of
 from tallygate.clients.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Quality
+from tallygate.core.usage import Quality
 
 CHATS = Path("tmp/project/chats")
 HEADER = {"sessionId": "g1", "projectHash": "h", "startTime": "2026-05-01T10:00:00.000Z", "kind": "main"}

@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.clients.claude_code.install import hook_entry
 from tallygate.clients.guarding import Own, guarded_of, loses
-from tallygate.core.guarded import Edit, Reach, reaches
+from tallygate.core.guard.fence import Edit, Reach, reaches
 from tallygate.editing.manifest import Manifest, Record
 
 HOOK = hook_entry("PreToolUse", {}, hard=True)

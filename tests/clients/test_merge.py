@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule, better, merged
+from tallygate.core.usage import ObservedUsage, Quality, Rule, better, merged
 
 few = st.integers(0, 3)
 

@@ -20,7 +20,7 @@ from tallygate.clients.base import TranscriptFile
 from tallygate.clients.lines import LOST, Skip, Unreadable, count, moment
 from tallygate.clients.sources import SOURCES
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import MAX_TOKENS, ObservedUsage, merged
+from tallygate.core.usage import MAX_TOKENS, ObservedUsage, merged
 
 Rows = list[dict[str, Any]]
 COUNT = 3

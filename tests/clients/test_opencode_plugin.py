@@ -14,7 +14,7 @@ import pytest
 
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.opencode.hooks import MOMENTS
-from tallygate.core.guarded import Edit, Reach
+from tallygate.core.guard.fence import Edit, Reach
 
 PLUGIN = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
 NODE = shutil.which("node") or shutil.which("bun")

@@ -16,7 +16,7 @@ from tallygate.clients.lines import ReadReport, Skip, decode, fields
 from tallygate.clients.opencode.messages import row_of
 from tallygate.clients.opencode.transcripts import discover, locations, read
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import Rule
+from tallygate.core.usage import Rule
 
 V1 = """CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT, time_created INTEGER, time_updated INTEGER,
         data TEXT)"""

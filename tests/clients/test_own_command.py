@@ -9,7 +9,7 @@ import pytest
 from tallygate.clients import client as own_command
 from tallygate.clients.client import COMMANDS, command_line, runnable
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.core import marks
+from tallygate.core import proof
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.entrypoints.cli import doctor, output
 from tallygate.entrypoints.cli.checks import Check, State
@@ -90,7 +90,7 @@ def test_every_command_of_the_program_is_known_by_name():
     assert {*COMMANDS} == {*OF_THE_PROGRAM}
 
 
-GONE = marks.missing("/h/ledger.db", marks.Mark(0, "l"), empty=False)
+GONE = proof.missing("/h/ledger.db", proof.Mark(0, "l"), empty=False)
 
 
 def halted(_):

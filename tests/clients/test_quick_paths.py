@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallygate.clients.lines import MAX_LINE, Skip, Unreadable, count, counts, decode
-from tallygate.core.observed import MAX_TOKENS
+from tallygate.core.usage import MAX_TOKENS
 
 RECORD = (
     b'{"type":"assistant","timestamp":"2026-03-01T10:00:00.000Z","message":{"id":"m","usage":{"input_tokens":3,'

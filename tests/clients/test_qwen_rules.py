@@ -12,7 +12,7 @@ from tallygate.clients.lines import Skip
 from tallygate.clients.qwen.records import QwenReader
 from tallygate.clients.qwen.transcripts import discover, locations, read, reader_of
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import BROKEN_OFF, Quality
+from tallygate.core.usage import BROKEN_OFF, Quality
 
 COUNTS = {"promptTokenCount": 1000, "candidatesTokenCount": 80, "totalTokenCount": 1080}
 SAID = {"uuid": "a1", "sessionId": "q1", "timestamp": "2026-03-01T10:00:00.000Z", "type": "assistant"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.chain import GENESIS, Head, Link, canonical_bytes, event_hash, first_break
+from tallygate.core.proof import GENESIS, Head, Link, canonical_bytes, event_hash, first_break
 
 
 def links(count, chain_id="ledger/t"):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.clients import client_name, known_client, named
-from tallygate.core.rules import Rule, Scope, Subject, bound
+from tallygate.core.gate.rules import Rule, Scope, Subject, bound
+from tallygate.core.words import client_name, known_client, named
 
 WIDE = "".join(chr(ord(char) + 0xFEE0) if char.isalpha() else char for char in "claude-code")
 SPELLINGS = (

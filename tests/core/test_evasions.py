@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallygate.core.guarded import Edit, Found, Guarded, Reach, Tree, reaches
+from tallygate.core.guard.fence import Edit, Found, Guarded, Reach, Tree, reaches
 
 HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
@@ -316,7 +316,7 @@ timedatectl status
 timedatectl show -p NTP
 hwclock --show
 faketime '2026-01-01' pytest tests/test_dates.py
-cat {SITE}/tallygate/core/gate.py
+cat {SITE}/tallygate/core/gate/policy.py
 grep -rn limit {SITE}/tallygate
 ls {SITE}
 cat {SITE}/_virtualenv.pth
@@ -369,7 +369,7 @@ Copy-Item {DATA}/ledger.db /tmp/copy.db
 Remove-Item -Recurse build
 Set-Content -Path out.txt -Value x
 rm -rf src/tallygate/__pycache__
-sed -i s/a/b/ src/tallygate/core/guarded.py
+sed -i s/a/b/ src/tallygate/core/guard/fence.py
 """.strip().splitlines()
 
 

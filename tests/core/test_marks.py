@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.marks import SLOT_BYTES, Mark, in_force, mark_in, marks_in, rolled_back
+from tallygate.core.proof import SLOT_BYTES, Mark, in_force, mark_in, marks_in, rolled_back
 
 words = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzABC0123456789._-"), min_size=1, max_size=100)
 numbers = st.integers(0, 2**63 - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallygate.core.model import Call
-from tallygate.core.stopped import stopped_by
+from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, ActorType, CallState, Reason
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.corpus.test_corpus_totals import CODEX, CORPUS, known
 from tests.world import make_world
 
-from tallygate.core.observed import Quality, Rule
+from tallygate.core.usage import Quality, Rule
 from tallygate.operations.ingest import Taken
 from tallygate.operations.sync import sync
 

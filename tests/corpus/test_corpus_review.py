@@ -6,8 +6,8 @@ import pytest
 from tests.corpus.test_corpus_ledger import first, rows, world  # noqa: F401
 from tests.corpus.test_corpus_totals import CORPUS
 
-from tallygate.core.bills import BilledTokens, BillLine, Grain
-from tallygate.core.tallies import Bucket, Gap
+from tallygate.core.bills.lines import Bucket, Gap
+from tallygate.core.statements import BilledTokens, BillLine, Grain
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.bills import Draft, delete_bill, keep_bill
 from tallygate.operations.review import ReviewWanted, review

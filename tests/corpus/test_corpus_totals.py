@@ -18,7 +18,7 @@ from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
 from tallygate.clients.sources import SOURCES
-from tallygate.core.observed import ObservedUsage, Quality, Rule, merged
+from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Read once here: the fixture that protects the user's files takes the variable away from the tests.

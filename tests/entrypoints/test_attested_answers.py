@@ -14,7 +14,7 @@ from mcp import Client
 
 from tallygate.attest import dsse
 from tallygate.attest.ring import KeyRing
-from tallygate.core.attested import Kind
+from tallygate.core.proof import Kind
 from tallygate.entrypoints.mcp_server.serve import prepare_key, sign
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations import attest

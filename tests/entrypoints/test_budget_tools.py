@@ -15,7 +15,7 @@ from mcp.types import ElicitResult, ErrorData, Implementation
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.entrypoints.hook_desk import HookDesk, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions

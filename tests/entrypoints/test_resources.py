@@ -14,10 +14,10 @@ from tests.docs.pages import ROOT
 from tests.operations.test_ingest import PROJECT, response, take
 
 from tallygate.core.authority import the_user
-from tallygate.core.bills import BilledTokens, BillLine, Grain
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Actor
+from tallygate.core.statements import BilledTokens, BillLine, Grain
 from tallygate.core.words import ActorType, ExpireAs, UnknownPrice
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.bills import Draft, keep_bill

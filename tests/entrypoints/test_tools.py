@@ -13,7 +13,7 @@ from mcp import Client
 from tallygate import __version__
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.quote import SEEDS

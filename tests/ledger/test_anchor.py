@@ -14,7 +14,7 @@ import pytest
 from tests.world import Clock
 
 from tallygate.core.errors import LedgerMissing, LedgerReplaced, LedgerRolledBack, LedgerUnavailable
-from tallygate.core.marks import SLOT_BYTES
+from tallygate.core.proof import SLOT_BYTES
 from tallygate.ledger import anchor as anchors
 from tallygate.ledger.anchor import Anchor, Copy
 from tallygate.ledger.sqlite import SqliteLedger

@@ -16,9 +16,9 @@ import pytest
 from tests.world import make_world
 
 from tallygate.attest.ring import KeyRing
-from tallygate.core.chain import GENESIS, event_hash
 from tallygate.core.costing import Tokens
 from tallygate.core.fold import KEYS
+from tallygate.core.proof import GENESIS, event_hash
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.audit import COLUMNS
 from tallygate.ledger.port import Insert

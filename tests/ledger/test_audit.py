@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 from tests.world import Clock, make_world
 
-from tallygate.core.chain import GENESIS, event_hash
 from tallygate.core.costing import Tokens
+from tallygate.core.proof import GENESIS, event_hash
 from tallygate.ledger.audit import audit
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.record import UsageReport, record_usage, void_call

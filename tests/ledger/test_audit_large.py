@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tests.world import Clock, make_world
 
-from tallygate.core.chain import Head
 from tallygate.core.costing import Tokens
 from tallygate.core.fold import KEYS
+from tallygate.core.proof import Head
 from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.port import Delete, Insert, Update
 from tallygate.ledger.sqlite import SqliteLedger

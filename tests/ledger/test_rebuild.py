@@ -15,8 +15,7 @@ from tests.world import MINUTE, T0, Clock, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ModelTotal, SessionCheck
-from tallygate.core.unread import Unread
+from tallygate.core.usage import ModelTotal, SessionCheck, Unread
 from tallygate.ledger.audit import audit
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
@@ -423,7 +422,7 @@ def test_a_running_server_notices_that_its_file_was_replaced(path, tmp_path, bef
 
 def test_an_event_that_names_a_table_of_its_own_is_not_followed(path):
     """Hashes alone make no truth: whoever can forge them gets no SQL of his own run."""
-    from tallygate.core.chain import GENESIS, canonical_bytes, event_hash
+    from tallygate.core.proof import GENESIS, canonical_bytes, event_hash
 
     body = canonical_bytes(
         {

@@ -13,7 +13,7 @@ from tests.world import Clock, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.ledger.audit import audit
 from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.files import APPLICATION_ID

@@ -10,10 +10,10 @@ from tallygate.attest import dsse
 from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
-from tallygate.core.attested import Kind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.proof import Kind
 from tallygate.operations import attest
 from tallygate.operations.bundle import export_bundle
 from tallygate.operations.hooked import on_hook

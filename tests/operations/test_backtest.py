@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.world import NANOS, T0
 
-from tallygate.core.calibration import Kind
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule
-from tallygate.core.replay import Gate
+from tallygate.core.learning.calibration import Kind
+from tallygate.core.learning.replay import Gate
+from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.operations.backtest import Period, Progress, backtest
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage

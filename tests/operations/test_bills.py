@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.world import NANOS, make_world
 
-from tallygate.core.bills import BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.moments import microseconds
+from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.ledger.audit import audit
 from tallygate.ledger.bill_rows import BILL_LINE_COLUMNS
 from tallygate.ledger.port import Insert

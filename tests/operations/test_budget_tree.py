@@ -17,10 +17,10 @@ from tests.world import MINUTE, NANOS, Clock, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.observed import ObservedUsage
-from tallygate.core.observed import Rule as Reading_
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit import audit
 from tallygate.operations.asked import check

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from tests.world import NANOS, PRICES, Clock, make_world
 
 from tallygate.core.authority import the_user
-from tallygate.core.calibration import MILLION, Level
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import NotFound
 from tallygate.core.hooks import HookEvent, Moment
-from tallygate.core.learned import SampleKey
+from tallygate.core.learning.calibration import MILLION, Level, SampleKey
 from tallygate.core.model import Actor
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
@@ -369,7 +368,7 @@ def test_model_calls_that_hooks_ask_for_teach_by_their_responses(world):
 
 
 def test_a_response_of_which_more_is_known_later_counts_once_in_what_is_learned(world):
-    from tallygate.core.observed import Quality
+    from tallygate.core.usage import Quality
 
     world = world.with_runtime(session_limit_nanos=100 * NANOS, project="/home/me/p")
     hooked(world, Moment.PROMPT, "prompt:1")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.world import MINUTE, NANOS, PRICES, as_said, make_world
 
 from tallygate.core.costing import Certainty, Split, Tokens
+from tallygate.core.gate.rules import Rule as BudgetRule
+from tallygate.core.gate.rules import Scope
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage, Rule
-from tallygate.core.rules import Rule as BudgetRule
-from tallygate.core.rules import Scope
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.look import list_budgets, list_sessions, show_session, splits_of

@@ -11,10 +11,10 @@ import pytest
 from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
-from tallygate.core.observed import ObservedUsage
-from tallygate.core.observed import Rule as Reading_
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.expire import close_abandoned, sweep

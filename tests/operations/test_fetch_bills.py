@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
+from tallygate.core.bills.lines import Gap
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
-from tallygate.core.tallies import Gap
 from tallygate.operations.bills import keep_bill, list_bills
 from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
 from tallygate.operations.review import ReviewWanted, review

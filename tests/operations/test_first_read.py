@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.world import make_world
 
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Rule, priced_as, terms_of
+from tallygate.core.usage import ObservedUsage, Rule, priced_as, terms_of
 from tallygate.operations.ingest import Pricer
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.overrides import ANYWHERE

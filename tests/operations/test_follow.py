@@ -11,9 +11,9 @@ from tests.transcripts import minted
 from tests.world import MINUTE, NANOS
 
 from tallygate.clients.sources import SOURCES
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import HookEvent, Moment, Origin
 from tallygate.core.moments import as_datetime
-from tallygate.core.rules import Rule, Scope
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import check
 from tallygate.operations.follow import Follower, Places, _stamp

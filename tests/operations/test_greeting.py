@@ -8,8 +8,8 @@ from tests.operations.test_looser import restarted
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
-from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.hooked import left_text

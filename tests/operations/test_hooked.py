@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.world import NANOS, make_world
 
-from tallygate.core import rules
 from tallygate.core.authority import the_user
+from tallygate.core.bills.causes import CauseKind
 from tallygate.core.costing import Tokens
-from tallygate.core.drift import CauseKind
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.guarded import Guarded, Reach
+from tallygate.core.gate import rules
+from tallygate.core.guard.fence import Guarded, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.account import end_left_open, open_session_of, start_within
 from tallygate.operations.budget import raise_budget

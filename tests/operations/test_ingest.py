@@ -14,7 +14,7 @@ from tests.world import MINUTE, make_world
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
-from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.usage import ObservedUsage, Quality, Rule, priced_as
 from tallygate.core.words import AccountingMode, ActorType, UsageChannel
 from tallygate.operations.correct import correct_usage
 from tallygate.operations.ingest import Reading, Taken, ingest, link_session

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tallygate.core.authority import Authority, Door, the_user
-from tallygate.core.limit_changes import LimitChange
+from tallygate.core.model import LimitChange
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.look import limit_changes, list_budgets, newest_limit_changes, show_session
 from tallygate.operations.predicates import summed

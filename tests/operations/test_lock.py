@@ -12,9 +12,9 @@ from tests.world import NANOS, make_world
 from tallygate.attest.keys import b64url, new_signer
 from tallygate.attest.sealed import Cost, file_of, find, keep, seal
 from tallygate.core.authority import Authority, Door, the_user
-from tallygate.core.chain import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.words import Action
 from tallygate.operations.ask import grant, request_of
 from tallygate.operations.budget import raise_budget, set_budget

@@ -9,8 +9,8 @@ import pytest
 from tests.operations.test_hooked import hook
 from tests.world import NANOS, PRICES
 
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
-from tallygate.core.rules import Rule, Scope
 from tallygate.core.words import BudgetMode
 from tallygate.operations.looser import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings

@@ -10,8 +10,8 @@ from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment, Verdict
-from tallygate.core.observed import ObservedUsage, Rule
-from tallygate.core.steps import PastStep, is_compacted
+from tallygate.core.learning.steps import PastStep, is_compacted
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
 from tallygate.operations.hooked import on_hook

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.world import NANOS, PRICES, as_said
 
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.asked import Step
 from tallygate.operations.authorize import authorize
 from tallygate.operations.ingest import Reading, ingest

@@ -11,7 +11,7 @@ from tests.world import NANOS
 
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.account import open_session_of
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest

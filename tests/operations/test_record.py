@@ -138,7 +138,7 @@ def test_a_halted_call_has_nothing_to_reconcile(world):
     ],
 )
 def test_a_call_s_exactness_follows_mode_coverage_until_usage_comes(world, accounting, channel, mode, before, after):
-    from tallygate.core.exactness import of_call
+    from tallygate.core.gate.lifecycle import of_call
 
     session = world.start("1", accounting_mode=AccountingMode(accounting), usage_channel=UsageChannel(channel))
     call = world.ask(session, 1, call_mode=None if mode is None else CallMode(mode)).call_id

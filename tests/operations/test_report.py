@@ -13,7 +13,7 @@ from tests.world import MINUTE, NANOS, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.core.words import Action
 from tallygate.ledger import spend_store
 from tallygate.operations.ingest import Reading, ingest

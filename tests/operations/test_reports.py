@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.world import MINUTE, as_said
 
+from tallygate.core.bills.causes import CauseKind
 from tallygate.core.costing import Tokens
-from tallygate.core.drift import CauseKind
 from tallygate.core.errors import Conflict
-from tallygate.core.observed import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
+from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.core.words import UsageBasis
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.look import show_session

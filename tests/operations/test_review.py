@@ -12,11 +12,11 @@ from tests.operations.test_ingest import PROJECT, response, take
 from tests.world import PRICES, T0
 
 from tallygate.core.authority import the_user
-from tallygate.core.bills import BilledTokens, Billing, BillLine, Grain
+from tallygate.core.bills.lines import Bucket, Gap
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.observed import Quality
-from tallygate.core.tallies import Bucket, Gap
+from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain
+from tallygate.core.usage import Quality
 from tallygate.operations.advice import apply_review
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.bills import Draft, delete_bill, keep_bill

@@ -13,7 +13,7 @@ from tests.world import NANOS, PRICES
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest, link_session

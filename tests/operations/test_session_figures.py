@@ -7,8 +7,8 @@ from tests.operations.test_hooked import account, hook, respond
 from tests.world import NANOS, as_said
 
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
-from tallygate.core.rules import Rule, Scope
 from tallygate.entrypoints.cli.sessions import line_json
 from tallygate.operations.look import list_sessions, show_session
 from tallygate.operations.record import UsageReport, record_usage, void_call

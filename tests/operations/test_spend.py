@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.world import MINUTE, NANOS, as_said
 
-from tallygate.core.amounts import Currency
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
-from tallygate.core.model import Budget, GateView
+from tallygate.core.gate.policy import judge, status_of
+from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.wording import raise_command
+from tallygate.core.model import Budget, Currency, GateView
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage
-from tallygate.core.observed import Rule as Reading_
-from tallygate.core.rules import Rule, Scope
-from tallygate.core.spending import judge, status_of
-from tallygate.core.wording import raise_command
+from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
 from tallygate.operations.ask import grant, request_of
 from tallygate.operations.asked import Step

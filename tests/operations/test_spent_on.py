@@ -6,7 +6,7 @@ import pytest
 from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.operations.record import UsageReport, record_usage
 
 DAY = 24 * 60 * MINUTE

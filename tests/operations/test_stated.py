@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from tests.world import NANOS, make_world
 
 from tallygate.core.authority import the_user
-from tallygate.core.calibration import Origin
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.hooks import Origin as Began
+from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import Actor
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check

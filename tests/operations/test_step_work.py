@@ -12,10 +12,10 @@ from tests.world import make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment, Origin
+from tallygate.core.learning.steps import PastStep, of_actor, read_anew
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage, Rule, priced_as
-from tallygate.core.steps import PastStep, of_actor, read_anew
+from tallygate.core.usage import ObservedUsage, Rule, priced_as
 from tallygate.core.words import ActorType
 from tallygate.operations.account import open_session_of
 from tallygate.operations.anew import STEPS_LOOKED_AT, anew_nanos

@@ -13,7 +13,7 @@ from tests.world import T0, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.observed import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
+from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.operations.ingest import Reading, Taken, ingest, ingest_all, link_session
 from tallygate.operations.look import show_session
 from tallygate.operations.session import end_session

@@ -7,7 +7,7 @@ from tests.world import NANOS, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.rules import Rule, Scope
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.words import Action, Reason
 from tallygate.operations.budget import raise_budget
 from tallygate.operations.record import UsageReport, record_usage

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
 
-from tallygate.core.amounts import Amount
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import PIECES, Rule, Scope, rolling_us
+from tallygate.core.model import Amount
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.observed import ObservedUsage
-from tallygate.core.observed import Rule as Reading_
-from tallygate.core.rules import Rule, Scope
-from tallygate.core.windows import PIECES, rolling_us
+from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode
 from tallygate.ledger.audit import audit
 from tallygate.operations.budget import raise_budget, set_budget

@@ -7,7 +7,7 @@ import pytest
 from tests.pricing.ids import AT
 
 from tallygate.core.costing import Certainty, Terms, Tokens
-from tallygate.core.observed import ObservedUsage, Rule, terms_of
+from tallygate.core.usage import ObservedUsage, Rule, terms_of
 from tallygate.pricing.book import PriceBook, PricingSettings
 
 BOOK = PriceBook(PricingSettings())

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.core.bills import BillLine
 from tallygate.core.money import exact_text
+from tallygate.core.statements import BillLine
 
 SAMPLES = Path(__file__).parent / "bills"
 TABLE = SAMPLES / "lines.txt"

@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
-from tallygate.core.bills import Billing, TokenClass, unfit
 from tallygate.core.errors import ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
+from tallygate.core.statements import Billing, TokenClass, unfit
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
 from tallygate.statements.apis.answers import Days
 from tallygate.statements.apis.asking import Api, BadAnswer, Clock, Limits, Number, usable_address, usable_key

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.docs.pages import ROOT, blocks
 from tests.statements.samples import EMPTY, FILES, expected, told
 
-from tallygate.core.bills import BillLine, Grain
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.statements import BillLine, Grain
 from tallygate.statements.files import FORMATS, read_bill
 from tallygate.statements.formats import generic, litellm
 from tallygate.statements.reading import cells

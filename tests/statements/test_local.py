@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tallygate.core.bills import Billing
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.statements import Billing
 from tallygate.statements.files import FORMATS, read_bill
 
 

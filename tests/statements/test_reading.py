@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.bills import BillLine, Grain
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
+from tallygate.core.statements import BillLine, Grain
 from tallygate.statements import files
 from tallygate.statements.reading import content, objects, tables
 from tallygate.statements.reading.form import BadRow, BillFormat

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tallygate.attest.dsse import pae
 from tallygate.attest.keys import PublicKey, Signer, b64url, jwks, new_signer, public_keys_from, signer_from, unb64url
-from tallygate.core.chain import canonical_bytes
 from tallygate.core.errors import KeyUnusable
+from tallygate.core.proof import canonical_bytes
 
 KEY_FILE, TRUST_FILE, ROTATIONS = "signing-key.json", "trusted.json", "rotated-"
 _ROTATION_TYPE = "application/vnd.tallygate.key-rotation+json"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallygate.attest.dsse import json_object
-from tallygate.core.attested import Kind
-from tallygate.core.chain import canonical_bytes
 from tallygate.core.errors import NotProven, ensure
+from tallygate.core.proof import Kind, canonical_bytes
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 # Beyond this a reader that knows only binary fractions takes one whole number for another.

@@ -28,7 +28,7 @@ from tallygate.clients.lines import (
     records_of,
 )
 from tallygate.clients.packed import unpacker_of
-from tallygate.core.observed import ObservedUsage, SessionCheck
+from tallygate.core.usage import ObservedUsage, SessionCheck
 from tallygate.files import open_regular
 
 _CHUNK = 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tallygate.clients.base import Batch, Change, FilePosition, nothing, seen_of, written_at
 from tallygate.clients.lines import ReadReport, Skip
-from tallygate.core.observed import ObservedUsage
+from tallygate.core.usage import ObservedUsage
 from tallygate.files import open_regular
 
 # Decoding takes a few times the size of the text; beyond this it would not stay within bounds.

@@ -16,7 +16,7 @@ from tallygate.clients.base import Batch, Change, FilePosition, TranscriptFile
 from tallygate.clients.lines import ReadReport
 from tallygate.clients.sources import SOURCES
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, Rule
 
 # What the process beside us runs: our own search path, since an installation may be found only through that.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from tallygate.clients.feed import serve; serve()"

@@ -13,7 +13,7 @@ from typing import Any
 
 import tallygate
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guarded import Edit, Guarded, Tree
+from tallygate.core.guard.fence import Edit, Guarded, Tree
 from tallygate.editing import json_text as at
 from tallygate.editing.json_text import Malformed, plain
 from tallygate.editing.manifest import Manifest

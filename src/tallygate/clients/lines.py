@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tallygate.core.observed import GUESSED_MODEL, GUESSED_TIME, MAX_TOKENS
+from tallygate.core.usage import GUESSED_MODEL, GUESSED_TIME, MAX_TOKENS
 
 MAX_LINE = 8 * 1024 * 1024
 _MAX_NAME = 1024

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tallygate.core.guarded import COMMAND_CHARS_MAX, Edit, Reach
+from tallygate.core.guard.fence import COMMAND_CHARS_MAX, Edit, Reach
 
 LONGEST_INPUT = 8 * 1024 * 1024
 MOST_EDITS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tallygate.core.money import rounded_cost_nanos
+from tallygate.core.money import cost_nanos, rounded_cost_nanos
 from tallygate.core.values import value
 
 ASSUMED = "assumed"
@@ -181,3 +181,16 @@ def certainty_of(source: str, *, known: bool, approximate: bool) -> Certainty:
     if source == ASSUMED:
         return Certainty.ASSUMED
     return Certainty.APPROXIMATE if approximate or not known else Certainty.KNOWN
+
+
+def at_rates(rates: Rates, tokens: Tokens) -> int:
+    """What tokens cost at some rates, whatever the size of their context."""
+    return cost_nanos(
+        [
+            (tokens.fresh_input, rates.input_nanos),
+            (tokens.cache_read, rates.cache_read_nanos),
+            (tokens.cache_write_5m, rates.cache_write_5m_nanos),
+            (tokens.cache_write_1h, rates.cache_write_1h_nanos),
+            (tokens.output, rates.output_nanos),
+        ]
+    )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from tallygate.core.calibration import Expectation
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.money import NANOS_PER_UNIT
+from tallygate.core.errors import InvalidArgument
+from tallygate.core.learning.calibration import Expectation
+from tallygate.core.moments import iso
+from tallygate.core.money import (
+    CALLS,
+    COUNTED,
+    NANOS_PER_UNIT,
+    TOKENS,
+    exact_text,
+    format_amount,
+    json_number,
+    parse_amount_nanos,
+    to_unit_nanos,
+    to_usd_nanos,
+)
 from tallygate.core.values import value
 from tallygate.core.words import (
     AccountingMode,
@@ -326,3 +340,162 @@ class Call:
     def counted_nanos(self) -> int:
         """What the call counts for in totals: its booked cost, or its reservation while pending."""
         return self.estimate_nanos if self.state is CallState.PENDING else self.booked_nanos
+
+
+# --- amounts ---------------------------------------------------------------------------------------------------------
+# What a call or a response weighs in each kind of budget: money, tokens, or the number of calls.
+
+
+@value(frozen=True, slots=True)
+class Amount:
+    """One call or response in every measure that a budget may have."""
+
+    usd_nanos: int
+    tokens: int = 0
+    calls: int = 0
+
+    def of(self, budget: Budget) -> int:
+        """What this takes of a budget, in the budget's own unit; money is converted at the budget's own rate."""
+        return self.measured(budget.unit, budget.usd_nanos)
+
+    def measured(self, unit: str, usd_per_unit_nanos: int = NANOS_PER_UNIT) -> int:
+        """This in a unit: whole tokens or calls, or nano-units of a currency."""
+        if unit == TOKENS:
+            return self.tokens
+        if unit == CALLS:
+            return self.calls
+        return to_unit_nanos(self.usd_nanos, usd_per_unit_nanos)
+
+
+NOTHING = Amount(0)
+
+
+def needed(request: CallRequest) -> Amount:
+    """What a request asks of every budget; a question that needs nothing asks whether anything may still be done."""
+    if not request.counts:
+        return NOTHING
+    calls = 0 if request.needed_nanos == request.needed_tokens == 0 else 1
+    return Amount(request.needed_nanos, request.needed_tokens, calls)
+
+
+def in_usd(amount: int, budget: Budget) -> int:
+    """An amount of a budget of money in nano-dollars, rounded down; 0 for tokens and calls, which have no price."""
+    return 0 if budget.unit in COUNTED else amount * budget.usd_nanos // NANOS_PER_UNIT
+
+
+def unit_exact(amount: int, unit: str) -> str:
+    """An amount of a budget as exact text, for files that are read again."""
+    return str(amount) if unit in COUNTED else exact_text(amount)
+
+
+def parse_amount(argument: str, value: str, unit: str, *, allow_zero: bool = False) -> int:
+    """An amount of a budget's unit as somebody writes it: money, or a whole number of tokens or calls.
+
+    Raises `InvalidArgument` naming the argument.
+    """
+    if unit not in COUNTED:
+        return parse_amount_nanos(argument, value, allow_zero=allow_zero)
+    text = value.replace(",", "").replace("_", "")
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or (int(text) == 0 and not allow_zero):
+        least = 0 if allow_zero else 1
+        raise InvalidArgument(
+            argument,
+            f"{argument} must be a whole number of {unit} from {least} to 999,999,999,999,999, not {value!r:.60}.",
+        )
+    return int(text)
+
+
+def unit_number(amount: int, unit: str) -> Any:
+    """An amount of a budget as the number a reply carries."""
+    return amount if unit in COUNTED else json_number(amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency that somebody speaks of amounts in; `basis` says its rate and day, where answers should name them."""
+
+    unit: str = "USD"
+    usd_nanos: int = NANOS_PER_UNIT
+    basis: str | None = None
+
+    def of_usd(self, nanos: int) -> int:
+        """Nano-dollars in this currency, upwards."""
+        return to_unit_nanos(nanos, self.usd_nanos)
+
+    def of(self, amount: int, budget: Budget) -> int:
+        """An amount of a budget in this currency; 0 for tokens and calls, which have no price."""
+        return amount if self._is_of(budget) else self.of_usd(in_usd(amount, budget))
+
+    def needed_of(self, amount: int, budget: Budget) -> int:
+        """What an amount of this currency takes of a budget; nothing of tokens and calls."""
+        if budget.unit in COUNTED:
+            return 0
+        return amount if self._is_of(budget) else to_unit_nanos(to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
+
+    def _is_of(self, budget: Budget) -> bool:
+        return (budget.unit, budget.usd_nanos) == (self.unit, self.usd_nanos)
+
+
+# --- limit changes ---------------------------------------------------------------------------------------------------
+# A change of a limit, as it is told wherever the limit is shown.
+
+
+NO_REASON = "no reason given"
+# How many of one budget's changes are shown: the last ones.
+SHOWN_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """One change of one limit: by which door, by whom, why, and in which session it was made."""
+
+    budget_id: str
+    at_us: int
+    unit: str
+    before_nanos: int
+    limit_nanos: int
+    door: str
+    actor: str
+    reason: str
+    inside: str | None = None
+    beneath: str | None = None
+
+    @property
+    def is_raise(self) -> bool:
+        return self.limit_nanos > self.before_nanos
+
+    def told(self, when: str) -> str:
+        """The change in words.
+
+        >>> change = LimitChange("b", 0, "USD", 610_000_000, 100_610_000_000, "cli", "anna", NO_REASON, "session_x")
+        >>> change.told("11-30 02:24")
+        'raised from $0.61 to $100.61 on 11-30 02:24 by cli (anna), inside session session_x, no reason given'
+        """
+        before, after = (format_amount(nanos, self.unit) for nanos in (self.before_nanos, self.limit_nanos))
+        verb = "raised" if self.is_raise else "lowered" if self.limit_nanos < self.before_nanos else "set"
+        parts = [f"{verb} from {before} to {after} on {when} by {self.door} ({self.actor})"]
+        if self.inside is not None:
+            parts.append(f"inside session {self.inside}")
+        elif self.beneath is not None:
+            parts.append(f"beneath {self.beneath}")
+        parts.append(self.reason if self.reason == NO_REASON else f"reason: {self.reason}")
+        return ", ".join(parts)
+
+    def stated(self) -> dict[str, object]:
+        """The change for programs."""
+        return {
+            "budget_id": self.budget_id,
+            "at": iso(self.at_us),
+            "before": unit_exact(self.before_nanos, self.unit),
+            "limit": unit_exact(self.limit_nanos, self.unit),
+            "door": self.door,
+            "actor": self.actor,
+            "reason": self.reason,
+            "inside": self.inside,
+            "beneath": self.beneath,
+        }
+
+
+def last_raise_us(changes: Iterable[LimitChange]) -> int:
+    """When a limit was raised last; -1 where none was."""
+    return max((change.at_us for change in changes if change.is_raise), default=-1)

@@ -14,10 +14,10 @@ from tallygate.clients.codex import hooks as codex
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.qwen import hooks as qwen
-from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import ends_run
 from tallygate.core.text import cleaned, shown
+from tallygate.core.words import client_among
 from tallygate.operations.hooked import all_landed, on_hook
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.core.foreign import names_in
+from tallygate.core.hooks import names_in
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.files import create
 from tallygate.ledger.machine import here

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tallygate.core.marks import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
+from tallygate.core.proof import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
 from tallygate.files import create
 from tallygate.ledger.machine import machine, mount_of, system
 

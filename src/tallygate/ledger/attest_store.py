@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from tallygate.core.attested import TRACES, called_for
-from tallygate.core.chain import GENESIS, Head
+from tallygate.core.proof import GENESIS, TRACES, Head, called_for
 from tallygate.ledger.port import Attested, Change, Due, JournalEvent
 from tallygate.ledger.statements import Statements
 

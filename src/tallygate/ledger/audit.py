@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tallygate.core import chain
+from tallygate.core import proof
 from tallygate.core.fold import KEYS, Key
 from tallygate.ledger import rows
 from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS
@@ -73,7 +73,7 @@ class Listener(Protocol):
     @property
     def traces(self) -> Sequence[bytes]: ...
     def begin(self, tenant: str) -> None: ...
-    def hear(self, tenant: str, link: chain.Link, previous: bytes, event: Mapping[str, Any]) -> None: ...
+    def hear(self, tenant: str, link: proof.Link, previous: bytes, event: Mapping[str, Any]) -> None: ...
 
 
 def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[Finding]:
@@ -128,12 +128,12 @@ def _schema(ledger: Audited) -> Iterator[Finding]:
 class _Journal:
     """The events of one tenant, as far as they were read."""
 
-    walk: chain.Walk
+    walk: proof.Walk
     found: list[Finding] = field(default_factory=list)
     broken: Finding | None = None
     faults: list[Finding] = field(default_factory=list)
     at_us: int = 0
-    previous: bytes = chain.GENESIS
+    previous: bytes = proof.GENESIS
 
     def add(self, where: str, what: str, meaning: str) -> None:
         """Remember what is wrong with an event."""
@@ -151,12 +151,12 @@ def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> 
     """Walk all events in the order in which they were written, each tenant's chain on its own."""
     traces = () if listener is None else tuple(listener.traces)
     journals: dict[str, _Journal] = {}
-    journal = _Journal(chain.Walk(ledger.ledger_id))
+    journal = _Journal(proof.Walk(ledger.ledger_id))
     events = ledger.rows("SELECT tenant, seq, body, hash, at_us FROM event ORDER BY id")
     while batch := list(islice(events, EVENTS_AT_ONCE)):
         for tenant, seq, body, digest, at_us in batch:
             if (known := journals.get(tenant)) is None:
-                known = journals[tenant] = _Journal(chain.Walk(f"{ledger.ledger_id}/{tenant}"))
+                known = journals[tenant] = _Journal(proof.Walk(f"{ledger.ledger_id}/{tenant}"))
                 if listener is not None:
                     listener.begin(tenant)
             journal = known
@@ -169,12 +169,12 @@ def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> 
                     fold.relieve()
                 for trace in traces:
                     if listener is not None and trace in body:
-                        listener.hear(tenant, chain.Link(seq, body, digest), journal.previous, parsed)
+                        listener.hear(tenant, proof.Link(seq, body, digest), journal.previous, parsed)
                         break
             except UNREADABLE as error:
                 journal.add(f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited")
             journal.at_us, journal.previous = at_us, digest
-            if journal.broken is None and (broken := journal.walk.take(chain.Link(seq, body, digest))) is not None:
+            if journal.broken is None and (broken := journal.walk.take(proof.Link(seq, body, digest))) is not None:
                 meaning = "the history was edited after it was written"
                 journal.broken = Finding("chain", f"event {broken.seq}", broken.what, meaning)
             if fold.faults:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tallygate.core.bills import Bill, BilledTokens, Billing, BillLine, Grain, TokenClass, identity_digest
 from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.statements import Bill, BilledTokens, Billing, BillLine, Grain, TokenClass, identity_digest
 from tallygate.core.text import cleaned
 from tallygate.ledger.port import Value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tallygate.core.bills import Bill, BilledLine, BillLine
+from tallygate.core.statements import Bill, BilledLine, BillLine
 from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS, to_bill, to_line
 from tallygate.ledger.statements import Statements
 

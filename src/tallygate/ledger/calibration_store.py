@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tallygate.core.calibration import Origin, Sample
-from tallygate.core.learned import Kept, SampleKey
+from tallygate.core.learning.calibration import Kept, Origin, Sample, SampleKey
 from tallygate.core.model import Call
 from tallygate.ledger import rows
 from tallygate.ledger.statements import Statements

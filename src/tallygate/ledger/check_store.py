@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ModelTotal, SessionCheck
+from tallygate.core.usage import ModelTotal, SessionCheck
 from tallygate.ledger.port import KeptCheck
 from tallygate.ledger.statements import Statements
 

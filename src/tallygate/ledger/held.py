@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.marks import Mark, in_force, replaced, rolled_back
+from tallygate.core.proof import Head, Mark, in_force, replaced, rolled_back
 from tallygate.ledger.anchor import Anchor, Copy, Remembered
 from tallygate.ledger.lock import FileLock
 from tallygate.ledger.machine import boot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tallygate.core.limit_changes import LimitChange
+from tallygate.core.model import LimitChange
 from tallygate.ledger.statements import Statements
 
 LIMIT_COLUMNS = (

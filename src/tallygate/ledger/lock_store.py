@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tallygate.core.chain import GENESIS
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.proof import GENESIS
 from tallygate.ledger.port import JournalEvent
 from tallygate.ledger.statements import Statements
 

@@ -11,20 +11,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tallygate.core.amounts import Amount
-from tallygate.core.answers import ObservedSum, SpendSum, UsageFilter, UsageSum
-from tallygate.core.attested import Kind, attestation_id
-from tallygate.core.bills import Bill, BilledLine, BillLine
-from tallygate.core.calibration import Origin
-from tallygate.core.chain import Head
 from tallygate.core.costing import Tokens
-from tallygate.core.learned import Kept, SampleKey
-from tallygate.core.limit_changes import LimitChange
-from tallygate.core.model import Budget, Call, Session
-from tallygate.core.observed import ObservedUsage, Rule, SessionCheck
+from tallygate.core.gate.answers import ObservedSum, SpendSum, UsageFilter, UsageSum
+from tallygate.core.learning.calibration import Kept, Origin, SampleKey
+from tallygate.core.model import Amount, Budget, Call, LimitChange, Session
 from tallygate.core.places import Tree
+from tallygate.core.proof import Head, Kind, attestation_id
 from tallygate.core.reports import CallAnomaly
-from tallygate.core.unread import Unread, UnreadFile
+from tallygate.core.statements import Bill, BilledLine, BillLine
+from tallygate.core.usage import ObservedUsage, Rule, SessionCheck, Unread, UnreadFile
 from tallygate.core.values import value
 
 Value = str | int | None

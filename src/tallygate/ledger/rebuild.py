@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tallygate.core.chain import Link, Walk
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.fold import KEYS, Fold
 from tallygate.core.moments import as_datetime
+from tallygate.core.proof import Link, Walk
 from tallygate.files import create, on_disk
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.audit import COLUMNS, audit

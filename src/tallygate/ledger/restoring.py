@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import as_datetime
+from tallygate.core.proof import Head
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import IGNORE
 from tallygate.ledger.audit import audit

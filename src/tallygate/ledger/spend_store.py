@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 
-from tallygate.core.answers import SpendSum
+from tallygate.core.gate.answers import SpendSum
 from tallygate.core.model import Call
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.ledger import rows

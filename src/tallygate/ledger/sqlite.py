@@ -17,11 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailable
-from tallygate.core.marks import WAY_OUT, Mark, missing, replaced
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
+from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, Remembered
 from tallygate.ledger.files import APPLICATION_ID, is_nothing, not_ours, prepare

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from tallygate.core.chain import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
 from tallygate.core.errors import ensure
 from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
+from tallygate.core.proof import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
 from tallygate.ledger import rows
 from tallygate.ledger.attest_store import AttestReads, AttestWrites
 from tallygate.ledger.bill_store import BillReads

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.ledger.port import StoredUsage, Value
 
 USAGE_COLUMNS = (

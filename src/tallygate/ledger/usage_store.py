@@ -8,11 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.core.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.model import Call, Session
-from tallygate.core.observed import BROKEN_OFF, Rule, served_as
-from tallygate.core.unread import OF_WHOLE_FILES, Unread, UnreadFile
+from tallygate.core.usage import BROKEN_OFF, OF_WHOLE_FILES, Rule, Unread, UnreadFile, served_as
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
+from tallygate.core.gate.rules import Scope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
-from tallygate.core.rules import Scope
 from tallygate.ledger import rows
 from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
 from tallygate.ledger.statements import Statements

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tallygate.core.attribution import client_family
 from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
 from tallygate.core.model import Session
-from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.sessions import client_family
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode
 from tallygate.ledger.port import Change, Insert, Tx
 from tallygate.operations.ingest import link_session

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tallygate.core.authority import Authority
+from tallygate.core.bills.lines import Part
+from tallygate.core.bills.review import MILLION, PriceDiffers, rounded_rate
 from tallygate.core.costing import ASSUMED
-from tallygate.core.implied import PriceDiffers, rounded_rate
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
-from tallygate.core.reviewing import MILLION
-from tallygate.core.tallies import Part
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.calibrate import apply_factors
 from tallygate.operations.runtime import Runtime

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from tallygate.core.costing import Price
 from tallygate.core.errors import present
+from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import priced_as
-from tallygate.core.steps import SHORT_CACHE, PastStep, read_anew
+from tallygate.core.usage import priced_as
 from tallygate.core.words import ActorType
 from tallygate.ledger.port import Reader
 from tallygate.pricing.identity import same_model

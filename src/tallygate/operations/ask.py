@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tallygate.core import gate
 from tallygate.core.authority import Authority, Door, Loosening, locked
 from tallygate.core.errors import Conflict, present
+from tallygate.core.gate import policy
+from tallygate.core.gate.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.model import Budget, Session
 from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
-from tallygate.core.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.budget import raise_budget
@@ -94,4 +94,4 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
 def _asked_for(budgets: list[Budget]) -> Budget:
     """The budget that stops the session first; where none stops anything, the tightest."""
     hard = [budget for budget in budgets if budget.mode is BudgetMode.HARD]
-    return present(gate.tightest(hard or budgets), "a session has a budget of money")
+    return present(policy.tightest(hard or budgets), "a session has a budget of money")

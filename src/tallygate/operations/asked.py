@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 
-from tallygate.core import gate
-from tallygate.core.amounts import in_usd
-from tallygate.core.answers import BudgetState, GateAnswer
-from tallygate.core.calibration import Kind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.marks import is_about_history
-from tallygate.core.model import Actor, CallRequest
+from tallygate.core.gate import policy
+from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
+from tallygate.core.gate.wording import fault_message
+from tallygate.core.learning.calibration import Kind
+from tallygate.core.model import Actor, CallRequest, in_usd
 from tallygate.core.moments import as_datetime
-from tallygate.core.prospects import prospect
+from tallygate.core.proof import is_about_history
 from tallygate.core.values import value
-from tallygate.core.wording import fault_message
 from tallygate.core.words import Action, CallMode, Pressure, Reason
 from tallygate.operations.anew import anew_nanos
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
@@ -124,13 +122,13 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
             session, budgets = bound.session, bound.budgets
     own = own_budget(session, budgets)
-    fullest = gate.most_used(budgets) or own
-    tightest = gate.tightest(budgets) or own
+    fullest = policy.most_used(budgets) or own
+    tightest = policy.tightest(budgets) or own
     state = BudgetState(
         session_id=session_id,
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
         # By its pressure alone an agent must not go on in a session that takes nothing more.
-        pressure=gate.pressure(fullest, rt.policy.pressure_percents) if session.is_open else Pressure.CRITICAL,
+        pressure=policy.pressure(fullest, rt.policy.pressure_percents) if session.is_open else Pressure.CRITICAL,
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
         would=None if would is None else would.answer,

@@ -8,10 +8,9 @@ from tallygate.attest.dsse import enclosed
 from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
-from tallygate.core.answers import GateAnswer
-from tallygate.core.attested import Kind, SlimAttestation
-from tallygate.core.chain import Head, event_hash
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
 from tallygate.core.words import Action
 from tallygate.ledger.port import Attested, Due, Reader, Tx
 from tallygate.operations.lookup import own_budget, unknown_session

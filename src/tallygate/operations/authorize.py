@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import Conflict, LedgerUnavailable, ensure
+from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, CallRequest
 from tallygate.core.words import Action
 from tallygate.ledger.port import Tx

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tallygate.core.calibration import Kind
-from tallygate.core.replay import (
+from tallygate.core.learning.calibration import Kind
+from tallygate.core.learning.replay import (
     Accuracy,
     AccuracySum,
     Ask,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-from tallygate.core.chain import canonical_bytes
 from tallygate.core.costing import Price, Rates
+from tallygate.core.proof import canonical_bytes
 from tallygate.ledger.port import Insert, Tx
 
 

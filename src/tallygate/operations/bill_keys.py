@@ -8,15 +8,14 @@ from dataclasses import astuple
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from tallygate.core.bill_lines import Billed, LedgerLine, ModelKey, split_cost, unit_of
-from tallygate.core.bills import BilledLine
+from tallygate.core.bills.lines import Billed, LedgerLine, ModelKey, Part, split_cost, unit_of
 from tallygate.core.costing import ContextTier, Price, Rates, Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Call
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.observed import UNKNOWN_MODEL, Quality, priced_as_standard
-from tallygate.core.tallies import Part
+from tallygate.core.statements import BilledLine
+from tallygate.core.usage import UNKNOWN_MODEL, Quality, priced_as_standard
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import USD, ExchangeBook

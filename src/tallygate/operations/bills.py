@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from tallygate.core.bills import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, TallygateError, present
 from tallygate.core.moments import microseconds
+from tallygate.core.statements import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.text import shown
 from tallygate.ledger.bill_rows import from_bill, from_line
 from tallygate.ledger.port import Insert, Tx, Update, Value

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from zoneinfo import ZoneInfo
 
-from tallygate.core import lifecycle
-from tallygate.core.locked import Bounds
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.rules import PIECES, Rule, Window, binds, piece_of, rolling_us, rules_of, window_of
+from tallygate.core.lock import Bounds
 from tallygate.core.model import Budget, Call, Session
-from tallygate.core.rules import Rule, binds, rules_of
 from tallygate.core.values import value
-from tallygate.core.windows import PIECES, Window, piece_of, rolling_us, window_of
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
 from tallygate.operations.runtime import PlaceOf, on_paper

@@ -6,13 +6,13 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from tallygate.core import lifecycle
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
-from tallygate.core.locked import LIMIT_CHANGED
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.rules import rolling_us
+from tallygate.core.lock import LIMIT_CHANGED
 from tallygate.core.model import Budget
 from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
-from tallygate.core.windows import rolling_us
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.binding import aged_out_us, budget_change, rolled

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tallygate.attest import dsse
 from tallygate.attest.keys import PublicKey, jwks, public_keys_from
 from tallygate.attest.statement import Statement, read_statement
-from tallygate.core.attested import Kind
-from tallygate.core.chain import event_hash
 from tallygate.core.errors import InvalidArgument, KeyUnusable, NotProven, present
+from tallygate.core.proof import Kind, event_hash
 from tallygate.files import create
 from tallygate.operations.attest import checkpoint, of_session, summary
 from tallygate.operations.predicates import event_of

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from tallygate.core.answers import Factor
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.calibration import (
+from tallygate.core.costing import Price
+from tallygate.core.gate.answers import Factor
+from tallygate.core.learning.calibration import (
     LEVEL_STEPS,
     MILLION,
     Confidence,
@@ -16,15 +17,13 @@ from tallygate.core.calibration import (
     Level,
     Origin,
     Sample,
+    SampleKey,
     Source,
     level_from,
 )
-from tallygate.core.clients import client_name
-from tallygate.core.costing import Price
-from tallygate.core.learned import SampleKey
 from tallygate.core.model import Actor, Call, CallRequest, Policy
 from tallygate.core.values import value
-from tallygate.core.words import CalibrationMode
+from tallygate.core.words import CalibrationMode, client_name
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.locked import signing
 from tallygate.operations.runtime import Runtime

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from tallygate.core.amounts import Amount
 from tallygate.core.costing import Certainty, Split, certainty_of
-from tallygate.core.model import Budget
+from tallygate.core.gate.rules import rolling_us
+from tallygate.core.model import Amount, Budget
 from tallygate.core.money import COUNTED
-from tallygate.core.windows import rolling_us
 from tallygate.ledger.port import PricedSum, Reader
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.operations.windows import FOR_EVER_US, Facts, on_record

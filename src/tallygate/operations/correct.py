@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.clients import client_name
 from tallygate.core.costing import is_local_runtime
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.observed import MAX_TOKENS, Quality
 from tallygate.core.text import cleaned, shown
+from tallygate.core.usage import MAX_TOKENS, Quality
+from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, StoredUsage, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.ingest import Pricer, new_prices

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tallygate.core import gate
-from tallygate.core.amounts import in_usd, needed
-from tallygate.core.answers import BindingBudget, GateAnswer
 from tallygate.core.costing import SERVED_HERE
-from tallygate.core.model import HOOK_KEY, Budget, CallRequest, Decision, GateView, RerouteTarget, Session
+from tallygate.core.gate import policy
+from tallygate.core.gate.answers import BindingBudget, GateAnswer, Prospect, corrected, differs, prospect
+from tallygate.core.gate.wording import halt_message, raise_command
+from tallygate.core.model import (
+    HOOK_KEY,
+    Budget,
+    CallRequest,
+    Decision,
+    GateView,
+    RerouteTarget,
+    Session,
+    in_usd,
+    needed,
+)
 from tallygate.core.moments import as_datetime
-from tallygate.core.prospects import Prospect, corrected, differs, prospect
-from tallygate.core.wording import halt_message, raise_command
 from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding
@@ -58,7 +66,7 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
     view = _view(rt, reader, session, bound.budgets, request, at_us=at_us)
-    decision = gate.decide(view, request, rt.policy)
+    decision = policy.decide(view, request, rt.policy)
     why_no_target = None
     if decision.wants_target:
         target, why_no_target = target_of(rt, reader, session, request, decision)
@@ -66,7 +74,7 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
 
     after = budgets_after(budgets, request, decision)
     left = bound_to.seen((*after, *only_asked))
-    ahead = prospect(request, gate.tightest(view.budgets), gate.tightest(left), rt.policy)
+    ahead = prospect(request, policy.tightest(view.budgets), policy.tightest(left), rt.policy)
     told = _told(rt, request, decision, ahead.warning or why_no_target)
     answer = _answer(rt, request, decision, left, ahead, message=told)
     if decision.action is Action.HALT:
@@ -95,14 +103,14 @@ def _answer(
     *,
     message: str | None,
 ) -> GateAnswer:
-    tightest, fullest = gate.tightest(after), gate.most_used(after)
+    tightest, fullest = policy.tightest(after), policy.most_used(after)
     factor = shown_factor(request, rt.policy)
     return GateAnswer(
         action=decision.action,
         reason=decision.reason,
         message=message,
         remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
-        pressure=gate.pressure(fullest, rt.policy.pressure_percents),
+        pressure=policy.pressure(fullest, rt.policy.pressure_percents),
         target_model=None if decision.target is None else decision.target.model,
         saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
         pricing_warning=request.price.warning,

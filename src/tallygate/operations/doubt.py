@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tallygate.core import gate
-from tallygate.core.amounts import needed
 from tallygate.core.costing import Certainty
-from tallygate.core.model import Budget, CallRequest
+from tallygate.core.gate import policy
+from tallygate.core.gate.wording import doubtful
+from tallygate.core.model import Budget, CallRequest, needed
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED
-from tallygate.core.observed import priced_as
-from tallygate.core.wording import doubtful
+from tallygate.core.usage import priced_as
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.certain import Unsure
@@ -25,7 +24,7 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
     Looked at only once a step is refused, and sums are made only where the step's own price does not explain it.
     """
     asked = needed(request)
-    refusing = [b for b in budgets if b.mode is BudgetMode.HARD and not gate.admits(b, asked.of(b))]
+    refusing = [b for b in budgets if b.mode is BudgetMode.HARD and not policy.admits(b, asked.of(b))]
     if not refusing or any(budget.unit in COUNTED for budget in refusing):
         return None
     own = request.price.certainty

@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.chain import Head
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.marks import Mark
+from tallygate.core.proof import Head, Mark
 from tallygate.core.text import cleaned
 from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite import SqliteLedger

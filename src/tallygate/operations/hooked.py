@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from tallygate.core import gate
-from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, present
-from tallygate.core.foreign import foreign_text
-from tallygate.core.guarded import reaches
+from tallygate.core.gate import policy
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.wording import amounts_of, fault_message, held_next, left_of
+from tallygate.core.guard.fence import reaches
 from tallygate.core.hooks import (
     GATED,
     HookAnswer,
@@ -19,6 +19,7 @@ from tallygate.core.hooks import (
     Verdict,
     ends_run,
     faults_told_at_end,
+    foreign_text,
     held_s,
     holds_next,
     lands_first,
@@ -26,8 +27,7 @@ from tallygate.core.hooks import (
 )
 from tallygate.core.model import Budget
 from tallygate.core.money import format_amount, told_apart
-from tallygate.core.stopped import stopped_by
-from tallygate.core.wording import amounts_of, fault_message, held_next, left_of
+from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
@@ -242,6 +242,6 @@ def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
 
 def _tightest(budgets: tuple[Budget, ...]) -> tuple[Budget, Budget | None]:
     """The budget that will stop the work, of soft ones alone the tightest; and a soft one that is tighter than it."""
-    found = present(gate.tightest(budgets), "a session has a budget")
-    hard = gate.tightest([budget for budget in budgets if budget.mode is BudgetMode.HARD])
+    found = present(policy.tightest(budgets), "a session has a budget")
+    hard = policy.tightest([budget for budget in budgets if budget.mode is BudgetMode.HARD])
     return (found, None) if hard is None or hard is found else (hard, found)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tallygate.core import lifecycle
+from tallygate.core.gate import lifecycle
 from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.text import cleaned

@@ -10,15 +10,16 @@ from typing import Any
 
 from tallygate.clients.base import Batch, TranscriptFile
 from tallygate.clients.lines import LOST
-from tallygate.core.attribution import session_for
 from tallygate.core.costing import Price
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.observed import (
+from tallygate.core.sessions import session_for
+from tallygate.core.usage import (
     ObservedUsage,
     Oddity,
     SessionCheck,
+    Unread,
     better,
     contradictions,
     in_time,
@@ -32,7 +33,6 @@ from tallygate.core.observed import (
     terms_of,
     within,
 )
-from tallygate.core.unread import Unread
 from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.basis import basis_of

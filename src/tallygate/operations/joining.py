@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallygate.core.observed import TELEMETRY, ObservedUsage, nearest, tells_of
+from tallygate.core.usage import TELEMETRY, ObservedUsage, nearest, tells_of
 from tallygate.ledger.port import StoredUsage, Tx
 
 

@@ -9,9 +9,18 @@ from heapq import merge
 from threading import Lock
 from typing import Protocol
 
-from tallygate.core.calibration import WINDOW, Expectation, Kind, Learner, Level, Origin, expect
-from tallygate.core.clients import client_name
-from tallygate.core.learned import Kept, SampleKey
+from tallygate.core.learning.calibration import (
+    WINDOW,
+    Expectation,
+    Kept,
+    Kind,
+    Learner,
+    Level,
+    Origin,
+    SampleKey,
+    expect,
+)
+from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
 from tallygate.pricing.identity import one_name
 

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from tallygate.core import lifecycle
-from tallygate.core.amounts import Amount
-from tallygate.core.attribution import call_for, closed_by
-from tallygate.core.calibration import Origin
 from tallygate.core.errors import present
-from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.rules import binds, rules_of
+from tallygate.core.learning.calibration import Origin
+from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
-from tallygate.core.observed import Quality, Rule, priced_as_standard
-from tallygate.core.rules import binds, rules_of
+from tallygate.core.sessions import call_for, closed_by
+from tallygate.core.usage import Quality, Rule, priced_as_standard
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update

@@ -9,7 +9,7 @@ from tallygate.attest.keys import Signer, b64url
 from tallygate.attest.sealed import Sealed
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import Conflict
-from tallygate.core.locked import Lock, LockKind, Proven
+from tallygate.core.lock import Lock, LockKind, Proven
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.budget import set_budget

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
-from tallygate.core.chain import SIGNATURE, signed_bytes
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable
-from tallygate.core.locked import Bounds, Limits, Lock, LockKind, Standing, Told, after, limits_after
+from tallygate.core.lock import Bounds, Limits, Lock, LockKind, Standing, Told, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import iso
+from tallygate.core.proof import SIGNATURE, signed_bytes
 from tallygate.ledger.port import JournalEvent, Reader, Sign, Value
 
 if TYPE_CHECKING:

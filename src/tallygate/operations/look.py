@@ -8,21 +8,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from tallygate.core import exactness, gate
-from tallygate.core.amounts import in_usd
-from tallygate.core.answers import Observed, SessionTotals
-from tallygate.core.chain import Head
+from tallygate.core.bills.causes import Cause, Used, drift_of, largest_first, unseen
 from tallygate.core.costing import SURE, Price, Split, Tokens
-from tallygate.core.drift import Cause, Used, drift_of, largest_first
 from tallygate.core.errors import InvalidArgument, NotFound, present
-from tallygate.core.limit_changes import SHOWN_MAX, LimitChange
-from tallygate.core.model import Budget, Call, Session
+from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.answers import Observed, SessionTotals
+from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
-from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.text import cleaned, shown
-from tallygate.core.unseen import unseen
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
@@ -185,7 +182,7 @@ def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
         outside_nanos=outside.nanos if outside else 0,
         incomplete=sum(part.partial for part in observed.values()),
         tokens=sum((part.tokens for part in observed.values()), Tokens()),
-        estimated_nanos=sum(call.raw_estimate_nanos for call in calls if exactness.counts(call)),
+        estimated_nanos=sum(call.raw_estimate_nanos for call in calls if lifecycle.counts(call)),
     )
 
 
@@ -289,7 +286,7 @@ def beside(rt: Runtime, changed: Budget) -> Beside:
             found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
     if len(found) != 1:
         return Beside(ended=session is not None and not found)
-    return Beside(tighter=gate.tightest([b for b in found[0] if b.name != changed.name and _leaves_less(b, changed)]))
+    return Beside(tighter=policy.tightest([b for b in found[0] if b.name != changed.name and _leaves_less(b, changed)]))
 
 
 def _leaves_less(other: Budget, changed: Budget) -> bool:
@@ -327,13 +324,13 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
     sure = unsure.of_session(session.session_id)
     spent = to_unit_nanos(totals.spent_nanos, session.usd_nanos)
     split = Split(*(to_unit_nanos(each, session.usd_nanos) for each in (sure.approximate_nanos, sure.assumed_nanos)))
-    tightest = gate.tightest(budgets) or own
+    tightest = policy.tightest(budgets) or own
     return SessionLine(
         session=session,
         own=own,
         spent_nanos=spent,
         left_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=gate.pressure(gate.most_used(budgets) or own, rt.policy.pressure_percents),
+        pressure=policy.pressure(policy.most_used(budgets) or own, rt.policy.pressure_percents),
         totals=totals,
         split=split.within(spent),
         model=used_model(reader, session) or session.model,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tallygate.core import gate
 from tallygate.core.errors import Conflict, NotFound, ensure
+from tallygate.core.gate import policy
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Budget, Session
 from tallygate.ledger.port import Reader
@@ -33,7 +33,7 @@ def drawn_on(reader: Reader, session: Session, budgets: tuple[Budget, ...]) -> B
         around = None if around.parent_session_id is None else reader.session(around.parent_session_id)
     if around is not None and around.session_id in named:
         return named[around.session_id]
-    return gate.tightest(budgets) or own_budget(session, budgets)
+    return policy.tightest(budgets) or own_budget(session, budgets)
 
 
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:

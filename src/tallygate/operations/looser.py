@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tallygate.core.gate.rules import Rule, Scope, from_text
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session
 from tallygate.core.money import format_amount
-from tallygate.core.rules import Rule, Scope, from_text
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader

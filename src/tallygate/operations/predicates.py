@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.attest.statement import Subject
-from tallygate.core.amounts import unit_exact
-from tallygate.core.chain import Head
 from tallygate.core.errors import LedgerCorrupt
-from tallygate.core.limit_changes import SHOWN_MAX
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import SHOWN_MAX, Budget, Session, unit_exact
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
+from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.ledger.port import JournalEvent, Reader, SpendShare
 from tallygate.operations.lookup import all_budgets, is_enforced

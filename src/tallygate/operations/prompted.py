@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from tallygate.core.authority import Authority, Door
 from tallygate.core.errors import TallygateError
+from tallygate.core.gate.wording import standing_of
 from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
-from tallygate.core.limit_changes import NO_REASON
+from tallygate.core.model import NO_REASON
 from tallygate.core.money import format_amount, parse_amount_nanos
-from tallygate.core.wording import standing_of
 from tallygate.operations import ask
 from tallygate.operations.account import account_of
 from tallygate.operations.runtime import Runtime

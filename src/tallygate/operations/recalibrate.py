@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.calibration import MILLION, Kind, Level
-from tallygate.core.clients import client_name
 from tallygate.core.errors import NotFound
-from tallygate.core.learned import Kept, SampleKey
+from tallygate.core.learning.calibration import MILLION, Kept, Kind, Level, SampleKey
+from tallygate.core.words import client_name
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
 from tallygate.operations.calibrate import sample_row
 from tallygate.operations.learned import one_key

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tallygate.core import exactness, gate
-from tallygate.core.amounts import NOTHING, Amount, in_usd
-from tallygate.core.answers import UsageAnswer
-from tallygate.core.calibration import Origin
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import Conflict, NotFound, present
-from tallygate.core.model import Call
+from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.answers import UsageAnswer
+from tallygate.core.learning.calibration import Origin
+from tallygate.core.model import NOTHING, Amount, Call, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.reports import Anomaly as Odd
 from tallygate.core.reports import odd_in, voids_are_many
@@ -181,15 +180,15 @@ def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
     session, static = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
     budgets = budgets_now(rt, tx, session, rt.clock_us(), own=static, model=call.model_used or call.model_requested)
     own = own_budget(session, budgets)
-    tightest = gate.tightest(budgets) or own
+    tightest = policy.tightest(budgets) or own
     return UsageAnswer(
         call_id=call_id,
         session_id=session.session_id,
         status=call.state.value,
-        exactness=exactness.of_call(call, session.accounting_mode).value,
-        basis=exactness.basis_of_call(call),
+        exactness=lifecycle.of_call(call, session.accounting_mode).value,
+        basis=lifecycle.basis_of_call(call),
         spend_nanos=in_usd(own.committed_nanos, own),
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=gate.pressure(gate.most_used(budgets), rt.policy.pressure_percents),
+        pressure=policy.pressure(policy.most_used(budgets), rt.policy.pressure_percents),
         cost_nanos=call.booked_nanos,
     )

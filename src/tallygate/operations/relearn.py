@@ -6,14 +6,13 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tallygate.core.answers import UsageFilter
-from tallygate.core.calibration import Kind, Origin, Sample
 from tallygate.core.costing import Price
-from tallygate.core.learned import SampleKey
+from tallygate.core.gate.answers import UsageFilter
+from tallygate.core.learning.calibration import Kind, Origin, Sample, SampleKey
+from tallygate.core.learning.replay import Ask, Memory
+from tallygate.core.learning.steps import ASIDE, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
-from tallygate.core.observed import ObservedUsage, Quality, Rule, priced_as, terms_of
-from tallygate.core.replay import Ask, Memory
-from tallygate.core.steps import ASIDE, PastStep, next_step
+from tallygate.core.usage import ObservedUsage, Quality, Rule, priced_as, terms_of
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.anew import STEPS_LOOKED_AT
 from tallygate.operations.calibrate import agent_of, price_key, recorded_model, sample_key

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
-from tallygate.core.answers import SpendSum
+from tallygate.core.gate.answers import SpendSum
 from tallygate.ledger.port import Reader
 from tallygate.operations.certain import Unsure
 from tallygate.operations.runtime import Runtime

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tallygate.core.amounts import in_usd
 from tallygate.core.costing import SERVED_HERE
 from tallygate.core.errors import present
-from tallygate.core.model import CallRequest, Decision, RerouteTarget, Session
+from tallygate.core.gate.policy import Candidate, best_target
+from tallygate.core.model import CallRequest, Decision, RerouteTarget, Session, in_usd
 from tallygate.core.moments import as_datetime
-from tallygate.core.reroute import Candidate, best_target
 from tallygate.core.words import Action
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from functools import partial
 
-from tallygate.core import lifecycle
-from tallygate.core.amounts import NOTHING, Amount, needed
-from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import present
-from tallygate.core.model import Budget, Call, CallRequest, Decision, Hold, Session
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.model import NOTHING, Amount, Budget, Call, CallRequest, Decision, Hold, Session, needed
 from tallygate.core.values import value
 from tallygate.core.words import Action, CallState, Reason
 from tallygate.ledger import rows

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from tallygate.core import lifecycle
-from tallygate.core.amounts import NOTHING, Amount
-from tallygate.core.calibration import Origin
 from tallygate.core.errors import ensure, present
+from tallygate.core.gate import lifecycle
 from tallygate.core.hooks import FOUND_BY_HOOK
-from tallygate.core.model import NO_RESPONSE, Budget, Call, CostBasis, Hold, Policy
+from tallygate.core.learning.calibration import Origin
+from tallygate.core.model import NO_RESPONSE, NOTHING, Amount, Budget, Call, CostBasis, Hold, Policy
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value

@@ -11,21 +11,30 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 
-from tallygate.core import exactness
-from tallygate.core.bill_lines import LedgerLine, Who
-from tallygate.core.bills import BilledLine
-from tallygate.core.cells import Cell, Matched
-from tallygate.core.drift import Used, drift_of, largest_first
+from tallygate.core.bills.causes import Used, drift_of, largest_first
+from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Share, Who
+from tallygate.core.bills.matching import Matcher
+from tallygate.core.bills.review import (
+    Finding,
+    Line,
+    Lines,
+    Place,
+    Why,
+    billed_factors,
+    bucket_sums,
+    estimate_factors,
+    prices_that_differ,
+    recorded_alone,
+    swapped,
+)
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.implied import billed_factors, estimate_factors, prices_that_differ
-from tallygate.core.matching import Matcher
+from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import EPOCH, as_datetime, microseconds
-from tallygate.core.observed import priced_as_standard
 from tallygate.core.reports import ANOMALIES_MAX
-from tallygate.core.reviewing import Finding, Line, Lines, Place, Why, bucket_sums, recorded_alone, swapped
-from tallygate.core.tallies import Bucket, Gap, Outcome, Share
+from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
+from tallygate.core.usage import priced_as_standard
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.advice import pastes_for
 from tallygate.operations.bill_keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
@@ -198,7 +207,7 @@ class _Reviewing:
 
     def _estimates(self, session_id: str) -> None:
         """The estimates of a session's calls, each beside the response it was made for."""
-        made = [call for call in self.reader.calls_of(session_id) if exactness.counts(call)]
+        made = [call for call in self.reader.calls_of(session_id) if lifecycle.counts(call)]
         made = [call for call in made if self.from_us <= call.at_us < self.until_us]
         placed = self._responses_of(session_id) if self.reader.has_usage(session_id) else {}
         for call in made:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tallygate.attest.ring import KeyRing
-from tallygate.core.guarded import Guarded
+from tallygate.core.gate.rules import Rule
+from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.places import Place, as_written
-from tallygate.core.rules import Rule
 from tallygate.ledger.port import Ledger
 from tallygate.operations.learned import Learned
 from tallygate.operations.locked import LockBook

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tallygate.core.amounts import in_usd
-from tallygate.core.answers import SessionTotals
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import NotFound, RunLogError
-from tallygate.core.limit_changes import SHOWN_MAX
-from tallygate.core.model import Budget, ModeCoverage, Session
+from tallygate.core.gate.answers import SessionTotals
+from tallygate.core.gate.rules import Scope
+from tallygate.core.model import SHOWN_MAX, Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
-from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.reports import ANOMALIES_MAX
-from tallygate.core.rules import Scope
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import (
     AccountingMode,
     BudgetMode,

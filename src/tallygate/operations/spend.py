@@ -8,17 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 
-from tallygate.core import gate, spending
-from tallygate.core.amounts import Amount
-from tallygate.core.answers import GateAnswer
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, present
-from tallygate.core.model import Budget, Call, CallRequest, Decision, Session
+from tallygate.core.gate import policy
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.wording import nothing_left, standing_of
+from tallygate.core.model import Amount, Budget, Call, CallRequest, Decision, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
-from tallygate.core.observed import UNKNOWN_MODEL
 from tallygate.core.text import shown
-from tallygate.core.wording import nothing_left, standing_of
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, Pressure, Reason, SpendStatus
 from tallygate.ledger.port import Tx
 from tallygate.operations.account import start_within
@@ -242,7 +241,7 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)
-    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=gate.tightest(bound.budgets))
+    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(bound.budgets))
     after = budgets_after(counted, request, decision)
     seen = bound.to.seen((*after, *only_asked))
     usual = partial(_usual, tx, booking)
@@ -285,11 +284,11 @@ def _answer(
 ) -> CallRecorded:
     spoken = currency_of(rt, session, currency)
     own = own_budget(session, after)
-    tightest, fullest = gate.tightest(after) or own, gate.most_used(after) or own
-    status = spending.status_of(after, rt.policy.warn_at_percent)
+    tightest, fullest = policy.tightest(after) or own, policy.most_used(after) or own
+    status = policy.status_of(after, rt.policy.warn_at_percent)
     warnings = []
     if status is SpendStatus.EXHAUSTED:
-        empty = gate.tightest(spending.exhausted(after)) or own
+        empty = policy.tightest(policy.exhausted(after)) or own
         warnings.append(nothing_left(empty, usual(empty), rt.program, rt.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tallygate.core import exactness, gate, spending
-from tallygate.core.amounts import Currency
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.model import Budget, Call, GateView, Session
+from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.wording import raise_command
+from tallygate.core.model import Budget, Call, Currency, GateView, Session
 from tallygate.core.moments import as_datetime
-from tallygate.core.wording import raise_command
 from tallygate.core.words import AccountingMode, Action, CheckReason, SpendStatus
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.asked import fault_answer
@@ -100,11 +99,11 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         session, budgets = _standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
     spoken = currency_of(rt, session, currency or session.currency)
-    verdict = spending.judge(
+    verdict = policy.judge(
         GateView(session, budgets, has_open_exactness=waits), lambda budget: spoken.needed_of(estimate, budget)
     )
     own = own_budget(session, budgets)
-    tightest, fullest = gate.tightest(budgets) or own, gate.most_used(budgets) or own
+    tightest, fullest = policy.tightest(budgets) or own, policy.most_used(budgets) or own
     refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
     command = None
     if refusing is not None:
@@ -136,10 +135,10 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
     with rt.ledger.reading(rt.tenant) as reader:
         session, budgets = _standing(rt, reader, session_id)
         observed = reader.usage_of(session_id)
-        calls = [call for call in reader.calls_of(session_id) if exactness.counts(call)]
+        calls = [call for call in reader.calls_of(session_id) if lifecycle.counts(call)]
     spoken = currency_of(rt, session, currency or session.currency)
     own = own_budget(session, budgets)
-    tightest = gate.tightest(budgets) or own
+    tightest = policy.tightest(budgets) or own
     shares = _shares(observed, calls)
     return SpendSummary(
         session=session,
@@ -150,7 +149,7 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
         tokens=sum((share.tokens for share in shares), Tokens()),
         calls=sum(share.calls for share in shares),
         models=tuple(replace(share, cost=spoken.of_usd(share.cost)) for share in shares),
-        exhausted=spending.status_of(budgets, rt.policy.warn_at_percent) is SpendStatus.EXHAUSTED,
+        exhausted=policy.status_of(budgets, rt.policy.warn_at_percent) is SpendStatus.EXHAUSTED,
         at_us=rt.clock_us(),
         exchange=spoken.basis,
     )

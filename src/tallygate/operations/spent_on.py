@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
 from tallygate.core.model import Budget
-from tallygate.core.rules import within_of
-from tallygate.core.windows import PIECES, piece_of, rolling_us
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.operations.windows import FOR_EVER_US, Facts, counts

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from tallygate.core.amounts import NOTHING, Amount, needed
-from tallygate.core.answers import GateAnswer
-from tallygate.core.calibration import Kind, Level
 from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
-from tallygate.core.gate import admits
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.policy import admits
 from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, writes_late
-from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Call, CallRequest, Session
-from tallygate.core.moments import as_datetime
-from tallygate.core.observed import UNKNOWN_MODEL, priced_as
-from tallygate.core.steps import (
+from tallygate.core.learning.calibration import Kind, Level
+from tallygate.core.learning.steps import (
     ASIDE,
     FIRST_MODELS,
     NextStep,
@@ -27,6 +23,9 @@ from tallygate.core.steps import (
     next_step,
     of_actor,
 )
+from tallygate.core.model import HOOK_KEY, NO_RESPONSE, NOTHING, Actor, Amount, Call, CallRequest, Session, needed
+from tallygate.core.moments import as_datetime
+from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.anew import STEPS_LOOKED_AT, switches

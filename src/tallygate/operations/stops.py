@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tallygate.core.answers import GateAnswer
-from tallygate.core.limit_changes import SHOWN_MAX, last_raise_us
-from tallygate.core.model import Call, Session
-from tallygate.core.stopped import stopped_by
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.model import SHOWN_MAX, Call, Session, last_raise_us
+from tallygate.core.sessions import stopped_by
 from tallygate.ledger.port import Reader
 from tallygate.operations.lookup import all_budgets
 from tallygate.operations.runtime import Runtime

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tallygate.core.gate.rules import Rule, Scope, Subject, bound, from_text, may_limit, rules_of, to_text, within_of
 from tallygate.core.model import Budget, Session
 from tallygate.core.places import Place
-from tallygate.core.rules import Rule, Scope, Subject, bound, from_text, may_limit, rules_of, to_text, within_of
 from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding, binding, relimited, window_id

@@ -14,10 +14,10 @@ from tallygate.clients.discovery import ends_at, may_be_searched, missing
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
-from tallygate.core.clients import client_among, client_name
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
-from tallygate.core.unread import Unread
+from tallygate.core.usage import Unread
+from tallygate.core.words import client_among, client_name
 from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 from tallygate.operations.runtime import Runtime
 

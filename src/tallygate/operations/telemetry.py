@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tallygate.clients.claude_code.telemetry import CLIENT, read_events
 from tallygate.clients.reading.otlp import read_logs
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import ObservedUsage
+from tallygate.core.usage import ObservedUsage
 from tallygate.operations.ingest import Reading, Taken, ingest
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.tenants import in_tenant

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.gate.rules import Scope
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.core.rules import Scope
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode
 from tallygate.operations.runtime import Runtime

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tallygate.core import exactness
-from tallygate.core.answers import Observed, SessionTotals
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.answers import Observed, SessionTotals
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.words import Action, CallState, Exactness, UsageBasis
@@ -35,8 +35,8 @@ def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_who
 
     It is not `is_whole` where its client had a response that is in no record.
     """
-    made = [call for call in calls if exactness.counts(call)]
-    states = [exactness.of_call(call, session.accounting_mode) for call in made]
+    made = [call for call in calls if lifecycle.counts(call)]
+    states = [lifecycle.of_call(call, session.accounting_mode) for call in made]
     if observed:
         states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
     if any(call.is_unanswered and call.call_id not in observed for call in calls):
@@ -45,17 +45,17 @@ def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_who
         is_whole = False
     if not is_whole:
         states.append(Exactness.ESTIMATE_ONLY)
-    state = exactness.of_session(states)
+    state = lifecycle.of_session(states)
     reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
     coverage = session.coverage
     nanos = _by_basis(made, observed)
-    basis = exactness.basis_of_session(nanos)
+    basis = lifecycle.basis_of_session(nanos)
     return SessionTotals(
         session_id=session.session_id,
         total_nanos=sum(nanos.values()),
         calls_made=len(made),
         halts=sum(call.action is Action.HALT for call in calls),
-        confidence=exactness.confidence(state, basis),
+        confidence=lifecycle.confidence(state, basis),
         pending_exact_calls=states.count(Exactness.EXACT_PENDING),
         exactness=state.value,
         last_reconciled_us=max(reconciled, default=None),
@@ -64,10 +64,10 @@ def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_who
             "plan_mode_exact_capable": coverage.plan,
             "agent_mode_exact_capable": coverage.agent,
         },
-        uncovered_modes=exactness.uncovered_modes(session),
+        uncovered_modes=lifecycle.uncovered_modes(session),
         basis=basis,
         nanos_by_basis=nanos,
-        stated=exactness.stated(state, basis).value,
+        stated=lifecycle.stated(state, basis).value,
     )
 
 
@@ -78,7 +78,7 @@ def _by_basis(made: list[Call], observed: Observed) -> dict[UsageBasis, int]:
         is_observed = call.call_id in observed
         nanos = call.booked_nanos if observed else call.counted_nanos
         if nanos or not observed or is_observed:
-            found[exactness.basis_of_call(call, is_observed=is_observed)] += nanos
+            found[lifecycle.basis_of_call(call, is_observed=is_observed)] += nanos
     if observed:
         found[UsageBasis.OBSERVED] += sum(part.nanos for part in observed.values())
     return dict(found)
@@ -94,7 +94,7 @@ def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:
         is_later = each.last_us > each.read_us or bool(each.check.includes)
         if not is_later and each.check.total > sum(tokens.total for tokens in each.seen.values()):
             return False
-    refused_us = exactness.asked_after_refusal_us(session.client, calls)
+    refused_us = lifecycle.asked_after_refusal_us(session.client, calls)
     if refused_us is None:
         return True
     return any(microseconds(each.row.at) > refused_us for each in reader.usage_of(session.session_id))

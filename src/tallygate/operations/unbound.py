@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.core.amounts import unit_number
+from tallygate.core.gate.rules import Rule, Scope, may_limit
+from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount
-from tallygate.core.rules import Rule, Scope, may_limit
 from tallygate.core.text import shown
 from tallygate.ledger.port import Used
 from tallygate.operations.runtime import Runtime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tallygate.core.unread import UnreadFile, UnreadSum, unread_sum
+from tallygate.core.usage import UnreadFile, UnreadSum, unread_sum
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from tallygate.core.answers import UsageFilter, UsageSum
-from tallygate.core.clients import client_name
 from tallygate.core.costing import Certainty
+from tallygate.core.gate.answers import UsageFilter, UsageSum
 from tallygate.core.places import meant
-from tallygate.core.unread import UnreadSum
+from tallygate.core.usage import UnreadSum
+from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.certain import certainties
 from tallygate.operations.runtime import Runtime

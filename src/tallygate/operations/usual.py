@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tallygate.core.amounts import Amount
-from tallygate.core.model import Budget, Call
+from tallygate.core.model import Amount, Budget, Call
 from tallygate.ledger.port import Reader
 
 STEPS_LOOKED_AT = 24

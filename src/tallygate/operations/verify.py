@@ -13,9 +13,9 @@ from typing import Any
 from tallygate.attest import dsse
 from tallygate.attest.keys import PublicKey
 from tallygate.attest.statement import Statement, read_statement, statement_bytes
-from tallygate.core.attested import Kind, attestation_id
 from tallygate.core.errors import LedgerUnavailable, NotProven
 from tallygate.core.moments import iso
+from tallygate.core.proof import Kind, attestation_id
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
 from tallygate.ledger.audit import damage, edits

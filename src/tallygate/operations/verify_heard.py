@@ -8,11 +8,10 @@ from typing import Any
 
 from tallygate.attest.keys import PublicKey
 from tallygate.attest.ring import Rotation
-from tallygate.core.attested import TRACES, attestation_id, called_for
-from tallygate.core.chain import Link
 from tallygate.core.errors import KeyUnusable
-from tallygate.core.locked import LOCK_TRACE, LOOSENING, LockKind, Standing, after, loosens, what_of
+from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, Standing, after, loosens, what_of
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.proof import TRACES, Link, attestation_id, called_for
 from tallygate.ledger.foreign import ForeignLedger
 from tallygate.operations.history import LEDGER_TRACE
 from tallygate.operations.history import told_of as history_told

@@ -7,12 +7,22 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from tallygate.core.amounts import NOTHING, Amount
-from tallygate.core.model import Budget, Call, Hold, Session
+from tallygate.core.gate.rules import (
+    NEVER,
+    PIECES,
+    Rule,
+    Scope,
+    Spent,
+    counts_in,
+    piece_of,
+    rolling_us,
+    rules_of,
+    window_of,
+    within_of,
+)
+from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
-from tallygate.core.observed import priced_as_standard
-from tallygate.core.rules import Rule, Scope, Spent, counts_in, rules_of, within_of
-from tallygate.core.windows import NEVER, PIECES, piece_of, rolling_us, window_of
+from tallygate.core.usage import priced_as_standard
 from tallygate.core.words import CallState
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.runtime import PlaceOf, on_paper

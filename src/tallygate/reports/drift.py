@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallygate.core.clients import client_name
-from tallygate.core.implied import BilledFactor, EstimateFactor
+from tallygate.core.bills.lines import Bucket, Gap
+from tallygate.core.bills.review import MILLION, BilledFactor, BucketSum, EstimateFactor, Finding, Line
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
-from tallygate.core.reviewing import MILLION, BucketSum, Finding, Line
-from tallygate.core.tallies import Bucket, Gap
 from tallygate.core.text import cleaned
+from tallygate.core.words import client_name
 
 _NAME_MAX = 120
 

@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.core import exactness
-from tallygate.core.amounts import unit_exact
-from tallygate.core.answers import GateAnswer, Observed, SessionTotals
-from tallygate.core.chain import Head
-from tallygate.core.limit_changes import LimitChange, last_raise_us
-from tallygate.core.model import Budget, Call, Session
+from tallygate.core.gate import lifecycle
+from tallygate.core.gate.answers import GateAnswer, Observed, SessionTotals
+from tallygate.core.model import Budget, Call, LimitChange, Session, last_raise_us, unit_exact
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
-from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.proof import Head
 from tallygate.core.reports import CallAnomaly
-from tallygate.core.stopped import stopped_by
+from tallygate.core.sessions import stopped_by
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1
@@ -62,7 +60,7 @@ def fingerprint(line: Mapping[str, Any]) -> str:
 def told_in_line(run: RunLine) -> dict[str, Any]:
     """Everything that a line says of its session."""
     session = run.session
-    made = [call for call in run.calls if exactness.counts(call)]
+    made = [call for call in run.calls if lifecycle.counts(call)]
     saved = sum(_saved_nanos(call, run.prices) for call in made)
     subagents = _subagents(made, run.observed)
     return {
@@ -148,8 +146,8 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
         "action": call.action.value,
         "reason": call.reason.value,
         "state": call.state.value,
-        "exactness_state": exactness.of_call(call, run.session.accounting_mode).value,
-        "usage_basis": exactness.basis_of_call(call, is_observed=seen is not None).value,
+        "exactness_state": lifecycle.of_call(call, run.session.accounting_mode).value,
+        "usage_basis": lifecycle.basis_of_call(call, is_observed=seen is not None).value,
         "model_requested": asked if run.session.model == UNKNOWN_MODEL else run.session.model,
         "model_asked": asked,
         "model_used": used,

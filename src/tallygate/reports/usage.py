@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from tallygate.core.answers import UsageSum
 from tallygate.core.costing import Certainty, Tokens
+from tallygate.core.gate.answers import UsageSum
 from tallygate.core.moments import as_datetime, microseconds
 
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.gate.rules import SESSION, Rule, Scope
 from tallygate.core.money import CALLS, TOKENS
-from tallygate.core.rules import Rule, Scope
-from tallygate.core.windows import SESSION
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
 from tallygate.settings.source import Document, KeyPath

@@ -13,8 +13,8 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
 
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.gate.rules import parse_period
 from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT
-from tallygate.core.windows import parse_period
 
 Check = Callable[[object], object]
 

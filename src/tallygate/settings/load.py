@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tallygate.core.clients import client_name
 from tallygate.core.errors import SettingsError
-from tallygate.core.locked import Standing
+from tallygate.core.gate.rules import Scope
+from tallygate.core.lock import Standing
 from tallygate.core.places import WILD
-from tallygate.core.rules import Scope
+from tallygate.core.words import client_name
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets

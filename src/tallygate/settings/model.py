@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tallygate.core.clients import client_among
 from tallygate.core.errors import SettingsError
-from tallygate.core.locked import Lock
+from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.lock import Lock
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.core.rules import Rule, Scope
-from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
+from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice, client_among
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import Rate
 

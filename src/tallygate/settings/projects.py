@@ -14,8 +14,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.money import format_amount
-from tallygate.core.rules import Rule, Scope
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings

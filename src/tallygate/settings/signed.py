@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.money import format_amount
-from tallygate.core.rules import Rule, Scope
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.core.bills import BillLine, unfit
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.statements import BillLine, unfit
 from tallygate.core.text import shown
 from tallygate.statements.formats import (
     anthropic_cost,

@@ -15,7 +15,7 @@ from tests.transcripts import PROJECT, write_claude
 from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
-from tallygate.core.observed import UNKNOWN_MODEL, ObservedUsage, Rule
+from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage, Rule
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.session import Opening, start_session
 

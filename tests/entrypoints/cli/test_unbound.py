@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.app import clock_us, compose, settings_here
 from tallygate.core.costing import Tokens
-from tallygate.core.rules import Rule, Scope, may_limit
+from tallygate.core.gate.rules import Rule, Scope, may_limit
 from tallygate.operations.asked import Step
 from tallygate.operations.authorize import authorize
 from tallygate.operations.record import UsageReport, record_usage

@@ -230,7 +230,7 @@ def test_a_session_without_a_transcript_shows_none_of_it(run, run_json, made):
 
 
 def test_the_guide_has_every_column_and_cause():
-    from tallygate.core.drift import CauseKind
+    from tallygate.core.bills.causes import CauseKind
 
     guide = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "usage.md").read_text(encoding="utf-8")
     for column in ("RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL", "PRICE"):

@@ -13,7 +13,7 @@ import pytest
 
 from tallygate.app import compose, settings_here
 from tallygate.attest.keys import new_signer
-from tallygate.core.chain import GENESIS, event_hash
+from tallygate.core.proof import GENESIS, event_hash
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tallygate.clients.lines import (
     inner,
     name,
 )
-from tallygate.core.observed import ObservedUsage, Quality, Rule, better
+from tallygate.core.usage import ObservedUsage, Quality, Rule, better
 
 CLIENT = "claude_code"
 _USAGE = b'"usage":'

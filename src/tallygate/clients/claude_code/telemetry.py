@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from tallygate.clients.lines import Odd, Unreadable, content_key, count, countless, moment, name
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import MAX_TOKENS, ObservedUsage, Rule
+from tallygate.core.usage import MAX_TOKENS, ObservedUsage, Rule
 
 CLIENT = "claude_code"
 SERVICE = "claude-code"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tallygate.clients.lines import Fields, Odd, ReadReport, Skip, count, counts, fields, name, text_size
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ModelTotal, SessionCheck
+from tallygate.core.usage import ModelTotal, SessionCheck
 
 # A response that says more is one that says nothing.
 MAX_SEARCHES = 1000

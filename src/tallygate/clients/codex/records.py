@@ -32,7 +32,7 @@ from tallygate.clients.lines import (
     name,
     part,
 )
-from tallygate.core.observed import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, Rule
 
 CLIENT = "codex"
 FALLBACK_MODEL = "gpt-5"

@@ -25,7 +25,7 @@ from tallygate.clients.lines import (
     part,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality, Rule
 
 CLIENT = "copilot"
 _PLACES = frozenset({"session.start", "session.resume", "session.context_changed"})

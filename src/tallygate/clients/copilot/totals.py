@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallygate.clients.lines import Fields, Skip, Unreadable, count
-from tallygate.core.observed import MAX_TOKENS
+from tallygate.core.usage import MAX_TOKENS
 
 _COUNTS = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens", "reasoningTokens")
 _MODELS_MAX = 64

@@ -21,7 +21,7 @@ from tallygate.clients.lines import (
     records_of,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Quality, Rule, better
+from tallygate.core.usage import ObservedUsage, Quality, Rule, better
 
 CLIENT = "gemini"
 _WANTED = (b'"tokens"', b'"sessionId"')

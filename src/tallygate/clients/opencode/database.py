@@ -16,7 +16,7 @@ from urllib.parse import quote
 from tallygate.clients.base import Batch, Change, FilePosition, nothing, written_at
 from tallygate.clients.lines import MAX_LINE, ReadReport, Skip, Unreadable, decode, fields, name
 from tallygate.clients.opencode.messages import is_answer, row_of
-from tallygate.core.observed import ObservedUsage
+from tallygate.core.usage import ObservedUsage
 
 _ROWS = 500
 _PARENTS = 100_000

@@ -24,7 +24,7 @@ from tallygate.clients.lines import (
     part,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, Rule
 
 CLIENT = "opencode"
 # The session of a message that names none.

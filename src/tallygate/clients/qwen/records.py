@@ -17,7 +17,7 @@ from tallygate.clients.lines import (
     name,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.observed import BROKEN_OFF, ObservedUsage, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality, Rule
 
 CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.

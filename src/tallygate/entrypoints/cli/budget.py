@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from tallygate.core.amounts import parse_amount, unit_number
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
-from tallygate.core.limit_changes import LimitChange
-from tallygate.core.model import Budget
+from tallygate.core.gate.wording import amounts_of, budget_name
+from tallygate.core.model import Budget, LimitChange, parse_amount, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
 from tallygate.core.text import cleaned
-from tallygate.core.wording import amounts_of, budget_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program

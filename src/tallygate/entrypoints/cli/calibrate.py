@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from tallygate.core.authority import Loosening
-from tallygate.core.clients import client_name
-from tallygate.core.learned import Kept
+from tallygate.core.learning.calibration import Kept
 from tallygate.core.moments import iso
-from tallygate.core.words import CalibrationMode
+from tallygate.core.words import CalibrationMode, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.calibrate_backtest import backtest
 from tallygate.entrypoints.cli.moments import shown_zone

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tallygate.core.calibration import Kind
+from tallygate.core.learning.calibration import Kind
+from tallygate.core.learning.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.core.money import format_amount, json_number, parse_amount_nanos
-from tallygate.core.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program

@@ -14,7 +14,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.moments import as_datetime, iso
-from tallygate.core.unread import unread_sum
+from tallygate.core.usage import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from tallygate.clients.client import Client, Scope, server_arguments
 from tallygate.clients.installers import CLIENTS
-from tallygate.core.attribution import client_family
-from tallygate.core.clients import client_name
 from tallygate.core.errors import TallygateError
+from tallygate.core.sessions import client_family
+from tallygate.core.words import client_name
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed

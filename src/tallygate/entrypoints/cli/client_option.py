@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tallygate.core.clients import client_name
+from tallygate.core.words import client_name
 
 
 class ClientChoice(click.Choice[str]):

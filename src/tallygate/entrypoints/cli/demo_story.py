@@ -22,7 +22,7 @@ from tallygate.ledger.audit import audit
 from tallygate.operations.look import SessionView, show_session
 
 if TYPE_CHECKING:
-    from tallygate.core.chain import Head
+    from tallygate.core.proof import Head
 
 TEXT_WIDTH = 100
 _OWN_PREFIXES = ("TALLYGATE_", "L6E_", "CLAUDE_PROJECT_DIR")

@@ -9,8 +9,8 @@ import click
 from tallygate.clients.client import runnable
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
-from tallygate.core.marks import is_about_history
 from tallygate.core.moments import iso
+from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED, sentence
 from tallygate.entrypoints.cli.moments import shown_zone

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tallygate.core.authority import Authority
-from tallygate.core.clients import client_name
+from tallygate.core.bills.lines import Bucket
 from tallygate.core.money import format_amount
-from tallygate.core.tallies import Bucket
+from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
@@ -25,7 +25,7 @@ from tallygate.reports.drift import Review, cause_word, factor_text, main_cause,
 from tallygate.reports.usage import ALWAYS_US
 
 if TYPE_CHECKING:
-    from tallygate.core.reviewing import Finding, Line
+    from tallygate.core.bills.review import Finding, Line
     from tallygate.operations.runtime import Runtime
 
 _MODEL_MAX = 20

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from tallygate.core.authority import Loosening
-from tallygate.core.bills import Bill, BillLine
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text, format_amount
+from tallygate.core.statements import Bill, BillLine
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.import_api import fetch
 from tallygate.entrypoints.cli.moments import shown_zone

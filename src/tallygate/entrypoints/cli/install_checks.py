@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tallygate.clients.client import Surroundings
 from tallygate.core.errors import SettingsError
-from tallygate.core.foreign import foreign_text
+from tallygate.core.hooks import foreign_text
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.entrypoints.cli.init import places_of_user

@@ -8,8 +8,8 @@ from tallygate.attest import sealed
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import TallygateError
+from tallygate.core.gate.wording import budget_name
 from tallygate.core.moments import iso
-from tallygate.core.wording import budget_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.operations.attest import signing

@@ -10,8 +10,8 @@ import click
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
-from tallygate.core.marks import is_about_history
 from tallygate.core.moments import iso
+from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, report_json, say_faults
@@ -24,7 +24,7 @@ from tallygate.settings import Transcripts
 
 if TYPE_CHECKING:
     from tallygate.app import App
-    from tallygate.core.chain import Head
+    from tallygate.core.proof import Head
 
 _reason = click.option("--reason", required=True, help="Why; it stands in the journal.")
 

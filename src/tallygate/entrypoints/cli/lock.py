@@ -11,8 +11,8 @@ from tallygate.attest import sealed
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import Conflict
+from tallygate.core.gate.wording import budget_name
 from tallygate.core.money import format_amount
-from tallygate.core.wording import budget_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.passphrase import ask_shown, new_passphrase
 from tallygate.entrypoints.cli.program import Program, pass_program

@@ -14,10 +14,10 @@ import click
 
 from tallygate.clients.client import runnable
 from tallygate.core.costing import Split
+from tallygate.core.gate.wording import short_name
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned
-from tallygate.core.wording import short_name
 
 NOTHING = "-"
 ID_END = 8

@@ -6,19 +6,17 @@ from typing import Any
 
 import click
 
-from tallygate.core import exactness
-from tallygate.core.amounts import unit_number
-from tallygate.core.attested import SlimAttestation
-from tallygate.core.clients import client_name
+from tallygate.core.bills.causes import Cause
 from tallygate.core.costing import Tokens
-from tallygate.core.drift import Cause
 from tallygate.core.errors import KeyUnusable
-from tallygate.core.model import Call, Session
+from tallygate.core.gate import lifecycle
+from tallygate.core.model import Call, Session, unit_number
 from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import format_amount, json_number, told_apart
-from tallygate.core.observed import UNKNOWN_MODEL
+from tallygate.core.proof import SlimAttestation
 from tallygate.core.text import cleaned
-from tallygate.core.words import SessionState
+from tallygate.core.usage import UNKNOWN_MODEL
+from tallygate.core.words import SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.moments import shown_zone
@@ -287,8 +285,8 @@ def _call_json(call: Call, view: SessionView) -> dict[str, Any]:
         "action": call.action.value,
         "reason": call.reason.value,
         "state": call.state.value,
-        "exactness_state": exactness.of_call(call, view.session.accounting_mode).value,
-        "usage_basis": exactness.basis_of_call(call, is_observed=call.call_id in view.nanos_by_call).value,
+        "exactness_state": lifecycle.of_call(call, view.session.accounting_mode).value,
+        "usage_basis": lifecycle.basis_of_call(call, is_observed=call.call_id in view.nanos_by_call).value,
         "model_requested": call.model_requested,
         "model_target": call.model_target,
         "model_used": view.models_by_call.get(call.call_id, call.model_used),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tallygate.core.locked import Standing
+from tallygate.core.lock import Standing
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number

@@ -8,8 +8,8 @@ import sys
 import click
 
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.core.clients import client_among
 from tallygate.core.errors import TallygateError
+from tallygate.core.words import client_among
 from tallygate.entrypoints.cli.installed_option import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX

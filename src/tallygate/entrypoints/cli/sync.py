@@ -15,9 +15,9 @@ import click
 
 from tallygate.clients.lines import Skip
 from tallygate.clients.sources import SOURCES
-from tallygate.core.clients import client_name
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.unread import UnreadSum
+from tallygate.core.usage import UnreadSum
+from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallygate.clients.lines import Skip
 from tallygate.core.money import format_amount, json_number
-from tallygate.core.unread import CUT_OFF, UnreadSum
+from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
 from tallygate.operations.ingest import REFUSED

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from tallygate.clients.sources import SOURCES
-from tallygate.core.clients import client_name
 from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
+from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of

@@ -14,7 +14,7 @@ import click
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.errors import InvalidArgument, NotProven
-from tallygate.core.marks import missing
+from tallygate.core.proof import missing
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.program import Program, pass_program

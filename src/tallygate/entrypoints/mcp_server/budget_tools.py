@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tallygate.core.answers import BindingBudget
-from tallygate.core.clients import named
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.answers import BindingBudget
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number
+from tallygate.core.words import named
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent, usd

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tallygate.core.amounts import unit_number
-from tallygate.core.answers import BindingBudget, BudgetState, GateAnswer, UsageAnswer
-from tallygate.core.attested import SlimAttestation
-from tallygate.core.calibration import MILLION, Confidence
 from tallygate.core.errors import TallygateError
+from tallygate.core.gate.answers import BindingBudget, BudgetState, GateAnswer, UsageAnswer
+from tallygate.core.learning.calibration import MILLION, Confidence
+from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
+from tallygate.core.proof import SlimAttestation
 from tallygate.core.words import Action
 from tallygate.ledger.port import LedgerBusy
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tallygate.core.amounts import in_usd
-from tallygate.core.clients import client_among
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.model import Budget
+from tallygate.core.model import Budget, in_usd
 from tallygate.core.money import json_number, parse_amount_nanos
+from tallygate.core.words import client_among
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.asking import Question

@@ -14,8 +14,8 @@ from mcp.server.mcpserver.resources import FunctionResource
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
-from tallygate.core.answers import BindingBudget
 from tallygate.core.errors import InvalidArgument, NotFound, TallygateError
+from tallygate.core.gate.answers import BindingBudget
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, to_unit_nanos

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tallygate.core.answers import BindingBudget
-from tallygate.core.clients import named
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.gate.answers import BindingBudget
 from tallygate.core.model import Actor
-from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
+from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel, named
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import (

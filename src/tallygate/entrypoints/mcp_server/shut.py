@@ -14,9 +14,9 @@ from typing import Any, NoReturn, cast
 from mcp.server import MCPServer
 
 from tallygate import __version__
-from tallygate.core.answers import GateAnswer
 from tallygate.core.errors import SettingsError
-from tallygate.core.wording import settings_message
+from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
 from tallygate.entrypoints.hook_desk import HookDesk
 from tallygate.entrypoints.mcp_server import streams

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from tallygate.core.bills import COUNT_MAX, LINE_NANOS_MAX, BillLine, Grain
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
+from tallygate.core.statements import COUNT_MAX, LINE_NANOS_MAX, BillLine, Grain
 from tallygate.core.text import cleaned, shown
 from tallygate.statements.apis.asking import Api, BadAnswer, Number, Provider, Query
 from tallygate.statements.reading.cells import identity

@@ -6,7 +6,7 @@ one tells tokens and no money, the other money and no tokens. Costs of the prior
 
 from __future__ import annotations
 
-from tallygate.core.bills import BilledTokens, TokenClass
+from tallygate.core.statements import BilledTokens, TokenClass
 from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of, one_currency, paged, rows_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 

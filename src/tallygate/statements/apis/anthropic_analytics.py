@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
-from tallygate.core.bills import BilledTokens, TokenClass
 from tallygate.core.moments import as_datetime
+from tallygate.core.statements import BilledTokens, TokenClass
 from tallygate.statements.apis.answers import DayRow, Days, Fields, Statement, day_line, digest_of, one_currency, paged
 from tallygate.statements.apis.anthropic import ANTHROPIC, CENTS, CLASSES, tokens_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Query

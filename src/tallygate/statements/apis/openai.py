@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tallygate.core.bills import BilledTokens
+from tallygate.core.statements import BilledTokens
 from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of, one_currency, paged, rows_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 from tallygate.statements.formats.openai_costs import item

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, time
 
-from tallygate.core.bills import BilledTokens, BillLine
+from tallygate.core.statements import BilledTokens, BillLine
 from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider
 from tallygate.statements.formats.openrouter import with_own_key

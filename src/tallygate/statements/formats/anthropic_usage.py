@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tallygate.core.bills import BilledTokens, BillLine
+from tallygate.core.statements import BilledTokens, BillLine
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, complete, needs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from tallygate.core.bills import BilledTokens, Billing, BillLine, Grain, TokenClass
+from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tallygate.core.bills import NO_TOKENS, BilledTokens, Billing, BillLine, Grain
+from tallygate.core.statements import NO_TOKENS, BilledTokens, Billing, BillLine, Grain
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
 

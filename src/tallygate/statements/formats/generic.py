@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tallygate.core.bills import BilledTokens, BillLine, Grain
+from tallygate.core.statements import BilledTokens, BillLine, Grain
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, needs
 

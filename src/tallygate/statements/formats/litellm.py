@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tallygate.core.bills import BilledTokens, BillLine, Grain
+from tallygate.core.statements import BilledTokens, BillLine, Grain
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
 

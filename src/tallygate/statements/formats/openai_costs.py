@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tallygate.core.bills import BillLine, TokenClass
+from tallygate.core.statements import BillLine, TokenClass
 from tallygate.statements.formats.openai_usage import span
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs

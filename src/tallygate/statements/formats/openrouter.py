@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tallygate.core.bills import NO_TOKENS, BilledTokens, Billing, BillLine, Grain, TokenClass
+from tallygate.core.statements import NO_TOKENS, BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from tallygate.core.bills import COUNT_MAX, LINE_NANOS_MAX, Grain
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
+from tallygate.core.statements import COUNT_MAX, LINE_NANOS_MAX, Grain
 from tallygate.core.text import cleaned, shown
 from tallygate.statements.reading.form import BadRow, LocalRow, Row
 

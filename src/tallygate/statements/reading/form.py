@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tallygate.core.bills import BillLine
+from tallygate.core.statements import BillLine
 
 
 class BadRow(Exception):

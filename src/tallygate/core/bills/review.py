@@ -1,0 +1,501 @@
+"""Lines of a review, and the factors and prices that they imply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import NamedTuple
+
+from tallygate.core.bills.lines import (
+    Amounts,
+    Bucket,
+    Cell,
+    Gap,
+    LedgerLine,
+    Matched,
+    ModelKey,
+    Outcome,
+    Part,
+    Share,
+    Who,
+)
+from tallygate.core.costing import SURE, Split
+from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount
+
+# --- reviewing -------------------------------------------------------------------------------------------------------
+# The review of sessions after the fact: estimate, recorded and billed side by side, and why they are not the same.
+
+
+MILLION = 1_000_000
+
+
+class Why(StrEnum):
+    """Why what was billed is not what was recorded; the causes between estimate and record have names of their own."""
+
+    OTHER_MODEL = "other_model"
+    PRICE = "price_drift"
+    HIDDEN = "hidden_reasoning"
+    PARTIAL = "partial_rows"
+    CACHE = "cache_dominates"
+    LEDGER_ONLY = "not_in_bill"
+    BILL_ONLY = "not_in_ledger"
+    INCLUDED = "subscription"
+    CREDIT = "credit"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause with what it adds to the earlier figure, below zero what it takes off; None where nobody can tell."""
+
+    cause: str
+    nanos: int | None
+    text: str
+
+
+class Place(NamedTuple):
+    """What a line of the review stands for; nobody: it is in bills alone."""
+
+    who: Who | None
+    day: date
+    model: str
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of the review; None where nothing is known.
+
+    `is_shared` says that the bill does not tell sessions apart, so that this one has its part by what it was recorded
+    with. `split` is what of the record rests on prices that are not sure. `included_nanos` is what a plan covers, at
+    API prices: nobody bills that.
+    """
+
+    place: Place
+    estimate_nanos: int | None = None
+    recorded_nanos: int | None = None
+    billed_nanos: int | None = None
+    calls: int = 0
+    responses: int = 0
+    partial: int = 0
+    cache_nanos: int = 0
+    estimate_only: int = 0
+    assumed: int = 0
+    assumed_nanos: int = 0
+    split: Split = SURE
+    is_shared: bool = False
+    included_nanos: int | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def bill(self, nanos: int, *, included: bool) -> None:
+        """Count in what a bill has, or what a plan covers."""
+        if included:
+            self.included_nanos = (self.included_nanos or 0) + nanos
+        else:
+            self.billed_nanos = (self.billed_nanos or 0) + nanos
+
+    @property
+    def billed_micros(self) -> int | None:
+        """Billed for each million recorded."""
+        return ratio_micros(self.billed_nanos, self.recorded_nanos)
+
+    @property
+    def recorded_micros(self) -> int | None:
+        """Recorded for each million estimated."""
+        return ratio_micros(self.recorded_nanos, self.estimate_nanos)
+
+
+def ratio_micros(part: int | None, whole: int | None) -> int | None:
+    """How many millionths of the whole the part is, half up; None where there is no such ratio.
+
+    >>> ratio_micros(3, 2), ratio_micros(1, 0), ratio_micros(None, 1)
+    (1500000, None, None)
+    """
+    if part is None or not whole or whole < 0:
+        return None
+    return (2 * part * MILLION + whole) // (2 * whole)
+
+
+class Lines:
+    """The lines of a review while they are added up: as many as there are sessions, days and models."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Place, Line] = {}
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines.values())
+
+    def at(self, place: Place) -> Line:
+        """One line, made where there is none yet."""
+        if place not in self._lines:
+            self._lines[place] = Line(place)
+        return self._lines[place]
+
+    def recorded(self, line: LedgerLine) -> None:
+        """Count in what was recorded of a response or call."""
+        found = self.at(Place(line.who, line.day, line.key.name))
+        found.recorded_nanos = (found.recorded_nanos or 0) + line.cost_nanos
+        found.responses += 1
+        found.partial += not line.is_final
+        found.split += Split.of(line.certainty, line.cost_nanos)
+        found.assumed += line.is_assumed
+        found.assumed_nanos += line.cost_nanos if line.is_assumed else 0
+        found.cache_nanos += line.nanos[1] + line.nanos[2]
+
+    def estimated(self, place: Place, nanos: int) -> None:
+        """Count in a call's estimate."""
+        found = self.at(place)
+        found.estimate_nanos = (found.estimate_nanos or 0) + nanos
+        found.calls += 1
+
+    def billed(self, found: Matched) -> None:
+        """Put what bills say beside what they were compared with, and say why it differs."""
+        for cell in found.cells:
+            for share in _parts(cell):
+                self._bill(cell, share)
+            self._bill_alone(cell)
+        for (day, key), nanos in sorted(found.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
+            line = self.at(Place(None, day, "" if key is None else key.name))
+            line.billed_nanos = (line.billed_nanos or 0) + nanos
+            line.findings.append(Finding(Why.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
+
+    def explained(self) -> None:
+        """Say of each line what its record shows by itself."""
+        for line in self:
+            line.findings += _of_line(line)
+
+    def _bill(self, cell: Cell, part: _Part) -> None:
+        line = self.at(Place(part.who, cell.day, cell.key.name))
+        if part.nanos is not None:
+            line.bill(part.nanos, included=cell.included)
+            line.is_shared |= len(cell.recorded.sessions) > 1
+        line.findings += part.findings
+
+    def _bill_alone(self, cell: Cell) -> None:
+        """What a bill has and the ledger has not, as a line of its own."""
+        share = cell.outcome.shares.get(Bucket.BILL_ONLY)
+        if share is None:
+            return
+        nanos, tokens = share.billed.total_nanos, share.billed.total_tokens
+        if cell.hidden[0]:
+            nanos, tokens = nanos - cell.hidden[1], tokens - cell.hidden[0]
+        if not nanos and not tokens:
+            return
+        line = self.at(Place(None, cell.day, cell.key.name))
+        line.bill(nanos, included=cell.included)
+        text = f"{_tokens(tokens)} of {cell.key.text} are in the bill and not in the ledger: {format_amount(nanos)}"
+        line.findings.append(Finding(Why.BILL_ONLY, nanos, text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a session has of a cell."""
+
+    who: Who
+    nanos: int | None
+    findings: list[Finding]
+
+
+def _parts(cell: Cell) -> Iterator[_Part]:
+    """A cell by its sessions, each by what it was recorded with: to the last nano, in order."""
+    weights = sorted(cell.recorded.sessions.items(), key=lambda item: (item[0].session_id or "", item[0].client))
+    if not any(nanos for _, nanos in weights):
+        weights = [(who, 1) for who, _ in weights]  # what costs nothing is shared evenly
+    whole = sum(nanos for _, nanos in weights)
+    before = 0
+    for who, nanos in weights:
+        part = _Fraction(before, before + nanos, whole)
+        before = part.upto
+        compared = [cell.outcome.shares.get(bucket) for bucket in (Bucket.MATCHED, Bucket.PRICE_DRIFT)]
+        billed = sum(share.billed.total_nanos for share in compared if share is not None) + cell.hidden[1]
+        known = any(share is not None for share in compared) or bool(cell.hidden[0])
+        yield _Part(who, part.of(billed) if known else None, list(_of_cell(cell, part)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fraction:
+    """From one share of a whole to another, so that the parts of an amount add up to it."""
+
+    since: int
+    upto: int
+    whole: int
+
+    def of(self, amount: int) -> int:
+        return amount * self.upto // self.whole - amount * self.since // self.whole
+
+
+def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
+    drift = cell.outcome.shares.get(Bucket.PRICE_DRIFT)
+    if cell.billed_as is not None:
+        shares = [share for bucket, share in cell.outcome.shares.items() if bucket is not Bucket.LEDGER_ONLY]
+        nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in shares))
+        text = f"{cell.key.name} was named, the bill has {cell.billed_as.name} for the same requests: {_more(nanos)}"
+        yield Finding(Why.OTHER_MODEL, nanos, text)
+    elif drift is not None:
+        nanos = part.of(drift.billed.total_nanos - drift.recorded.total_nanos)
+        text = (
+            f"the same counts of {cell.key.text} were billed at {_times(drift)} of the recorded price: {_more(nanos)}"
+        )
+        yield Finding(Why.PRICE, nanos, text)
+    if cell.hidden[0]:
+        nanos, tokens = part.of(cell.hidden[1]), part.of(cell.hidden[0])
+        if cell.recorded.partial:
+            text = f"{_tokens(tokens)} of output were billed beyond responses that have no final count: {_more(nanos)}"
+            yield Finding(Why.PARTIAL, nanos, text)
+        else:
+            text = (
+                f"the input is the same, and {_tokens(tokens)} of output were billed that nobody saw, "
+                f"such as reasoning: {_more(nanos)}"
+            )
+            yield Finding(Why.HIDDEN, nanos, text)
+    mine = cell.outcome.shares.get(Bucket.LEDGER_ONLY)
+    if mine is not None:
+        nanos, tokens = part.of(mine.recorded.total_nanos), part.of(mine.recorded.total_tokens)
+        text = f"{_tokens(tokens)} of {cell.key.text} were recorded and are in no bill: {format_amount(nanos)}"
+        yield Finding(Why.LEDGER_ONLY, -nanos, text)
+    if cell.included:
+        compared = cell.outcome.shares.get(Bucket.MATCHED)
+        nanos = 0 if compared is None else part.of(compared.billed.total_nanos)
+        yield Finding(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
+
+
+def _of_line(line: Line) -> Iterator[Finding]:
+    """What the record shows by itself, where there is an estimate that it explains."""
+    if line.estimate_nanos is not None and line.recorded_nanos and line.cache_nanos * 2 > line.recorded_nanos:
+        percent = line.cache_nanos * 100 // line.recorded_nanos
+        text = f"the cache is {percent} % of what was recorded: {format_amount(line.cache_nanos)}"
+        yield Finding(Why.CACHE, line.cache_nanos, text)
+
+
+def _more(nanos: int) -> str:
+    return f"{format_amount(abs(nanos))} {'less' if nanos < 0 else 'more'}"
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} token{'' if count == 1 else 's'}"
+
+
+def _times(drift: Share) -> str:
+    micros = ratio_micros(drift.billed.total_nanos, drift.recorded.total_nanos)
+    return "no part" if micros is None else f"{micros // MILLION}.{micros % MILLION // 100:04d}"
+
+
+def swapped(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+    """Pairs of what one model has in the ledger alone and another in a bill alone, with the same counts on one day.
+
+    Only where nothing else on that day has these counts: then one model was named and the other was billed.
+    """
+    found: dict[tuple[date, tuple[tuple[Part, int], ...]], tuple[list[Cell], list[Cell]]] = {}
+    for cell in cells:
+        if Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares:
+            continue
+        for side, share in enumerate((recorded_alone(cell), cell.outcome.shares.get(Bucket.BILL_ONLY))):
+            counts = () if share is None else _counts(share.billed if side else share.recorded)
+            if counts:
+                found.setdefault((cell.day, counts), ([], []))[side].append(cell)
+    return [(mine[0], theirs[0]) for mine, theirs in found.values() if len(mine) == len(theirs) == 1]
+
+
+def recorded_alone(cell: Cell) -> Share | None:
+    """What is in no bill, whether or not one tells of that provider."""
+    return cell.outcome.shares.get(Bucket.LEDGER_ONLY) or cell.outcome.aside.get(Gap.NO_BILL)
+
+
+def _counts(amounts: Amounts) -> tuple[tuple[Part, int], ...]:
+    joined = amounts.with_inputs_joined().tokens
+    return tuple(sorted((part, count) for part, count in joined.items() if count))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSum:
+    """What one bucket adds up to; of what cannot be compared, for one reason."""
+
+    bucket: Bucket
+    gap: Gap | None
+    cells: int
+    tokens: int
+    recorded_nanos: int
+    billed_nanos: int
+
+
+def bucket_sums(outcomes: Iterable[Outcome]) -> list[BucketSum]:
+    """The buckets in their order, then what cannot be compared by reason."""
+    sums: dict[tuple[Bucket, Gap | None], list[int]] = {}
+    for outcome in outcomes:
+        keyed: list[tuple[tuple[Bucket, Gap | None], Share]] = [
+            *(((bucket, None), share) for bucket, share in outcome.shares.items()),
+            *(((Bucket.UNCOMPARED, gap), share) for gap, share in outcome.aside.items()),
+        ]
+        for key, share in keyed:
+            tokens = max(share.recorded.total_tokens, share.billed.total_tokens)
+            amounts = (1, tokens, share.recorded.total_nanos, share.billed.total_nanos)
+            sums[key] = [a + b for a, b in zip(sums.get(key, (0, 0, 0, 0)), amounts, strict=True)]
+    order = list(Bucket)
+    keys = sorted(sums, key=lambda key: (order.index(key[0]), key[1] or ""))
+    return [BucketSum(*key, *sums[key]) for key in keys]
+
+
+# --- what lines imply ------------------------------------------------------------------------------------------------
+# What a review implies: by how much bills are above the record, and the record above estimates; prices that differ.
+
+
+# Fewer responses or calls than this say nothing that the next one would not turn over.
+ENOUGH = 10
+# A factor this near to one changes nothing that an estimate could tell.
+_NEAR_MICROS = 1_000
+# What the ledger takes for a factor.
+_LEAST, _MOST = 1_000, 1_000 * MILLION
+# A price differs constantly if its days are within this share of each other.
+_CONSTANT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BilledFactor:
+    """Billed by recorded for one model, over what was compared. `prices` are the keys that estimates know it by.
+
+    No factor where too little was compared.
+    """
+
+    key: ModelKey
+    prices: tuple[str, ...]
+    responses: int
+    tokens: int
+    recorded_nanos: int
+    billed_nanos: int
+    micros: int | None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it says anything to correct estimates by."""
+        return self.is_kept and abs((self.micros or MILLION) - MILLION) >= _NEAR_MICROS
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the ledger takes it for a factor."""
+        return self.micros is not None and _LEAST <= self.micros <= _MOST
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateFactor:
+    """Recorded by estimated for one client and model, where both are known."""
+
+    client: str
+    model: str
+    calls: int
+    estimate_nanos: int
+    recorded_nanos: int
+    micros: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceDiffers:
+    """A price that a bill has otherwise, in the same way on all days.
+
+    `rates` are nano-dollars per million tokens as billed, by part, where the bill tells money by part.
+    """
+
+    key: ModelKey
+    prices: tuple[str, ...]
+    days: int
+    micros: int
+    rates: tuple[tuple[Part, int], ...] = ()
+
+
+def billed_factors(cells: Iterable[Cell]) -> list[BilledFactor]:
+    """The factor of each model, the largest amount first.
+
+    A plan's use, a model that was billed as another, and what was compared by money alone say nothing about it; nor do
+    counts without money, unless they show output that was hidden.
+    """
+    sums: dict[ModelKey, tuple[set[str], list[int]]] = {}
+    for cell in cells:
+        if cell.included or cell.billed_as is not None or Gap.NO_COUNTS in cell.outcome.gaps:
+            continue
+        both = [cell.outcome.shares[b] for b in (Bucket.MATCHED, Bucket.PRICE_DRIFT) if b in cell.outcome.shares]
+        recorded = sum(share.recorded.total_nanos for share in both)
+        billed = sum(share.billed.total_nanos for share in both)
+        if not recorded or (cell.outcome.priced_nanos >= billed and not cell.hidden[0]):
+            continue
+        tokens = sum(share.recorded.total_tokens for share in both)
+        names, amounts = sums.setdefault(cell.key, (set(), [0, 0, 0, 0]))
+        names |= cell.recorded.prices
+        more = (cell.recorded.lines, tokens, recorded, billed + cell.hidden[1])
+        amounts[:] = [a + b for a, b in zip(amounts, more, strict=True)]
+    found = []
+    for key, (names, (responses, tokens, recorded, billed)) in sums.items():
+        micros = ratio_micros(billed, recorded) if responses >= ENOUGH else None
+        found.append(BilledFactor(key, tuple(sorted(names)), responses, tokens, recorded, billed, micros))
+    return sorted(found, key=lambda factor: (-factor.recorded_nanos, factor.key))
+
+
+def estimate_factors(lines: Iterable[Line]) -> list[EstimateFactor]:
+    """The factor of each client and model, the largest amount first."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        if line.place.who is None or line.estimate_nanos is None or line.recorded_nanos is None:
+            continue
+        key = (line.place.who.client, line.place.model)
+        more = (line.calls, line.estimate_nanos, line.recorded_nanos)
+        sums[key] = [a + b for a, b in zip(sums.get(key, (0, 0, 0)), more, strict=True)]
+    found = [
+        EstimateFactor(*key, calls, estimate, recorded, ratio_micros(recorded, estimate) if calls >= ENOUGH else None)
+        for key, (calls, estimate, recorded) in sums.items()
+    ]
+    return sorted(found, key=lambda factor: (-factor.recorded_nanos, factor.client, factor.model))
+
+
+def prices_that_differ(cells: Iterable[Cell]) -> list[PriceDiffers]:
+    """Models whose bill has another price on every day that was compared, by the same factor or at the same rates."""
+    by_key: dict[ModelKey, list[Cell]] = {}
+    for cell in cells:
+        compared = Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares
+        if compared and not cell.included and cell.billed_as is None and Gap.NO_COUNTS not in cell.outcome.gaps:
+            by_key.setdefault(cell.key, []).append(cell)
+    found = [_differs(key, mine) for key, mine in sorted(by_key.items())]
+    return [each for each in found if each is not None]
+
+
+def _differs(key: ModelKey, cells: list[Cell]) -> PriceDiffers | None:
+    drifts = [cell.outcome.shares[Bucket.PRICE_DRIFT] for cell in cells if Bucket.PRICE_DRIFT in cell.outcome.shares]
+    matched = [cell.outcome.shares[Bucket.MATCHED] for cell in cells if Bucket.MATCHED in cell.outcome.shares]
+    recorded, billed = Amounts(), Amounts()
+    for share in [*drifts, *matched]:
+        recorded.merge(share.recorded)
+        billed.merge(share.billed)
+    drifting = sum(share.recorded.total_nanos for share in drifts)
+    agreeing = sum(share.recorded.total_nanos for share in matched)
+    prices = tuple(sorted({price for cell in cells for price in cell.recorded.prices}))
+    micros = ratio_micros(billed.total_nanos, recorded.total_nanos)
+    if not drifting or micros is None or not billed.total_nanos:
+        return None
+    ratios = [ratio_micros(share.billed.total_nanos, share.recorded.total_nanos) or 0 for share in drifts]
+    if agreeing * 100 <= drifting and _alike(ratios):
+        return PriceDiffers(key, prices, len(drifts), micros)
+    by_part = {
+        part: [_rate(share.billed, part) for cell in cells for share in _priced(cell, part)]
+        for part in (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT)
+    }
+    if any(rates and not _alike(rates) for rates in by_part.values()):
+        return None
+    known = tuple((part, sum(rates) // len(rates)) for part, rates in by_part.items() if rates)
+    has_both = {Part.INPUT, Part.OUTPUT} <= {part for part, _ in known}
+    return PriceDiffers(key, prices, len(drifts), micros, known) if has_both else None
+
+
+def _priced(cell: Cell, part: Part) -> list[Share]:
+    shares = [cell.outcome.shares[b] for b in (Bucket.MATCHED, Bucket.PRICE_DRIFT) if b in cell.outcome.shares]
+    return [share for share in shares if share.billed.tokens.get(part) and share.billed.nanos.get(part)]
+
+
+def _rate(amounts: Amounts, part: Part) -> int:
+    return (2 * amounts.nanos[part] * TOKENS_PER_RATE + amounts.tokens[part]) // (2 * amounts.tokens[part])
+
+
+def _alike(values: list[int]) -> bool:
+    return (max(values) - min(values)) * _CONSTANT <= max(values)
+
+
+def rounded_rate(nanos: int) -> int:
+    """A rate to the hundredth of a cent per million tokens, as price lists have them."""
+    unit = NANOS_PER_UNIT // 10_000
+    return (nanos + unit // 2) // unit * unit

@@ -1,0 +1,346 @@
+"""What the gate answers, and what lies ahead of a step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from tallygate.core.costing import Tokens
+from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, Source
+from tallygate.core.model import Budget, CallRequest, Policy, in_usd
+from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.proof import SlimAttestation
+from tallygate.core.values import value
+from tallygate.core.words import Action, CalibrationMode, Pressure, Reason, UsageBasis
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+# What operations answer, as plain values; entry points only turn them into their own words and units.
+
+
+@dataclass(frozen=True, slots=True)
+class BindingBudget:
+    """The budget that decided, with the numbers it decided on."""
+
+    budget_id: str
+    unit: str
+    limit_nanos: int
+    spent_nanos: int
+    reserved_nanos: int
+    available_nanos: int
+    resets_us: int | None
+
+    @staticmethod
+    def of(budget: Budget) -> BindingBudget:
+        return BindingBudget(
+            budget.name,
+            budget.unit,
+            budget.limit_nanos,
+            budget.spent_nanos + budget.carried_nanos,
+            budget.reserved_nanos,
+            budget.available_nanos,
+            budget.resets_us,
+        )
+
+
+@value(frozen=True, slots=True)
+class Factor:
+    """What an estimate was multiplied by, in millionths, where that comes from, and how much to make of it."""
+
+    micros: int
+    source: str
+    confidence: str
+
+
+@value(frozen=True, slots=True)
+class GateAnswer:
+    """The answer to one authorize; a halt carries no call id, since there is nothing to report usage for.
+
+    `attestation` names what is signed of a refusal. It comes from the ledger, so it is no part of the kept answer.
+    """
+
+    action: Action
+    reason: Reason
+    remaining_nanos: int | None
+    pressure: Pressure
+    call_id: str | None = None
+    target_model: str | None = None
+    pricing_warning: str | None = None
+    factor_micros: int | None = None
+    factor_source: str = "none"
+    message: str | None = None
+    binding: BindingBudget | None = None
+    spent_by: tuple[tuple[str, int], ...] = ()
+    command: str | None = None
+    attestation: SlimAttestation | None = None
+    confidence: str | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
+    saves_nanos: int | None = None
+
+    def to_json(self) -> str:
+        """The answer as text, kept with a call whose id the client chose, so that asking again says the same."""
+        kept = asdict(replace(self, attestation=None))
+        del kept["attestation"]
+        return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> GateAnswer:
+        found = json.loads(text)
+        binding = found.pop("binding")
+        return GateAnswer(
+            **{
+                **found,
+                "action": Action(found["action"]),
+                "reason": Reason(found["reason"]),
+                "pressure": Pressure(found["pressure"]),
+                "binding": None if binding is None else BindingBudget(**binding),
+                "spent_by": tuple((label, nanos) for label, nanos in found["spent_by"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """What a pure read of a session's budgets shows, and what a step that was named would count for.
+
+    `would` is what the gate would answer to that step. `fault` is what it answers where the ledger cannot be used;
+    nothing else is known then.
+    """
+
+    session_id: str
+    remaining_nanos: int | None
+    pressure: Pressure
+    used_nanos: int
+    limit_nanos: int
+    estimate_nanos: int | None = None
+    factor: Factor | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
+    would: GateAnswer | None = None
+    fault: GateAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAnswer:
+    """The state of a call and its session after usage was recorded or a reservation voided."""
+
+    call_id: str
+    session_id: str
+    status: str
+    exactness: str
+    basis: UsageBasis
+    spend_nanos: int
+    remaining_nanos: int | None
+    pressure: Pressure
+    cost_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSum:
+    """What the responses of one call, or of none, add up to.
+
+    `partial` of them have no final count; before `broken` of them another one broke off that left none at all.
+    """
+
+    responses: int
+    nanos: int
+    tokens: Tokens
+    partial: int = 0
+    broken: int = 0
+
+
+Observed = Mapping[str | None, ObservedSum]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTotals:
+    """A session in figures, when it ends and whenever it is looked at.
+
+    `exactness` is in l6e's own states, which know no difference between what was observed and what an agent reported
+    of itself; `stated` is the same for somebody who relies on it, and `basis` says who told.
+    """
+
+    session_id: str
+    total_nanos: int
+    calls_made: int
+    halts: int
+    confidence: str
+    pending_exact_calls: int
+    exactness: str
+    last_reconciled_us: int | None
+    coverage: dict[str, bool]
+    uncovered_modes: list[str]
+    basis: UsageBasis
+    nanos_by_basis: Mapping[UsageBasis, int]
+    stated: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Which responses a list of usage is about; `until_us` is the first moment after it.
+
+    `folders` and `models` are all that count, as responses name them; None where any does.
+    """
+
+    from_us: int
+    until_us: int
+    clients: tuple[str, ...] = ()
+    folders: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSum:
+    """What the responses and booked calls of one session add up to for one model; of no session, only responses.
+
+    `exact_nanos` of the cost rest on what was really used, the last two on prices that are not sure. One unit of the
+    session's currency is `usd_nanos` nano-dollars, by the rate of `rate_day`.
+    """
+
+    session_id: str | None
+    client: str | None
+    project: str | None
+    currency: str
+    usd_nanos: int
+    rate_day: str | None
+    model: str
+    responses: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    nanos: int
+    exact_nanos: int
+    approximate_nanos: int = 0
+    assumed_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """What responses add up to that share a key, a model as written, and a price.
+
+    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be.
+    """
+
+    key: tuple[str | None, ...]
+    model: str
+    price_id: str
+    responses: int
+    partial: int
+    tokens: Tokens
+    reasoning: int
+    web_searches: int
+    nanos: int
+    missing_output: int
+    first_us: int
+    last_us: int
+
+
+# --- prospects -------------------------------------------------------------------------------------------------------
+# What lies ahead of a step: how probably it passes its limit, how many more of its kind are left.
+
+
+# Below this share of a hundred a step is not near its limit.
+NEAR_MICROS = 50_000
+
+
+@value(frozen=True, slots=True)
+class Prospect:
+    """What was learned about a step, against what is left; None where nothing is known, or the limit is far.
+
+    `upper_nanos` is what so many of 100 such steps stay below as the policy's quantile says, `over_micros` the share
+    of them, in millionths, that would pass what is left, `remaining_steps` how many follow after it at the session's
+    level.
+    """
+
+    upper_nanos: int | None = None
+    over_micros: int | None = None
+    remaining_steps: int | None = None
+    warning: str | None = None
+
+
+def prospect(request: CallRequest, before: Budget | None, after: Budget | None, policy: Policy) -> Prospect:
+    """Hold what was learned against the tightest budget, as it stands before and after the step's reservation."""
+    expected = request.expected
+    if expected is None or request.actual is not None:
+        return Prospect()
+    billed = request.billed_micros
+    steps = None
+    if expected.level_nanos is not None and after is not None and after.unit not in COUNTED:
+        steps = max(in_usd(after.available_nanos, after), 0) * MILLION // (expected.level_nanos * billed)
+    if expected.source is Source.NONE or before is None or before.unit in COUNTED:
+        return Prospect(remaining_steps=steps)
+    left = max(in_usd(before.available_nanos, before), 0)
+    upper = -(-expected.needed_nanos(policy.quantile_percent) * billed // MILLION)
+    over = expected.over_micros(left * MILLION // billed)
+    warning = None
+    if policy.calibration is CalibrationMode.WARN and upper > left:
+        warning = (
+            f"Steps like this one cost {format_amount(upper)} or less in {policy.quantile_percent} of 100 cases, and "
+            f"{format_amount(left)} are left: it may pass the limit. Finish what you can and tell the user."
+        )
+    return Prospect(upper, over if over >= NEAR_MICROS else None, steps, warning)
+
+
+def corrected(request: CallRequest, policy: Policy, binding: Budget | None = None) -> str | None:
+    """Why a step needs another amount than was said of it, as a sentence.
+
+    None where both are the same as they are shown, and where the `binding` budget counts tokens or calls, which no
+    amount of dollars explains.
+    """
+    said, held = format_amount(request.raw_estimate_nanos), format_amount(request.estimate_nanos)
+    if said == held or (binding is not None and binding.unit in COUNTED):
+        return None
+    such = "such steps cost" if _of_its_kind(request) else "steps cost elsewhere"
+    match request.factor_source:
+        case "learned" | "session" if request.expected is not None and _is_anew(request.expected, request):
+            why = "with the whole conversation read anew, it takes"
+        case "learned" if request.expected is not None and request.expected.level_nanos is not None:
+            why = f"by what {such}, {policy.quantile_percent} of 100 stay below"
+        case "learned":
+            why = f"by what {such}, it takes"
+        case "session":
+            why = "by what its session's steps have cost, it takes"
+        case "manual":
+            why = "with the factor you set, it takes"
+        case "billed":
+            why = "by what was billed, it takes"
+        case _:
+            return None
+    return f"It was estimated at {said}; {why} {held}."
+
+
+def differs(request: CallRequest, policy: Policy) -> str | None:
+    """What an agent is told where less than half or more than twice of what it said is reserved; else None."""
+    said, held = request.raw_estimate_nanos, request.estimate_nanos
+    if request.actual is not None or said <= 0 or said <= 2 * held <= 4 * said:
+        return None
+    return f"You said {format_amount(said)}; {format_amount(held)} is reserved: {_source(request, policy)}."
+
+
+def _source(request: CallRequest, policy: Policy) -> str:
+    expected = request.expected
+    if request.factor_source == "manual":
+        return "the user set a factor"
+    if expected is not None and _is_anew(expected, request):
+        return "the whole conversation has to be read anew"
+    match request.factor_source:
+        case "session":
+            return "this session's own steps have cost that"
+        case "billed":
+            return "more or less than the list price was billed"
+        case _ if expected is not None and expected.level_nanos is not None:
+            such = "such steps" if _of_its_kind(request) else "steps elsewhere"
+            return f"{policy.quantile_percent} of 100 {such} stay below it, by what they have cost"
+        case _:
+            return "such steps have cost that" if _of_its_kind(request) else "steps elsewhere have cost that"
+
+
+def _of_its_kind(request: CallRequest) -> bool:
+    """Whether steps of this very client and model have taught it; else others have."""
+    return request.expected is not None and request.expected.reconciled >= LEARNED_AT
+
+
+def _is_anew(expected: Expectation, request: CallRequest) -> bool:
+    """Whether reading the conversation at its uncached price decides what is reserved."""
+    return -(-expected.anew_nanos * request.billed_micros // MILLION) == request.estimate_nanos

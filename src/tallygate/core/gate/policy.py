@@ -1,0 +1,225 @@
+"""Everything that decides on a step, read from top to bottom: the gate, a look before a step, a better target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy, RerouteTarget, needed
+from tallygate.core.money import COUNTED
+from tallygate.core.words import Action, BudgetMode, CheckReason, Pressure, Reason, SpendStatus, UnknownPrice
+
+# --- gate ------------------------------------------------------------------------------------------------------------
+# The policy of the gate, to be read from top to bottom. A refusal is a value, never an exception.
+
+
+_BANDS = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH)
+_BEGIN_PERCENTS = (50, 80, 95)
+
+
+def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
+    """Answer one request. The first rule that applies wins."""
+    session = view.session
+    if not session.is_open:
+        return Decision(Action.HALT, Reason.SESSION_ENDED, binding=tightest(view.budgets))
+
+    if not request.price.known:
+        if session.unknown_price is UnknownPrice.HALT:
+            return Decision(Action.HALT, Reason.PRICE_UNKNOWN, binding=tightest(view.budgets))
+        if session.unknown_price is UnknownPrice.REROUTE_REQUIRED:
+            return _reroute_to_local(view)
+
+    asked = needed(request)
+    refusing = [b for b in view.budgets if not admits(b, asked.of(b))]
+    hard = [b for b in refusing if b.mode is BudgetMode.HARD]
+    if hard:
+        return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=tightest(hard))
+
+    if view.has_open_exactness:
+        return Decision(Action.HALT, Reason.EXACTNESS_REQUIRED, binding=tightest(view.budgets))
+
+    # From here on the call may be made, and its reservation fits every hard budget.
+    pressing = most_used(view.budgets)
+    if pressing is not None and used_percent_at_least(pressing, policy.reroute_at_percent):
+        return Decision(Action.REROUTE, Reason.BUDGET_PRESSURE, binding=pressing, wants_target=True)
+    if refusing:
+        return Decision(Action.ALLOW, Reason.SOFT_BUDGET_EXCEEDED, binding=tightest(refusing))
+    return Decision(Action.ALLOW, Reason.ALLOW, binding=tightest(view.budgets))
+
+
+def _reroute_to_local(view: GateView) -> Decision:
+    """Only a model that costs nothing may stand in for one whose price nobody knows."""
+    if view.local_target is None:
+        return Decision(Action.HALT, Reason.NO_LOCAL_MODEL, binding=tightest(view.budgets))
+    return Decision(
+        Action.REROUTE,
+        Reason.PRICE_UNKNOWN_REROUTE,
+        binding=tightest(view.budgets),
+        target=view.local_target,
+    )
+
+
+def admits(budget: Budget, amount: int) -> bool:
+    """Whether a budget still carries an amount of its unit; filling it exactly is allowed."""
+    return amount <= budget.available_nanos
+
+
+def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
+    """The budget with the least left: the one that decides, and the one a reply names.
+
+    Budgets of money are compared in dollars. One of tokens or calls can only be told by how full it is, and is named
+    where no budget of money is.
+    """
+    return min(budgets, key=_left, default=None)
+
+
+def _left(budget: Budget) -> tuple[bool, int, str]:
+    if budget.unit not in COUNTED:
+        return False, budget.available_nanos * budget.usd_nanos, budget.budget_id
+    return True, budget.available_nanos * 10**6 // max(budget.limit_nanos, 1), budget.budget_id
+
+
+def most_used(budgets: tuple[Budget, ...]) -> Budget | None:
+    """The budget that is fullest relative to its limit."""
+    return max(
+        budgets,
+        key=lambda b: (b.committed_nanos * 10**6 // b.limit_nanos if b.limit_nanos else 10**7, b.budget_id),
+        default=None,
+    )
+
+
+def used_percent_at_least(budget: Budget, percent: int) -> bool:
+    """Whether spent and reserved have reached a share of the limit, without rounding."""
+    return budget.committed_nanos * 100 >= budget.limit_nanos * percent
+
+
+def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERCENTS) -> Pressure:
+    """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical, or as the user set them."""
+    if budget is None:
+        return Pressure.LOW
+    for percent, band in zip(percents, _BANDS, strict=True):
+        if not used_percent_at_least(budget, percent):
+            return band
+    return Pressure.CRITICAL
+
+
+# --- spending --------------------------------------------------------------------------------------------------------
+# What a look at a session's budgets finds, before the next step and after one: rules to be read top to bottom.
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the next step may be made, why, and the budget that says so."""
+
+    allowed: bool
+    reason: CheckReason
+    binding: Budget | None
+
+
+def judge(view: GateView, needed: Callable[[Budget], int]) -> Verdict:
+    """Whether the next step may be made; `needed` says what it takes of a budget. The first rule that applies wins.
+
+    A budget with nothing left stops, also a step that is said to need nothing. A soft budget only says so.
+    """
+    if not view.session.is_open:
+        return Verdict(False, CheckReason.SESSION_ENDED, tightest(view.budgets))
+
+    hard = [b for b in view.budgets if b.mode is BudgetMode.HARD]
+    soft = [b for b in view.budgets if b.mode is BudgetMode.SOFT]
+    if spent := exhausted(hard):
+        return Verdict(False, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
+    if over := [b for b in hard if needed(b) > b.available_nanos]:
+        return Verdict(False, CheckReason.ESTIMATED_OVERAGE, tightest(over))
+    if view.has_open_exactness:
+        return Verdict(False, CheckReason.EXACTNESS_REQUIRED, tightest(view.budgets))
+
+    if spent := exhausted(soft):
+        return Verdict(True, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
+    if over := [b for b in soft if needed(b) > b.available_nanos]:
+        return Verdict(True, CheckReason.ESTIMATED_OVERAGE, tightest(over))
+    return Verdict(True, CheckReason.WITHIN_BUDGET, tightest(view.budgets))
+
+
+def exhausted(budgets: Sequence[Budget]) -> list[Budget]:
+    """The budgets that have nothing left."""
+    return [b for b in budgets if b.available_nanos <= 0]
+
+
+def status_of(budgets: tuple[Budget, ...], warn_at_percent: int) -> SpendStatus:
+    """How a session stands: a hard budget has nothing left, most of some budget is used, or neither."""
+    deciding = [b for b in budgets if b.mode is BudgetMode.HARD] or budgets
+    if exhausted(deciding):
+        return SpendStatus.EXHAUSTED
+    fullest = most_used(budgets)
+    if fullest is not None and used_percent_at_least(fullest, warn_at_percent):
+        return SpendStatus.WARNING
+    return SpendStatus.OK
+
+
+# --- reroute ---------------------------------------------------------------------------------------------------------
+# Which cheaper model is worth switching to, given that a prompt cache belongs to one model.
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may be switched to, with its price now."""
+
+    model: str
+    price: Price
+
+
+def best_target(
+    current: Candidate,
+    ladder: Sequence[Candidate],
+    *,
+    context_tokens: int,
+    output_tokens: int,
+    left_nanos: int,
+    warm: bool = True,
+) -> RerouteTarget | None:
+    """The cheapest model of the ladder for which switching pays with what is left; None where none does.
+
+    Staying reads the context from the cache; the first step elsewhere pays for it in full, later ones do not.
+    Switching pays once the steps that what is left carries outnumber those that make up for the first. Where nothing
+    is in a cache yet (not `warm`), at the start of a session or a subagent, the first step is paid in full everywhere.
+    """
+    stay = _cached(current.price, context_tokens, output_tokens)
+    fresh = Tokens(fresh_input=context_tokens, output=output_tokens)
+    found: tuple[int, str, RerouteTarget] | None = None
+    for candidate in ladder:
+        if candidate.model == current.model or candidate.price.key == current.price.key:
+            continue
+        first = candidate.price.cost_nanos(fresh)
+        later = _cached(candidate.price, context_tokens, output_tokens)
+        if first > left_nanos or later >= stay:
+            continue
+        begins_at = stay if warm else current.price.cost_nanos(fresh)
+        if steps_needed(first, begins_at, stay, later) > _steps_carried(left_nanos, first, later):
+            continue
+        if found is None or (later, candidate.model) < found[:2]:
+            found = (later, candidate.model, RerouteTarget(candidate.model, candidate.price, stay - later))
+    return None if found is None else found[2]
+
+
+def steps_needed(first_nanos: int, begins_nanos: int, stay_nanos: int, later_nanos: int) -> int:
+    """After how many steps switching has paid for its first one, whole and rounded up; at least one.
+
+    `begins_nanos` is what the first step costs without switching, `stay_nanos` every later one.
+
+    >>> steps_needed(280, 69, 69, 32)
+    7
+    """
+    if first_nanos <= begins_nanos:
+        return 1
+    return 1 + -(-(first_nanos - begins_nanos) // (stay_nanos - later_nanos))
+
+
+def _steps_carried(left_nanos: int, first_nanos: int, later_nanos: int) -> int:
+    if later_nanos == 0:
+        return 10**9
+    return 1 + (left_nanos - first_nanos) // later_nanos
+
+
+def _cached(price: Price, context_tokens: int, output_tokens: int) -> int:
+    return price.cost_nanos(Tokens(cache_read=context_tokens, output=output_tokens))

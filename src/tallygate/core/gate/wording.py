@@ -1,0 +1,240 @@
+"""Sentences for people: why a step was stopped, what was spent on what, and how to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tallygate.core.costing import Certainty
+from tallygate.core.gate.rules import EVERY_MODEL, within_of
+from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
+from tallygate.core.moments import spoken
+from tallygate.core.money import COUNTED, format_amount, told_apart
+from tallygate.core.text import cleaned
+from tallygate.core.words import BudgetMode, Reason
+
+# A raise carries so many steps: the one that was refused and those that usually follow it.
+STEPS_AHEAD = 10
+_MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
+# Nobody types a longer id.
+_TYPED_MAX = 80
+_GO_ON = "To go on, the user runs: "
+_PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
+# An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
+_MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)*)", re.DOTALL)
+PROGRAM = "tallygate"
+_NAME_MAX = 120
+
+
+def short_name(name: str) -> str:
+    """The end of an id that we made, which stands for it in every command; an id of somebody else's choice in full."""
+    made = _MADE.fullmatch(name)
+    return name if made is None else made[1]
+
+
+def budget_name(budget: Budget) -> str:
+    """How a budget is called in a sentence."""
+    period = "" if budget.period in ("session", "never") else f" ({budget.period})"
+    name = short_name(budget.scope_key)
+    if budget.scope == "session" and name == budget.scope_key:
+        return f"{name}{period}"  # an id of the agent's own choice says what it is
+    return f"{budget.scope} {name}{period}"
+
+
+_SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "month": "this month"}
+
+
+def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:
+    """What a budget leaves a session, and whose budget it is; `brief` leaves out the session's own."""
+    left, limit = told_apart([max(budget.available_nanos, 0), budget.limit_nanos], budget.unit)
+    text = f"{left} of {limit} left"
+    whose = _whose(budget, session)
+    if budget.scope == "session":
+        return text if brief and budget.scope_key == session.session_id else f"{text} for {whose}"
+    span = _SPANS.get(budget.period, f"within {budget.period.removesuffix('h')} hours")
+    inside = "" if within_of(budget.budget_id) is None else " here"
+    return " ".join(filter(None, (text, span, f"for {whose}{inside}")))
+
+
+def _whose(budget: Budget, session: Session) -> str:
+    """What a budget limits, as somebody at work in a session would say it."""
+    key = cleaned(budget.scope_key, _NAME_MAX)
+    match budget.scope:
+        case "session":
+            return "this session" if budget.scope_key == session.session_id else f"session {short_name(key)} around it"
+        case "project":
+            return "this project" if budget.scope_key == session.project else f"the project {key}"
+        case "global":
+            return "all work"
+        case "model":
+            return "all models" if budget.scope_key == EVERY_MODEL else f"model {key}"
+        case _:
+            return f"{budget.scope} {key}"
+
+
+def quoted(budget_id: str) -> str:
+    """A budget's id as a shell takes it for one word."""
+    return budget_id if _PLAIN.fullmatch(budget_id) else "'" + budget_id.replace("'", "'\\''") + "'"
+
+
+def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PROGRAM) -> str:
+    """The command with which the user lets the work go on, with an amount that carries the next ten steps.
+
+    `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
+    anything is known of them it carries this step and a margin.
+    """
+    missing = max(asked - budget.available_nanos, 0)
+    if usual == 0:
+        least = 1 if budget.unit in COUNTED else max(budget.limit_nanos // 2, 10_000_000)
+        return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least), program)
+    ahead = asked + (STEPS_AHEAD - 1) * usual
+    lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available_nanos
+    return raise_by(budget, _typed(max(lacking, missing, 1), budget.unit), program)
+
+
+def _typed(amount: int, unit: str) -> int:
+    """An amount rounded up to two digits, and money to whole cents."""
+    smallest = 1 if unit in COUNTED else 10_000_000
+    step = max(10 ** (len(str(amount)) - 2) if amount >= 100 else 1, smallest)
+    return -(-amount // step) * step
+
+
+def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
+    """The command that adds to a budget's limit; money to the cent, upwards."""
+    cents = -(-added // 10_000_000)
+    amount = str(added) if budget.unit in COUNTED else f"{cents // 100}.{cents % 100:02d}"
+    tenant = "" if budget.tenant == DEFAULT_TENANT else f" --tenant {quoted(budget.tenant)}"
+    return f"{program} budget raise {quoted(short_name(budget.name))} {amount}{tenant}"
+
+
+def standing_of(budget: Budget) -> str:
+    """How a budget stands, as a sentence."""
+    limit, spent, reserved, left = told_apart(amounts_of(budget), budget.unit)
+    return f"The budget of {budget_name(budget)}: of {limit} {spent} are spent and {reserved} reserved, {left} left."
+
+
+def amounts_of(budget: Budget) -> tuple[int, int, int, int]:
+    """A budget's limit, and what of it is spent, reserved and left."""
+    spent = budget.spent_nanos + budget.carried_nanos
+    return budget.limit_nanos, spent, budget.reserved_nanos, max(budget.available_nanos, 0)
+
+
+def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM, zone: str = "UTC") -> str:
+    """What to say of a budget that is exhausted, with the command to go on; `usual` is what a step takes of it."""
+    refused = "The next step is refused. " if budget.mode is BudgetMode.HARD else ""
+    renewed = "".join(f"{each} " for each in _renewal(budget, zone))
+    command = raise_command(budget, usual, usual, program)
+    return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {command}"
+
+
+def _renewal(budget: Budget, zone: str) -> tuple[str, ...]:
+    """When a budget begins anew, in the user's time zone; nothing where it does not."""
+    return () if budget.resets_us is None else (f"It is renewed at {spoken(budget.resets_us, zone)}.",)
+
+
+def halt_message(
+    decision: Decision,
+    *,
+    session_id: str,
+    asked: int,
+    shares: Sequence[tuple[str, int]],
+    here: bool = False,
+    model: str,
+    because: Sequence[str] = (),
+    command: str = "",
+    zone: str = "UTC",
+) -> str:
+    """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on.
+
+    `shares` are of what the budget has spent; `here` says that they are of this session only.
+    """
+    budget = decision.binding
+    match decision.reason:
+        case Reason.SESSION_ENDED:
+            return (
+                f"Session {short_name(session_id)} has ended and takes no more calls; usage of its calls can still be "
+                "reported. Tell the user: further work needs a session with a budget that the user gives "
+                "(l6e_run_start)."
+            )
+        case Reason.PRICE_UNKNOWN:
+            return (
+                f"No price is known for model {model}, and this session halts on unknown prices. "
+                f"Name the model's full id, or let the user set what its provider bills: {_lines_of(model)}"
+            )
+        case Reason.NO_LOCAL_MODEL:
+            return (
+                f"No price is known for model {model}, and no local model is configured to reroute to. "
+                'The user can set one in config.toml: local_model = "ollama/..." under [policy].'
+            )
+        case Reason.EXACTNESS_REQUIRED:
+            return (
+                "An earlier call of this session has no actual usage yet, and the session requires it "
+                "(exact_required). Report it with l6e_record_usage, then ask again."
+            )
+        case _ if budget is not None:
+            because = (*_renewal(budget, zone), *because)
+            return _budget_message(budget, asked, _spent_by(shares, here=here), because, command)
+        case _:
+            return "The step was stopped."
+
+
+def _spent_by(shares: Sequence[tuple[str, int]], *, here: bool) -> str:
+    listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
+    return f"{'In this session spent by' if here else 'Spent by'}: {listed}." if shares else ""
+
+
+def _budget_message(budget: Budget, asked: int, spent_by: str, because: Sequence[str], command: str) -> str:
+    needed, limit, spent, reserved, left = told_apart([asked, *amounts_of(budget)], budget.unit)
+    needs = (
+        f"The budget of {budget_name(budget)} does not carry this step: it needs {needed}, "
+        f"of {limit} {spent} are spent and {reserved} reserved, {left} left."
+    )
+    parts = [needs, *because]
+    if spent_by and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
+        parts.append(spent_by)
+    parts.append(f"Stop and tell the user. {_GO_ON}{command}")
+    return " ".join(parts)
+
+
+def held_next(message: str, command: str | None) -> str:
+    """A refusal with what becomes of the next tool; the command to go on stays the last word of it."""
+    if command is None or not message.endswith(_GO_ON + command):
+        return message
+    head = message.removesuffix(_GO_ON + command)
+    return (
+        f"{head}Another tool is held until there is more, or its run is ended. To go on, the user presses Esc and "
+        f"types `tallygate raise 2`, or runs in another terminal: {command}"
+    )
+
+
+def doubtful(budget: Budget, spent: int, own: Certainty, model: str, *, settles: bool) -> str:
+    """What to say of a refusal that known prices alone would not make, with how to settle the price of a model.
+
+    `spent` of the budget rests on prices that are not sure; `own` is how sure the price of the step itself is. The
+    lines for the settings are not in it: many clients show a message as one line, from which nothing can be pasted.
+    """
+    guessed = (
+        [f"{format_amount(spent, budget.unit)} of what is spent rests on prices that are not sure"] if spent else []
+    )
+    guessed += [f"the price of this step is {own.value}"] if own is not Certainty.KNOWN else []
+    rest = f"Known prices alone would not stop it: {' and '.join(guessed)}."
+    if not settles:
+        return f"{rest} `tallygate usage --by model` names the models."
+    return f"{rest} Once the user knows what its provider bills: {_lines_of(model)}"
+
+
+def _lines_of(model: str) -> str:
+    """Where the lines for the settings are that give a model its price; every way to show a message keeps this."""
+    typed = quoted(model) if model.isprintable() and len(model) <= _TYPED_MAX and not model.startswith("-") else "MODEL"
+    return f"`tallygate prices {typed}` prints the lines for config.toml."
+
+
+def fault_message(what: str, hint: str) -> str:
+    """Why a step was stopped although no budget refused it: the ledger could not be asked."""
+    return f"The ledger could not be used, so the step cannot be counted: {what} {hint}".rstrip()
+
+
+def settings_message(what: str, hint: str) -> str:
+    """Why every gate is shut where settings cannot be read: what is wrong where, and how to go on."""
+    wrong = f"The settings cannot be used, so no step can be counted: {what} {hint}".rstrip()
+    return f"{wrong} Stop and tell the user. Once it is mended, start this server again from the client."

@@ -1,0 +1,431 @@
+"""Whether a tool that is about to run reaches for the gate's own files: a fence against a model, not a program.
+
+An edit is judged by its outcome, a shell command only where a guarded path meets a verb that writes. What is looked at
+is never kept.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tallygate.core.guard import verbs
+from tallygate.core.guard.nested import Around, leaves, ungated
+from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
+
+# Of a longer command the beginning is judged, and of one with very many names the first.
+COMMAND_CHARS_MAX = 20_000
+_NAMES_MAX = 500
+_NESTED_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What one file is about to become: a whole text, a copy of another file, or what is there with pieces swapped.
+
+    A swap is what goes, what comes, and whether everywhere. With neither the outcome is not known.
+    """
+
+    path: str
+    text: str | None = None
+    swaps: tuple[tuple[str, str, bool], ...] = ()
+    source: str | None = None
+
+    def outcome(self, before: str) -> str | None:
+        """The text that the file will hold; None where that cannot be said."""
+        if self.text is not None or not self.swaps:
+            return self.text
+        for goes, comes, everywhere in self.swaps:
+            before = before.replace(goes, comes, -1 if everywhere else 1) if goes else before + comes
+        return before
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a tool is given: a shell command and where it runs, or the files it is about to write.
+
+    `code` says that the command may be a program in another language than a shell's.
+    """
+
+    command: str = ""
+    edits: tuple[Edit, ...] = ()
+    folder: str | None = None
+    code: bool = False
+
+
+def unseen(_: Edit) -> bool:
+    """Nothing is lost where nobody can look."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The work tree of a git repository: its top, and whether git keeps a file below it, or one in a folder there.
+
+    None is for a repository that does not say.
+    """
+
+    top: str
+    keeps: Callable[[str], bool | None]
+
+
+def nowhere(*_: str | None) -> None:
+    """There is nothing where nobody can look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for.
+
+    `entries` are files of clients that hold entries of ours among others, and `loses` says whether an edit of such a
+    one changes those. Those of `in_projects` lie in somebody's project, which may be moved or deleted as a whole.
+    `real` follows links, and `twins` makes what says which guarded file a name is a second link to. `tree` finds the
+    repository of a folder, by the place of git's own things where that is told; `text_of` reads a file of settings.
+    `program` says that the installed program is among the places, `alone` that it has an environment of its own;
+    `starts` are folders in which Python looks for code to run before it. `usual` are variables with what they stand
+    for where a command does not say.
+    """
+
+    places: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""
+    in_projects: frozenset[str] = frozenset()
+    entries: Mapping[str, str] = field(default_factory=dict)
+    loses: Callable[[Edit], bool] = unseen
+    real: Callable[[str], str] = str
+    program: bool = False
+    agents_may: frozenset[str] = frozenset()
+    twins: Callable[[], Callable[[str], str | None]] = lambda: nowhere
+    tree: Callable[[str, str | None], Tree | None] = nowhere
+    text_of: Callable[[str], str | None] = nowhere
+    alone: bool = True
+    starts: frozenset[str] = frozenset()
+    usual: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a tool reaches for, in a word; `command` says that it is a command which only the user runs.
+
+    `client` says that it is what would start another client without the gate, `clock` that it sets the system's clock.
+    """
+
+    what: str
+    command: bool = False
+    client: bool = False
+    clock: bool = False
+
+
+def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
+    """What of the gate's own a tool would change; None where it changes nothing that can be seen here.
+
+    >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
+    >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
+    (Found(what='the ledger', command=False, client=False), None)
+    """
+    if not guarded.places:
+        return None
+    look = _Look(guarded, folder or "")
+    for edit in reach.edits:
+        if (found := look.written(edit.path, edit)) is not None:
+            return found
+    if not reach.command:
+        return None
+    if reach.folder is not None:
+        look.folder = look.full(reach.folder)
+    command = reach.command[:COMMAND_CHARS_MAX]
+    return (look.code(command) if reach.code else None) or look.shell(command)
+
+
+class _Look:
+    """A shell that runs nothing: where it is, which variables it knows, and what the commands before have made."""
+
+    def __init__(self, guarded: Guarded, folder: str, known: Mapping[str, str] | None = None, depth: int = 0) -> None:
+        self.guarded, self.folder, self.depth = guarded, folder, depth
+        self.known = {"HOME": guarded.home} if known is None else dict(known)
+        self.variables = ChainMap(self.known, dict(guarded.usual)) if guarded.usual else self.known
+        self.twin = guarded.twins()
+        self.made: set[str] = set()
+        self.scripts: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.text = ""
+        self.names_left = _NAMES_MAX
+
+    def shell(self, text: str) -> Found | None:
+        """What the commands of a text reach for, one after the other."""
+        self.text += text
+        before: Simple | None = None
+        for each in commands(text):
+            if (found := self._simple(each, before)) is not None:
+                return found
+            before = each
+        return None
+
+    def _inner(self, text: str, sets: Mapping[str, str], folder: str | None = None) -> Found | None:
+        if self.depth >= _NESTED_MAX:
+            return None
+        known = {**self.known, **sets}
+        inner = _Look(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
+        inner.made, inner.links, inner.text, inner.twin = self.made, self.links, self.text, self.twin
+        inner.scripts = self.scripts
+        return inner.shell(plain(text))
+
+    def _simple(self, each: Simple, before: Simple | None) -> Found | None:
+        words, inner, sets = verbs.unwrapped([filled(word, self.variables) for word in each.words])
+        fed = verbs.fed(each, before)
+        for target in each.writes:
+            edit = self._printed(target, each, words, fed)
+            if (found := self.written(target, edit)) is not None:
+                return found
+            if edit.text is not None or edit.swaps:
+                self.scripts[edit.path] = f"{edit.outcome(self.scripts.get(edit.path, '')) or ''}\n"
+        if inner is not None:
+            return self._inner(inner, sets)
+        if not words or words[0] in {"export", "declare", "readonly", "local"}:
+            self.known |= {**sets, **verbs.unwrapped(words[1:])[2]}
+        elif words[0] in {"cd", "pushd"} and len(words) > 1:
+            self.folder = self.full(words[1])
+        elif words[0] == "for" and words[2:3] == ["in"]:
+            self.known[words[1]] = next((word for word in words[3:] if self._removed(word)), words[-1])
+        else:
+            return self._program(words, before if each.piped else None, fed, sets)
+        return None
+
+    def _printed(self, target: str, each: Simple, words: list[str], fed: str | None) -> Edit:
+        """What a command that prints what it is told leaves in a file."""
+        text = verbs.printed(words, fed)
+        if not each.appends or text is None:
+            return Edit(self.full(target), None if each.appends else text)
+        return Edit(self.full(target), swaps=(("", text.replace("\\n", "\n") + "\n", False),))
+
+    def _program(
+        self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]
+    ) -> Found | None:
+        program, given = verbs.name_of(words[0]), words[1:]
+        if (found := self._ours(words[0], given, {**self.known, **sets})) is not None:
+            return found
+        if verbs.sets_clock(program, given):
+            return Found(f"`{' '.join([program, *given])[:60]}`", clock=True)
+        if (found := self._client(program, given, {**self.known, **sets})) is not None:
+            return found
+        if self.scripts and (script := self._script(words)) is not None:
+            return self.code(script) or self._inner(script, sets)
+        if program in verbs.SHELLS:
+            code = verbs.code_for_shell(program, given, fed)
+            return None if code is None else self._inner(code, sets)
+        if program == "ssh":
+            code = verbs.over_ssh(given)
+            return None if code is None else self._inner(code, sets, self.guarded.home)
+        if program == "git":
+            return self._git(given)
+        if (run := verbs.run_within(program, given)) is not None:
+            return self._program(run, feeder, fed, sets)
+        if verbs.INTERPRETERS.fullmatch(program) and (code := verbs.code_of(program, given, fed)) is not None:
+            return self.code(plain(code))
+        if program in {"xargs", "parallel"}:
+            verb, named = (verbs.of_xargs(given), []) if program == "xargs" else verbs.of_parallel(given)
+            listed = [] if feeder is None else [filled(word, self.variables) for word in feeder.words]
+            names, patterns = verbs.listed_by(listed, verb)
+            printed = () if fed is None else fed.split()[:_NAMES_MAX]
+            return self._verb(verb, None, [*named, *names, *printed], patterns) if verb else None
+        if program == "find":
+            roots, patterns, verb = verbs.of_find(given)
+            return self._verb(verb, fed, roots, patterns) if verb else None
+        if program in {"sqlite3", "sqlite"}:
+            names, sql = verbs.of_sqlite(given, fed)
+            return next(filter(None, map(self.written, names)), None) if sql else None
+        return self._verb(words, fed)
+
+    def _script(self, words: list[str]) -> str | None:
+        """What a file holds that this command has written before and now runs, itself or by its interpreter."""
+        program, given = verbs.name_of(words[0]), words[1:]
+        if "/" in words[0] and (script := self.scripts.get(self.full(words[0]))) is not None:
+            return script
+        if program not in verbs.SHELLS | {"source", "."} and not verbs.INTERPRETERS.fullmatch(program):
+            return None
+        names = [word for word in given if not word.startswith("-")]
+        return self.scripts.get(self.full(names[0])) if names else None
+
+    def _ours(self, word: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+        """A command that loosens or takes the program out, where it is not said that another ledger is meant."""
+        program = verbs.name_of(word)
+        if (named := verbs.loosened(program, given)) is not None:
+            elsewhere = known.get("HOME") != self.guarded.home or any(map(verbs.moves_places, known))
+            return None if elsewhere or named in self.guarded.agents_may else Found(f"`tallygate {named}`", True)
+        if (
+            self.guarded.program
+            and verbs.replaces(program, given, alone=self.guarded.alone)
+            and ("/" not in word or program in {"uv", "pipx", "brew"} or self._beside_program(word))
+        ):
+            return Found("the program")
+        if self.guarded.entries and leaves(program, given):
+            return Found("the entries in the settings")
+        return None
+
+    def _beside_program(self, word: str) -> bool:
+        """Whether a program that is named by its path works in the environment that ours is installed in."""
+        environment = posixpath.dirname(posixpath.dirname(self.full(word)))
+        return any(place.startswith(f"{environment}/") for place in self.guarded.starts)
+
+    def _git(self, given: list[str]) -> Found | None:
+        """What git takes away or puts back; in a project that is work like any other."""
+        work = verbs.of_git(given)
+        if work is None:
+            return None
+        folder = self.full(work.folder or ".")
+        tree = self.guarded.tree(folder, None if work.git_dir is None else self.full(work.git_dir))
+        if tree is None:
+            return None
+        # A name with a colon before it counts from the top; what more it says is not looked at.
+        below = [tree.top if name.startswith(":") else posixpath.join(folder, name) for name in work.names]
+        for path in (each for name in below or [tree.top] for each in self._paths(name, follow=True)):
+            for place, word in self.guarded.places.items():
+                inside = place.startswith(path.rstrip("/") + "/") or path == place or path.startswith(place + "/")
+                if not inside or place in self.guarded.in_projects or not place.startswith(tree.top.rstrip("/") + "/"):
+                    continue
+                kept = tree.keeps(place[len(tree.top.rstrip("/")) + 1 :])
+                if kept is None or (work.tracked if kept else work.untracked):
+                    return Found(word)
+        return None
+
+    def _client(self, program: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+        """Another client that would be started without our hooks."""
+        entries = (*self.guarded.entries, *self.guarded.places)
+        around = Around(self.guarded.home, entries, known, self.full, self.text, self.guarded.text_of)
+        how = ungated(program, given, around)
+        return None if how is None else Found(how, client=True)
+
+    def _verb(
+        self,
+        words: list[str],
+        fed: str | None,
+        more: list[str] | None = None,
+        patterns: verbs.Patterns | None = None,
+    ) -> Found | None:
+        """What a verb does to the files that it names; `more` are given to it by another program."""
+        program, given = verbs.name_of(words[0]), words[1:]
+        goes, comes = verbs.touched(program, given)
+        if program in verbs.LINE_EDITORS:
+            comes = [(name, None) for name in verbs.edited(program, given, fed)]
+        for name in verbs.linked(program, given):
+            if (found := self._same(name)) is not None:
+                return found
+        for name in more or ():
+            if (found := self._removed(name, patterns)) is not None:
+                return found
+        for name in goes:
+            if (found := self._removed(name)) is not None:
+                return found
+        text = {"truncate": "", "tee": None if "-a" in given else fed}.get(program)
+        for name, source in comes:
+            copied = None if source is None else self.full(source)
+            paths = [name] if source is None else [name, posixpath.join(name, posixpath.basename(source))]
+            for path in paths:
+                edit = Edit(path, text, source=None if copied in self.made or program == "ln" else copied)
+                if (found := self.written(path, edit, modes=program in verbs.MODES)) is not None:
+                    return found
+            if program in {"ln", "link"} and copied:
+                self.links |= dict.fromkeys(map(self.full, paths), copied)
+        return None
+
+    def written(self, name: str, edit: Edit | None = None, *, modes: bool = False) -> Found | None:
+        """What a name stands for that is written, or whose rights are changed."""
+        for path in self._paths(name, follow=True):
+            if (word := self._at(path, self.guarded.places, whole=False)) is not None:
+                return Found(word)
+            if self.guarded.starts and self._runs_before(path):
+                return Found("the program")
+            if not modes and (word := self._at(path, self.guarded.entries, whole=False)) is not None:
+                known = edit is not None and (edit.text is not None or edit.swaps or edit.source is not None)
+                asked = Edit(path) if edit is None else Edit(path, edit.text, edit.swaps, edit.source)
+                if self.guarded.loses(asked) if known or not self.text else verbs.DROPS.search(self.text):
+                    return Found(word)
+            self.made.add(path)
+        return None
+
+    def _runs_before(self, path: str) -> bool:
+        """Whether Python would run a file in the program's environment before the program itself."""
+        folder, _, name = path.rpartition("/")
+        return folder in self.guarded.starts and verbs.CUSTOMIZES.search(name) is not None
+
+    def _same(self, name: str) -> Found | None:
+        """What gets a second name, under which it could be written where nobody looks."""
+        for path in self._paths(name, follow=True):
+            for places in (self.guarded.places, self.guarded.entries):
+                if (word := self._at(path, places, whole=False)) is not None:
+                    return Found(word)
+        return None
+
+    def _removed(self, name: str, patterns: verbs.Patterns | None = None) -> Found | None:
+        """What a name stands for that is taken away, also as a part of it."""
+        for path in self._paths(name, follow=False):
+            for places in (self.guarded.places, self.guarded.entries):
+                if (word := self._at(path, places, whole=True, patterns=patterns)) is not None:
+                    return Found(word)
+        return None
+
+    def code(self, code: str) -> Found | None:
+        """Code that writes where it names a place, in full or by its way from the home folder."""
+        if not verbs.CODE.search(code):
+            return None
+        if any(start in code and verbs.CUSTOMIZES.search(code) for start in self.guarded.starts):
+            return Found("the program")
+        for place, word in {**self.guarded.entries, **self.guarded.places}.items():
+            names = {place, place.removeprefix(self.guarded.home + "/")}
+            written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
+            if not written:
+                continue
+            if place in self.guarded.places or verbs.DROPS.search(code) or any(map(verbs.CODE_REMOVES.search, written)):
+                return Found(word)
+        return None
+
+    def full(self, name: str) -> str:
+        """The full path that a name stands for here; one that cannot be told is empty."""
+        name = plain(filled(name, self.variables))
+        if name == "~" or name.startswith("~/"):
+            name = self.known.get("HOME", "") + name[1:]
+        path = posixpath.normpath(posixpath.join(self.folder, name))
+        return path if path.startswith("/") else ""
+
+    def _paths(self, name: str, *, follow: bool) -> Iterator[str]:
+        """The full paths of a name, as written and behind links; what is removed is a link itself."""
+        for each in braced(name):
+            if not (path := self.full(each)):
+                continue
+            yield path
+            for link, target in self.links.items():
+                if path == link or path.startswith(link + "/"):
+                    yield target + path[len(link) :]
+            if WILD.search(path) or self.names_left <= 0:
+                continue
+            self.names_left -= 1
+            folder, _, last = path.rpartition("/")
+            behind = self.guarded.real(path) if follow else f"{self.guarded.real(folder or '/').rstrip('/')}/{last}"
+            if behind != path:
+                yield behind
+            if follow and (twin := self.twin(behind)) is not None:
+                yield twin
+
+    def _at(
+        self, path: str, places: Mapping[str, str], *, whole: bool, patterns: verbs.Patterns | None = None
+    ) -> str | None:
+        """The word for a place that a path is or lies in; with `whole` also one that lies in the path."""
+        wild = WILD.search(path) is not None
+        for place, word in places.items():
+            if wild:
+                within = whole and place not in self.guarded.in_projects
+                if fits(path, place, within=within) or verbs.reaches_into(path, place):
+                    return word
+            elif (
+                path == place
+                or path.startswith(place + "/")
+                or (
+                    whole
+                    and place not in self.guarded.in_projects
+                    and place.startswith(path.rstrip("/") + "/")
+                    and (patterns is None or verbs.picked(path, place, patterns))
+                )
+            ):
+                return word
+        return None

@@ -1,0 +1,1 @@
+"""What a step will probably cost, learned from what steps did cost."""

@@ -1,0 +1,99 @@
+"""Whose session and call a response was; which refusal a run was stopped by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tallygate.core.model import Call, Session
+from tallygate.core.words import Action, ActorType, CallState
+
+# --- attribution -----------------------------------------------------------------------------------------------------
+# Which observed response belongs to which budget session, and to which call of it.
+
+
+_FAMILIES = ("claude", "codex", "gemini", "opencode", "qwen", "copilot")
+
+
+def client_family(name: str) -> str | None:
+    """The client behind any of its names (`claude-code`, `codex-mcp-client`); None for one that says nothing."""
+    lowered = name.lower()
+    return next((family for family in _FAMILIES if family in lowered), None)
+
+
+def session_for(*, client: str, project: str | None, at_us: int, sessions: Sequence[Session]) -> Session | None:
+    """The budget session a response was made in, by workspace and time; None where more than one could be meant.
+
+    Of a session and its descendants that are open together the innermost counts: it spends its ancestors'
+    budgets too. Two unrelated sessions in one workspace at one time cannot be told apart without a hook.
+    """
+    family = client_family(client)
+    fitting = [
+        session
+        for session in sessions
+        if _covers(session, at_us)
+        and _inside(project, session.project)
+        and client_family(session.client) in (None, family)
+    ]
+    if not fitting:
+        return None
+    parents = {session.parent_session_id for session in fitting}
+    innermost = [session for session in fitting if session.session_id not in parents]
+    return innermost[0] if len(innermost) == 1 else None
+
+
+def _covers(session: Session, at_us: int) -> bool:
+    return session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us)
+
+
+def _inside(folder: str | None, project: str | None) -> bool:
+    if folder is None or project is None:
+        return False
+    return folder == project or folder.startswith(project.rstrip("/\\") + "/")
+
+
+def call_for(*, agent_id: str | None, at_us: int, calls: Sequence[Call]) -> Call | None:
+    """The call a response was made for: the last one its actor had asked about by then.
+
+    A subagent's response belongs to its own calls, then to those of subagents without an id, and where no
+    subagent asked, to the step of the main agent that sent it. `calls` are those of the session in any order.
+    """
+    before = [call for call in calls if call.at_us <= at_us and call.action is not Action.HALT]
+    if agent_id is None:
+        return _last([call for call in before if call.actor_type is ActorType.PARENT_AGENT])
+    subagents = [call for call in before if call.actor_type is ActorType.SUBAGENT]
+    own = [call for call in subagents if call.actor_id == agent_id]
+    nameless = [call for call in subagents if call.actor_id is None]
+    main = [call for call in before if call.actor_type is ActorType.PARENT_AGENT]
+    return _last(own) or _last(nameless) or _last(main)
+
+
+def _last(calls: Sequence[Call]) -> Call | None:
+    return max(calls, key=lambda call: (call.at_us, call.call_id), default=None)
+
+
+def closed_by(current: Call, pending: Sequence[Call]) -> list[Call]:
+    """The pending calls whose use is complete, since their actor has gone on to another call."""
+    return [
+        call
+        for call in pending
+        if call.at_us < current.at_us and (call.actor_type, call.actor_id) == (current.actor_type, current.actor_id)
+    ]
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+# Which refusal a run was stopped by: the last one of an agent that was let go on with nothing since.
+
+
+def stopped_by(calls: Iterable[Call], since_us: int = -1) -> Call | None:
+    """The refusal that stopped a run, of its calls in their order; None where every agent was let go on.
+
+    The main agent's comes before that of a subagent, which is also stopped where its main agent went on with less. What
+    was refused up to `since_us`, when a limit was raised, stops nothing any more.
+    """
+    last: dict[str | None, Call] = {}
+    for call in calls:
+        # A subagent that is about to start has no id yet: its main agent is refused the tool.
+        last[call.actor_id if call.actor_type is ActorType.SUBAGENT else None] = call
+    refused = [call for call in last.values() if call.state is CallState.DENIED and call.at_us > since_us]
+    mine = [call for call in refused if call is last.get(None)]
+    return max(mine or refused, key=lambda call: call.at_us, default=None)
