@@ -17,14 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tallygate.app import App, compose
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Tokens, basis_of
 from tallygate.core.model import Budget, Call, Hold
 from tallygate.core.moments import as_datetime
 from tallygate.core.words import Action, ActorType, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.migrate import migrations
 from tallygate.ledger.port import Insert, Tx, Update, Value
-from tallygate.operations.basis import basis_of
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import Opening, start_session
 from tallygate.settings import Places, load_settings

@@ -304,7 +304,7 @@ WRITES_FREELY = {
 
 def test_an_operation_that_writes_is_free_by_name_or_asks_who_speaks() -> None:
     unlisted = []
-    for path in sorted((PACKAGE / "operations").glob("*.py")):
+    for path in sorted((PACKAGE / "operations").rglob("*.py")):
         tree = tree_of(path)
         asking = {
             node.name

@@ -184,7 +184,7 @@ class App:
 
     def _lock_of(self, paths: Paths) -> Standing:
         """Whether the limits are locked, by the ledger that is open where it is the one that is meant."""
-        from tallygate.operations.locked import standing_now
+        from tallygate.operations.lock_book import standing_now
 
         try:
             return standing_now(self.runtime) if paths.database == self.settings.paths.database else lock_of(paths)
@@ -283,7 +283,7 @@ def settings_here(
 
 def lock_of(paths: Paths) -> Standing:
     """Whether the limits of the ledger are locked, by its own journal."""
-    from tallygate.operations.locked import UNLOCKED, standing_at
+    from tallygate.operations.lock_book import UNLOCKED, standing_at
 
     return standing_at(paths.database) if os.access(paths.database, os.F_OK) else UNLOCKED
 

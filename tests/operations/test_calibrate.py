@@ -26,9 +26,9 @@ from tallygate.operations.asked import Step, check
 from tallygate.operations.calibrate import apply_factors, stated_factor
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.learned import Learned
 from tallygate.operations.recalibrate import forget, forget_factors, rebuild, samples, show
 from tallygate.operations.record import UsageReport, record_usage, void_call
+from tallygate.operations.runtime import Learned
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride
 

@@ -19,7 +19,7 @@ from tallygate.core.words import Action
 from tallygate.operations.ask import grant, request_of
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
-from tallygate.operations.locked import note_loosened, standing_now, unsigned_limits
+from tallygate.operations.lock_book import note_loosened, standing_now, unsigned_limits
 from tallygate.operations.look import list_budgets
 from tallygate.operations.verify import Asked, Part, verify_ledger
 
@@ -336,7 +336,7 @@ def test_what_a_transaction_that_failed_had_locked_is_not_remembered(world):
 
 
 def test_the_lock_is_one_for_all_tenants(world):
-    from tallygate.operations.tenants import in_tenant
+    from tallygate.operations.runtime import in_tenant
 
     there = world.with_runtime()
     there = replace(there, rt=in_tenant(world.rt, "team"))

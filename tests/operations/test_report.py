@@ -19,8 +19,8 @@ from tallygate.ledger import spend_store
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.report import ReportWanted, report_spending
+from tallygate.operations.runtime import in_tenant
 from tallygate.operations.session import end_session
-from tallygate.operations.tenants import in_tenant
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US
 

@@ -27,10 +27,10 @@ from tallygate.operations.authorize import authorize
 from tallygate.operations.budget import raise_budget, set_budget
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.operations.session import Opening, end_session, start_session
 from tallygate.operations.spend import BudgetWanted, CallReport, record_call, start_budget
 from tallygate.operations.spent import check_budget, summary
-from tallygate.operations.tenants import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
 CENT = NANOS // 100

@@ -22,10 +22,10 @@ from tallygate.operations.asked import Step, check
 from tallygate.operations.calibrate import sample_row
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.learned import Learned
 from tallygate.operations.live import Accounts
 from tallygate.operations.recalibrate import rebuild, samples
 from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.runtime import Learned
 
 CENT = NANOS // 100
 SECOND = 1_000_000

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from tallygate.core.money import cost_nanos, rounded_cost_nanos
+from tallygate.core.proof import canonical_bytes
 from tallygate.core.values import value
 
 ASSUMED = "assumed"
@@ -194,3 +197,40 @@ def at_rates(rates: Rates, tokens: Tokens) -> int:
             (tokens.output, rates.output_nanos),
         ]
     )
+
+
+# --- basis -----------------------------------------------------------------------------------------------------------
+# The price basis kept beside every cost, so that history keeps its value when the price table moves.
+
+
+@lru_cache(maxsize=512)
+def basis_of(price: Price) -> tuple[str, str]:
+    """Id and JSON text of a price's basis; the time it was asked for is that of the call it stands beside."""
+    body: dict[str, object] = {
+        "key": price.key,
+        "source": price.source,
+        "version": price.version,
+        "known": price.known,
+        "approximate": price.approximate,
+        "rates": _rates(price.rates),
+    }
+    if price.tiers:
+        body["tiers"] = [{"above_context_tokens": t.above_context_tokens, **_rates(t.rates)} for t in price.tiers]
+    if price.per_request_nanos:
+        body["per_request_nanos"] = price.per_request_nanos
+    if price.per_search_nanos:
+        body["per_search_nanos"] = price.per_search_nanos
+    if price.valid_from:
+        body["valid_from"] = price.valid_from
+    raw = canonical_bytes(body)
+    return hashlib.sha256(raw).hexdigest()[:16], raw.decode()
+
+
+def _rates(rates: Rates) -> dict[str, int]:
+    return {
+        "input_nanos": rates.input_nanos,
+        "output_nanos": rates.output_nanos,
+        "cache_read_nanos": rates.cache_read_nanos,
+        "cache_write_5m_nanos": rates.cache_write_5m_nanos,
+        "cache_write_1h_nanos": rates.cache_write_1h_nanos,
+    }

@@ -14,8 +14,7 @@ from tallygate.core.words import AccountingMode, BudgetMode
 from tallygate.ledger.port import Change, Insert, Tx
 from tallygate.operations.ingest import link_session
 from tallygate.operations.lookup import is_enforced
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import prices_kept
+from tallygate.operations.runtime import Runtime, prices_kept
 from tallygate.operations.session import (
     Opened,
     Opening,

@@ -13,7 +13,7 @@ from tallygate.core.money import COUNTED, format_amount, to_unit_nanos
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.budget import raise_budget
-from tallygate.operations.locked import standing_now
+from tallygate.operations.lock_book import standing_now
 from tallygate.operations.lookup import session_ended, unknown_session
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import bound_now

@@ -19,8 +19,7 @@ from tallygate.operations.anew import anew_nanos
 from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.deciding import decide
 from tallygate.operations.lookup import own_budget, unknown_session
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import head_of, scope_called
+from tallygate.operations.runtime import Runtime, head_of, scope_called
 from tallygate.operations.subject import bound_now
 
 

@@ -218,7 +218,7 @@ def checkpoint(rt: Runtime) -> Attested | None:
 
 def announce_everywhere(rt: Runtime) -> None:
     """Let every tenant's journal tell of the key that signs now."""
-    from tallygate.operations.tenants import every_tenant
+    from tallygate.operations.runtime import every_tenant
 
     for tenant in every_tenant(rt):
         if tenant.keys is not None:

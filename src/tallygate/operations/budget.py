@@ -16,7 +16,7 @@ from tallygate.core.money import AMOUNT_NANOS_MAX, format_amount
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
 from tallygate.operations.binding import aged_out_us, budget_change, rolled
-from tallygate.operations.locked import as_signed, signing
+from tallygate.operations.lock_book import as_signed, signing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.subject import limited_now
 from tallygate.operations.windows import head_id, is_head, is_piece

@@ -25,7 +25,7 @@ from tallygate.core.model import Actor, Call, CallRequest, Policy
 from tallygate.core.values import value
 from tallygate.core.words import CalibrationMode, client_name
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
-from tallygate.operations.locked import signing
+from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import one_name
 

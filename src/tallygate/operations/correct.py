@@ -16,7 +16,7 @@ from tallygate.ledger.port import Reader, StoredUsage, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.ingest import Pricer, new_prices
 from tallygate.operations.live import Accounts
-from tallygate.operations.locked import signing
+from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime
 
 CLASSES = ("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")

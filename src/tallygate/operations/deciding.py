@@ -28,8 +28,7 @@ from tallygate.operations.doubt import in_doubt
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.runtime import Runtime, scope_of
 from tallygate.operations.spent_on import spent_on
 from tallygate.operations.subject import bound_now
 from tallygate.operations.usual import usual_step

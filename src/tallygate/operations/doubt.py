@@ -14,8 +14,7 @@ from tallygate.core.usage import priced_as
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.certain import Unsure
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_called
+from tallygate.operations.runtime import Runtime, scope_called
 
 
 def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterable[Budget], at_us: int) -> str | None:

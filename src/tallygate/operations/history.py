@@ -14,7 +14,7 @@ from tallygate.core.proof import Head, Mark
 from tallygate.core.text import cleaned
 from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.locked import signing_as_far
+from tallygate.operations.lock_book import signing_as_far
 from tallygate.operations.runtime import Runtime
 
 Read = TypeVar("Read")

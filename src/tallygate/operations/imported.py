@@ -17,8 +17,7 @@ from tallygate.core.words import Action, BudgetMode, CallState, Reason, SessionS
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import SUMMARY_MAX
+from tallygate.operations.runtime import SUMMARY_MAX, Runtime
 
 EVENT = "session.imported"
 # What stands where a session of ours names its server; a server's own id is made of hexadecimal digits.

@@ -10,7 +10,7 @@ from typing import Any
 
 from tallygate.clients.base import Batch, TranscriptFile
 from tallygate.clients.lines import LOST
-from tallygate.core.costing import Price
+from tallygate.core.costing import Price, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
@@ -35,12 +35,10 @@ from tallygate.core.usage import (
 )
 from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_rows import from_usage
-from tallygate.operations.basis import basis_of
 from tallygate.operations.joining import Stored
 from tallygate.operations.live import Accounts
 from tallygate.operations.lookup import is_enforced
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import matters, scope_of
+from tallygate.operations.runtime import Runtime, matters, scope_of
 from tallygate.operations.worktrees import met
 from tallygate.pricing.book import PriceScope, half_hour_of
 from tallygate.pricing.overrides import ANYWHERE

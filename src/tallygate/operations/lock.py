@@ -13,9 +13,8 @@ from tallygate.core.lock import Lock, LockKind, Proven
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.budget import set_budget
-from tallygate.operations.locked import signing, standing_now
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.tenants import in_tenant
+from tallygate.operations.lock_book import signing, standing_now
+from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.windows import is_head, limit_of
 
 # Limits that were changed are looked through for those that stand above their rules, the last ones of each tenant.

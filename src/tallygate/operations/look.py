@@ -24,10 +24,9 @@ from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionSt
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
 from tallygate.operations.binding import rolled
 from tallygate.operations.certain import Unsure
-from tallygate.operations.locked import as_signed
+from tallygate.operations.lock_book import as_signed
 from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unknown_session
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.runtime import Runtime, scope_of
 from tallygate.operations.session import used_model
 from tallygate.operations.subject import limited_now
 from tallygate.operations.totals import figures_of

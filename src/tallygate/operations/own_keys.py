@@ -6,7 +6,7 @@ from tallygate.attest.keys import PublicKey
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.core.authority import Authority, Loosening
 from tallygate.operations.attest import announce_everywhere
-from tallygate.operations.locked import note_loosened
+from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.runtime import Runtime
 
 

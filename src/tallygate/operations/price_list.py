@@ -12,7 +12,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import exact_text
 from tallygate.core.text import shown
-from tallygate.operations.locked import note_loosened
+from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.snapshot import FOLDER, Snapshot, forget, keep
 

@@ -13,8 +13,7 @@ from tallygate.core.gate.answers import UsageFilter
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.core.usage import served_as
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_here
+from tallygate.operations.runtime import Runtime, scope_here
 from tallygate.pricing.book import LOCAL, OVERRIDE
 from tallygate.pricing.identifiers import identify
 from tallygate.pricing.identity import one_name

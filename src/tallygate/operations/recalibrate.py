@@ -11,10 +11,9 @@ from tallygate.core.learning.calibration import MILLION, Kept, Kind, Level, Samp
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
 from tallygate.operations.calibrate import sample_row
-from tallygate.operations.learned import one_key
-from tallygate.operations.locked import signing
+from tallygate.operations.lock_book import signing
 from tallygate.operations.relearn import of_agents, of_hooks, relearned
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, one_key
 from tallygate.pricing.identity import same_model
 
 PER_EVENT = 500

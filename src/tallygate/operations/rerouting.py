@@ -9,8 +9,7 @@ from tallygate.core.model import CallRequest, Decision, RerouteTarget, Session, 
 from tallygate.core.moments import as_datetime
 from tallygate.core.words import Action
 from tallygate.ledger.port import Reader
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.runtime import Runtime, scope_of
 
 CALLS_LOOKED_AT = 24
 

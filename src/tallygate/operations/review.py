@@ -38,8 +38,7 @@ from tallygate.core.usage import priced_as_standard
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.advice import pastes_for
 from tallygate.operations.bill_keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.runtime import Runtime, scope_of
 from tallygate.reports.drift import BillShown, GapSum, Review, total_line
 
 DAY_US = 86_400_000_000

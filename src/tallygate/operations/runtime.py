@@ -1,23 +1,131 @@
-"""What every operation needs and never makes itself: the ledger, prices, the clock, ids and the user's policy."""
+"""What every operation is handed: the program's parts, whose rows it works among, and prices as of whose work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from heapq import merge
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from tallygate.attest.ring import KeyRing
-from tallygate.core.gate.rules import Rule
+from tallygate.core.costing import Price, basis_of
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
-from tallygate.core.model import DEFAULT_TENANT, Policy
+from tallygate.core.learning.calibration import (
+    WINDOW,
+    Expectation,
+    Kept,
+    Kind,
+    Learner,
+    Level,
+    Origin,
+    SampleKey,
+    expect,
+)
+from tallygate.core.model import DEFAULT_TENANT, Policy, Session
 from tallygate.core.places import Place, as_written
-from tallygate.ledger.port import Ledger
-from tallygate.operations.learned import Learned
-from tallygate.operations.locked import LockBook
-from tallygate.pricing.book import PriceBook
+from tallygate.core.text import shown
+from tallygate.core.words import BudgetMode, client_name
+from tallygate.ledger.port import Change, Insert, Ledger, Reader, Tx
+from tallygate.operations.lock_book import LockBook
+from tallygate.pricing.book import PriceBook, PriceScope
 from tallygate.pricing.exchange import ExchangeBook
+from tallygate.pricing.identity import one_name
+from tallygate.pricing.overrides import ANYWHERE
+
+# --- learned ---------------------------------------------------------------------------------------------------------
+# What a process remembers of what the ledger has taught it about estimates; it always agrees with the ledger.
+
+
+KEYS_MAX = 512
+
+
+@dataclass(slots=True)
+class _OfKind:
+    """What was learned from one kind of estimates up to sample `last`, since what the user had forgotten before."""
+
+    starts: tuple[int, int]
+    last: int
+    pool: Learner
+    by_key: dict[SampleKey, Learner] = field(default_factory=dict)
+
+
+class Learned:
+    """Learners of the keys in use, each loaded once and then told of every further sample.
+
+    Several threads may ask at a time. Each sees what the ledger held when its own transaction began, or more.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str], _OfKind] = {}
+        self._lock = Lock()
+
+    def expect(self, reader: Reader, key: SampleKey, estimate_nanos: int, level: Level) -> Expectation:
+        """What a call will probably cost, by everything that is in the ledger."""
+        with self._lock:
+            of_kind = self._up_to_date(reader, key.kind)
+            return expect(_learner(reader, of_kind, one_key(key)), of_kind.pool, estimate_nanos, level)
+
+    def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
+        starts, last = reader.calibration_state()
+        known = self._kinds.get((reader.tenant, kind))
+        if known is None or known.starts != starts:
+            pool = _taught(kind, partial(reader.samples_of_kind, kind, WINDOW))
+            known = self._kinds[reader.tenant, kind] = _OfKind(starts, last, pool)
+            return known
+        if last <= known.last:
+            return known
+        for kept in reader.samples_after(kind, known.last):
+            known.pool.add(kept.sample)
+            if (learner := known.by_key.get(one_key(kept.key))) is not None:
+                learner.add(kept.sample)
+        known.last = last
+        return known
+
+
+def one_key(key: SampleKey) -> SampleKey:
+    """A key by the one name of its client and its model: samples may be kept under other spellings."""
+    return SampleKey(key.kind, client_name(key.client), one_name(key.model))
+
+
+def _learner(reader: Reader, of_kind: _OfKind, key: SampleKey) -> Learner:
+    found = of_kind.by_key.get(key)
+    if found is not None:
+        return found
+    spelled = [each for each in reader.keys_spelled(key.kind) if one_key(each) == key]
+    found = _taught(key.kind, *(partial(reader.samples_of, each, WINDOW) for each in spelled))
+    # A transaction that began before another thread's last look has not seen what that one has.
+    if reader.calibration_state()[1] >= of_kind.last:
+        if len(of_kind.by_key) >= KEYS_MAX:
+            of_kind.by_key.clear()
+        of_kind.by_key[key] = found
+    return found
+
+
+class _Samples(Protocol):
+    """The last samples of something, by whether they were first calls and by who told what they cost."""
+
+    def __call__(self, *, first: bool, origin: Origin) -> Iterable[Kept]: ...
+
+
+def _taught(kind: str, *sources: _Samples) -> Learner:
+    # Nobody reports what a hook has asked for.
+    origins = (Origin.OBSERVED,) if kind == Kind.HOOK else tuple(Origin)
+    groups = [read(first=first, origin=origin) for read in sources for first in (True, False) for origin in origins]
+    learner = Learner()
+    for kept in merge(*groups, key=lambda kept: kept.number):
+        learner.add(kept.sample)
+    return learner
+
+
+# --- runtime ---------------------------------------------------------------------------------------------------------
+# What every operation needs and never makes itself: the ledger, prices, the clock, ids and the user's policy.
 
 
 class RunLog(Protocol):
@@ -144,3 +252,207 @@ class Runtime:
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
     session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
     tenant_prices: dict[str, set[str]] = field(default_factory=dict)
+
+
+# --- scope -----------------------------------------------------------------------------------------------------------
+# Whose prices hold: those negotiated for a session, its project or its tenant; none below those it was opened at.
+
+
+HEADS_MAX = 10_000
+
+
+def scope_of(rt: Runtime, session: Session) -> PriceScope:
+    """The scope of everything that is done in a session."""
+    return _scope(rt, session.session_id, _head_of(session), session.tenant)
+
+
+def scope_here(rt: Runtime) -> PriceScope:
+    """The scope of what is asked outside of any session."""
+    return PriceScope(rt.tenant, rt.project)
+
+
+def scope_called(rt: Runtime, session_id: str) -> PriceScope:
+    """The scope of a session by its id; an id that names nothing has none: whoever uses it says so."""
+    head = head_of(rt, session_id)
+    return ANYWHERE if head is None or not matters(rt, head.prices) else _scope(rt, session_id, head, rt.tenant)
+
+
+def matters(rt: Runtime, prices: str | None) -> bool:
+    """Whether the prices of a session may be others than those of anything; most often they are not."""
+    return rt.prices.is_scoped or prices not in (None, rt.prices.list_id)
+
+
+def head_of(rt: Runtime, session_id: str) -> SessionHead | None:
+    """What never changes of a session, so that a process asks for it once; None where there is no such session."""
+    known = rt.session_heads.get((rt.tenant, session_id))
+    if known is None:
+        with rt.ledger.reading(rt.tenant) as reader:
+            session = reader.session(session_id)
+        if session is None:
+            return None
+        if len(rt.session_heads) > HEADS_MAX:
+            rt.session_heads.clear()
+        known = rt.session_heads[rt.tenant, session_id] = _head_of(session)
+    return known
+
+
+def remember(rt: Runtime, session: Session) -> None:
+    """Know a session that was just opened."""
+    rt.session_heads[rt.tenant, session.session_id] = _head_of(session)
+
+
+def prices_kept(rt: Runtime, tx: Tx) -> list[Change]:
+    """What is written with a session so that it goes on at the prices it is opened at."""
+    if tx.price_list(rt.prices.list_id) is not None:
+        return []
+    return [Insert("price_list", {"list_id": rt.prices.list_id, "stated": rt.prices.stated.text})]
+
+
+def _head_of(session: Session) -> SessionHead:
+    return SessionHead(session.model, session.client, session.project, session.prices)
+
+
+def _scope(rt: Runtime, session_id: str, head: SessionHead, tenant: str) -> PriceScope:
+    opened_at = head.prices
+    if opened_at in (None, rt.prices.list_id) or not _at_hand(rt, str(opened_at), tenant):
+        return PriceScope(tenant, head.project, session_id)
+    return PriceScope(tenant, head.project, session_id, opened_at=opened_at, elsewhere=head.project != rt.project)
+
+
+def _at_hand(rt: Runtime, list_id: str, tenant: str) -> bool:
+    """Have a list of prices at hand that was kept with a session; one that cannot be read holds for nobody."""
+    if rt.prices.knows(list_id):
+        return True
+    with rt.ledger.reading(tenant) as reader:
+        stated = reader.price_list(list_id)
+    if stated is None:
+        return False
+    rt.prices.keep(list_id, stated)
+    return True
+
+
+# --- tenants ---------------------------------------------------------------------------------------------------------
+# Whose rows an id is found among: each tenant has its own sessions, budgets and journal in the one ledger.
+
+
+SESSIONS_KEPT = 10_000
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def tenant_id(text: str) -> str:
+    """A tenant's id from outside, checked."""
+    if not _TENANT.fullmatch(text):
+        raise InvalidArgument(
+            "tenant_id",
+            f"tenant_id {shown(text)} is none.",
+            hint="It takes 1 to 100 letters, digits, dots, dashes and underscores.",
+        )
+    return text
+
+
+def in_tenant(rt: Runtime, tenant: str) -> Runtime:
+    """The program among the rows of a tenant."""
+    if tenant == rt.tenant:
+        return rt
+    return replace(rt, tenant=tenant, known_prices=rt.tenant_prices.setdefault(tenant, set()))
+
+
+def opened_in(rt: Runtime, tenant: str) -> Runtime:
+    """The program among the rows of a tenant that a caller has named for a new session.
+
+    Where the settings say whose the work is, a caller names no other. Budgets are counted in each tenant by itself:
+    where the settings limit more than sessions, a name that they do not know would be a way around every limit, so it
+    is refused.
+    """
+    tenant = tenant_id(tenant)
+    if tenant == rt.tenant:
+        return rt
+    if rt.tenant != DEFAULT_TENANT:
+        raise InvalidArgument(
+            "tenant_id",
+            f"The work here is that of the tenant {shown(rt.tenant)}, as the settings say; "
+            f"tenant_id {shown(tenant)} is another.",
+            hint="Leave tenant_id out.",
+        )
+    above = [rule for rule in rt.rules if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
+    if above and not any(rule.scope is Scope.TENANT and rule.match in (None, tenant) for rule in above):
+        raise InvalidArgument(
+            "tenant_id",
+            f"The settings limit more than single sessions and have no budget for the tenant {shown(tenant)}.",
+            hint='Leave tenant_id out, or let the user add a [[budget]] with scope = "tenant" '
+            f'and match = "{tenant}" to config.toml.',
+        )
+    return _away(rt, tenant)
+
+
+def runtime_for_session(rt: Runtime, session_id: str) -> Runtime:
+    """The program among the rows where a session is that may be named here; its own where there is none.
+
+    That is a session of the program's own tenant, or one that was opened from it for another. The operation then says
+    of any other id that it names nothing, whoever has a session of that id. A ledger that cannot be asked is met by
+    the operation itself, which knows what a fault means.
+    """
+    tenant = rt.session_tenants.get((rt.tenant, session_id))
+    if tenant is None:
+        try:
+            with rt.ledger.reading(rt.tenant) as reader:
+                tenant = reader.reached_session(session_id)
+        except LedgerUnavailable:
+            return rt
+        if tenant is None:
+            return rt
+        if len(rt.session_tenants) >= SESSIONS_KEPT:
+            rt.session_tenants.clear()
+        rt.session_tenants[rt.tenant, session_id] = tenant
+    return _away(rt, tenant)
+
+
+def runtime_for_call(rt: Runtime, call_id: str) -> Runtime:
+    """The program among the rows where a call is that may be named here; its own where there is none."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        tenant = reader.reached_call(call_id)
+    return rt if tenant is None else _away(rt, tenant)
+
+
+def _away(rt: Runtime, tenant: str) -> Runtime:
+    return rt if tenant == rt.tenant else replace(in_tenant(rt, tenant), home=rt.tenant)
+
+
+def wherever(rt: Runtime, session_id: str) -> Runtime:
+    """The program among the rows of whatever tenant has a session, for the user alone, who may look at all of them."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.tenants_of_session(session_id)
+    if not found or rt.tenant in found:
+        return rt
+    if len(found) > 1:
+        raise InvalidArgument(
+            "tenant",
+            f"{len(found)} tenants have a session {shown(session_id)}: {', '.join(found)}.",
+            hint="Say which: --tenant ID where the command takes it, else TALLYGATE_TENANT=ID before the command.",
+        )
+    return in_tenant(rt, found[0])
+
+
+def every_tenant(rt: Runtime) -> list[Runtime]:
+    """The program among the rows of each tenant that has any."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = reader.tenants()
+    return [rt, *(in_tenant(rt, tenant) for tenant in found if tenant != rt.tenant)]
+
+
+SUMMARY_MAX = 200
+
+
+def kept_summary(rt: Runtime, summary: str | None) -> str | None:
+    """What is kept of a sentence about the work, as the user's settings say."""
+    if summary is None or not rt.keep_summaries:
+        return None
+    return summary[:SUMMARY_MAX]
+
+
+def basis_changes(tx: Tx, price: Price, seen: set[str]) -> tuple[str, list[Insert]]:
+    """The id of a price's basis, and the row to insert where the ledger does not have it yet."""
+    price_id, basis = basis_of(price)
+    if price_id in seen or tx.knows_price(price_id):
+        return price_id, []
+    return price_id, [Insert("price", {"price_id": price_id, "basis": basis})]

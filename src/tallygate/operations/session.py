@@ -16,26 +16,18 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.usage import UNKNOWN_MODEL
-from tallygate.core.words import (
-    AccountingMode,
-    BudgetMode,
-    SessionState,
-    UnknownPrice,
-    UsageChannel,
-)
+from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
-from tallygate.operations.locked import note_loosened
+from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
 from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import prices_kept, remember, scope_here
+from tallygate.operations.runtime import Runtime, kept_summary, prices_kept, remember, scope_here
 from tallygate.operations.subject import bound_now, rules_for
 from tallygate.operations.totals import figures_of
 from tallygate.operations.worktrees import met_at_work
 from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
 
-SUMMARY_MAX = 200
 PENDING_MAX = 1_000_000
 
 
@@ -221,13 +213,6 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
             inherited=None if parent is None else parent.rules,
         ),
     )
-
-
-def kept_summary(rt: Runtime, summary: str | None) -> str | None:
-    """What is kept of a sentence about the work, as the user's settings say."""
-    if summary is None or not rt.keep_summaries:
-        return None
-    return summary[:SUMMARY_MAX]
 
 
 def end_session(

@@ -25,12 +25,10 @@ from tallygate.operations.authorize import DUE_PER_CALL, call_id_of
 from tallygate.operations.lookup import named_before, own_budget, session_ended, unknown_session
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
 from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_called
-from tallygate.operations.session import Opened, Opening, kept_summary
+from tallygate.operations.runtime import Runtime, kept_summary, opened_in, scope_called
+from tallygate.operations.session import Opened, Opening
 from tallygate.operations.spent import currency_of
 from tallygate.operations.subject import bound_now
-from tallygate.operations.tenants import opened_in
 from tallygate.operations.usual import usual_step
 from tallygate.pricing.exchange import Rate
 

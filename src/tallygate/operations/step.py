@@ -33,8 +33,7 @@ from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
 from tallygate.operations.lookup import budgets_now
 from tallygate.operations.resolve import resolve_call
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.scope import scope_of
+from tallygate.operations.runtime import Runtime, scope_of
 
 PENDING_LOOKED_AT = 500
 # A response is written down within a tenth of a second of its end, by some clients after half a second of quiet; so

@@ -10,7 +10,7 @@ from tallygate.core.places import Place
 from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding, binding, relimited, window_id
-from tallygate.operations.locked import bounds_now
+from tallygate.operations.lock_book import bounds_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import is_head
 

@@ -11,8 +11,7 @@ from tallygate.clients.reading.otlp import read_logs
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.ingest import Reading, Taken, ingest
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.tenants import in_tenant
+from tallygate.operations.runtime import Runtime, in_tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tallygate.core.proof import TRACES, Link, attestation_id, called_for
 from tallygate.ledger.foreign import ForeignLedger
 from tallygate.operations.history import LEDGER_TRACE
 from tallygate.operations.history import told_of as history_told
-from tallygate.operations.locked import told_of
+from tallygate.operations.lock_book import told_of
 
 KEPT_MAX, KEYS_MAX = 100, 10_000
 KEY_TRACE = '"kind":"key.'

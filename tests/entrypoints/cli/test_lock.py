@@ -327,7 +327,7 @@ def test_what_was_accepted_before_the_lock_goes_on_counting(run, things, typed):
 
 
 def test_a_session_begins_with_the_news_that_a_lock_was_lost(run, made, locked):
-    from tallygate.operations.locked import lost_text
+    from tallygate.operations.lock_book import lost_text
 
     locked[:] = ["lost"]
     assert run("unlock", "--lost").exit_code == 0

@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.advice import apply_review
 from tallygate.operations.look import session_called
 from tallygate.operations.review import ReviewWanted, review
-from tallygate.operations.tenants import wherever
+from tallygate.operations.runtime import wherever
 from tallygate.operations.unread import what_is_open
 from tallygate.reports.drift import Review, cause_word, factor_text, main_cause, payload
 from tallygate.reports.usage import ALWAYS_US

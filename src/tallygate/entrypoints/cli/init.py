@@ -138,7 +138,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
 def _note(program: Program, settings: Settings, authority: Authority, what: Loosening) -> None:
     """Tell the journal, while the limits are locked."""
     if settings.lock is not None:
-        from tallygate.operations.locked import note_loosened
+        from tallygate.operations.lock_book import note_loosened
 
         with program.opened(settings, by="init") as app:
             note_loosened(app.runtime, authority, what)

@@ -13,7 +13,7 @@ from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
 from tallygate.operations.attest import signing
-from tallygate.operations.locked import standing_now, unsigned_limits
+from tallygate.operations.lock_book import standing_now, unsigned_limits
 from tallygate.operations.runtime import Runtime
 
 NAME, LOCK = "keys", "passphrase"

@@ -12,7 +12,7 @@ from tallygate.core.authority import Loosening
 from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
-from tallygate.operations.locked import note_loosened
+from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.own_keys import rotate_key, trust_keys
 
 FILE_BYTES_MAX = 1 << 20

@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli.passphrase import ask_shown, new_passphrase
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.operations.lock import lock_limits, unlock_limits, unlock_lost
-from tallygate.operations.locked import standing_now
+from tallygate.operations.lock_book import standing_now
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import every
 

@@ -33,8 +33,8 @@ from tallygate.operations.look import (
     session_called,
     show_session,
 )
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import SUMMARY_MAX, end_by_user, flush_run_log
+from tallygate.operations.runtime import SUMMARY_MAX, Runtime
+from tallygate.operations.session import end_by_user, flush_run_log
 
 _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
 

@@ -122,7 +122,7 @@ def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
 
 def loaded_here(folder: Path | None = None) -> Loaded:
     """The settings of a folder; one that is named counts before what a client's variables name."""
-    from tallygate.operations.locked import standing_at
+    from tallygate.operations.lock_book import standing_at
 
     environ = dict(os.environ)
     if folder is not None:

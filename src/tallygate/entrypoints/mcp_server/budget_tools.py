@@ -27,7 +27,8 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import attest, spend, spent, tenants
+from tallygate.operations import attest, spend, spent
+from tallygate.operations import runtime as tenants
 from tallygate.operations.runtime import Runtime
 
 POUNDS = "GBP"

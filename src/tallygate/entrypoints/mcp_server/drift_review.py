@@ -17,8 +17,7 @@ from tallygate.core.text import shown
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.tools import compact
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.tenants import runtime_for_session
+from tallygate.operations.runtime import Runtime, runtime_for_session
 
 DRIFT = "tally://drift/{session_id}"
 # Of each list in the answer: what a model reads is paid for.

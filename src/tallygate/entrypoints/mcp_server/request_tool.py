@@ -15,7 +15,8 @@ from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.asking import Question
 from tallygate.entrypoints.mcp_server.payloads import usd
 from tallygate.entrypoints.mcp_server.tools import NUMBER, TEXT, Caller, ToolSpec, output
-from tallygate.operations import ask, tenants
+from tallygate.operations import ask
+from tallygate.operations import runtime as tenants
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 

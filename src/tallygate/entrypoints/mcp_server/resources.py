@@ -28,8 +28,7 @@ from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.ledger.port import SpendShare
 from tallygate.operations.lookup import usable
-from tallygate.operations.runtime import Runtime
-from tallygate.operations.tenants import runtime_for_session
+from tallygate.operations.runtime import Runtime, runtime_for_session
 
 if TYPE_CHECKING:
     from tallygate.operations.look import ObservedSummary, SessionLine, SessionView

@@ -20,9 +20,8 @@ from tallygate.operations.account import end_left_open, left_open
 from tallygate.operations.attest import issue_missing, ready
 from tallygate.operations.expire import close_abandoned, sweep
 from tallygate.operations.follow import Follower
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.operations.session import flush_run_log
-from tallygate.operations.tenants import every_tenant
 
 log = logging.getLogger("tallygate")
 

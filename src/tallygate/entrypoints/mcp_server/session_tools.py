@@ -34,8 +34,9 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import account, asked, attest, record, session, tenants
+from tallygate.operations import account, asked, attest, record, session
 from tallygate.operations import authorize as gate
+from tallygate.operations import runtime as tenants
 from tallygate.operations.runtime import Runtime
 
 DEFAULT_PROMPT_TOKENS = 2000
