@@ -49,9 +49,8 @@ from tallygate.core.learning.replay import (
     walk_forward,
 )
 from tallygate.core.usage import ObservedUsage, merged, priced_as
-from tallygate.operations.backtest import hook_asks
-from tallygate.operations.calibrate import model_key
-from tallygate.operations.relearn import Paid, session_of
+from tallygate.operations.learning.estimates import model_key
+from tallygate.operations.learning.replay import Paid, hook_asks, session_of
 from tallygate.pricing.book import PriceBook, PricingSettings
 
 ROOT = Path(__file__).resolve().parent.parent

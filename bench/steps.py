@@ -21,7 +21,7 @@ from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.learning.calibration import MILLION, Source
 from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, Told
 from tallygate.core.usage import ObservedUsage, Rule
-from tallygate.operations.relearn import Paid
+from tallygate.operations.learning.replay import Paid
 
 SHORT = 10
 # A budget of so many usual asks is one that a gate can steer by.

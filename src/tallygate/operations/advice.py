@@ -12,7 +12,7 @@ from tallygate.core.costing import ASSUMED
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
 from tallygate.operations.bill_keys import ModelNames
-from tallygate.operations.calibrate import apply_factors
+from tallygate.operations.learning.estimates import apply_factors
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import LOCAL, OVERRIDE
 from tallygate.reports.drift import Paste, Review

@@ -15,9 +15,17 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
 from tallygate.core.values import value
 from tallygate.core.words import Action, CallMode, Pressure, Reason
-from tallygate.operations.anew import anew_nanos
-from tallygate.operations.calibrate import Estimated, Guess, agent_level, estimated, price_key, sample_key, shown_factor
 from tallygate.operations.deciding import decide
+from tallygate.operations.learning.estimates import (
+    Estimated,
+    Guess,
+    agent_level,
+    anew_nanos,
+    estimated,
+    price_key,
+    sample_key,
+    shown_factor,
+)
 from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime, head_of, scope_called
 from tallygate.operations.subject import bound_now

@@ -23,8 +23,8 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations.binding import Binding
-from tallygate.operations.calibrate import shown_factor
 from tallygate.operations.doubt import in_doubt
+from tallygate.operations.learning.estimates import shown_factor
 from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after

@@ -23,7 +23,7 @@ from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
 from tallygate.operations.binding import budget_change
-from tallygate.operations.calibrate import learned_from
+from tallygate.operations.learning.estimates import learned_from
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.operations.windows import Facts, OpenWindows, State, booked, changed_in, time_of
 from tallygate.pricing.identity import means

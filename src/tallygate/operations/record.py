@@ -18,7 +18,7 @@ from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
-from tallygate.operations.calibrate import learned_from
+from tallygate.operations.learning.estimates import learned_from
 from tallygate.operations.lookup import budgets_now, own_budget
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called

@@ -15,7 +15,7 @@ from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
 from tallygate.operations.binding import budget_change
-from tallygate.operations.calibrate import learned_from
+from tallygate.operations.learning.estimates import learned_from
 from tallygate.operations.runtime import PlaceOf
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, is_pending
 

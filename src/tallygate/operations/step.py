@@ -28,9 +28,16 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
-from tallygate.operations.anew import STEPS_LOOKED_AT, switches
 from tallygate.operations.authorize import authorize_in, call_id_of
-from tallygate.operations.calibrate import Estimated, Guess, estimated, price_key, sample_key
+from tallygate.operations.learning.estimates import (
+    STEPS_LOOKED_AT,
+    Estimated,
+    Guess,
+    estimated,
+    price_key,
+    sample_key,
+    switches,
+)
 from tallygate.operations.lookup import budgets_now
 from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime, scope_of

@@ -8,7 +8,7 @@ import pytest
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.operations.calibrate import apply_factors
+from tallygate.operations.learning.estimates import apply_factors
 from tallygate.operations.record import UsageReport, record_usage
 
 

@@ -14,8 +14,8 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.calibrate_backtest import backtest
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
-from tallygate.operations import recalibrate
-from tallygate.operations.recalibrate import Taught
+from tallygate.operations.learning import estimates, replay
+from tallygate.operations.learning.estimates import Taught
 
 _MILLI = 1_000
 _WHOSE = {"agent": "agents", "hook": "hooks"}
@@ -40,7 +40,7 @@ def show(program: Program, as_json: bool) -> None:
     """
     settings = program.settings()
     with program.opened(settings) as app:
-        found = recalibrate.show(app.runtime)
+        found = estimates.show(app.runtime)
         percent = app.runtime.policy.quantile_percent
         mode = app.runtime.policy.calibration.value
     if as_json:
@@ -130,7 +130,7 @@ def rebuild(program: Program, as_json: bool) -> None:
     """
     authority = program.authority(of=Loosening.CALIBRATE_REBUILD)
     with program.opened() as app, output.working("Learning"):
-        count = recalibrate.rebuild(app.runtime, authority=authority)
+        count = replay.rebuild(app.runtime, authority=authority)
     if as_json:
         output.document({"samples": count})
     else:
@@ -153,10 +153,10 @@ def reset(program: Program, client: str | None, model: str | None, billed: bool,
         click.confirm(f"Forget {what}?", abort=True)
     with program.opened() as app:
         if billed:
-            factors = recalibrate.forget_factors(app.runtime, authority=authority)
+            factors = estimates.forget_factors(app.runtime, authority=authority)
             click.echo(f"Forgotten: {output.plural(factors, 'factor')} from bills.")
             return
-        count = recalibrate.forget(app.runtime, client, model, authority=authority)
+        count = estimates.forget(app.runtime, client, model, authority=authority)
     click.echo(f"Forgotten: {output.plural(count, 'sample')}. Estimates count as they are given until more is known.")
 
 
@@ -165,7 +165,7 @@ def reset(program: Program, client: str | None, model: str | None, billed: bool,
 def export(program: Program) -> None:
     """Write every sample as one JSON line: what was said of a call before, and what it cost, in nano-dollars."""
     with program.opened() as app:
-        for kept in recalibrate.samples(app.runtime):
+        for kept in estimates.samples(app.runtime):
             click.echo(output.line(_sample(kept)))
 
 

@@ -15,8 +15,8 @@ from tallygate.core.money import format_amount, json_number, parse_amount_nanos
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.operations.backtest import BUDGET_PERCENT, Backtest, Part, Period, Progress, nobody
-from tallygate.operations.backtest import backtest as gone_through
+from tallygate.operations.learning.replay import BUDGET_PERCENT, Backtest, Part, Period, Progress, nobody
+from tallygate.operations.learning.replay import backtest as gone_through
 
 _ALWAYS_US = 2**62
 _OF = {Kind.HOOK: "What hooks would have estimated", Kind.AGENT: "What agents estimated"}

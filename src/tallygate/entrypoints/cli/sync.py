@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
-from tallygate.operations.recalibrate import has_learned
+from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sync import FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced

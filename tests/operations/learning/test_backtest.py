@@ -11,8 +11,8 @@ from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import Kind
 from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality, Rule
-from tallygate.operations.backtest import Period, Progress, backtest
 from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.learning.replay import Period, Progress, backtest
 from tallygate.operations.record import UsageReport, record_usage
 
 CENT = NANOS // 100

@@ -1,18 +1,21 @@
-"""Correct estimates by what became of earlier ones, and keep what became of this one."""
+"""Correct an estimate, keep what became of it; show and forget what was learned."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
+from tallygate.core.errors import NotFound, present
 from tallygate.core.gate.answers import Factor
 from tallygate.core.learning.calibration import (
     LEVEL_STEPS,
     MILLION,
     Confidence,
     Expectation,
+    Kept,
     Kind,
     Level,
     Origin,
@@ -21,13 +24,63 @@ from tallygate.core.learning.calibration import (
     Source,
     level_from,
 )
+from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
 from tallygate.core.model import Actor, Call, CallRequest, Policy
+from tallygate.core.moments import as_datetime
+from tallygate.core.usage import priced_as
 from tallygate.core.values import value
-from tallygate.core.words import CalibrationMode, client_name
-from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.core.words import ActorType, CalibrationMode, client_name
+from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
 from tallygate.operations.lock_book import signing
-from tallygate.operations.runtime import Runtime
-from tallygate.pricing.identity import one_name
+from tallygate.operations.runtime import Runtime, one_key
+from tallygate.pricing.identity import one_name, same_model
+
+# --- a conversation read anew ----------------------------------------------------------------------------------------
+# When a model has to read its whole conversation anew, as a client's own record shows it.
+
+
+# How long it was kept for is told by the last response that wrote anything.
+STEPS_LOOKED_AT = 24
+
+
+def switches(past: Sequence[PastStep], model: str) -> bool:
+    """Whether a model is another than that of an agent's last response, so that no cache holds its conversation."""
+    return bool(past) and not same_model(priced_as(past[-1].row), model)
+
+
+def anew_nanos(
+    reader: Reader,
+    session_id: str,
+    actor: Actor,
+    model: str,
+    price: Price,
+    *,
+    at_us: int,
+    compacted_us: int | None = None,
+) -> int:
+    """What the whole conversation of an agent costs where it has to be read anew; `compacted_us`: it was summarised.
+
+    0 where it has not, and where nothing of it was observed. Every step asks, and mostly when its agent's last response
+    was and of which model tells enough: no cache is lost sooner than a short one.
+    """
+    agent_id = actor.id if actor.type is ActorType.SUBAGENT else None
+    served = reader.last_served(session_id, agent_id, STEPS_LOOKED_AT)
+    if served is None:
+        return 0
+    compacted = compacted_us is not None and served[0] <= compacted_us
+    at, forgotten = as_datetime(at_us), compacted or not same_model(served[1], model)
+    if not forgotten and at - as_datetime(served[0]) <= SHORT_CACHE:
+        return 0
+    last = present(reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT), "the response is there")
+    wrote = last.row.tokens.cache_write_5m or last.row.tokens.cache_write_1h
+    before = None if wrote else reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT, written=True)
+    mine = [PastStep(each.row, each.cost_nanos) for each in (before, last) if each is not None]
+    anew = read_anew(mine, at, forgotten=forgotten)
+    return 0 if anew is None else price.cost_nanos(anew)
+
+
+# --- calibrate -------------------------------------------------------------------------------------------------------
+# Correct estimates by what became of earlier ones, and keep what became of this one.
 
 
 @value(frozen=True, slots=True)
@@ -197,3 +250,128 @@ def _lower(reader: Reader, factors_micros: Mapping[str, int]) -> bool:
     """Whether one of these factors reserves less than is reserved now."""
     known = reader.calibration_factors()
     return any(micros < known.get(model, (MILLION,))[0] for model, micros in factors_micros.items())
+
+
+# --- what was learned ------------------------------------------------------------------------------------------------
+# Look at what was learned of estimates, forget it, or learn it anew from the calls in the ledger.
+
+
+PER_EVENT = 500
+_UNIT_NANOS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What was learned under one key; factors are in millionths.
+
+    `first_micros` is what the estimate of an agent's first step is multiplied by, `later_micros` that of later ones,
+    to be right in the middle, and `reserved_micros` what is reserved beyond that, so that the policy's share of later
+    steps stays below.
+    """
+
+    key: SampleKey
+    samples: int
+    first_micros: int
+    later_micros: int
+    reserved_micros: int
+    confidence: str
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Everything that estimates are corrected by: what was learned, what the user set, what came from bills."""
+
+    learned: tuple[Taught, ...]
+    manual: dict[str, int]
+    billed: dict[str, tuple[int, int]]
+
+
+def show(rt: Runtime) -> Calibrated:
+    """Everything that estimates are corrected by now."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = [_taught(rt, reader, *entry) for entry in _keys(reader)]
+        return Calibrated(tuple(found), dict(rt.factors_micros), reader.calibration_factors())
+
+
+def _keys(reader: Reader) -> list[tuple[SampleKey, int, int]]:
+    """Every key that something was learned of, each once, by its one name; those with most samples first."""
+    sums: dict[SampleKey, tuple[int, int]] = {}
+    for spelled, count, last_us in reader.sample_keys():
+        before, before_us = sums.get(one_key(spelled), (0, 0))
+        sums[one_key(spelled)] = (before + count, max(before_us, last_us))
+    ordered = sorted(sums.items(), key=lambda entry: (-entry[1][0], entry[0].kind, entry[0].client, entry[0].model))
+    return [(key, *told) for key, told in ordered]
+
+
+def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
+    first = rt.learned.expect(reader, key, _UNIT_NANOS, Level())
+    later = rt.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
+    return Taught(
+        key=key,
+        samples=samples,
+        first_micros=first.expected_nanos * MILLION // _UNIT_NANOS,
+        later_micros=later.cold_nanos * MILLION // _UNIT_NANOS,
+        reserved_micros=later.upper_nanos(rt.policy.quantile_percent) * MILLION // later.expected_nanos,
+        confidence=first.confidence.value,
+        last_us=last_us,
+    )
+
+
+def has_learned(rt: Runtime) -> bool:
+    """Whether anything was ever learned here."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return reader.last_sample() > 0
+
+
+def samples(rt: Runtime) -> Iterator[Kept]:
+    """Every sample that counts, the oldest first within its kind."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        for kind in Kind:
+            yield from reader.samples_after(kind.value, 0)
+
+
+def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Authority) -> int:
+    """Let what was learned so far count no more, of one client or model or of all; returns how many samples it were.
+
+    Both are meant in every spelling, and what is kept under another one is forgotten, too.
+
+    Raises `NotFound` where nothing was learned of them. The samples stay in the ledger as what happened.
+    """
+    authority.require(Loosening.CALIBRATE_RESET)
+    with rt.ledger.writing(rt.tenant) as tx:
+        chosen = [entry for entry in tx.sample_keys() if _is_of(entry[0], client, model)]
+        if not chosen:
+            raise NotFound(
+                "Nothing was learned of that.",
+                hint="`tallygate calibrate show` lists what was learned, by client and model.",
+            )
+        told = {
+            ("" if client is None else key.client, "" if model is None else key.model): None for key, _, _ in chosen
+        }
+        sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)
+        tx.append("calibration.reset", [start_of(tx, *each) for each in told], by=rt.by, sign=sign)
+        return sum(count for _, count, _ in chosen)
+
+
+def _is_of(key: SampleKey, client: str | None, model: str | None) -> bool:
+    is_client = client is None or client_name(key.client) == client_name(client)
+    return is_client and (model is None or same_model(key.model, model))
+
+
+def start_of(tx: Tx, client: str, model: str) -> Change:
+    """What makes learning of a client's model begin now."""
+    row: dict[str, Value] = {"client": client, "model": model, "from_us": tx.at_us}
+    return (Update if tx.has_calibration_start(client, model) else Insert)("calibration_start", row)
+
+
+def forget_factors(rt: Runtime, *, authority: Authority) -> int:
+    """Let factors from bills count no more; returns how many there were."""
+    authority.require(Loosening.CALIBRATE_RESET)
+    with rt.ledger.writing(rt.tenant) as tx:
+        found = tx.calibration_factors()
+        if found:
+            sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)
+            gone = [Delete("calibration_factor", {"model": model}) for model in found]
+            tx.append("calibration.unapplied", gone, by=rt.by, sign=sign)
+        return len(found)

@@ -23,10 +23,10 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
-from tallygate.operations.calibrate import apply_factors, stated_factor
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.recalibrate import forget, forget_factors, rebuild, samples, show
+from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
+from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Learned
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -510,7 +510,7 @@ def spelled(world, monkeypatch, *, older):
     world = world.with_runtime(prices=OPUS)
     with monkeypatch.context() as patched:
         if older:
-            patched.setattr("tallygate.operations.calibrate.sample_key", as_an_older_version_kept)
+            patched.setattr("tallygate.operations.learning.estimates.sample_key", as_an_older_version_kept)
         for model, client in zip(SPELLED, ("claude_code", "Claude Code", "claude-code"), strict=True):
             session = world.start("1000", client=client, model=model)
             for _ in range(4):

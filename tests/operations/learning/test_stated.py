@@ -19,11 +19,11 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType
 from tallygate.operations.account import open_session_of
 from tallygate.operations.asked import Step, check
-from tallygate.operations.calibrate import sample_row
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.learning.estimates import sample_row, samples
+from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.live import Accounts
-from tallygate.operations.recalibrate import rebuild, samples
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.runtime import Learned
 
@@ -275,7 +275,7 @@ def _without_origin(tx, key, sample, **ids):
 
 
 def test_samples_from_before_count_as_reported_unless_their_calls_tell(world, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.calibrate.sample_row", _without_origin)
+    monkeypatch.setattr("tallygate.operations.learning.estimates.sample_row", _without_origin)
     session = observed_session(world, 100)
     for _ in range(3):
         observed(world, session, 100, 50)
@@ -287,7 +287,7 @@ def test_samples_from_before_count_as_reported_unless_their_calls_tell(world, mo
 
 
 def test_a_report_in_a_session_whose_record_came_later_counts_as_reported(world, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.calibrate.sample_row", _without_origin)
+    monkeypatch.setattr("tallygate.operations.learning.estimates.sample_row", _without_origin)
     session = world.start("100", client="claude-code")
     answer = reported(world, session, 100, 1)
     with world.ledger.writing() as tx:

@@ -1,0 +1,1 @@
+"""Estimates held against what was paid, and the history gone through again."""
