@@ -289,6 +289,7 @@ WRITES_FREELY = {
     "attest.*": "signs what is",
     "authorize.authorize": "reserves",
     "bills.*": "keeps what a provider states",
+    "calls.sweep": "ends what is due",
     "expire.*": "ends what is due",
     "import_l6e.*": "adds what was spent",
     "ingest.*": "adds what was spent",

@@ -13,7 +13,7 @@ from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, UnknownPrice
 from tallygate.operations.asked import Step, check
 from tallygate.operations.authorize import authorize
-from tallygate.operations.budget import raise_budget
+from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 

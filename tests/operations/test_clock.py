@@ -17,7 +17,8 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.expire import close_abandoned, sweep
+from tallygate.operations.budgets.calls import sweep
+from tallygate.operations.expire import close_abandoned
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.record import UsageReport, record_usage
 

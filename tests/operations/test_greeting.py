@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tests.operations.budgets.test_looser import restarted
 from tests.operations.test_hooked import account, hook
-from tests.operations.test_looser import restarted
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import Action, BudgetMode
-from tallygate.operations.budget import raise_budget, set_budget
+from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.hooked import left_text
 from tallygate.operations.look import find_budget, list_budgets, list_sessions, show_session
 

@@ -25,7 +25,7 @@ from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.account import end_left_open, open_session_of, start_within
-from tallygate.operations.budget import raise_budget
+from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.expire import close_abandoned
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest

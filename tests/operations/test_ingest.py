@@ -330,7 +330,7 @@ def test_any_order_and_repetition_of_readings_gives_the_same_rows_and_budgets(da
 
 
 def test_a_response_finds_its_call_behind_any_number_of_later_ones(live, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.live.CALLS_LOOKED_AT", 5)
+    monkeypatch.setattr("tallygate.operations.budgets.metering.CALLS_LOOKED_AT", 5)
     session = start(live)
     calls, rows = [], []
     for number in range(12):

@@ -16,8 +16,7 @@ from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.words import Action
-from tallygate.operations.ask import grant, request_of
-from tallygate.operations.budget import raise_budget, set_budget
+from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import note_loosened, standing_now, unsigned_limits
 from tallygate.operations.look import list_budgets

@@ -20,7 +20,7 @@ from tallygate.core.usage import Quality
 from tallygate.operations.advice import apply_review
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.bills import Draft, delete_bill, keep_bill
-from tallygate.operations.expire import sweep
+from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.review import DAY_US, ReviewWanted, review
 from tallygate.pricing.book import PriceBook, PricingSettings

@@ -21,10 +21,9 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
-from tallygate.operations.ask import grant, request_of
 from tallygate.operations.asked import Step
 from tallygate.operations.authorize import authorize
-from tallygate.operations.budget import raise_budget, set_budget
+from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session

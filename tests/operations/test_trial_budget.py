@@ -9,7 +9,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.words import Action, Reason
-from tallygate.operations.budget import raise_budget
+from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 

@@ -24,8 +24,8 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode
 from tallygate.ledger.audit import audit
-from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.expire import sweep
+from tallygate.operations.budgets.calls import sweep
+from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.look import budget_called, find_budget, list_budgets
 from tallygate.operations.record import UsageReport, record_usage, void_call

@@ -25,7 +25,7 @@ from tallygate.core.words import Action
 from tallygate.ledger.migrate import migrations
 from tallygate.operations.asked import Step
 from tallygate.operations.authorize import authorize
-from tallygate.operations.expire import sweep
+from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import Opening, end_session, start_session

@@ -14,8 +14,8 @@ from tests.world import MINUTE, NANOS, as_said, make_world
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
-from tallygate.operations.budget import raise_budget, set_budget
-from tallygate.operations.expire import sweep
+from tallygate.operations.budgets.calls import sweep
+from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
 

@@ -188,3 +188,21 @@ def present(value: T | None, message: str) -> T:
     if value is None:
         raise InvariantBroken(message)
     return value
+
+
+def unknown_session(session_id: str) -> NotFound:
+    """The error for a session id that names nothing."""
+    return NotFound(
+        f"No session {session_id!r} is in the ledger.",
+        hint="Call l6e_run_start or start_budget and pass the session_id it returns.",
+        code="unknown_session",
+    )
+
+
+def session_ended(session_id: str) -> Conflict:
+    """The error for a session that takes nothing more."""
+    return Conflict(
+        f"Session {session_id!r} has ended and takes no more calls.",
+        hint="Open a session with a budget that the user gives.",
+        code="session_ended",
+    )

@@ -12,8 +12,8 @@ from tallygate.core.sessions import client_family
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode
 from tallygate.ledger.port import Change, Insert, Tx
+from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.ingest import link_session
-from tallygate.operations.lookup import is_enforced
 from tallygate.operations.runtime import Runtime, prices_kept
 from tallygate.operations.session import (
     Opened,

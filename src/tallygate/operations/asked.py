@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import field, replace
 
 from tallygate.core.costing import Tokens
-from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.errors import LedgerUnavailable, unknown_session
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import fault_message
 from tallygate.core.learning.calibration import Kind
 from tallygate.core.model import Actor, CallRequest, in_usd
@@ -15,6 +16,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
 from tallygate.core.values import value
 from tallygate.core.words import Action, CallMode, Pressure, Reason
+from tallygate.operations.budgets.applicable import bound_now
 from tallygate.operations.deciding import decide
 from tallygate.operations.learning.estimates import (
     Estimated,
@@ -26,9 +28,7 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     shown_factor,
 )
-from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.runtime import Runtime, head_of, scope_called
-from tallygate.operations.subject import bound_now
 
 
 @value(frozen=True, slots=True)

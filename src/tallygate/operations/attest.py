@@ -8,12 +8,12 @@ from tallygate.attest.dsse import enclosed
 from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
-from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present
+from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present, unknown_session
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
 from tallygate.core.words import Action
 from tallygate.ledger.port import Attested, Due, Reader, Tx
-from tallygate.operations.lookup import own_budget, unknown_session
 from tallygate.operations.predicates import event_of, exhausted, reached, subject_of, summed
 from tallygate.operations.runtime import Runtime
 

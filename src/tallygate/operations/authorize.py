@@ -12,9 +12,9 @@ from tallygate.core.words import Action
 from tallygate.ledger.port import Tx
 from tallygate.operations.asked import Step, fault_answer, priced
 from tallygate.operations.attest import named
+from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.deciding import decide
 from tallygate.operations.reserve import Decided, write_decision
-from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 
 DUE_PER_CALL = 8

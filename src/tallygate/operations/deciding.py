@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tallygate.core.costing import SERVED_HERE
+from tallygate.core.errors import unknown_session
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BindingBudget, GateAnswer, Prospect, corrected, differs, prospect
 from tallygate.core.gate.wording import halt_message, raise_command
@@ -22,16 +23,12 @@ from tallygate.core.model import (
 from tallygate.core.moments import as_datetime
 from tallygate.core.words import AccountingMode, Action, Reason
 from tallygate.ledger.port import Reader
-from tallygate.operations.binding import Binding
-from tallygate.operations.doubt import in_doubt
+from tallygate.operations.budgets.applicable import Binding, bound_now
+from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
-from tallygate.operations.lookup import unknown_session
 from tallygate.operations.rerouting import target_of
 from tallygate.operations.reserve import budgets_after
 from tallygate.operations.runtime import Runtime, scope_of
-from tallygate.operations.spent_on import spent_on
-from tallygate.operations.subject import bound_now
-from tallygate.operations.usual import usual_step
 
 
 @dataclass(frozen=True, slots=True)

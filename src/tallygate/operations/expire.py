@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session
 from tallygate.core.moments import is_ahead
 from tallygate.ledger.port import Reader
-from tallygate.operations.lookup import own_budget
-from tallygate.operations.resolve import expire_calls
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import end_session
 
-SWEEP_MAX = 500
 LOOK_AT_MAX = 1000
-
-
-def sweep(rt: Runtime) -> int:
-    """Expire every reservation that is past its time; returns how many. Authorize does a few of these itself."""
-    expired = 0
-    while True:
-        with rt.ledger.writing(rt.tenant) as tx:
-            due = tx.due_calls(SWEEP_MAX)
-            if due:
-                expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
-        expired += len(due)
-        if len(due) < SWEEP_MAX:
-            return expired
 
 
 def close_abandoned(rt: Runtime) -> list[str]:

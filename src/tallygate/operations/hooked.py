@@ -32,9 +32,9 @@ from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.asked import fault_answer
 from tallygate.operations.attest import issue_missing
+from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.declared import looser_than_before
 from tallygate.operations.lock_book import lost_text
-from tallygate.operations.lookup import budgets_now
-from tallygate.operations.looser import looser_than_before
 from tallygate.operations.prompted import Prompts, answer_raise
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.step import Gated, gate_step, let_land

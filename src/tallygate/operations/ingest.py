@@ -35,9 +35,8 @@ from tallygate.core.usage import (
 )
 from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
 from tallygate.ledger.usage_rows import from_usage
-from tallygate.operations.joining import Stored
-from tallygate.operations.live import Accounts
-from tallygate.operations.lookup import is_enforced
+from tallygate.operations.budgets.figures import is_enforced
+from tallygate.operations.budgets.metering import Accounts, Stored
 from tallygate.operations.runtime import Runtime, matters, scope_of
 from tallygate.operations.worktrees import met
 from tallygate.pricing.book import PriceScope, half_hour_of

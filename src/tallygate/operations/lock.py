@@ -12,7 +12,7 @@ from tallygate.core.errors import Conflict
 from tallygate.core.lock import Lock, LockKind, Proven
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
-from tallygate.operations.budget import set_budget
+from tallygate.operations.budgets.change import set_budget
 from tallygate.operations.lock_book import signing, standing_now
 from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.windows import is_head, limit_of

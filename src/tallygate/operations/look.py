@@ -10,7 +10,7 @@ from functools import partial
 
 from tallygate.core.bills.causes import Cause, Used, drift_of, largest_first, unseen
 from tallygate.core.costing import SURE, Price, Split, Tokens
-from tallygate.core.errors import InvalidArgument, NotFound, present
+from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import Observed, SessionTotals
 from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd
@@ -22,14 +22,10 @@ from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
-from tallygate.operations.binding import rolled
-from tallygate.operations.certain import Unsure
+from tallygate.operations.budgets.applicable import budgets_now, limited_now, rolled
+from tallygate.operations.budgets.figures import Unsure, drawn_on, figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import as_signed
-from tallygate.operations.lookup import budgets_now, drawn_on, is_enforced, unknown_session
 from tallygate.operations.runtime import Runtime, scope_of
-from tallygate.operations.session import used_model
-from tallygate.operations.subject import limited_now
-from tallygate.operations.totals import figures_of
 from tallygate.operations.windows import head_id, is_head
 
 PART_MIN = 6

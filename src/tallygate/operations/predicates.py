@@ -14,8 +14,8 @@ from tallygate.core.money import exact_text
 from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.ledger.port import JournalEvent, Reader, SpendShare
-from tallygate.operations.lookup import all_budgets, is_enforced
-from tallygate.operations.totals import figures_of
+from tallygate.operations.budgets.applicable import all_budgets
+from tallygate.operations.budgets.figures import figures_of, is_enforced
 
 SHARES_MAX = 50
 

@@ -16,8 +16,8 @@ from tallygate.core.gate.wording import standing_of
 from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.model import NO_REASON
 from tallygate.core.money import format_amount, parse_amount_nanos
-from tallygate.operations import ask
 from tallygate.operations.account import account_of
+from tallygate.operations.budgets import change
 from tallygate.operations.runtime import Runtime
 
 MINUTE_US = 60_000_000
@@ -117,7 +117,7 @@ def answer_raise(rt: Runtime, prompts: Prompts, event: HookEvent, wish: tuple[st
     try:
         usd_nanos = parse_amount_nanos("amount", text)
         session_id = account_of(rt, event).session.session_id
-        found = ask.request_of(rt, session_id, usd_nanos, NO_REASON)
+        found = change.request_of(rt, session_id, usd_nanos, NO_REASON)
         if (why := _closed(rt, prompts, event, owner)) is not None:
             prompts.shown.pop(owner, None)
             return _said(f"{why} To raise it, run in a terminal of your own: {found.command}")
@@ -160,7 +160,7 @@ def _at_work(rt: Runtime, event: HookEvent, begun: set[str]) -> bool:
     return not begun <= through
 
 
-def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ask.Request) -> str:
+def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: change.Request) -> str:
     code = rt.new_token(CODE_BYTES)
     while len(prompts.shown) >= KEPT_MAX:
         prompts.shown.pop(next(iter(prompts.shown)))
@@ -185,8 +185,8 @@ def _take(rt: Runtime, prompts: Prompts, owner: Owner, wanted: tuple[int, str], 
             "Type the line without a code for a new one."
         )
     user = Authority(Door.PROMPT, "user at the prompt")
-    changed = ask.grant(rt, session_id, shown.seen, usd_nanos, NO_REASON, authority=user)
-    return f"{ask.granted(shown.seen[1], changed)} Go on with your next prompt."
+    changed = change.grant(rt, session_id, shown.seen, usd_nanos, NO_REASON, authority=user)
+    return f"{change.granted(shown.seen[1], changed)} Go on with your next prompt."
 
 
 def _said(text: str) -> HookAnswer:

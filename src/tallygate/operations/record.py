@@ -10,6 +10,7 @@ from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import Conflict, NotFound, present
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import UsageAnswer
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import NOTHING, Amount, Call, in_usd
 from tallygate.core.moments import as_datetime
@@ -18,9 +19,9 @@ from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
+from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.calls import resolve_call
 from tallygate.operations.learning.estimates import learned_from
-from tallygate.operations.lookup import budgets_now, own_budget
-from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called
 from tallygate.pricing.identifiers import identify
 

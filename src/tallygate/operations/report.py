@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from tallygate.core.gate.answers import SpendSum
 from tallygate.ledger.port import Reader
-from tallygate.operations.certain import Unsure
+from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id
 from tallygate.operations.usage import folders_of, project_name
 from tallygate.pricing.identity import listed_name

@@ -15,7 +15,7 @@ from tallygate.core.values import value
 from tallygate.core.words import Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Tx, Update, Value
-from tallygate.operations.binding import Binding, budget_change, changes_of
+from tallygate.operations.budgets.applicable import Binding, budget_change, changes_of
 from tallygate.operations.runtime import Runtime, basis_changes
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Price, basis_of
-from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
@@ -28,7 +28,7 @@ from tallygate.core.learning.calibration import (
     SampleKey,
     expect,
 )
-from tallygate.core.model import DEFAULT_TENANT, Policy, Session
+from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode, client_name
@@ -456,3 +456,28 @@ def basis_changes(tx: Tx, price: Price, seen: set[str]) -> tuple[str, list[Inser
     if price_id in seen or tx.knows_price(price_id):
         return price_id, []
     return price_id, [Insert("price", {"price_id": price_id, "basis": basis})]
+
+
+def named_before(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+    """The session that has an id which a caller chose, with its budgets.
+
+    An id names one session of those that can be reached from the program's own tenant. What others have under it is
+    not told, not even where its rows are among those of the tenant that the caller named.
+    """
+    home = rt.home or rt.tenant
+    with rt.ledger.reading(home) as own:
+        reached = own.reached_session(session_id)
+    if reached is not None and reached != rt.tenant:
+        raise Conflict(
+            f"Session {session_id!r} was opened with tenant_id {reached!r}; now it came with {rt.tenant!r}.",
+            hint="Use another session_id.",
+            code="session_conflict",
+        )
+    found = reader.session_with_budgets(session_id)
+    if found is not None and reached is None:
+        raise Conflict(
+            f"{session_id!r} cannot be the id of a session here.",
+            hint="Use another session_id, or leave it out for a fresh one.",
+            code="session_conflict",
+        )
+    return found

@@ -8,23 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.errors import NotFound, RunLogError
+from tallygate.core.errors import NotFound, RunLogError, unknown_session
 from tallygate.core.gate.answers import SessionTotals
 from tallygate.core.gate.rules import Scope
 from tallygate.core.model import SHOWN_MAX, Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.reports import ANOMALIES_MAX
-from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, QueuedLine, Reader, Tx, Update, Value
+from tallygate.ledger.port import Change, Insert, QueuedLine, Tx, Update, Value
+from tallygate.operations.budgets.applicable import all_budgets, bound_now, rules_for
+from tallygate.operations.budgets.calls import expire_calls
+from tallygate.operations.budgets.figures import figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import note_loosened
-from tallygate.operations.lookup import all_budgets, is_enforced, named_before, unknown_session
-from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime, kept_summary, prices_kept, remember, scope_here
-from tallygate.operations.subject import bound_now, rules_for
-from tallygate.operations.totals import figures_of
+from tallygate.operations.runtime import Runtime, kept_summary, named_before, prices_kept, remember, scope_here
 from tallygate.operations.worktrees import met_at_work
 from tallygate.reports.run_line import LINE_NOTE, RunLine, fingerprint, run_line, told_in_line
 
@@ -284,14 +282,6 @@ def end_by_user(
     authority.require(Loosening.SESSIONS_END)
     note_loosened(rt, authority, Loosening.SESSIONS_END, session_id)
     return end_session(rt, session_id, task_summary=task_summary, cause="user")
-
-
-def used_model(reader: Reader, session: Session) -> str | None:
-    """The model a session spent most on, where nobody said at its start which it would be."""
-    if session.model != UNKNOWN_MODEL:
-        return None
-    found = reader.usage_by_model(session.session_id, 1)
-    return found[0].label if found else None
 
 
 def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:

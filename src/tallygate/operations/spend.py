@@ -9,9 +9,10 @@ from datetime import date
 from functools import partial
 
 from tallygate.core.costing import Tokens
-from tallygate.core.errors import Conflict, InvalidArgument, present
+from tallygate.core.errors import Conflict, InvalidArgument, present, session_ended, unknown_session
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import nothing_left, standing_of
 from tallygate.core.model import Amount, Budget, Call, CallRequest, Decision, Session
 from tallygate.core.moments import as_datetime
@@ -22,14 +23,12 @@ from tallygate.core.words import Action, Pressure, Reason, SpendStatus
 from tallygate.ledger.port import Tx
 from tallygate.operations.account import start_within
 from tallygate.operations.authorize import DUE_PER_CALL, call_id_of
-from tallygate.operations.lookup import named_before, own_budget, session_ended, unknown_session
+from tallygate.operations.budgets.applicable import bound_now, currency_of
+from tallygate.operations.budgets.calls import expire_calls
+from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.reserve import Decided, budgets_after, write_decision
-from tallygate.operations.resolve import expire_calls
-from tallygate.operations.runtime import Runtime, kept_summary, opened_in, scope_called
+from tallygate.operations.runtime import Runtime, kept_summary, named_before, opened_in, scope_called
 from tallygate.operations.session import Opened, Opening
-from tallygate.operations.spent import currency_of
-from tallygate.operations.subject import bound_now
-from tallygate.operations.usual import usual_step
 from tallygate.pricing.exchange import Rate
 
 ID_MAX = 200

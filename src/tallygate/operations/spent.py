@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import raise_command
-from tallygate.core.model import Budget, Call, Currency, GateView, Session
-from tallygate.core.moments import as_datetime
+from tallygate.core.model import Budget, Call, GateView, Session
 from tallygate.core.words import AccountingMode, Action, CheckReason, SpendStatus
-from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.ledger.port import StoredUsage
 from tallygate.operations.asked import fault_answer
-from tallygate.operations.lookup import own_budget, unknown_session, usable
+from tallygate.operations.budgets.applicable import currency_of, session_with_standing, usable
+from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.subject import bound_now
-from tallygate.operations.usual import usual_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,6 @@ class SpendSummary:
     exchange: str | None = None
 
 
-def currency_of(rt: Runtime, session: Session, code: str) -> Currency:
-    """A currency as a session counts it: its own at its own rate, another at that of the day it began."""
-    if session.currency == code:
-        return Currency(code, session.usd_nanos)
-    rate = rt.exchange.rate(code, as_datetime(session.started_us))
-    return Currency(code, rate.usd_per_unit_nanos, rate.text)
-
-
 def look_before(rt: Runtime, session_id: str, estimate: int, currency: str) -> BudgetChecked:
     """What an agent is told that looks before its step; a ledger that cannot be used refuses, as it halts the gate."""
     try:
@@ -96,7 +87,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     rt.catch_up()
     rt.ledger.prove(rt.tenant)
     with rt.ledger.reading(rt.tenant) as reader:
-        session, budgets = _standing(rt, reader, session_id)
+        session, budgets = session_with_standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
     spoken = currency_of(rt, session, currency or session.currency)
     verdict = policy.judge(
@@ -133,7 +124,7 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
     rt.catch_up()
     usable(rt)
     with rt.ledger.reading(rt.tenant) as reader:
-        session, budgets = _standing(rt, reader, session_id)
+        session, budgets = session_with_standing(rt, reader, session_id)
         observed = reader.usage_of(session_id)
         calls = [call for call in reader.calls_of(session_id) if lifecycle.counts(call)]
     spoken = currency_of(rt, session, currency or session.currency)
@@ -153,15 +144,6 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
         at_us=rt.clock_us(),
         exchange=spoken.basis,
     )
-
-
-def _standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]]:
-    """A session with every budget that binds it now, as its workspace's settings have them."""
-    found = reader.session_with_budgets(session_id)
-    if found is None:
-        raise unknown_session(session_id)
-    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
-    return bound.session, bound.budgets
 
 
 def _shares(observed: Iterable[StoredUsage], calls: Iterable[Call]) -> list[ModelShare]:

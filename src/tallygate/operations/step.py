@@ -29,6 +29,8 @@ from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.authorize import authorize_in, call_id_of
+from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.calls import resolve_call
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
     Estimated,
@@ -38,8 +40,6 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     switches,
 )
-from tallygate.operations.lookup import budgets_now
-from tallygate.operations.resolve import resolve_call
 from tallygate.operations.runtime import Runtime, scope_of
 
 PENDING_LOOKED_AT = 500

@@ -9,7 +9,7 @@ from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import SHOWN_MAX, Call, Session, last_raise_us
 from tallygate.core.sessions import stopped_by
 from tallygate.ledger.port import Reader
-from tallygate.operations.lookup import all_budgets
+from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage import folders_of
 

@@ -12,7 +12,7 @@ from tallygate.core.places import meant
 from tallygate.core.usage import UnreadSum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
-from tallygate.operations.certain import certainties
+from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.unread import Anomalies, anomalies_of, unread_of
 from tallygate.pricing.identity import listed_name, means, one_name

@@ -29,7 +29,7 @@ from tallygate.core.authority import the_user
 from tallygate.entrypoints.cli import client_checks
 from tallygate.entrypoints.cli.checks import Check, State
 from tallygate.entrypoints.hook_alone import answer_alone
-from tallygate.operations.budget import raise_budget
+from tallygate.operations.budgets.change import raise_budget
 
 SESSION, DAY = (
     '[[budget]]\nscope = "session"\nlimit_usd = {}\n',

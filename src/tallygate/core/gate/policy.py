@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy, RerouteTarget, needed
+from tallygate.core.errors import ensure
+from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy, RerouteTarget, Session, needed
 from tallygate.core.money import COUNTED
 from tallygate.core.words import Action, BudgetMode, CheckReason, Pressure, Reason, SpendStatus, UnknownPrice
 
@@ -223,3 +224,12 @@ def _steps_carried(left_nanos: int, first_nanos: int, later_nanos: int) -> int:
 
 def _cached(price: Price, context_tokens: int, output_tokens: int) -> int:
     return price.cost_nanos(Tokens(cache_read=context_tokens, output=output_tokens))
+
+
+def own_budget(session: Session, budgets: tuple[Budget, ...]) -> Budget:
+    """The budget a session was opened with, among all that apply to it."""
+    for budget in budgets:
+        if budget.budget_id == session.session_id:
+            return budget
+    ensure(bool(budgets), f"session {session.session_id} has no budget")
+    return budgets[0]

@@ -22,9 +22,9 @@ from tallygate.ledger import condition
 from tallygate.ledger.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.operations.budgets.declared import ADVICE, unbound
 from tallygate.operations.look import newest_limit_changes, standing
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.unbound import ADVICE, unbound
 from tallygate.operations.unread import unread_files
 from tallygate.operations.verify import verify_lines
 from tallygate.settings import Settings

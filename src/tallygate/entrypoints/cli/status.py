@@ -18,9 +18,9 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
+from tallygate.operations.budgets.declared import recently_looser
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.look import standing
-from tallygate.operations.looser import recently_looser
 from tallygate.operations.stops import Stop, last_stops
 from tallygate.operations.unread import what_is_open
 from tallygate.reports.run_line import stop_stated

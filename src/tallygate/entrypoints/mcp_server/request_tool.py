@@ -15,8 +15,8 @@ from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.asking import Question
 from tallygate.entrypoints.mcp_server.payloads import usd
 from tallygate.entrypoints.mcp_server.tools import NUMBER, TEXT, Caller, ToolSpec, output
-from tallygate.operations import ask
 from tallygate.operations import runtime as tenants
+from tallygate.operations.budgets import change
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.runtime import Runtime
 
@@ -92,12 +92,12 @@ class RequestTool:
             return self.refused(given, caller, "decline")
         rt = self._of(caller, session_id)
         seen = (str(state["budget"]), int(state["limit"]))
-        changed = ask.grant(rt, session_id, seen, added, _reason(given))
+        changed = change.grant(rt, session_id, seen, added, _reason(given))
         return {
             "session_id": session_id,
             "status": "raised",
             **_standing(changed),
-            "message": ask.granted(seen[1], changed),
+            "message": change.granted(seen[1], changed),
         }
 
     def _by_a_person(self, caller: Caller, amount: Any) -> bool:
@@ -113,12 +113,12 @@ class RequestTool:
         message = f"{said} The budget stays as it is: stop, or do only what still fits."
         return self._outcome("declined" if declined else "cancelled", self._request(given, caller), message)
 
-    def _request(self, given: Given, caller: Caller) -> ask.Request:
+    def _request(self, given: Given, caller: Caller) -> change.Request:
         session_id = given.required_name("session_id")
         amount = given.amount_nanos("amount_usd")
-        return ask.request_of(self._of(caller, session_id), session_id, amount, _reason(given))
+        return change.request_of(self._of(caller, session_id), session_id, amount, _reason(given))
 
-    def _outcome(self, status: str, found: ask.Request, message: str) -> dict[str, Any]:
+    def _outcome(self, status: str, found: change.Request, message: str) -> dict[str, Any]:
         return {
             "session_id": found.session.session_id,
             "status": status,

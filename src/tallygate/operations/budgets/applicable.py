@@ -1,4 +1,4 @@
-"""Every budget a call spends: those of its session, and the windows of the rules that bind it."""
+"""Every budget that a step spends now: its session's, its ancestors', and the windows of the settings' rules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from zoneinfo import ZoneInfo
 
+from tallygate.core.errors import unknown_session
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.rules import PIECES, Rule, Window, binds, piece_of, rolling_us, rules_of, window_of
+from tallygate.core.gate.rules import (
+    PIECES,
+    Rule,
+    Scope,
+    Subject,
+    Window,
+    binds,
+    bound,
+    from_text,
+    may_limit,
+    piece_of,
+    rolling_us,
+    rules_of,
+    to_text,
+    window_of,
+    within_of,
+)
 from tallygate.core.lock import Bounds
-from tallygate.core.model import Budget, Call, Session
+from tallygate.core.model import Budget, Call, Currency, Session
+from tallygate.core.moments import as_datetime
+from tallygate.core.places import Place
 from tallygate.core.values import value
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
-from tallygate.operations.runtime import PlaceOf, on_paper
+from tallygate.operations.lock_book import bounds_now
+from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
     FOR_EVER_US,
     Facts,
@@ -21,6 +41,7 @@ from tallygate.operations.windows import (
     begun,
     counts,
     held_by,
+    is_head,
     limit_of,
     new_window,
     on_record,
@@ -28,6 +49,146 @@ from tallygate.operations.windows import (
     rule_of,
 )
 from tallygate.pricing.identity import means
+
+# --- a session's rules -----------------------------------------------------------------------------------------------
+# Which rules of the settings bind a session, when it opens and at each of its steps, and in which budgets.
+
+
+def rules_for(
+    rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
+) -> str | None:
+    """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
+    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client))
+    return to_text(_joined(mine, from_text(inherited)))
+
+
+def rebound(rt: Runtime, session: Session) -> Session:
+    """A session with the rules it was opened with, and with what its workspace's settings have tightened since.
+
+    Settings that became looser count for sessions that open after it: whoever could change them while an agent works
+    might be the agent.
+    """
+    if session.project != rt.project:
+        return session
+    place = rt.place_of(session.project)
+    rules = rules_for(rt, client=session.client, also_client=session.also_client, place=place, inherited=session.rules)
+    return session if rules == session.rules else replace(session, rules=rules)
+
+
+@value(frozen=True, slots=True)
+class Bound:
+    """A session as its workspace's settings have it by now, with every budget that its next step must pass.
+
+    `rules_before` are those that it was kept with. `visited` are the budgets that only the place of this step brings.
+    """
+
+    session: Session
+    to: Binding
+    rules_before: str | None
+    visited: frozenset[str] = frozenset()
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets as this session may spend them."""
+        return self.to.seen(self.to.budgets)
+
+    def parted(self, *, done: bool) -> tuple[tuple[Budget, ...], tuple[Budget, ...]]:
+        """The budgets that a step is counted in, and those that are only asked.
+
+        A step that is `done` counts where its session does: of the project that it stood in its responses tell.
+        """
+        if not done or not self.visited:
+            return self.to.budgets, ()
+        asked = tuple(budget for budget in self.to.budgets if budget.budget_id in self.visited)
+        return tuple(budget for budget in self.to.budgets if budget.budget_id not in self.visited), asked
+
+
+def bound_now(
+    rt: Runtime,
+    reader: Reader,
+    session: Session,
+    own: tuple[Budget, ...],
+    model: str,
+    *,
+    at_us: int,
+    here: bool = True,
+) -> Bound:
+    """The budgets that bind a session's step of a model at a time: what the gate asks, and what everybody is told.
+
+    `own` are those of the session itself. `here` is where the step stands; who looks at a session from anywhere else
+    does not.
+    """
+    now = rebound(rt, session)
+    asked = visiting(rt, now) if here else now
+    limits = current_limits(rt, now)
+    bounds = bounds_now(rt, reader)
+    found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
+    visited = frozenset[str]()
+    if asked is not now:
+        mine = {rule.budget_id("") for rule in rules_of(now)}
+        visited = frozenset(window_id(rule, at_us) for rule in rules_of(asked) if rule.budget_id("") not in mine)
+    return Bound(now, found, session.rules, visited)
+
+
+def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
+    """A budget above the session with the limit that the gate would apply to its next step, by the settings at hand.
+
+    A window keeps the limit it had until a step is asked for.
+    """
+    ended = budget.resets_us is not None and budget.resets_us <= at_us and not is_head(budget)
+    if budget.rule_limit is None or budget.scope == Scope.SESSION.value or ended:
+        return budget
+    limits = [rule.limit for rule in rt.rules if _made_by(rule, budget)]
+    return relimited(budget, min(limits)) if limits else budget
+
+
+def _made_by(rule: Rule, budget: Budget) -> bool:
+    kind = (rule.scope.value, rule.period, rule.unit, rule.mode, rule.within)
+    if kind != (budget.scope, budget.period, budget.unit, budget.mode, within_of(budget.budget_id)):
+        return False
+    return may_limit(rule, budget.scope_key)
+
+
+def visiting(rt: Runtime, session: Session) -> Session:
+    """A session for one step that stands in another project than its own: the budgets of that project bind it, too.
+
+    What the step spends is counted there, so it has to be asked there. They bind this step alone.
+    """
+    there = rt.project or rt.folder
+    if there is None or session.project == there:
+        return session
+    mine = bound(rt.rules, _subject(rt, session, there))
+    projects = tuple(rule for rule in mine if rule.scope is Scope.PROJECT or rule.within is not None)
+    return replace(session, rules=to_text(_joined(projects, from_text(session.rules)))) if projects else session
+
+
+def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
+    """The limits that the settings have now, by the name of a rule's budget; None where those of others are at hand."""
+    if session.project != rt.project:
+        return None
+    mine = bound(rt.rules, _subject(rt, session, session.project))
+    return {rule.budget_id(""): rule.limit for rule in _joined(mine, ())}
+
+
+def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
+    return Subject(rt.tenant, session.client, rt.user, rt.place_of(folder), session.also_client)
+
+
+def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:
+    """Rules of two sources, each budget once and with the tighter of its limits."""
+    found = {rule.budget_id(""): rule for rule in others}
+    for rule in mine:
+        name = rule.budget_id("")
+        before = found.get(name)
+        if before is None or rule.limit <= before.limit:
+            found[name] = rule
+        else:
+            found[name] = replace(rule, limit=before.limit)
+    return [found[name] for name in sorted(found)]
+
+
+# --- budgets that bind -----------------------------------------------------------------------------------------------
+# Every budget a call spends: those of its session, and the windows of the rules that bind it.
 
 
 @value(frozen=True, slots=True)
@@ -338,3 +499,57 @@ def changes_of(found: Binding, after: Iterable[Budget], at_us: int, *, touched: 
 
 def _holds(call: Call) -> Change:
     return Update("call", {"call_id": call.call_id, "holds": rows.holds_text(call.holds, call.booked_nanos)})
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+# Finding what an id names, or saying clearly that it names nothing.
+
+
+def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
+    """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
+    found = binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us)
+    return found.seen(found.budgets)
+
+
+def budgets_now(
+    rt: Runtime,
+    reader: Reader,
+    session: Session,
+    at_us: int,
+    *,
+    own: tuple[Budget, ...] | None = None,
+    model: str | None = None,
+    here: bool = True,
+) -> tuple[Budget, ...]:
+    """Every budget that binds a session, as its next step will be held to them; of one that has ended, as they stand.
+
+    `here` is where that step stands, and not who looks from anywhere.
+    """
+    own, model = reader.budgets_of(session.session_id) if own is None else own, model or session.model
+    if session.is_open:
+        return bound_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
+    found = binding(reader, session, own, model, at_us, place_of=rt.place_of)
+    return found.seen(found.budgets)
+
+
+def usable(rt: Runtime) -> None:
+    """Raise `LedgerUnavailable` before somebody is told what is left, where nothing that is spent could be recorded."""
+    if rt.halt_on_fault:
+        rt.ledger.prove(rt.tenant)
+
+
+def currency_of(rt: Runtime, session: Session, code: str) -> Currency:
+    """A currency as a session counts it: its own at its own rate, another at that of the day it began."""
+    if session.currency == code:
+        return Currency(code, session.usd_nanos)
+    rate = rt.exchange.rate(code, as_datetime(session.started_us))
+    return Currency(code, rate.usd_per_unit_nanos, rate.text)
+
+
+def session_with_standing(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]]:
+    """A session with every budget that binds it now, as its workspace's settings have them."""
+    found = reader.session_with_budgets(session_id)
+    if found is None:
+        raise unknown_session(session_id)
+    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+    return bound.session, bound.budgets

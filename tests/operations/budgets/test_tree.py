@@ -24,9 +24,9 @@ from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit import audit
 from tallygate.operations.asked import check
-from tallygate.operations.budget import raise_budget
+from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.lookup import budgets_now
 from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 from tallygate.operations.spend import CallReport, record_call
@@ -62,7 +62,7 @@ def client(match):
 def bound(world, session_id):
     with world.ledger.reading() as reader:
         found = reader.session_with_budgets(session_id)
-        from tallygate.operations.lookup import all_budgets
+        from tallygate.operations.budgets.applicable import all_budgets
 
         return {b.budget_id: b for b in all_budgets(reader, found[0], world.clock.at_us)}
 

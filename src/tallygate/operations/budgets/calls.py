@@ -1,4 +1,4 @@
-"""How a call leaves `pending` (or corrects what expiry booked): one event, its row and every budget it holds."""
+"""How a call leaves pending: reconciled, voided, expired."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from tallygate.core.model import NO_RESPONSE, NOTHING, Amount, Budget, Call, Cos
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
-from tallygate.operations.binding import budget_change
+from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import learned_from
-from tallygate.operations.runtime import PlaceOf
+from tallygate.operations.runtime import PlaceOf, Runtime
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, is_pending
+
+# --- resolve ---------------------------------------------------------------------------------------------------------
+# How a call leaves `pending` (or corrects what expiry booked): one event, its row and every budget it holds.
+
 
 EXPIRE_PER_EVENT_MAX = 500
 
@@ -151,3 +155,19 @@ def _holds_column(call: Call, holds: tuple[Hold, ...], booked_nanos: int) -> dic
 def _is_told(tx: Tx, session_id: str) -> bool:
     """Whether responses of a session come in: one that hooks opened may have a client whose record nobody reads."""
     return tx.has_usage(session_id) or FOUND_BY_HOOK not in tx.links_found_by(session_id)
+
+
+SWEEP_MAX = 500
+
+
+def sweep(rt: Runtime) -> int:
+    """Expire every reservation that is past its time; returns how many. Authorize does a few of these itself."""
+    expired = 0
+    while True:
+        with rt.ledger.writing(rt.tenant) as tx:
+            due = tx.due_calls(SWEEP_MAX)
+            if due:
+                expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
+        expired += len(due)
+        if len(due) < SWEEP_MAX:
+            return expired

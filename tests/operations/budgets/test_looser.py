@@ -12,7 +12,7 @@ from tests.world import NANOS, PRICES
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import BudgetMode
-from tallygate.operations.looser import recently_looser
+from tallygate.operations.budgets.declared import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import Discount, PriceOverride
 

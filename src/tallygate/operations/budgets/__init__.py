@@ -1,0 +1,1 @@
+"""Every budget that a step spends: which apply, what changes them, and the ways to another limit."""

@@ -1,0 +1,359 @@
+"""A budget and a session in figures: for what, how exact and how certain, and what a step usually takes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tallygate.core.costing import Certainty, Split, certainty_of
+from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.answers import Observed, SessionTotals
+from tallygate.core.gate.policy import own_budget
+from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
+from tallygate.core.gate.wording import doubtful
+from tallygate.core.hooks import FOUND_BY_HOOK
+from tallygate.core.model import Amount, Budget, Call, CallRequest, Session, needed
+from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.money import COUNTED
+from tallygate.core.usage import UNKNOWN_MODEL, priced_as
+from tallygate.core.words import Action, BudgetMode, CallState, Exactness, UsageBasis
+from tallygate.ledger.port import PricedSum, Reader
+from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called
+from tallygate.operations.windows import FOR_EVER_US, Facts, counts, on_record
+
+# --- totals ----------------------------------------------------------------------------------------------------------
+# A session in figures: what it cost, who told so, and how exact that is.
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFigures:
+    """What a session's totals are made of, and the totals."""
+
+    calls: list[Call]
+    observed: Observed
+    totals: SessionTotals
+
+
+def figures_of(reader: Reader, session: Session) -> SessionFigures:
+    """A session in figures, as of one moment."""
+    calls, observed = list(reader.calls_of(session.session_id)), reader.observed(session.session_id)
+    return SessionFigures(
+        calls, observed, totals_of(session, calls, observed, is_whole=_is_whole(reader, session, calls))
+    )
+
+
+def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_whole: bool = True) -> SessionTotals:
+    """A session in figures, from its calls and from the responses its client wrote down.
+
+    It is not `is_whole` where its client had a response that is in no record.
+    """
+    made = [call for call in calls if lifecycle.counts(call)]
+    states = [lifecycle.of_call(call, session.accounting_mode) for call in made]
+    if observed:
+        states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
+    if any(call.is_unanswered and call.call_id not in observed for call in calls):
+        is_whole = False  # what they cost is not known, so the total is not exact
+    if any(part.partial or part.broken for part in observed.values()):
+        is_whole = False
+    if not is_whole:
+        states.append(Exactness.ESTIMATE_ONLY)
+    state = lifecycle.of_session(states)
+    reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
+    coverage = session.coverage
+    nanos = _by_basis(made, observed)
+    basis = lifecycle.basis_of_session(nanos)
+    return SessionTotals(
+        session_id=session.session_id,
+        total_nanos=sum(nanos.values()),
+        calls_made=len(made),
+        halts=sum(call.action is Action.HALT for call in calls),
+        confidence=lifecycle.confidence(state, basis),
+        pending_exact_calls=states.count(Exactness.EXACT_PENDING),
+        exactness=state.value,
+        last_reconciled_us=max(reconciled, default=None),
+        coverage={
+            "ask_mode_exact_capable": coverage.ask,
+            "plan_mode_exact_capable": coverage.plan,
+            "agent_mode_exact_capable": coverage.agent,
+        },
+        uncovered_modes=lifecycle.uncovered_modes(session),
+        basis=basis,
+        nanos_by_basis=nanos,
+        stated=lifecycle.stated(state, basis).value,
+    )
+
+
+def _by_basis(made: list[Call], observed: Observed) -> dict[UsageBasis, int]:
+    """What a session cost, by who told it; where there are responses, no estimate of a call that still runs."""
+    found = Counter[UsageBasis]()
+    for call in made:
+        is_observed = call.call_id in observed
+        nanos = call.booked_nanos if observed else call.counted_nanos
+        if nanos or not observed or is_observed:
+            found[lifecycle.basis_of_call(call, is_observed=is_observed)] += nanos
+    if observed:
+        found[UsageBasis.OBSERVED] += sum(part.nanos for part in observed.values())
+    return dict(found)
+
+
+def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:
+    """Whether nothing says that a client had a response which is in no record.
+
+    Its own total of the session may be more than what was seen of it. And some clients ask their model again when a
+    tool is refused: where they were killed meanwhile, nobody wrote down what came of it.
+    """
+    for each in reader.session_checks(session.session_id):
+        is_later = each.last_us > each.read_us or bool(each.check.includes)
+        if not is_later and each.check.total > sum(tokens.total for tokens in each.seen.values()):
+            return False
+    refused_us = lifecycle.asked_after_refusal_us(session.client, calls)
+    if refused_us is None:
+        return True
+    return any(microseconds(each.row.at) > refused_us for each in reader.usage_of(session.session_id))
+
+
+# --- certainty -------------------------------------------------------------------------------------------------------
+# How much of what was spent rests on prices that are not known for the very model: approximate, or assumed.
+
+
+_DEPTH_MAX = 32
+
+
+def certainties(reader: Reader) -> dict[str, Certainty]:
+    """How sure each price is that anything on record was priced at, by its id."""
+    found = {}
+    for price_id, basis in reader.prices().items():
+        kept = json.loads(basis)
+        source, known, approximate = kept.get("source", ""), kept.get("known", True), kept.get("approximate", False)
+        found[price_id] = certainty_of(source, known=known, approximate=approximate)
+    return found
+
+
+class Unsure:
+    """The prices of a ledger that are not sure, and what of its sums rests on them; where there are none, nothing."""
+
+    def __init__(self, reader: Reader, place_of: PlaceOf = on_paper) -> None:
+        self._reader = reader
+        self._facts = Facts(reader, place_of)
+        found = certainties(reader)
+        self.approximate = frozenset(name for name, sure in found.items() if sure is Certainty.APPROXIMATE)
+        self.assumed = frozenset(name for name, sure in found.items() if sure is Certainty.ASSUMED)
+        self._all = self.approximate | self.assumed
+
+    def of_session(self, session_id: str) -> Split:
+        """Of what a session's own responses and calls cost, in nano-dollars."""
+        return self._split(self._spent(session_id))
+
+    def spent_in(self, session_id: str) -> list[PricedSum]:
+        """What a session and those inside it cost at such prices, by model, the dearest first."""
+        parts = [part for each in self._tree(session_id) for part in self._spent(each)]
+        return sorted(parts, key=lambda part: (-part.nanos, part.model))
+
+    def of_budget(self, budget: Budget, at_us: int) -> Split:
+        """Of what is spent of a budget, in its unit: none of tokens and calls, which have no price."""
+        if not self._all or budget.unit in COUNTED:
+            return Split()
+        if budget.scope == "session":
+            found = self._split(self.spent_in(budget.scope_key))
+            found = Split(*(Amount(nanos).of(budget) for nanos in (found.approximate_nanos, found.assumed_nanos)))
+        else:
+            span = _span(budget, at_us)
+            amounts = (
+                sum(on_record(self._reader, self._facts, budget, span, FOR_EVER_US, prices=prices).values())
+                if prices
+                else 0
+                for prices in (self.approximate, self.assumed)
+            )
+            found = Split(*amounts)
+        return found.within(budget.spent_nanos + budget.carried_nanos)
+
+    def _spent(self, session_id: str) -> list[PricedSum]:
+        return self._reader.spent_at(session_id, self._all) if self._all else []
+
+    def _tree(self, session_id: str) -> Iterable[str]:
+        """A session and those that were opened inside it, whose costs stand in its budget, too."""
+        found, now = {session_id: None}, [session_id]
+        for _ in range(_DEPTH_MAX):
+            now = [child for parent in now for child in self._reader.children_of(parent) if child not in found]
+            if not now:
+                break
+            found |= dict.fromkeys(now)
+        return found
+
+    def _split(self, parts: Iterable[PricedSum]) -> Split:
+        found = Split()
+        for part in parts:
+            sure = Certainty.ASSUMED if part.price_id in self.assumed else Certainty.APPROXIMATE
+            found += Split.of(sure, part.nanos)
+        return found
+
+
+def _span(budget: Budget, at_us: int) -> tuple[int, int]:
+    """The time whose spending a budget counts: its window, or the last hours of one that rolls."""
+    length = rolling_us(budget.period)
+    if length is not None:
+        return at_us - length, FOR_EVER_US
+    return budget.start_us or 0, FOR_EVER_US if budget.resets_us is None else budget.resets_us
+
+
+# --- halts in doubt --------------------------------------------------------------------------------------------------
+# Whether a budget refuses a step only because of prices that are not sure, and what would settle them.
+
+
+def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterable[Budget], at_us: int) -> str | None:
+    """What to say where every budget that refuses would carry the step at known prices alone; else nothing.
+
+    Looked at only once a step is refused, and sums are made only where the step's own price does not explain it.
+    """
+    asked = needed(request)
+    refusing = [b for b in budgets if b.mode is BudgetMode.HARD and not policy.admits(b, asked.of(b))]
+    if not refusing or any(budget.unit in COUNTED for budget in refusing):
+        return None
+    own = request.price.certainty
+    unsure: Unsure | None = None
+    most = 0, refusing[0]
+    for budget in refusing:
+        missing = (asked.of(budget) if own is Certainty.KNOWN else 0) - budget.available_nanos
+        if missing <= 0:
+            continue
+        unsure = unsure or Unsure(reader, rt.place_of)
+        spent = unsure.of_budget(budget, at_us).unsure_nanos
+        if spent < missing:
+            return None
+        most = max(most, (spent, budget), key=lambda found: found[0])
+    model = request.model
+    served = {model}
+    if own is Certainty.KNOWN:
+        parts = [] if unsure is None else unsure.spent_in(request.session_id)
+        model = parts[0].model if parts else ""
+        rows = (each.row for each in reader.usage_of(request.session_id))
+        served = {model, *(priced_as(row) for row in rows if row.model == model)}
+    scope = scope_called(rt, request.session_id)
+    settles = bool(model) and any(rt.prices.to_paste(each, as_datetime(at_us), scope) for each in served)
+    return doubtful(most[1], most[0], own, model, settles=settles)
+
+
+# --- spent on --------------------------------------------------------------------------------------------------------
+# What the spending that a budget counts was for: the dearest models, for whoever is told that it is exhausted.
+
+
+SHARES_SHOWN = 3
+# A sum over a longer time would hold up every refusal; what was spent in the session is told then.
+_SUMMED_US = 8 * 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SpentOn:
+    """Models with what they cost in nano-dollars, the dearest first; `in_session` where only one session is told."""
+
+    by_model: tuple[tuple[str, int], ...]
+    in_session: bool = False
+
+
+def spent_on(
+    reader: Reader, budget: Budget | None, session_id: str, at_us: int, place_of: PlaceOf = on_paper
+) -> SpentOn | None:
+    """What a budget was spent on; of one whose window is long, what the session itself was. Reserved is not spent."""
+    if budget is None:
+        return None
+    if budget.scope == "session":
+        found = reader.paid_by_model(budget.scope_key, SHARES_SHOWN, budget.budget_id)
+        return SpentOn(tuple((share.label, share.nanos) for share in found))
+    start_us, until_us = _span_of_budget(budget, at_us)
+    if until_us - start_us <= _SUMMED_US:
+        return SpentOn(_in_window(reader, budget, (start_us, until_us), place_of))
+    alone = reader.paid_by_model(session_id, SHARES_SHOWN)
+    return SpentOn(tuple((share.label, share.nanos) for share in alone), in_session=True)
+
+
+def _in_window(reader: Reader, budget: Budget, span: tuple[int, int], place_of: PlaceOf) -> tuple[tuple[str, int], ...]:
+    facts, found = Facts(reader, place_of), Counter[str]()
+    placed = within_of(budget.budget_id) is not None
+    for each in reader.weighed(budget.scope, *span, FOR_EVER_US, apart=False, placed=placed, named=True):
+        if counts(budget, facts.of_names(each.client, each.project, each.session_id, each.model)):
+            found[each.model or "unknown"] += each.usd_nanos * each.times
+    dearest = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return tuple((model, nanos) for model, nanos in dearest if nanos > 0)[:SHARES_SHOWN]
+
+
+def _span_of_budget(budget: Budget, at_us: int) -> tuple[int, int]:
+    """The time whose spending a budget counts: its window, or all pieces of one that rolls."""
+    length = rolling_us(budget.period)
+    if length is not None:
+        now = piece_of(budget.period, at_us)
+        return now.start_us - length, now.start_us + length // PIECES
+    return budget.start_us or 0, FOR_EVER_US if budget.resets_us is None else budget.resets_us
+
+
+# --- usual steps -----------------------------------------------------------------------------------------------------
+# What a session's steps usually take, for the amount that a user is offered to go on with.
+
+
+STEPS_LOOKED_AT = 24
+# A session that is resumed again and again with nothing left has had no step of its own.
+SESSIONS_LOOKED_AT = 8
+
+
+def usual_step(reader: Reader, session_id: str, budget: Budget) -> int:
+    """What the middle one of a session's last steps took of a budget, in its unit; 0 before there is one.
+
+    A session that has had none yet goes by the one whose work it took up, or that it lies inside.
+    """
+    for _ in range(SESSIONS_LOOKED_AT):
+        calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
+        taken = sorted(amount for call in calls if (amount := _taken(call).of(budget)) > 0)
+        if taken:
+            return taken[len(taken) // 2]
+        session = reader.session(session_id)
+        if session is None or session.parent_session_id is None:
+            return 0
+        session_id = session.parent_session_id
+    return 0
+
+
+def _taken(call: Call) -> Amount:
+    """What a step took: what it cost or, until that is known, what it reserves; nothing where it was refused."""
+    nanos = call.counted_nanos or call.observed_nanos or 0
+    if nanos == 0:
+        return Amount(0)
+    used = call.actual
+    tokens = call.prompt_tokens + call.completion_tokens if used is None else used.context + used.output
+    return Amount(nanos, tokens, 1)
+
+
+def used_model(reader: Reader, session: Session) -> str | None:
+    """The model a session spent most on, where nobody said at its start which it would be."""
+    if session.model != UNKNOWN_MODEL:
+        return None
+    found = reader.usage_by_model(session.session_id, 1)
+    return found[0].label if found else None
+
+
+ANCESTORS_MAX = 32
+
+
+def drawn_on(reader: Reader, session: Session, budgets: tuple[Budget, ...]) -> Budget:
+    """The budget a session lives on: its own, else that of the nearest session around it, else the tightest."""
+    named = {budget.budget_id: budget for budget in budgets}
+    around: Session | None = session
+    for _ in range(ANCESTORS_MAX):
+        if around is None or around.session_id in named:
+            break
+        around = None if around.parent_session_id is None else reader.session(around.parent_session_id)
+    if around is not None and around.session_id in named:
+        return named[around.session_id]
+    return policy.tightest(budgets) or own_budget(session, budgets)
+
+
+def is_enforced(reader: Reader, session: Session) -> bool:
+    """Whether hooks of the client gate a session, or one that it lies inside; else only an agent's own asking does."""
+    for _ in range(ANCESTORS_MAX):
+        if FOUND_BY_HOOK in reader.links_found_by(session.session_id):
+            return True
+        parent = None if session.parent_session_id is None else reader.session(session.parent_session_id)
+        if parent is None:
+            return False
+        session = parent
+    return False
