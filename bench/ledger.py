@@ -18,8 +18,7 @@ from pathlib import Path
 from bench.figures import Ratio, microseconds, percentile, report
 from bench.fill import LIMIT, MODEL, open_in, reserved
 from bench.wire import environment
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.session import Opening, start_session
 
 WRITERS = 8

@@ -24,7 +24,9 @@ from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger import sqlite
-from tallygate.operations import asked, authorize, record, session
+from tallygate.operations import session
+from tallygate.operations.gate import authorize, record
+from tallygate.operations.gate import authorize as asked
 from tallygate.settings import Places, Settings, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
 

@@ -14,8 +14,7 @@ from tallygate.ledger.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import Opening, start_session
 from tallygate.pricing.book import PriceBook, PricingSettings

@@ -13,7 +13,7 @@ from tallygate.attest.keys import public_keys_from
 from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Tokens
 from tallygate.operations.bundle import export_bundle
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 SHOWN = {

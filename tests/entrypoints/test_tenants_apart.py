@@ -15,8 +15,7 @@ from tests.world import NANOS, World
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.ledger import tenant_store
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.runtime import in_tenant, wherever
 from tallygate.operations.session import Opening, start_session
 from tallygate.operations.verify import Asked, Part, verify_ledger

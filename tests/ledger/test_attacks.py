@@ -24,7 +24,7 @@ from tallygate.ledger.audit import COLUMNS
 from tallygate.ledger.port import Insert
 from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import attest
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 from tallygate.operations.verify import Asked, Part, verify_ledger
 

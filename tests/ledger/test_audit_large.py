@@ -18,7 +18,7 @@ from tallygate.core.proof import Head
 from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.port import Delete, Insert, Update
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 EVENTS = 10_000

@@ -22,8 +22,7 @@ from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.ledger.usage_rows import from_usage
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 
 USAGE = ObservedUsage(
     client="claude_code",

@@ -16,8 +16,8 @@ from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.proof import Kind
 from tallygate.operations import attest
 from tallygate.operations.bundle import export_bundle
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 

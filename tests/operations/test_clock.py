@@ -19,8 +19,8 @@ from tallygate.core.words import Action
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.expire import close_abandoned
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.record import UsageReport, record_usage
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR

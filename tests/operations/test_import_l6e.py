@@ -33,9 +33,9 @@ from tallygate.l6e import database as reader
 from tallygate.l6e.records import Remark
 from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import imported
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.import_l6e import import_l6e
 from tallygate.operations.look import show_session
-from tallygate.operations.record import UsageReport, record_usage
 
 LATER = STARTED + 9_000
 

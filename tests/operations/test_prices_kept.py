@@ -16,11 +16,9 @@ from tests.world import NANOS, PRICES, as_said
 
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Rule
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.record import UsageReport, record_usage
-from tallygate.operations.spend import CallReport, record_call
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import Rate
 from tallygate.pricing.kept import PriceList

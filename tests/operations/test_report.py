@@ -16,8 +16,8 @@ from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.core.words import Action
 from tallygate.ledger import spend_store
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.runtime import in_tenant
 from tallygate.operations.session import end_session

@@ -16,10 +16,10 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
 from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.core.words import UsageBasis
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.look import show_session
 from tallygate.operations.predicates import summed
-from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.session import end_session
 from tallygate.operations.unread import Anomalies, what_is_open

@@ -21,7 +21,7 @@ from tallygate.operations.advice import apply_review
 from tallygate.operations.bill_keys import ModelNames
 from tallygate.operations.bills import Draft, delete_bill, keep_bill
 from tallygate.operations.budgets.calls import sweep
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.review import DAY_US, ReviewWanted, review
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate

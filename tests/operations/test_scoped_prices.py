@@ -15,11 +15,10 @@ from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
+from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.quote import estimate_cost
-from tallygate.operations.record import UsageReport, record_usage
-from tallygate.operations.spend import CallReport, record_call
 from tallygate.operations.telemetry import take_logs
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride

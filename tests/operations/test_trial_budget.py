@@ -10,7 +10,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.words import Action, Reason
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 CENT = NANOS // 100

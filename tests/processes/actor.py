@@ -23,10 +23,9 @@ from tallygate.core.errors import Conflict, TallygateError
 from tallygate.core.model import Policy
 from tallygate.core.words import Action
 from tallygate.ledger.migrate import migrations
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
 from tallygate.operations.budgets.calls import sweep
-from tallygate.operations.record import UsageReport, record_usage, void_call
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.session import Opening, end_session, start_session
 from tallygate.pricing.book import PriceBook

@@ -26,9 +26,8 @@ from tallygate.app import App, compose
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.mcp_server.serve import look_after
 from tallygate.ledger.audit import audit
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.record import UsageReport, record_usage, void_call
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import Opening, end_session, start_session
 from tallygate.settings import Places, Settings, load_settings
 

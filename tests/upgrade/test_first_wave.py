@@ -23,9 +23,8 @@ from tallygate.entrypoints.cli.main import tallygate as program
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.audit import audit
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 ARCHIVE = Path(__file__).with_name("first-wave.zip")
 OLD_HOME, OLD_PYTHON = "/home/dev", "/opt/tallygate"

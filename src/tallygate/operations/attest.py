@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tallygate.attest.dsse import enclosed
 from tallygate.attest.keys import Signer
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
-from tallygate.core.errors import KeyUnusable, LedgerCorrupt, NotFound, present, unknown_session
-from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.errors import LedgerCorrupt, NotFound, present, unknown_session
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
-from tallygate.core.words import Action
-from tallygate.ledger.port import Attested, Due, Reader, Tx
+from tallygate.ledger.port import Attested, Due, Tx
+from tallygate.operations.gate.pipeline import slim
 from tallygate.operations.predicates import event_of, exhausted, reached, subject_of, summed
 from tallygate.operations.runtime import Runtime
 
@@ -27,25 +24,6 @@ def ready(rt: Runtime) -> None:
     """Make the key that will sign where there is none, so that no answer has to. Raises `KeyUnusable`."""
     if rt.keys is not None:
         rt.keys.public()
-
-
-def named(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
-    """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
-    if answer.action is not Action.HALT or rt.keys is None:
-        return answer
-    found = reader.attestation_of_call(call_id)
-    return answer if found is None else replace(answer, attestation=_slim(rt.keys, found))
-
-
-def _slim(keys: KeyRing, found: Attested) -> SlimAttestation:
-    keyid, warning = found.keyid, None
-    if keyid is None:
-        try:
-            key = keys.known()
-            keyid = None if key is None else key.keyid
-        except KeyUnusable as error:  # the answer matters more
-            warning = str(error)
-    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid, warning)
 
 
 def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = None) -> int:
@@ -182,7 +160,7 @@ def summary(rt: Runtime, session_id: str) -> Attested:
 
 def slim_summary(rt: Runtime, session_id: str) -> SlimAttestation | None:
     """What a session has come to, signed, as a reply carries it. Raises `KeyUnusable`."""
-    return None if rt.keys is None else _slim(rt.keys, summary(rt, session_id))
+    return None if rt.keys is None else slim(rt.keys, summary(rt, session_id))
 
 
 def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestation | None:
@@ -195,10 +173,10 @@ def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestati
     with rt.ledger.reading(rt.tenant) as reader:
         refusal = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
         if refusal is not None and event_of(reader, refusal.seq).at_us >= changed_us:
-            return _slim(rt.keys, refusal)
+            return slim(rt.keys, refusal)
         summed_up = reader.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
     if summed_up is not None and (summed_up.issued_us or 0) > changed_us:
-        return _slim(rt.keys, summed_up)
+        return slim(rt.keys, summed_up)
     return slim_summary(rt, session_id)
 
 

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
-from tallygate.core.costing import Tokens
-from tallygate.core.errors import Conflict, InvalidArgument, present, session_ended, unknown_session
-from tallygate.core.gate import policy
-from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.errors import Conflict, InvalidArgument, session_ended
 from tallygate.core.gate.policy import own_budget
-from tallygate.core.gate.wording import nothing_left, standing_of
-from tallygate.core.model import Amount, Budget, Call, CallRequest, Decision, Session
+from tallygate.core.model import Budget, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text
 from tallygate.core.text import shown
 from tallygate.core.usage import UNKNOWN_MODEL
-from tallygate.core.words import Action, Pressure, Reason, SpendStatus
-from tallygate.ledger.port import Tx
 from tallygate.operations.account import start_within
-from tallygate.operations.authorize import DUE_PER_CALL, call_id_of
-from tallygate.operations.budgets.applicable import bound_now, currency_of
-from tallygate.operations.budgets.calls import expire_calls
-from tallygate.operations.budgets.figures import usual_step
-from tallygate.operations.reserve import Decided, budgets_after, write_decision
-from tallygate.operations.runtime import Runtime, kept_summary, named_before, opened_in, scope_called
+from tallygate.operations.gate.record import ID_MAX
+from tallygate.operations.runtime import Runtime, kept_summary, named_before, opened_in
 from tallygate.operations.session import Opened, Opening
 from tallygate.pricing.exchange import Rate
-
-ID_MAX = 200
-TOOL_NAME = "record_call"
-LIVE = (
-    "This session's client writes down what it uses, and that is what counts: the call was kept and books nothing, "
-    "its cost is the price of the tokens you named."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,190 +116,3 @@ def _same_or_conflict(rt: Runtime, session: Session, own: Budget, wanted: Budget
             )
     if not session.is_open:
         raise session_ended(session.session_id)
-
-
-@dataclass(frozen=True, slots=True)
-class CallReport:
-    """A step that was made, with what it used."""
-
-    session_id: str
-    model: str
-    tokens: Tokens
-    note: str | None = None
-    record_id: str | None = None
-    client_key: str | None = None
-
-    @property
-    def key(self) -> str | None:
-        """What makes the same report again the same one: the caller's own name for it, else the client's."""
-        if self.record_id is not None:
-            return f"record:{self.record_id}"
-        return None if self.client_key is None else f"recorded:{self.client_key}"
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecorded:
-    """A step in the books; amounts are in nano-units of the currency that was asked for."""
-
-    session_id: str
-    cost: int
-    spent: int
-    remaining: int
-    used: int
-    limit: int
-    status: SpendStatus
-    warnings: tuple[str, ...]
-    exchange: str | None = None
-
-    @staticmethod
-    def from_json(text: str) -> CallRecorded:
-        found = json.loads(text)
-        return CallRecorded(
-            **{**found, "status": SpendStatus(found["status"]), "warnings": tuple(found["warnings"])},
-        )
-
-
-def record_call(rt: Runtime, report: CallReport, currency: str = "USD") -> CallRecorded:
-    """Book a step that was made in full, also past every limit; the next question or look is refused then.
-
-    The same report under the same id changes nothing and gets the same answer; other fields raise `Conflict`. In a
-    session whose client's own record is read the call is kept and books nothing.
-    """
-    rt.catch_up()
-    price = rt.prices.quote(report.model, as_datetime(rt.clock_us()), scope_called(rt, report.session_id))
-    cost = price.cost_nanos(report.tokens)
-    request = CallRequest(
-        session_id=report.session_id,
-        tool_name=TOOL_NAME,
-        model=report.model,
-        prompt_tokens=report.tokens.context,
-        completion_tokens=report.tokens.output,
-        price=price,
-        raw_estimate_nanos=cost,
-        estimate_nanos=cost,
-        actual=report.tokens,
-        actual_nanos=cost,
-        client_key=report.key,
-    )
-    note = report.note if rt.keep_summaries else None
-    with rt.ledger.writing(rt.tenant) as tx:
-        call_id = call_id_of(rt, request)
-        earlier = None if request.client_key is None else tx.call(call_id)
-        if earlier is not None:
-            return _replayed(earlier, request, note)
-        answer, price_id = _book(rt, tx, _Booking(request, call_id, note, cost), currency)
-    rt.known_prices.add(price_id)
-    return answer
-
-
-@dataclass(frozen=True, slots=True)
-class _Booking:
-    """One report about to be written."""
-
-    request: CallRequest
-    call_id: str
-    note: str | None
-    cost: int
-
-
-def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRecorded, str]:
-    request = booking.request
-    if due := tx.due_calls(DUE_PER_CALL):
-        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
-    found = tx.session_with_budgets(request.session_id)
-    if found is None:
-        raise unknown_session(request.session_id)
-    session, own = found
-    if not session.is_open:
-        raise session_ended(session.session_id)
-    bound = bound_now(rt, tx, session, own, request.model, at_us=tx.at_us)
-    session = bound.session
-    counted, only_asked = bound.parted(done=True)
-    live = tx.is_live(session.session_id)
-    if live:
-        request = replace(request, actual_nanos=0, counts=False)
-    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(bound.budgets))
-    after = budgets_after(counted, request, decision)
-    seen = bound.to.seen((*after, *only_asked))
-    usual = partial(_usual, tx, booking)
-    answer = _answer(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
-    told = answer.status is not SpendStatus.OK and session.warned_us is None
-    decided = Decided(
-        request=request,
-        decision=decision,
-        session=session,
-        after=after,
-        call_id=booking.call_id,
-        answer=GateAnswer(decision.action, decision.reason, None, Pressure.LOW, call_id=booking.call_id),
-        bound_to=bound.to,
-        rules_before=bound.rules_before,
-        live=live,
-        reply=json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=False),
-        correlation=None if booking.note is None else json.dumps({"note": booking.note}, ensure_ascii=False),
-        session_row={"warned_us": tx.at_us} if told else {},
-    )
-    return answer, write_decision(rt, tx, decided)
-
-
-def _usual(tx: Tx, booking: _Booking, budget: Budget) -> int:
-    """What a step of the session usually takes of a budget; of its first one that is known."""
-    request = booking.request
-    this = Amount(booking.cost, request.prompt_tokens + request.completion_tokens, 1)
-    return usual_step(tx, request.session_id, budget) or this.of(budget)
-
-
-def _answer(
-    rt: Runtime,
-    session: Session,
-    after: tuple[Budget, ...],
-    cost: int,
-    currency: str,
-    *,
-    usual: Callable[[Budget], int],
-    live: bool,
-    warning: str | None,
-) -> CallRecorded:
-    spoken = currency_of(rt, session, currency)
-    own = own_budget(session, after)
-    tightest, fullest = policy.tightest(after) or own, policy.most_used(after) or own
-    status = policy.status_of(after, rt.policy.warn_at_percent)
-    warnings = []
-    if status is SpendStatus.EXHAUSTED:
-        empty = policy.tightest(policy.exhausted(after)) or own
-        warnings.append(nothing_left(empty, usual(empty), rt.program, rt.zone))
-    elif status is SpendStatus.WARNING and session.warned_us is None:
-        warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
-    if live:
-        warnings.append(LIVE)
-    if warning is not None:
-        warnings.append(warning)
-    return CallRecorded(
-        session_id=session.session_id,
-        cost=spoken.of_usd(cost),
-        spent=spoken.of(own.spent_nanos, own),
-        remaining=spoken.of(tightest.available_nanos, tightest),
-        used=fullest.committed_nanos,
-        limit=fullest.limit_nanos,
-        status=status,
-        warnings=tuple(warnings),
-        exchange=spoken.basis,
-    )
-
-
-def _replayed(call: Call, request: CallRequest, note: str | None) -> CallRecorded:
-    """The answer that this report got; another report under the same id is an error naming the field."""
-    kept = json.loads(call.correlation or "{}").get("note")
-    fields = (
-        ("model", call.model_requested, request.model),
-        ("input_tokens", call.prompt_tokens, request.prompt_tokens),
-        ("output_tokens", call.completion_tokens, request.completion_tokens),
-        ("note", kept, note),
-    )
-    for name, was, now in fields:
-        if was != now:
-            raise Conflict(
-                f"This call was recorded with {name} {was!r}; now it came with {now!r}. The first stays.",
-                hint="Use a new record_id for another call.",
-                code="call_conflict",
-            )
-    return CallRecorded.from_json(present(call.reply, "a call with a client key keeps its reply"))

@@ -20,9 +20,8 @@ from tallygate.core.model import Actor
 from tallygate.core.words import ActorType
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.cli.program import Program
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import Opening, end_session, start_session
 
 SRC = Path(__file__).resolve().parents[3] / "src"

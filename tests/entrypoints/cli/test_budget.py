@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tallygate.core.costing import Tokens
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.spend import BudgetWanted, CallReport, record_call, start_budget
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import CallReport, record_call
+from tallygate.operations.spend import BudgetWanted, start_budget
 
 RULES = """
 [[budget]]

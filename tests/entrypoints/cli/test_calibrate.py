@@ -8,8 +8,8 @@ import pytest
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.estimates import apply_factors
-from tallygate.operations.record import UsageReport, record_usage
 
 
 @pytest.fixture

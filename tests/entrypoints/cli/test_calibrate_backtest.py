@@ -11,9 +11,8 @@ from tests.entrypoints.cli.conftest import MODEL, PROGRAM
 from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.cli.main import tallygate
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import Opening, start_session
 
 

@@ -11,7 +11,7 @@ from tests.entrypoints.cli.conftest import MODEL
 from tests.transcripts import write_claude
 
 from tallygate.core.costing import Tokens
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 HEADER = "date,model,provider,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,requests,cost,currency"
 TODAY = datetime.now(UTC).date().isoformat()

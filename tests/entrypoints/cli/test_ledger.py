@@ -14,8 +14,7 @@ from tallygate.app import compose, settings_here
 from tallygate.core.errors import LedgerMissing, SettingsError
 from tallygate.core.words import Action
 from tallygate.entrypoints.hook_alone import answer_alone
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 
 PROMPT = {"hook_event_name": "UserPromptSubmit", "session_id": "s", "prompt_id": "p1", "prompt": "go"}
 

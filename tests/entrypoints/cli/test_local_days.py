@@ -12,8 +12,7 @@ import pytest
 from tests.transcripts import write_claude
 
 from tallygate.app import compose, priced_rules, settings_here
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
+from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.session import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallygate.core.costing import Tokens
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 # $3.00 at a listed price, $2.00 at that of a relative.
 KNOWN, NEAR = ("claude-sonnet-4-6", 200_000), ("claude-sonnet-9", 200_000)

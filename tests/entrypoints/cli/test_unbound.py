@@ -10,9 +10,8 @@ import pytest
 from tallygate.app import clock_us, compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope, may_limit
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import Opening, start_session
 
 DAY_US = 24 * 3600 * 1_000_000

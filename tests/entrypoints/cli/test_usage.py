@@ -12,7 +12,7 @@ from tests.repositories import repository, worktree
 from tests.transcripts import COUNTS, DAY, MODEL, PROJECT, write_all, write_claude
 
 from tallygate.core.costing import Tokens
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 EVERYTHING = sum(COUNTS.values())
 

@@ -7,7 +7,7 @@ from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 DAY = 24 * 60 * MINUTE
 PROJECT = "/home/me/shop"

@@ -23,14 +23,13 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit import audit
-from tallygate.operations.asked import check
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.change import raise_budget
+from tallygate.operations.gate.authorize import check, check_budget
+from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
-from tallygate.operations.spend import CallReport, record_call
-from tallygate.operations.spent import check_budget, summary
+from tallygate.operations.spent import summary
 from tallygate.workspace import place_of
 
 CENT = NANOS // 100

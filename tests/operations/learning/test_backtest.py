@@ -11,9 +11,9 @@ from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import Kind
 from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.replay import Period, Progress, backtest
-from tallygate.operations.record import UsageReport, record_usage
 
 CENT = NANOS // 100
 ALWAYS = Period(-(2**62), 2**62)

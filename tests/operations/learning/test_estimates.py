@@ -22,12 +22,12 @@ from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.account import open_session_of
-from tallygate.operations.asked import Step, check
+from tallygate.operations.gate.authorize import Step, check
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
 from tallygate.operations.learning.replay import rebuild
-from tallygate.operations.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Learned
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride
@@ -295,7 +295,7 @@ def test_learning_anew_gives_what_was_learned_on_the_way(world):
 
 def test_a_ledger_from_before_learns_from_its_calls(world, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr("tallygate.operations.record.learned_from", lambda *_: [])
+        before.setattr("tallygate.operations.gate.record.learned_from", lambda *_: [])
         taught(world)
     session = world.start("100", client="codex")
     assert world.ask(session, 100).factor_source == "none"

@@ -18,13 +18,13 @@ from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType
 from tallygate.operations.account import open_session_of
-from tallygate.operations.asked import Step, check
 from tallygate.operations.budgets.metering import Accounts
+from tallygate.operations.gate.authorize import Step, check
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
-from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.runtime import Learned
 
 CENT = NANOS // 100

@@ -29,6 +29,7 @@ from tallygate.entrypoints.mcp_server.tools import (
 )
 from tallygate.operations import attest, spend, spent
 from tallygate.operations import runtime as tenants
+from tallygate.operations.gate import authorize, record
 from tallygate.operations.runtime import Runtime
 
 POUNDS = "GBP"
@@ -80,7 +81,7 @@ class BudgetTools:
         }
 
     def record_call(self, given: Given, caller: Caller) -> dict[str, Any]:
-        report = spend.CallReport(
+        report = record.CallReport(
             session_id=given.required_name("session_id"),
             model=given.required_name("model"),
             tokens=Tokens(fresh_input=given.tokens("input_tokens") or 0, output=given.tokens("output_tokens") or 0),
@@ -88,7 +89,7 @@ class BudgetTools:
             record_id=given.name("record_id"),
             client_key=caller.key,
         )
-        done = spend.record_call(self._of(caller, report.session_id), report, POUNDS)
+        done = record.record_call(self._of(caller, report.session_id), report, POUNDS)
         return _with_exchange(
             {
                 "session_id": done.session_id,
@@ -107,7 +108,7 @@ class BudgetTools:
         name = "estimated_next_call_gbp"
         estimate = given.amount_nanos(name, allow_zero=True) if given.has(name) else 0
         rt = self._of(caller, session_id)
-        found = spent.look_before(rt, session_id, estimate, POUNDS)
+        found = authorize.look_before(rt, session_id, estimate, POUNDS)
         answer: dict[str, Any] = {
             "allowed": found.allowed,
             "reason": found.reason.value,

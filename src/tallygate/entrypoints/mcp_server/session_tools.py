@@ -34,9 +34,9 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import account, asked, attest, record, session
-from tallygate.operations import authorize as gate
+from tallygate.operations import account, attest, session
 from tallygate.operations import runtime as tenants
+from tallygate.operations.gate import authorize, record
 from tallygate.operations.runtime import Runtime
 
 DEFAULT_PROMPT_TOKENS = 2000
@@ -155,7 +155,7 @@ class SessionTools:
         if not read and not written and actual is None:
             # No step takes no tokens: what says so is no estimate, and would hold nothing of any budget.
             read, written = DEFAULT_PROMPT_TOKENS, DEFAULT_COMPLETION_TOKENS
-        step = asked.Step(
+        step = authorize.Step(
             session_id=session_id,
             tool_name=(given.name("tool_name") or "look") if look else given.required_name("tool_name"),
             model=given.name("model"),
@@ -172,8 +172,10 @@ class SessionTools:
             client_key=caller.key,
         )
         if look:
-            return check_payload(asked.check(tenants.runtime_for_session(self._runtime, session_id), session_id, step))
-        return gate_payload(gate.authorize(tenants.runtime_for_session(self._for(caller), session_id), step))
+            return check_payload(
+                authorize.check(tenants.runtime_for_session(self._runtime, session_id), session_id, step)
+            )
+        return gate_payload(authorize.authorize(tenants.runtime_for_session(self._for(caller), session_id), step))
 
     def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
         call_id = given.required_name("call_id")

@@ -21,15 +21,14 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
-from tallygate.operations.asked import Step
-from tallygate.operations.authorize import authorize
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
+from tallygate.operations.gate.authorize import Step, authorize, check_budget
+from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.record import UsageReport, record_usage
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.operations.session import Opening, end_session, start_session
-from tallygate.operations.spend import BudgetWanted, CallReport, record_call, start_budget
-from tallygate.operations.spent import check_budget, summary
+from tallygate.operations.spend import BudgetWanted, start_budget
+from tallygate.operations.spent import summary
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
 CENT = NANOS // 100

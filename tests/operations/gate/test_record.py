@@ -6,7 +6,7 @@ from tests.world import MINUTE
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound
 from tallygate.core.words import AccountingMode, CallMode, UsageChannel
-from tallygate.operations.record import UsageReport, record_usage, void_call
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.session import end_session
 
 

@@ -28,9 +28,9 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
-from tallygate.operations.authorize import authorize_in, call_id_of
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import resolve_call
+from tallygate.operations.gate.pipeline import authorize_in, call_id_of
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
     Estimated,

@@ -11,10 +11,9 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, UnknownPrice
-from tallygate.operations.asked import Step, check
-from tallygate.operations.authorize import authorize
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.record import UsageReport, record_usage
+from tallygate.operations.gate.authorize import Step, authorize, check
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.session import end_session
 
 

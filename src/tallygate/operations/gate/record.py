@@ -1,0 +1,396 @@
+"""What was used: a step that was made without asking, actual usage of one that was asked for, a call that is void."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+from tallygate.core.costing import Price, Tokens
+from tallygate.core.errors import Conflict, NotFound, present, session_ended, unknown_session
+from tallygate.core.gate import lifecycle, policy
+from tallygate.core.gate.answers import GateAnswer, UsageAnswer
+from tallygate.core.gate.policy import own_budget
+from tallygate.core.gate.wording import nothing_left, standing_of
+from tallygate.core.learning.calibration import Origin
+from tallygate.core.model import NOTHING, Amount, Budget, Call, CallRequest, Decision, Session, in_usd
+from tallygate.core.moments import as_datetime
+from tallygate.core.reports import Anomaly as Odd
+from tallygate.core.reports import odd_in, voids_are_many
+from tallygate.core.words import Action, CallState, Pressure, Reason, SpendStatus
+from tallygate.ledger import rows
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
+from tallygate.operations.budgets.applicable import bound_now, budgets_now, currency_of
+from tallygate.operations.budgets.calls import expire_calls, resolve_call
+from tallygate.operations.budgets.figures import usual_step
+from tallygate.operations.gate.pipeline import DUE_PER_CALL, Decided, budgets_after, call_id_of, write_decision
+from tallygate.operations.learning.estimates import learned_from
+from tallygate.operations.runtime import Runtime, basis_changes, scope_called
+from tallygate.pricing.identifiers import identify
+
+# --- record ----------------------------------------------------------------------------------------------------------
+# Put what a call really used in the place of its estimate, or release what it did not use.
+
+
+# A model of which none of these costs anything is free.
+_ONE_OF_EACH = Tokens(1, 1, 1, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """What a caller says one call used; classes are disjoint, `correlation` is kept as it came."""
+
+    call_id: str
+    tokens: Tokens
+    model_used: str | None = None
+    correlation: Mapping[str, str] = field(default_factory=dict)
+
+
+def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
+    """Book the actual cost of a call in full, also past its reservation, its expiry or its session's end.
+
+    Where the session's transcript is read, the report is kept and books nothing: the responses already count.
+
+    The same report again changes nothing and gets the same answer; other values raise `Conflict` with both.
+    """
+    with rt.ledger.reading(rt.tenant) as reader:
+        known = _let_through(reader.call(report.call_id), report.call_id)
+        scope = scope_called(rt, known.session_id)
+    model = report.model_used or known.model_used or known.model_requested
+    price = rt.prices.quote(model, as_datetime(known.at_us), scope)
+    cost = price.cost_nanos(report.tokens)
+
+    with rt.ledger.writing(rt.tenant) as tx:
+        call = _let_through(tx.call(report.call_id), report.call_id)
+        if call.cost_basis == "transcript" and call.actual is None:
+            return _answer(rt, tx, call.call_id)  # its responses are counted; the report would count them twice
+        if call.state is CallState.RECONCILED:
+            _same_or_conflict(call, report)
+            return _answer(rt, tx, call.call_id)
+        live = tx.is_live(call.session_id)
+        price_id, changes = basis_changes(tx, price, rt.known_prices)
+        columns: dict[str, Value] = {
+            "model_used": model,
+            "actual_price_id": price_id,
+            **rows.token_columns(report.tokens),
+        }
+        if report.correlation:
+            columns["correlation"] = json.dumps(dict(report.correlation), sort_keys=True, ensure_ascii=False)
+        resolve_call(
+            tx,
+            call,
+            place_of=rt.place_of,
+            kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
+            by=rt.by,
+            state=CallState.RECONCILED,
+            cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
+            cost_basis="transcript" if live else "actual",
+            columns=columns,
+            extra=[*changes, *([] if live else _taken_at_its_word(tx, call, model, cost, price))],
+        )
+        answer = _answer(rt, tx, call.call_id)
+    rt.known_prices.add(price_id)
+    return answer
+
+
+def _taken_at_its_word(tx: Tx, call: Call, model: str, cost: int, price: Price) -> list[Change]:
+    """What else a report writes that no record of the client's tells of: what it teaches, and what is odd in it."""
+    odd = odd_in(call, model, cost, is_local=_is_local(model, price) and not _is_local(call.model_requested))
+    return [*learned_from(tx, call, cost, Origin.REPORTED), *(_anomaly(tx, call, kind, told) for kind, told in odd)]
+
+
+def _is_local(model: str, price: Price | None = None) -> bool:
+    """Whether a model is said to run on this machine, or costs nothing."""
+    return identify(model).local or (price is not None and not price.cost_nanos(_ONE_OF_EACH))
+
+
+def _anomaly(tx: Tx, call: Call, kind: Odd, told: str) -> Change:
+    row: dict[str, Value] = {"session_id": call.session_id, "call_id": call.call_id, "kind": kind.value}
+    return Insert("call_anomaly", {**row, "told": told, "seen_us": tx.at_us})
+
+
+def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
+    """Release the reservation of a call that did not happen; the reason stays in the ledger."""
+    with rt.ledger.writing(rt.tenant) as tx:
+        call = _let_through(tx.call(call_id), call_id)
+        if call.state is CallState.VOIDED:
+            return _answer(rt, tx, call_id)
+        if call.state is not CallState.PENDING:
+            raise Conflict(
+                f"Call {call_id} is {call.state.value}; only a pending call can be voided.",
+                hint="If it used tokens, report them with l6e_record_usage without void_reason.",
+                code="call_resolved",
+            )
+        resolve_call(
+            tx,
+            call,
+            place_of=rt.place_of,
+            kind="call.voided",
+            by=rt.by,
+            state=CallState.VOIDED,
+            cost=NOTHING,
+            cost_basis="none",
+            columns={"void_reason": reason},
+            extra=_voided_again(tx, call),
+        )
+        return _answer(rt, tx, call_id)
+
+
+def _voided_again(tx: Tx, call: Call) -> list[Change]:
+    in_a_row = tx.voids_in_a_row(call.session_id, call.call_id) + 1
+    if not voids_are_many(in_a_row):
+        return []
+    return [_anomaly(tx, call, Odd.VOIDS, f"{in_a_row} calls in a row did not happen")]
+
+
+def _let_through(call: Call | None, call_id: str) -> Call:
+    if call is None:
+        raise NotFound(
+            f"No call {call_id!r} is in the ledger.",
+            hint="Pass the call_id that l6e_authorize_call returned.",
+            code="unknown_call",
+        )
+    if call.state is CallState.DENIED:
+        raise Conflict(
+            f"Call {call_id} was halted, so it has no reservation to reconcile.",
+            hint="If the step was made all the same, report it: l6e_authorize_call with actual_prompt_tokens "
+            "and actual_completion_tokens.",
+            code="call_denied",
+        )
+    return call
+
+
+def _same_or_conflict(call: Call, report: UsageReport) -> None:
+    same_model = report.model_used is None or report.model_used == call.model_used
+    if call.actual == report.tokens and same_model:
+        return
+    raise Conflict(
+        f"Call {call.call_id} already has usage {_shown(call.actual, call.model_used)}; "
+        f"now {_shown(report.tokens, report.model_used or call.model_used)} came. The first stays.",
+        hint="Usage of another step belongs to that step's own call_id.",
+        code="usage_conflict",
+    )
+
+
+def _shown(tokens: Tokens | None, model: str | None) -> str:
+    if tokens is None:
+        return "nothing"
+    cache = ""
+    if tokens.cache_read or tokens.cache_write_5m or tokens.cache_write_1h:
+        cache = f" + {tokens.cache_read} cache read + {tokens.cache_write_5m + tokens.cache_write_1h} cache write"
+    return f"{tokens.fresh_input} prompt{cache} + {tokens.output} completion ({model})"
+
+
+def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
+    call = present(tx.call(call_id), f"call {call_id} is in the ledger")
+    session, static = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
+    budgets = budgets_now(rt, tx, session, rt.clock_us(), own=static, model=call.model_used or call.model_requested)
+    own = own_budget(session, budgets)
+    tightest = policy.tightest(budgets) or own
+    return UsageAnswer(
+        call_id=call_id,
+        session_id=session.session_id,
+        status=call.state.value,
+        exactness=lifecycle.of_call(call, session.accounting_mode).value,
+        basis=lifecycle.basis_of_call(call),
+        spend_nanos=in_usd(own.committed_nanos, own),
+        remaining_nanos=in_usd(tightest.available_nanos, tightest),
+        pressure=policy.pressure(policy.most_used(budgets), rt.policy.pressure_percents),
+        cost_nanos=call.booked_nanos,
+    )
+
+
+ID_MAX = 200
+TOOL_NAME = "record_call"
+LIVE = (
+    "This session's client writes down what it uses, and that is what counts: the call was kept and books nothing, "
+    "its cost is the price of the tokens you named."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """A step that was made, with what it used."""
+
+    session_id: str
+    model: str
+    tokens: Tokens
+    note: str | None = None
+    record_id: str | None = None
+    client_key: str | None = None
+
+    @property
+    def key(self) -> str | None:
+        """What makes the same report again the same one: the caller's own name for it, else the client's."""
+        if self.record_id is not None:
+            return f"record:{self.record_id}"
+        return None if self.client_key is None else f"recorded:{self.client_key}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecorded:
+    """A step in the books; amounts are in nano-units of the currency that was asked for."""
+
+    session_id: str
+    cost: int
+    spent: int
+    remaining: int
+    used: int
+    limit: int
+    status: SpendStatus
+    warnings: tuple[str, ...]
+    exchange: str | None = None
+
+    @staticmethod
+    def from_json(text: str) -> CallRecorded:
+        found = json.loads(text)
+        return CallRecorded(
+            **{**found, "status": SpendStatus(found["status"]), "warnings": tuple(found["warnings"])},
+        )
+
+
+def record_call(rt: Runtime, report: CallReport, currency: str = "USD") -> CallRecorded:
+    """Book a step that was made in full, also past every limit; the next question or look is refused then.
+
+    The same report under the same id changes nothing and gets the same answer; other fields raise `Conflict`. In a
+    session whose client's own record is read the call is kept and books nothing.
+    """
+    rt.catch_up()
+    price = rt.prices.quote(report.model, as_datetime(rt.clock_us()), scope_called(rt, report.session_id))
+    cost = price.cost_nanos(report.tokens)
+    request = CallRequest(
+        session_id=report.session_id,
+        tool_name=TOOL_NAME,
+        model=report.model,
+        prompt_tokens=report.tokens.context,
+        completion_tokens=report.tokens.output,
+        price=price,
+        raw_estimate_nanos=cost,
+        estimate_nanos=cost,
+        actual=report.tokens,
+        actual_nanos=cost,
+        client_key=report.key,
+    )
+    note = report.note if rt.keep_summaries else None
+    with rt.ledger.writing(rt.tenant) as tx:
+        call_id = call_id_of(rt, request)
+        earlier = None if request.client_key is None else tx.call(call_id)
+        if earlier is not None:
+            return _replayed(earlier, request, note)
+        answer, price_id = _book(rt, tx, _Booking(request, call_id, note, cost), currency)
+    rt.known_prices.add(price_id)
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Booking:
+    """One report about to be written."""
+
+    request: CallRequest
+    call_id: str
+    note: str | None
+    cost: int
+
+
+def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRecorded, str]:
+    request = booking.request
+    if due := tx.due_calls(DUE_PER_CALL):
+        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
+    found = tx.session_with_budgets(request.session_id)
+    if found is None:
+        raise unknown_session(request.session_id)
+    session, own = found
+    if not session.is_open:
+        raise session_ended(session.session_id)
+    bound = bound_now(rt, tx, session, own, request.model, at_us=tx.at_us)
+    session = bound.session
+    counted, only_asked = bound.parted(done=True)
+    live = tx.is_live(session.session_id)
+    if live:
+        request = replace(request, actual_nanos=0, counts=False)
+    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(bound.budgets))
+    after = budgets_after(counted, request, decision)
+    seen = bound.to.seen((*after, *only_asked))
+    usual = partial(_usual, tx, booking)
+    answer = _recorded(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
+    told = answer.status is not SpendStatus.OK and session.warned_us is None
+    decided = Decided(
+        request=request,
+        decision=decision,
+        session=session,
+        after=after,
+        call_id=booking.call_id,
+        answer=GateAnswer(decision.action, decision.reason, None, Pressure.LOW, call_id=booking.call_id),
+        bound_to=bound.to,
+        rules_before=bound.rules_before,
+        live=live,
+        reply=json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=False),
+        correlation=None if booking.note is None else json.dumps({"note": booking.note}, ensure_ascii=False),
+        session_row={"warned_us": tx.at_us} if told else {},
+    )
+    return answer, write_decision(rt, tx, decided)
+
+
+def _usual(tx: Tx, booking: _Booking, budget: Budget) -> int:
+    """What a step of the session usually takes of a budget; of its first one that is known."""
+    request = booking.request
+    this = Amount(booking.cost, request.prompt_tokens + request.completion_tokens, 1)
+    return usual_step(tx, request.session_id, budget) or this.of(budget)
+
+
+def _recorded(
+    rt: Runtime,
+    session: Session,
+    after: tuple[Budget, ...],
+    cost: int,
+    currency: str,
+    *,
+    usual: Callable[[Budget], int],
+    live: bool,
+    warning: str | None,
+) -> CallRecorded:
+    spoken = currency_of(rt, session, currency)
+    own = own_budget(session, after)
+    tightest, fullest = policy.tightest(after) or own, policy.most_used(after) or own
+    status = policy.status_of(after, rt.policy.warn_at_percent)
+    warnings = []
+    if status is SpendStatus.EXHAUSTED:
+        empty = policy.tightest(policy.exhausted(after)) or own
+        warnings.append(nothing_left(empty, usual(empty), rt.program, rt.zone))
+    elif status is SpendStatus.WARNING and session.warned_us is None:
+        warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
+    if live:
+        warnings.append(LIVE)
+    if warning is not None:
+        warnings.append(warning)
+    return CallRecorded(
+        session_id=session.session_id,
+        cost=spoken.of_usd(cost),
+        spent=spoken.of(own.spent_nanos, own),
+        remaining=spoken.of(tightest.available_nanos, tightest),
+        used=fullest.committed_nanos,
+        limit=fullest.limit_nanos,
+        status=status,
+        warnings=tuple(warnings),
+        exchange=spoken.basis,
+    )
+
+
+def _replayed(call: Call, request: CallRequest, note: str | None) -> CallRecorded:
+    """The answer that this report got; another report under the same id is an error naming the field."""
+    kept = json.loads(call.correlation or "{}").get("note")
+    fields = (
+        ("model", call.model_requested, request.model),
+        ("input_tokens", call.prompt_tokens, request.prompt_tokens),
+        ("output_tokens", call.completion_tokens, request.completion_tokens),
+        ("note", kept, note),
+    )
+    for name, was, now in fields:
+        if was != now:
+            raise Conflict(
+                f"This call was recorded with {name} {was!r}; now it came with {now!r}. The first stays.",
+                hint="Use a new record_id for another call.",
+                code="call_conflict",
+            )
+    return CallRecorded.from_json(present(call.reply, "a call with a client key keeps its reply"))
