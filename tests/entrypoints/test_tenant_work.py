@@ -10,8 +10,8 @@ from tests.transcripts import write_claude
 
 from tallygate.app import compose, settings_here
 from tallygate.entrypoints.hook_desk import HookDesk
-from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.telemetry import take_logs
+from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US
 from tallygate.settings.projects import fingerprint

@@ -16,7 +16,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.quote import SEEDS
+from tallygate.operations.views.prices import SEEDS
 from tallygate.pricing.tokens import estimate_milli_tokens
 
 ERAS = ("legacy", "auto")

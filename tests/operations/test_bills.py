@@ -28,7 +28,7 @@ from tallygate.ledger.port import Insert
 from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import bills
 from tallygate.operations.bills import Draft, delete_bill, keep_bill, list_bills, show_bill
-from tallygate.operations.look import bill_called
+from tallygate.operations.views.overview import bill_called
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 COLUMNS = ", ".join(BILL_LINE_COLUMNS)

@@ -29,9 +29,9 @@ from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.expire import close_abandoned
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.look import show_session
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.session import Opening, end_session
+from tallygate.operations.views.overview import show_session
 
 DOLLAR = NANOS
 SECOND = 1_000_000

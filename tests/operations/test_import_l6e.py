@@ -35,7 +35,7 @@ from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import imported
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.import_l6e import import_l6e
-from tallygate.operations.look import show_session
+from tallygate.operations.views.overview import show_session
 
 LATER = STARTED + 9_000
 

@@ -15,8 +15,8 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.account import open_session_of
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.look import show_session
 from tallygate.operations.prompted import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts
+from tallygate.operations.views.overview import show_session
 
 DOLLAR = NANOS
 

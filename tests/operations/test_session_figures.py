@@ -11,7 +11,7 @@ from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.entrypoints.cli.sessions import line_json
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.look import list_sessions, show_session
+from tallygate.operations.views.overview import list_sessions, show_session
 
 CENT = NANOS // 100
 DAY = Rule(Scope.GLOBAL, 70 * CENT, period="day")

@@ -15,9 +15,9 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.operations.ingest import Reading, Taken, ingest, ingest_all, link_session
-from tallygate.operations.look import show_session
 from tallygate.operations.session import end_session
 from tallygate.operations.telemetry import take_logs
+from tallygate.operations.views.overview import show_session
 
 PROJECT = "/home/me/p"
 CENTS = 10_000_000

@@ -28,9 +28,9 @@ from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage, void_call
 from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.look import budget_called, find_budget, list_budgets
 from tallygate.operations.session import end_session
-from tallygate.operations.usage import UsageWanted, folders_of, list_usage
+from tallygate.operations.views.overview import budget_called, find_budget, list_budgets
+from tallygate.operations.views.usage import UsageWanted, folders_of, list_usage
 from tallygate.operations.worktrees import Places
 from tallygate.reports.usage import By
 from tallygate.workspace import place_of

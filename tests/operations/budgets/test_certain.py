@@ -18,9 +18,9 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.look import list_budgets, list_sessions, show_session, splits_of
-from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.review import ReviewWanted, review
+from tallygate.operations.views.overview import list_budgets, list_sessions, show_session, splits_of
+from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.overrides import PriceOverride
 from tallygate.reports.spending import Every, SpendBy

@@ -11,9 +11,9 @@ import pytest
 from tallygate.core.authority import Authority, Door, the_user
 from tallygate.core.model import LimitChange
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.look import limit_changes, list_budgets, newest_limit_changes, show_session
 from tallygate.operations.predicates import summed
 from tallygate.operations.session import end_session
+from tallygate.operations.views.overview import limit_changes, list_budgets, newest_limit_changes, show_session
 
 NANOS = 10**9
 BENEATH = Authority(

@@ -29,7 +29,7 @@ from tallygate.operations.gate.authorize import check, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.session import end_session
-from tallygate.operations.spent import summary
+from tallygate.operations.views.spending import summary
 from tallygate.workspace import place_of
 
 CENT = NANOS // 100

@@ -13,7 +13,7 @@ from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.hooked import left_text
-from tallygate.operations.look import find_budget, list_budgets, list_sessions, show_session
+from tallygate.operations.views.overview import find_budget, list_budgets, list_sessions, show_session
 
 HERE = "/home/me/p"
 

@@ -28,7 +28,7 @@ from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.operations.session import Opening, end_session, start_session
 from tallygate.operations.spend import BudgetWanted, start_budget
-from tallygate.operations.spent import summary
+from tallygate.operations.views.spending import summary
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
 CENT = NANOS // 100

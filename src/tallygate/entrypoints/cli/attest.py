@@ -13,7 +13,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.attest import found, newest, of_session
-from tallygate.operations.look import session_called
+from tallygate.operations.views.overview import session_called
 
 if TYPE_CHECKING:
     from tallygate.ledger.port import Attested

@@ -20,8 +20,15 @@ from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.declared import ADVICE, unbound
 from tallygate.operations.gate.authorize import check_budget
-from tallygate.operations.look import beside, find_budget, limit_changes, list_budgets, session_called, splits_of
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
+from tallygate.operations.views.overview import (
+    beside,
+    find_budget,
+    limit_changes,
+    list_budgets,
+    session_called,
+    splits_of,
+)
 
 EXHAUSTED = 2
 _REASON_MAX = 500

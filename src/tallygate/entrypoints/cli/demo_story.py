@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.demo_session import SETTINGS, DemoFailed, Step, T
 from tallygate.entrypoints.cli.failures import FAILED, sentence
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.audit import audit
-from tallygate.operations.look import SessionView, show_session
+from tallygate.operations.views.overview import SessionView, show_session
 
 if TYPE_CHECKING:
     from tallygate.core.proof import Head

@@ -17,10 +17,10 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.advice import apply_review
-from tallygate.operations.look import session_called
 from tallygate.operations.review import ReviewWanted, review
 from tallygate.operations.runtime import wherever
-from tallygate.operations.unread import what_is_open
+from tallygate.operations.views.overview import session_called
+from tallygate.operations.views.usage import what_is_open
 from tallygate.reports.drift import Review, cause_word, factor_text, main_cause, payload
 from tallygate.reports.usage import ALWAYS_US
 

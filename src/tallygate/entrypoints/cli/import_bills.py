@@ -20,7 +20,7 @@ from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.lock_book import note_loosened
-from tallygate.operations.look import bill_called
+from tallygate.operations.views.overview import bill_called
 
 _SEVERAL = 2
 

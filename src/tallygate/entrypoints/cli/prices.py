@@ -15,7 +15,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
-from tallygate.operations import quote
+from tallygate.operations.views import prices as quote
 
 TEXT_BYTES_MAX = 64 * 2**20
 

@@ -12,8 +12,8 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import left_open, unread_json
-from tallygate.operations.report import ReportWanted, SpendReport, report_spending
-from tallygate.operations.unread import what_is_open
+from tallygate.operations.views.spending import ReportWanted, SpendReport, report_spending
+from tallygate.operations.views.usage import what_is_open
 from tallygate.reports.spending import Every, SpendBy, SpendPart, csv_of
 from tallygate.reports.usage import ALWAYS_US
 from tallygate.workspace import written_out

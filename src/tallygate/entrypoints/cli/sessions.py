@@ -24,7 +24,9 @@ from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare, StoredUsage
 from tallygate.operations.attest import slim_summary
-from tallygate.operations.look import (
+from tallygate.operations.runtime import SUMMARY_MAX, Runtime
+from tallygate.operations.session import end_by_user, flush_run_log
+from tallygate.operations.views.overview import (
     ObservedSummary,
     SessionLine,
     SessionView,
@@ -33,8 +35,6 @@ from tallygate.operations.look import (
     session_called,
     show_session,
 )
-from tallygate.operations.runtime import SUMMARY_MAX, Runtime
-from tallygate.operations.session import end_by_user, flush_run_log
 
 _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
 

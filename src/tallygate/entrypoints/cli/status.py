@@ -20,9 +20,8 @@ from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.condition import condition
 from tallygate.operations.budgets.declared import recently_looser
 from tallygate.operations.lock_book import standing_now
-from tallygate.operations.look import standing
-from tallygate.operations.stops import Stop, last_stops
-from tallygate.operations.unread import what_is_open
+from tallygate.operations.views.overview import Stop, last_stops, standing
+from tallygate.operations.views.usage import what_is_open
 from tallygate.reports.run_line import stop_stated
 from tallygate.settings import Settings
 

@@ -27,7 +27,7 @@ from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sync import FileFault, Progress, SyncReport, nobody, watch
 from tallygate.operations.sync import sync as synced
-from tallygate.operations.unread import what_is_open
+from tallygate.operations.views.usage import what_is_open
 
 _FAULTS_SHOWN = 20
 # Fewer new responses say little about the next one.

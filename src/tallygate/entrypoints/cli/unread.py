@@ -11,7 +11,7 @@ from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
 from tallygate.operations.ingest import REFUSED
-from tallygate.operations.unread import Anomalies
+from tallygate.operations.views.usage import Anomalies
 
 # Who told what a session used.
 TOLD_BY = {

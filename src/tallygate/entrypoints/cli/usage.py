@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, left_open, unread_json
 from tallygate.ledger.port import Anomaly
-from tallygate.operations.usage import UsageView, UsageWanted, list_usage
+from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
 from tallygate.workspace import written_out
 

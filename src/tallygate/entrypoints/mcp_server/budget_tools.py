@@ -27,10 +27,11 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import attest, spend, spent
+from tallygate.operations import attest, spend
 from tallygate.operations import runtime as tenants
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.views import spending
 
 POUNDS = "GBP"
 NOTE_MAX = 500
@@ -127,7 +128,7 @@ class BudgetTools:
     def get_summary(self, given: Given, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         rt = self._of(caller, session_id)
-        found = spent.summary(rt, session_id, POUNDS)
+        found = spending.summary(rt, session_id, POUNDS)
         session = found.session
         answer: dict[str, Any] = {
             "session_id": session.session_id,

@@ -9,8 +9,8 @@ from tallygate.core.money import json_number, to_unit_nanos
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.tools import INTEGER, NUMBER, OBJECTS, TEXT, Caller, ToolSpec, output
-from tallygate.operations import quote
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.views import prices
 
 MODELS_SHOWN = 40
 NOTE = "A blended rate takes 3 of 4 tokens as read. What a model without a price is taken for: default_*."
@@ -32,7 +32,7 @@ class CatalogTools:
     def list_models(self, given: Given, _: Caller) -> dict[str, Any]:
         page = max(given.tokens("page") or 1, 1)
         skip = (page - 1) * MODELS_SHOWN
-        found = quote.list_models(
+        found = prices.list_models(
             self._runtime, provider=given.name("provider"), query=given.name("query"), limit=MODELS_SHOWN, skip=skip
         )
         default = found.default_nanos_per_thousand
@@ -56,7 +56,7 @@ class CatalogTools:
             fresh_input=given.tokens("input_tokens") or 0,
             output=given.tokens("output_tokens") or 0,
         )
-        found = quote.estimate_cost(self._runtime, model, tokens)
+        found = prices.estimate_cost(self._runtime, model, tokens)
         answer: dict[str, Any] = {
             "model": model,
             "input_tokens": tokens.fresh_input,
@@ -125,7 +125,7 @@ def source(price: Price) -> str:
     return f"{named}: {price.key}" + (", approximate" if price.approximate else "")
 
 
-def _line(line: quote.ModelLine, pound_nanos: int) -> dict[str, Any]:
+def _line(line: prices.ModelLine, pound_nanos: int) -> dict[str, Any]:
     rates = line.price.rates
     pounds = to_unit_nanos(line.blended_nanos_per_thousand, pound_nanos)
     thousand = {"input": -(-rates.input_nanos // 1000), "output": -(-rates.output_nanos // 1000)}

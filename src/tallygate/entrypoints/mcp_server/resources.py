@@ -31,7 +31,7 @@ from tallygate.operations.budgets.applicable import usable
 from tallygate.operations.runtime import Runtime, runtime_for_session
 
 if TYPE_CHECKING:
-    from tallygate.operations.look import ObservedSummary, SessionLine, SessionView
+    from tallygate.operations.views.overview import ObservedSummary, SessionLine, SessionView
 
 log = logging.getLogger("tallygate.mcp")
 
@@ -71,7 +71,7 @@ class State:
 
     def sessions(self) -> dict[str, Any]:
         """The open sessions, the youngest first."""
-        from tallygate.operations.look import list_sessions
+        from tallygate.operations.views.overview import list_sessions
 
         usable(self._runtime)
         lines = list_sessions(self._runtime, state=SessionState.OPEN, limit=SESSIONS_MAX)
@@ -79,7 +79,7 @@ class State:
 
     def session(self, session_id: str) -> dict[str, Any]:
         """One session in figures; what people wrote about it stays out."""
-        from tallygate.operations.look import show_session
+        from tallygate.operations.views.overview import show_session
 
         usable(self._runtime)
         view = show_session(runtime_for_session(self._runtime, session_id), session_id)

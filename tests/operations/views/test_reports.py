@@ -18,12 +18,12 @@ from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality,
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.ingest import Reading, ingest
-from tallygate.operations.look import show_session
 from tallygate.operations.predicates import summed
-from tallygate.operations.report import ReportWanted, report_spending
 from tallygate.operations.session import end_session
-from tallygate.operations.unread import Anomalies, what_is_open
 from tallygate.operations.verify import Asked, verify_ledger
+from tallygate.operations.views.overview import show_session
+from tallygate.operations.views.spending import ReportWanted, report_spending
+from tallygate.operations.views.usage import Anomalies, what_is_open
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US
 

@@ -21,6 +21,7 @@ from tallygate.pricing.identity import one_name
 if TYPE_CHECKING:
     from tallygate.pricing.tokens import TokenCount
 
+
 # Of four tokens of an agent's traffic three are read: the usual weighting of a blended rate.
 BLEND_INPUT, BLEND_ALL = 3, 4
 

@@ -1,4 +1,4 @@
-"""List what was used, whether a budget session asked for it or not."""
+"""Sums of usage by key and period, and what they leave open."""
 
 from __future__ import annotations
 
@@ -9,14 +9,56 @@ from datetime import tzinfo
 from tallygate.core.costing import Certainty
 from tallygate.core.gate.answers import UsageFilter, UsageSum
 from tallygate.core.places import meant
-from tallygate.core.usage import UnreadSum
+from tallygate.core.usage import UnreadFile, UnreadSum, unread_sum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.unread import Anomalies, anomalies_of, unread_of
 from tallygate.pricing.identity import listed_name, means, one_name
 from tallygate.reports.usage import By, UsageLine, line_of, lines_of, ordered, period_of, total_of
+
+# --- unread ----------------------------------------------------------------------------------------------------------
+# What totals leave open: what could not be read of clients' files, and what was told against booked responses.
+
+
+@dataclass(frozen=True, slots=True)
+class Anomalies:
+    """How much was told against booked responses, and how many of agents' own reports are odd."""
+
+    responses: int = 0
+    reports: int = 0
+
+    def stated(self) -> dict[str, int]:
+        """For programs."""
+        return {"anomalies": self.responses, "odd_reports": self.reports}
+
+
+def what_is_open(rt: Runtime, clients: Collection[str] = ()) -> tuple[UnreadSum, Anomalies]:
+    """What could not be read of some clients' files (all by default), and how many anomalies there are."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        return unread_of(reader, rt.clock_us(), clients), anomalies_of(reader)
+
+
+def anomalies_of(reader: Reader) -> Anomalies:
+    """How many anomalies there are."""
+    return Anomalies(reader.count_anomalies(), reader.count_call_anomalies())
+
+
+def unread_of(reader: Reader, now_us: int, clients: Collection[str] = ()) -> UnreadSum:
+    """What could not be read, added up."""
+    return unread_sum((file for file in reader.unread_files() if not clients or file.client in clients), now_us)
+
+
+def unread_files(rt: Runtime) -> list[UnreadFile]:
+    """The files of which something could not be read."""
+    now_us = rt.clock_us()
+    with rt.ledger.reading(rt.tenant) as reader:
+        return [file for file in reader.unread_files() if file.records(now_us)]
+
+
+# --- usage -----------------------------------------------------------------------------------------------------------
+# List what was used, whether a budget session asked for it or not.
+
 
 _KEYS = {
     By.SESSION: "session", By.PROJECT: "project", By.FOLDER: "project", By.CLIENT: "client", By.MODEL: "none",

@@ -1,9 +1,9 @@
-"""Look at what the ledger holds, for people: lists, one session in full, how everything stands. Writes nothing."""
+"""Lists, one session in full, how everything stands, which runs were stopped."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -12,21 +12,27 @@ from tallygate.core.bills.causes import Cause, Used, drift_of, largest_first, un
 from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.answers import Observed, SessionTotals
-from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd
+from tallygate.core.gate.answers import GateAnswer, Observed, SessionTotals
+from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd, last_raise_us
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
 from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
+from tallygate.core.sessions import stopped_by
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
-from tallygate.operations.budgets.applicable import budgets_now, limited_now, rolled
+from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled
 from tallygate.operations.budgets.figures import Unsure, drawn_on, figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import as_signed
 from tallygate.operations.runtime import Runtime, scope_of
+from tallygate.operations.views.usage import folders_of
 from tallygate.operations.windows import head_id, is_head
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+# Look at what the ledger holds, for people: lists, one session in full, how everything stands. Writes nothing.
+
 
 PART_MIN = 6
 CANDIDATES_SHOWN = 5
@@ -330,3 +336,50 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
         split=split.within(spent),
         model=used_model(reader, session) or session.model,
     )
+
+
+# --- stopped runs ----------------------------------------------------------------------------------------------------
+# Which of the last runs of a project were stopped, for people and for the scripts that started them.
+
+
+# So many sessions are looked through for those of a project, and so many steps of each for the one that stopped it.
+SESSIONS_LOOKED_AT = 200
+STEPS_LOOKED_AT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A run that was stopped, and the refusal that did it."""
+
+    session_id: str
+    call: Call
+
+    @property
+    def message(self) -> str | None:
+        """What was said; None where it was not kept."""
+        return None if self.call.reply is None else GateAnswer.from_json(self.call.reply).message
+
+
+def last_stops(rt: Runtime) -> list[Stop]:
+    """What stopped the last run of this project, and those that were at work beside it; the newest first."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        sessions = reader.sessions(state=None, limit=SESSIONS_LOOKED_AT)
+        here = _of_project(rt, sessions)
+        beside = [each for each in here if each.ended_us is None or each.ended_us >= here[0].started_us]
+        found = [_stop_of(reader, each, rt.clock_us()) for each in beside]
+    return [stop for stop in found if stop is not None]
+
+
+def _stop_of(reader: Reader, session: Session, at_us: int) -> Stop | None:
+    budgets = all_budgets(reader, session, session.ended_us or at_us)
+    changes = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
+    calls = reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT)
+    call = stopped_by(calls[::-1], last_raise_us(changes))
+    return None if call is None else Stop(session.session_id, call)
+
+
+def _of_project(rt: Runtime, sessions: Sequence[Session]) -> list[Session]:
+    if rt.project is None:
+        return [each for each in sessions if each.project is None]
+    folders = folders_of(rt, sorted({each.project for each in sessions if each.project}), rt.project)
+    return [each for each in sessions if each.project in folders]

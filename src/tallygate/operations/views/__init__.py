@@ -1,0 +1,1 @@
+"""What people look at: reads only, shared by every way in."""
