@@ -20,11 +20,11 @@ from bench.transcripts import heavy_claude
 from tallygate.app import App, compose, settings_here
 from tallygate.clients.sources import SOURCES
 from tallygate.core.moments import as_datetime
-from tallygate.operations import sync as syncing
-from tallygate.operations.follow import Follower, Places
-from tallygate.operations.ingest import link_session
 from tallygate.operations.session import Opening, start_session
-from tallygate.operations.sync import sync
+from tallygate.operations.usage import sync as syncing
+from tallygate.operations.usage.follow import Follower, Places
+from tallygate.operations.usage.ingest import link_session
+from tallygate.operations.usage.sync import sync
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus"

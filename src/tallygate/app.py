@@ -56,7 +56,7 @@ from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.workspace import PlacesSeen
 
 if TYPE_CHECKING:
-    from tallygate.operations.follow import Follower
+    from tallygate.operations.usage.follow import Follower
 
 
 def clock_us() -> int:
@@ -211,8 +211,7 @@ class App:
         if usage.telemetry is Telemetry.OFF:
             return
         from tallygate.entrypoints.receiver import Receiver
-        from tallygate.operations.telemetry import take_logs
-        from tallygate.operations.telemetry_token import token_of
+        from tallygate.operations.usage.telemetry import take_logs, token_of
 
         token = token_of(self.settings.paths.data_dir, new_token)
         Receiver(partial(take_logs, self.runtime), usage.telemetry_port, token).run(stop)
@@ -230,7 +229,7 @@ def _reading(runtime: Runtime, follower: Follower) -> Runtime:
 def follower_of(runtime: Runtime) -> Follower:
     """What reads the transcripts of every client for a program."""
     from tallygate.clients.sources import SOURCES
-    from tallygate.operations.follow import Follower, Places
+    from tallygate.operations.usage.follow import Follower, Places
 
     # What a client's own variables name is read as well: it writes there. They add to the user's places.
     named = HELD.reading or (os.environ,)

@@ -16,7 +16,7 @@ from tallygate.clients.codex.transcripts import reader_of
 from tallygate.clients.discovery import missing
 from tallygate.clients.opencode.transcripts import discover as opencode_files
 from tallygate.clients.sources import SOURCES
-from tallygate.operations.sync import misnamed
+from tallygate.operations.usage.sync import misnamed
 
 
 def test_codex_is_read_from_several_homes(tmp_path):

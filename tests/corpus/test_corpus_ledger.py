@@ -9,8 +9,8 @@ from tests.corpus.test_corpus_totals import CODEX, CORPUS, known
 from tests.world import make_world
 
 from tallygate.core.usage import Quality, Rule
-from tallygate.operations.ingest import Taken
-from tallygate.operations.sync import sync
+from tallygate.operations.usage.ingest import Taken
+from tallygate.operations.usage.sync import sync
 
 pytestmark = pytest.mark.skipif(not (CORPUS / "expected_claude.json").exists(), reason="the corpus is not here")
 

@@ -19,7 +19,7 @@ from tests.telling import event, payload
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.entrypoints import receiver as module
 from tallygate.entrypoints.receiver import BODY_BYTES_MAX, Receiver
-from tallygate.operations.telemetry import take_logs
+from tallygate.operations.usage.telemetry import take_logs
 
 TOKEN = "0" * 64
 WAIT = 20

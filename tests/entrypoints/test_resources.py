@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from tests.docs.pages import ROOT
-from tests.operations.test_ingest import PROJECT, response, take
+from tests.operations.usage.test_ingest import PROJECT, response, take
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens

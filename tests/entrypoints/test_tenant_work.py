@@ -10,7 +10,7 @@ from tests.transcripts import write_claude
 
 from tallygate.app import compose, settings_here
 from tallygate.entrypoints.hook_desk import HookDesk
-from tallygate.operations.telemetry import take_logs
+from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US

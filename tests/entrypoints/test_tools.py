@@ -15,7 +15,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.prices import SEEDS
 from tallygate.pricing.tokens import estimate_milli_tokens
 

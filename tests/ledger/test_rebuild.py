@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from tests.operations.test_ingest import PROJECT, response, take
+from tests.operations.usage.test_ingest import PROJECT, response, take
 from tests.world import MINUTE, T0, Clock, make_world
 
 from tallygate.core.costing import Tokens

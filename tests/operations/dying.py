@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.app import compose, settings_here
-from tallygate.operations.sync import sync
+from tallygate.operations.usage.sync import sync
 
 _WRITES = ("INSERT INTO usage ", "INSERT INTO event ", "INSERT INTO transcript_file ", "COMMIT")
 

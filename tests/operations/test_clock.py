@@ -20,7 +20,7 @@ from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.expire import close_abandoned
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import Reading, ingest, link_session
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR

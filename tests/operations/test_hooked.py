@@ -28,9 +28,9 @@ from tallygate.operations.account import end_left_open, open_session_of, start_w
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.expire import close_abandoned
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.prompted import Prompts
 from tallygate.operations.session import Opening, end_session
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.overview import show_session
 
 DOLLAR = NANOS

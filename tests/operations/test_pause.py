@@ -15,7 +15,7 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.account import open_session_of
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import Reading, ingest
 
 CENT = NANOS // 100
 

@@ -18,7 +18,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
-from tallygate.operations.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import Rate
 from tallygate.pricing.kept import PriceList

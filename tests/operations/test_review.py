@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from tests.operations.test_ingest import PROJECT, response, take
+from tests.operations.usage.test_ingest import PROJECT, response, take
 from tests.world import PRICES, T0
 
 from tallygate.core.authority import the_user

@@ -17,8 +17,8 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.ingest import Reading, ingest, link_session
-from tallygate.operations.telemetry import take_logs
+from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.prices import estimate_cost
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride

@@ -12,7 +12,7 @@ from bench.wire import SERVE, Server, environment
 from tests.telling import event, payload
 
 from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.operations.telemetry_token import token_of
+from tallygate.operations.usage.telemetry import token_of
 
 pytestmark = pytest.mark.slow
 WAIT_S = 20

@@ -13,7 +13,6 @@ from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode
 from tallygate.ledger.port import Change, Insert, Tx
 from tallygate.operations.budgets.figures import is_enforced
-from tallygate.operations.ingest import link_session
 from tallygate.operations.runtime import Runtime, prices_kept
 from tallygate.operations.session import (
     Opened,
@@ -26,6 +25,7 @@ from tallygate.operations.session import (
     policy_budgets,
     start_session,
 )
+from tallygate.operations.usage.ingest import link_session
 from tallygate.operations.worktrees import met_at_work
 
 # Sessions open at one time; more are not looked through for the few that a server has.

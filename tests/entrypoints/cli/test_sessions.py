@@ -16,8 +16,8 @@ from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage, Rule
-from tallygate.operations.ingest import Reading, ingest, link_session
 from tallygate.operations.session import Opening, start_session
+from tallygate.operations.usage.ingest import Reading, ingest, link_session
 
 
 def test_an_empty_ledger_has_no_sessions(run, run_json):

@@ -138,7 +138,7 @@ def test_progress_is_shown_on_a_terminal_only(on_terminal, home, spawn):
 
 def test_watching_says_once_what_goes_wrong_every_time(capsys):
     from tallygate.entrypoints.cli.sync import _Telling
-    from tallygate.operations.sync import FileFault, SyncReport
+    from tallygate.operations.usage.sync import FileFault, SyncReport
 
     telling = _Telling(as_json=False)
     for path in ("a", "a", "b"):

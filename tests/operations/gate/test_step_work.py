@@ -19,8 +19,8 @@ from tallygate.core.usage import ObservedUsage, Rule, priced_as
 from tallygate.core.words import ActorType
 from tallygate.operations.account import open_session_of
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.pricing.identity import same_model
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

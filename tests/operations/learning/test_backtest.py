@@ -12,8 +12,8 @@ from tallygate.core.learning.calibration import Kind
 from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.replay import Period, Progress, backtest
+from tallygate.operations.usage.ingest import Reading, ingest
 
 CENT = NANOS // 100
 ALWAYS = Period(-(2**62), 2**62)

@@ -22,10 +22,10 @@ from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
+from tallygate.operations.usage.ingest import Reading, ingest
 
 CENT = NANOS // 100
 SECOND = 1_000_000

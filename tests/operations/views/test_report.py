@@ -17,9 +17,9 @@ from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.core.words import Action
 from tallygate.ledger import spend_store
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.runtime import in_tenant
 from tallygate.operations.session import end_session
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US

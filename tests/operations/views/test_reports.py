@@ -17,9 +17,9 @@ from tallygate.core.errors import Conflict
 from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.ingest import Reading, ingest
 from tallygate.operations.predicates import summed
 from tallygate.operations.session import end_session
+from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.verify import Asked, verify_ledger
 from tallygate.operations.views.overview import show_session
 from tallygate.operations.views.spending import ReportWanted, report_spending

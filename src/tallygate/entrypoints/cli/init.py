@@ -25,7 +25,7 @@ from tallygate.entrypoints.cli.client_option import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.ledger.machine import system
-from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
+from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, worth_keeping
 from tallygate.settings.load import PROJECT_FILE

@@ -25,8 +25,8 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.sync import FileFault, Progress, SyncReport, nobody, watch
-from tallygate.operations.sync import sync as synced
+from tallygate.operations.usage.sync import FileFault, Progress, SyncReport, nobody, watch
+from tallygate.operations.usage.sync import sync as synced
 from tallygate.operations.views.usage import what_is_open
 
 _FAULTS_SHOWN = 20

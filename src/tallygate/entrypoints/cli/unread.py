@@ -10,7 +10,7 @@ from tallygate.core.money import format_amount, json_number
 from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
-from tallygate.operations.ingest import REFUSED
+from tallygate.operations.usage.ingest import REFUSED
 from tallygate.operations.views.usage import Anomalies
 
 # Who told what a session used.

@@ -212,7 +212,7 @@ def correct(
     What is booked rises by itself and never falls; lower it only where you know better than the client that wrote it
     down. RESPONSE is its key or the beginning of it. Nothing that is read later changes it again.
     """
-    from tallygate.operations.correct import CLASSES, correct_usage
+    from tallygate.operations.usage.correct import CLASSES, correct_usage
 
     written = (fresh_input, cache_read, cache_write_5m, cache_write_1h, output_)
     named = {name: value for name, value in zip(CLASSES, written, strict=True) if value is not None}

@@ -20,9 +20,9 @@ from tallygate.operations.account import end_left_open, left_open
 from tallygate.operations.attest import issue_missing, ready
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.expire import close_abandoned
-from tallygate.operations.follow import Follower
 from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.operations.session import flush_run_log
+from tallygate.operations.usage.follow import Follower
 
 log = logging.getLogger("tallygate")
 

@@ -11,7 +11,7 @@ import pytest
 
 from tallygate.app import new_token
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.operations.telemetry_token import TOKEN_FILE, token_of
+from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX systems")
 

@@ -12,7 +12,7 @@ from tests.world import make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Rule, priced_as, terms_of
-from tallygate.operations.ingest import Pricer
+from tallygate.operations.usage.ingest import Pricer
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.overrides import ANYWHERE
 

@@ -27,16 +27,16 @@ from tests.transcripts import (
     write_opencode,
 )
 
-import tallygate.operations.ingest as ingesting
-import tallygate.operations.sync as syncing
 from tallygate.clients import feed
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.ledger.usage_store import USAGE_COLUMNS
-from tallygate.operations.ingest import Taken
-from tallygate.operations.sync import Progress, sync, watch
+from tallygate.operations.usage import ingest as ingesting
+from tallygate.operations.usage import sync as syncing
+from tallygate.operations.usage.ingest import Taken
+from tallygate.operations.usage.sync import Progress, sync, watch
 
-SRC = Path(__file__).resolve().parents[2] / "src"
+SRC = Path(__file__).resolve().parents[3] / "src"
 EVERYTHING = sum(COUNTS.values())
 
 

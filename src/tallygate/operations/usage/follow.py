@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tallygate.clients.base import Change, FilePosition, Source, TranscriptFile
 from tallygate.core.errors import TallygateError
-from tallygate.operations.ingest import Taken, ingest, key_of, reading_of
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.usage.ingest import Taken, ingest, key_of, reading_of
 
 BUDGET_US = 20_000
 STEP_BYTES = 128 * 1024

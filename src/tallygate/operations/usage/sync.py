@@ -18,8 +18,8 @@ from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateE
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import Unread
 from tallygate.core.words import client_among, client_name
-from tallygate.operations.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.usage.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
 ROWS_A_COMMIT = 750

@@ -15,9 +15,9 @@ from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import HookEvent, Moment, Origin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.account import open_session_of
-from tallygate.operations.follow import Follower, Places, _stamp
 from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooked import on_hook
+from tallygate.operations.usage.follow import Follower, Places, _stamp
 from tallygate.operations.verify import Asked, verify_ledger
 
 
@@ -132,7 +132,7 @@ def test_a_transcript_that_cannot_be_read_is_said_once_and_stops_nothing(desk, m
     def broken(*_):
         raise OSError("no such disk")
 
-    monkeypatch.setattr("tallygate.operations.follow.ingest", broken)
+    monkeypatch.setattr("tallygate.operations.usage.follow.ingest", broken)
     for _ in range(2):
         assert world.ask(session, 0).action == "allow"
     assert follower.failures == ["no such disk"]

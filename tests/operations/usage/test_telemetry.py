@@ -14,9 +14,9 @@ from tests.world import T0, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
-from tallygate.operations.ingest import Reading, Taken, ingest, ingest_all, link_session
 from tallygate.operations.session import end_session
-from tallygate.operations.telemetry import take_logs
+from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all, link_session
+from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.overview import show_session
 
 PROJECT = "/home/me/p"
@@ -225,7 +225,7 @@ def test_rows_that_are_told_and_written_may_come_in_one_batch(live, session):
 
 
 def test_a_request_whose_cost_is_impossible_is_not_stored(world, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.ingest.AMOUNT_NANOS_MAX", 1)
+    monkeypatch.setattr("tallygate.operations.usage.ingest.AMOUNT_NANOS_MAX", 1)
     assert tell(world, event(output_tokens=10**12)) == Taken(refused=1)
     assert stored(world) == []
 

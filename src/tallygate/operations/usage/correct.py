@@ -15,9 +15,9 @@ from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, StoredUsage, Update, Value
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.budgets.metering import Accounts
-from tallygate.operations.ingest import Pricer, new_prices
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.usage.ingest import Pricer, new_prices
 
 CLASSES = ("fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 # What stands before client and key where samples are written.

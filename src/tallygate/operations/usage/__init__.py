@@ -1,0 +1,1 @@
+"""Observed responses to rows, budgets and calls, once each, whoever tells of them."""

@@ -1,0 +1,128 @@
+"""What clients tell of requests while they work, and the token of the receiver."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tallygate.clients.claude_code.telemetry import CLIENT, read_events
+from tallygate.clients.reading.otlp import read_logs
+from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.moments import as_datetime
+from tallygate.core.usage import ObservedUsage
+from tallygate.files import create
+from tallygate.operations.runtime import Runtime, in_tenant
+from tallygate.operations.usage.ingest import Reading, Taken, ingest
+
+# --- telemetry token -------------------------------------------------------------------------------------------------
+# The word by which the receiver of telemetry knows that this user's own clients are speaking.
+
+
+TOKEN_FILE = "telemetry.token"
+_BYTES = 32
+_TOKEN = re.compile(r"[0-9a-f]{64}")
+
+
+def token_of(data_dir: Path, new_token: Callable[[int], str]) -> str:
+    """The token of this user, made at its first use. Raises `LedgerUnavailable` where others could read it.
+
+    `new_token` gives random hexadecimal digits, two for each of so many bytes.
+    """
+    path = data_dir / TOKEN_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.lexists(path):
+            _make(path, new_token)
+        return _read(path)
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"The telemetry token {path} cannot be made or read: {error.strerror}.",
+            hint="Check the permissions of its folder, or set TALLYGATE_TELEMETRY=off.",
+            code="storage_unreadable",
+        ) from error
+
+
+def _make(path: Path, new_token: Callable[[int], str]) -> None:
+    """Put a new token there in one step, so that nobody reads half of one; whoever is first has made it."""
+    made = path.with_name(f"{path.name}.{new_token(8)}")
+    with os.fdopen(create(made), "w", encoding="ascii") as file:
+        file.write(new_token(_BYTES) + "\n")
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path, follow_symlinks=False)
+    finally:
+        made.unlink()
+
+
+def _read(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _unsafe(path, "is not a regular file")
+        if sys.platform != "win32" and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+            raise _unsafe(path, "can be read or written by others")
+        text = file.read(_BYTES * 2 + 2).decode("ascii", "replace").strip()
+    if not _TOKEN.fullmatch(text):
+        raise _unsafe(path, "does not hold a token")
+    return text
+
+
+def _unsafe(path: Path, what: str) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"The telemetry token {path} {what}.",
+        hint="Remove it and run `tallygate init` again: a new one is made, and the clients learn it.",
+        code="storage_unsafe",
+    )
+
+
+# --- telemetry -------------------------------------------------------------------------------------------------------
+# Take in what clients tell of their requests while they work.
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What became of one request of an exporter, and what in it could not be used, by reason."""
+
+    taken: Taken
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def take_logs(rt: Runtime, payload: bytes) -> Heard:
+    """Store the responses that one OTLP/JSON request of logs tells of; telling it again changes nothing.
+
+    Raises `InvalidArgument` where the payload is no such request, `LedgerUnavailable` where nothing can be stored.
+    """
+    logs = read_logs(payload)
+    events = ((record.resource, record.attributes, record.at_ns) for record in logs.records)
+    told = read_events(events, as_datetime(rt.clock_us()))
+    skipped = logs.left + told.skipped
+    if not told.rows:
+        return Heard(Taken(), skipped)
+    taken = Taken()
+    for tenant, rows in _by_tenant(rt, told.rows).items():
+        taken += ingest(in_tenant(rt, tenant), Reading(CLIENT, "telemetry", rows))
+    return Heard(taken, skipped)
+
+
+def _by_tenant(rt: Runtime, told: Iterable[ObservedUsage]) -> dict[str, list[ObservedUsage]]:
+    """Responses by whose they are: that of the session they are known to belong to, else this program's own tenant.
+
+    One server hears all clients of a user.
+    """
+    owners: dict[str, str] = {}
+    found: dict[str, list[ObservedUsage]] = {}
+    with rt.ledger.reading(rt.tenant) as reader:
+        for row in told:
+            if row.session not in owners:
+                linked = reader.tenants_linked(row.client, row.session)
+                owners[row.session] = linked[0] if linked and rt.tenant not in linked else rt.tenant
+            found.setdefault(owners[row.session], []).append(row)
+    return found
