@@ -25,7 +25,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.migrate import migrations
 from tallygate.ledger.port import Insert, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.settings import Places, load_settings
 
 MODEL = "gpt-4o"

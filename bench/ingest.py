@@ -20,7 +20,7 @@ from bench.transcripts import heavy_claude
 from tallygate.app import App, compose, settings_here
 from tallygate.clients.sources import SOURCES
 from tallygate.core.moments import as_datetime
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage import sync as syncing
 from tallygate.operations.usage.follow import Follower, Places
 from tallygate.operations.usage.ingest import link_session

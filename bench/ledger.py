@@ -19,7 +19,7 @@ from bench.figures import Ratio, microseconds, percentile, report
 from bench.fill import LIMIT, MODEL, open_in, reserved
 from bench.wire import environment
 from tallygate.operations.gate.authorize import Step, authorize
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 WRITERS = 8
 

@@ -24,9 +24,9 @@ from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger import sqlite
-from tallygate.operations import session
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.gate import authorize as asked
+from tallygate.operations.sessions import ending, opening
 from tallygate.settings import Places, Settings, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
 
@@ -121,7 +121,7 @@ def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
     found = load_settings({}, folder, Places(folder, folder / "config", folder / "data"))
     with opened(found, by="docs") as app:
         rt = app.runtime
-        started = session.start_session(rt, session.Opening(1_000_000_000, "claude-opus-4.7"))
+        started = opening.start_session(rt, opening.Opening(1_000_000_000, "claude-opus-4.7"))
         sid = started.session.session_id
 
         def ask(tokens: int, actor: Actor | None = None) -> str:
@@ -133,7 +133,7 @@ def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
         record.void_call(rt, ask(1000), "not needed")
         ask(1000)
         ask(1_000_000)
-        session.end_session(rt, sid)
+        ending.end_session(rt, sid)
         specs = tool_specs(rt)
     line = found.paths.run_log.read_text(encoding="utf-8")
     return specs, dict(json.loads(line, parse_float=Decimal))

@@ -285,19 +285,17 @@ def test_every_command_is_documented() -> None:
 # Operations that write and loosen nothing: they count what is spent, tighten, or keep what was said. Everything else
 # that writes asks an `Authority`: see core/authority.py.
 WRITES_FREELY = {
-    "account.account_of": "opens what a client's session spends",
+    "opening.account_of": "opens what a client's session spends",
     "attest.*": "signs what is",
     "authorize.authorize": "reserves",
     "bills.*": "keeps what a provider states",
     "calls.sweep": "ends what is due",
-    "expire.*": "ends what is due",
     "import_l6e.*": "adds what was spent",
     "ingest.*": "adds what was spent",
     "record.*": "adds what was spent",
-    "session.end_session": "a client's own end; by the user's word it is end_by_user",
-    "session.flush_run_log": "writes lines that wait",
-    "session.start_session": "adds a budget of its own",
-    "spend.*": "adds what was spent",
+    "ending.end_session": "a client's own end; by the user's word it is end_by_user",
+    "ending.flush_run_log": "writes lines that wait",
+    "opening.start_session": "adds a budget of its own",
     "hook_step.gate_step": "reserves",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }

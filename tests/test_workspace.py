@@ -13,7 +13,7 @@ import tallygate.app as app_module
 from tallygate.app import compose, settings_here
 from tallygate.core.gate.rules import rules_of
 from tallygate.core.places import meant
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.workspace import PlacesSeen, place_of, written_out
 
 

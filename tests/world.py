@@ -16,7 +16,7 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride
 

@@ -14,7 +14,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Tokens
 from tallygate.operations.bundle import export_bundle
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 SHOWN = {
     block.info[2]: block.text for block in blocks(ROOT / "docs" / "verification.md", "json") if "shape" in block.info

@@ -19,7 +19,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
 from tallygate.core.errors import NotProven
 from tallygate.operations import attest
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 PAGE = ROOT / "docs" / "verification.md"
 GUIDE = ROOT / "src" / "tallygate" / "operations" / "bundle.md"

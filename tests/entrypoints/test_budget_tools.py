@@ -21,7 +21,7 @@ from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
 from tallygate.entrypoints.mcp_server.tools import Caller, answer_call
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 from tallygate.pricing.tokens import estimate_milli_tokens
 

@@ -23,7 +23,7 @@ from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.bills import Draft, keep_bill
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
 FIXED = ("tally://sessions", "tally://policy")

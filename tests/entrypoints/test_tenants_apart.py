@@ -17,7 +17,7 @@ from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.ledger import tenant_store
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.runtime import in_tenant, wherever
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.verify import Asked, Part, verify_ledger
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 

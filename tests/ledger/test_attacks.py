@@ -25,7 +25,7 @@ from tallygate.ledger.port import Insert
 from tallygate.ledger.rebuild import rebuild
 from tallygate.operations import attest
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.verify import Asked, Part, verify_ledger
 
 EVENTS, ROWS_MIN = 10_000, 40

@@ -12,7 +12,7 @@ from tallygate.core.proof import GENESIS, event_hash
 from tallygate.ledger.audit import audit
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tallygate.ledger.audit import COLUMNS, audit
 from tallygate.ledger.port import Delete, Insert, Update
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 EVENTS = 10_000
 GUARDS = ("event_never_changes", "event_never_goes", "call_resolves_once")

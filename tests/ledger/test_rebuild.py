@@ -21,7 +21,7 @@ from tallygate.ledger.lock import FileLock
 from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 NOW = T0 + 90 * MINUTE
 CHECKED = SessionCheck(

@@ -18,7 +18,7 @@ from tallygate.operations import attest
 from tallygate.operations.bundle import export_bundle
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooked import on_hook
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 
 @pytest.fixture

@@ -24,12 +24,11 @@ from tallygate.core.guard.fence import Guarded, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState, UnknownPrice
-from tallygate.operations.account import end_left_open, open_session_of, start_within
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.expire import close_abandoned
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.prompted import Prompts
-from tallygate.operations.session import Opening, end_session
+from tallygate.operations.sessions.ending import close_abandoned, end_left_open, end_session
+from tallygate.operations.sessions.opening import Opening, open_session_of, start_within
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.overview import show_session
 

@@ -27,7 +27,7 @@ from tallygate.ledger.audit import audit
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage, void_call
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 from tallygate.operations.views.overview import budget_called, find_budget, list_budgets
 from tallygate.operations.views.usage import UsageWanted, folders_of, list_usage

@@ -27,7 +27,8 @@ from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.session import Opening, end_session, start_session
+from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.book import PriceBook
 
 MODEL = "gpt-4o"

@@ -28,7 +28,8 @@ from tallygate.entrypoints.mcp_server.serve import look_after
 from tallygate.ledger.audit import audit
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import Opening, end_session, start_session
+from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.settings import Places, Settings, load_settings
 
 MODEL = "gpt-4o"

@@ -14,7 +14,7 @@ import pytest
 from bench.wire import SERVE, Server, ToolFailed
 from tests.processes.proof import Actor, assert_sound, looking_at
 
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,7 @@ import signal
 import pytest
 from tests.processes.proof import assert_sound, looking_at
 
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from tallygate.core.errors import Conflict
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 A_TOKEN = 1_000_000  # nano-dollars of one token of the model "dear"
 TTL = 10 * MINUTE

@@ -29,7 +29,6 @@ from tallygate.core.model import Budget
 from tallygate.core.money import format_amount, told_apart
 from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
-from tallygate.operations.account import Account, account_of, end_account, open_session_of
 from tallygate.operations.attest import issue_missing
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.declared import looser_than_before
@@ -38,6 +37,8 @@ from tallygate.operations.gate.hook_step import Gated, gate_step, let_land
 from tallygate.operations.lock_book import lost_text
 from tallygate.operations.prompted import Prompts, answer_raise
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.sessions.ending import end_account
+from tallygate.operations.sessions.opening import Account, account_of, open_session_of
 
 GO_ON = HookAnswer()
 _Key = TypeVar("_Key")

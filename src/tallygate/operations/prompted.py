@@ -16,9 +16,9 @@ from tallygate.core.gate.wording import standing_of
 from tallygate.core.hooks import GATED, HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.model import NO_REASON
 from tallygate.core.money import format_amount, parse_amount_nanos
-from tallygate.operations.account import account_of
 from tallygate.operations.budgets import change
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.sessions.opening import account_of
 
 MINUTE_US = 60_000_000
 CODE_LASTS_US = 2 * MINUTE_US

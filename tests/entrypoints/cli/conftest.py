@@ -22,7 +22,8 @@ from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.cli.program import Program
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import Opening, end_session, start_session
+from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 MODEL = "claude-opus-4.7"

@@ -12,7 +12,7 @@ import pytest
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import CallReport, record_call
-from tallygate.operations.spend import BudgetWanted, start_budget
+from tallygate.operations.sessions.opening import BudgetWanted, start_budget
 
 RULES = """
 [[budget]]

@@ -13,7 +13,7 @@ from tallygate.core.costing import Tokens
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.transcripts import write_claude
 
 from tallygate.app import compose, priced_rules, settings_here
 from tallygate.operations.gate.authorize import Step, authorize
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places
 from tallygate.settings.machine import machine_zone

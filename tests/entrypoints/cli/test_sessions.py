@@ -16,7 +16,7 @@ from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage, Rule
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 
 

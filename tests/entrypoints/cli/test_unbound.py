@@ -12,7 +12,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope, may_limit
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import Opening, start_session
+from tallygate.operations.sessions.opening import Opening, start_session
 
 DAY_US = 24 * 3600 * 1_000_000
 BINDING = [

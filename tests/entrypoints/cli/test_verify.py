@@ -290,7 +290,7 @@ def test_a_run_log_is_held_against_the_ledger(run, proof, home, old, new, code):
 
 
 def test_a_line_of_the_version_before_is_held_against_the_total_alone(run, made, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.session.LINE_NOTE", "something_else")
+    monkeypatch.setattr("tallygate.operations.sessions.ending.LINE_NOTE", "something_else")
     made.end(made.worked())
     made.app.close()
     log = settings_here().paths.run_log

@@ -12,7 +12,7 @@ from tallygate.core.authority import Authority, Door, the_user
 from tallygate.core.model import LimitChange
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.predicates import summed
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.views.overview import limit_changes, list_budgets, newest_limit_changes, show_session
 
 NANOS = 10**9
@@ -41,7 +41,7 @@ def test_a_raise_from_inside_a_session_is_told_everywhere(world):
 
 
 def start_on(rt, world):
-    from tallygate.operations.session import Opening, start_session
+    from tallygate.operations.sessions.opening import Opening, start_session
 
     return start_session(rt, Opening(limit_nanos=NANOS, model="dear", client="codex")).session.session_id
 

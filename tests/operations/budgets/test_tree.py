@@ -27,7 +27,7 @@ from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import check, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 from tallygate.operations.views.spending import summary
 from tallygate.workspace import place_of

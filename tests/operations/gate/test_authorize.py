@@ -14,7 +14,7 @@ from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, 
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import Step, authorize, check
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 
 def test_an_allowed_step_holds_its_estimate_under_a_call_id(world):

@@ -7,7 +7,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, NotFound
 from tallygate.core.words import AccountingMode, CallMode, UsageChannel
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 
 def report(call_id, prompt=0, completion=0, **options):

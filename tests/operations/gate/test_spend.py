@@ -25,8 +25,8 @@ from tallygate.operations.budgets.change import grant, raise_budget, request_of,
 from tallygate.operations.gate.authorize import Step, authorize, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
-from tallygate.operations.session import Opening, end_session, start_session
-from tallygate.operations.spend import BudgetWanted, start_budget
+from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.sessions.opening import BudgetWanted, Opening, start_budget, start_session
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.spending import summary
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate

@@ -21,13 +21,13 @@ from tallygate.core.learning.calibration import MILLION, Level, SampleKey
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
-from tallygate.operations.account import open_session_of
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.hooked import on_hook
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
+from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride

@@ -17,7 +17,6 @@ from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType
-from tallygate.operations.account import open_session_of
 from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage
@@ -25,6 +24,7 @@ from tallygate.operations.hooked import on_hook
 from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
+from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest
 
 CENT = NANOS // 100

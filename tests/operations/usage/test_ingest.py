@@ -17,7 +17,7 @@ from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Quality, Rule, priced_as
 from tallygate.core.words import AccountingMode, ActorType, UsageChannel
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, link_session
 

@@ -14,7 +14,7 @@ from tests.world import T0, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.overview import show_session

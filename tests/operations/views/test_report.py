@@ -18,7 +18,7 @@ from tallygate.core.words import Action
 from tallygate.ledger import spend_store
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import in_tenant
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy

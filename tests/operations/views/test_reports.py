@@ -18,7 +18,7 @@ from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality,
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.predicates import summed
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.verify import Asked, verify_ledger
 from tallygate.operations.views.overview import show_session

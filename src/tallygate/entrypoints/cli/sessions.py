@@ -25,7 +25,7 @@ from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare, StoredUsage
 from tallygate.operations.attest import slim_summary
 from tallygate.operations.runtime import SUMMARY_MAX, Runtime
-from tallygate.operations.session import end_by_user, flush_run_log
+from tallygate.operations.sessions.ending import end_by_user, flush_run_log
 from tallygate.operations.views.overview import (
     ObservedSummary,
     SessionLine,

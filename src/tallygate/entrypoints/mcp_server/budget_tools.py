@@ -27,10 +27,11 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import attest, spend
+from tallygate.operations import attest
 from tallygate.operations import runtime as tenants
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.sessions import opening
 from tallygate.operations.views import spending
 
 POUNDS = "GBP"
@@ -63,7 +64,7 @@ class BudgetTools:
 
     def start_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
         client, also = named(None, caller.client)
-        wanted = spend.BudgetWanted(
+        wanted = opening.BudgetWanted(
             limit=given.amount_nanos("budget_gbp"),
             currency=POUNDS,
             session_id=given.exact("session_id"),
@@ -72,7 +73,7 @@ class BudgetTools:
             client=client,
             also_client=also,
         )
-        started = spend.start_budget(self._for(caller), wanted, caller.key, caller.client_session)
+        started = opening.start_budget(self._for(caller), wanted, caller.key, caller.client_session)
         return {
             "session_id": started.session.session_id,
             "budget_gbp": json_number(started.limit),

@@ -34,10 +34,13 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import account, attest, session
+from tallygate.operations import attest
 from tallygate.operations import runtime as tenants
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.sessions import ending
+from tallygate.operations.sessions import opening as account
+from tallygate.operations.sessions import opening as session
 
 DEFAULT_PROMPT_TOKENS = 2000
 DEFAULT_COMPLETION_TOKENS = 400
@@ -206,7 +209,7 @@ class SessionTools:
     def run_end(self, given: Given, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         rt = tenants.runtime_for_session(self._for(caller), session_id)
-        totals = session.end_session(rt, session_id, task_summary=given.text("task_summary"))
+        totals = ending.end_session(rt, session_id, task_summary=given.text("task_summary"))
         return {
             "session_id": totals.session_id,
             "total_cost_usd": usd(totals.total_nanos),

@@ -11,7 +11,7 @@ from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.words import Action, Reason
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.session import end_session
+from tallygate.operations.sessions.ending import end_session
 
 CENT = NANOS // 100
 DAY = 24 * 3_600_000_000

@@ -18,8 +18,8 @@ from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.budgets.calls import sweep
-from tallygate.operations.expire import close_abandoned
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.sessions.ending import close_abandoned
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 
 HOUR = 60 * MINUTE

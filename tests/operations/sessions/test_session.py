@@ -14,9 +14,9 @@ from tallygate.core.model import Actor
 from tallygate.core.words import ActorType
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.expire import close_abandoned
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.session import Opening, client_slug, end_session, flush_run_log, start_session
+from tallygate.operations.sessions.ending import close_abandoned, end_session, flush_run_log
+from tallygate.operations.sessions.opening import Opening, client_slug, start_session
 
 
 def lines(world):

@@ -1,0 +1,1 @@
+"""Sessions: opened with a budget, ended with a line of the run log."""
