@@ -17,7 +17,7 @@ from tallygate.core.proof import Kind
 from tallygate.operations import attest
 from tallygate.operations.bundle import export_bundle
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.sessions.ending import end_session
 
 

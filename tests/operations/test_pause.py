@@ -13,7 +13,7 @@ from tallygate.core.hooks import HookEvent, Moment, Verdict
 from tallygate.core.learning.steps import PastStep, is_compacted
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.gate.authorize import Step, check
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest
 

@@ -12,8 +12,7 @@ from tests.world import NANOS
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.usage import ObservedUsage, Rule
-from tallygate.operations.hooked import on_hook
-from tallygate.operations.prompted import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts
+from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, on_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.overview import show_session

@@ -16,7 +16,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.prices import estimate_cost

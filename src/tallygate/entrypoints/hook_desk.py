@@ -18,8 +18,7 @@ from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import ends_run
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among
-from tallygate.operations.hooked import all_landed, on_hook
-from tallygate.operations.prompted import Prompts
+from tallygate.operations.hooks import Prompts, all_landed, on_hook
 from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.hooks")

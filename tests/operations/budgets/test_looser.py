@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from tests.operations.test_hooked import hook
+from tests.operations.test_hooks import hook
 from tests.world import NANOS, PRICES
 
 from tallygate.core.gate.rules import Rule, Scope

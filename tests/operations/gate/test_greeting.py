@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.operations.budgets.test_looser import restarted
-from tests.operations.test_hooked import account, hook
+from tests.operations.test_hooks import account, hook
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
@@ -12,7 +12,7 @@ from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.hooked import left_text
+from tallygate.operations.hooks import left_text
 from tallygate.operations.views.overview import find_budget, list_budgets, list_sessions, show_session
 
 HERE = "/home/me/p"

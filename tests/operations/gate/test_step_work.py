@@ -17,7 +17,7 @@ from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule, priced_as
 from tallygate.core.words import ActorType
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest

@@ -23,7 +23,7 @@ from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned

@@ -20,7 +20,7 @@ from tallygate.core.words import Action, ActorType
 from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.hooked import on_hook
+from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.operations.test_hooked import account, hook, respond
+from tests.operations.test_hooks import account, hook, respond
 from tests.world import NANOS, as_said
 
 from tallygate.core.costing import Tokens

@@ -13,7 +13,7 @@ from tallygate.core.words import client_among
 from tallygate.entrypoints.cli.installed_option import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX
-from tallygate.operations.hooked import left_text
+from tallygate.operations.hooks import left_text
 
 SHOWN_MAX = 200
 

@@ -17,7 +17,7 @@ from tallygate.entrypoints.mcp_server.payloads import usd
 from tallygate.entrypoints.mcp_server.tools import NUMBER, TEXT, Caller, ToolSpec, output
 from tallygate.operations import runtime as tenants
 from tallygate.operations.budgets import change
-from tallygate.operations.prompted import Prompts
+from tallygate.operations.hooks import Prompts
 from tallygate.operations.runtime import Runtime
 
 REASON_MAX = 500

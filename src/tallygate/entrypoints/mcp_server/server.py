@@ -22,7 +22,7 @@ from tallygate.entrypoints.mcp_server.request_tool import RequestTool, nobody_kn
 from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import GateTool, ToolSpec, build
-from tallygate.operations.prompted import Prompts
+from tallygate.operations.hooks import Prompts
 from tallygate.operations.runtime import Runtime
 
 _GATE = (

@@ -25,8 +25,7 @@ from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.hooked import on_hook
-from tallygate.operations.prompted import Prompts
+from tallygate.operations.hooks import Prompts, on_hook
 from tallygate.operations.sessions.ending import close_abandoned, end_left_open, end_session
 from tallygate.operations.sessions.opening import Opening, open_session_of, start_within
 from tallygate.operations.usage.ingest import Reading, ingest
