@@ -39,7 +39,7 @@ def floor(path: Path) -> int:
 def check(path: Path) -> int:
     """What `tallygate verify` does to the same file, with what is signed and the run log; returns what is wrong."""
     from tallygate.attest.ring import KeyRing
-    from tallygate.operations.verify import Asked, verify_ledger
+    from tallygate.operations.proof.verify import Asked, verify_ledger
 
     log = path.with_name(LOG)
     keys = KeyRing(path.with_name("keys")).trusted()
@@ -49,7 +49,7 @@ def check(path: Path) -> int:
 def prove(home: Path) -> int:
     """Sign what a ledger calls for, and write a run log of what was signed; returns how much that is."""
     from bench.fill import open_in
-    from tallygate.operations.attest import newest
+    from tallygate.operations.proof.attest import newest
 
     app = open_in(home)
     try:

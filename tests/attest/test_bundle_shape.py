@@ -12,8 +12,8 @@ from tallygate.attest import dsse
 from tallygate.attest.keys import public_keys_from
 from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Tokens
-from tallygate.operations.bundle import export_bundle
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.proof.attest import export_bundle
 from tallygate.operations.sessions.ending import end_session
 
 SHOWN = {

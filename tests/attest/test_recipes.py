@@ -18,11 +18,11 @@ from tallygate.attest.keys import new_signer
 from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
 from tallygate.core.errors import NotProven
-from tallygate.operations import attest
+from tallygate.operations.proof import attest
 from tallygate.operations.sessions.ending import end_session
 
 PAGE = ROOT / "docs" / "verification.md"
-GUIDE = ROOT / "src" / "tallygate" / "operations" / "bundle.md"
+GUIDE = ROOT / "src" / "tallygate" / "operations" / "proof" / "bundle.md"
 (SHELL, *_), (PYTHON,) = blocks(PAGE, "sh"), blocks(PAGE, "python")
 
 

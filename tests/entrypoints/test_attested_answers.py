@@ -17,7 +17,7 @@ from tallygate.attest.ring import KeyRing
 from tallygate.core.proof import Kind
 from tallygate.entrypoints.mcp_server.serve import prepare_key, sign
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.operations import attest
+from tallygate.operations.proof import attest
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
 ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])

@@ -16,9 +16,10 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.ledger import tenant_store
 from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.proof.evidence import Part
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.runtime import in_tenant, wherever
 from tallygate.operations.sessions.opening import Opening, start_session
-from tallygate.operations.verify import Asked, Part, verify_ledger
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
 SECRET = "the secret plan"

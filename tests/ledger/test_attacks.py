@@ -23,10 +23,11 @@ from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUM
 from tallygate.ledger.audit import COLUMNS
 from tallygate.ledger.port import Insert
 from tallygate.ledger.rebuild import rebuild
-from tallygate.operations import attest
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.proof import attest
+from tallygate.operations.proof.evidence import Part
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.verify import Asked, Part, verify_ledger
 
 EVENTS, ROWS_MIN = 10_000, 40
 MIDDLE = EVENTS // 2

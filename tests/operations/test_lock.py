@@ -19,7 +19,8 @@ from tallygate.core.words import Action
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import note_loosened, standing_now, unsigned_limits
-from tallygate.operations.verify import Asked, Part, verify_ledger
+from tallygate.operations.proof.evidence import Part
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.views.overview import list_budgets
 
 LEAST = Cost(1, 8192)

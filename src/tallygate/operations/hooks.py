@@ -31,13 +31,13 @@ from tallygate.core.model import NO_REASON, Budget
 from tallygate.core.money import format_amount, parse_amount_nanos, told_apart
 from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
-from tallygate.operations.attest import issue_missing
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.declared import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import Gated, gate_step, let_land
 from tallygate.operations.lock_book import lost_text
+from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
 from tallygate.operations.sessions.opening import Account, account_of, open_session_of

@@ -11,7 +11,7 @@ import pytest
 from tallygate.core.authority import Authority, Door, the_user
 from tallygate.core.model import LimitChange
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.predicates import summed
+from tallygate.operations.proof.statements import summed
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.views.overview import limit_changes, list_budgets, newest_limit_changes, show_session
 

@@ -18,9 +18,9 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
 from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all
-from tallygate.operations.verify import Asked, verify_ledger
 
 PROJECT = "/home/me/p"
 ME = the_user("me")

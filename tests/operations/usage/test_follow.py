@@ -16,9 +16,9 @@ from tallygate.core.hooks import HookEvent, Moment, Origin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooks import on_hook
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.follow import Follower, Places, _stamp
-from tallygate.operations.verify import Asked, verify_ledger
 
 
 class Ticks:

@@ -17,10 +17,10 @@ from tallygate.core.errors import Conflict
 from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.predicates import summed
+from tallygate.operations.proof.statements import summed
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest
-from tallygate.operations.verify import Asked, verify_ledger
 from tallygate.operations.views.overview import show_session
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.operations.views.usage import Anomalies, what_is_open

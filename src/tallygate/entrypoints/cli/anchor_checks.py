@@ -5,7 +5,7 @@ from __future__ import annotations
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State
 from tallygate.ledger.anchor import Anchor, Copy
-from tallygate.operations.history import Accepted, accepted
+from tallygate.operations.proof.history import Accepted, accepted
 from tallygate.operations.runtime import Runtime
 
 

@@ -12,7 +12,7 @@ from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
-from tallygate.operations.attest import found, newest, of_session
+from tallygate.operations.proof.attest import found, newest, of_session
 from tallygate.operations.views.overview import session_called
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def export(program: Program, session: str, target: Path | None, as_zip: bool) ->
 
     Statements, envelopes, events, a checkpoint, the public key, and how to verify them without this program.
     """
-    from tallygate.operations.bundle import export_bundle
+    from tallygate.operations.proof.attest import export_bundle
 
     with program.opened(by="attest") as app:
         session_id = session_called(app.runtime, session)

@@ -23,8 +23,8 @@ from tallygate.ledger.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.budgets.declared import ADVICE, unbound
+from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.verify import verify_lines
 from tallygate.operations.views.overview import newest_limit_changes, standing
 from tallygate.operations.views.usage import unread_files
 from tallygate.settings import Settings

@@ -12,8 +12,8 @@ from tallygate.core.gate.wording import budget_name
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.checks import Check, State, failed
-from tallygate.operations.attest import signing
 from tallygate.operations.lock_book import standing_now, unsigned_limits
+from tallygate.operations.proof.attest import signing
 from tallygate.operations.runtime import Runtime
 
 NAME, LOCK = "keys", "passphrase"

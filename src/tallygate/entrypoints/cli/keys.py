@@ -13,7 +13,7 @@ from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.lock_book import note_loosened
-from tallygate.operations.own_keys import rotate_key, trust_keys
+from tallygate.operations.proof.attest import rotate_key, trust_keys
 
 FILE_BYTES_MAX = 1 << 20
 

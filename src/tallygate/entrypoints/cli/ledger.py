@@ -17,7 +17,8 @@ from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, report_json, say_faults
 from tallygate.ledger.audit import audit
 from tallygate.ledger.files import is_nothing
-from tallygate.operations.history import Instead, Way, go_on, reason_of
+from tallygate.operations.proof.evidence import Way
+from tallygate.operations.proof.history import Instead, go_on, reason_of
 from tallygate.operations.usage.sync import SyncReport
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.settings import Transcripts

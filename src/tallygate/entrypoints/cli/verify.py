@@ -20,7 +20,8 @@ from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.files import is_nothing
-from tallygate.operations.verify import Asked, Part, Report, verify_ledger
+from tallygate.operations.proof.evidence import Part, Report
+from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.settings import Settings
 
 CODES = {
@@ -95,8 +96,8 @@ def _remembered(program: Program, settings: Settings) -> Remembered:
 
 
 def _attested(report: Report, path: Path, asked: Asked, db: Path | None) -> None:
-    from tallygate.operations.bundle import verify_attestations
-    from tallygate.operations.verify import held_against
+    from tallygate.operations.proof.evidence import verify_attestations
+    from tallygate.operations.proof.verify import held_against
 
     try:
         proven = verify_attestations(report, path, asked.keys)

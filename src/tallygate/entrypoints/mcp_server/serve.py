@@ -16,8 +16,8 @@ from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server
 from tallygate.ledger.presence import ServerPresence
-from tallygate.operations.attest import issue_missing, ready
 from tallygate.operations.budgets.calls import sweep
+from tallygate.operations.proof.attest import issue_missing, ready
 from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.operations.sessions.ending import close_abandoned, end_left_open, flush_run_log, left_open
 from tallygate.operations.usage.follow import Follower

@@ -34,9 +34,9 @@ from tallygate.entrypoints.mcp_server.tools import (
     ToolSpec,
     output,
 )
-from tallygate.operations import attest
 from tallygate.operations import runtime as tenants
 from tallygate.operations.gate import authorize, record
+from tallygate.operations.proof import attest
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions import ending
 from tallygate.operations.sessions import opening as account

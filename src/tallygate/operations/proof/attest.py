@@ -1,18 +1,31 @@
-"""Attest what the ledger holds: named at once by the event's hash, signed after its commit, never in a decision."""
+"""Sign what an auditor may ask for, and hand out a session's evidence as a bundle."""
 
 from __future__ import annotations
 
+import json
+import os
+import zipfile
+from pathlib import Path
+
 from tallygate.attest.dsse import enclosed
-from tallygate.attest.keys import Signer
+from tallygate.attest.keys import PublicKey, Signer, jwks
 from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
-from tallygate.core.errors import LedgerCorrupt, NotFound, present, unknown_session
+from tallygate.core.authority import Authority, Loosening
+from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound, present, unknown_session
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
+from tallygate.files import create
 from tallygate.ledger.port import Attested, Due, Tx
 from tallygate.operations.gate.pipeline import slim
-from tallygate.operations.predicates import event_of, exhausted, reached, subject_of, summed
+from tallygate.operations.lock_book import note_loosened
+from tallygate.operations.proof.evidence import ATTESTATIONS, CHECKPOINT, ENVELOPE, EVENTS, KEY_TRACE, STATEMENT
+from tallygate.operations.proof.statements import event_of, exhausted, reached, subject_of, summed
 from tallygate.operations.runtime import Runtime
+
+# --- attest ----------------------------------------------------------------------------------------------------------
+# Attest what the ledger holds: named at once by the event's hash, signed after its commit, never in a decision.
+
 
 PER_ROUND = 200
 # So long others wait for the ledger while much is signed.
@@ -201,3 +214,88 @@ def announce_everywhere(rt: Runtime) -> None:
     for tenant in every_tenant(rt):
         if tenant.keys is not None:
             announced(tenant, tenant.keys)
+
+
+# --- own keys --------------------------------------------------------------------------------------------------------
+# What only the user does to keys: put a new one in the place of the one that signs, and trust those of others.
+
+
+def rotate_key(rt: Runtime, ring: KeyRing, *, authority: Authority) -> Rotation:
+    """Sign with a new key from now on; the journal of every tenant tells of it."""
+    authority.require(Loosening.KEYS_ROTATE)
+    note_loosened(rt, authority, Loosening.KEYS_ROTATE)
+    rotation = ring.rotate()
+    announce_everywhere(rt)
+    return rotation
+
+
+def trust_keys(ring: KeyRing, keys: list[PublicKey], *, authority: Authority) -> list[PublicKey]:
+    """Trust keys when verifying; returns those that were not trusted before."""
+    authority.require(Loosening.KEYS_TRUST)
+    return ring.trust(keys)
+
+
+GUIDE = Path(__file__).with_name("bundle.md")
+
+
+def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = False) -> list[str]:
+    """Write a session's bundle to a new folder or archive; returns the names of its files.
+
+    Raises `InvalidArgument` where the target is there already: nothing is ever overwritten.
+    """
+    files = _files(rt, session_id)
+    try:
+        if as_zip:
+            with os.fdopen(create(target), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in files.items():
+                    # One day for every file, so that the same evidence gives the same archive.
+                    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+        else:
+            target.mkdir(mode=0o700)
+            for name, content in files.items():
+                path = target / name
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                path.write_bytes(content)
+    except FileExistsError as error:
+        raise InvalidArgument("--to", f"{target} exists already.", hint="Give a new name.") from error
+    except OSError as error:
+        raise InvalidArgument("--to", f"{target} cannot be written: {error.strerror}.") from error
+    return list(files)
+
+
+def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:
+    main = summary(rt, session_id)
+    attested = [each for each in of_session(rt, session_id) if each.kind == Kind.BUDGET_EXHAUSTED]
+    reached = present(checkpoint(rt), "a ledger with a session has events")
+    trusted = present(rt.keys, "what is exported is signed").trusted()
+    signers = {str(each.keyid): trusted[str(each.keyid)] for each in (main, reached, *attested)}
+    files = {
+        STATEMENT: main.payload or b"",
+        ENVELOPE: _line(main),
+        CHECKPOINT: _line(reached),
+        EVENTS: _events(rt, session_id, [main.seq, *(each.seq for each in attested)]),
+        "public-key.pem": trusted[str(main.keyid)].pem().encode(),
+        "public-key.jwks.json": jwks(signers.values()).encode(),
+        "README.md": GUIDE.read_bytes(),
+    }
+    for each in attested:
+        files[f"{ATTESTATIONS}{each.attestation_id}.json"] = _line(each)
+    return files
+
+
+def _line(attested: Attested) -> bytes:
+    return str(attested.envelope).encode() + b"\n"
+
+
+def _events(rt: Runtime, session_id: str, stated: list[int]) -> bytes:
+    """The session's events, those that are stated and those that tell of keys, with the bytes of their hashes."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        found = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
+        found |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
+        found |= {seq: event_of(reader, seq) for seq in stated}
+    lines = []
+    for seq in sorted(found):
+        event = found[seq]
+        told = {"seq": seq, "previous": event.previous.hex(), "hash": event.hash.hex(), "body": event.body.decode()}
+        lines.append(json.dumps(told, ensure_ascii=True) + "\n")
+    return "".join(lines).encode()

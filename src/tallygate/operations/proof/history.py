@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from tallygate.core.authority import Authority, Loosening
@@ -15,19 +14,10 @@ from tallygate.core.text import cleaned
 from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite import SqliteLedger
 from tallygate.operations.lock_book import signing_as_far
+from tallygate.operations.proof.evidence import LEDGER_TRACE, REASON_MAX, Way, phrase_of
 from tallygate.operations.runtime import Runtime
 
 Read = TypeVar("Read")
-REASON_MAX, TOLD_MAX = 200, 500
-LEDGER_TRACE = '"kind":"ledger.'
-
-
-class Way(StrEnum):
-    """How the user goes on, by the event that tells of it."""
-
-    ACCEPTED = "ledger.accepted"
-    RESTORED = "ledger.restored"
-    REBUILT = "ledger.rebuilt"
 
 
 _NEEDS = {Way.ACCEPTED: Loosening.LEDGER_ACCEPT, Way.RESTORED: Loosening.RESTORE, Way.REBUILT: Loosening.REBUILD}
@@ -105,32 +95,5 @@ def accepted(rt: Runtime) -> list[Accepted]:
     return [
         Accepted(seq, int(body["at_us"]), said)
         for seq, body in events
-        if (said := told_of(str(body.get("kind")), body.get("note"))) is not None
+        if (said := phrase_of(str(body.get("kind")), body.get("note"))) is not None
     ]
-
-
-def lost_with(body: bytes, ledger_id: str, tenant: str) -> int:
-    """The number of the last event that an event of this kind tells was there before it; 0 where it is another."""
-    try:
-        event = json.loads(body)
-        note = event["note"]
-        ours = event["kind"] in [way.value for way in Way] and note["was_ledger"] == ledger_id
-        return int(note["was_seq"]) if ours and note["was_tenant"] == tenant else 0
-    except (ValueError, LookupError, TypeError):
-        return 0
-
-
-def told_of(kind: str, note: object) -> str | None:
-    """What an event of this kind says, as a phrase; None where it is another."""
-    if kind not in [way.value for way in Way] or not isinstance(note, Mapping):
-        return None
-    verb = kind.removeprefix("ledger.")
-    what = {
-        "ledger_missing": "begun anew, since it was gone",
-        "ledger_rolled_back": f"{verb} as an older copy",
-        "ledger_replaced": f"{verb} as another ledger",
-    }.get(str(note.get("found")), verb)
-    was = note.get("was_seq")
-    before = f", after event {was:,} of ledger {note.get('was_ledger')}" if isinstance(was, int) and was else ""
-    beneath = f" beneath {note['beneath']}" if "beneath" in note else ""
-    return cleaned(f"{what}{before}, by {note.get('actor')}{beneath}: {note.get('reason')}", TOLD_MAX)

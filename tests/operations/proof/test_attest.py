@@ -14,10 +14,10 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
 from tallygate.core.proof import Kind
-from tallygate.operations import attest
-from tallygate.operations.bundle import export_bundle
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import on_hook
+from tallygate.operations.proof import attest
+from tallygate.operations.proof.attest import export_bundle
 from tallygate.operations.sessions.ending import end_session
 
 

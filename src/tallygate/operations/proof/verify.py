@@ -1,0 +1,459 @@
+"""Verify a ledger as an auditor does: nothing in it is believed but what its chain, a key and an anchor carry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tallygate.attest import dsse
+from tallygate.attest.keys import PublicKey
+from tallygate.attest.statement import Statement, read_statement, statement_bytes
+from tallygate.core.errors import LedgerUnavailable, NotProven, RunLogError
+from tallygate.core.moments import iso
+from tallygate.core.money import exact_text
+from tallygate.core.proof import Kind, attestation_id
+from tallygate.core.text import cleaned
+from tallygate.ledger.anchor import Remembered
+from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
+from tallygate.ledger.audit import damage, edits
+from tallygate.ledger.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
+from tallygate.ledger.held import bears_out
+from tallygate.ledger.port import JournalEvent, Reader
+from tallygate.operations.proof.evidence import LEDGER_TRACE, Heard, Keys, Part, Report, Told, lost_with
+from tallygate.operations.proof.statements import exhausted, subject_of
+from tallygate.reports.run_line import LEDGER, LINE_NOTE, fingerprint
+
+# --- verify log ------------------------------------------------------------------------------------------------------
+# Hold a run log against the ledger: each line names a session, its total, and the event that ended it.
+
+
+LINE_BYTES_MAX = 64 << 20
+_QUOTED = re.compile(rb'"([^"\\]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """A line whose total is not that of the ledger now."""
+
+    where: str
+    seq: int
+    told: str
+    counted: str
+
+
+@dataclass(slots=True)
+class _Lost:
+    """The events that the user went on without: a backup was restored, an older copy accepted. Asked for once."""
+
+    ledger: ForeignLedger
+    tenants: Sequence[str]
+    spans: list[tuple[int, int]] | None = None
+
+    def has(self, seq: int) -> bool:
+        """Whether an event of this number went with them."""
+        if self.spans is None:
+            self.spans = []
+            for tenant in self.tenants:
+                with self.ledger.reading(tenant) as reader:
+                    for event in reader.events_about(LEDGER_TRACE):
+                        self.spans.append((event.seq, lost_with(event.body, self.ledger.ledger_id, tenant)))
+        return any(first <= seq <= last for first, last in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line that names an event of this ledger."""
+
+    where: str
+    run_id: str
+    seq: int
+    digest: bytes
+    told: dict[str, Any]
+
+
+def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], path: Path) -> None:
+    """Every line of a run log that tells of this ledger. Raises `RunLogError` where it cannot be read."""
+    seen, lost = Counter[str](), _Lost(ledger, tenants)
+    others: dict[tuple[str, str], list[_Other]] = {}
+    for number, line in _lines(path):
+        where = f"{path.name} line {number}"
+        try:
+            told = json.loads(line, object_pairs_hook=_once_each)
+            place: Any = told[LEDGER] if isinstance(told, dict) and LEDGER in told else None
+            ours = place is not None and place["id"] == ledger.ledger_id
+            if not ours and not _is_of_ours(ledger, tenants, told):
+                report.elsewhere += 1
+                continue
+            run_id, seq, digest = told["run_id"], place["seq"], bytes.fromhex(place["hash"])
+            if not isinstance(run_id, str) or type(seq) is not int or not 0 < seq < 2**63:
+                raise TypeError  # noqa: TRY301
+            run_id.encode()  # half a character is in no session's id
+        except (ValueError, KeyError, TypeError, RecursionError):
+            report.add(Part.RUN_LOG, where, "is not a line of a run log", "the line was torn or edited")
+            continue
+        seen[run_id] += 1
+        if not ours:
+            report.add(Part.RUN_LOG, where, "names another ledger for an event of this one", "the line was edited")
+        elif (found := _line(report, ledger, tenants, _Line(where, run_id, seq, digest, told), lost)) is not None:
+            tenant, session_id, other = found
+            others.setdefault((tenant, session_id), []).append(other)
+    _tell_others(report, ledger, others)
+    _tell_missing(report, ledger, seen, path)
+    if report.lost:
+        report.notes.append(
+            f"{path.name}: {_lines_that(report.lost, 'tell')} of events that the ledger was gone on with without."
+        )
+    report.facts.append(
+        (
+            "run log",
+            f"{seen.total():,} line{'' if seen.total() == 1 else 's'} of this ledger, {report.elsewhere:,} of others",
+        )
+    )
+
+
+def _lines_that(count: int, verb: str) -> str:
+    """Lines with what they do.
+
+    >>> _lines_that(1, "tell"), _lines_that(2, "tell")
+    ('1 line tells', '2 lines tell')
+    """
+    return f"1 line {verb}s" if count == 1 else f"{count:,} lines {verb}"
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of two values for one name, readers would take one or the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _is_of_ours(ledger: ForeignLedger, tenants: Sequence[str], told: Any) -> bool:
+    """Whether a line that names another ledger is about an event of this one; ids of sessions may be the same."""
+    run_id, place = (told.get("run_id"), told.get(LEDGER)) if isinstance(told, dict) else (None, None)
+    if not isinstance(run_id, str) or not isinstance(place, dict):
+        return False
+    seq, digest = place.get("seq"), place.get("hash")
+    if type(seq) is not int or not 0 < seq < 2**63 or not isinstance(digest, str) or not run_id.isascii():
+        return False
+    having = [each for each in tenants if _has(ledger, each, run_id)]
+    try:
+        return _event_named(ledger, having, seq, bytes.fromhex(digest)) is not None
+    except ValueError:
+        return False
+
+
+def _tell_missing(report: Report, ledger: ForeignLedger, seen: Counter[str], path: Path) -> None:
+    """Say what was written there and is not, and what stands there twice: a merge or another branch does that, too."""
+    sql = "SELECT session_id FROM run_log_queue WHERE path = ? AND written_us IS NOT NULL"
+    gone = sum(str(row[0]) not in seen for row in ledger.rows(sql, (str(path.absolute()),)))
+    if gone:
+        lines, are = ("1 line", "is") if gone == 1 else (f"{gone:,} lines", "are")
+        report.notes.append(
+            f"{path.name}: {lines} that {'was' if gone == 1 else 'were'} written there {are} not in it now."
+        )
+    if twice := sum(count - 1 for count in seen.values()):
+        report.notes.append(f"{path.name}: {_lines_that(twice, 'tell')} of a session that another line tells of.")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if len(line) > LINE_BYTES_MAX:
+                    raise RunLogError(f"Line {number} of {path} has more than {LINE_BYTES_MAX:,} bytes.")
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise RunLogError(f"The run log {path} cannot be read: {error.strerror}.") from error
+
+
+def _line(
+    report: Report, ledger: ForeignLedger, tenants: Sequence[str], line: _Line, lost: _Lost
+) -> tuple[str, str, _Other] | None:
+    """Hold one line against the ledger; what is told where only the total is another."""
+    name = cleaned(line.run_id, 200)
+    having = [each for each in tenants if _has(ledger, each, line.run_id)]
+    found = _event_named(ledger, having, line.seq, line.digest)
+    if found is None and lost.has(line.seq):
+        report.lost += 1
+        return None
+    if not having:
+        report.add(Part.RUN_LOG, line.where, f"session {name} is not in the ledger", "the session was taken out")
+        return None
+    if found is None:
+        what = f"names event {line.seq} with a hash that the journal does not have there"
+        report.add(Part.RUN_LOG, line.where, what, "the history was rewritten or cut after this line was written")
+        return None
+    tenant, event = found
+    kept = _kept(event.body, line.run_id)
+    if kept is None or kept not in (True, fingerprint(line.told)):
+        report.add(Part.RUN_LOG, line.where, f"does not say of session {name} what its end said", "the line was edited")
+        return None
+    total, counted = line.told.get("total_cost"), exact_text(_total(ledger, tenant, line.run_id))
+    if counted == total:
+        return None
+    return tenant, line.run_id, _Other(line.where, line.seq, cleaned(str(total), 40), counted)
+
+
+def _kept(body: bytes, run_id: str) -> str | bool | None:
+    """The fingerprint of a line in the event that ended its session.
+
+    True where an older version kept none, None where the event did not end that session.
+    """
+    try:
+        event = json.loads(body)
+        ended = event["kind"] == "session.ended" and any(row[2].get("session_id") == run_id for row in event["rows"])
+        if not ended:
+            return None
+        found = event["note"][LINE_NOTE] if LINE_NOTE in event.get("note", {}) else True
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else found is True
+
+
+def _has(ledger: ForeignLedger, tenant: str, session_id: str) -> bool:
+    with ledger.reading(tenant) as reader:
+        return reader.session(session_id) is not None
+
+
+def _event_named(
+    ledger: ForeignLedger, tenants: Sequence[str], seq: int, digest: bytes
+) -> tuple[str, JournalEvent] | None:
+    """The event with a number and a hash, and in whose journal; an id may name a session of several tenants."""
+    for tenant in tenants:
+        with ledger.reading(tenant) as reader:
+            event = reader.journal_event(seq)
+        if event is not None and event.hash == digest:
+            return tenant, event
+    return None
+
+
+def _total(ledger: ForeignLedger, tenant: str, session_id: str) -> int:
+    sql = (
+        "SELECT (SELECT COALESCE(SUM(booked_nanos), 0) FROM call WHERE tenant = ?1 AND session_id = ?2)"
+        " + (SELECT COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = ?1 AND session_id = ?2)"
+    )
+    return int(next(iter(ledger.rows(sql, (tenant, session_id))))[0])
+
+
+def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, str], list[_Other]]) -> None:
+    """Say of each total that is another whether the journal told of its session later: then the line was right."""
+    later: dict[tuple[str, str], int] = {}
+    if others:
+        for tenant, seq, body in ledger.rows("SELECT tenant, seq, body FROM event ORDER BY id"):
+            for quoted in set(_QUOTED.findall(body)):
+                if (place := (tenant, quoted.decode(errors="replace"))) in others:
+                    later[place] = seq
+    for place, those in others.items():
+        for other in those:
+            named = f"session {cleaned(place[1], 200)}"
+            if (last := later.get(place, 0)) > other.seq:
+                report.notes.append(f"{other.where}: {named} has {other.counted} now, since event {last} told of more.")
+            else:
+                what = f"{named} has {other.told} here and {other.counted} in the ledger"
+                report.add(Part.RUN_LOG, other.where, what, "the line was edited")
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+# Verify a ledger as an auditor does: nothing in it is believed but what its chain, a key and an anchor carry.
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is held against a ledger from outside: trusted keys by id, a head that was written down, run log, anchor."""
+
+    keys: Mapping[str, PublicKey]
+    head: bytes | None = None
+    log: Path | None = None
+    anchor: Remembered | None = None
+
+
+def verify_ledger(path: Path, asked: Asked) -> Report:
+    """Everything that is wrong with a ledger's file. Raises `LedgerUnavailable` where it cannot be opened as one."""
+    return examined(path, lambda ledger: _verified(ledger, asked))
+
+
+def verify_lines(path: Path, log: Path) -> Report:
+    """What of a run log contradicts a ledger. Raises `LedgerUnavailable` or `RunLogError` where one cannot be read."""
+
+    def look(ledger: ForeignLedger) -> Report:
+        report = Report()
+        with ledger.reading() as reader:
+            verify_log(report, ledger, reader.tenants(), log)
+        return report
+
+    return examined(path, look)
+
+
+def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
+    report = Report()
+    print_there, print_here = schema_of(ledger), expected_fingerprint()
+    report.facts += [("ledger", f"{ledger.path}, id {ledger.ledger_id}"), ("schema", f"sha256 {print_there}")]
+    if odd := unreadable_tables(ledger):
+        for name in odd:
+            report.add(Part.SCHEMA, f"table {name}", "is not as this program made it", "nothing in the file was read")
+        return report
+    with ledger.reading():
+        heard = Heard(ledger, asked.keys)
+        with ThreadPoolExecutor(1) as pool:  # SQLite looks through the pages meanwhile
+            pages = pool.submit(ledger.apart, damage)
+            edited = edits(ledger, listener=heard)
+        for finding in (*pages.result(), *edited):
+            report.add(Part(finding.kind), finding.where, finding.what, finding.meaning)
+        if print_there != print_here and not report.counted[Part.SCHEMA]:
+            report.add(Part.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
+        seen = Counter[str]()
+        for tenant, told in heard.tenants():
+            with ledger.reading(tenant) as reader:
+                _tenant(report, ledger, reader, told, seen)
+        report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
+        _locked(report, heard)
+        if asked.anchor is not None:
+            _remembered(report, ledger, asked.anchor)
+        if asked.head is not None:
+            _anchor(report, ledger, asked.head)
+        if asked.log is not None:
+            verify_log(report, ledger, [tenant for tenant, _ in heard.tenants()], asked.log)
+    return report
+
+
+def _locked(report: Report, heard: Heard) -> None:
+    """What the user's lock says of the events that loosened while it was in force."""
+    lock = heard.lock
+    if lock.standing.lock is not None:
+        since = iso(lock.standing.lock.since_us)
+        report.facts.append(("locked", f"since {since}; {lock.signed:,} later events carry its signature"))
+    for where, what in lock.faults:
+        report.add(Part.LOCK, where, what, "it was not the user: the gate does not go by it")
+    report.notes += lock.notes
+
+
+def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, seen: Counter[str]) -> None:
+    head = reader.head()
+    report.facts.append(("chain", f"{reader.tenant}: {head.seq:,} events, head {head.hash.hex()}"))
+    told.compare(reader.signing_keys())
+    for where, what in told.faults:
+        report.add(Part.KEY, where, what, "a key was put in or taken out by hand")
+    report.notes += told.notes
+    keys = told.keys()
+    if anomalies := reader.count_anomalies():
+        report.notes.append(
+            f"{reader.tenant}: {anomalies:,} responses were told of again with less, another model or another time, or "
+            "at a time that cannot be right; what was booked stays. `tallygate usage anomalies` names them."
+        )
+    if odd := reader.count_call_anomalies():
+        report.notes.append(
+            f"{reader.tenant}: {odd:,} of agents' reports on their own calls are odd. `tallygate usage anomalies` "
+            "names them."
+        )
+    for row in _rows(ledger, reader.tenant):
+        if row["envelope"] is None:
+            seen["due"] += 1
+            continue
+        seen[str(row["kind"])] += 1
+        _attested(report, ledger, reader, row, keys)
+    if told.unnoted:
+        what = f"{told.unnoted:,} events call for an attestation and have none"
+        report.add(
+            Part.ATTESTATION,
+            reader.tenant,
+            what,
+            "they were lost; `tallygate attest list` makes them again from the journal",
+        )
+
+
+def _rows(ledger: ForeignLedger, tenant: str) -> Iterator[dict[str, Any]]:
+    sql = f"SELECT {', '.join(ATTESTATION_COLUMNS)} FROM attestation WHERE tenant = ? ORDER BY id"  # noqa: S608
+    for values in ledger.rows(sql, (tenant,)):
+        yield dict(zip(ATTESTATION_COLUMNS, values, strict=True))
+
+
+def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:
+    where = f"attestation {row['attestation_id']}"
+    try:
+        envelope = dsse.read(str(row["envelope"]).encode())
+        payload = envelope.opened(keys.by_id)
+        stated = read_statement(payload)
+    except NotProven as error:
+        part = Part.KEY if error.code == "key_untrusted" else Part.ATTESTATION
+        report.add(part, where, error.message, "nobody you trust has signed this")
+        return
+    if payload != row["payload"] or envelope.keyid != row["keyid"]:
+        report.add(Part.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
+    expected = attestation_id(stated.kind, stated.digest, row["session_id"])
+    said = stated.kind.value, expected, stated.digest, stated.seq, stated.predicate.get("call")
+    if said != (row["kind"], row["attestation_id"], row["event_hash"], row["seq"], row["call_id"]):
+        report.add(Part.ATTESTATION, where, "the envelope is about something else", "an envelope was swapped")
+    if (retired := keys.retired.get(envelope.keyid)) is not None and stated.seq > retired:
+        what = f"signed by a key that was replaced at event {retired}, before event {stated.seq}"
+        report.add(Part.KEY, where, what, "somebody kept a key that should be gone")
+    against_journal(report, ledger, reader, stated, payload)
+
+
+def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, stated: Statement, payload: bytes) -> None:
+    """Hold a signed statement against the event that it is about."""
+    where = f"statement about {stated.name}"
+    if (stated.ledger_id, stated.tenant) != (ledger.ledger_id, reader.tenant):
+        report.add(Part.ATTESTATION, where, f"this is ledger {ledger.ledger_id}", "it belongs to another ledger")
+        return
+    event = reader.journal_event(stated.seq)
+    if event is None or event.hash != stated.digest:
+        what = "the journal does not reach so far" if event is None else "the event there has another hash"
+        report.add(Part.HEAD, where, what, "the history was rewritten or cut after this was signed")
+        return
+    if stated.kind is Kind.BUDGET_EXHAUSTED:
+        try:
+            again = statement_bytes(
+                stated.kind, subject_of(ledger.ledger_id, reader.tenant, event), exhausted(reader, event)
+            )
+        except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
+            again = b""
+        if again != payload:
+            report.add(Part.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
+
+
+def _remembered(report: Report, ledger: ForeignLedger, remembered: Remembered) -> None:
+    """Hold the user's own ledger against its anchor."""
+    try:
+        bears_out(ledger.path, ledger.ledger_id, remembered, ledger.rows)
+    except LedgerUnavailable as error:
+        report.add(Part.HEAD, "anchor", error.message, "an older copy or another ledger was put in its place")
+        return
+    if (mark := remembered.newest) is not None and mark.row:
+        report.facts.append(("anchor", f"{mark.tenant}: event {mark.seq:,} is there"))
+
+
+def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:
+    for tenant, seq in ledger.rows("SELECT tenant, seq FROM event WHERE hash = ?", (head,)):
+        with ledger.reading(str(tenant)) as reader:
+            later = reader.head().seq - int(seq)
+        report.facts.append(("anchor", f"{tenant}: event {seq:,}, {later:,} later"))
+        return
+    report.add(
+        Part.HEAD,
+        "expected head",
+        f"no event has the hash {head.hex()}",
+        "the history up to it was rewritten or cut, an older copy was put in place, or it is another ledger's head",
+    )
+
+
+def held_against(report: Report, path: Path, proven: list[tuple[Statement, bytes]]) -> None:
+    """Hold statements that came from elsewhere against a ledger's file."""
+
+    def look(ledger: ForeignLedger) -> None:
+        if unreadable_tables(ledger):
+            return
+        for stated, payload in proven:
+            with ledger.reading(stated.tenant) as reader:
+                against_journal(report, ledger, reader, stated, payload)
+
+    examined(path, look)
