@@ -19,9 +19,9 @@ from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.figures import is_enforced
-from tallygate.operations.install import plan_install
 from tallygate.operations.proof.history import accepted
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.setup.install import plan_install
 from tallygate.settings import Settings
 
 SESSIONS_LOOKED_AT = 50

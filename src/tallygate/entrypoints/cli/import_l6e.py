@@ -14,7 +14,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.failures import FAILED
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.l6e.records import Places, Remark
-from tallygate.operations.import_l6e import ImportReport, import_l6e
+from tallygate.operations.setup.import_l6e import ImportReport, import_l6e
 from tallygate.settings import Settings
 
 _LEFT_OUT_SHOWN = 20

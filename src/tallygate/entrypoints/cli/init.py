@@ -34,7 +34,7 @@ from tallygate.settings.model import Telemetry as Receive
 from tallygate.settings.variables import PATH_VARIABLES
 
 if TYPE_CHECKING:
-    from tallygate.operations.install import Change, Plan
+    from tallygate.operations.setup.install import Change, Plan
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _client_option = click.option(
@@ -73,7 +73,7 @@ def init(
     Running it again changes only what is out of date. The ledger is made where there is none.
     """
     from tallygate.editing.manifest import Manifest
-    from tallygate.operations.install import carry_out, plan_install
+    from tallygate.operations.setup.install import carry_out, plan_install
 
     here = installation(sys.prefix, sys.base_prefix)
     if not anyway:
@@ -116,7 +116,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     edited since, Tallygate's entries alone are removed. The ledger and its history stay; one without any goes.
     """
     from tallygate.editing.manifest import Manifest
-    from tallygate.operations.install import carry_out, plan_uninstall
+    from tallygate.operations.setup.install import carry_out, plan_uninstall
 
     settings = program.settings()
     authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
@@ -256,7 +256,7 @@ def _check_project(scope: Scope, where: Surroundings) -> None:
 
 
 def _chosen(names: Sequence[str], where: Surroundings) -> list[Client]:
-    from tallygate.operations.install import detected
+    from tallygate.operations.setup.install import detected
 
     if names:
         return [CLIENTS[name] for name in dict.fromkeys(names)]

@@ -164,7 +164,7 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
     comes; what is booked stays as it was. Where a price moves more than five-fold, or a tenth of the models is gone, it
     is not taken without --force.
     """
-    from tallygate.operations.price_list import take_prices
+    from tallygate.operations.setup.price_list import take_prices
     from tallygate.pricing.snapshot import SIZE_MAX
     from tallygate.statements.apis.asking import usable_address
     from tallygate.statements.apis.price_list import ADDRESS, ADDRESS_VARIABLE, fetched
@@ -221,7 +221,7 @@ def reset(program: Program, *, as_json: bool) -> None:
 
     What `tallygate prices update` took is removed. The list counts for what comes; what is booked stays as it was.
     """
-    from tallygate.operations.price_list import reset_prices
+    from tallygate.operations.setup.price_list import reset_prices
 
     settings = program.settings()
     authority = program.authority(settings)

@@ -18,7 +18,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.editing.manifest import Manifest
-from tallygate.operations.install import carry_out, detected, plan_install, plan_uninstall
+from tallygate.operations.setup.install import carry_out, detected, plan_install, plan_uninstall
 
 ALL = tuple(CLIENTS)
 FOUR = ("claude-code", "codex", "gemini", "opencode")

@@ -32,9 +32,9 @@ from tallygate.core.words import Action, CallState, SessionState
 from tallygate.l6e import database as reader
 from tallygate.l6e.records import Remark
 from tallygate.ledger.rebuild import rebuild
-from tallygate.operations import imported
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.import_l6e import import_l6e
+from tallygate.operations.setup import import_l6e as imported
+from tallygate.operations.setup.import_l6e import import_l6e
 from tallygate.operations.views.overview import show_session
 
 LATER = STARTED + 9_000
@@ -648,7 +648,7 @@ def test_a_long_session_is_written_in_parts_that_add_up(world, tmp_path, monkeyp
 def test_a_fault_in_a_later_part_takes_the_whole_session_back(world, tmp_path, monkeypatch):
     monkeypatch.setattr(imported, "CALLS_PER_EVENT", 2)
     monkeypatch.setattr(imported, "survey", lambda session, calls: imported.Survey(session, 0))
-    monkeypatch.setattr("tallygate.operations.import_l6e.survey", imported.survey)
+    monkeypatch.setattr("tallygate.operations.setup.import_l6e.survey", imported.survey)
     one = session(1)
     rows = [call(number, one) for number in range(5)] + [call(6, one, "-1")]
     report = taken(world, make_database(tmp_path / "s.db", [one], rows))
