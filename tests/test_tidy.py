@@ -288,7 +288,7 @@ WRITES_FREELY = {
     "opening.account_of": "opens what a client's session spends",
     "attest.*": "signs what is",
     "authorize.authorize": "reserves",
-    "bills.*": "keeps what a provider states",
+    "keep.*": "keeps what a provider states",
     "calls.sweep": "ends what is due",
     "import_l6e.*": "adds what was spent",
     "ingest.*": "adds what was spent",

@@ -8,9 +8,9 @@ from tests.corpus.test_corpus_totals import CORPUS
 
 from tallygate.core.bills.lines import Bucket, Gap
 from tallygate.core.statements import BilledTokens, BillLine, Grain
-from tallygate.operations.bill_keys import ModelNames
-from tallygate.operations.bills import Draft, delete_bill, keep_bill
-from tallygate.operations.review import ReviewWanted, review
+from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill
+from tallygate.operations.bills.keys import ModelNames
+from tallygate.operations.bills.review import ReviewWanted, review
 
 pytestmark = pytest.mark.skipif(not (CORPUS / "expected_claude.json").exists(), reason="the corpus is not here")
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.docs.pages import PAGES, ROOT, blocks
 
-from tallygate.operations.fetch_bills import SOURCES
+from tallygate.operations.bills.keep import SOURCES
 from tallygate.settings import sections, variables
 from tallygate.statements.apis.price_list import ADDRESS
 

@@ -20,7 +20,7 @@ from tallygate.core.model import Actor
 from tallygate.core.statements import BilledTokens, BillLine, Grain
 from tallygate.core.words import ActorType, ExpireAs, UnknownPrice
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.operations.bills import Draft, keep_bill
+from tallygate.operations.bills.keep import Draft, keep_bill
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session

@@ -9,12 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-from tests.operations.test_bills import draft, line
+from tests.operations.bills.test_keep import draft, line
 from tests.processes.kills import Doom, append, doomed, ended, in_child, lines, settings_of
 
 from tallygate.app import App, compose
 from tallygate.ledger.audit import audit
-from tallygate.operations import bills
+from tallygate.operations.bills import keep
 
 
 def counted(app: App) -> list[int]:
@@ -28,14 +28,14 @@ def one_kill(folder: Path, before: int) -> dict[str, object]:
     settings, last = settings_of(folder), folder / "last"
     bill = draft("killed", *(line(number) for number in range(1, 8)))
     app = compose(settings, by="first")
-    bills.keep_bill(app.runtime, draft("earlier", line(7)))
+    keep.keep_bill(app.runtime, draft("earlier", line(7)))
     app.close()
 
     def work() -> None:
         doom = Doom(before, last)
         with doomed(doom):
             app = compose(settings, by="doomed")
-            bills.keep_bill(app.runtime, bill)
+            keep.keep_bill(app.runtime, bill)
             app.close()
         append(last, f"{doom.count}")
 
@@ -43,7 +43,7 @@ def one_kill(folder: Path, before: int) -> dict[str, object]:
     app = compose(settings, by="next")
     report: dict[str, object] = {"n": before, "code": code, "before": lines(last)[-1]}
     report["counted"], report["findings"] = counted(app), [str(each) for each in audit(app.ledger)]
-    report["fresh"] = bills.keep_bill(app.runtime, bill).fresh
+    report["fresh"] = keep.keep_bill(app.runtime, bill).fresh
     report["again"], report["findings_again"] = counted(app), [str(each) for each in audit(app.ledger)]
     with app.runtime.ledger.reading() as reader:
         report["unfinished"] = len(reader.unfinished_bills())
@@ -52,7 +52,7 @@ def one_kill(folder: Path, before: int) -> dict[str, object]:
 
 
 def main(folder: Path) -> None:
-    bills.LINES_AT_ONCE, bills.LINES_PER_EVENT = 3, 2
+    keep.LINES_AT_ONCE, keep.LINES_PER_EVENT = 3, 2
     whole = one_kill(folder / "whole", 0)
     print(json.dumps(whole), flush=True)
     for before in range(1, int(str(whole["before"])) + 1):

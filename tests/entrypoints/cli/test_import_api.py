@@ -13,7 +13,7 @@ import pytest
 from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
 from tallygate.entrypoints.cli.import_api import PROVIDERS
-from tallygate.operations.fetch_bills import SOURCES
+from tallygate.operations.bills.keep import SOURCES
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 VARIABLES = {

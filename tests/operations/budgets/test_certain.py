@@ -16,8 +16,8 @@ from tallygate.core.gate.rules import Scope
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
+from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.review import ReviewWanted, review
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 from tallygate.operations.views.overview import list_budgets, list_sessions, show_session, splits_of
 from tallygate.operations.views.spending import ReportWanted, report_spending

@@ -16,8 +16,7 @@ from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json
-from tallygate.operations.advice import apply_review
-from tallygate.operations.review import ReviewWanted, review
+from tallygate.operations.bills.review import ReviewWanted, apply_review, review
 from tallygate.operations.runtime import wherever
 from tallygate.operations.views.overview import session_called
 from tallygate.operations.views.usage import what_is_open

@@ -15,7 +15,7 @@ from tallygate.entrypoints.cli.moments import moment_us
 from tallygate.entrypoints.cli.program import Program, pass_program
 
 if TYPE_CHECKING:
-    from tallygate.operations.bills import Kept
+    from tallygate.operations.bills.keep import Kept
     from tallygate.statements.apis.answers import Days
 
 PROVIDERS = ("anthropic", "openai", "openrouter")
@@ -42,9 +42,7 @@ def fetch(
     nothing has changed, or nothing was billed, nothing is written.
     """
     # Other commands start without what asks.
-    from tallygate.operations.bill_files import as_kept
-    from tallygate.operations.bills import keep_bill
-    from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
+    from tallygate.operations.bills.keep import SOURCES, as_kept, days_to_fetch, fetch_bills, keep_bill
     from tallygate.statements.apis.asking import find_key, from_keyring, usable_address
 
     source, settings = SOURCES[provider], program.settings()

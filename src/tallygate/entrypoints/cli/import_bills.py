@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.import_api import fetch
 from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
-from tallygate.operations.bills import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
+from tallygate.operations.bills.keep import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.views.overview import bill_called
 
@@ -39,7 +39,7 @@ def files(
 
     All files are read and checked before any is kept. What was imported before is not imported again.
     """
-    from tallygate.operations.bill_files import as_kept, read_files  # all formats: other commands start without them
+    from tallygate.operations.bills.keep import as_kept, read_files  # all formats: other commands start without them
 
     with program.opened(by="import") as app:
         rt = app.runtime

@@ -41,7 +41,7 @@ which nobody bills.
 
 def session_drift(runtime: Runtime, session_id: str) -> dict[str, Any]:
     """The review of one session in figures. Raises `NotFound`."""
-    from tallygate.operations.review import ReviewWanted, review
+    from tallygate.operations.bills.review import ReviewWanted, review
     from tallygate.reports.drift import payload
 
     mine = runtime_for_session(runtime, session_id)

@@ -17,12 +17,11 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain
 from tallygate.core.usage import Quality
-from tallygate.operations.advice import apply_review
-from tallygate.operations.bill_keys import ModelNames
-from tallygate.operations.bills import Draft, delete_bill, keep_bill
+from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill
+from tallygate.operations.bills.keys import ModelNames
+from tallygate.operations.bills.review import DAY_US, ReviewWanted, apply_review, review
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.review import DAY_US, ReviewWanted, review
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 from tallygate.reports.drift import main_cause, payload

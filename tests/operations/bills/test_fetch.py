@@ -14,9 +14,8 @@ from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 from tallygate.core.bills.lines import Gap
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
-from tallygate.operations.bills import keep_bill, list_bills
-from tallygate.operations.fetch_bills import SOURCES, days_to_fetch, fetch_bills
-from tallygate.operations.review import ReviewWanted, review
+from tallygate.operations.bills.keep import SOURCES, days_to_fetch, fetch_bills, keep_bill, list_bills
+from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.settings.variables import ADDRESS_VARIABLES
 from tallygate.statements.apis import price_list
 from tallygate.statements.apis.answers import Days

@@ -26,8 +26,8 @@ from tallygate.ledger.audit import audit
 from tallygate.ledger.bill_rows import BILL_LINE_COLUMNS
 from tallygate.ledger.port import Insert
 from tallygate.ledger.rebuild import rebuild
-from tallygate.operations import bills
-from tallygate.operations.bills import Draft, delete_bill, keep_bill, list_bills, show_bill
+from tallygate.operations.bills import keep
+from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.views.overview import bill_called
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
@@ -243,7 +243,7 @@ def test_a_bill_of_no_lines_or_of_a_sum_nobody_can_owe_is_refused(world, monkeyp
         keep_bill(world.rt, draft("a"))
     with pytest.raises(InvalidArgument, match="add up to more than 4,000,000,000"):
         keep_bill(world.rt, draft("a", *(line(number, nanos=4 * 10**15) for number in range(1, 1003))))
-    monkeypatch.setattr(bills, "BILL_LINES_MAX", 2)
+    monkeypatch.setattr(keep, "BILL_LINES_MAX", 2)
     with pytest.raises(InvalidArgument, match="has 3 lines; a bill has at most 2"):
         keep_bill(world.rt, draft("a", line(1), line(2), line(3)))
     assert world.events() == 0
@@ -290,7 +290,7 @@ def test_a_gate_waits_for_a_bounded_number_of_lines_however_large_the_bill(world
     assert max(map(sum, per_transaction)) <= 500
     assert max(map(max, per_transaction)) <= 100, "an event is read as a whole"
     chunks = -(-count // 500)
-    assert pauses == [bills.BREATH_US] * (chunks - 1)
+    assert pauses == [keep.BREATH_US] * (chunks - 1)
     assert told[-1] == (count, count)
     assert len(told) == chunks
 
@@ -305,7 +305,7 @@ def test_a_gate_can_reserve_between_any_two_transactions_of_an_import(world):
 
 def test_an_import_that_fails_leaves_nothing_that_counts_and_can_be_repeated(world, monkeypatch):
     keep_bill(world.rt, draft("a", line(1)))
-    monkeypatch.setattr(bills, "LINES_AT_ONCE", 2)
+    monkeypatch.setattr(keep, "LINES_AT_ONCE", 2)
 
     def interrupted(done, count):
         if done == 4:
@@ -327,7 +327,7 @@ def abandoned(world, monkeypatch, name="left"):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(bills, "_take_back", lambda *_: None)
+        patch.setattr(keep, "_take_back", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             keep_bill(world.rt, draft(name, line(1), line(2)), progress=gone)
     [left] = [bill for bill in list_bills(world.rt, limit=9) if bill.name == name]
@@ -349,7 +349,7 @@ def test_what_a_killed_import_left_is_taken_back_by_the_next_that_can_tell(
 
 
 def test_an_import_that_another_took_over_says_so_and_keeps_nothing(world, monkeypatch):
-    monkeypatch.setattr(bills, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(keep, "LINES_AT_ONCE", 1)
     same = draft("a", line(1), line(2))
 
     def meanwhile(done, _):
@@ -363,7 +363,7 @@ def test_an_import_that_another_took_over_says_so_and_keeps_nothing(world, monke
 
 
 def test_a_ledger_that_fails_in_the_middle_is_told_and_nothing_counts(world, monkeypatch):
-    monkeypatch.setattr(bills, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(keep, "LINES_AT_ONCE", 1)
 
     def full(done, _):
         if done == 1:

@@ -1,45 +1,55 @@
-"""Review what sessions cost: estimates, the record and the bills side by side, with why they differ. Writes nothing.
-
-Lines are read day by day, so that memory is needed for sessions, days and models, and for the requests of two days that
-a bill names by their id, however many rows there are.
-"""
+"""Estimates, record and bills side by side; lines to paste and factors to apply."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
+from tallygate.core.authority import Authority
 from tallygate.core.bills.causes import Used, drift_of, largest_first
-from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Share, Who
+from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
+    MILLION,
     Finding,
     Line,
     Lines,
     Place,
+    PriceDiffers,
     Why,
     billed_factors,
     bucket_sums,
     estimate_factors,
     prices_that_differ,
     recorded_alone,
+    rounded_rate,
     swapped,
 )
+from tallygate.core.costing import ASSUMED
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import EPOCH, as_datetime, microseconds
+from tallygate.core.money import exact_text
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
 from tallygate.core.usage import priced_as_standard
 from tallygate.ledger.port import Reader, StoredUsage
-from tallygate.operations.advice import pastes_for
-from tallygate.operations.bill_keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
+from tallygate.operations.bills.keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
+from tallygate.operations.learning.estimates import apply_factors
 from tallygate.operations.runtime import Runtime, scope_of
-from tallygate.reports.drift import BillShown, GapSum, Review, total_line
+from tallygate.pricing.book import LOCAL, OVERRIDE
+from tallygate.reports.drift import BillShown, GapSum, Paste, Review, total_line
+
+# --- review ----------------------------------------------------------------------------------------------------------
+# Review what sessions cost: estimates, the record and the bills side by side, with why they differ. Writes nothing.
+#
+# Lines are read day by day, so that memory is needed for sessions, days and models, and for the requests of two days
+# that a bill names by their id, however many rows there are.
+
 
 DAY_US = 86_400_000_000
 _EVER_US = 2**62
@@ -341,3 +351,67 @@ def _no_such_key(key: str, known: set[str]) -> InvalidArgument:
     listed = ", ".join(shown(each) for each in sorted(known))
     hint = f"Bills of these days name: {listed}." if known else "No bill of these days names an API key."
     return InvalidArgument("key", f"No line of a bill is under the key {shown(key)}.", hint=hint)
+
+
+# --- advice ----------------------------------------------------------------------------------------------------------
+# What comes of a review: lines for the settings where a price differs constantly, and factors for estimates.
+
+
+# A discount is one on the list.
+_NOT_LISTED = frozenset({OVERRIDE, LOCAL, ASSUMED})
+_FIELDS = {
+    Part.INPUT: "input",
+    Part.OUTPUT: "output",
+    Part.CACHE_READ: "cache_read",
+    Part.CACHE_WRITE: "cache_write_5m",
+}
+
+
+def pastes_for(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames) -> list[Paste]:
+    """For each price that differs the row that would settle it: a discount on the list, else a price of its own."""
+    now = as_datetime(rt.clock_us()).astimezone(UTC)
+    return [_paste(each, rt, names.spelled(each.key), now) for each in differing]
+
+
+def _paste(each: PriceDiffers, rt: Runtime, model: str, now: datetime) -> Paste:
+    days = "day" if each.days == 1 else "days"
+    why = f"{each.key.text} is billed at {_factor(each.micros)} times the recorded price on {each.days:,} {days}"
+    price = rt.prices.quote(model, now)
+    name = model.replace("\\", "\\\\").replace('"', '\\"')
+    rates = dict(each.rates)
+    if not rates and price.source not in _NOT_LISTED:
+        return Paste(why, f'[[discount]]\nmatch = "{name}"\nmultiplier = {_factor(each.micros)}')
+    if not rates:
+        own = price.rates
+        rates = {
+            Part.INPUT: own.input_nanos * each.micros // MILLION,
+            Part.OUTPUT: own.output_nanos * each.micros // MILLION,
+            Part.CACHE_READ: own.cache_read_nanos * each.micros // MILLION,
+            Part.CACHE_WRITE: own.cache_write_5m_nanos * each.micros // MILLION,
+        }
+    rows = [f"{_FIELDS[part]} = {exact_text(rounded_rate(rates[part]))}" for part in _FIELDS if part in rates]
+    return Paste(why, "\n".join(["[[price]]", f'match = "{name}"', *rows]))
+
+
+def _factor(micros: int) -> str:
+    """Four digits: what a percentage with two is written with."""
+    whole, part = divmod((micros + 50) // 100, 10_000)
+    fraction = f"{part:04d}".rstrip("0")
+    return f"{whole}.{fraction}" if fraction else str(whole)
+
+
+def apply_review(rt: Runtime, found: Review, *, authority: Authority) -> dict[str, int]:
+    """Let estimates count with what a review has shown, and say with what: an event, if there is anything to keep.
+
+    A model whose estimates an earlier review has corrected gets the factor it has now, also if that is 1.
+    """
+    with rt.ledger.reading(rt.tenant) as reader:
+        known = reader.calibration_factors()
+    factors = found.factors()
+    for each in found.billed_factors:
+        for price in each.prices:
+            if each.micros is not None and each.is_kept and known.get(price, (each.micros,))[0] != each.micros:
+                factors[price] = each.micros
+    if factors:
+        apply_factors(rt, factors, found.span, authority=authority)
+    return factors

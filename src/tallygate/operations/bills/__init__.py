@@ -1,0 +1,1 @@
+"""Bills: kept whole or not at all, and reviewed beside estimates and record."""
