@@ -1,11 +1,15 @@
-"""Whose session and call a response was; which refusal a run was stopped by."""
+"""Whose session and call a response was, a session in figures, and which refusal a run was stopped by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
-from tallygate.core.words import Action, ActorType, CallState
+from tallygate.core.usage import Observed
+from tallygate.core.words import Action, ActorType, CallState, Exactness, UsageBasis
 
 # --- attribution -----------------------------------------------------------------------------------------------------
 # Which observed response belongs to which budget session, and to which call of it.
@@ -97,3 +101,80 @@ def stopped_by(calls: Iterable[Call], since_us: int = -1) -> Call | None:
     refused = [call for call in last.values() if call.state is CallState.DENIED and call.at_us > since_us]
     mine = [call for call in refused if call is last.get(None)]
     return max(mine or refused, key=lambda call: call.at_us, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTotals:
+    """A session in figures, when it ends and whenever it is looked at.
+
+    `exactness` is in l6e's own states, which know no difference between what was observed and what an agent reported
+    of itself; `stated` is the same for somebody who relies on it, and `basis` says who told.
+    """
+
+    session_id: str
+    total_nanos: int
+    calls_made: int
+    halts: int
+    confidence: str
+    pending_exact_calls: int
+    exactness: str
+    last_reconciled_us: int | None
+    coverage: dict[str, bool]
+    uncovered_modes: list[str]
+    basis: UsageBasis
+    nanos_by_basis: Mapping[UsageBasis, int]
+    stated: str
+
+
+def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_whole: bool = True) -> SessionTotals:
+    """A session in figures, from its calls and from the responses its client wrote down.
+
+    It is not `is_whole` where its client had a response that is in no record.
+    """
+    made = [call for call in calls if lifecycle.counts(call)]
+    states = [lifecycle.of_call(call, session.accounting_mode) for call in made]
+    if observed:
+        states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
+    if any(call.is_unanswered and call.call_id not in observed for call in calls):
+        is_whole = False  # what they cost is not known, so the total is not exact
+    if any(part.partial or part.broken for part in observed.values()):
+        is_whole = False
+    if not is_whole:
+        states.append(Exactness.ESTIMATE_ONLY)
+    state = lifecycle.of_session(states)
+    reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
+    coverage = session.coverage
+    nanos = _by_basis(made, observed)
+    basis = lifecycle.basis_of_session(nanos)
+    return SessionTotals(
+        session_id=session.session_id,
+        total_nanos=sum(nanos.values()),
+        calls_made=len(made),
+        halts=sum(call.action is Action.HALT for call in calls),
+        confidence=lifecycle.confidence(state, basis),
+        pending_exact_calls=states.count(Exactness.EXACT_PENDING),
+        exactness=state.value,
+        last_reconciled_us=max(reconciled, default=None),
+        coverage={
+            "ask_mode_exact_capable": coverage.ask,
+            "plan_mode_exact_capable": coverage.plan,
+            "agent_mode_exact_capable": coverage.agent,
+        },
+        uncovered_modes=lifecycle.uncovered_modes(session),
+        basis=basis,
+        nanos_by_basis=nanos,
+        stated=lifecycle.stated(state, basis).value,
+    )
+
+
+def _by_basis(made: list[Call], observed: Observed) -> dict[UsageBasis, int]:
+    """What a session cost, by who told it; where there are responses, no estimate of a call that still runs."""
+    found = Counter[UsageBasis]()
+    for call in made:
+        is_observed = call.call_id in observed
+        nanos = call.booked_nanos if observed else call.counted_nanos
+        if nanos or not observed or is_observed:
+            found[lifecycle.basis_of_call(call, is_observed=is_observed)] += nanos
+    if observed:
+        found[UsageBasis.OBSERVED] += sum(part.nanos for part in observed.values())
+    return dict(found)

@@ -482,3 +482,80 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
         if cost is not None:
             estimated, nanos = estimated + missing, nanos + cost
     return UnreadSum(count, records, estimated, nanos, why, tuple(paths))
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSum:
+    """What the responses of one call, or of none, add up to.
+
+    `partial` of them have no final count; before `broken` of them another one broke off that left none at all.
+    """
+
+    responses: int
+    nanos: int
+    tokens: Tokens
+    partial: int = 0
+    broken: int = 0
+
+
+Observed = Mapping[str | None, ObservedSum]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Which responses a list of usage is about; `until_us` is the first moment after it.
+
+    `folders` and `models` are all that count, as responses name them; None where any does.
+    """
+
+    from_us: int
+    until_us: int
+    clients: tuple[str, ...] = ()
+    folders: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendSum:
+    """What the responses and booked calls of one session add up to for one model; of no session, only responses.
+
+    `exact_nanos` of the cost rest on what was really used, the last two on prices that are not sure. One unit of the
+    session's currency is `usd_nanos` nano-dollars, by the rate of `rate_day`.
+    """
+
+    session_id: str | None
+    client: str | None
+    project: str | None
+    currency: str
+    usd_nanos: int
+    rate_day: str | None
+    model: str
+    responses: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    nanos: int
+    exact_nanos: int
+    approximate_nanos: int = 0
+    assumed_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """What responses add up to that share a key, a model as written, and a price.
+
+    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be.
+    """
+
+    key: tuple[str | None, ...]
+    model: str
+    price_id: str
+    responses: int
+    partial: int
+    tokens: Tokens
+    reasoning: int
+    web_searches: int
+    nanos: int
+    missing_output: int
+    first_us: int
+    last_us: int

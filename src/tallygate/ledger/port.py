@@ -12,14 +12,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.answers import ObservedSum, SpendSum, UsageFilter, UsageSum
 from tallygate.core.learning.calibration import Kept, Origin, SampleKey
 from tallygate.core.model import Amount, Budget, Call, LimitChange, Session
 from tallygate.core.places import Tree
 from tallygate.core.proof import Head, Kind, attestation_id
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.statements import Bill, BilledLine, BillLine
-from tallygate.core.usage import ObservedUsage, Rule, SessionCheck, Unread, UnreadFile
+from tallygate.core.usage import (
+    ObservedSum,
+    ObservedUsage,
+    Rule,
+    SessionCheck,
+    SpendSum,
+    Unread,
+    UnreadFile,
+    UsageFilter,
+    UsageSum,
+)
 from tallygate.core.values import value
 
 Value = str | int | None

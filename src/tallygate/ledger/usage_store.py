@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.answers import ObservedSum, UsageFilter, UsageSum
 from tallygate.core.model import Call, Session
-from tallygate.core.usage import BROKEN_OFF, OF_WHOLE_FILES, Rule, Unread, UnreadFile, served_as
+from tallygate.core.usage import (
+    BROKEN_OFF,
+    OF_WHOLE_FILES,
+    ObservedSum,
+    Rule,
+    Unread,
+    UnreadFile,
+    UsageFilter,
+    UsageSum,
+    served_as,
+)
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.statements import Statements

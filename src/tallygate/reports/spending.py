@@ -10,9 +10,9 @@ from datetime import tzinfo
 from enum import StrEnum
 
 from tallygate.core.costing import SURE, Split
-from tallygate.core.gate.answers import SpendSum
 from tallygate.core.money import exact_text, to_unit_nanos
 from tallygate.core.text import cleaned
+from tallygate.core.usage import SpendSum
 from tallygate.core.words import client_name
 from tallygate.reports import usage
 from tallygate.reports.usage import ALWAYS_US, Period, period_of

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
 from tallygate.core.costing import Certainty, Tokens
-from tallygate.core.gate.answers import UsageSum
 from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.usage import UsageSum
 
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.
 _FIRST_US = microseconds(datetime(1971, 1, 1, tzinfo=UTC))

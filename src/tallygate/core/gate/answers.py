@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, Source
 from tallygate.core.model import Budget, CallRequest, Policy, in_usd
 from tallygate.core.money import COUNTED, format_amount
@@ -134,106 +132,6 @@ class UsageAnswer:
     remaining_nanos: int | None
     pressure: Pressure
     cost_nanos: int
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedSum:
-    """What the responses of one call, or of none, add up to.
-
-    `partial` of them have no final count; before `broken` of them another one broke off that left none at all.
-    """
-
-    responses: int
-    nanos: int
-    tokens: Tokens
-    partial: int = 0
-    broken: int = 0
-
-
-Observed = Mapping[str | None, ObservedSum]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTotals:
-    """A session in figures, when it ends and whenever it is looked at.
-
-    `exactness` is in l6e's own states, which know no difference between what was observed and what an agent reported
-    of itself; `stated` is the same for somebody who relies on it, and `basis` says who told.
-    """
-
-    session_id: str
-    total_nanos: int
-    calls_made: int
-    halts: int
-    confidence: str
-    pending_exact_calls: int
-    exactness: str
-    last_reconciled_us: int | None
-    coverage: dict[str, bool]
-    uncovered_modes: list[str]
-    basis: UsageBasis
-    nanos_by_basis: Mapping[UsageBasis, int]
-    stated: str
-
-
-@dataclass(frozen=True, slots=True)
-class UsageFilter:
-    """Which responses a list of usage is about; `until_us` is the first moment after it.
-
-    `folders` and `models` are all that count, as responses name them; None where any does.
-    """
-
-    from_us: int
-    until_us: int
-    clients: tuple[str, ...] = ()
-    folders: tuple[str, ...] | None = None
-    models: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SpendSum:
-    """What the responses and booked calls of one session add up to for one model; of no session, only responses.
-
-    `exact_nanos` of the cost rest on what was really used, the last two on prices that are not sure. One unit of the
-    session's currency is `usd_nanos` nano-dollars, by the rate of `rate_day`.
-    """
-
-    session_id: str | None
-    client: str | None
-    project: str | None
-    currency: str
-    usd_nanos: int
-    rate_day: str | None
-    model: str
-    responses: int
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    nanos: int
-    exact_nanos: int
-    approximate_nanos: int = 0
-    assumed_nanos: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class UsageSum:
-    """What responses add up to that share a key, a model as written, and a price.
-
-    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be.
-    """
-
-    key: tuple[str | None, ...]
-    model: str
-    price_id: str
-    responses: int
-    partial: int
-    tokens: Tokens
-    reasoning: int
-    web_searches: int
-    nanos: int
-    missing_output: int
-    first_us: int
-    last_us: int
 
 
 # --- prospects -------------------------------------------------------------------------------------------------------

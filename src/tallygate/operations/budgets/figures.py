@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from tallygate.core.costing import Certainty, Split, certainty_of
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.answers import Observed, SessionTotals
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
 from tallygate.core.gate.wording import doubtful
@@ -17,8 +16,9 @@ from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Amount, Budget, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.money import COUNTED
-from tallygate.core.usage import UNKNOWN_MODEL, priced_as
-from tallygate.core.words import Action, BudgetMode, CallState, Exactness, UsageBasis
+from tallygate.core.sessions import SessionTotals, totals_of
+from tallygate.core.usage import UNKNOWN_MODEL, Observed, priced_as
+from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import PricedSum, Reader
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called
 from tallygate.operations.windows import FOR_EVER_US, Facts, counts, on_record
@@ -42,60 +42,6 @@ def figures_of(reader: Reader, session: Session) -> SessionFigures:
     return SessionFigures(
         calls, observed, totals_of(session, calls, observed, is_whole=_is_whole(reader, session, calls))
     )
-
-
-def totals_of(session: Session, calls: list[Call], observed: Observed, *, is_whole: bool = True) -> SessionTotals:
-    """A session in figures, from its calls and from the responses its client wrote down.
-
-    It is not `is_whole` where its client had a response that is in no record.
-    """
-    made = [call for call in calls if lifecycle.counts(call)]
-    states = [lifecycle.of_call(call, session.accounting_mode) for call in made]
-    if observed:
-        states.append(Exactness.EXACT_RECORDED)  # what a client wrote down is exact, also outside of calls
-    if any(call.is_unanswered and call.call_id not in observed for call in calls):
-        is_whole = False  # what they cost is not known, so the total is not exact
-    if any(part.partial or part.broken for part in observed.values()):
-        is_whole = False
-    if not is_whole:
-        states.append(Exactness.ESTIMATE_ONLY)
-    state = lifecycle.of_session(states)
-    reconciled = [call.resolved_us for call in made if call.state is CallState.RECONCILED and call.resolved_us]
-    coverage = session.coverage
-    nanos = _by_basis(made, observed)
-    basis = lifecycle.basis_of_session(nanos)
-    return SessionTotals(
-        session_id=session.session_id,
-        total_nanos=sum(nanos.values()),
-        calls_made=len(made),
-        halts=sum(call.action is Action.HALT for call in calls),
-        confidence=lifecycle.confidence(state, basis),
-        pending_exact_calls=states.count(Exactness.EXACT_PENDING),
-        exactness=state.value,
-        last_reconciled_us=max(reconciled, default=None),
-        coverage={
-            "ask_mode_exact_capable": coverage.ask,
-            "plan_mode_exact_capable": coverage.plan,
-            "agent_mode_exact_capable": coverage.agent,
-        },
-        uncovered_modes=lifecycle.uncovered_modes(session),
-        basis=basis,
-        nanos_by_basis=nanos,
-        stated=lifecycle.stated(state, basis).value,
-    )
-
-
-def _by_basis(made: list[Call], observed: Observed) -> dict[UsageBasis, int]:
-    """What a session cost, by who told it; where there are responses, no estimate of a call that still runs."""
-    found = Counter[UsageBasis]()
-    for call in made:
-        is_observed = call.call_id in observed
-        nanos = call.booked_nanos if observed else call.counted_nanos
-        if nanos or not observed or is_observed:
-            found[lifecycle.basis_of_call(call, is_observed=is_observed)] += nanos
-    if observed:
-        found[UsageBasis.OBSERVED] += sum(part.nanos for part in observed.values())
-    return dict(found)
 
 
 def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
-from tallygate.core.gate.answers import UsageFilter
 from tallygate.core.learning.calibration import Kind, Origin, Sample, SampleKey
 from tallygate.core.learning.replay import (
     Accuracy,
@@ -26,7 +25,7 @@ from tallygate.core.learning.replay import (
 )
 from tallygate.core.learning.steps import ASIDE, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
-from tallygate.core.usage import ObservedUsage, Quality, Rule, priced_as, terms_of
+from tallygate.core.usage import ObservedUsage, Quality, Rule, UsageFilter, priced_as, terms_of
 from tallygate.ledger.port import Change, Delete, Insert, Reader, StoredUsage
 from tallygate.operations.learning.estimates import (
     PER_EVENT,

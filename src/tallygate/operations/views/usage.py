@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from tallygate.core.costing import Certainty
-from tallygate.core.gate.answers import UsageFilter, UsageSum
 from tallygate.core.places import meant
-from tallygate.core.usage import UnreadFile, UnreadSum, unread_sum
+from tallygate.core.usage import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import certainties
