@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli import failures
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec
-from tallygate.ledger import sqlite
+from tallygate.ledger.sqlite import database
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.gate import authorize as asked
 from tallygate.operations.sessions import ending, opening
@@ -353,7 +353,7 @@ def codes() -> dict[str, type[errors.TallygateError] | None]:
                 for keyword in node.keywords:
                     if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
                         found[str(keyword.value.value)] = named[node.func.id]
-    found.update((code, errors.LedgerUnavailable) for code, _ in sqlite._ERRORS.values())  # noqa: SLF001
+    found.update((code, errors.LedgerUnavailable) for code, _ in database._ERRORS.values())  # noqa: SLF001
     found["internal_error"] = None
     return found
 

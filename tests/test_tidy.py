@@ -191,7 +191,7 @@ def test_no_program_is_started_but_this_one_and_git_never_is() -> None:
 def test_what_a_hook_runs_imports_nothing_heavy() -> None:
     hook = PACKAGE / "entrypoints" / "hook.py"
     modules = ["tallygate.entrypoints.hook"] if hook.exists() else []
-    modules += ["tallygate.operations.gate.pipeline", "tallygate.ledger.sqlite", "tallygate.ledger.runlog"]
+    modules += ["tallygate.operations.gate.pipeline", "tallygate.ledger.sqlite.database", "tallygate.ledger.runlog"]
     program = f"import sys, {', '.join(modules)}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,10 +10,10 @@ from typing import Any
 
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.words import CalibrationMode
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.opening import Opening, start_session

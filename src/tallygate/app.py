@@ -25,11 +25,11 @@ from tallygate.core.lock import Standing
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.ledger.anchor import Anchor
-from tallygate.ledger.deferred import DeferredLedger
 from tallygate.ledger.port import Ledger, LedgerBusy
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.worktrees import Places as PlacesKnown
 from tallygate.pricing.book import PriceBook, PricingSettings

@@ -14,7 +14,7 @@ from tests.world import NANOS, World
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.ledger import tenant_store
+from tallygate.ledger.store import sessions as tenant_store
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.proof.evidence import Part
 from tallygate.operations.proof.verify import Asked, verify_ledger

@@ -17,7 +17,7 @@ from tallygate.core.errors import LedgerMissing, LedgerReplaced, LedgerRolledBac
 from tallygate.core.proof import SLOT_BYTES
 from tallygate.ledger import anchor as anchors
 from tallygate.ledger.anchor import Anchor, Copy
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 
 _numbers = itertools.count()
 
@@ -289,7 +289,7 @@ def test_a_hook_makes_no_ledger_and_no_folder(place):
 
 
 def test_a_hook_waits_for_the_ledger_that_its_server_is_about_to_make(place, monkeypatch):
-    monkeypatch.setattr("tallygate.ledger.sqlite.time.sleep", lambda _: place.work())
+    monkeypatch.setattr("tallygate.ledger.sqlite.database.time.sleep", lambda _: place.work())
     with contextlib.closing(place.open(making=False)) as ledger:
         write(ledger)
 
@@ -306,7 +306,7 @@ def test_a_hook_waits_longer_for_a_server_that_has_said_that_it_runs(place, monk
         if len(looks) == 5:
             place.work()
 
-    monkeypatch.setattr("tallygate.ledger.sqlite.time.sleep", sleep)
+    monkeypatch.setattr("tallygate.ledger.sqlite.database.time.sleep", sleep)
     place.open(making=False, lock_timeout_ms=0).close()
     assert len(looks) == 5
 

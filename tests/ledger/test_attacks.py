@@ -17,12 +17,12 @@ from tests.world import make_world
 
 from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Tokens
-from tallygate.core.fold import KEYS
 from tallygate.core.proof import GENESIS, event_hash
-from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
-from tallygate.ledger.audit import COLUMNS
+from tallygate.ledger.audit.audit import COLUMNS
+from tallygate.ledger.audit.rebuild import rebuild
+from tallygate.ledger.events import KEYS
 from tallygate.ledger.port import Insert
-from tallygate.ledger.rebuild import rebuild
+from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.proof import attest
 from tallygate.operations.proof.evidence import Part

@@ -9,8 +9,8 @@ from tests.world import Clock, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.proof import GENESIS, event_hash
-from tallygate.ledger.audit import audit
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
 

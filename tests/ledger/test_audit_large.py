@@ -13,11 +13,11 @@ import pytest
 from tests.world import Clock, make_world
 
 from tallygate.core.costing import Tokens
-from tallygate.core.fold import KEYS
 from tallygate.core.proof import Head
-from tallygate.ledger.audit import COLUMNS, audit
+from tallygate.ledger.audit.audit import COLUMNS, audit
+from tallygate.ledger.events import KEYS
 from tallygate.ledger.port import Delete, Insert, Update
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 

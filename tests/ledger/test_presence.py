@@ -8,8 +8,8 @@ import pytest
 
 from tallygate.entrypoints import hook
 from tallygate.ledger import machine, presence
-from tallygate.ledger.lock import FileLock
 from tallygate.ledger.presence import DAY_S, ServerPresence
+from tallygate.ledger.sqlite.files import FileLock
 
 SERVER, OTHER = "aa" * 16, "bb" * 16
 HERE = "one 11111111"

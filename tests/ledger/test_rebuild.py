@@ -16,10 +16,10 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ModelTotal, SessionCheck, Unread
-from tallygate.ledger.audit import audit
-from tallygate.ledger.lock import FileLock
-from tallygate.ledger.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.audit.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
+from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.sqlite.files import FileLock
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
 

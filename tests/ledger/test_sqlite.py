@@ -14,13 +14,12 @@ from tests.world import Clock, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
 from tallygate.core.usage import ObservedUsage, Rule
-from tallygate.ledger.audit import audit
-from tallygate.ledger.deferred import DeferredLedger
-from tallygate.ledger.files import APPLICATION_ID
-from tallygate.ledger.lock import FileLock
-from tallygate.ledger.migrate import migrations, statements
+from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.sqlite.deferred import DeferredLedger
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock
+from tallygate.ledger.sqlite.migrate import migrations, statements
 from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.gate.authorize import Step, authorize
 
@@ -288,8 +287,8 @@ def test_a_row_is_deleted_by_its_key_alone_and_the_journal_says_so(world):
 
 def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, monkeypatch):
     every = migrations()
-    monkeypatch.setattr("tallygate.ledger.migrate.migrations", lambda: every[:2])
-    monkeypatch.setattr("tallygate.ledger.sqlite.migrations", lambda: every[:2])
+    monkeypatch.setattr("tallygate.ledger.sqlite.migrate.migrations", lambda: every[:2])
+    monkeypatch.setattr("tallygate.ledger.sqlite.database.migrations", lambda: every[:2])
     place = tmp_path / "ledger.db"
     old = open_ledger(place)
     columns = [row[1] for row in old._connection.execute("PRAGMA table_info(usage)")]
@@ -308,20 +307,22 @@ def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, mon
 
 
 def test_every_hot_query_finds_its_rows_by_an_index(world):
-    from tallygate.ledger import check_store, store, usage_store
+    from tallygate.ledger import transaction
+    from tallygate.ledger.store import checks
+    from tallygate.ledger.store import usage as usage_store
 
     names = ("tenant", "session_id", "budget_id", "call_id", "at_us", "limit", "price_id", "client", "client_session")
     parameters = dict.fromkeys(names, 1)
     for sql in (
-        store.SELECT_SESSION_WITH_BUDGETS,
-        store.SELECT_DUE,
-        store.SELECT_CALL,
-        store.SELECT_OPEN_EXACTNESS,
-        store.SELECT_PRICE,
-        store.SELECT_PENDING,
+        transaction.SELECT_SESSION_WITH_BUDGETS,
+        transaction.SELECT_DUE,
+        transaction.SELECT_CALL,
+        transaction.SELECT_OPEN_EXACTNESS,
+        transaction.SELECT_PRICE,
+        transaction.SELECT_PENDING,
         usage_store.SELECT_USAGE_OF_REQUESTS + "(:limit)",
-        check_store.SELECT_CHECKS,
-        check_store.SELECT_SEEN,
+        checks.SELECT_CHECKS,
+        checks.SELECT_SEEN,
     ):
         plan = [row[3] for row in world.ledger._connection.execute("EXPLAIN QUERY PLAN " + sql, parameters)]
         assert not [step for step in plan if step.startswith("SCAN")], (sql, plan)

@@ -13,7 +13,7 @@ from tests.operations.bills.test_keep import draft, line
 from tests.processes.kills import Doom, append, doomed, ended, in_child, lines, settings_of
 
 from tallygate.app import App, compose
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.operations.bills import keep
 
 

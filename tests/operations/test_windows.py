@@ -23,7 +23,7 @@ from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage, void_call

@@ -25,7 +25,7 @@ from typing import Any
 from tallygate.app import App, compose
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.mcp_server.serve import look_after
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session

@@ -14,7 +14,7 @@ import pytest
 from bench.wire import environment
 
 from tallygate.app import App, opened
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.settings import Places, load_settings
 
 

@@ -14,7 +14,7 @@ from tests.world import Clock
 from tallygate.core.errors import LedgerMissing
 from tallygate.core.proof import SLOT_BYTES
 from tallygate.ledger.anchor import Anchor, Copy
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 
 pytestmark = pytest.mark.slow
 

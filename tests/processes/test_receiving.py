@@ -11,7 +11,7 @@ import pytest
 from bench.wire import SERVE, Server, environment
 from tests.telling import event, payload
 
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.usage.telemetry import token_of
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
 from tallygate.entrypoints.cli.main import tallygate as program
 from tallygate.entrypoints.cli.program import Program
-from tallygate.ledger.audit import audit
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 

@@ -97,7 +97,7 @@ def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: Standi
 
 def standing_at(database: Path) -> Standing:
     """How the limits of a ledger's file stand, before it is opened; one that cannot be read halts by itself."""
-    from tallygate.ledger.foreign import lock_events_in
+    from tallygate.ledger.audit.foreign import lock_events_in
 
     try:
         ledger_id, events = lock_events_in(database)

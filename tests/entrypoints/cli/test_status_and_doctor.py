@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tallygate.entrypoints.cli import checks
-from tallygate.ledger import condition
+from tallygate.ledger.audit import condition
 
 
 def test_status_shows_ledger_chain_sessions_prices_and_files(run, run_json, made):

@@ -22,7 +22,7 @@ from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import check, check_budget

@@ -16,7 +16,7 @@ from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import close_abandoned

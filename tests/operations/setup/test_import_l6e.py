@@ -31,7 +31,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.words import Action, CallState, SessionState
 from tallygate.l6e import database as reader
 from tallygate.l6e.records import Remark
-from tallygate.ledger.rebuild import rebuild
+from tallygate.ledger.audit.rebuild import rebuild
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.setup import import_l6e as imported
 from tallygate.operations.setup.import_l6e import import_l6e

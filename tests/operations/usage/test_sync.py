@@ -29,8 +29,8 @@ from tests.transcripts import (
 
 from tallygate.clients import feed
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
-from tallygate.ledger.sqlite import SqliteLedger
-from tallygate.ledger.usage_store import USAGE_COLUMNS
+from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.usage_rows import USAGE_COLUMNS
 from tallygate.operations.usage import ingest as ingesting
 from tallygate.operations.usage import sync as syncing
 from tallygate.operations.usage.ingest import Taken
@@ -429,7 +429,7 @@ def database_of(user):
 
 
 def problems_of(user):
-    from tallygate.ledger.audit import audit
+    from tallygate.ledger.audit.audit import audit
 
     ledger = SqliteLedger(database_of(user), clock=lambda: 0, new_ledger_id=lambda: "ab" * 16)
     try:

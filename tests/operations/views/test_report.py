@@ -15,7 +15,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage, Quality, Rule
 from tallygate.core.words import Action
-from tallygate.ledger import spend_store
+from tallygate.ledger.store import spending
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import in_tenant
 from tallygate.operations.sessions.ending import end_session
@@ -283,9 +283,9 @@ def test_sessions_in_another_currency_are_told_in_both_each_at_its_own_rate(worl
 @pytest.mark.parametrize(
     "sql, indexes",
     [
-        (spend_store.SELECT_SPEND, ["usage_time", "call_booked"]),
-        (spend_store.SELECT_NEXT_RESPONSE, ["usage_time"]),
-        (spend_store.SELECT_NEXT_CALL, ["call_booked"]),
+        (spending.SELECT_SPEND, ["usage_time", "call_booked"]),
+        (spending.SELECT_NEXT_RESPONSE, ["usage_time"]),
+        (spending.SELECT_NEXT_CALL, ["call_booked"]),
     ],
 )
 def test_a_report_reads_the_rows_of_its_span_and_no_others(world, sql, indexes):

@@ -18,10 +18,10 @@ from tallygate.core.usage import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS
-from tallygate.ledger import condition
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit import condition
+from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.declared import ADVICE, unbound
 from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime

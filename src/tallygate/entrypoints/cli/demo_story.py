@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.demo_session import SETTINGS, DemoFailed, Step, Talk, talk_to_server
 from tallygate.entrypoints.cli.failures import FAILED, sentence
 from tallygate.entrypoints.cli.program import Program
-from tallygate.ledger.audit import audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.operations.views.overview import SessionView, show_session
 
 if TYPE_CHECKING:

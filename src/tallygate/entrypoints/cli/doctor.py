@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 if TYPE_CHECKING:
     from tallygate.app import App
     from tallygate.entrypoints.cli.checks import Check
-    from tallygate.ledger.rebuild import Rebuilt
+    from tallygate.ledger.audit.rebuild import Rebuilt
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _NAME_WIDTH = 12
@@ -62,7 +62,7 @@ def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -
 
 
 def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
-    from tallygate.ledger.rebuild import rebuild
+    from tallygate.ledger.audit.rebuild import rebuild
 
     settings = program.settings()
     authority = program.authority(settings, of=Loosening.REBUILD)

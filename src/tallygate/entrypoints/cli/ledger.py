@@ -15,8 +15,8 @@ from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, report_json, say_faults
-from tallygate.ledger.audit import audit
-from tallygate.ledger.files import is_nothing
+from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.proof.evidence import Way
 from tallygate.operations.proof.history import Instead, go_on, reason_of
 from tallygate.operations.usage.sync import SyncReport
@@ -78,7 +78,7 @@ def restore(program: Program, file: Path, reason: str, as_json: bool) -> None:
     The backup has to verify; what lies in its place is kept beside it. Clients' transcripts are then read again, and
     the journal keeps what was there before, and why. Stop running servers first, or start them again afterwards.
     """
-    from tallygate.ledger.restoring import restore as restored
+    from tallygate.ledger.audit.restoring import restore as restored
 
     settings = program.settings()
     authority = program.authority(settings, of=Loosening.RESTORE)

@@ -17,7 +17,7 @@ from tallygate.entrypoints.cli.moments import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
-from tallygate.ledger.condition import condition
+from tallygate.ledger.audit.condition import condition
 from tallygate.operations.budgets.declared import recently_looser
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.views.overview import Stop, last_stops, standing

@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.ledger.anchor import Remembered
-from tallygate.ledger.files import is_nothing
+from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.proof.evidence import Part, Report
 from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.settings import Settings

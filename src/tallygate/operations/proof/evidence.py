@@ -20,7 +20,7 @@ from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, Standing, after
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Kind, Link, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
-from tallygate.ledger.foreign import ForeignLedger
+from tallygate.ledger.audit.foreign import ForeignLedger
 from tallygate.operations.lock_book import told_of
 
 SHOWN_MAX = 100

@@ -20,11 +20,11 @@ from tallygate.core.money import exact_text
 from tallygate.core.proof import Kind, attestation_id
 from tallygate.core.text import cleaned
 from tallygate.ledger.anchor import Remembered
-from tallygate.ledger.attest_store import ATTESTATION_COLUMNS
-from tallygate.ledger.audit import damage, edits
-from tallygate.ledger.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
-from tallygate.ledger.held import bears_out
+from tallygate.ledger.audit.audit import damage, edits
+from tallygate.ledger.audit.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
 from tallygate.ledger.port import JournalEvent, Reader
+from tallygate.ledger.sqlite.held import bears_out
+from tallygate.ledger.store.proof import ATTESTATION_COLUMNS
 from tallygate.operations.proof.evidence import LEDGER_TRACE, Heard, Keys, Part, Report, Told, lost_with
 from tallygate.operations.proof.statements import exhausted, subject_of
 from tallygate.reports.run_line import LEDGER, LINE_NOTE, fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import GENESIS
 from tallygate.ledger.port import JournalEvent
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 _LOCK = "instr(substr(body, 1, 400), X'226B696E64223A226C6F636B2E') > 0"
 _LIMIT = "instr(substr(body, 1, 400), X'226B696E64223A226275646765742E6C696D69745F6368616E67656422') > 0"

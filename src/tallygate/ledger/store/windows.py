@@ -10,7 +10,7 @@ from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
 from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 _BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
 _CALL = rows.columns(rows.CALL_COLUMNS, "c")

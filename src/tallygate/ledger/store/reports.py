@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallygate.core.model import NO_RESPONSE
 from tallygate.core.reports import CallAnomaly
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 CALL_ANOMALY_COLUMNS = ("tenant", "session_id", "call_id", "kind", "told", "seen_us")
 _COLUMNS = ", ".join(CALL_ANOMALY_COLUMNS[1:])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.ledger.machine import mount_of
-from tallygate.ledger.sqlite import SqliteLedger
+from tallygate.ledger.sqlite.database import SqliteLedger
 
 # Where SQLite cannot share memory between processes, or where locks are not what they say.
 NETWORK_KINDS = frozenset(

@@ -23,7 +23,7 @@ from tallygate.core.usage import (
 )
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 from tallygate.ledger.usage_rows import USAGE_COLUMNS, to_usage
 
 _KEYS_PER_QUERY = 200

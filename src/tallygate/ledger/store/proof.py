@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tallygate.core.proof import GENESIS, TRACES, Head, called_for
 from tallygate.ledger.port import Attested, Change, Due, JournalEvent
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 ATTESTATION_COLUMNS = (
     "tenant", "attestation_id", "kind", "session_id", "call_id", "seq", "event_hash",

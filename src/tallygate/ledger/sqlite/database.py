@@ -23,12 +23,11 @@ from tallygate.core.moments import ClockWatch
 from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, Remembered
-from tallygate.ledger.files import APPLICATION_ID, is_nothing, not_ours, prepare
-from tallygate.ledger.held import Held
-from tallygate.ledger.lock import FileLock
-from tallygate.ledger.migrate import migrate, migrations
 from tallygate.ledger.port import LedgerBusy
-from tallygate.ledger.store import StoreReader, StoreTx
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, not_ours, prepare
+from tallygate.ledger.sqlite.held import Held
+from tallygate.ledger.sqlite.migrate import migrate, migrations
+from tallygate.ledger.transaction import StoreReader, StoreTx
 
 log = logging.getLogger("tallygate")
 

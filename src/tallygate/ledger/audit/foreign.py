@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.ledger.files import APPLICATION_ID, not_ours
-from tallygate.ledger.migrate import migrations, statements
 from tallygate.ledger.port import JournalEvent
-from tallygate.ledger.sqlite import translated
-from tallygate.ledger.store import StoreReader
+from tallygate.ledger.sqlite.database import translated
+from tallygate.ledger.sqlite.files import APPLICATION_ID, not_ours
+from tallygate.ledger.sqlite.migrate import migrations, statements
+from tallygate.ledger.transaction import StoreReader
 
 T = TypeVar("T")
 SELECT_SCHEMA = (

@@ -15,9 +15,9 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Head
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import IGNORE
-from tallygate.ledger.audit import audit
-from tallygate.ledger.lock import FileLock
-from tallygate.ledger.sqlite import SqliteLedger, translated
+from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.sqlite.database import SqliteLedger, translated
+from tallygate.ledger.sqlite.files import FileLock
 
 _SIDECARS = ("-wal", "-shm")
 NOTHING_CHANGED = "Nothing was replaced. Give another backup."

@@ -1,8 +1,15 @@
-"""Which tenants a ledger has, and which of them an id belongs to: the only queries that look past one tenant."""
+"""Whose rows a session is found among, and the changes of limits."""
 
 from __future__ import annotations
 
-from tallygate.ledger.statements import Statements
+from collections.abc import Collection
+
+from tallygate.core.model import LimitChange
+from tallygate.ledger.rows import Statements
+
+# --- tenant store ----------------------------------------------------------------------------------------------------
+# Which tenants a ledger has, and which of them an id belongs to: the only queries that look past one tenant.
+
 
 # From one tenant to the next along the primary key: as many steps as tenants, however many sessions they have.
 _TENANTS = (
@@ -64,3 +71,35 @@ class TenantReads(Statements):
         """Whose rows hold the call that an id names from here."""
         row = self._one(SELECT_REACHED_CALL, call_id=call_id)
         return None if row is None else str(row[0])
+
+
+# --- limit store -----------------------------------------------------------------------------------------------------
+# Changes of limits, as the ledger keeps them.
+
+
+LIMIT_COLUMNS = (
+    "tenant", "budget_id", "at_us", "unit", "before_nanos", "limit_nanos", "door", "actor", "reason", "inside",
+    "beneath",
+)  # fmt: skip
+_COLUMNS = ", ".join(LIMIT_COLUMNS[1:])
+SELECT_OF = (
+    f"SELECT {_COLUMNS} FROM limit_change WHERE tenant = :tenant AND budget_id = :budget_id"
+    " ORDER BY at_us DESC LIMIT :limit"
+)
+SELECT_NEWEST = f"SELECT {_COLUMNS} FROM limit_change WHERE tenant = :tenant ORDER BY at_us DESC LIMIT :limit"
+
+
+class LimitReads(Statements):
+    """Reads of how limits were changed; a part of every reader."""
+
+    def limit_changes(self, budget_ids: Collection[str], limit: int) -> list[LimitChange]:
+        """The last changes of each of these budgets, the oldest first."""
+        found: list[LimitChange] = []
+        for budget_id in sorted(budget_ids):
+            rows = self._all(SELECT_OF, budget_id=budget_id, limit=limit)
+            found += [LimitChange(*row) for row in reversed(rows)]
+        return found
+
+    def newest_limit_changes(self, limit: int) -> list[LimitChange]:
+        """The last changes of all limits, the newest first."""
+        return [LimitChange(*row) for row in self._all(SELECT_NEWEST, limit=limit)]

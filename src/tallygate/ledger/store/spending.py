@@ -9,7 +9,7 @@ from tallygate.core.model import Call
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.usage import SpendSum
 from tallygate.ledger import rows
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 # A call of a session whose responses are read is booked at nothing. The words are those of the index.

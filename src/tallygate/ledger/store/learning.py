@@ -7,7 +7,7 @@ from typing import Any
 from tallygate.core.learning.calibration import Kept, Origin, Sample, SampleKey
 from tallygate.core.model import Call
 from tallygate.ledger import rows
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 SAMPLE_COLUMNS = (
     "tenant", "call_id", "session_id", "kind", "client", "model", "agent", "at_us", "estimate_nanos", "cold_nanos",

@@ -6,24 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from tallygate.core.errors import ensure
-from tallygate.core.fold import KEYS
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
 from tallygate.ledger import rows
-from tallygate.ledger.attest_store import AttestReads, AttestWrites
-from tallygate.ledger.bill_store import BillReads
-from tallygate.ledger.calibration_store import CalibrationReads
-from tallygate.ledger.check_store import CheckReads, CheckWrites
-from tallygate.ledger.limit_store import LimitReads
-from tallygate.ledger.lock_store import LockReads
+from tallygate.ledger.events import KEYS
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Update, Value
-from tallygate.ledger.report_store import ReportReads
-from tallygate.ledger.spend_store import SpendReads
-from tallygate.ledger.statements import Execute, ExecuteMany
-from tallygate.ledger.tenant_store import TenantReads
-from tallygate.ledger.usage_store import UsageReads, UsageWrites
-from tallygate.ledger.window_store import WindowReads
+from tallygate.ledger.rows import Execute, ExecuteMany
+from tallygate.ledger.store.bills import BillReads
+from tallygate.ledger.store.checks import CheckReads, CheckWrites
+from tallygate.ledger.store.learning import CalibrationReads
+from tallygate.ledger.store.locks import LockReads
+from tallygate.ledger.store.proof import AttestReads, AttestWrites
+from tallygate.ledger.store.reports import ReportReads
+from tallygate.ledger.store.sessions import LimitReads, TenantReads
+from tallygate.ledger.store.spending import SpendReads
+from tallygate.ledger.store.usage import UsageReads, UsageWrites
+from tallygate.ledger.store.windows import WindowReads
 
 _NAMES_PER_QUERY = 200
 _SESSION = rows.columns(rows.SESSION_COLUMNS, "s")

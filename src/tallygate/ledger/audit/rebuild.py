@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
-from tallygate.core.fold import KEYS, Fold
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Link, Walk
 from tallygate.files import create, on_disk
-from tallygate.ledger.attest_store import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
-from tallygate.ledger.audit import COLUMNS, audit
-from tallygate.ledger.check_store import CHECK_COLUMNS
-from tallygate.ledger.files import APPLICATION_ID, prepare
-from tallygate.ledger.lock import FileLock
-from tallygate.ledger.migrate import migrate, migrations
-from tallygate.ledger.sqlite import SqliteLedger, translated
-from tallygate.ledger.store import INSERT_EVENT
+from tallygate.ledger.audit.audit import COLUMNS, audit
+from tallygate.ledger.events import KEYS, Fold
+from tallygate.ledger.sqlite.database import SqliteLedger, translated
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, prepare
+from tallygate.ledger.sqlite.migrate import migrate, migrations
+from tallygate.ledger.store.checks import CHECK_COLUMNS
+from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
+from tallygate.ledger.transaction import INSERT_EVENT
 
 SELECT_EVENTS = "SELECT tenant, seq, body, hash FROM event ORDER BY id"
 INSERT_IDENTITY = "INSERT INTO ledger (one, ledger_id, created_us) VALUES (1, :id, :at_us)"

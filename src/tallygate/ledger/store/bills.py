@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tallygate.core.statements import Bill, BilledLine, BillLine
 from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS, to_bill, to_line
-from tallygate.ledger.statements import Statements
+from tallygate.ledger.rows import Statements
 
 _BILL = ", ".join(f"b.{name}" for name in BILL_COLUMNS)
 _LINE = ", ".join(f"l.{name}" for name in BILL_LINE_COLUMNS)

@@ -1,0 +1,1 @@
+"""A ledger held against its own events, made anew from them, or one that a stranger hands over."""

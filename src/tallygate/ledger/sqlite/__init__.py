@@ -1,0 +1,1 @@
+"""The ledger's file: opened at its first use, locked, migrated, held against its anchor."""

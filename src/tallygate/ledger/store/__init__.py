@@ -1,0 +1,1 @@
+"""The SQL of one subject each; transaction.py puts them together."""
