@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import TranscriptFile
+from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.sources import SOURCES
 from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
 

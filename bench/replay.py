@@ -30,7 +30,7 @@ from pathlib import Path
 
 from bench import steps
 from bench.figures import percentile
-from tallygate.clients.base import TranscriptFile
+from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.sources import SOURCES
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import MILLION

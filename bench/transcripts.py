@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tallygate.clients.base import TranscriptFile, TranscriptReader
-from tallygate.clients.claude_code.records import ClaudeReader
+from tallygate.clients.claude_code.transcripts import ClaudeReader
 from tallygate.clients.claude_code.transcripts import read as read_claude
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
-from tallygate.clients.codex.records import CodexReader
+from tallygate.clients.codex.transcripts import CodexReader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
-from tallygate.clients.lines import Pairs
+from tallygate.clients.reading.files import TranscriptFile, TranscriptReader
+from tallygate.clients.reading.lines import Pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (argparse, statistics, tempfile))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tallygate import __version__
-from tallygate.clients.claude_code.install import COMMAND_HOOKS, TOOL_HOOKS, hook_entry
+from tallygate.clients.claude_code.client import COMMAND_HOOKS, TOOL_HOOKS, hook_entry
 from tallygate.clients.client import CURSOR_FRONT, rule_block, rule_text
-from tallygate.clients.gemini.install import EVENTS, matcher_of
+from tallygate.clients.gemini.client import EVENTS, matcher_of
 
 FOLDER = Path(__file__).resolve().parent
 PLUGIN, EXTENSION = "claude-code-plugin", "gemini-extension"

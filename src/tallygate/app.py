@@ -454,7 +454,7 @@ def weakens(event: HookEvent) -> str | None:
     """Whether a change of a client's settings would switch the gate off, in a sentence."""
     if event.client != "claude_code" or event.changed_file is None:
         return None
-    from tallygate.clients.claude_code.guard import weakened
+    from tallygate.clients.claude_code.client import weakened
 
     folder = None if event.folder is None else Path(event.folder)
     return weakened(Path(event.changed_file), folder, Path.home(), os.environ)
@@ -464,7 +464,7 @@ def stands_in(event: HookEvent) -> str | None:
     """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
     if event.client != "claude_code" or event.folder is None:
         return None
-    from tallygate.clients.claude_code.guard import stand_in
+    from tallygate.clients.claude_code.client import stand_in
 
     return stand_in(Path(event.folder), places_here().home, os.environ)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tallygate.clients.base import TranscriptReader
+from tallygate.clients.reading.files import TranscriptReader
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, merged
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tallygate.clients.claude_code.guard import stand_in, weakened
+from tallygate.clients.claude_code.client import stand_in, weakened
 
 OURS = {"hooks": {"PreToolUse": [{"hooks": [{"type": "mcp_tool", "server": "tallygate", "tool": "tallygate_hook"}]}]}}
 OTHERS = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}]}}

@@ -9,10 +9,9 @@ import pytest
 from tests.clients.making import claude, lines, message, progress, rows_in, taken, total
 from tests.transcripts import minted
 
-from tallygate.clients.base import TranscriptFile
-from tallygate.clients.claude_code.records import ClaudeReader
-from tallygate.clients.claude_code.transcripts import discover, locations, read, reader_of
-from tallygate.clients.lines import Skip
+from tallygate.clients.claude_code.transcripts import ClaudeReader, discover, locations, read, reader_of
+from tallygate.clients.reading.files import TranscriptFile
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, Quality, Rule
 

@@ -27,10 +27,9 @@ from tests.clients.making import (
     usage,
 )
 
-from tallygate.clients.base import TranscriptFile
-from tallygate.clients.codex.records import CodexReader
-from tallygate.clients.codex.transcripts import discover, locations, read, reader_of
-from tallygate.clients.lines import Skip
+from tallygate.clients.codex.transcripts import CodexReader, discover, locations, read, reader_of
+from tallygate.clients.reading.files import TranscriptFile
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import Rule, merged
 

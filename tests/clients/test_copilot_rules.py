@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from tests.clients.making import ended, happened, lines, receipt, rows_in, taken, total
 
-from tallygate.clients.base import Change, FilePosition, TranscriptFile
-from tallygate.clients.copilot.records import CopilotReader
-from tallygate.clients.copilot.transcripts import discover, locations, read, reader_of
-from tallygate.clients.lines import Skip
+from tallygate.clients.copilot.transcripts import CopilotReader, discover, locations, read, reader_of
+from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, Quality, Rule
 

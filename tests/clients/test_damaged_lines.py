@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.clients.making import answered, claude, codex, counted, happened, lines, meta, receipt, turn, usage
 from tests.transcripts import minted
 
-from tallygate.clients.base import TranscriptFile, TranscriptReader
 from tallygate.clients.claude_code.transcripts import read
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.copilot.transcripts import reader_of as copilot_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
-from tallygate.clients.lines import LOST, Skip, records_of
 from tallygate.clients.qwen.transcripts import reader_of as qwen_reader
+from tallygate.clients.reading.files import TranscriptFile, TranscriptReader
+from tallygate.clients.reading.lines import LOST, Skip, records_of
 from tallygate.core.usage import merged
 
 SPENT = {"input": 100, "output": 20, "cached": 60, "thoughts": 5, "tool": 0, "total": 125}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.clients.making import lines, rows_in, taken, total
 
-from tallygate.clients.base import TranscriptFile
 from tallygate.clients.gemini.transcripts import discover, locations, read, reader_of
-from tallygate.clients.lines import Skip
+from tallygate.clients.reading.files import TranscriptFile
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import Quality
 

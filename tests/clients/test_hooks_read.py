@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.hooking import LONGEST_ID, LONGEST_PATH, LONGEST_TOOL_CALLS, MOST_TOOL_CALLS
+from tallygate.clients.reading.hooks import LONGEST_ID, LONGEST_PATH, LONGEST_TOOL_CALLS, MOST_TOOL_CALLS
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin

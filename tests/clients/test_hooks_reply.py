@@ -14,9 +14,9 @@ from tallygate.clients.codex.hooks import MOMENTS as CODEX
 from tallygate.clients.copilot.hooks import MOMENTS as COPILOT
 from tallygate.clients.gemini.hooks import MOMENTS as GEMINI
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.hooking import LONGEST_MESSAGE
 from tallygate.clients.opencode.hooks import MOMENTS as OPENCODE
 from tallygate.clients.qwen.hooks import MOMENTS as QWEN
+from tallygate.clients.reading.hooks import LONGEST_MESSAGE
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
 
 MOMENTS = {

@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from tallygate.clients.claude_code.install import TOOL_INPUT, telemetry
+from tallygate.clients.claude_code.client import TOOL_INPUT, telemetry
 from tallygate.clients.client import Scope, Surroundings, Telemetry, hook_command, rule_text
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.installers import CLIENTS
-from tallygate.clients.qwen.install import GATING as QWEN_GATING
+from tallygate.clients.qwen.client import GATING as QWEN_GATING
 from tallygate.editing import documents
 from tallygate.editing.edits import Block, Hook, Member, Table
 from tallygate.editing.ours import HOOK_TOOL, is_ours

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tallygate.clients.claude_code.install import hook_entry
+from tallygate.clients.claude_code.client import hook_entry
 from tallygate.clients.guarding import Own, guarded_of, loses
 from tallygate.core.guard.fence import Edit, Reach, reaches
 from tallygate.editing.manifest import Manifest, Record

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.clients.making import answered, claude, counted, happened, meta, receipt, turn, usage
 from tests.transcripts import minted
 
-from tallygate.clients.base import TranscriptFile
-from tallygate.clients.lines import LOST, Skip, Unreadable, count, moment
+from tallygate.clients.reading.files import TranscriptFile
+from tallygate.clients.reading.lines import LOST, Skip, Unreadable, count, moment
 from tallygate.clients.sources import SOURCES
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, merged

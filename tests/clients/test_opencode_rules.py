@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from tests.clients.making import rows_in, total
 
-from tallygate.clients.base import FilePosition, TranscriptFile
-from tallygate.clients.lines import ReadReport, Skip, decode, fields
-from tallygate.clients.opencode.messages import row_of
-from tallygate.clients.opencode.transcripts import discover, locations, read
+from tallygate.clients.opencode.transcripts import discover, locations, read, row_of
+from tallygate.clients.reading.files import FilePosition, TranscriptFile
+from tallygate.clients.reading.lines import ReadReport, Skip, decode, fields
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import Rule
 

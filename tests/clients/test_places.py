@@ -13,8 +13,8 @@ from tests.transcripts import DAY, iso, write_opencode
 
 from tallygate.clients.codex.transcripts import locations as codex_places
 from tallygate.clients.codex.transcripts import reader_of
-from tallygate.clients.discovery import missing
 from tallygate.clients.opencode.transcripts import discover as opencode_files
+from tallygate.clients.reading.files import missing
 from tallygate.clients.sources import SOURCES
 from tallygate.operations.usage.sync import misnamed
 

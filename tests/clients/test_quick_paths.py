@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tallygate.clients.lines import MAX_LINE, Skip, Unreadable, count, counts, decode
+from tallygate.clients.reading.lines import MAX_LINE, Skip, Unreadable, count, counts, decode
 from tallygate.core.usage import MAX_TOKENS
 
 RECORD = (

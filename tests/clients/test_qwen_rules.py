@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from tests.clients.making import answered, lines, rows_in, taken, total
 
-from tallygate.clients.base import Change, FilePosition, TranscriptFile
-from tallygate.clients.lines import Skip
-from tallygate.clients.qwen.records import QwenReader
-from tallygate.clients.qwen.transcripts import discover, locations, read, reader_of
+from tallygate.clients.qwen.transcripts import QwenReader, discover, locations, read, reader_of
+from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, Quality
 

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from tests.clients.making import claude, lines, rows_in
 from tests.transcripts import minted
 
-from tallygate.clients.base import Change, FilePosition, TranscriptFile
 from tallygate.clients.claude_code.transcripts import read, reader_of
-from tallygate.clients.discovery import ends_at, files_below
-from tallygate.clients.lines import MAX_LINE, LineSplitter, Skip
+from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile, ends_at, files_below
+from tallygate.clients.reading.lines import MAX_LINE, LineSplitter, Skip
 
 SESSION = "s1.jsonl"
 
@@ -288,7 +287,7 @@ def test_the_splitter_loses_and_invents_no_byte(data, cuts):
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from tallygate.clients.base import TranscriptFile
+from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.claude_code.transcripts import read
 count = sum(len(batch.rows) for batch in read(TranscriptFile("claude_code", Path(sys.argv[1]))))
 print(count, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)

@@ -30,9 +30,9 @@ from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.copilot.transcripts import reader_of as copilot_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
-from tallygate.clients.lines import ReadReport
-from tallygate.clients.opencode.messages import MessageFile
+from tallygate.clients.opencode.transcripts import MessageFile
 from tallygate.clients.qwen.transcripts import reader_of as qwen_reader
+from tallygate.clients.reading.lines import ReadReport
 
 READERS = {
     "claude": lambda: claude_reader(Path("s1.jsonl")),

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tallygate.clients.base import Source, TranscriptFile
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
+from tallygate.clients.reading.files import Source, TranscriptFile
 from tallygate.clients.sources import SOURCES
 from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import tallygate.app
 from tallygate.app import App, compose, settings_here
-from tallygate.clients.base import FilePosition
+from tallygate.clients.reading.files import FilePosition
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
 from tallygate.entrypoints.cli.main import tallygate as program

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tallygate.clients.base import Batch, Change, FilePosition, TranscriptFile
-from tallygate.clients.lines import ReadReport
+from tallygate.clients.reading.files import Batch, Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.lines import ReadReport
 from tallygate.clients.sources import SOURCES
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, Rule

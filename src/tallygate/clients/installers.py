@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tallygate.clients.claude_code.install import CLIENT as CLAUDE_CODE
-from tallygate.clients.claude_desktop.install import CLIENT as CLAUDE_DESKTOP
+from tallygate.clients.claude_code.client import CLIENT as CLAUDE_CODE
+from tallygate.clients.claude_desktop.client import CLIENT as CLAUDE_DESKTOP
 from tallygate.clients.client import Client
-from tallygate.clients.codex.install import CLIENT as CODEX
-from tallygate.clients.copilot.install import CLIENT as COPILOT
-from tallygate.clients.cursor.install import CLIENT as CURSOR
-from tallygate.clients.gemini.install import CLIENT as GEMINI
-from tallygate.clients.opencode.install import CLIENT as OPENCODE
-from tallygate.clients.qwen.install import CLIENT as QWEN
-from tallygate.clients.vscode.install import CLIENT as VSCODE
-from tallygate.clients.windsurf.install import CLIENT as WINDSURF
-from tallygate.clients.zed.install import CLIENT as ZED
+from tallygate.clients.codex.client import CLIENT as CODEX
+from tallygate.clients.copilot.client import CLIENT as COPILOT
+from tallygate.clients.cursor.client import CLIENT as CURSOR
+from tallygate.clients.gemini.client import CLIENT as GEMINI
+from tallygate.clients.opencode.client import CLIENT as OPENCODE
+from tallygate.clients.qwen.client import CLIENT as QWEN
+from tallygate.clients.vscode.client import CLIENT as VSCODE
+from tallygate.clients.windsurf.client import CLIENT as WINDSURF
+from tallygate.clients.zed.client import CLIENT as ZED
 
 _EVERY = (
     CLAUDE_CODE,

@@ -12,8 +12,8 @@ from typing import Any
 from tallygate.clients.client import runnable
 from tallygate.clients.codex import hooks as codex
 from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.hooking import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.qwen import hooks as qwen
+from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import ends_run
 from tallygate.core.text import cleaned, shown

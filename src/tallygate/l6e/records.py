@@ -9,7 +9,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tallygate.clients.lines import Pairs, Skip, Unreadable, decode, fields
+from tallygate.clients.reading.lines import Pairs, Skip, Unreadable, decode, fields
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor, ModeCoverage

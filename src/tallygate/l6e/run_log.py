@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.lines import MAX_LINE, Unreadable, decode, fields
+from tallygate.clients.reading.lines import MAX_LINE, Unreadable, decode, fields
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import microseconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.hooking import (
+from tallygate.clients.reading.hooks import (
     LONGEST_ID,
     Reply,
     cause_of,

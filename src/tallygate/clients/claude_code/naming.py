@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tallygate.clients.base import State
+from tallygate.clients.reading.files import State
 from tallygate.core.costing import Tokens
 
 # Ids that Anthropic, Bedrock and Vertex mint look like this and are given once. All others a gateway has made up.

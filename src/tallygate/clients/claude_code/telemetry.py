@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from tallygate.clients.lines import Odd, Unreadable, content_key, count, countless, moment, name
+from tallygate.clients.reading.lines import Odd, Unreadable, content_key, count, countless, moment, name
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, Rule
 

@@ -1,16 +1,529 @@
-"""Claude Code's transcripts: where they lie and how one is read. NOTES.md has the shapes and the traps."""
+"""Claude Code's transcripts: where they lie, and what each line of them says was used."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
-from tallygate.clients.base import Batch, FilePosition, Source, State, TranscriptFile, read_lines
-from tallygate.clients.claude_code.records import ClaudeReader
-from tallygate.clients.discovery import files_below, listed, unique
+from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
+from tallygate.clients.reading.files import (
+    Batch,
+    FilePosition,
+    Source,
+    State,
+    TranscriptFile,
+    TranscriptReader,
+    files_below,
+    listed,
+    read_lines,
+    unique,
+)
+from tallygate.clients.reading.lines import (
+    Fields,
+    Odd,
+    Pairs,
+    ReadReport,
+    Skip,
+    Unreadable,
+    count,
+    countless,
+    counts,
+    fields,
+    inner,
+    name,
+    text_size,
+)
+from tallygate.core.costing import Tokens
+from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck, better
+
+# --- usage -----------------------------------------------------------------------------------------------------------
+# The `usage` object of Claude Code's rows in the common token classes.
+
+
+# A response that says more is one that says nothing.
+MAX_SEARCHES = 1000
+_WRITTEN = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+_KINDS = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_TOOL_CALLS = ("tool_use", "server_tool_use")
+
+
+class Spent(NamedTuple):
+    """What one usage object says."""
+
+    tokens: Tokens
+    reasoning: int
+    web_searches: int
+    tier: str | None
+    speed: str | None
+    geo: str | None
+    odd: tuple[str, ...] = ()
+
+
+def spent(usage: Fields, report: ReadReport) -> Spent:
+    """Read a usage object; every field may be missing, null or no number."""
+    odd: set[str] = set()
+    get = usage.get
+    fresh, read, written, output = counts(usage, _WRITTEN, odd)
+    short, long = written, 0
+    detail = get("cache_creation")
+    if detail is not None and type(detail) is not tuple:
+        odd.add(Odd.NO_NUMBER)
+    elif detail is not None:
+        parts = fields(detail)
+        short, long = counts(parts, _KINDS, odd)
+        if short + long < written:
+            # What no class claims was written for the default five minutes.
+            short = written - long
+        elif short + long > written:
+            report.skipped[Skip.INCONSISTENT] += 1
+    geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
+    return Spent(
+        Tokens(fresh, read, short, long, output),
+        min(output, count(fields(details), "thinking_tokens")) if type(details) is tuple else 0,
+        min(count(fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
+        name(get("service_tier")),
+        name(get("speed")),
+        None if geo == "not_available" else name(geo),
+        tuple(sorted(odd)) if odd else (),
+    )
+
+
+def advisors(usage: Fields, report: ReadReport) -> Iterator[tuple[str | None, Spent]]:
+    """Advisor calls inside a response: spend of another model that the top level does not contain."""
+    iterations = usage.get("iterations")
+    if type(iterations) is not list:
+        return
+    for iteration in iterations:
+        if type(iteration) is tuple:
+            found = fields(iteration)
+            if found.get("type") == "advisor_message":
+                yield name(found.get("model")), spent(found, report)
+
+
+def visible(content: object, *, measure: bool) -> tuple[int, tuple[str, ...]]:
+    """Characters of text and tool input that a line shows, if to be measured, and ids of its tool calls."""
+    if type(content) is not list:
+        return (len(content) if type(content) is str else 0), ()
+    size = 0
+    tools: tuple[str, ...] = ()
+    for block in content:
+        if type(block) is not tuple:
+            continue
+        found = dict(block)
+        kind = found.get("type")
+        if kind in _TOOL_CALLS:
+            tool = name(found.get("id"))
+            if tool is not None:
+                tools += (tool,)
+            if measure and "input" in found:
+                size += text_size(found["input"])
+        elif measure and kind == "text":
+            text = found.get("text")
+            size += len(text) if type(text) is str else 0
+    return size, tools
+
+
+def cost_text(value: object) -> str | None:
+    """A written amount as its text."""
+    if type(value) is int:
+        return str(value)
+    return name(value)
+
+
+def session_check(row: Fields, client: str, session: str | None) -> SessionCheck | None:
+    """The session's own total that newer versions write when they end; compared with, never added."""
+    if row.get("type") != "cost-state":
+        return None
+    models = []
+    for model, written in fields(row["modelUsage"]).items() if type(row.get("modelUsage")) is tuple else ():
+        if type(written) is not tuple or name(model) is None:
+            continue
+        use = fields(written)
+        all_written = count(use, "cacheCreationInputTokens")
+        long = min(all_written, count(use, "cacheCreationEphemeral1hInputTokens"))
+        tokens = Tokens(
+            count(use, "inputTokens"),
+            count(use, "cacheReadInputTokens"),
+            all_written - long,
+            long,
+            count(use, "outputTokens"),
+        )
+        models.append(ModelTotal(model, tokens, count(use, "webSearchRequests"), cost_text(use.get("costUSD"))))
+    named = name(row.get("sessionId")) or session
+    if named is None:
+        return None
+    return SessionCheck(
+        client=client,
+        session=named,
+        models=tuple(models),
+        cost_text=cost_text(row.get("totalCostUSD")),
+        unknown_model_cost=row.get("hasUnknownModelCost") is True,
+    )
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+# One Claude Code transcript's rows as usage: one response a message id, whatever number of lines it took.
+
 
 CLIENT = "claude_code"
+_USAGE = b'"usage":'
+_ASSISTANT = b'"assistant"'
+_COST_STATE = (b'{"type":"cost-state"', b'{"type": "cost-state"')
+# The plain members a line begins with, up to its type. Read from the first byte on, so nothing inside a value can
+# look like it; a line that has its message first does not match.
+_HEAD = re.compile(rb'\{(?:"\w+":(?:"[^"\\]*"|null|true|false|\d+),){0,32}?"type":"([\w-]+)"')
+_WANTED = (b"assistant", b"progress")
+_LONG_LINE = 4096
+# Lines of one response stand near each other, with those of parallel subagents between them.
+_REMEMBERED = 64
+_CONTEXTS = 256
+_OTHERS = 16
+# What the client writes for the model of messages that it made itself, such as errors.
+SYNTHETIC = "<synthetic>"
+_PLAIN = frozenset({str, bool, int, type(None)})
+# What a broken record says it is, where it is no response.
+_OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
+
+# All that lines of one response repeat, as written: its key, request id, stored cost; then model, sessions, agent,
+# directory, version, and what kind of line it is.
+_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool]
+
+
+class _Context(NamedTuple):
+    """What whole stretches of a transcript repeat: checked once, then shared by their rows."""
+
+    session: str
+    agent: str | None
+    project: str | None
+    version: str | None
+    model: str
+    rule: Rule
+
+
+class _Response:
+    """A response while its lines come in: they repeat `same` and `usage`, and each adds to the rest."""
+
+    __slots__ = ("at", "final", "model", "odd", "same", "shown", "tools", "usage")
+
+    def __init__(self, same: _Same, usage: Pairs, at: datetime, *, final: bool) -> None:
+        self.same = same
+        self.odd: set[str] = set()
+        self.model: str | None = None  # where the lines name none
+        self.usage = usage
+        self.at = at
+        self.final = final
+        self.shown = 0
+        self.tools: tuple[str, ...] = ()
+
+
+class ClaudeReader(TranscriptReader):
+    """Reads one transcript; between reads it knows how much text open responses have shown, and whose copies it has."""
+
+    def __init__(
+        self,
+        *,
+        session: str | None,
+        agent: str | None = None,
+        placed: bool = False,
+        state: State | None = None,
+        skipping: bool = False,
+    ) -> None:
+        super().__init__(skipping=skipping)
+        self._session = session
+        self._agent = agent
+        # Rows of a workflow's subagents may name a session of their own; their folder says whose they are.
+        self._placed = placed
+        self._shown: dict[str, int] = _shown_of(state)
+        # The sessions that this one was forked from, as far as its copies of their responses name them.
+        self._others: list[str] = _others_of(state)
+        self._open: dict[_Same, _Response] = {}
+        self._contexts: dict[tuple[object, ...], _Context] = {}
+        self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
+        self._stated: list[Fields] = []
+        self._repeats = Repeats(state)
+        self.set_known(state)
+
+    def state(self) -> State:
+        state: dict[str, Any] = {"shown": [list(item) for item in self._shown.items()]}
+        if self._others:
+            state["others"] = list(self._others)
+        if self._repeats:
+            state["repeats"] = self._repeats.as_state()
+        return state | self.known()
+
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        # Text inside a record cannot look like the key, for its quotes are escaped. Where a record has the word that
+        # makes it a response and no usage, it may be one that another writer has cut off.
+        find = block.find
+        if find(_USAGE, start, end) >= 0:
+            return find(_ASSISTANT, start, end) >= 0
+        if block.startswith(_COST_STATE, start):
+            return True
+        kind = _HEAD.match(block, start, end) if end - start > _LONG_LINE else None
+        return kind[1] == b"assistant" if kind is not None else find(_ASSISTANT, start, end) >= 0
+
+    def may_count(self, piece: str) -> bool:
+        head = _HEAD.match(piece.encode(errors="replace")[:_LONG_LINE])
+        if head is not None:
+            return head[1] in _WANTED
+        return _OTHERS_LINE.search(piece) is None
+
+    def whose(self) -> str | None:
+        return self._session
+
+    def finish(self) -> list[ObservedUsage]:
+        for known in self._open.values():
+            self._close(known)
+        self._open = {}
+        for stated in self._stated:
+            self._take_check(stated)
+        rows = list(self._rows.values())
+        self._rows, self._stated = {}, []
+        return rows
+
+    def take(self, record: Pairs) -> None:
+        top = fields(record)
+        kind = top.get("type")
+        if kind == "assistant":
+            self._response(top, top, None)
+        elif kind == "progress":
+            data = inner(top, "data")
+            if data.get("type") == "agent_progress":
+                holder = inner(data, "message")
+                if holder.get("type") == "assistant":
+                    self._response(top, holder, data)
+        elif kind == "cost-state":
+            self._stated.append(top)
+        elif type(top.get("message")) is tuple and inner(top, "message").get("role") == "assistant":
+            # Whatever the line says that it is: an answer of a model with its usage was paid for.
+            self._response(top, top, None)
+
+    def _response(self, top: Fields, holder: Fields, progress: Fields | None) -> None:
+        """Take one line of a response: join it to the open one if it only repeats that, else begin anew."""
+        pairs = holder.get("message")
+        message = fields(pairs) if type(pairs) is tuple else {}
+        told = message.get
+        usage = told("usage")
+        get, model = top.get, told("model")
+        made_here = model == SYNTHETIC or get("isApiErrorMessage") is True
+        if type(usage) is not tuple:
+            if not made_here and (usage is not None or told("stop_reason") is not None):
+                self.report.skipped[Skip.BAD_COUNT] += 1
+            return
+        if made_here and not _has_used(usage):
+            self.report.skipped[Skip.SYNTHETIC] += 1
+            return
+        stamp = holder.get("timestamp")
+        odd: set[str] = set()
+        at = self.when(stamp if stamp is not None else get("timestamp"), odd)
+        final = told("stop_reason") is not None
+        key = self._key(message, holder, top, usage, final=final)
+        same = (
+            key,
+            holder.get("requestId"),
+            get("costUSD"),
+            model,
+            get("requestSessionId"),
+            get("sessionId"),
+            get("agentId") if progress is None else progress.get("agentId"),
+            get("cwd"),
+            get("version"),
+            get("isSidechain") is True,
+            progress is None,
+        )
+        try:
+            known = self._open.get(same)
+        except TypeError:
+            # Lists and objects stand where names belong: they name nothing.
+            same = cast("_Same", tuple(each if type(each) in _PLAIN else None for each in same))
+            known = self._open.get(same)
+        if known is None or known.usage != usage:
+            if known is not None:
+                self._close(known)
+            known = self._open[same] = _Response(same, usage, at, final=final)
+        elif at < known.at:
+            known.at = at
+        if model != self._last_model or model is None:
+            served = self.served_by(None if model == SYNTHETIC else model, odd)
+            known.model = served if Odd.NO_MODEL in odd else None
+        if odd:
+            known.odd |= odd
+        size, tools = visible(told("content"), measure=not final)
+        if tools:
+            known.tools += tools
+        if final:
+            known.final = True
+        elif size:
+            known.shown = self._shown_with(key, size)
+
+    def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, *, final: bool) -> str:
+        """What names the response of a line in every file it is copied to."""
+        written = message.get("id")
+        if type(written) is str and is_minted(written):
+            # Alone, without the request id: a side conversation replays it under another request.
+            return written
+        message_id, request = name(written), name(holder.get("requestId"))
+        if message_id is None:
+            line = name(top.get("uuid"))
+            if request is not None and is_own_request(request):
+                return f"request:{request}"
+            if request is None and line is not None:
+                return f"line:{line}"
+            # Only its time and its counts can name it; where it has no time either, its file helps.
+            message_id = f"request:{request}" if request else "" if self.stamp() else f"{self._session or self._agent}"
+            request = None
+        tokens = spent(fields(usage), ReadReport()).tokens
+        kind = (message.get("model"), top.get("agentId"), holder is top)
+        return self._repeats.key_of((message_id, request), kind, tokens, self.stamp(), final=final)
+
+    def _shown_with(self, key: str, size: int) -> int:
+        """How much text a response has shown with this line; long-silent responses are forgotten."""
+        shown = self._shown.pop(key, 0) + size
+        self._shown[key] = shown
+        if len(self._shown) > _REMEMBERED:
+            del self._shown[next(iter(self._shown))]
+        return shown
+
+    def _context(self, same: _Same) -> _Context:
+        """The checked context of a response."""
+        written = same[3:]
+        known = self._contexts.get(written)
+        if known is not None:
+            return known
+        model, origin, session, agent, project, version, sidechain, is_own = written
+        agent_id = name(agent) or self._agent
+        if not is_own:
+            rule = Rule.CLAUDE_PROGRESS
+        elif agent_id is not None:
+            rule = Rule.CLAUDE_SUBAGENT
+        else:
+            rule = Rule.CLAUDE_SIDECHAIN if sidechain else Rule.CLAUDE_RESPONSE
+        # A forked session keeps on its copies the session that made the request.
+        own = (self._session, name(session)) if self._placed else (name(session), self._session)
+        paid_by = name(origin) or own[0] or own[1] or f"agent-{self._agent}"
+        if paid_by not in {self._session, *self._others} and name(origin) and len(self._others) < _OTHERS:
+            self._others.append(paid_by)
+        where = _Context(paid_by, agent_id, name(project), name(version), name(model) or "", rule)
+        if len(self._contexts) >= _CONTEXTS:
+            self._contexts.clear()
+        self._contexts[written] = where
+        return where
+
+    def _close(self, known: _Response) -> None:
+        try:
+            for row in self._rows_of_response(known):
+                # Which of several models is the dearest, prices say: their rows are kept apart.
+                key = (row.response_key, row.model, row.speed)
+                held = self._rows.get(key)
+                self._rows[key] = row if held is None else better(held, row)
+        except Unreadable as error:
+            self.report.skipped[error.reason] += 1
+
+    def _rows_of_response(self, known: _Response) -> list[ObservedUsage]:
+        where = self._context(known.same)
+        key, request_id, cost = known.same[:3]
+        request = name(request_id)
+        usage = fields(known.usage)
+        use = spent(usage, self.report)
+        rows = []
+        if use.tokens.total or use.web_searches:
+            row = ObservedUsage(
+                client=CLIENT,
+                session=where.session,
+                response_key=key,
+                at=known.at,
+                model=where.model if known.model is None else known.model,
+                tokens=use.tokens,
+                rule=where.rule,
+                quality=Quality.FINAL if known.final else Quality.PARTIAL,
+                reasoning=use.reasoning,
+                tier=use.tier,
+                speed=use.speed,
+                geo=use.geo,
+                web_searches=use.web_searches,
+                native_cost_text=None if cost is None else cost_text(cost),
+                estimated_output=None if known.final else _estimate(known.shown, use.tokens.output),
+                agent_id=where.agent,
+                tool_use_ids=tuple(sorted(set(known.tools))) if len(known.tools) > 1 else known.tools,
+                request_id=request,
+                project=where.project,
+                version=where.version,
+                odd=use.odd if not known.odd else tuple(sorted({*use.odd, *known.odd})),
+            )
+            rows.append(row)
+        else:
+            # Some gateways write -1 until they know.
+            unknown = countless(use.odd) if known.final else Odd.NO_NUMBER in use.odd
+            self.report.skipped[Skip.BAD_COUNT if unknown else Skip.EMPTY] += 1
+        if not usage.get("iterations"):
+            return rows
+        for number, (advisor_model, advice) in enumerate(advisors(usage, self.report)):
+            if not (advice.tokens.total or advice.web_searches):
+                self.report.skipped[Skip.BAD_COUNT if countless(advice.odd) else Skip.EMPTY] += 1
+                continue
+            rows.append(
+                ObservedUsage(
+                    client=CLIENT,
+                    session=where.session,
+                    response_key=f"{key}#advisor{number}",
+                    at=known.at,
+                    model=advisor_model or (where.model if known.model is None else known.model),
+                    tokens=advice.tokens,
+                    rule=Rule.CLAUDE_ADVISOR,
+                    reasoning=advice.reasoning,
+                    web_searches=advice.web_searches,
+                    agent_id=where.agent,
+                    request_id=request,
+                    project=where.project,
+                    version=where.version,
+                    odd=advice.odd,
+                )
+            )
+        return rows
+
+    def _take_check(self, row: Fields) -> None:
+        try:
+            check = session_check(row, CLIENT, self._session)
+        except Unreadable as error:
+            self.report.skipped[error.reason] += 1
+            return
+        if check is not None:
+            includes = tuple(sorted(other for other in self._others if other != check.session))
+            self.checks.append(replace(check, includes=includes))
+
+
+def _has_used(usage: Pairs) -> bool:
+    """Whether a usage object counts anything."""
+    use = spent(fields(usage), ReadReport())
+    return use.tokens.total > 0 or use.web_searches > 0
+
+
+def _estimate(shown: int, recorded: int) -> int | None:
+    """An output count from the text shown so far: 2.4 characters a token, never below the record."""
+    return max(recorded, -(-shown * 5 // 12)) if shown else None
+
+
+def _shown_of(state: State | None) -> dict[str, int]:
+    stored = state.get("shown") if isinstance(state, Mapping) else None
+    if not isinstance(stored, list):
+        return {}
+    return {str(item[0]): int(item[1]) for item in stored if isinstance(item, list) and len(item) == 2}
+
+
+def _others_of(state: State | None) -> list[str]:
+    stored = state.get("others") if isinstance(state, Mapping) else None
+    return [each for each in stored[:_OTHERS] if name(each)] if isinstance(stored, list) else []
+
+
+# --- transcripts -----------------------------------------------------------------------------------------------------
+# Claude Code's transcripts: where they lie and how one is read. NOTES.md has the shapes and the traps.
+
+
 _DESKTOP = "local-agent-mode-sessions"
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.hooking import (
+from tallygate.clients.reading.hooks import (
     Reply,
     cause_of,
     context,

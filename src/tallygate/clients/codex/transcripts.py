@@ -1,18 +1,364 @@
-"""Codex rollouts: where they lie and how one is read. NOTES.md has the shapes and the traps."""
+"""Codex' rollouts: where they lie, packed or not, and what each record of them says was used."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import IO, Any, cast
 
-from tallygate.clients.base import Batch, FilePosition, Source, State, TranscriptFile, read_lines
-from tallygate.clients.codex.compressed import unpacked
-from tallygate.clients.codex.records import CodexReader
-from tallygate.clients.discovery import files_below, listed, unique
+from tallygate.clients.codex.thread import (
+    NONE,
+    Counts,
+    Thread,
+    begins_with,
+    counts_of,
+    not_yet_counted,
+    tokens_of,
+    total_of,
+    usable,
+)
+from tallygate.clients.reading.files import (
+    Batch,
+    FilePosition,
+    Source,
+    State,
+    TranscriptFile,
+    TranscriptReader,
+    files_below,
+    listed,
+    read_lines,
+    unique,
+)
+from tallygate.clients.reading.lines import (
+    Fields,
+    Odd,
+    Pairs,
+    Skip,
+    Unreadable,
+    content_key,
+    countless,
+    fields,
+    inner,
+    moment,
+    name,
+    part,
+)
+from tallygate.core.usage import ObservedUsage, Quality, Rule
+
+# --- compressed ------------------------------------------------------------------------------------------------------
+# Packed rollouts as the stream of their lines, in bounded memory.
+
+
+# 2**26 bytes: Codex packs with windows of 8 MiB at most, and a file may not make us take more than this.
+_WINDOW_LOG = 26
+
+
+def unpacked(file: IO[bytes]) -> IO[bytes]:
+    """The unpacked stream of a file; a damaged one raises Unreadable where it breaks."""
+    file.seek(0)
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        return cast("IO[bytes]", _Guarded(zstd.ZstdFile(file, options=options), zstd.ZstdError))
+    import zstandard
+
+    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG)
+    stream = unpacker.stream_reader(file, read_across_frames=True, closefd=False)
+    return cast("IO[bytes]", _Guarded(stream, zstandard.ZstdError))
+
+
+class _Guarded:
+    """A stream whose library's own errors, which differ by version of Python, become ours."""
+
+    def __init__(self, stream: Any, error: type[Exception]) -> None:
+        self._stream = stream
+        self._error = error
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(size))
+        except (self._error, EOFError):
+            raise Unreadable(Skip.BAD_FILE) from None
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+# One Codex rollout's rows as usage: what moves its cumulative total, without what it inherited.
+
 
 CLIENT = "codex"
+FALLBACK_MODEL = "gpt-5"
+
+# The start of a line as Codex writes it. Read from the first byte on, so no text inside can look like it.
+_HEAD = re.compile(
+    rb'\{\s*"timestamp":\s*"[^"\\]{0,64}",\s*(?:"ordinal":\s*\d+,\s*)?'
+    rb'"type":\s*"(\w+)"(?:,\s*"payload":\s*\{\s*"type":\s*"(\w+)")?'
+)
+_TOP = frozenset({b"session_meta", b"turn_context", b"token_usage_record"})
+_TYPED = frozenset({b"event_msg", b"response_item"})
+_EVENTS = frozenset({b"token_count", b"task_started", b"thread_settings_applied"})
+_CALLS = frozenset({b"function_call", b"custom_tool_call", b"local_shell_call"})
+# What most lines are and what never counts: they are not searched.
+_NO_USAGE = frozenset({b"agent_message", b"user_message", b"exec_command_end", b"patch_apply_end"})
+_WANTED = re.compile(
+    rb'"(?:token_count|token_usage_record|session_meta|turn_context|task_started|thread_settings_applied'
+    rb'|function_call|custom_tool_call|local_shell_call|\w+_token_usage)"'
+)
+# In every line that counts, whatever it says that it is. Text that speaks of it has its quotes escaped.
+_USAGE = b'token_usage":'
+_CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
+_SECOND = b'{"timestamp":'
+_HEAD_LENGTH = 512
+_KEPT_CALLS = 256
+_KEPT_RECORDS = 64
+
+
+class CodexReader(TranscriptReader):
+    """Reads one rollout; what it must know between lines is in its thread."""
+
+    def __init__(self, *, thread: str, state: State | None = None, skipping: bool = False) -> None:
+        super().__init__(skipping=skipping)
+        self._file_thread = thread
+        self._thread = Thread.from_state(state) if isinstance(state, Mapping) else Thread()
+        self._rows: list[ObservedUsage] = []
+        self.set_known(state)
+
+    def state(self) -> State:
+        return {**self._thread.as_state(), **self.known()}
+
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        head = _HEAD.match(block, start, end)
+        if head is None:
+            # Not the order we know: the line is decoded if any of the words stands in it.
+            return _WANTED.search(block, start, end) is not None
+        kind, inside = head.groups()
+        if inside is None and kind in _TYPED:
+            return True  # the payload does not begin with its type
+        if kind in _TOP or (kind == b"event_msg" and inside in _EVENTS):
+            return True
+        if block.find(_SECOND, start + 1, end) >= 0:
+            return True  # another writer's record may stand behind this one
+        if kind != b"response_item":
+            return inside not in _NO_USAGE and block.find(_USAGE, start, end) >= 0
+        if inside in _CALLS:
+            match = _CALL_ID.search(block, start, end)
+            self._call_made(match[1].decode() if match else None)
+        return False
+
+    def may_count(self, piece: str) -> bool:
+        head = _HEAD.match(piece.encode(errors="replace")[:_HEAD_LENGTH])
+        if head is None or head[1] in _TOP or head[2] is None:
+            return True
+        return head[1] == b"event_msg" and head[2] in _EVENTS
+
+    def whose(self) -> str | None:
+        return self._thread.thread or self._file_thread
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
+        return rows
+
+    def take(self, record: Pairs) -> None:
+        top = fields(record)
+        payload = inner(top, "payload")
+        kind = _kind_of(top, payload)
+        thread, odd = self._thread, set[str]()
+        if kind == "response_item":
+            if str(payload.get("type")).encode() in _CALLS:
+                self._call_made(name(payload.get("call_id")))
+        elif kind == "session_meta":
+            if thread.thread is None:
+                thread.begin(payload, self._file_thread, _made_at(top, payload))
+            else:
+                thread.meet(payload)
+        elif kind == "turn_context":
+            thread.named(payload.get("model"))
+            thread.project = name(payload.get("cwd")) or thread.project
+            thread.turn(payload.get("turn_id"))
+        elif kind == "task_started":
+            thread.turn(payload.get("turn_id"))
+        elif kind == "thread_settings_applied":
+            thread.settings(inner(payload, "thread_settings"))
+        elif kind == "token_count":
+            self._snapshot(self.when(top.get("timestamp"), odd), part(payload, "info", odd), odd)
+        elif kind == "token_usage_record":
+            self._record_told(self.when(top.get("timestamp"), odd), payload, odd)
+
+    def _call_made(self, call: str | None) -> None:
+        calls = self._thread.calls
+        if call is not None and not self._thread.replaying and call not in calls:
+            calls.append(call)
+            del calls[:-_KEPT_CALLS]
+
+    def _inherits(self, at: datetime) -> bool:
+        if self._thread.inherits(at):
+            self.report.skipped[Skip.INHERITED] += 1
+            return True
+        self._thread.worked = True
+        return False
+
+    def _snapshot(self, at: datetime, info: Fields, odd: set[str]) -> None:
+        """A `token_count`: what the thread's total grew by; `last` where there is none, or where it begins anew."""
+        if not info:
+            self._left_where(Odd.NO_NUMBER in odd)
+            return
+        thread = self._thread
+        wrong: set[str] = set()
+        told = part(info, "last_token_usage", wrong)
+        last = counts_of(told, wrong) if told else None
+        written = info.get("total_token_usage")
+        if type(written) is not tuple:
+            if last is not None and not self._inherits(at):
+                odd |= wrong | ({Odd.NO_NUMBER} if written is not None else set())
+                self._add(thread.bare_mark(self.stamp()), at, last, Rule.CODEX_LAST, odd)
+            return
+        known, (total, whole) = thread.total, total_of(fields(written), thread.total, odd)
+        as_written = None if whole else content_key(written)
+        repeated = total == known if whole else as_written == thread.odd_total
+        thread.odd_total = as_written
+        if not whole and last is not None:
+            total = total.larger((known or NONE).plus(last))
+        thread.total = total
+        if self._inherits(at) or repeated:
+            return
+        fell = known is not None and total.fell(known)
+        if fell:
+            thread.resets += 1
+            thread.records.clear()
+        moved, rule = total.grown(known or NONE), Rule.CODEX_DELTA
+        if last is not None and (known is None or fell or moved == last or not whole):
+            # Nothing to subtract from, or the counter began anew: only `last` speaks of this response.
+            odd |= wrong
+            if usable(told, last, wrong) and not (known is None and begins_with(total, last)):
+                moved, rule = last, Rule.CODEX_LAST
+            elif fell:
+                moved = moved.larger(last)
+        if moved.input + moved.output == 0:
+            # Another total has begun, and nothing says with what: unless it is at its beginning, that is told.
+            self._left_where(bool(wrong) and (fell or not whole))
+            return
+        if total == thread.recorded:
+            thread.records.clear()
+            return
+        left = not_yet_counted(moved, last, thread.records)
+        if left != NONE:
+            mark = ".".join(map(str, total)) + (f"~{thread.resets}" if thread.resets else "")
+            self._add(f"total:{mark}", at, left, rule, odd)
+
+    def _left_where(self, unknown: bool) -> None:
+        """Say that a response was left, where it may have used something."""
+        if unknown:
+            self.report.skipped[Skip.BAD_COUNT] += 1
+
+    def _record_told(self, at: datetime, payload: Fields, odd: set[str]) -> None:
+        """A `token_usage_record`: one response with its id, compactions included."""
+        thread = self._thread
+        owner = name(payload.get("thread_id"))
+        if owner is not None and owner != (thread.thread or self._file_thread):
+            self.report.skipped[Skip.INHERITED] += 1
+            return
+        if self._inherits(at):
+            return
+        used = counts_of(part(payload, "usage", odd), odd)
+        written = payload.get("thread_token_usage")
+        recorded = counts_of(fields(written), odd) if type(written) is tuple else None
+        if countless(odd) and recorded is not None and (thread.recorded or thread.total) is not None:
+            # What the thread's total has grown by is what was used, whatever the record says of itself.
+            used = used.larger(recorded.grown(thread.recorded or thread.total or NONE))
+        if used == NONE:
+            self._left_where(countless(odd))
+            return
+        response = name(payload.get("response_id")) or thread.bare_mark(self.stamp())
+        # A gateway may give all responses one id; the thread's total has moved with each of them.
+        seen = [response] if recorded is None else [response, f"{response}~{'.'.join(map(str, recorded))}"]
+        if seen[-1] in thread.responses:
+            return
+        if response in thread.responses:
+            response = seen[-1]
+        thread.responses += seen
+        del thread.responses[: -2 * _KEPT_RECORDS]
+        thread.recorded = recorded
+        if thread.recorded is not None and thread.recorded == thread.total:
+            # The snapshot came first and was counted.
+            return
+        thread.records.append(used)
+        del thread.records[:-_KEPT_RECORDS]
+        self._add(response, at, used, Rule.CODEX_RECORD, odd, request=response)
+
+    def _add(
+        self,
+        mark: str,
+        at: datetime,
+        used: Counts,
+        rule: Rule,
+        odd: set[str],
+        *,
+        request: str | None = None,
+    ) -> None:
+        thread = self._thread
+        own = thread.thread or self._file_thread
+        calls, thread.calls = tuple(sorted(thread.calls)), []
+        tokens = tokens_of(used, self.report)
+        if not tokens.total:
+            self._left_where(countless(odd))
+            return
+        self._rows.append(
+            ObservedUsage(
+                client=CLIENT,
+                session=own,
+                # A long response id is the provider's and unique; a short one may be a gateway's counter.
+                response_key=mark if request is not None and len(mark) >= 20 else f"{own}/{mark}",
+                at=at,
+                model=thread.model or FALLBACK_MODEL,
+                tokens=tokens,
+                rule=rule,
+                quality=Quality.FINAL,
+                parent_session=thread.parent,
+                reasoning=min(used.reasoning, used.output),
+                tier=thread.tier,
+                tool_use_ids=calls,
+                project=thread.project,
+                version=thread.version,
+                agent_id=own if thread.is_agent else None,
+                request_id=request,
+                provider=thread.provider,
+                odd=tuple(sorted(odd)),
+            )
+        )
+
+
+def _kind_of(top: Fields, payload: Fields) -> str:
+    """What a line is: by what it says, else by what stands in it."""
+    kind = top.get("type")
+    if kind == "response_item" or (type(kind) is str and kind.encode() in _TOP):
+        return str(kind)
+    kind = payload.get("type")
+    if type(kind) is str and kind.encode() in _EVENTS:
+        return kind
+    info = inner(payload, "info")
+    if "total_token_usage" in info or "last_token_usage" in info:
+        return "token_count"
+    return "token_usage_record" if "thread_token_usage" in payload and "usage" in payload else ""
+
+
+def _made_at(top: Fields, meta: Fields) -> datetime | None:
+    """When a thread was made. A guess would take its work for history."""
+    for written in (top.get("timestamp"), meta.get("timestamp")):
+        try:
+            return moment(written)
+        except Unreadable:
+            continue
+    return None
+
+
+# --- transcripts -----------------------------------------------------------------------------------------------------
+# Codex rollouts: where they lie and how one is read. NOTES.md has the shapes and the traps.
+
+
 _PACKED = ".zst"
 _THREAD = re.compile(r"rollout-.{19}-(.+)\.jsonl")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tallygate.clients.hooking import (
+from tallygate.clients.reading.hooks import (
     Reply,
     cause_of,
     event_name,

@@ -1,14 +1,371 @@
-"""Copilot CLI's session events: where they lie and how one is read. NOTES.md has the shapes and the traps."""
+"""Copilot CLI's events: where they lie, and what they say was used."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tallygate.clients.base import Batch, FilePosition, Source, State, TranscriptFile, read_lines
-from tallygate.clients.copilot.records import CLIENT, CopilotReader
-from tallygate.clients.discovery import directory_of, files_below
+from tallygate.clients.reading.files import (
+    Batch,
+    FilePosition,
+    Source,
+    State,
+    TranscriptFile,
+    TranscriptReader,
+    directory_of,
+    files_below,
+    read_lines,
+)
+from tallygate.clients.reading.lines import (
+    Fields,
+    Pairs,
+    Skip,
+    Unreadable,
+    content_key,
+    count,
+    countless,
+    fields,
+    inner,
+    moment,
+    name,
+    part,
+)
+from tallygate.core.costing import Tokens
+from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, Rule
+from tallygate.files import open_regular
+
+# --- totals ----------------------------------------------------------------------------------------------------------
+# What Copilot versions without receipts say when they end: totals of a run, or of a session over all its runs.
+
+
+_COUNTS = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens", "reasoningTokens")
+_MODELS_MAX = 64
+
+Told = dict[str, list[int]]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was told before: per model the counts and then the number of requests, and the turns seen since."""
+
+    receipts: bool = False
+    turns: int = 0
+    told: Told = field(default_factory=dict)
+
+    def as_state(self) -> dict[str, Any]:
+        return {"receipts": self.receipts, "turns": self.turns, "told": self.told}
+
+    @classmethod
+    def from_state(cls, state: object) -> Totals:
+        """The stored totals; what is not understood reads as none."""
+        if not isinstance(state, Mapping) or type(state.get("turns")) is not int:
+            return cls()
+        told = state.get("told")
+        if not isinstance(told, Mapping) or not all(map(_numbers, told.values())):
+            return cls()
+        return cls(state.get("receipts") is True, state["turns"], {str(model): list(told[model]) for model in told})
+
+    def news(self, metrics: Mapping[str, tuple[Fields, int]]) -> list[tuple[str, Fields]]:
+        """What the totals of an ending run add to those before, per model; nothing where receipts say it better."""
+        if len(metrics) > _MODELS_MAX:
+            raise Unreadable(Skip.BAD_COUNT)
+        new = {model: [*(count(used, key) for key in _COUNTS), asked] for model, (used, asked) in metrics.items()}
+        before = self.told if self._grew(new) else {}
+        nothing = [0] * (len(_COUNTS) + 1)
+        added = {
+            model: [now - then for now, then in zip(counts, before.get(model, nothing), strict=True)]
+            for model, counts in new.items()
+        }
+        self.told, self.turns = new, 0
+        if self.receipts:
+            return []
+        return [(model, dict(zip(_COUNTS, counts, strict=False))) for model, counts in added.items() if any(counts)]
+
+    def _grew(self, new: Told) -> bool:
+        """Whether the totals go on from those before: no version says so, but the turns in between do."""
+        none: list[int] = []
+        for model, counts in self.told.items():
+            if not new.get(model, none) or any(now < then for now, then in zip(new[model], counts, strict=True)):
+                return False
+        asked, before = (sum(counts[-1] for counts in held.values()) for held in (new, self.told))
+        return abs(asked - before - self.turns) <= abs(asked - self.turns)
+
+
+def _numbers(counts: object) -> bool:
+    return (
+        isinstance(counts, list)
+        and len(counts) == len(_COUNTS) + 1
+        and all(type(number) is int and 0 <= number <= MAX_TOKENS for number in counts)
+    )
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+# Requests of Copilot CLI that broke off: its session's events do not tell of them, only its own log does.
+
+
+# What a whole request does not take beside its receipt's own duration; shorter than the pause before another attempt.
+SLACK_MS = 300
+_FILES_MAX, _TAIL_MAX = 20, 1 << 20
+_FAILED = re.compile(rb'^(\S+Z) \[\w+\] [^{\n]*request failed[^{\n]*\{[^\n]*"failure_kind":"transport"', re.MULTILINE)
+
+
+def broke_off(logs: Path, since: datetime, until: datetime) -> bool:
+    """Whether a request was lost in a span of time, by the logs of the processes that ran then.
+
+    A refusal by the provider is none: nobody bills that.
+    """
+    for path in _written_since(logs, since):
+        for found in _FAILED.finditer(_tail(path)):
+            try:
+                if since <= moment(found[1].decode()) <= until:
+                    return True
+            except Unreadable:
+                continue
+    return False
+
+
+def _written_since(logs: Path, since: datetime) -> list[Path]:
+    found = []
+    try:
+        for path in logs.glob("process-*.log"):
+            changed = path.stat().st_mtime
+            if changed >= since.timestamp():
+                found.append((changed, path))
+    except OSError:
+        return []
+    return [path for _, path in sorted(found, reverse=True)[:_FILES_MAX]]
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        opened = open_regular(path, None)
+        if opened is None or opened[0] is None:
+            return b""
+        file, info = opened[0], opened[1]
+        with file:
+            file.seek(max(info.st_size - _TAIL_MAX, 0))
+            return file.read(_TAIL_MAX)
+    except OSError:
+        return b""
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+# One Copilot session's events as usage: its receipt for each response, its compactions, and older versions' totals.
+
+
+CLIENT = "copilot"
+_PLACES = frozenset({"session.start", "session.resume", "session.context_changed"})
+# Text inside a value cannot look like it, for its quotes are escaped.
+_WANTED = re.compile(
+    rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
+    rb'|assistant\.turn_start)"'
+)
+# What says what an event is where its type does not.
+_HOLDERS = {
+    b'"accounting":': "session.usage_record",
+    b'"compactionTokensUsed":': "session.compaction_complete",
+    b'"modelMetrics":': "session.shutdown",
+}
+_KIND = re.compile(r'"type":\s*"\w+\.\w+"')
+_TYPE = re.compile(r"[a-z_]+\.[a-z_]+")
+_LONG_CALL = 16
+_HOUR_S = 3600
+_DAY_MS = 86_400_000
+
+
+class CopilotReader(TranscriptReader):
+    """Reads one session's events; between lines it knows whose they are, and what was accounted for so far."""
+
+    def __init__(
+        self, *, stem: str, state: State | None = None, skipping: bool = False, logs: Path | None = None
+    ) -> None:
+        super().__init__(skipping=skipping)
+        known = dict(state or {})
+        self._logs = logs
+        self._asked_at = name(known.get("asked_at"))
+        self._stem = stem
+        self._session = name(known.get("session"))
+        self._project = name(known.get("project"))
+        self._version = name(known.get("version"))
+        self._totals = Totals.from_state(known.get("totals"))
+        self._rows: list[ObservedUsage] = []
+        self.set_known(state)
+
+    def state(self) -> State:
+        return {
+            "session": self._session,
+            "project": self._project,
+            "version": self._version,
+            "totals": self._totals.as_state(),
+            "asked_at": self._asked_at,
+            **self.known(),
+        }
+
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        # Text inside a value cannot look like the keys either.
+        return _WANTED.search(block, start, end) is not None or any(block.find(k, start, end) >= 0 for k in _HOLDERS)
+
+    def may_count(self, piece: str) -> bool:
+        kind = _KIND.search(piece)
+        return kind is None or _WANTED.search(kind[0].encode(errors="replace")) is not None
+
+    def whose(self) -> str | None:
+        return self._session or self._stem
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
+        return rows
+
+    def take(self, record: Pairs) -> None:
+        event, rows = fields(record), self._rows
+        data = inner(event, "data")
+        kind = _kind_of(event.get("type"), data)
+        if kind in _PLACES:
+            place = inner(data, "context") or data
+            self._session = self._session or name(data.get("sessionId"))
+            self._version = name(data.get("copilotVersion")) or self._version
+            self._project = name(place.get("cwd")) or self._project
+        elif kind == "assistant.turn_start":
+            self._totals.turns += 1
+            self._asked_at = name(event.get("timestamp"))
+        elif kind == "session.usage_record":
+            self._receipt(event, data, rows)
+        elif kind == "session.compaction_complete":
+            self._compaction(event, data, rows)
+        elif kind == "session.shutdown":
+            self._shutdown(event, inner(data, "modelMetrics"), rows)
+
+    def _receipt(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
+        self._totals.receipts = True
+        odd: set[str] = set()
+        used = part(data, "usage", odd)
+        account, call = inner(used, "accounting"), name(used.get("apiCallId"))
+        source = name(account.get("sourceSessionId"))
+        agent = name(event.get("agentId"))
+        session = self._session or self._stem
+        # Some local servers give an id of a few digits again and again, so the id alone names no response.
+        # A copy of a session keeps the ids of its events, so they serve where the rest says too little.
+        usage_id = name(account.get("usageId")) or call or ""
+        numbered = type(account.get("sequence")) is int or name(account.get("usageId")) is not None
+        if source is not None and numbered:
+            key = f"{source}/{count(account, 'sequence')}/{usage_id}"
+        elif source is None and call is not None and len(call) >= _LONG_CALL:
+            key = f"{session}/{call}"
+        else:
+            key = f"{source or session}/{_id_of(event, used)}"
+        # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
+        payer = source if source is not None and agent is None else session
+        row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent, odd=odd)
+        if self._had_lost_one(row, count(used, "duration")):
+            row = replace(row, odd=tuple(sorted({*row.odd, BROKEN_OFF})))
+        self._add(row, rows)
+
+    def _had_lost_one(self, row: ObservedUsage, took_ms: int) -> bool:
+        """Whether the client had asked for a response before, in vain: its receipt tells of the last attempt alone."""
+        asked_at, self._asked_at = self._asked_at, None
+        if asked_at is None or self._logs is None:
+            return False
+        try:
+            asked = moment(asked_at)
+        except Unreadable:
+            return False
+        unexplained = row.at - asked - timedelta(milliseconds=min(took_ms, _DAY_MS))
+        return unexplained > timedelta(milliseconds=SLACK_MS) and broke_off(self._logs, asked, row.at)
+
+    def _compaction(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
+        """A compaction has no receipt, and no total holds it."""
+        odd: set[str] = set()
+        used = part(data, "compactionTokensUsed", odd)
+        if not used and not odd:
+            return
+        key = f"compaction/{name(data.get('compactionAttemptId')) or _id_of(event, used)}"
+        model = used.get("model") or data.get("model")
+        self._add(self._row(event, used | {"model": model}, key, Rule.COPILOT_COMPACTION, odd=odd), rows)
+
+    def _shutdown(self, event: Fields, metrics: Fields, rows: list[ObservedUsage]) -> None:
+        """What a run of a version without receipts used, one row a model; with receipts it is known already."""
+        told = {}
+        for model, written in metrics.items():
+            held = fields(written) if type(written) is tuple else {}
+            told[name(model) or ""] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
+        for model, used in self._totals.news(told):
+            key = f"shutdown/{_id_of(event, used)}/{model}"
+            row = self._row(event, used | {"model": model}, key, Rule.COPILOT_SHUTDOWN, Quality.SESSION_TOTAL)
+            self._add(row, rows)
+
+    def _add(self, row: ObservedUsage, rows: list[ObservedUsage]) -> None:
+        if row.tokens.total:
+            rows.append(row)
+        else:
+            self.report.skipped[Skip.BAD_COUNT if countless(row.odd) else Skip.EMPTY] += 1
+
+    def _row(
+        self,
+        event: Fields,
+        used: Fields,
+        key: str,
+        rule: Rule,
+        quality: Quality = Quality.FINAL,
+        *,
+        session: str | None = None,
+        agent: str | None = None,
+        odd: set[str] | None = None,
+    ) -> ObservedUsage:
+        odd = set() if odd is None else odd
+        at = self.when(event.get("timestamp"), odd)
+        tokens, reasoning = self._tokens(used, odd)
+        return ObservedUsage(
+            client=CLIENT,
+            session=session or self._session or self._stem,
+            response_key=key,
+            at=at,
+            model=self.served_by(used.get("model"), odd),
+            tokens=tokens,
+            rule=rule,
+            quality=quality,
+            reasoning=reasoning,
+            agent_id=agent or name(event.get("agentId")),
+            request_id=name(used.get("apiCallId")),
+            project=self._project,
+            version=self._version,
+            odd=tuple(sorted(odd)),
+        )
+
+    def _tokens(self, used: Fields, odd: set[str]) -> tuple[Tokens, int]:
+        """The disjoint classes: what was read from the cache or put into it is part of input, reasoning of output."""
+        whole, read, write = (count(used, key, odd) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens"))
+        output, reasoning = count(used, "outputTokens", odd), count(used, "reasoningTokens", odd)
+        fresh = whole - read - write
+        if fresh < 0 or reasoning > output:
+            self.report.skipped[Skip.INCONSISTENT] += 1
+            # Parts larger than the whole can only stand beside it.
+            fresh = whole if fresh < 0 else fresh
+        hour = count(used, "cacheTtlSeconds") >= _HOUR_S
+        short, long = (0, write) if hour else (write, 0)
+        return Tokens(fresh, read, short, long, max(output, reasoning)), reasoning
+
+
+def _kind_of(written: object, data: Fields) -> object:
+    """What an event is: by its type, and where that is none of a client's, by what it holds."""
+    if type(written) is str and _TYPE.fullmatch(written):
+        return written
+    held = data.keys() | inner(data, "usage").keys()
+    return next((kind for key, kind in _HOLDERS.items() if key[1:-2].decode() in held), written)
+
+
+def _id_of(event: Fields, used: Fields) -> str:
+    """An event's id; without one, its time and what it says was used."""
+    return name(event.get("id")) or f"~{content_key(event.get('timestamp'), sorted(used.items(), key=str))}"
+
+
+# --- transcripts -----------------------------------------------------------------------------------------------------
+# Copilot CLI's session events: where they lie and how one is read. NOTES.md has the shapes and the traps.
+
 
 EVENTS = "events.jsonl"
 

@@ -1,14 +1,145 @@
-"""Qwen Code's chat files: where they lie and how one is read. NOTES.md has the shapes and the traps."""
+"""Qwen Code's chats: where they lie, and what they say was used."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from tallygate.clients.base import Batch, FilePosition, Source, State, TranscriptFile, read_lines
-from tallygate.clients.discovery import directory_of, files_below, listed, unique
-from tallygate.clients.qwen.records import CLIENT, QwenReader
+from tallygate.clients.reading.files import (
+    Batch,
+    FilePosition,
+    Source,
+    State,
+    TranscriptFile,
+    TranscriptReader,
+    directory_of,
+    files_below,
+    listed,
+    read_lines,
+    unique,
+)
+from tallygate.clients.reading.lines import Fields, Pairs, Skip, content_key, count, countless, fields, inner, name
+from tallygate.core.costing import Tokens
+from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality, Rule
+
+# --- records ---------------------------------------------------------------------------------------------------------
+# One Qwen Code chat file's lines as usage: what its telemetry says of each response, whoever asked for it.
+
+
+CLIENT = "qwen"
+# In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
+_WANTED = b"qwen-code.api_response"
+_COUNTED = b'"input_token_count":'
+_EVENT = "qwen-code.api_response"
+_EVENTS = "qwen-code."
+_OTHERS = ("user", "assistant", "tool_result")
+_KIND = re.compile(r'"type":\s*"(\w+)"')
+_COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
+# Google's own interface counts thoughts beside the answer, every other one inside it.
+_BESIDE = frozenset({"gemini", "gemini-api-key", "vertex-ai"})
+
+
+class QwenReader(TranscriptReader):
+    """Reads one chat file. A line says all there is to know of its response; the last time is kept."""
+
+    def __init__(self, *, stem: str, state: State | None = None, skipping: bool = False) -> None:
+        super().__init__(skipping=skipping)
+        self._stem = stem
+        self._rows: list[ObservedUsage] = []
+        # Who had a response that broke off before its counts, and asks again.
+        self._broken = {each for each in (state or {}).get("broken", ()) if isinstance(each, str)}
+        self.set_known(state)
+
+    def state(self) -> State:
+        return {**self.known(), "broken": sorted(self._broken)}
+
+    def wants(self, block: bytes, start: int, end: int) -> bool:
+        return block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0
+
+    def may_count(self, piece: str) -> bool:
+        kind = _KIND.search(piece)
+        return kind is None or kind[1] == "system"
+
+    def whose(self) -> str | None:
+        return self._stem
+
+    def finish(self) -> list[ObservedUsage]:
+        rows, self._rows = self._rows, []
+        return rows
+
+    def take(self, record: Pairs) -> None:
+        row = self._row(fields(record))
+        if row is not None:
+            self._rows.append(row)
+
+    def _row(self, record: Fields) -> ObservedUsage | None:
+        event = inner(inner(record, "systemPayload"), "uiEvent")
+        if record.get("type") in _OTHERS or not _is_answer(event):
+            return None
+        odd: set[str] = set()
+        tokens, thoughts, quality = self._tokens(event, odd)
+        agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
+        if not tokens.total:
+            self._broken.add(agent or "")
+            self.report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
+            return None
+        at = self.when(record.get("timestamp"), odd)
+        # A fork copies the lines under its own session, with their ids and with where they come from.
+        source = name(inner(record, "forkedFrom").get("sessionId"))
+        if (agent or "") in self._broken:
+            self._broken.remove(agent or "")
+            odd.add(BROKEN_OFF)
+        return ObservedUsage(
+            client=CLIENT,
+            session=source or name(record.get("sessionId")) or self._stem,
+            response_key=name(record.get("uuid")) or self._key(event),
+            at=at,
+            model=self.served_by(event.get("model"), odd),
+            tokens=tokens,
+            rule=Rule.QWEN_RESPONSE,
+            quality=quality,
+            reasoning=thoughts,
+            agent_id=agent,
+            request_id=name(event.get("response_id")),
+            project=name(record.get("cwd")),
+            version=name(record.get("version")),
+            odd=tuple(sorted(odd)),
+        )
+
+    def _key(self, event: Fields) -> str:
+        """What names a line without an id in every copy."""
+        where = self.stamp() or self._stem
+        return f"~{content_key(where, event.get('response_id'), *(event.get(f'{key}_token_count') for key in _COUNTS))}"
+
+    def _tokens(self, event: Fields, odd: set[str]) -> tuple[Tokens, int, Quality]:
+        """The disjoint classes: cached is part of input; what thoughts are part of, the total says."""
+        prompt, cached, written, thoughts, tool, whole = (count(event, f"{key}_token_count", odd) for key in _COUNTS)
+        if whole and not prompt and not written:
+            # The provider told one sum. All of it as input is the least that it cost.
+            read = min(cached, whole)
+            return Tokens(fresh_input=whole - read, cache_read=read), 0, Quality.PARTIAL
+        known = prompt + tool + written
+        beside = whole == known + thoughts or (whole != known and event.get("auth_type") in _BESIDE)
+        if cached > prompt or whole not in (0, known, known + thoughts):
+            self.report.skipped[Skip.INCONSISTENT] += 1
+        read = min(cached, prompt)
+        output = written + thoughts if beside else max(written, thoughts)
+        return Tokens(fresh_input=prompt - read + tool, cache_read=read, output=output), thoughts, Quality.FINAL
+
+
+def _is_answer(event: Fields) -> bool:
+    """Whether an event is a model's response: by its name, and where it has no name of the client's by its counts."""
+    written = event.get("event.name")
+    if written == _EVENT:
+        return True
+    known = type(written) is str and written.startswith(_EVENTS)
+    return not known and "input_token_count" in event and "output_token_count" in event
+
+
+# --- transcripts -----------------------------------------------------------------------------------------------------
+# Qwen Code's chat files: where they lie and how one is read. NOTES.md has the shapes and the traps.
 
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:

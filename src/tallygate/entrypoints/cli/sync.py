@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from tallygate.clients.lines import Skip
+from tallygate.clients.reading.lines import Skip
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.usage import UnreadSum

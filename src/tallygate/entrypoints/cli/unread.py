@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tallygate.clients.lines import Skip
+from tallygate.clients.reading.lines import Skip
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis

@@ -13,7 +13,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent
 
-from tallygate.clients.hooking import Reply
+from tallygate.clients.reading.hooks import Reply
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.hook_desk import HookDesk, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.base import Change, FilePosition, Source, TranscriptFile
+from tallygate.clients.reading.files import Change, FilePosition, Source, TranscriptFile
 from tallygate.core.errors import TallygateError
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import Taken, ingest, key_of, reading_of

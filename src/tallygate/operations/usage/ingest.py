@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import Batch, TranscriptFile
-from tallygate.clients.lines import LOST
+from tallygate.clients.reading.files import Batch, TranscriptFile
+from tallygate.clients.reading.lines import LOST
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.base import Batch, Change, nothing
-from tallygate.clients.discovery import ends_at, may_be_searched, missing
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
-from tallygate.clients.lines import Skip
+from tallygate.clients.reading.files import Batch, Change, ends_at, may_be_searched, missing, nothing
+from tallygate.clients.reading.lines import Skip
 from tallygate.clients.sources import SOURCES
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.clients.base import Batch, Change, FilePosition, nothing, seen_of, written_at
-from tallygate.clients.lines import ReadReport, Skip
+from tallygate.clients.reading.files import Batch, Change, FilePosition, nothing, seen_of, written_at
+from tallygate.clients.reading.lines import ReadReport, Skip
 from tallygate.core.usage import ObservedUsage
 from tallygate.files import open_regular
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, cast
 
-from tallygate.clients.lines import MAX_LINE, Skip, Unreadable
+from tallygate.clients.reading.lines import MAX_LINE, Skip, Unreadable
 
 _GZIP = b"\x1f\x8b"
 _MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}

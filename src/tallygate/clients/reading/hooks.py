@@ -1,4 +1,4 @@
-"""How the hooks of one client are read and answered; every client's folder has its own."""
+"""A hook's input read, and its answer worded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tallygate.clients.reaching import reach_of
+from tallygate.clients.reading.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Origin, Verdict
 from tallygate.core.text import cleaned, shown

@@ -1,0 +1,306 @@
+"""Claude Code as an installation sees it, and what would switch its hooks off."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tallygate.clients.client import (
+    Client,
+    Finding,
+    Installation,
+    Scope,
+    Surroundings,
+    hook_command,
+    rule_block,
+    server_command,
+    status_command,
+    tool_hook,
+)
+from tallygate.editing.edits import Edit, FileEdits, Hook, Member
+from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
+from tallygate.files import open_regular
+
+# --- guard -----------------------------------------------------------------------------------------------------------
+# Whether Claude Code's settings would switch the gate's hooks off, or let another server answer them.
+
+
+SETTINGS_BYTES_MAX = 4 * 1024 * 1024
+SERVERS_BYTES_MAX = 64 * 1024 * 1024
+_OURS = "tallygate"
+CURE = "Take it out, or give it another name."
+_NAMED = b'"tallygate"'
+# How people write the server by hand. What else is started under its name could be anything.
+_BY_HAND = (["tallygate"], ["tallygate", "serve"], ["uvx", "tallygate"], ["uvx", "tallygate", "serve"],
+            ["pipx", "run", "tallygate"], ["pipx", "run", "tallygate", "serve"])  # fmt: skip
+
+
+def weakened(changed: Path, folder: Path | None, home: Path, environ: Mapping[str, str]) -> str | None:
+    """A sentence that says how a changed file would take the gate away; None where it does not.
+
+    Looked at are the file itself and, where it has none of the gate's hooks, the other settings files: somewhere
+    the hooks must still stand. A file that cannot be read as settings is left to Claude Code, which keeps the old.
+    """
+    settings = read_settings(changed)
+    if settings is None and changed.exists():
+        return None
+    if settings is not None and settings.get("disableAllHooks") is True:
+        return f"{changed.name} would switch all hooks off (disableAllHooks)."
+    config = Path(environ.get("CLAUDE_CONFIG_DIR") or home / ".claude")
+    files = [changed, config / "settings.json"]
+    if folder is not None:
+        files += [folder / ".claude" / "settings.json", folder / ".claude" / "settings.local.json"]
+    for file in files:
+        found = read_settings(file)
+        if found is not None and _OURS in json.dumps([found.get("hooks"), found.get("enabledPlugins")]):
+            return None
+    return f"{changed.name} no longer has Tallygate's hooks. To take them out for good, run: tallygate uninstall"
+
+
+def stand_in(folder: Path, home: Path, environ: Mapping[str, str]) -> str | None:
+    """A sentence that names another server which would answer the gate's hooks in the place of the user's own.
+
+    Claude Code takes a project's server before the user's where both have the same name: what a clone or an agent
+    brings along under ours says yes to every tool. Most files do not have the name, and are not taken apart.
+    """
+    config = environ.get("CLAUDE_CONFIG_DIR")
+    texts = [_text(each / ".claude.json") for each in (home, *([Path(config)] if config else []))]
+    projects = [(each / ".mcp.json", _text(each / ".mcp.json")) for each in (folder, *folder.parents)]
+    if not any(_NAMED in text for _, text in projects) and all(text.count(_NAMED) < 2 for text in texts):
+        return None
+    users = list(map(_object, texts))
+    own = [_server(each) for each in users if _server(each) is not None]
+    if not own:
+        return None  # the project's own server is the one that its hooks were made for
+    for file, entry in (*_local(users, folder, home), *((file, _server(_object(text))) for file, text in projects)):
+        if entry is not None and not any(_same(entry, each) for each in own) and not _by_hand(entry):
+            return (
+                f"{file} has another server with the name tallygate, which would answer Tallygate's hooks in the place "
+                f"of your own. {CURE}"
+            )
+    return None
+
+
+def _local(users: list[Mapping[str, Any]], folder: Path, home: Path) -> Iterator[tuple[str, Any]]:
+    """Servers that the user's file has for this project alone."""
+    for user in users:
+        projects = user.get("projects")
+        for name, project in projects.items() if isinstance(projects, Mapping) else ():
+            if folder.is_relative_to(name) and isinstance(project, Mapping):
+                yield f"{home / '.claude.json'}, for the project {name},", _server(project)
+
+
+def _server(settings: Mapping[str, Any]) -> Any:
+    servers = settings.get("mcpServers")
+    return servers.get(_OURS) if isinstance(servers, Mapping) else None
+
+
+def _same(entry: Any, own: Any) -> bool:
+    keys = ("command", "args", "env", "url", "cwd")
+    both = (entry, own)
+    return all(isinstance(each, Mapping) for each in both) and all(entry.get(key) == own.get(key) for key in keys)
+
+
+def _by_hand(entry: Any) -> bool:
+    if not isinstance(entry, Mapping) or any(entry.get(key) for key in ("env", "url", "cwd")):
+        return False
+    arguments = entry.get("args", [])
+    return isinstance(arguments, list) and [entry.get("command"), *arguments] in _BY_HAND
+
+
+def _text(path: Path) -> bytes:
+    """A file's bytes; none where it is not there, or is no file to read."""
+    try:
+        opened = open_regular(path, None)
+        file = None if opened is None else opened[0]
+        if file is None:
+            return b""
+        with file:
+            raw = file.read(SERVERS_BYTES_MAX + 1)
+    except (OSError, ValueError):
+        return b""
+    return raw if len(raw) <= SERVERS_BYTES_MAX else b""
+
+
+def _object(raw: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_settings(path: Path) -> Mapping[str, Any] | None:
+    """A settings file as it stands; None where it is not there or cannot be read as settings."""
+    try:
+        opened = open_regular(path, None)
+        file = None if opened is None else opened[0]
+        if file is None:
+            return None
+        with file:
+            raw = file.read(SETTINGS_BYTES_MAX + 1)
+        found = json.loads(raw) if len(raw) <= SETTINGS_BYTES_MAX else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+# --- diagnosis -------------------------------------------------------------------------------------------------------
+# Why Claude Code would run none of the gate's hooks, though they are installed.
+
+
+def findings(where: Surroundings) -> Iterator[Finding]:
+    """What switches the hooks off in the settings that are in force here."""
+    files = [where.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"]
+    if where.project is not None:
+        folder = where.project / ".claude"
+        files += [folder / "settings.json", folder / "settings.local.json"]
+    for file in files:
+        settings = read_settings(file)
+        if settings is not None and settings.get("disableAllHooks") is True:
+            yield Finding(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
+    if where.project is not None and (why := stand_in(where.project, where.home, where.environ)) is not None:
+        yield Finding(why.removesuffix(f" {CURE}").removesuffix("."), CURE)
+    if where.environ.get("CLAUDE_CODE_SIMPLE"):
+        yield Finding("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")
+
+
+# --- install ---------------------------------------------------------------------------------------------------------
+# What Claude Code needs: server, hooks, rule, status line, and telemetry sent to this machine.
+
+
+_CLIENT = "claude_code"
+# Of a tool's input: what its command or its edit of a file is judged by. What a tool does not have is empty text.
+TOOL_INPUT = (
+    "command", "file_path", "notebook_path", "path", "old_string", "new_string", "replace_all", "content", "cmd",
+    "script", "code", "source", "destination",
+)  # fmt: skip
+_FIELDS = ("session_id", "prompt_id", "transcript_path", "cwd", "agent_id", "agent_type")
+# Answered by the running server. What an event does not carry arrives as empty text.
+TOOL_HOOKS: Mapping[str, tuple[str, ...]] = {
+    "PreToolUse": (*_FIELDS, "tool_name", "tool_use_id"),
+    "PostToolBatch": _FIELDS,
+    "SubagentStart": _FIELDS,
+}
+# The server may not be connected yet, or no more.
+COMMAND_HOOKS = (
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreCompact",
+    "Stop",
+    "SubagentStop",
+    "SessionEnd",
+    "ConfigChange",
+    "ElicitationResult",
+)
+END_S = 10
+_GATING = ("PreToolUse", "PostToolBatch", "UserPromptSubmit", "PreCompact")
+_MATCHED = ("PreToolUse",)
+_TELEMETRY = re.compile(r"OTEL_\w+|(CLAUDE_CODE|BETA)_\w*(TELEMETRY|TRACING)\w*")
+
+
+def hook_entry(event: str, command: Mapping[str, Any], *, hard: bool, server: str = SERVER) -> dict[str, Any]:
+    """One hook; where the policy is hard, those that can stop something also stop when they fail."""
+    entry = dict(command)
+    if event in TOOL_HOOKS:
+        entry = tool_hook(_CLIENT, event, TOOL_HOOKS[event], server)
+    if event == "PreToolUse":
+        entry["input"]["tool_input"] = {name: f"${{tool_input.{name}}}" for name in TOOL_INPUT}
+    if event == "PostToolBatch":
+        # The batch is known by its first tool; the whole list would bring every result along.
+        entry["input"]["tool_use_id"] = "${tool_calls.0.tool_use_id}"
+    if event == "SessionEnd":
+        # By then the server is gone and the hook starts the gate by itself; by default it is cancelled after 1.5 s.
+        entry["timeout"] = END_S
+    return {**entry, "onFailure": "block"} if hard and event in _GATING else entry
+
+
+def telemetry(port: int, token: str) -> dict[str, str]:
+    """The variables that send every model call's usage to the receiver on this machine."""
+    return {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"http://127.0.0.1:{port}/v1/logs",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": f"{TOKEN_HEADER}={token}",
+        "OTEL_LOGS_EXPORT_INTERVAL": "20",
+    }
+
+
+def _foreign(variables: Any) -> list[str]:
+    """Names of telemetry variables that somebody else has set."""
+    if not isinstance(variables, Mapping):
+        return []
+    names = {name for name in variables if isinstance(name, str) and _TELEMETRY.fullmatch(name)}
+    return sorted(names - set(telemetry(0, "")) if has_our_telemetry(variables) else names)
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (where.folder("CLAUDE_CONFIG_DIR", ".claude"), _server_file(where))
+
+
+def _server_file(where: Surroundings) -> Path:
+    """The file with the user's servers: beside the settings' folder, or in it where a variable names that."""
+    given = where.folder("CLAUDE_CONFIG_DIR")
+    return where.home / ".claude.json" if given == where.home else given / ".claude.json"
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    notes: list[str] = []
+    server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where), "alwaysLoad": True})
+    events = (*TOOL_HOOKS, *COMMAND_HOOKS)
+    hooks: list[Edit] = []
+    for event in events:
+        command = {"type": "command", "command": hook_command(where, _CLIENT, event)}
+        matcher = "*" if event in _MATCHED else None
+        hooks.append(Hook(("hooks", event), hook_entry(event, command, hard=where.hard), matcher))
+    status = Member(
+        ("statusLine",),
+        {"type": "command", "command": status_command(where)},
+        lambda settings: settings.get("statusLine") is not None and not is_ours(settings["statusLine"]),
+        "has a status line of yours, which stays; `tallygate statusline` prints what it would show.",
+    )
+    telemetry_edits = _telemetry_edits(where, notes)
+    if scope is Scope.USER:
+        folder = where.folder("CLAUDE_CONFIG_DIR", ".claude")
+        return Installation(
+            (
+                FileEdits(_server_file(where), (server,)),
+                FileEdits(folder / "settings.json", (*hooks, status, *telemetry_edits)),
+                FileEdits(folder / "CLAUDE.md", (rule_block(),)),
+            ),
+            tuple(notes),
+        )
+    folder = where.root / ".claude"
+    files = [
+        FileEdits(where.root / ".mcp.json", (server,), shared=True),
+        FileEdits(folder / "settings.json", (*hooks, status), shared=True),
+        FileEdits(where.root / "CLAUDE.md", (rule_block(),), shared=True),
+    ]
+    if telemetry_edits:
+        files.append(FileEdits(folder / "settings.local.json", telemetry_edits))
+        notes.append(".claude/settings.local.json holds a token of this machine: keep it out of version control.")
+    notes.append("Claude Code asks once whether the project's server may run: say yes.")
+    return Installation(tuple(files), tuple(notes))
+
+
+def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
+    if where.telemetry is None:
+        return ()
+    if names := _foreign(where.environ):
+        notes.append(
+            f"Your environment sets {', '.join(names)}: telemetry stays as it is, and usage is read from transcripts."
+        )
+        return ()
+    why = "sets telemetry of yours, which stays; usage is read from transcripts."
+    values = telemetry(where.telemetry.port, where.telemetry.token)
+    return tuple(
+        Member(("env", name), value, lambda settings: bool(_foreign(settings.get("env"))), why)
+        for name, value in values.items()
+    )
+
+
+CLIENT = Client("claude-code", "Claude Code", _signs, ("claude",), _wanted, has_hooks=True, findings=findings)
