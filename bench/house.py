@@ -253,7 +253,7 @@ def response(number: int) -> str:
 def under_way(home: Path) -> dict[str, Any]:
     """The walks of a plain allow and of a hook that brings one new response, each the third of its session."""
     from tallygate.app import compose, settings_here
-    from tallygate.entrypoints.hook_desk import HookDesk
+    from tallygate.entrypoints.hook_dispatcher import HookDesk
     from tallygate.entrypoints.mcp_server.server import tool_specs
     from tallygate.entrypoints.mcp_server.tools import Caller, answer_call
 

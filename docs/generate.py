@@ -19,7 +19,7 @@ from tallygate.core import errors
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
 from tallygate.core.words import ActorType, Reason
-from tallygate.entrypoints.cli import failures
+from tallygate.entrypoints.cli import program as failures
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.mcp_server.server import tool_specs
 from tallygate.entrypoints.mcp_server.tools import ToolSpec

@@ -30,7 +30,7 @@ def main() -> None:
         go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name])
     if (alone := _alone(sys.argv[1:])) is not None:
         # A client waits for this at each of its steps: the command line around it would double its time.
-        from tallygate.entrypoints.hook_alone import answer_alone
+        from tallygate.entrypoints.hook_dispatcher import answer_alone
 
         client, event, framed, held = alone
         desk = (lambda: compose(settings_here().sound(), by="hook"), client, event)

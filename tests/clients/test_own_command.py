@@ -12,10 +12,10 @@ from tallygate.clients.hook_clients import HOOKS
 from tallygate.core import proof
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.entrypoints.cli import doctor, output
-from tallygate.entrypoints.cli.checks import Check, State
-from tallygate.entrypoints.cli.failures import sentence
+from tallygate.entrypoints.cli.check import Check, State
 from tallygate.entrypoints.cli.main import COMMANDS as OF_THE_PROGRAM
-from tallygate.entrypoints.hook_desk import HookDesk, refused
+from tallygate.entrypoints.cli.program import sentence
+from tallygate.entrypoints.hook_dispatcher import HookDesk, refused
 from tallygate.entrypoints.mcp_server.tools import result_of
 
 

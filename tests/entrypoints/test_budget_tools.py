@@ -16,7 +16,7 @@ from tests.world import NANOS
 
 from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import Rule, Scope
-from tallygate.entrypoints.hook_desk import HookDesk, Sender
+from tallygate.entrypoints.hook_dispatcher import HookDesk, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
 from tallygate.entrypoints.mcp_server.tools import Caller, answer_call

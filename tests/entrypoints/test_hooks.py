@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tallygate.clients.hook_clients import HOOKS
 from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk
+from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk
 
 PROGRAM = Path(hook.__file__)
 SESSION = "0b5c9d9e-0000-4000-8000-000000000001"

@@ -9,7 +9,7 @@ from tests.telling import event, payload
 from tests.transcripts import write_claude
 
 from tallygate.app import compose, settings_here
-from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy

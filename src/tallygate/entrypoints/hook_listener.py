@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.core.hooks import names_in
-from tallygate.entrypoints.hook_desk import INPUT_BYTES_MAX, HookDesk, Sender, frame
+from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.files import create
 from tallygate.ledger.machine import here
 

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from tallygate.entrypoints.cli.failures import FAILED, USAGE
+from tallygate.entrypoints.cli.program import FAILED, USAGE
 
 
 def edit(database, *statements):

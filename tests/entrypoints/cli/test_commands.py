@@ -10,7 +10,7 @@ import pytest
 
 from tallygate import __version__
 from tallygate.core import errors
-from tallygate.entrypoints.cli.failures import exit_code, sentence
+from tallygate.entrypoints.cli.program import exit_code, sentence
 
 
 def test_the_version_is_that_of_the_package(run):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
 
-from tallygate.entrypoints.cli.import_api import PROVIDERS
+from tallygate.entrypoints.cli.import_bills import PROVIDERS
 from tallygate.operations.bills.keep import SOURCES
 
 SRC = Path(__file__).resolve().parents[3] / "src"

@@ -15,8 +15,8 @@ from tallygate.app import settings_here
 from tallygate.clients.client import server_command, status_command
 from tallygate.clients.installers import CLIENTS
 from tallygate.editing.ours import is_ours
-from tallygate.entrypoints.cli.failures import USAGE
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
+from tallygate.entrypoints.cli.program import USAGE
 from tallygate.settings import load_settings, places
 
 SETTINGS = '{\n  // mine\n  "model": "opus"\n}\n'

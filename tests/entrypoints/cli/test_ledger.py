@@ -13,7 +13,7 @@ from tests.transcripts import write_claude
 from tallygate.app import compose, settings_here
 from tallygate.core.errors import LedgerMissing, SettingsError
 from tallygate.core.words import Action
-from tallygate.entrypoints.hook_alone import answer_alone
+from tallygate.entrypoints.hook_dispatcher import answer_alone
 from tallygate.operations.gate.authorize import Step, authorize
 
 PROMPT = {"hook_event_name": "UserPromptSubmit", "session_id": "s", "prompt_id": "p1", "prompt": "go"}

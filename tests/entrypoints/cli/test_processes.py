@@ -170,7 +170,7 @@ def test_the_demo_heeds_no_setting_of_the_user(spawn, home):
 
 
 def test_a_demo_that_is_answered_otherwise_fails(run, monkeypatch):
-    monkeypatch.setattr("tallygate.entrypoints.cli.demo_session.CHEAPER", "claude-sonnet-4.6")
+    monkeypatch.setattr("tallygate.entrypoints.cli.demo.CHEAPER", "claude-sonnet-4.6")
     result = run("demo")
     assert result.exit_code == 1
     assert "the demo failed: Expected write tests: the target claude-sonnet-4.6" in result.stderr

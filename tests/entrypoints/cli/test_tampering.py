@@ -27,8 +27,8 @@ from tallygate import app as composition
 from tallygate.app import compose, settings_here
 from tallygate.core.authority import the_user
 from tallygate.entrypoints.cli import client_checks
-from tallygate.entrypoints.cli.checks import Check, State
-from tallygate.entrypoints.hook_alone import answer_alone
+from tallygate.entrypoints.cli.check import Check, State
+from tallygate.entrypoints.hook_dispatcher import answer_alone
 from tallygate.operations.budgets.change import raise_budget
 
 SESSION, DAY = (

@@ -14,7 +14,7 @@ from tests.entrypoints.cli.test_tampering import LEDGER, SESSION, Agent
 from tests.repositories import repository, worktree
 
 from tallygate.entrypoints.cli import client_checks
-from tallygate.entrypoints.cli.checks import Check, State
+from tallygate.entrypoints.cli.check import Check, State
 from tallygate.ledger import anchor, machine
 from tallygate.settings.installed import install_folder
 

@@ -10,7 +10,7 @@ import click
 
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.proof.attest import found, newest, of_session
 from tallygate.operations.views.overview import session_called

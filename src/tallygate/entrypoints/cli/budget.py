@@ -15,7 +15,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.declared import ADVICE, unbound

@@ -6,23 +6,29 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from tallygate.attest import sealed
+from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
 from tallygate.core.errors import SettingsError, TallygateError
+from tallygate.core.gate.wording import budget_name
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.usage import unread_sum
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.check import Check, State, failed
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS
+from tallygate.ledger.anchor import Anchor, Copy
 from tallygate.ledger.audit import condition
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.declared import ADVICE, unbound
+from tallygate.operations.lock_book import standing_now, unsigned_limits
+from tallygate.operations.proof.attest import signing
+from tallygate.operations.proof.history import Accepted, accepted
 from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import newest_limit_changes, standing
@@ -34,24 +40,6 @@ FINDINGS_SHOWN = 10
 LIMITS_SHOWN = 5
 CLOCK_SLACK_US = 1_000_000
 REBUILD = "Restore a backup, or run: tallygate doctor --rebuild, which keeps a copy and goes by the events."
-
-
-class State(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the diagnosis."""
-
-    name: str
-    state: State
-    found: str
-    to_do: str = ""
 
 
 def every(program: Program) -> Iterator[Check]:
@@ -79,10 +67,8 @@ def every(program: Program) -> Iterator[Check]:
         else:
             usable = database
             yield from of_ledger(ledger, app.runtime)
-            from tallygate.entrypoints.cli.anchor_checks import of_anchor
 
             yield of_anchor(app.anchor, app.runtime)
-            from tallygate.entrypoints.cli.key_checks import of_lock
 
             yield of_lock(settings.paths.key_dir, app.runtime)
             yield transcripts(app.runtime)
@@ -90,17 +76,11 @@ def every(program: Program) -> Iterator[Check]:
             from tallygate.entrypoints.cli.client_checks import of_clients
 
             yield from of_clients(program, settings, app.runtime)
-            from tallygate.entrypoints.cli.key_checks import of_keys
 
             yield of_keys(KeyRing(settings.paths.key_dir), app.runtime)
         yield price_table(app.runtime)
     yield run_log(settings.paths.run_log, usable)
     yield tokenizer()
-
-
-def failed(name: str, error: TallygateError) -> Check:
-    """An expected failure as a line."""
-    return Check(name, State.FAIL, error.message, error.hint)
 
 
 def python() -> Check:
@@ -354,3 +334,81 @@ def tokenizer() -> Check:
     if method.startswith("tiktoken"):
         return Check("tokens", State.OK, f"{method} for GPT, estimates for others")
     return Check("tokens", State.OK, f"{method}: the vocabulary of tiktoken is not on this disk and is never fetched")
+
+
+# --- key checks ------------------------------------------------------------------------------------------------------
+# What `doctor` looks at in keys: whether what is due can be signed, and whether a verifier can follow who signed.
+
+
+NAME, LOCK = "keys", "passphrase"
+NEW_KEY = "Restore it from a backup, or give verifiers the new key: tallygate keys export."
+
+
+def of_keys(ring: KeyRing, runtime: Runtime) -> Check:
+    """Whether the key is there, this user's alone, and connected with those that signed before it."""
+    try:
+        lineage = [key.keyid for key in ring.examine()]
+        told, waiting = signing(runtime)
+    except TallygateError as error:
+        return failed(NAME, error)
+    waits = f"; {output.plural(waiting, 'attestation')} to be signed" if waiting else ""
+    if not lineage and not told:
+        return Check(NAME, State.OK, f"none yet: the first signature makes one in {ring.folder}{waits}")
+    if not lineage:
+        return Check(NAME, State.WARN, f"the key {told[-1]} has signed and is not in {ring.folder}{waits}", NEW_KEY)
+    if told and told[-1] not in lineage:
+        found = f"{lineage[0]} signs, to which {told[-1]}, which signed before, never agreed{waits}"
+        return Check(NAME, State.WARN, found, NEW_KEY)
+    earlier = f", after {output.plural(len(lineage) - 1, 'rotation')}" if len(lineage) > 1 else ""
+    return Check(NAME, State.OK, f"{lineage[0]} in {ring.folder}{earlier}{waits}")
+
+
+def of_lock(folder: Path, runtime: Runtime) -> Check:
+    """Whether the limits are locked, their key is there, and no limit stands above what the user has signed."""
+    standing, here = standing_now(runtime), sealed.files_in(folder)
+    if standing.lost_us is not None:
+        found = f"the lock was ended without its passphrase on {iso(standing.lost_us)} by {standing.lost_by}"
+        return Check(LOCK, State.WARN, found, "If that was not you, look at the limits; tallygate lock sets a new one.")
+    if standing.lock is None and here:
+        found = f"{here[0]} is the key of a lock that this ledger does not have"
+        return Check(LOCK, State.WARN, found, "The ledger is older, or another: tallygate lock sets a new one.")
+    if standing.lock is None:
+        return Check(LOCK, State.OK, "not locked: no passphrase is asked for")
+    if above := unsigned_limits(runtime):
+        named = ", ".join(budget_name(budget) for budget in above[:3])
+        found = f"limits were raised without your signature, and the gate goes by those before: {named}"
+        return Check(LOCK, State.FAIL, found, "Run: tallygate verify, which names the events.")
+    since = f"locked since {iso(standing.lock.since_us)}"
+    try:
+        sealed.find(folder, PublicKey(unb64url(standing.lock.public, "the lock")))
+    except TallygateError as error:
+        return Check(LOCK, State.WARN, f"{since}; {error.message}", error.hint)
+    return Check(LOCK, State.OK, f"{since}; what loosens needs your passphrase")
+
+
+# --- anchor checks ---------------------------------------------------------------------------------------------------
+# What `doctor` says of the anchor: whether a ledger that is gone or older would be noticed, and what was accepted.
+
+
+def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
+    """The files of the anchor of a ledger that is open, and when the user went on with another history last."""
+    remembered = anchor.read()
+    copies = remembered.copies
+    sound = [file for file, copy in copies if copy is Copy.SOUND]
+    told = [_told(each) for each in accepted(runtime)]
+    by = output.plural(len(sound), "file")
+    if theirs := sum(copy is Copy.SOUND for _, copy in remembered.others):
+        by += f" of this host and {theirs} of others"
+    found = "; ".join([f"the ledger is the one that was there, by {by}", *told])
+    lacking = [f"{file} is {copy}" for file, copy in copies if copy is not Copy.SOUND]
+    if not sound:
+        to_do = f"Make {copies[0][0].parent} writable for this user: where the ledger is lost, nobody would notice."
+        return Check("anchor", State.WARN, "; ".join([f"there is none: {', '.join(lacking)}", *told]), to_do)
+    if lacking:
+        to_do = "Make its folder writable for this user. Until then only the other file tells of a ledger that is lost."
+        return Check("anchor", State.WARN, f"{found}; {', '.join(lacking)}", to_do)
+    return Check("anchor", State.OK, found)
+
+
+def _told(each: Accepted) -> str:
+    return f"{each.told} on {output.when(each.at_us)[5:]}"

@@ -13,9 +13,9 @@ from tallygate.core.sessions import client_family
 from tallygate.core.words import client_name
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.checks import Check, State, failed
+from tallygate.entrypoints.cli.check import Check, State, failed
 from tallygate.entrypoints.cli.init import folder_of, surroundings, telemetry_of
-from tallygate.entrypoints.cli.moments import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.figures import is_enforced

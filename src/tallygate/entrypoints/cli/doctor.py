@@ -12,13 +12,12 @@ from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.failures import FAILED, sentence
-from tallygate.entrypoints.cli.moments import shown_zone
-from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
 
 if TYPE_CHECKING:
     from tallygate.app import App
-    from tallygate.entrypoints.cli.checks import Check
+    from tallygate.entrypoints.cli.check import Check
     from tallygate.ledger.audit.rebuild import Rebuilt
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

@@ -12,7 +12,7 @@ from tallygate.core.bills.lines import Bucket
 from tallygate.core.money import format_amount
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import moment_us, since_option, zone_of
+from tallygate.entrypoints.cli.output import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json

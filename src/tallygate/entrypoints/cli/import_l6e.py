@@ -11,8 +11,7 @@ import click
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.failures import FAILED
-from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.l6e.records import Places, Remark
 from tallygate.operations.setup.import_l6e import ImportReport, import_l6e
 from tallygate.settings import Settings

@@ -21,7 +21,7 @@ from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.client_option import ClientChoice
+from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.ledger.machine import system

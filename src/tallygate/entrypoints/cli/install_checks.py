@@ -14,7 +14,7 @@ from tallygate.clients.client import Surroundings
 from tallygate.core.errors import SettingsError
 from tallygate.core.hooks import foreign_text
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.checks import Check, State, failed
+from tallygate.entrypoints.cli.check import Check, State, failed
 from tallygate.entrypoints.cli.init import places_of_user
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Settings

@@ -38,7 +38,7 @@ COMMANDS = {
     "serve": "serve:serve",
     "sessions": "sessions:sessions",
     "status": "status:status",
-    "statusline": "statusline:statusline",
+    "statusline": "hook:statusline",
     "sync": "sync:sync",
     "trust": "trust:trust",
     "uninstall": "init:uninstall",

@@ -9,7 +9,7 @@ import click
 
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
+from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.operations.views.spending import ReportWanted, SpendReport, report_spending

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from tallygate.core.errors import SettingsError, TallygateError
-from tallygate.entrypoints.cli.installed_option import installed
+from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.settings import LogLevel

@@ -19,7 +19,7 @@ from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
-from tallygate.entrypoints.cli.moments import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare, StoredUsage

@@ -11,10 +11,9 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.failures import STOPPED
 from tallygate.entrypoints.cli.lock import own_path
-from tallygate.entrypoints.cli.moments import shown_zone
-from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.audit.condition import condition

@@ -19,8 +19,8 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.usage import UnreadSum
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.client_option import ClientChoice
-from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
+from tallygate.entrypoints.cli.options import ClientChoice
+from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
 from tallygate.operations.learning.estimates import has_learned

@@ -13,8 +13,8 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.client_option import ClientChoice
-from tallygate.entrypoints.cli.moments import moment_us, shown_zone, since_option, zone_of
+from tallygate.entrypoints.cli.options import ClientChoice
+from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, left_open, unread_json

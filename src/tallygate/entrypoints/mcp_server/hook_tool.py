@@ -15,7 +15,7 @@ from mcp.types import CallToolResult, TextContent
 
 from tallygate.clients.reading.hooks import Reply
 from tallygate.core.text import cleaned
-from tallygate.entrypoints.hook_desk import HookDesk, hooks_of
+from tallygate.entrypoints.hook_dispatcher import HookDesk, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result
 from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say
 

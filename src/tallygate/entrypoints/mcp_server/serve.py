@@ -11,7 +11,7 @@ from typing import Protocol
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
-from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server

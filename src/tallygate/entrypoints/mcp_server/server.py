@@ -13,12 +13,11 @@ from mcp.types import Tool as MCPTool
 
 from tallygate import __version__
 from tallygate.core.words import UnknownPrice
-from tallygate.entrypoints.hook_desk import HookDesk
-from tallygate.entrypoints.mcp_server.asking import AskTool
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
 from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
-from tallygate.entrypoints.mcp_server.request_tool import RequestTool, nobody_knows
+from tallygate.entrypoints.mcp_server.request_tool import AskTool, RequestTool, nobody_knows
 from tallygate.entrypoints.mcp_server.resources import attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import GateTool, ToolSpec, build

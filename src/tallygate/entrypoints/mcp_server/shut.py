@@ -18,7 +18,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
-from tallygate.entrypoints.hook_desk import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.hook_tool import hook_tool

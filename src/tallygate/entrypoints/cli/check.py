@@ -1,0 +1,31 @@
+"""One check of `doctor`: what it looked at, how that stands, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tallygate.core.errors import TallygateError
+
+
+class State(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the diagnosis."""
+
+    name: str
+    state: State
+    found: str
+    to_do: str = ""
+
+
+def failed(name: str, error: TallygateError) -> Check:
+    """An expected failure as a line."""
+    return Check(name, State.FAIL, error.message, error.hint)
