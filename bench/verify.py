@@ -38,7 +38,7 @@ def floor(path: Path) -> int:
 
 def check(path: Path) -> int:
     """What `tallygate verify` does to the same file, with what is signed and the run log; returns what is wrong."""
-    from tallygate.attest.ring import KeyRing
+    from tallygate.attest.keyring import KeyRing
     from tallygate.operations.proof.verify import Asked, verify_ledger
 
     log = path.with_name(LOG)

@@ -15,7 +15,7 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.clients.client import command_line
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope, is_money

@@ -9,8 +9,8 @@ from tests.docs.pages import ROOT, blocks
 from tests.world import make_world
 
 from tallygate.attest import dsse
+from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import public_keys_from
-from tallygate.attest.ring import KeyRing
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.proof.attest import export_bundle

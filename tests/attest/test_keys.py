@@ -9,8 +9,8 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from tallygate.attest.keyring import KEY_FILE, TRUST_FILE, KeyRing, Rotation
 from tallygate.attest.keys import PublicKey, jwks, new_signer, public_keys_from
-from tallygate.attest.ring import KEY_FILE, TRUST_FILE, KeyRing, Rotation
 from tallygate.core.errors import KeyUnusable
 
 

@@ -14,8 +14,8 @@ from tests.docs.pages import ROOT, blocks
 from tests.world import make_world
 
 from tallygate.attest import dsse
+from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import new_signer
-from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
 from tallygate.core.errors import NotProven
 from tallygate.operations.proof import attest

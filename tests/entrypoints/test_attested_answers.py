@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 
 from tallygate.attest import dsse
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.core.proof import Kind
 from tallygate.entrypoints.mcp_server.serve import prepare_key, sign
 from tallygate.entrypoints.mcp_server.server import build_server

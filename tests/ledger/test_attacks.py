@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.world import make_world
 
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import Tokens
 from tallygate.core.proof import GENESIS, event_hash
 from tallygate.ledger.audit.audit import COLUMNS

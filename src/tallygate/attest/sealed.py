@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallygate.attest.keyring import KeyRing, create_private, read_private
 from tallygate.attest.keys import PublicKey, Signer, b64url, new_signer, unb64url
-from tallygate.attest.ring import KeyRing, create_private, read_private
 from tallygate.core.errors import KeyUnusable, WrongPassphrase
 
 PASSPHRASE_MIN = 8

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable
 from tallygate.core.gate.rules import Rule, Scope

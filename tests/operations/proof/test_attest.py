@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tallygate.attest import dsse
+from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import Signer
-from tallygate.attest.ring import KeyRing
 from tallygate.attest.statement import read_statement
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound

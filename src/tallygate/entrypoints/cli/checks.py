@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tallygate.attest import sealed
+from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import PublicKey, unb64url
-from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Authority
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.gate.wording import budget_name

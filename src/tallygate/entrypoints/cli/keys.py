@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import PublicKey, jwks, public_keys_from
-from tallygate.attest.ring import KeyRing
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.core.errors import InvalidArgument, NotProven
 from tallygate.core.proof import missing
 from tallygate.entrypoints.cli import output

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tallygate.attest.ring import KeyRing
+from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import SERVED_HERE, Price, Tokens
 from tallygate.core.errors import Conflict, KeyUnusable, ensure, present, unknown_session
 from tallygate.core.gate import lifecycle, policy

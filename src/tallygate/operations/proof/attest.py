@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 from tallygate.attest.dsse import enclosed
+from tallygate.attest.keyring import KeyRing, Rotation
 from tallygate.attest.keys import PublicKey, Signer, jwks
-from tallygate.attest.ring import KeyRing, Rotation
 from tallygate.attest.statement import statement_bytes
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound, present, unknown_session

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.attest import dsse
+from tallygate.attest.keyring import Rotation
 from tallygate.attest.keys import PublicKey, public_keys_from
-from tallygate.attest.ring import Rotation
 from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.errors import KeyUnusable, NotProven
 from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, Standing, after, loosens, what_of
