@@ -163,11 +163,7 @@ def at_rest(package: Path) -> dict[str, Any]:
     lines, graph = lines_of(sources), arrows(sources)
     lengths = [length(node) for _, node in sources.functions()]
     door = next(
-        (
-            name
-            for name in ("tallygate.operations.gate.authorize", "tallygate.operations.gate.pipeline")
-            if name in graph
-        ),
+        (name for name in ("tallygate.operations.gate.authorize", "tallygate.operations.authorize") if name in graph),
         None,
     )
     return {
