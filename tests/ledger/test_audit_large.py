@@ -85,7 +85,12 @@ def history(tmp_path_factory):
             "actor": "a", "reason": "r", "inside": "i", "beneath": "b",
         }  # fmt: skip
         odd = {"session_id": session, "call_id": "c", "kind": "far_below", "told": "t", "seen_us": 1}
-        learned += (("usage_anomaly", anomaly), ("limit_change", limit_change), ("call_anomaly", odd))
+        learned += (
+            ("usage_anomaly", anomaly),
+            ("limit_change", limit_change),
+            ("call_anomaly", odd),
+            ("worktree", {"top": "/w", "repository": "/r"}),
+        )
         tx.append("corrected", [Insert(table, row) for table, row in learned], by="t")
     for number in range(40):
         answer_and_replace(world, session, number)

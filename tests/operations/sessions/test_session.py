@@ -243,4 +243,10 @@ def test_who_raised_a_budget_and_why_is_in_the_journal(world):
     (body,) = next(world.ledger.rows("SELECT body FROM event ORDER BY seq DESC LIMIT 1"))
     event = json.loads(body)
     assert event["kind"] == "budget.limit_changed"
-    assert event["note"] == {"actor": "anna", "reason": "client approved", "limit_before_nanos": NANOS, "door": "cli"}
+    assert event["note"] == {
+        "actor": "anna",
+        "reason": "client approved",
+        "limit_before_nanos": NANOS,
+        "door": "cli",
+        "rule_nanos": NANOS,
+    }

@@ -122,7 +122,7 @@ def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
 
     >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
     >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
-    (Found(what='the ledger', command=False, client=False), None)
+    (Found(what='the ledger', command=False, client=False, clock=False), None)
     """
     if not guarded.places:
         return None
