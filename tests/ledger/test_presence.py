@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from tallygate import machine
 from tallygate.entrypoints import hook
-from tallygate.ledger import machine, presence
+from tallygate.ledger import presence
 from tallygate.ledger.presence import DAY_S, ServerPresence
 from tallygate.ledger.sqlite.files import FileLock
 

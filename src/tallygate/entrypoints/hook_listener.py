@@ -28,7 +28,7 @@ from pathlib import Path
 from tallygate.core.hooks import names_in
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, Sender, frame
 from tallygate.files import create
-from tallygate.ledger.machine import here
+from tallygate.machine import here
 
 log = logging.getLogger("tallygate.hooks")
 

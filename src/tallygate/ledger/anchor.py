@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tallygate.core.proof import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
 from tallygate.files import create
-from tallygate.ledger.machine import machine, mount_of, system
+from tallygate.machine import machine, mount_of, system
 
 ENDING, IGNORE = ".anchor", ".gitignore"
 # What follows the slots: which ledger it is the anchor of, for whoever tidies up, and the system it was made in.

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.ledger.machine import UNKNOWN, here, whereabouts
 from tallygate.ledger.sqlite.files import FileLock
+from tallygate.machine import UNKNOWN, here, whereabouts
 
 HOOK_SUFFIX = ".hook"
 ALONE, ALONE_BYTES_MAX = "alone", 1 << 16

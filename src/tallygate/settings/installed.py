@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument, SettingsError
-from tallygate.ledger.machine import system
+from tallygate.machine import system
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     CLIENT_VARIABLES,

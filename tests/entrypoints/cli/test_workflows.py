@@ -13,9 +13,10 @@ from tests.docs.pages import ROOT
 from tests.entrypoints.cli.test_tampering import LEDGER, SESSION, Agent
 from tests.repositories import repository, worktree
 
+from tallygate import machine
 from tallygate.entrypoints.cli import client_checks
 from tallygate.entrypoints.cli.check import Check, State
-from tallygate.ledger import anchor, machine
+from tallygate.ledger import anchor
 from tallygate.settings.installed import install_folder
 
 BUDGET = SESSION.format(5)

@@ -24,7 +24,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
-from tallygate.ledger.machine import system
+from tallygate.machine import system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, worth_keeping

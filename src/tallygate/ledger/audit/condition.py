@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallygate.ledger.machine import mount_of
 from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.machine import mount_of
 
 # Where SQLite cannot share memory between processes, or where locks are not what they say.
 NETWORK_KINDS = frozenset(

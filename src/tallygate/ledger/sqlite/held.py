@@ -12,9 +12,9 @@ from typing import Any
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.proof import Head, Mark, in_force, replaced, rolled_back
 from tallygate.ledger.anchor import Anchor, Copy, Remembered
-from tallygate.ledger.machine import boot
 from tallygate.ledger.sqlite.files import FileLock
 from tallygate.ledger.transaction import StoreTx
+from tallygate.machine import boot
 
 log = logging.getLogger("tallygate")
 
