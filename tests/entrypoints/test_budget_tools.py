@@ -635,3 +635,57 @@ def test_a_budget_in_pounds_is_bound_by_the_client_that_starts_it(world):
     answer = talk(world, script, name="codex-mcp-client")
     assert answer["allowed"] is False
     assert window(world, "codex").spent_nanos == 10 * CENT
+
+
+@ERAS
+def test_a_step_in_a_session_that_another_client_opened_is_held_in_the_budget_of_the_client_that_asks(world, mode):
+    world = ruled(world, codex=20)
+
+    async def opened(client):
+        return (await ok(client, "l6e_run_start", budget_usd=9, model="dear"))["session_id"]
+
+    session = talk(world, opened, mode=mode, name="python-sdk")
+    step = {"session_id": session, "tool_name": "x", "estimated_completion_tokens": 0, "estimated_prompt_tokens": 150}
+
+    async def asks(client):
+        look = await ok(client, "l6e_authorize_call", check_only=True, **step)
+        asked = await ok(client, "l6e_authorize_call", **step)
+        again = await ok(client, "l6e_authorize_call", **step)
+        if "call_id" in asked:
+            tokens = {"actual_prompt_tokens": 190, "actual_completion_tokens": 0}
+            await ok(client, "l6e_record_usage", call_id=asked["call_id"], **tokens)
+        return look, again
+
+    look, again = talk(world, asks, mode=mode, name="codex-mcp-client")
+    assert look["remaining_usd"] == 0.2, "a look shows what the step is held against"
+    assert (again["action"], again["budget"]["id"]) == ("halt", "client:codex:never")
+    assert window(world, "codex").spent_nanos == 19 * CENT, "what it really used counts there, once"
+
+    async def looks(client):
+        await ok(client, "l6e_authorize_call", **step)
+        await ok(client, "record_call", session_id=session, model="dear", input_tokens=100, output_tokens=0)
+        return await ok(client, "check_budget", session_id=session)
+
+    assert talk(world, looks, mode=mode, name="python-sdk")["allowed"], "whose session it is spends none of it"
+    assert window(world, "codex").committed_nanos == 19 * CENT
+
+
+def test_what_was_asked_for_by_another_client_counts_in_a_budget_of_it_that_begins_later(world):
+    async def opened(client):
+        return (await ok(client, "l6e_run_start", budget_usd=9, model="dear"))["session_id"]
+
+    session = talk(world, opened, name="python-sdk")
+
+    async def records(client):
+        await ok(client, "record_call", session_id=session, model="dear", input_tokens=150, output_tokens=0)
+
+    talk(world, records, name="codex-mcp-client")
+    later = ruled(world, codex=10)
+    step = {"session_id": session, "tool_name": "x", "estimated_completion_tokens": 0, "estimated_prompt_tokens": 10}
+
+    async def asks(client):
+        return await ok(client, "l6e_authorize_call", **step)
+
+    assert talk(later, asks, name="codex-mcp-client")["budget"]["id"] == "client:codex:never"
+    assert window(later, "codex").spent_nanos == 15 * CENT
+    assert talk(later, asks, name="python-sdk")["action"] != "halt"

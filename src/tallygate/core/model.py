@@ -280,7 +280,8 @@ class Call:
 
     `booked_nanos` is what of it stands in `spent` of its budgets; `cost_basis` says what that number is. What it was
     expected to cost: `cold_nanos` from its estimate, `level_nanos` from its session's last steps, `expected_nanos` from
-    both. `observed_nanos` is what its responses cost so far, where the client's own record is read.
+    both. `observed_nanos` is what its responses cost so far, where the client's own record is read. `asked_by` is who
+    asked and `folder` where that stood, where they are not the session's client and project.
     """
 
     tenant: str
@@ -321,6 +322,8 @@ class Call:
     level_nanos: int | None = None
     expected_nanos: int | None = None
     observed_nanos: int | None = None
+    asked_by: str | None = None
+    folder: str | None = None
 
     @property
     def has_actual(self) -> bool:

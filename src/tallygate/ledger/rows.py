@@ -118,7 +118,7 @@ CALL_COLUMNS = [
     "resolved_us", "booked_nanos", "cost_basis", "model_target", "model_used", "fresh_input", "cache_read",
     "cache_write_5m", "cache_write_1h", "output", "price_id", "actual_price_id", "actor_id", "actor_name",
     "parent_call_id", "call_mode", "mode_capable", "client_key", "reply", "void_reason", "correlation", "holds",
-    "cold_nanos", "level_nanos", "expected_nanos", "observed_nanos",
+    "cold_nanos", "level_nanos", "expected_nanos", "observed_nanos", "asked_by", "folder",
 ]  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def to_call(row: tuple[Any, ...]) -> Call:
         completion_tokens, raw_estimate, estimate, factor, actor_type, at_us, expires_us, resolved_us, booked,
         cost_basis, model_target, model_used, fresh, cache_read, write_5m, write_1h, output, price_id,
         actual_price_id, actor_id, actor_name, parent_call_id, call_mode, mode_capable, client_key, reply,
-        void_reason, correlation, holds, cold, level, expected, observed,
+        void_reason, correlation, holds, cold, level, expected, observed, asked_by, folder,
     ) = row  # fmt: skip
     return Call(
         tenant=tenant,
@@ -307,6 +307,8 @@ def to_call(row: tuple[Any, ...]) -> Call:
         level_nanos=level,
         expected_nanos=expected,
         observed_nanos=observed,
+        asked_by=asked_by,
+        folder=folder,
     )
 
 
@@ -346,6 +348,8 @@ def from_call(call: Call) -> dict[str, Value]:
         "level_nanos": call.level_nanos,
         "expected_nanos": call.expected_nanos,
         "observed_nanos": call.observed_nanos,
+        "asked_by": call.asked_by,
+        "folder": call.folder,
         "at_us": call.at_us,
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,

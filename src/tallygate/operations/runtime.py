@@ -194,13 +194,14 @@ class SessionHead(NamedTuple):
 class Runtime:
     """The composed program, as operations see it. `by` names who acts, in every event.
 
-    `home` is the program's own tenant while it is among the rows of another, which a caller has named for a session.
-    `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is where work is
-    done that belongs to no `project`. `tool_owners` tells which client's session a tool call belongs
-    to, by the id that a hook gave: (client, session). `compactions` tells when a session's agent last summarised its
-    conversation. `keys` sign; without any, nothing is attested. `told_at_start`
-    is what a user is told of the settings when a session begins, `foreign` names variables of the client that do not
-    count. `program` is how a user's shell starts this one, `zone` the time zone that times are told in.
+    `home` is the program's own tenant while it is among the rows of another, which a caller has named for a
+    session. `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is
+    where work is done that belongs to no `project`, `asked_by` the client that is connected, where an agent asks.
+    `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
+    session). `compactions` tells when a session's agent last summarised its conversation. `keys` sign; without any,
+    nothing is attested. `told_at_start` is what a user is told of the settings when a session begins, `foreign`
+    names variables of the client that do not count. `program` is how a user's shell starts this one, `zone` the
+    time zone that times are told in.
     """
 
     ledger: Ledger
@@ -222,6 +223,7 @@ class Runtime:
     server_id: str | None = None
     project: str | None = None
     folder: str | None = None
+    asked_by: str | None = None
     place_of: PlaceOf = on_paper
     halt_on_fault: bool = True
     interrupts: bool = True

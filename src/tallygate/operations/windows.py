@@ -46,7 +46,7 @@ class Facts:
 
     def of_call(self, call: Call) -> Spent:
         session = self._session(call.session_id)
-        return self._spent(session, models=(call.model_used or call.model_requested,))
+        return self._spent(session, call.asked_by, call.folder, (call.model_used or call.model_requested,))
 
     def of_usage(self, stored: StoredUsage) -> Spent:
         row = stored.row

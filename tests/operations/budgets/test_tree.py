@@ -24,6 +24,7 @@ from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import check, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
@@ -474,12 +475,38 @@ def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_th
         False, True,
     )  # fmt: skip
     booked = record_call(there.rt, CallReport(session, "dear", Tokens(output=60)))
-    assert (booked.remaining, booked.cost) == (4 * CENT, 6 * CENT)
+    assert (booked.remaining, booked.cost) == (-2 * CENT, 6 * CENT)
     answer = there.ask(session, 0, actual=Tokens(output=20))
-    assert answer.remaining_nanos == 4 * CENT
-    assert there.budget(window.budget_id) == window, "of what is done the responses tell where it counts"
+    assert answer.remaining_nanos == -4 * CENT
+    assert there.budget(window.budget_id).spent_nanos == window.spent_nanos + 8 * CENT, "it counts there"
     assert there.budget(session).spent_nanos == 8 * CENT
     assert not audit(there.ledger)
+
+
+@pytest.mark.parametrize("done", ["reported", "expired", "told at once"])
+def test_what_a_step_used_counts_once_in_the_project_it_stood_in(world, tmp_path, done):
+    disk = Path(os.path.realpath(tmp_path))
+    shop, other = repository(disk / "shop"), repository(disk / "other")
+    rules = [Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(each)) for each in (shop, other)]
+    session = at_work(world, other, *rules).start("9")
+    there = at_work(world, shop, *rules)
+    if done == "told at once":
+        there.ask(session, 0, actual=Tokens(fresh_input=70))
+    else:
+        asked = there.ask(session, 70)
+    if done == "reported":
+        record_usage(there.rt, UsageReport(asked.call_id, Tokens(fresh_input=70)))
+    if done == "expired":
+        there.clock.forward(24 * 60 * MINUTE)
+        sweep(at_work(world, other, *rules).rt)
+    spent = {each: there.budget(f"project:{each}:never").spent_nanos for each in (shop, other)}
+    assert spent == {shop: 7 * CENT, other: 7 * CENT}, "its session's project goes on counting it, too"
+    assert there.budget(session).spent_nanos == 7 * CENT
+    assert not audit(world.ledger)
+
+    asking = at_work(world, shop, Rule(Scope.PROJECT, 500, unit="tokens", period="never", match=str(shop)))
+    asking.ask(asking.start("9"), 0)
+    assert there.budget(f"project:{shop}:never:tokens").spent_nanos == 70, "so does a budget that begins later"
 
 
 SPELLINGS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from tallygate.core.costing import Tokens
@@ -25,6 +24,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     TEXTS,
     Caller,
     ToolSpec,
+    asked_over,
     output,
 )
 from tallygate.operations import runtime as tenants
@@ -154,7 +154,7 @@ class BudgetTools:
         return _with_exchange(answer, found.exchange)
 
     def _for(self, caller: Caller) -> Runtime:
-        return replace(self._runtime, by=f"mcp:{caller.client[:60]}")
+        return asked_over(self._runtime, caller)
 
     def _of(self, caller: Caller, session_id: str) -> Runtime:
         return tenants.runtime_for_session(self._for(caller), session_id)

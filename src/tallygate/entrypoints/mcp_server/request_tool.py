@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -29,6 +29,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     Caller,
     GateTool,
     ToolSpec,
+    asked_over,
     caller_of,
     output,
     result_of,
@@ -246,7 +247,7 @@ class RequestTool:
         }
 
     def _of(self, caller: Caller, session_id: str) -> Runtime:
-        return tenants.runtime_for_session(replace(self._runtime, by=f"mcp:{caller.client[:60]}"), session_id)
+        return tenants.runtime_for_session(asked_over(self._runtime, caller), session_id)
 
     def spec(self) -> ToolSpec:
         return ToolSpec(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from tallygate.core.costing import Tokens
@@ -32,6 +31,7 @@ from tallygate.entrypoints.mcp_server.tools import (
     TEXTS,
     Caller,
     ToolSpec,
+    asked_over,
     output,
 )
 from tallygate.operations import runtime as tenants
@@ -174,11 +174,10 @@ class SessionTools:
             actual=actual,
             client_key=caller.key,
         )
+        rt = tenants.runtime_for_session(self._for(caller), session_id)
         if look:
-            return check_payload(
-                authorize.check(tenants.runtime_for_session(self._runtime, session_id), session_id, step)
-            )
-        return gate_payload(authorize.authorize(tenants.runtime_for_session(self._for(caller), session_id), step))
+            return check_payload(authorize.check(rt, session_id, step))
+        return gate_payload(authorize.authorize(rt, step))
 
     def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
         call_id = given.required_name("call_id")
@@ -225,7 +224,7 @@ class SessionTools:
         }
 
     def _for(self, caller: Caller) -> Runtime:
-        return replace(self._runtime, by=f"mcp:{caller.client[:60]}")
+        return asked_over(self._runtime, caller)
 
     def _for_call(self, caller: Caller, call_id: str) -> Runtime:
         return tenants.runtime_for_call(self._for(caller), call_id)

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio.to_thread
@@ -20,6 +20,7 @@ from tallygate.clients.client import runnable
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
 from tallygate.ledger.port import LedgerBusy
+from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.mcp")
 
@@ -36,6 +37,11 @@ class Caller:
     client: str = "unknown"
     key: str | None = None
     client_session: str | None = None
+
+
+def asked_over(rt: Runtime, caller: Caller) -> Runtime:
+    """The program as one asks it who is connected: their name stands in events, and their budgets bind."""
+    return replace(rt, by=f"mcp:{caller.client[:60]}", asked_by=caller.client)
 
 
 Answer = Callable[[Given, Caller], dict[str, Any]]

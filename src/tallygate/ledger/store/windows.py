@@ -52,8 +52,8 @@ _USAGE_KEYS = {
     Scope.MODEL: ("NULL", "NULL", "NULL", _SERVED),
 }
 _CALL_KEYS = {
-    Scope.CLIENT: ("NULL", "NULL", "session_id", "NULL"),
-    Scope.PROJECT: ("NULL", "NULL", "session_id", "NULL"),
+    Scope.CLIENT: ("asked_by", "NULL", "session_id", "NULL"),
+    Scope.PROJECT: ("NULL", "folder", "session_id", "NULL"),
     Scope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
 }
 # A call that was recorded has the price of what was recorded.

@@ -16,6 +16,7 @@ from tallygate.core.gate.rules import (
     Window,
     binds,
     bound,
+    client_names,
     from_text,
     may_limit,
     piece_of,
@@ -30,6 +31,7 @@ from tallygate.core.model import Budget, Call, Currency, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.places import Place
 from tallygate.core.values import value
+from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update
 from tallygate.operations.lock_book import bounds_now
@@ -79,28 +81,17 @@ def rebound(rt: Runtime, session: Session) -> Session:
 class Bound:
     """A session as its workspace's settings have it by now, with every budget that its next step must pass.
 
-    `rules_before` are those that it was kept with. `visited` are the budgets that only the place of this step brings.
+    `rules_before` are those that it was kept with.
     """
 
     session: Session
     to: Binding
     rules_before: str | None
-    visited: frozenset[str] = frozenset()
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets as this session may spend them."""
         return self.to.seen(self.to.budgets)
-
-    def parted(self, *, done: bool) -> tuple[tuple[Budget, ...], tuple[Budget, ...]]:
-        """The budgets that a step is counted in, and those that are only asked.
-
-        A step that is `done` counts where its session does: of the project that it stood in its responses tell.
-        """
-        if not done or not self.visited:
-            return self.to.budgets, ()
-        asked = tuple(budget for budget in self.to.budgets if budget.budget_id in self.visited)
-        return tuple(budget for budget in self.to.budgets if budget.budget_id not in self.visited), asked
 
 
 def bound_now(
@@ -123,11 +114,7 @@ def bound_now(
     limits = current_limits(rt, now)
     bounds = bounds_now(rt, reader)
     found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
-    visited = frozenset[str]()
-    if asked is not now:
-        mine = {rule.budget_id("") for rule in rules_of(now)}
-        visited = frozenset(window_id(rule, at_us) for rule in rules_of(asked) if rule.budget_id("") not in mine)
-    return Bound(now, found, session.rules, visited)
+    return Bound(now, found, session.rules)
 
 
 def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
@@ -150,16 +137,27 @@ def _made_by(rule: Rule, budget: Budget) -> bool:
 
 
 def visiting(rt: Runtime, session: Session) -> Session:
-    """A session for one step that stands in another project than its own: the budgets of that project bind it, too.
+    """A session for one step that stands in another project than its own, or is asked for by another client.
 
-    What the step spends is counted there, so it has to be asked there. They bind this step alone.
+    The budgets of that project and of that client bind it, too. What the step spends is counted there, so it has to be
+    asked there. They bind this step alone.
     """
-    there = rt.project or rt.folder
-    if there is None or session.project == there:
-        return session
-    mine = bound(rt.rules, _subject(rt, session, there))
-    projects = tuple(rule for rule in mine if rule.scope is Scope.PROJECT or rule.within is not None)
-    return replace(session, rules=to_text(_joined(projects, from_text(session.rules)))) if projects else session
+    client, folder = visited_by(rt, session)
+    mine: tuple[Rule, ...] = ()
+    if folder is not None:
+        there = bound(rt.rules, _subject(rt, session, folder))
+        mine = tuple(rule for rule in there if rule.scope is Scope.PROJECT or rule.within is not None)
+    if client is not None:
+        asking = bound(rt.rules, Subject(rt.tenant, client, rt.user, rt.place_of(folder or session.project)))
+        mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
+    return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
+
+
+def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
+    """The client that asks for a step and the folder it stands in, each where it is not the session's own."""
+    asks, there = rt.asked_by, rt.project or rt.folder
+    is_other = asks is not None and not {*client_names((asks,))} <= {"", UNNAMED, *client_names(session.clients)}
+    return asks if is_other else None, None if there == session.project else there
 
 
 def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:

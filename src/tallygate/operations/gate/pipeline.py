@@ -35,7 +35,7 @@ from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Attested, Change, Insert, Reader, Tx, Update, Value
-from tallygate.operations.budgets.applicable import Binding, bound_now, budget_change, changes_of
+from tallygate.operations.budgets.applicable import Binding, bound_now, budget_change, changes_of, visited_by
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
@@ -214,6 +214,7 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
     amount = reserved_nanos(request, decision)
     weight = weight_of(request, decision)
     expected = request.expected if pending else None
+    asked_by, folder = visited_by(rt, session)
     # Kept for who asks again under the same key, and of a refusal for the run log.
     keeps_reply = request.client_key is not None or decision.action is Action.HALT
     return Call(
@@ -253,6 +254,8 @@ def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
         cold_nanos=None if expected is None else expected.cold_nanos,
         level_nanos=None if expected is None else expected.level_nanos,
         expected_nanos=None if expected is None else expected.expected_nanos,
+        asked_by=asked_by,
+        folder=folder,
     )
 
 
@@ -291,7 +294,6 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
         raise unknown_session(request.session_id)
     bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
     session, bound_to = bound.session, bound.to
-    budgets, only_asked = bound.parted(done=request.actual is not None)
     live = request.actual is not None and reader.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
@@ -303,8 +305,8 @@ def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Out
         target, why_no_target = target_of(rt, reader, session, request, decision)
         decision = replace(decision, target=target)
 
-    after = budgets_after(budgets, request, decision)
-    left = bound_to.seen((*after, *only_asked))
+    after = budgets_after(bound_to.budgets, request, decision)
+    left = bound_to.seen(after)
     ahead = prospect(request, policy.tightest(view.budgets), policy.tightest(left), rt.policy)
     told = _told(rt, request, decision, ahead.warning or why_no_target)
     answer = _answer(rt, request, decision, left, ahead, message=told)

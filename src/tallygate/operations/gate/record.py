@@ -305,13 +305,12 @@ def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRe
         raise session_ended(session.session_id)
     bound = bound_now(rt, tx, session, own, request.model, at_us=tx.at_us)
     session = bound.session
-    counted, only_asked = bound.parted(done=True)
     live = tx.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)
     decision = Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(bound.budgets))
-    after = budgets_after(counted, request, decision)
-    seen = bound.to.seen((*after, *only_asked))
+    after = budgets_after(bound.to.budgets, request, decision)
+    seen = bound.to.seen(after)
     usual = partial(_usual, tx, booking)
     answer = _recorded(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
     told = answer.status is not SpendStatus.OK and session.warned_us is None
