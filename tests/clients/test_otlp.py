@@ -104,7 +104,22 @@ def test_the_time_is_that_of_the_event_else_when_it_was_seen(times, at_ns):
 )
 def test_what_is_no_record_is_counted_and_passed_over(value, left):
     found = read(value)
-    assert (found.records, dict(found.left)) == ([], left)
+    assert (found.records, dict(found.left), dict(found.lost)) == ([], left, left)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lost"),
+    [
+        ([5, {"key": "a", "value": {"intValue": 1}}], {}),
+        ([{"key": "a", "value": {"intValue": 1}}] * 2, {Left.DUPLICATE_KEY: 1}),
+        ([{"key": f"k{number}"} for number in range(300)], {Left.TOO_MANY_ATTRIBUTES: 1}),
+    ],
+)
+def test_a_record_is_lost_only_where_none_of_it_can_be_used(attributes, lost):
+    for one in ({"attributes": attributes}, None):
+        group = {"resource": {"attributes": attributes}, "scopeLogs": []}
+        found = read(request(one) if one else {"resourceLogs": [group]})
+        assert dict(found.lost) == lost, "also of a resource, without which nobody knows whose its records are"
 
 
 def test_a_record_without_a_readable_resource_has_an_empty_one():

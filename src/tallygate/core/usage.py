@@ -427,6 +427,10 @@ class Unread:
     unfinished: int = 0
 
 
+# What stands in the place of a file's path for what telemetry told; behind a colon the session it was told of.
+TOLD = "telemetry"
+
+
 @dataclass(frozen=True, slots=True)
 class UnreadFile:
     """One file with what could not be read of it, and what the rest of its session cost."""
@@ -438,6 +442,11 @@ class UnreadFile:
     read_us: int
     responses: int
     nanos: int
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it stands for what telemetry told, which is no file."""
+        return self.path.partition(":")[0] == TOLD
 
     def records(self, now_us: int) -> int:
         """How many records may be missing as of a time."""
@@ -453,7 +462,10 @@ class UnreadFile:
 
 @dataclass(frozen=True, slots=True)
 class UnreadSum:
-    """What could not be read of some files together; `nanos` is about what the `estimated` of the records cost."""
+    """What could not be read of some files together; `nanos` is about what the `estimated` of the records cost.
+
+    `told` of them were told by telemetry and stand in no file.
+    """
 
     files: int = 0
     records: int = 0
@@ -461,18 +473,23 @@ class UnreadSum:
     nanos: int = 0
     why: Mapping[str, int] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
+    told: int = 0
 
 
 def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
     """Add up what could not be read."""
-    count = records = estimated = nanos = 0
+    count = records = estimated = nanos = told = 0
     why: dict[str, int] = {}
     paths = []
     for file in files:
         missing = file.records(now_us)
         if not missing:
             continue
-        count, records = count + 1, records + missing
+        records += missing
+        if file.is_told:
+            told += missing
+        else:
+            count += 1
         paths.append(file.path)
         for reason, number in file.found.why.items():
             why[reason] = why.get(reason, 0) + number
@@ -481,7 +498,7 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
         cost = file.estimate_nanos(now_us)
         if cost is not None:
             estimated, nanos = estimated + missing, nanos + cost
-    return UnreadSum(count, records, estimated, nanos, why, tuple(paths))
+    return UnreadSum(count, records, estimated, nanos, why, tuple(paths), told)
 
 
 @dataclass(frozen=True, slots=True)

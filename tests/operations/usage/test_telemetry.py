@@ -14,10 +14,12 @@ from tests.world import T0, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
+from tallygate.entrypoints.cli.unread import left_open
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.overview import show_session
+from tallygate.operations.views.usage import Anomalies, what_is_open
 
 PROJECT = "/home/me/p"
 CENTS = 10_000_000
@@ -84,6 +86,51 @@ def test_a_request_of_an_exporter_without_responses_touches_nothing(world):
     heard = take_logs(world.rt, payload(event(event="user_prompt"), event(request_id=None)))
     assert (heard.taken, dict(heard.skipped)) == (Taken(), {"no_request_id": 1})
     assert world.events() == 0
+
+
+def own(**changes):
+    """A request that the client made of its own accord: no transcript has it."""
+    return event(query_source="generate_session_title", **changes)
+
+
+LOST = {
+    "without a count": ((own(output_tokens="lots"),), {"telemetry:client-1": {"bad_count": 1}}),
+    "of no session": ((own(session=None, output_tokens="lots"),), {"telemetry": {"bad_count": 1}}),
+    "with too many attributes": (
+        (own(**{f"a{number}": 1 for number in range(300)}),), {"telemetry": {"too_many_attributes": 1}},
+    ),
+    "at an impossible cost": ((own(output_tokens=10**12),), {"telemetry:client-1": {"impossible_cost": 1}}),
+    "of a conversation: its transcript tells": ((event(output_tokens="lots"),), {}),
+    "of no tokens": ((own(output_tokens=0),), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_what_telemetry_tells_and_cannot_be_read_is_kept_for_every_total(world, monkeypatch, case):
+    monkeypatch.setattr("tallygate.operations.usage.ingest.AMOUNT_NANOS_MAX", 20 * CENTS)
+    events, kept = LOST[case]
+    good = own(request_id="good") if case != "of no session" else own(request_id="good", session=None)
+    tell(world, *events, good)
+    with world.ledger.reading() as reader:
+        found = reader.unread_files()
+    assert {file.path: dict(file.found.why) for file in found} == kept
+    unread, _ = what_is_open(world.rt)
+    lost = sum(sum(why.values()) for why in kept.values())
+    assert (unread.records, unread.told, unread.files) == (lost, lost, 0)
+    known = "telemetry:client-1" in kept
+    assert (unread.estimated, unread.nanos) == ((1, 10 * CENTS) if known else (0, 0)), "by the rest of its session"
+    if kept:
+        cost = "by the rest of their sessions they cost about $0.10" if known else "what they cost is not known"
+        [told] = left_open(unread, Anomalies())
+        assert told.startswith("1 record in telemetry could not be read (")
+        assert cost in told
+
+
+def test_losses_of_telemetry_add_up_and_stay(world):
+    for _ in range(3):
+        tell(world, own(output_tokens="lots"))
+    read(world, written())
+    assert what_is_open(world.rt)[0].why == {"bad_count": 3}
 
 
 def test_what_is_no_request_is_refused_and_changes_nothing(world):

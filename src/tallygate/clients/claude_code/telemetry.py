@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from tallygate.clients.reading.lines import Odd, Unreadable, content_key, count, countless, moment, name
+from tallygate.clients.reading.lines import Odd, Skip, Unreadable, content_key, count, countless, moment, name
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, Rule
 
@@ -36,10 +36,20 @@ class Untold(StrEnum):
 
 @dataclass(slots=True)
 class Told:
-    """The responses that some events tell of, and what could not be used, by reason."""
+    """The responses that some events tell of, and what could not be used, by reason.
+
+    `lost` is what of that no transcript tells of either, by the session that it names.
+    """
 
     rows: list[ObservedUsage] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    lost: dict[str | None, Counter[str]] = field(default_factory=dict)
+
+    def skip(self, reason: str, event: Mapping[str, object] | None = None) -> None:
+        """Count an event that was not used; with it what of a response is lost that nobody else tells of."""
+        self.skipped[reason] += 1
+        if event is not None and _rule(event.get("query_source"), None) is Rule.CLAUDE_AUXILIARY:
+            self.lost.setdefault(name(event.get("session.id")), Counter())[reason] += 1
 
 
 def read_events(
@@ -57,14 +67,16 @@ def read_events(
         try:
             row = _row(resource, event, at_ns, heard_at)
         except Unreadable as error:
-            told.skipped[error.reason] += 1
+            told.skip(error.reason, event)
             continue
         if row is None:
-            told.skipped[Untold.NO_REQUEST] += 1
+            told.skip(Untold.NO_REQUEST)
         elif row.tokens.total:
             told.rows.append(row)
+        elif countless(row.odd):
+            told.skip(Skip.BAD_COUNT, event)
         else:
-            told.skipped["bad_count" if countless(row.odd) else "empty_usage"] += 1
+            told.skip(Skip.EMPTY)
     return told
 
 

@@ -47,10 +47,11 @@ class LogRecord:
 
 @dataclass(slots=True)
 class LogRecords:
-    """The records of one request, and what of it could not be used, by reason."""
+    """The records of one request, and what of it could not be used, by reason; `lost` are whole records among that."""
 
     records: list[LogRecord] = field(default_factory=list)
     left: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
 
 
 def read_logs(payload: bytes) -> LogRecords:
@@ -66,11 +67,12 @@ def read_logs(payload: bytes) -> LogRecords:
     if not isinstance(request, dict):
         raise _unfit("is not a JSON object")
     found = LogRecords()
-    for resource, record in _log_records(request, found.left):
+    for resource, record in _log_records(request, found):
         if len(found.records) >= RECORDS_MAX:
             found.left[Left.TOO_MANY] += 1
+            found.lost[Left.TOO_MANY] += 1
             continue
-        attributes = _attributes(record.get("attributes"), found.left)
+        attributes = _attributes(record.get("attributes"), found)
         if attributes is not None:
             at_ns = _whole(record.get("timeUnixNano")) or _whole(record.get("observedTimeUnixNano"))
             found.records.append(LogRecord(resource, attributes, at_ns or None))
@@ -81,39 +83,41 @@ def _unfit(what: str) -> InvalidArgument:
     return InvalidArgument("payload", f"The telemetry payload {what}.", hint="Send OTLP logs as JSON (http/json).")
 
 
-def _log_records(
-    request: Mapping[str, Any], left: Counter[str]
-) -> Iterator[tuple[Mapping[str, Value], dict[str, Any]]]:
-    for group in _objects(request.get("resourceLogs"), left):
+def _log_records(request: Mapping[str, Any], told: LogRecords) -> Iterator[tuple[Mapping[str, Value], dict[str, Any]]]:
+    for group in _objects(request.get("resourceLogs"), told.left, told.lost):
         resource = group.get("resource")
-        about = _attributes(resource.get("attributes"), left) if isinstance(resource, dict) else None
-        for scope in _objects(group.get("scopeLogs"), left):
-            for record in _objects(scope.get("logRecords"), left):
+        # Whose records they are is not known where this cannot be read: what then cannot be told apart is lost, once.
+        about = _attributes(resource.get("attributes"), told) if isinstance(resource, dict) else None
+        for scope in _objects(group.get("scopeLogs"), told.left, told.lost):
+            for record in _objects(scope.get("logRecords"), told.left, told.lost):
                 yield about or {}, record
 
 
-def _objects(value: object, left: Counter[str]) -> Iterator[dict[str, Any]]:
+def _objects(value: object, *counted: Counter[str]) -> Iterator[dict[str, Any]]:
     if value is None:
         return
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, dict):
             yield each
         else:
-            left[Left.NOT_OBJECT] += 1
+            for counter in counted:
+                counter[Left.NOT_OBJECT] += 1
 
 
-def _attributes(value: object, left: Counter[str]) -> dict[str, Value] | None:
+def _attributes(value: object, told: LogRecords) -> dict[str, Value] | None:
     """Attributes by name; nothing where there are too many, or one of two would have to be chosen."""
     if isinstance(value, list) and len(value) > ATTRIBUTES_MAX:
-        left[Left.TOO_MANY_ATTRIBUTES] += 1
+        told.left[Left.TOO_MANY_ATTRIBUTES] += 1
+        told.lost[Left.TOO_MANY_ATTRIBUTES] += 1
         return None
     found: dict[str, Value] = {}
-    for each in _objects(value, left):
+    for each in _objects(value, told.left):
         name = each.get("key")
         if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
             continue
         if name in found:
-            left[Left.DUPLICATE_KEY] += 1
+            told.left[Left.DUPLICATE_KEY] += 1
+            told.lost[Left.DUPLICATE_KEY] += 1
             return None
         held = each.get("value")
         plain = _value(held)

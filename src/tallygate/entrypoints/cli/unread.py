@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tallygate.clients.reading.lines import Skip
+from tallygate.clients.reading.otlp import Left
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
@@ -46,6 +47,8 @@ MEANING: dict[str, str] = {
     Skip.NO_TIME: "without a time",
     Skip.INCONSISTENT: "with counts that contradict each other",
     Skip.BAD_FILE: "in a file that cannot be read",
+    Left.TOO_MANY: "too many in one request",
+    Left.TOO_MANY_ATTRIBUTES: "with too many attributes",
     Skip.NO_FILE: "in what is named like a file of records and is none",
 }
 
@@ -53,7 +56,9 @@ MEANING: dict[str, str] = {
 def unread_text(found: UnreadSum) -> str:
     """What could not be read, and about what it cost, in a sentence without its end."""
     why = ", ".join(f"{count:,} {MEANING.get(reason, reason)}" for reason, count in sorted(found.why.items()))
-    text = f"{output.plural(found.records, 'record')} in {output.plural(found.files, 'file')} could not be read ({why})"
+    where = [output.plural(found.files, "file")] if found.files else []
+    places = " and ".join([*where, *(["telemetry"] if found.told else [])])
+    text = f"{output.plural(found.records, 'record')} in {places} could not be read ({why})"
     if not found.estimated:
         return f"{text}; what they cost is not known"
     rest = found.records - found.estimated
@@ -86,6 +91,7 @@ def unread_json(found: UnreadSum) -> dict[str, Any]:
     return {
         "records": found.records,
         "files": found.files,
+        "in_telemetry": found.told,
         "could_not_be_read": dict(sorted(found.why.items())),
         "estimated_cost": json_number(found.nanos) if found.estimated else None,
         "records_without_estimate": found.records - found.estimated,

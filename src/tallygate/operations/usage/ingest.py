@@ -139,8 +139,8 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
                 tx.save_position(
                     reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew, whole=whole
                 )
-            if reading.position is not None or reading.unread.why:
-                unread = _with_refused(reading, refused) if refused else reading.unread
+            unread = _with_refused(reading, refused) if refused else reading.unread
+            if reading.position is not None or unread.why:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
                 tx.save_check(check)

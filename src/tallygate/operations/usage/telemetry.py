@@ -8,18 +8,18 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.claude_code.telemetry import CLIENT, read_events
+from tallygate.clients.claude_code.telemetry import CLIENT, Told, read_events
 from tallygate.clients.reading.otlp import read_logs
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import TOLD, ObservedUsage, Unread
 from tallygate.files import create
 from tallygate.operations.runtime import Runtime, in_tenant
-from tallygate.operations.usage.ingest import Reading, Taken, ingest
+from tallygate.operations.usage.ingest import Reading, Taken, ingest_all
 
 # --- telemetry token -------------------------------------------------------------------------------------------------
 # The word by which the receiver of telemetry knows that this user's own clients are speaking.
@@ -104,25 +104,30 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
     events = ((record.resource, record.attributes, record.at_ns) for record in logs.records)
     told = read_events(events, as_datetime(rt.clock_us()))
     skipped = logs.left + told.skipped
-    if not told.rows:
-        return Heard(Taken(), skipped)
+    if logs.lost:
+        told.lost.setdefault(None, Counter()).update(logs.lost)
     taken = Taken()
-    for tenant, rows in _by_tenant(rt, told.rows).items():
-        taken += ingest(in_tenant(rt, tenant), Reading(CLIENT, "telemetry", rows))
+    for tenant, readings in _by_tenant(rt, told).items():
+        taken += ingest_all(in_tenant(rt, tenant), readings)
     return Heard(taken, skipped)
 
 
-def _by_tenant(rt: Runtime, told: Iterable[ObservedUsage]) -> dict[str, list[ObservedUsage]]:
-    """Responses by whose they are: that of the session they are known to belong to, else this program's own tenant.
+def _by_tenant(rt: Runtime, told: Told) -> dict[str, list[Reading]]:
+    """What was told by whose it is: that of the session it is known to belong to, else this program's own tenant.
 
-    One server hears all clients of a user.
+    One server hears all clients of a user. What could not be read is kept for each session, as it is for each file.
     """
-    owners: dict[str, str] = {}
-    found: dict[str, list[ObservedUsage]] = {}
+    rows: dict[str | None, list[ObservedUsage]] = {}
+    for row in told.rows:
+        rows.setdefault(row.session, []).append(row)
+    found: dict[str, list[Reading]] = {}
     with rt.ledger.reading(rt.tenant) as reader:
-        for row in told:
-            if row.session not in owners:
-                linked = reader.tenants_linked(row.client, row.session)
-                owners[row.session] = linked[0] if linked and rt.tenant not in linked else rt.tenant
-            found.setdefault(owners[row.session], []).append(row)
+        for session in dict.fromkeys((*rows, *told.lost)):
+            linked = [] if session is None else reader.tenants_linked(CLIENT, session)
+            tenant = linked[0] if linked and rt.tenant not in linked else rt.tenant
+            source = TOLD if session is None else f"{TOLD}:{session}"
+            unread = Unread(told.lost.get(session, {}))
+            found.setdefault(tenant, []).append(
+                Reading(CLIENT, source, rows.get(session, []), unread=unread, session=session)
+            )
     return found
