@@ -28,6 +28,7 @@ A programmer's error is not in this tree: `ensure` raises `InvariantBroken`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -69,6 +70,18 @@ class Conflict(TallygateError):
     """An id came back with values other than those it was first used with."""
 
     code = "conflict"
+
+
+def same_or_conflict(
+    fields: Iterable[tuple[str, object, object]], what: str, *, hint: str, code: str, then: str = ""
+) -> None:
+    """Refuse what comes again under an id with another value: the first field that differs is named, with both.
+
+    Each field has its name, what it was and what it is now; `what` says of what it was a field, `then` what follows.
+    """
+    for name, was, now in fields:
+        if was != now:
+            raise Conflict(f"{what} with {name} {was!r}; now it came with {now!r}.{then}", hint=hint, code=code)
 
 
 class UsersOnly(TallygateError):

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import Price, basis_of
-from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable
+from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, same_or_conflict
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
@@ -469,9 +469,10 @@ def named_before(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session,
     home = rt.home or rt.tenant
     with rt.ledger.reading(home) as own:
         reached = own.reached_session(session_id)
-    if reached is not None and reached != rt.tenant:
-        raise Conflict(
-            f"Session {session_id!r} was opened with tenant_id {reached!r}; now it came with {rt.tenant!r}.",
+    if reached is not None:
+        same_or_conflict(
+            [("tenant_id", reached, rt.tenant)],
+            f"Session {session_id!r} was opened",
             hint="Use another session_id.",
             code="session_conflict",
         )

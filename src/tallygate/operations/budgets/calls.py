@@ -107,6 +107,22 @@ def resolve_call(
     tx.append(kind, changes, by=by, note=note)
 
 
+def void(tx: Tx, call: Call, reason: str, *, by: str, place_of: PlaceOf, extra: Sequence[Change] = ()) -> None:
+    """Release what a pending call holds: it did not happen, and the reason stays in the ledger."""
+    resolve_call(
+        tx,
+        call,
+        kind="call.voided",
+        by=by,
+        state=CallState.VOIDED,
+        cost=NOTHING,
+        cost_basis="none",
+        columns={"void_reason": reason},
+        place_of=place_of,
+        extra=extra,
+    )
+
+
 def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, cause: str, place_of: PlaceOf) -> None:
     """Close calls nobody reported on: their estimates are booked, or released where the policy says so.
 

@@ -23,13 +23,13 @@ from tallygate.core.learning.steps import (
     next_step,
     of_actor,
 )
-from tallygate.core.model import HOOK_KEY, NO_RESPONSE, NOTHING, Actor, Amount, Call, CallRequest, Session, needed
+from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.budgets.applicable import budgets_now
-from tallygate.operations.budgets.calls import resolve_call
+from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import authorize_in, call_id_of
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
@@ -291,11 +291,12 @@ def _turned(
     if event.moment is Moment.PROMPT:
         for call in mine:
             if call.at_us + BROKEN_OFF_US < tx.at_us:
-                _void(rt, tx, call, NO_RESPONSE)
+                void(tx, call, NO_RESPONSE, by=rt.by, place_of=rt.place_of)
     if event.moment is Moment.AGENT_START:
         nameless = [call for call in pending if call.actor_type is ActorType.SUBAGENT and call.actor_id is None]
         if nameless:
-            _void(rt, tx, nameless[0], f"handed on to subagent {event.agent_id}")
+            reason = f"handed on to subagent {event.agent_id}"
+            void(tx, nameless[0], reason, by=rt.by, place_of=rt.place_of)
     if event.moment is not Moment.TOOL:
         return reserves(event.client, event.moment), request
     if not reserves(event.client, Moment.TOOL):
@@ -350,17 +351,3 @@ def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[S
         return len(mine) > 1
     made_for = response.call_id
     return any(call.call_id != made_for for call in mine)
-
-
-def _void(rt: Runtime, tx: Tx, call: Call, reason: str) -> None:
-    resolve_call(
-        tx,
-        call,
-        place_of=rt.place_of,
-        kind="call.voided",
-        by=rt.by,
-        state=CallState.VOIDED,
-        cost=NOTHING,
-        cost_basis="none",
-        columns={"void_reason": reason},
-    )

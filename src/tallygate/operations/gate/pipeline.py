@@ -9,7 +9,7 @@ from functools import partial
 
 from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import SERVED_HERE, Price, Tokens
-from tallygate.core.errors import Conflict, KeyUnusable, ensure, present, unknown_session
+from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import BindingBudget, GateAnswer, Prospect, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
@@ -414,11 +414,6 @@ def _halted(
 
 
 DUE_PER_CALL = 8
-# Fields that must be the same when a call id comes back; the first difference is named in the error.
-_COMPARED = (
-    "session_id", "tool_name", "model_requested", "prompt_tokens", "completion_tokens", "actor_type", "actor_id",
-    "actor_name", "parent_call_id", "call_mode", "actual",
-)  # fmt: skip
 
 
 def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = True) -> tuple[GateAnswer, str | None]:
@@ -462,28 +457,26 @@ def call_id_of(rt: Runtime, request: CallRequest) -> str:
 
 def replay(call: Call, request: CallRequest) -> GateAnswer:
     """The answer that was given to this call id; other fields under the same id are an error naming the field."""
-    asked = {
-        "session_id": request.session_id,
-        "tool_name": request.tool_name,
-        "model_requested": request.model,
-        "prompt_tokens": request.prompt_tokens,
-        "completion_tokens": request.completion_tokens,
-        "actor_type": request.actor.type,
-        "actor_id": request.actor.id,
-        "actor_name": request.actor.name,
-        "parent_call_id": request.parent_call_id,
-        "call_mode": request.call_mode,
-        "actual": request.actual,
-    }
-    for name in _COMPARED:
-        if name == "actual" and request.actual is None:
-            continue
-        if (was := getattr(call, name)) != asked[name]:
-            raise Conflict(
-                f"Call {call.call_id} was asked with {name} {was!r}; now it came with {asked[name]!r}.",
-                hint="Use a new idempotency key for another step.",
-                code="call_conflict",
-            )
+    fields: list[tuple[str, object, object]] = [
+        ("session_id", call.session_id, request.session_id),
+        ("tool_name", call.tool_name, request.tool_name),
+        ("model_requested", call.model_requested, request.model),
+        ("prompt_tokens", call.prompt_tokens, request.prompt_tokens),
+        ("completion_tokens", call.completion_tokens, request.completion_tokens),
+        ("actor_type", call.actor_type, request.actor.type),
+        ("actor_id", call.actor_id, request.actor.id),
+        ("actor_name", call.actor_name, request.actor.name),
+        ("parent_call_id", call.parent_call_id, request.parent_call_id),
+        ("call_mode", call.call_mode, request.call_mode),
+    ]
+    if request.actual is not None:  # what was reported later is no other question
+        fields.append(("actual", call.actual, request.actual))
+    same_or_conflict(
+        fields,
+        f"Call {call.call_id} was asked",
+        hint="Use a new idempotency key for another step.",
+        code="call_conflict",
+    )
     ensure(call.reply is not None, "a call with a client key keeps its reply")
     return GateAnswer.from_json(str(call.reply))
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.errors import Conflict, NotFound, present, session_ended, unknown_session
+from tallygate.core.errors import Conflict, NotFound, present, same_or_conflict, session_ended, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import GateAnswer, UsageAnswer
 from tallygate.core.gate.policy import own_budget
@@ -22,7 +22,7 @@ from tallygate.core.words import Action, CallState, Pressure, Reason, SpendStatu
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
 from tallygate.operations.budgets.applicable import bound_now, budgets_now, currency_of
-from tallygate.operations.budgets.calls import expire_calls, resolve_call
+from tallygate.operations.budgets.calls import expire_calls, resolve_call, void
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import DUE_PER_CALL, Decided, budgets_after, call_id_of, write_decision
 from tallygate.operations.learning.estimates import learned_from
@@ -66,7 +66,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         if call.cost_basis == "transcript" and call.actual is None:
             return _answer(rt, tx, call.call_id)  # its responses are counted; the report would count them twice
         if call.state is CallState.RECONCILED:
-            _same_or_conflict(call, report)
+            _same_usage(call, report)
             return _answer(rt, tx, call.call_id)
         live = tx.is_live(call.session_id)
         price_id, changes = basis_changes(tx, price, rt.known_prices)
@@ -122,18 +122,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
                 hint="If it used tokens, report them with l6e_record_usage without void_reason.",
                 code="call_resolved",
             )
-        resolve_call(
-            tx,
-            call,
-            place_of=rt.place_of,
-            kind="call.voided",
-            by=rt.by,
-            state=CallState.VOIDED,
-            cost=NOTHING,
-            cost_basis="none",
-            columns={"void_reason": reason},
-            extra=_voided_again(tx, call),
-        )
+        void(tx, call, reason, by=rt.by, place_of=rt.place_of, extra=_voided_again(tx, call))
         return _answer(rt, tx, call_id)
 
 
@@ -161,7 +150,7 @@ def _let_through(call: Call | None, call_id: str) -> Call:
     return call
 
 
-def _same_or_conflict(call: Call, report: UsageReport) -> None:
+def _same_usage(call: Call, report: UsageReport) -> None:
     same_model = report.model_used is None or report.model_used == call.model_used
     if call.actual == report.tokens and same_model:
         return
@@ -385,11 +374,11 @@ def _replayed(call: Call, request: CallRequest, note: str | None) -> CallRecorde
         ("output_tokens", call.completion_tokens, request.completion_tokens),
         ("note", kept, note),
     )
-    for name, was, now in fields:
-        if was != now:
-            raise Conflict(
-                f"This call was recorded with {name} {was!r}; now it came with {now!r}. The first stays.",
-                hint="Use a new record_id for another call.",
-                code="call_conflict",
-            )
+    same_or_conflict(
+        fields,
+        "This call was recorded",
+        then=" The first stays.",
+        hint="Use a new record_id for another call.",
+        code="call_conflict",
+    )
     return CallRecorded.from_json(present(call.reply, "a call with a client key keeps its reply"))

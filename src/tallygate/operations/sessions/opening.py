@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from tallygate.core.errors import Conflict, InvalidArgument, NotFound, session_ended
+from tallygate.core.errors import InvalidArgument, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.rules import Scope
 from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
@@ -88,16 +88,48 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
         if before is not None:
             return Opened(*before, (), None, is_new=False)
         parent, inherited = _parent(tx, opening.parent_session_id)
-        session = new_session(rt, opening, session_id, tx.at_us, parent)
-        own = own_new_budget(session, opening.limit_nanos, BudgetMode(rt.default_mode))
-        mine = (own, *policy_budgets(rt, session, own))
-        budgets = tuple(sorted((*mine, *inherited), key=lambda b: b.budget_id))
-        kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
-        tx.append("session.started", [*kept, *opening_changes(session, mine, budgets)], by=rt.by)
-        every = bound_now(rt, tx, session, budgets, session.model, at_us=tx.at_us).budgets
+        begun = _begin(rt, tx, opening, session_id, parent=parent, inherited=inherited, mode=rt.default_mode)
+        session, own = begun.session, present(begun.own, "a session that is asked for has a budget of its own")
+        every = bound_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return Opened(session, every, tighter, price.warning)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A session that was just written, its own budget, and every budget of sessions that it spends."""
+
+    session: Session
+    own: Budget | None
+    budgets: tuple[Budget, ...]
+
+
+def _begin(
+    rt: Runtime,
+    tx: Tx,
+    opening: Opening,
+    session_id: str,
+    *,
+    parent: Session | None,
+    inherited: Sequence[Budget],
+    mode: str | None,
+    beside: Sequence[Change] = (),
+    note: dict[str, Value] | None = None,
+) -> _Begun:
+    """The one way in which a session begins: its row, its budgets and what it is tied to, in one event.
+
+    It spends the budgets that it has inherited beside its own. Without a `mode` it has none of its own: it goes on
+    with those of its parent.
+    """
+    session = new_session(rt, opening, session_id, tx.at_us, parent)
+    own = None if mode is None else own_new_budget(session, opening.limit_nanos, BudgetMode(mode))
+    mine = () if own is None else (own, *policy_budgets(rt, session, own))
+    budgets = tuple(sorted((*mine, *inherited), key=lambda budget: budget.budget_id))
+    kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
+    changes = [*kept, *opening_changes(session, mine, budgets), *beside]
+    tx.append("session.started", changes, by=rt.by, note=note)
+    return _Begun(session, own, budgets)
 
 
 def _is_tighter(other: Budget, own: Budget) -> bool:
@@ -309,30 +341,31 @@ def _innermost_open(linked: Sequence[Session]) -> Session | None:
 
 def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) -> Account:
     client = event.client.replace("_", "-")
-    before = _outermost(linked)
-    around = _around(tx, event) if before is None else None
+    before = linked[0] if linked else None  # what came later lay inside it, or went on with its budget
+    parent = _around(tx, event) if before is None else before
     opening = Opening(
         limit_nanos=rt.session_limit_nanos,
         model=event.model or UNKNOWN_MODEL,
         client=client,
-        parent_session_id=around.session_id if around else before.session_id if before else None,
+        parent_session_id=None if parent is None else parent.session_id,
         accounting_mode=AccountingMode.EXACT_OPTIONAL,
         ask_capable=True,
         plan_capable=True,
         agent_capable=True,
     )
-    session = new_session(rt, opening, new_session_id(rt, client), tx.at_us, around or before)
-    if before is None:
-        own = own_new_budget(session, rt.session_limit_nanos, BudgetMode(rt.session_mode))
-        mine = (own, *policy_budgets(rt, session, own))
-        outer = () if around is None else tx.budgets_of(around.session_id)
-        changes = opening_changes(session, mine, tuple(sorted((*mine, *outer), key=lambda b: b.budget_id)))
-    else:
-        changes = opening_changes(session, (), tx.budgets_of(before.session_id))
+    session_id = new_session_id(rt, client)
     begun = _seen_whole(rt, tx, event) and before is None and not tx.recent_usage(event.client, event.client_session, 1)
-    link: Change = Insert("client_session", _link_row(event, session, begun=begun))
-    kept = [*prices_kept(rt, tx), *met_at_work(rt, tx)]
-    tx.append("session.started", [*kept, *changes, link], by=rt.by, note={"hook": event.name})
+    session = _begin(
+        rt,
+        tx,
+        opening,
+        session_id,
+        parent=parent,
+        inherited=() if parent is None else tx.budgets_of(parent.session_id),
+        mode=rt.session_mode if before is None else None,
+        beside=[Insert("client_session", _link_row(event, session_id, begun=begun))],
+        note={"hook": event.name},
+    ).session
     return Account(session, opened=True, continues=None if before is None else before.session_id)
 
 
@@ -359,19 +392,14 @@ def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
     return not goes_on
 
 
-def _link_row(event: HookEvent, session: Session, *, begun: bool) -> dict[str, str | int | None]:
+def _link_row(event: HookEvent, session_id: str, *, begun: bool) -> dict[str, str | int | None]:
     row: dict[str, str | int | None] = {
         "client": event.client,
         "client_session": event.client_session,
-        "session_id": session.session_id,
+        "session_id": session_id,
         "found_by": FOUND_BY_HOOK,
     }
     return {**row, "begun": 1} if begun else row
-
-
-def _outermost(linked: Sequence[Session]) -> Session | None:
-    """The first session that a client's session spent; what came later lay inside it or went on with its budget."""
-    return linked[0] if linked else None
 
 
 # --- spend -----------------------------------------------------------------------------------------------------------
@@ -429,7 +457,7 @@ def start_budget(
         opened = start_within(rt, opening, tool_use_id, client_session)
     own = own_budget(opened.session, opened.budgets)
     if not opened.is_new:
-        _same_or_conflict(rt, opened.session, own, wanted)
+        _same_wish(rt, opened.session, own, wanted)
     return BudgetStarted(opened.session, own.limit_nanos, _kept_rate(opened.session, rate).text)
 
 
@@ -459,19 +487,18 @@ def _opened_before(rt: Runtime, session_id: str) -> Opened | None:
     return None if found is None else Opened(*found, (), None, is_new=False)
 
 
-def _same_or_conflict(rt: Runtime, session: Session, own: Budget, wanted: BudgetWanted) -> None:
+def _same_wish(rt: Runtime, session: Session, own: Budget, wanted: BudgetWanted) -> None:
     limit = own.limit_nanos if own.rule_limit is None else own.rule_limit
     fields = (
         ("currency", session.currency, wanted.currency),
         ("budget", exact_text(limit), exact_text(wanted.limit)),
         ("description", session.task_summary, kept_summary(rt, wanted.description)),
     )
-    for name, was, now in fields:
-        if was != now:
-            raise Conflict(
-                f"Session {session.session_id!r} was opened with {name} {was!r}; now it came with {now!r}.",
-                hint="It stays as it is, and only the user changes its budget. Use another session_id for other work.",
-                code="session_conflict",
-            )
+    same_or_conflict(
+        fields,
+        f"Session {session.session_id!r} was opened",
+        hint="It stays as it is, and only the user changes its budget. Use another session_id for other work.",
+        code="session_conflict",
+    )
     if not session.is_open:
         raise session_ended(session.session_id)
