@@ -49,9 +49,10 @@ from tallygate.core.learning.replay import (
     walk_forward,
 )
 from tallygate.core.usage import ObservedUsage, merged, priced_as
-from tallygate.operations.learning.estimates import model_key
+from tallygate.operations.learning.estimates import price_key
 from tallygate.operations.learning.replay import Paid, hook_asks, session_of
 from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.identity import one_name
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {"claude_code": ("claude", "*.jsonl"), "codex": ("codex", "*.jsonl"), "gemini": ("gemini", "session-*.json*")}
@@ -118,7 +119,7 @@ def said(session: Session, kind: str) -> Iterator[Ask]:
                 told = Tokens(fresh_input=2000, output=400)
             case _:
                 told = Tokens(fresh_input=tokens.context, output=400)
-        key = f"{session.client} {model_key(response.price, response.row.model)}"
+        key = f"{session.client} {one_name(price_key(response.price, response.row.model))}"
         agent = response.row.agent_id or ""
         yield Ask(key, agent, response.price.cost_nanos(told), response.nanos, anew_nanos=anew_nanos)
 

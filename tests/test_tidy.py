@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import io
+import pkgutil
 import re
 import subprocess
 import sys
@@ -186,6 +188,22 @@ def test_no_program_is_started_but_this_one_and_git_never_is() -> None:
     starting = {name for name, text in texts.items() if STARTS.search(text)}
     assert starting == STARTERS
     assert [name for name in starting if "git" in re.findall(r"\w+", texts[name])] == []
+
+
+def test_programs_beside_the_package_take_from_it_only_what_is_there() -> None:
+    """Nothing else runs them as often as the package changes: a name that went breaks them unseen."""
+    gone = []
+    for path in [*sorted((ROOT / "bench").glob("*.py")), *ROOT.glob("*/generate.py")]:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tallygate"):
+                taken = importlib.import_module(node.module)
+                inner = {each.name for each in pkgutil.iter_modules(getattr(taken, "__path__", []))}
+                gone += [
+                    f"{named(path)}:{node.lineno}: {node.module}.{alias.name}"
+                    for alias in node.names
+                    if not hasattr(taken, alias.name) and alias.name not in inner
+                ]
+    assert gone == []
 
 
 def test_what_a_hook_runs_imports_nothing_heavy() -> None:
