@@ -524,6 +524,23 @@ def test_a_budget_that_has_changed_since_the_user_saw_it_is_left_alone(world):
     assert world.events() == before
 
 
+@pytest.mark.parametrize("period", ["day", "1h"])
+def test_a_raise_is_good_also_where_the_settings_are_looser_by_now_than_when_the_session_was_opened(world, period):
+    def ruled(cents):
+        return world.with_runtime(rules=(Rule(Scope.GLOBAL, cents * CENT, period=period),), project="/shop")
+
+    start(ruled(50), "9")
+    world = ruled(80)
+    book(world, 1)
+    asked = request_of(world.rt, "work", NANOS, "r")
+    assert "limit is $1.50" in asked.question
+    changed = grant(world.rt, "work", (asked.budget.name, asked.budget.limit_nanos), NANOS, "r")
+    assert changed.limit_nanos == 150 * CENT, "what the user was shown"
+    assert request_of(world.rt, "work", NANOS, "r").budget.limit_nanos == 150 * CENT
+    start(world, "9", "later")
+    assert request_of(world.rt, "later", NANOS, "r").budget.limit_nanos == 180 * CENT, "the budget of everybody"
+
+
 def test_an_answer_that_comes_twice_raises_once(world):
     start(world)
     grant(world.rt, "work", ("work", 100 * CENT), NANOS, "r")

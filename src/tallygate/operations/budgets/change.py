@@ -17,7 +17,7 @@ from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_un
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
-from tallygate.operations.budgets.applicable import aged_out_us, bound_now, budget_change, limited_now, rolled
+from tallygate.operations.budgets.applicable import Bound, aged_out_us, bound_now, budget_change, limited_now, rolled
 from tallygate.operations.lock_book import as_signed, signing, standing_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import head_id, is_head, is_piece
@@ -230,8 +230,8 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     rt.catch_up()
     rt.ledger.prove(rt.tenant)  # what the user grants has to be written down
     with rt.ledger.reading(rt.tenant) as reader:
-        session, budgets = _money_budgets(rt, reader, session_id)
-    budget = _asked_for(budgets)
+        bound, budgets = _money_budgets(rt, reader, session_id)
+    session, budget = bound.session, _asked_for(budgets)
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
     if standing_now(rt).lock is not None:
         hint = f"In a terminal of your own: {raise_by(budget, added, rt.program)}"
@@ -256,16 +256,20 @@ def grant(
     """
     budget_id, limit = seen
     with rt.ledger.reading(rt.tenant) as reader:
-        _, budgets = _money_budgets(rt, reader, session_id)
+        bound, budgets = _money_budgets(rt, reader, session_id)
         budget = next((b for b in budgets if b.name == budget_id and b.limit_nanos == limit), None)
-    if budget is None:
+        whole = next((b for b in bound.to.budgets if b.name == budget_id), None)
+        whole = None if whole is None else as_signed(rt, reader, whole)
+    if budget is None or whole is None:
         raise Conflict(
             f"Budget {budget_id!r} has changed since the user was shown it. It stays as it is.",
             hint="See what is left now; ask again if that is not enough.",
             code="budget_changed",
         )
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
-    return raise_budget(rt, budget_id, added, reason=reason, authority=authority, seen=budget)
+    changed = raise_budget(rt, budget_id, added, reason=reason, authority=authority, seen=whole)
+    # What is raised is the budget of everybody; a session whose own rule is stricter stays below it by as much.
+    return replace(changed, limit_nanos=changed.limit_nanos - (whole.limit_nanos - budget.limit_nanos))
 
 
 def granted(limit_before: int, after: Budget) -> str:
@@ -274,14 +278,14 @@ def granted(limit_before: int, after: Budget) -> str:
     return f"The user raised the budget of {budget_name(after)} by {added}; its limit is {limit} now."
 
 
-def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, list[Budget]]:
+def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Bound, list[Budget]]:
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
     if not found[0].is_open:
         raise session_ended(session_id)
     bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
-    return bound.session, [budget for budget in bound.budgets if budget.unit not in COUNTED]
+    return bound, [budget for budget in bound.budgets if budget.unit not in COUNTED]
 
 
 def _asked_for(budgets: list[Budget]) -> Budget:
