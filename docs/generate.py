@@ -343,7 +343,7 @@ def codes() -> dict[str, type[errors.TallygateError] | None]:
         kind.__name__: kind
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, errors.TallygateError)
-    }
+    } | {"same_or_conflict": errors.Conflict}
     found: dict[str, type[errors.TallygateError] | None] = {
         kind.code: kind for kind in named.values() if kind is not errors.TallygateError
     }
