@@ -294,7 +294,8 @@ def test_a_file_of_too_many_rows_or_bytes_is_refused(path, monkeypatch):
 def test_an_object_that_does_not_end_is_not_read_for_ever(path, monkeypatch):
     monkeypatch.setattr(objects, "OBJECT_MAX", 1000)
     monkeypatch.setattr(objects, "_PART", 100)
-    assert "is longer than 1,000 characters, or does not end" in refused(path, '[{"day": "' + "x" * 5000)
+    for text in ('[{"day": "' + "x" * 5000, json.dumps([{"day": "x" * 2000}, {"day": "2026-03-01"}])):
+        assert "is longer than 1,000 characters, or does not end" in refused(path, text)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on POSIX alone")

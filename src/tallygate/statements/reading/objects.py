@@ -1,11 +1,12 @@
-"""Bills in JSON: an array of objects, an object that holds one, or one object a line; read piece by piece."""
+"""Objects of a JSON file: in an array, in a list under a name such as `data`, or one after the other."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
@@ -20,17 +21,17 @@ SHARED = "usageItems"
 OBJECT_MAX = 8 * 1024 * 1024
 # What is longer is no cell of a bill: rows that hold whole conversations are read without these.
 VALUE_MAX = 131_072
-_PART = 1 << 18
+_PART = OBJECT_MAX
+# An error so near to the end is of what is missing there: it is told where its value begins.
 _CUT = 64
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).raw_decode
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def read_objects(content: Content, first: str, faults: Faults) -> Source:
     """Objects as rows; `first` is what was read of them already. The header is the keys of the first one."""
-    text = _Text(content, first)
-    rows = _rows(_values(text), faults)
+    rows = _rows(_values(_Text(content, first)), faults)
     begin = next(rows, None)
     if begin is None:
         faults.refuse()
@@ -39,36 +40,45 @@ def read_objects(content: Content, first: str, faults: Faults) -> Source:
 
 
 class _Text:
-    """JSON text that is read as far as it is needed; values of any number, none of them large."""
+    """JSON text with a place in it, and always more than one object's length of it ahead.
+
+    `json.loads` would take the whole file at once, as large as a hostile one makes it, and not say in which line a row
+    stands, which every fault and every kept line names. So values are decoded one by one, each from its place.
+    """
 
     def __init__(self, content: Content, first: str) -> None:
-        self._content, self._buffer, self._at = content, first, 0
+        self._content, self._text, self._at = content, first, 0
         self._ended = False
         self._line, self._counted = 1, 0
 
     @property
     def line(self) -> int:
-        """The line that is read now."""
-        self._line += self._buffer.count("\n", self._counted, self._at)
+        """The line of the place."""
+        self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
+
+    def _read_on(self) -> None:
+        while len(self._text) - self._at <= OBJECT_MAX and not self._ended:
+            part = self._content.part(_PART)
+            self._ended = not part
+            _ = self.line  # counted before what was read is let go
+            self._text = self._text[self._at :] + part
+            self._at = self._counted = 0
 
     def peek(self) -> str:
         """The next character that is no space; nothing at the end."""
         while True:
-            while self._at < len(self._buffer) and self._buffer[self._at] in _SPACE:
-                self._at += 1
-            if self._at < len(self._buffer):
-                return self._buffer[self._at]
-            if not self._more(_PART):
-                return ""
+            self._read_on()
+            self._at = cast("re.Match[str]", _SPACE.match(self._text, self._at)).end()
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
 
     def takes(self, char: str) -> bool:
         """Go on behind a character, if it is the next."""
-        if self.peek() != char:
-            return False
-        self._at += 1
-        return True
+        found = self.peek() == char
+        self._at += found
+        return found
 
     def expect(self, *chars: str) -> str:
         """Go on behind one of these characters; anything else is no JSON."""
@@ -81,41 +91,28 @@ class _Text:
     def value(self) -> Any:
         """The next value; its numbers are the text they were written with."""
         self.peek()
-        length = _PART
-        while True:
-            try:
-                value, end = _DECODE(self._buffer, self._at)
-                # What ends with the buffer may be the beginning of a longer number.
-                if end < len(self._buffer) or not self._more(length):
-                    self._at = end
-                    return value
-            except RecursionError:
-                self.fail("it is nested too deeply")
-            except json.JSONDecodeError as error:
-                # Only what is cut off can become right by what follows.
-                if error.pos < len(self._buffer) - _CUT and not error.msg.startswith("Unterminated"):
-                    self._at = error.pos
-                    self.fail(error.msg)
-                if len(self._buffer) - self._at > OBJECT_MAX:
-                    self.fail(f"an object is longer than {OBJECT_MAX:,} characters, or does not end")
-                if not self._more(length):
-                    self.fail(error.msg)
-            length *= 2
+        self._read_on()
+        try:
+            value, end = _DECODE(self._text, self._at)
+        except RecursionError:
+            self.fail("it is nested too deeply")
+        except json.JSONDecodeError as error:
+            why, end = error.msg, len(self._text)
+            if error.pos < end - _CUT and not why.startswith("Unterminated"):
+                self._at = error.pos
+                self.fail(why)
+            # What is cut off only because no more is looked at is too long; at the end of the file it is torn.
+            if end - self._at <= OBJECT_MAX:
+                self.fail(why)
+        if end - self._at > OBJECT_MAX:
+            self.fail(f"an object is longer than {OBJECT_MAX:,} characters, or does not end")
+        self._at = end
+        return value
 
     def fail(self, why: str) -> NoReturn:
         """Refuse the file: behind a fault nothing can be told apart any more."""
         message = f"{shown(self._content.name)} is no JSON that could be read: line {self.line}: {why}."
         raise InvalidArgument("FILE", message, hint="Export the file again.")
-
-    def _more(self, length: int) -> bool:
-        if self._ended:
-            return False
-        part = self._content.part(length)
-        self._ended = not part
-        _ = self.line
-        self._buffer = self._buffer[self._at :] + part
-        self._at = self._counted = 0
-        return not self._ended
 
 
 def _values(text: _Text) -> Iterator[tuple[int, Any]]:
