@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ from bench.wire import SERVE, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.hook_clients import HOOKS, MOMENTS
 from tallygate.core.errors import SettingsError
-from tallygate.entrypoints import hook
-from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk
+from tallygate.entrypoints import hook, stopping
+from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, refused
 
 PROGRAM = Path(hook.__file__)
 SESSION = "0b5c9d9e-0000-4000-8000-000000000001"
@@ -341,3 +342,52 @@ def test_where_nothing_can_be_counted_a_session_is_told_so_when_it_begins():
         if not all(each in said for each in ("nothing can be counted here", "/h/config.toml", "tallygate init")):
             untold.append((client, said))
     assert untold == []
+
+
+# Where a client in print mode would go on, or end as if all were well, though no step of it is counted.
+ENDED = {
+    "claude_code": {"UserPromptSubmit", "PreToolUse", "PostToolBatch", "SessionEnd"},
+    "codex": {"UserPromptSubmit", "PreToolUse"},
+    "qwen": {"UserPromptSubmit", "PreToolUse", "PreCompact", "SubagentStart"},
+    "copilot": set(),  # a refused prompt ends it by itself
+    "gemini": set(),
+    "opencode": set(),
+}
+
+
+@pytest.mark.parametrize("client", HOOKS)
+def test_settings_that_cannot_be_read_end_a_run_in_print_mode_as_a_spent_budget_does(client):
+    def broken(_):
+        raise SettingsError("/h/config.toml:1: unknown setting 'budgets'.")
+
+    raw = {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION}
+    replies = {name: HookDesk(broken).answer(client, name, raw) for name in MOMENTS[client]}
+    assert {name for name, reply in replies.items() if reply.last_words} == ENDED[client]
+    assert all("unknown setting 'budgets'" in replies[name].last_words for name in ENDED[client])
+    alone = {name for name in MOMENTS[client] if refused(client, name, "no places").last_words}
+    assert alone == ENDED[client], "and where the gate is started for the hook alone"
+    gated = set(hook.GATING.split())
+    assert stopping.UNDECIDED.get(client, set()) == ENDED[client] & gated, "and where no gate could be started"
+
+
+def test_where_no_gate_can_be_started_a_run_is_ended_by_its_main_agent_alone(monkeypatch, capsys):
+    ended = []
+    monkeypatch.setattr(stopping, "end_run", lambda client, text: ended.append((client, text)) or True)
+    told = json.dumps({"session_id": "s", "prompt": 'say "agent_id"'}).encode()
+    hook._end_undecided("claude_code", "UserPromptSubmit", told)
+    assert [client for client, text in ended if b"could not be started" in text] == ["claude_code"]
+    hook._end_undecided("claude_code", "PreToolUse", json.dumps({"agent_id": "a1"}).encode())
+    hook._end_undecided("claude_code", "PreCompact", told)
+    hook._end_undecided("gemini", "BeforeModel", told)
+    assert (len(ended), capsys.readouterr().err) == (1, "")
+
+
+def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_subagent(world):
+    desk = HookDesk(lambda _: world.rt)
+    odd = {"session_id": 5, "prompt": "x"}
+    assert desk.answer("claude_code", "UserPromptSubmit", odd).last_words
+    assert not desk.answer("claude_code", "PreToolUse", {**odd, "agent_id": "a1"}).last_words
+    assert not desk.answer("codex", "PreToolUse", odd).last_words, "the next tool may be told rightly"
+    assert not desk.answer("claude_code", "SessionEnd", odd).last_words
+    quiet = HookDesk(lambda _: replace(world.rt, interrupts=False))
+    assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"

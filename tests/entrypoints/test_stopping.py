@@ -281,10 +281,13 @@ print("last", run("SessionEnd", reason="other"))
 """
 
 
-def client_run(home: Path, words: str, by: str, stop: str) -> tuple[int, str, str]:
+SPENT = '[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n'
+
+
+def client_run(home: Path, words: str, by: str, stop: str, project: str = SPENT) -> tuple[int, str, str]:
     """Exit code, output and errors of such a client whose budget carries nothing."""
     (home / "project" / ".l6e").mkdir(parents=True)
-    (home / "project" / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n')
+    (home / "project" / ".l6e" / "config.toml").write_text(project)
     (home / "settings.toml").write_text(f'[enforcement]\nstop = "{stop}"\n')
     environ = wire.environment(
         home,
@@ -314,6 +317,16 @@ def test_claude_code_in_print_mode_is_ended_with_its_reason_on_stderr(home, by):
     assert code == -signal.SIGTERM
     assert "last" not in output, "it went on"
     assert errors.count("tallygate budget raise") == 1
+
+
+@only_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["server", "hook"])
+def test_claude_code_in_print_mode_is_ended_where_the_settings_of_its_project_cannot_be_read(home, by):
+    code, output, errors = client_run(home, "-p go", by, "interrupt", SPENT.replace("budget]", "budgets]"))
+    assert code == -signal.SIGTERM
+    assert "last" not in output, "it went on"
+    assert errors.count("unknown setting 'budgets'") >= 1
 
 
 @only_linux

@@ -38,6 +38,7 @@ MOVES_NOTHING = (
 )
 LOADERS = ("DYLD_", "FAKETIME")
 NAMES_BYTES_MAX = 300
+_NOT_STARTED = "the gate could not be started. Run:"
 
 
 def main() -> int:
@@ -51,7 +52,10 @@ def main() -> int:
     if answer is None:
         answer = _by_itself(client, event, data, file)
     if answer is None:
-        return _undecided(event, places.get("on_fault") if file else os.environ.get("TALLYGATE_ON_FAULT"))
+        code = _undecided(event, places.get("on_fault") if file else os.environ.get("TALLYGATE_ON_FAULT"))
+        if code:
+            _end_undecided(client, event, data)
+        return code
     if answer[2] and event in ("SessionEnd", "sessionEnd"):
         answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"", 0)
     elif answer[2]:
@@ -310,8 +314,20 @@ def _our_package() -> None:
 
 def _undecided(event: str, on_fault: str | None) -> int:
     allowed = on_fault == "allow"
-    print(f"Tallygate: the gate could not be started. Run: {sys.executable} -m tallygate doctor", file=sys.stderr)
+    print(f"Tallygate: {_NOT_STARTED} {sys.executable} -m tallygate doctor", file=sys.stderr)
     return 2 if event in GATING.split() and not allowed else 0
+
+
+def _end_undecided(client: str, event: str, data: bytes) -> None:
+    """End a run in print mode whose step nobody could decide: its client would end as if all were well."""
+    _our_package()
+    try:
+        from tallygate.entrypoints.stopping import end_undecided
+
+        text = f"Tallygate: {_NOT_STARTED} {sys.executable} -m tallygate doctor"
+        end_undecided(client, event, os.fsencode(text), subagent=b'"agent_id"' in data)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"Tallygate: the run could not be ended: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

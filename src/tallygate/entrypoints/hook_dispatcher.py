@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tallygate.clients.client import runnable
-from tallygate.clients.codex import hooks as codex
-from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.qwen import hooks as qwen
+from tallygate.clients.hook_clients import HOOKS, MOMENTS
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.core.errors import InvalidArgument, TallygateError
-from tallygate.core.hooks import ends_run
+from tallygate.core.hooks import Moment, ends_run, faults_told_at_end
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
@@ -38,9 +36,6 @@ STARTS = frozenset({"SessionStart", "sessionStart", "session.created"})
 
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
-
-# Clients that say nothing in print mode of what a hook refuses, with their events.
-_SILENT = {"codex": codex.MOMENTS, "qwen": qwen.MOMENTS}
 
 
 def hooks_of(client: str) -> Hooks | None:
@@ -93,27 +88,23 @@ class HookDesk:
         try:
             return self._answered(hooks, name, raw, workspace, sender)
         except InvalidArgument as error:
-            return self._failed(hooks, name, workspace, f"a hook could not be read: {error}")
+            return self._failed(hooks, name, raw, workspace, f"a hook could not be read: {error}", lasting=False)
         except TallygateError as error:
-            return self._failed(hooks, name, workspace, str(error))
+            return self._failed(hooks, name, raw, workspace, str(error))
         except Exception:
             log.exception("The hook %s of %s failed.", shown(str(name)), client)
-            return self._failed(
-                hooks, name, workspace, "the gate failed; its log has the details. Run: tallygate doctor"
-            )
+            what = "the gate failed; its log has the details. Run: tallygate doctor"
+            return self._failed(hooks, name, raw, workspace, what, lasting=False)
 
     def answer_bytes(
         self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
-        hooks = hooks_of(client)
-        try:
-            raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
-        except (ValueError, RecursionError):
-            raw = None
-        if isinstance(raw, dict) or hooks is None:
+        hooks, raw = hooks_of(client), told_in(data)
+        if raw is not None or hooks is None:
             return self.answer(client, name, raw or {}, workspace, sender)
-        return self._failed(hooks, name, workspace, "a hook's input was no JSON object of a size that can be read.")
+        what = "a hook's input was no JSON object of a size that can be read."
+        return self._failed(hooks, name, {}, workspace, what, lasting=False)
 
     def _answered(
         self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, sender: Sender
@@ -150,21 +141,34 @@ class HookDesk:
         except TallygateError:
             return True  # nothing more can be learned of it
 
-    def _failed(self, hooks: Hooks, name: str | None, workspace: Path | None, what: str) -> Reply:
+    def _failed(
+        self,
+        hooks: Hooks,
+        name: str | None,
+        raw: Mapping[str, Any],
+        workspace: Path | None,
+        what: str,
+        *,
+        lasting: bool = True,
+    ) -> Reply:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)
         try:
-            stops = self.runtime_for(workspace).halt_on_fault
+            runtime = self.runtime_for(workspace)
+            stops, ends = runtime.halt_on_fault, runtime.interrupts
         except TallygateError as error:
-            what, stops = what if str(error) in what else f"{what} {error}", True
+            what, stops, ends, lasting = what if str(error) in what else f"{what} {error}", True, True, True
         if not stops:
             return Reply()
-        return refused(hooks.client, name or "", what)
+        return refused(hooks.client, name or "", what, subagent=bool(raw.get("agent_id")), lasting=lasting, ends=ends)
 
 
-def refused(client: str, name: str, why: str) -> Reply:
+def refused(
+    client: str, name: str, why: str, *, subagent: bool = False, lasting: bool = True, ends: bool = True
+) -> Reply:
     """The client's own refusal of a step that nothing can be said about.
 
-    A run in print mode that would end in silence, and as if all were well, is ended with the reason.
+    A run in print mode that would end in silence, and as if all were well, is ended with the reason, or says it as it
+    ends. What is `lasting` refuses the next step as well: Codex need not be asked for that one.
     """
     hooks = hooks_of(client)
     if hooks is None:
@@ -176,9 +180,18 @@ def refused(client: str, name: str, why: str) -> Reply:
     else:
         text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
         reply = hooks.refuse(name, text)
-    moment = _SILENT.get(hooks.client, {}).get(name)
-    ends = moment is not None and ends_run(hooks.client, moment, again=False)
-    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE)) if ends and not reply.settled else reply
+    moment = MOMENTS[hooks.client].get(name)
+    if moment is None or reply.settled or not (ends and _silent(hooks.client, moment, lasting, subagent)):
+        return reply
+    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE))
+
+
+def _silent(client: str, moment: Moment, lasting: bool, subagent: bool) -> bool:
+    """Whether a client in print mode would keep to itself that a step could not be counted, and go on or end well."""
+    if moment is Moment.SESSION_END:
+        return lasting and faults_told_at_end(client)
+    # A refused prompt ends Copilot by itself; its turn, on a terminal too, is left to what it can be asked.
+    return client != "copilot" and ends_run(client, moment, again=lasting, subagent=subagent)
 
 
 def frame(reply: Reply) -> bytes:
@@ -188,13 +201,18 @@ def frame(reply: Reply) -> bytes:
     return f"{reply.exit_code} {len(body)} {len(last)} {reply.held_s}\n".encode() + body + last
 
 
-def told_name(data: bytes) -> str:
-    """The name of a hook as its input says it; nothing where it says none."""
+def told_in(data: bytes) -> dict[str, Any] | None:
+    """What a hook was given on its standard input; None where that is no JSON object of a size that can be read."""
     try:
         raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
     except (ValueError, RecursionError):
-        return ""
-    told = raw.get("hook_event_name") if isinstance(raw, dict) else None
+        return None
+    return raw if isinstance(raw, dict) else None
+
+
+def told_name(raw: Mapping[str, Any]) -> str:
+    """The name of a hook as its input says it; nothing where it says none."""
+    told = raw.get("hook_event_name")
     return told if isinstance(told, str) else ""
 
 
@@ -222,7 +240,9 @@ def answer_alone(
     try:
         app = compose()
     except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
-        reply = refused(client, told_name(data) if event == "-" else event, str(error))
+        raw = told_in(data) or {}
+        meant = told_name(raw) if event == "-" else event
+        reply = refused(client, meant, str(error), subagent=bool(raw.get("agent_id")))
     else:
         if framed and not held and event in GATING.split():
             app.note_alone(client, event)

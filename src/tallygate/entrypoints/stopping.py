@@ -80,6 +80,12 @@ _CODEX_FLAGS = frozenset({
     "--oss", "--search", "--full-auto", "--yolo", "--no-alt-screen", "--strict-config",
     "--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust",
 })  # fmt: skip
+# The hooks at which a client in print mode is ended where no gate could be started: each refuses all that comes.
+UNDECIDED = {
+    "codex": frozenset({"UserPromptSubmit", "PreToolUse"}),
+    "qwen": frozenset({"UserPromptSubmit", "PreToolUse", "PreCompact"}),
+    "claude_code": frozenset({"UserPromptSubmit", "PreToolUse", "PostToolBatch"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,13 @@ def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
     one = client == "copilot" and answers_one_prompt(client, process.pid, process.words)
     wrapper = _wrapper(client, parent, PROC) if one else None
     return _sent(process, _SIGNALS[client], text, wait_s, wrapper)
+
+
+def end_undecided(client: str, event: str, text: bytes, *, subagent: bool) -> bool:
+    """End a run whose step no gate could decide, where its client would go on or end as if all were well."""
+    if event not in UNDECIDED.get(client, ()) or (subagent and client == "claude_code"):
+        return False
+    return end_run(client, text)
 
 
 def _sent(process: Client, how: signal.Signals, text: bytes, wait_s: int, also: Client | None = None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from importlib.metadata import FileHash, PackagePath
 from types import SimpleNamespace
 
@@ -101,6 +102,51 @@ def test_places_are_named_where_clients_go_by_others_than_this_command(run, home
     assert (found["state"], "PYTHONPATH" in found["found"]) == ("warn", True)
     file.unlink()
     assert "tallygate init" in checks()["places"]["to_do"]
+
+
+def test_a_copied_home_whose_clients_go_by_the_old_ones_places_is_told_and_init_mends_it(
+    run, run_json, home, checks, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HOME", str(home))
+    run("init", "--client", "claude-code", "--client", "codex")
+    assert run_json("status")["installed_elsewhere"] == []
+    copy = tmp_path / "a copy"
+    shutil.copytree(home, copy, symlinks=True)
+    monkeypatch.setenv("HOME", str(copy))
+    old = str(home / ".local" / "share" / "tallygate" / "ledger.db")
+    told = run("status", "--exit-code")
+    assert told.exit_code == 0, "it is counted, there"
+    assert told.stderr.count(f"it is counted in {old}") == 2
+    assert {(each["client"], each["ledger"]) for each in run_json("status")["installed_elsewhere"]} == {
+        ("Claude Code", old),
+        ("Codex", old),
+    }
+    found = checks()
+    assert (found["places"]["state"], "enforcement" in found) == ("warn", False)
+    assert old in found["places"]["found"]
+    assert "tallygate init" in found["places"]["to_do"]
+    run("init", "--client", "claude-code", "--client", "codex")
+    assert run_json("status")["installed_elsewhere"] == []
+    assert checks()["places"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("was", ["this home", "/home/somebody"])
+def test_copied_entries_whose_places_are_not_there_stop_every_step_and_status_tells_it(
+    run, run_json, home, checks, was
+):
+    run("init", "--client", "claude-code")
+    assert run("status", "--exit-code").exit_code == 0
+    shutil.rmtree(home / ".local" / "share" / "tallygate" / "init")
+    theirs = str(home) if was == "this home" else was
+    for entries in (home / ".claude.json", home / ".claude" / "settings.json"):
+        entries.write_text(entries.read_text().replace(str(home), theirs))
+    told = run("status", "--exit-code")
+    assert told.exit_code == 8
+    assert told.stderr.count(f"Claude Code goes by {theirs}/.local") == 1
+    assert "every step of it is stopped. Run: tallygate init" in told.stderr
+    assert run("status").exit_code == 0
+    assert run_json("status")["every_step_is_stopped"] is True
+    assert checks()["places"]["state"] == "fail"
 
 
 def test_a_settings_file_that_was_made_later_is_no_other_place(run, home, checks):

@@ -61,6 +61,23 @@ def test_a_script_learns_by_the_exit_code_that_the_last_run_was_stopped_until_it
     assert run("status", "--exit-kode").exit_code == 2, "wrong usage is no halt"
 
 
+def test_a_script_learns_by_the_exit_code_that_settings_of_the_project_stop_every_step(
+    run, home, monkeypatch, tmp_path
+):
+    project = tmp_path / "shop"
+    (project / ".l6e").mkdir(parents=True)
+    file = project / ".l6e" / "config.toml"
+    file.write_text('[[budgets]]\nscope = "session"\nlimit_usd = 1\n')
+    monkeypatch.setenv("TALLYGATE_PROJECT_DIR", str(project))
+    told = run("status", "--exit-code")
+    assert told.exit_code == 8
+    assert "Every step in this project is stopped until its settings can be read." in told.stderr
+    assert run("status", "--exit-code", json_=True).exit_code == 8
+    assert run("status").exit_code == 0
+    file.write_text('[[budget]]\nscope = "session"\nlimit_usd = 1\n')
+    assert run("status", "--exit-code").exit_code == 0
+
+
 def test_only_the_last_run_of_this_project_and_those_beside_it_are_told_by_the_exit_code(run, made, monkeypatch):
     def refused(project):
         made.app = replace(made.app, runtime=replace(made.app.runtime, project=project))

@@ -53,14 +53,17 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
     except TallygateError as error:
         yield failed("clients", error)
         return
-    if owned:
-        from tallygate.entrypoints.cli.install_checks import of_hooks, of_places
+    from tallygate.entrypoints.cli.install_checks import astray, of_astray, of_hooks, of_places
 
-        yield of_places(settings, where)
+    elsewhere = astray(where)
+    yield from map(of_astray, elsewhere)
+    if owned:
+        if not any(each.places == where.places for each in elsewhere):
+            yield of_places(settings, where)
         yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.clock_us())
         yield server(runtime, [where.python, *server_arguments(where)])
         yield sessions(runtime)
-    else:
+    elif not elsewhere:
         yield from taken_out(runtime, shown_zone(settings))
 
 

@@ -5,26 +5,96 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.client import Surroundings
-from tallygate.core.errors import SettingsError
+from tallygate.clients.client import Scope, Surroundings
+from tallygate.clients.installers import CLIENTS
+from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, State, failed
 from tallygate.entrypoints.cli.init import places_of_user
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Settings
-from tallygate.settings.installed import Installed, hold, read_installed
+from tallygate.settings.installed import PLACES_FILE, Installed, hold, read_installed
 
 SINCE_US = 24 * 3_600_000_000
 # A client's first hook often comes before its server is up.
 ALONE_FEW = 3
 SHOWN_MAX = 5
 AGAIN = "Whichever is right, say so in your settings file or shell, and run: tallygate init"
+
+
+# Where entries in clients name the file that says where things are; a name may have blanks, and quotes around it.
+_NAMED = re.compile(rf"--places[\s\"',\\]+(/[^\"'\n\\]*{re.escape(PLACES_FILE)})")
+_BYTES_MAX = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """Entries of ours in a client that go by another file than this command's; `ledger` is where that one counts."""
+
+    title: str
+    file: Path
+    places: str
+    ledger: str | None
+
+    @property
+    def text(self) -> str:
+        """The fact, in a sentence."""
+        if self.ledger is None:
+            return f"{self.title} goes by {self.places}, which cannot be read: every step of it is stopped"
+        return (
+            f"{self.title} ({self.file}) goes by another home's places, {self.places}: it is counted in {self.ledger}"
+        )
+
+    @property
+    def to_do(self) -> str:
+        return "Run: tallygate init" if self.ledger is None else "Where this home is a copy: tallygate init"
+
+
+def astray(where: Surroundings) -> list[Astray]:
+    """Clients of this home whose entries name places that are not those of this command, or that cannot be read.
+
+    A client's entries are looked for in its own files, as these are what it goes by: a record of what was installed
+    may be that of another home, or be gone.
+    """
+    found: dict[tuple[str, str], Astray] = {}
+    for client in CLIENTS.values():
+        with suppress(TallygateError, OSError):
+            scopes = [Scope.USER, *([] if where.project is None else [Scope.PROJECT])]
+            for file in (each.path for scope in scopes for each in client.wanted(where, scope).files):
+                for named in _named_in(file):
+                    ledger = _ledger_of(named)
+                    if named != where.places or ledger is None:
+                        found.setdefault((client.title, named), Astray(client.title, file, named, ledger))
+    return [*found.values()]
+
+
+def _named_in(file: Path) -> list[str]:
+    try:
+        with file.open("rb") as stream:
+            return list(dict.fromkeys(_NAMED.findall(os.fsdecode(stream.read(_BYTES_MAX)))))
+    except OSError:
+        return []
+
+
+def _ledger_of(named: str) -> str | None:
+    """Where commands that go by a file of places count; None where they can count nowhere."""
+    try:
+        return read_installed(Path(named)).ledger
+    except SettingsError:
+        return None
+
+
+def of_astray(found: Astray) -> Check:
+    """What `doctor` says of a client that goes by places that are not here, or another home's."""
+    return Check("places", State.FAIL if found.ledger is None else State.WARN, found.text, found.to_do)
 
 
 def of_places(settings: Settings, where: Surroundings) -> Check:

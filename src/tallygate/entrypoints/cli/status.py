@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,13 +12,15 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.init import surroundings
+from tallygate.entrypoints.cli.install_checks import Astray, astray
 from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
 from tallygate.ledger.audit.condition import condition
-from tallygate.operations.budgets.declared import recently_looser
+from tallygate.operations.budgets.declared import Loosened, recently_looser
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.views.overview import Stop, last_stops, standing
 from tallygate.operations.views.usage import what_is_open
@@ -30,14 +33,17 @@ _OLD = "the price list is more than a month old: `tallygate prices update` fetch
 
 
 @click.command()
-@click.option("--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run of this project was stopped.")
+@click.option(
+    "--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run here was stopped, or every step is."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
 def status(program: Program, tells: bool, as_json: bool) -> int:
     """Show how everything stands.
 
     The ledger, its open sessions with what is left, runs that were stopped, the run log, prices, and the settings in
-    force. A run is stopped where an agent of it was refused last and no limit was raised since.
+    force. A run is stopped where an agent of it was refused last and no limit was raised since; every step is where the
+    project's settings cannot be read, or a client's entries name places that are not there.
     """
     settings = program.settings()
     with program.opened(settings) as app:
@@ -48,6 +54,9 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         state = condition(app.ledger)
         lock = standing_now(app.runtime)
         prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
+    elsewhere = astray(surroundings(settings))
+    shut = settings.fault is not None or any(each.ledger is None for each in elsewhere)
+    code = STOPPED if tells and (stops or shut) else 0
     paths, zone = settings.paths, shown_zone(settings)
     files = list(paths.settings_files)
     if as_json:
@@ -63,16 +72,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "last_event_at": iso(stands.head.at_us or None),
                 },
                 "run_log": {"path": str(paths.run_log), "waiting": [line.session_id for line in stands.waiting]},
-                "settings": {
-                    "files": [str(path) for path in files],
-                    "project": None if paths.project_root is None else str(paths.project_root),
-                    "notices": list(settings.notices),
-                    "looser": [{"since": iso(each.at_us), "changes": list(each.changes)} for each in looser],
-                    "loosened": [row.shown for row in settings.loosened],
-                    "tenant": settings.tenant,
-                    "time_zone": zone,
-                    "time_zone_of_budgets": settings.time_zone,
-                },
+                "settings": _settings_json(settings, looser),
                 "prices": {
                     "source": prices.source,
                     "version": prices.version,
@@ -83,6 +83,8 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                     "notice": prices.notice,
                 },
                 "lock": _lock_json(lock),
+                "every_step_is_stopped": shut,
+                "installed_elsewhere": [_astray_json(each) for each in elsewhere],
                 "stopped": [_stop_json(stop) for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
                 "unread": unread_json(unread),
@@ -90,7 +92,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                 "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
             }
         )
-        return STOPPED if stops and tells else 0
+        return code
     waiting = len(stands.waiting)
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
@@ -107,6 +109,10 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
             ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
         ]
     )
+    if settings.fault is not None:
+        output.aside("Every step in this project is stopped until its settings can be read.")
+    for each in elsewhere:
+        output.aside(f"{each.text}. {each.to_do}")
     old = prices.age_days is not None and prices.age_days > _OLD_DAYS
     for notice in (*settings.notices, *([prices.notice] if prices.notice else [_OLD] if old else [])):
         output.aside(notice)
@@ -115,9 +121,9 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
             f"The lock of the limits was ended without its passphrase on {output.when(lock.lost_us, zone)} by "
             f"{lock.lost_by}. tallygate lock sets a new one."
         )
-    for each in looser:
-        since = "from now on" if each.at_us is None else f"since {output.when(each.at_us, zone)}"
-        output.aside(f"The settings became looser for sessions that open {since}: {each.text}.")
+    for change in looser:
+        since = "from now on" if change.at_us is None else f"since {output.when(change.at_us, zone)}"
+        output.aside(f"The settings became looser for sessions that open {since}: {change.text}.")
     for text in left_open(unread, anomalies):
         output.aside(text)
     if stands.open_sessions:
@@ -129,11 +135,35 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         at = output.when(stop.call.at_us, zone)
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
-    return STOPPED if stops and tells else 0
+    return code
 
 
 def _stop_json(stop: Stop) -> dict[str, Any]:
     return {"session_id": stop.session_id, **stop_stated(stop.call)}
+
+
+def _settings_json(settings: Settings, looser: Sequence[Loosened]) -> dict[str, Any]:
+    project = settings.paths.project_root
+    return {
+        "files": [str(path) for path in settings.paths.settings_files],
+        "project": None if project is None else str(project),
+        "notices": list(settings.notices),
+        "looser": [{"since": iso(each.at_us), "changes": list(each.changes)} for each in looser],
+        "loosened": [row.shown for row in settings.loosened],
+        "tenant": settings.tenant,
+        "time_zone": shown_zone(settings),
+        "time_zone_of_budgets": settings.time_zone,
+    }
+
+
+def _astray_json(found: Astray) -> dict[str, Any]:
+    return {
+        "client": found.title,
+        "file": str(found.file),
+        "places": found.places,
+        "ledger": found.ledger,
+        "to_do": found.to_do,
+    }
 
 
 def _lock_json(standing: Standing) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer
         version=__version__,
         description="Spend gate and tally for AI agents",
         instructions=instructions(family),
-        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDesk(_refusing(fault)))],
+        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDesk(_refusing(fault)), ends=True)],
         subscriptions=False,
     )
 
