@@ -16,11 +16,11 @@ from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, 
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
+from tallygate.ledger.rows import from_usage
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock
 from tallygate.ledger.sqlite.migrate import migrations, statements
-from tallygate.ledger.usage_rows import from_usage
 from tallygate.operations.gate.authorize import Step, authorize
 
 USAGE = ObservedUsage(

@@ -45,9 +45,9 @@ DEFAULT_TENANT = "default"
 class ModeCoverage:
     """Which call modes of a session can bring actual usage."""
 
-    ask: bool
-    plan: bool
-    agent: bool
+    ask: bool = field(metadata={"column": "ask_capable"})
+    plan: bool = field(metadata={"column": "plan_capable"})
+    agent: bool = field(metadata={"column": "agent_capable"})
 
     def covers(self, mode: CallMode | None) -> bool | None:
         """Whether calls of this mode can be exact; None where the call names no mode."""
@@ -146,8 +146,8 @@ class Budget:
     seed_nanos: int | None = None
     raises: tuple[tuple[int, int], ...] = ()
     also: tuple[str, ...] = ()
-    head: str | None = None
-    carried_nanos: int = 0
+    head: str | None = field(default=None, metadata={"column": None})
+    carried_nanos: int = field(default=0, metadata={"column": None})
 
     @property
     def name(self) -> str:

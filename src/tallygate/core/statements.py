@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -58,7 +58,7 @@ class BilledTokens:
     cache_read: int | None = None
     cache_write: int | None = None
     output: int | None = None
-    read: int | None = None
+    read: int | None = field(default=None, metadata={"column": "read_tokens"})
 
 
 NO_TOKENS = BilledTokens()
@@ -79,17 +79,17 @@ class BillLine:
 
     number: int
     grain: Grain
-    at: datetime
+    at: datetime = field(metadata={"column": "at_us"})
     provider: str
     identity: tuple[str, ...]
     model: str | None = None
     tokens: BilledTokens = NO_TOKENS
     cost_nanos: int | None = None
-    until: datetime | None = None
+    until: datetime | None = field(default=None, metadata={"column": "until_us"})
     requests: int | None = None
     token_class: TokenClass | None = None
     request_id: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, metadata={"column": "key_name"})
     workspace: str | None = None
     billing: Billing = Billing.METERED
 

@@ -83,9 +83,9 @@ class ObservedUsage:
     """
 
     client: str
-    session: str
+    session: str = field(metadata={"column": "client_session"})
     response_key: str
-    at: datetime
+    at: datetime = field(metadata={"column": "at_us"})
     model: str
     tokens: Tokens
     rule: Rule
@@ -96,7 +96,7 @@ class ObservedUsage:
     speed: str | None = None
     geo: str | None = None
     web_searches: int = 0
-    native_cost_text: str | None = None
+    native_cost_text: str | None = field(default=None, metadata={"column": "native_cost"})
     estimated_output: int | None = None
     agent_id: str | None = None
     tool_use_ids: tuple[str, ...] = ()

@@ -25,9 +25,9 @@ from tallygate.ledger.store.usage import UsageReads, UsageWrites
 from tallygate.ledger.store.windows import WindowReads
 
 _NAMES_PER_QUERY = 200
-_SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
-_BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
-_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+_SESSION = rows.SESSION.select("s")
+_BUDGET = rows.BUDGET.select("b")
+_CALL = rows.CALL.select("c")
 
 SELECT_SESSION = f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND s.session_id = :session_id"
 # CROSS JOIN keeps the order of the tables: from one session to its few budgets, never through all budgets.
@@ -158,8 +158,8 @@ class StoreReader(
         found = self._all(SELECT_SESSION_WITH_BUDGETS, session_id=session_id)
         if not found:
             return None
-        width = len(rows.SESSION_COLUMNS)
-        return rows.to_session(found[0]), tuple(rows.to_budget(row[width:]) for row in found)
+        width = len(rows.SESSION.columns)
+        return rows.to_session(found[0][:width]), tuple(rows.to_budget(row[width:]) for row in found)
 
     def budgets_of(self, session_id: str) -> tuple[Budget, ...]:
         return tuple(rows.to_budget(row) for row in self._all(SELECT_BUDGETS, session_id=session_id))

@@ -22,16 +22,16 @@ from tests.world import NANOS, make_world
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.moments import microseconds
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
+from tallygate.ledger import rows
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.audit.rebuild import rebuild
-from tallygate.ledger.bill_rows import BILL_LINE_COLUMNS
 from tallygate.ledger.port import Insert
 from tallygate.operations.bills import keep
 from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.views.overview import bill_called
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
-COLUMNS = ", ".join(BILL_LINE_COLUMNS)
+COLUMNS = ", ".join(rows.COLUMNS["bill_line"])
 
 
 def line(number, *, minute=None, model="claude-opus-4-7", nanos=NANOS, **more):

@@ -29,8 +29,8 @@ from tests.transcripts import (
 
 from tallygate.clients import feed
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.ledger.usage_rows import USAGE_COLUMNS
 from tallygate.operations.usage import ingest as ingesting
 from tallygate.operations.usage import sync as syncing
 from tallygate.operations.usage.ingest import Taken
@@ -61,7 +61,7 @@ def rows_of(world):
 
 
 def dump(database, *, without=("id",)):
-    names = ", ".join(name for name in USAGE_COLUMNS if name not in without)
+    names = ", ".join(name for name in COLUMNS["usage"] if name not in without)
     with closing(sqlite3.connect(database)) as found:
         return found.execute(f"SELECT {names} FROM usage ORDER BY client, response_key").fetchall()
 

@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
-from tallygate.ledger import rows
-from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS
 from tallygate.ledger.events import KEYS, Fold, Key, call_parts, inserted_twice, usage_parts
+from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.migrate import migrations, statements
-from tallygate.ledger.store.learning import FACTOR_COLUMNS, SAMPLE_COLUMNS, START_COLUMNS
-from tallygate.ledger.store.reports import CALL_ANOMALY_COLUMNS
-from tallygate.ledger.store.sessions import LIMIT_COLUMNS
-from tallygate.ledger.usage_rows import ANOMALY_COLUMNS, USAGE_COLUMNS
 
 # --- settling --------------------------------------------------------------------------------------------------------
 # A fold whose memory does not grow with the journal: rows leave it once they stand in the ledger as they should.
@@ -302,25 +297,6 @@ class Shelf:
 
 
 Kind = Literal["file", "schema", "chain", "projection", "counters"]
-COLUMNS: dict[str, Sequence[str]] = {
-    "session": rows.SESSION_COLUMNS,
-    "budget": rows.BUDGET_COLUMNS,
-    "session_budget": ["tenant", "session_id", "budget_id"],
-    "price": ["tenant", "price_id", "basis"],
-    "call": rows.CALL_COLUMNS,
-    "usage": USAGE_COLUMNS,
-    "usage_anomaly": ANOMALY_COLUMNS,
-    "client_session": ["tenant", "client", "client_session", "session_id", "found_by", "begun"],
-    "bill": BILL_COLUMNS,
-    "bill_line": BILL_LINE_COLUMNS,
-    "calibration_sample": SAMPLE_COLUMNS,
-    "calibration_start": START_COLUMNS,
-    "calibration_factor": FACTOR_COLUMNS,
-    "limit_change": LIMIT_COLUMNS,
-    "price_list": ["tenant", "list_id", "stated"],
-    "call_anomaly": CALL_ANOMALY_COLUMNS,
-    "worktree": ["tenant", "top", "repository"],
-}
 FINDINGS_MAX = 100
 EVENTS_AT_ONCE = 100
 _MANY_ROWS = 50

@@ -16,8 +16,9 @@ from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Link, Walk
 from tallygate.files import create, on_disk
-from tallygate.ledger.audit.audit import COLUMNS, audit
+from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import KEYS, Fold
+from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, prepare
 from tallygate.ledger.sqlite.migrate import migrate, migrations

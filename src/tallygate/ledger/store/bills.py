@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tallygate.core.statements import Bill, BilledLine, BillLine
-from tallygate.ledger.bill_rows import BILL_COLUMNS, BILL_LINE_COLUMNS, to_bill, to_line
-from tallygate.ledger.rows import Statements
+from tallygate.ledger.rows import BILL, BILL_LINE, Statements
 
-_BILL = ", ".join(f"b.{name}" for name in BILL_COLUMNS)
-_LINE = ", ".join(f"l.{name}" for name in BILL_LINE_COLUMNS)
+_BILL = BILL.select("b")
+_LINE = BILL_LINE.select("l")
 _DAY_US = 86_400_000_000
 _LIVE = "{0}.complete_us IS NOT NULL AND {0}.deleted_us IS NULL"
 
@@ -63,12 +62,12 @@ class BillReads(Statements):
 
     def bills(self, limit: int) -> list[Bill]:
         """Every bill, the youngest first; also those that are deleted or were never finished."""
-        return [to_bill(row) for row in self._all(SELECT_BILLS, limit=limit)]
+        return [BILL.value(row) for row in self._all(SELECT_BILLS, limit=limit)]
 
     def bill(self, bill_id: str) -> Bill | None:
         """One bill by its id."""
         row = self._one(SELECT_BILL, bill_id=bill_id)
-        return None if row is None else to_bill(row)
+        return None if row is None else BILL.value(row)
 
     def bills_called(self, part: str, limit: int) -> list[str]:
         """The ids that begin or end with a text."""
@@ -77,15 +76,15 @@ class BillReads(Statements):
     def live_bill(self, form: str, digest: str) -> Bill | None:
         """The bill that counts and was made of these very bytes, read as this format."""
         row = self._one(SELECT_LIVE, form=form, digest=digest)
-        return None if row is None else to_bill(row)
+        return None if row is None else BILL.value(row)
 
     def unfinished_bills(self) -> list[Bill]:
         """Bills that are still being read in, or were when their import was killed."""
-        return [to_bill(row) for row in self._all(SELECT_UNFINISHED)]
+        return [BILL.value(row) for row in self._all(SELECT_UNFINISHED)]
 
     def bill_lines(self, bill_id: str, limit: int) -> list[BillLine]:
         """The lines of a bill in the order of its file, also those that a later bill replaces."""
-        return [to_line(row) for row in self._all(SELECT_LINES, bill_id=bill_id, limit=limit)]
+        return [BILL_LINE.value(row) for row in self._all(SELECT_LINES, bill_id=bill_id, limit=limit)]
 
     def billed_between(self, from_us: int, until_us: int) -> Iterator[BilledLine]:
         """The lines that count and begin in a span of time, in order of time.
@@ -95,7 +94,7 @@ class BillReads(Statements):
         """
         parameters = {"tenant": self.tenant, "from_us": from_us, "until_us": until_us}
         for bill_id, form, currency, *line in self._execute(SELECT_BILLED, parameters):
-            yield BilledLine(bill_id, form, currency, to_line(tuple(line)))
+            yield BilledLine(bill_id, form, currency, BILL_LINE.value(tuple(line)))
 
     def lines_replacing(self, bill_id: str) -> int:
         """How many lines of a bill that count stand in earlier ones as well, where they count no more."""

@@ -9,12 +9,6 @@ from tallygate.core.model import Call
 from tallygate.ledger import rows
 from tallygate.ledger.rows import Statements
 
-SAMPLE_COLUMNS = (
-    "tenant", "call_id", "session_id", "kind", "client", "model", "agent", "at_us", "estimate_nanos", "cold_nanos",
-    "level_nanos", "expected_nanos", "actual_nanos", "origin",
-)  # fmt: skip
-START_COLUMNS = ("tenant", "client", "model", "from_us")
-FACTOR_COLUMNS = ("tenant", "model", "factor_micros", "applied_us")
 # Samples from before their origin was kept: what a hook asked for was always observed, an agent's call where its cost
 # was what its responses came to. All others count as reported.
 _ORIGIN = (
@@ -39,7 +33,7 @@ _OF_ORIGIN = f" AND {_ORIGIN} = :origin"
 SELECT_AFTER = f"{_OF_KIND} AND s.id > :after{_COUNTING} ORDER BY s.id"
 SELECT_LAST = "SELECT id FROM calibration_sample WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
 SELECT_RECONCILED = (
-    f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant AND c.state = 'reconciled'"
+    f"SELECT {rows.CALL.select('c')} FROM call c WHERE c.tenant = :tenant AND c.state = 'reconciled'"
     " AND c.raw_estimate_nanos > 0 ORDER BY c.resolved_us DESC, c.call_id DESC LIMIT :limit"
 )
 _ORIGINS = {origin.value: origin for origin in Origin}

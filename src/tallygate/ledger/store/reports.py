@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from tallygate.core.model import NO_RESPONSE
 from tallygate.core.reports import CallAnomaly
-from tallygate.ledger.rows import Statements
+from tallygate.ledger.rows import CALL_ANOMALY, Statements
 
-CALL_ANOMALY_COLUMNS = ("tenant", "session_id", "call_id", "kind", "told", "seen_us")
-_COLUMNS = ", ".join(CALL_ANOMALY_COLUMNS[1:])
+_COLUMNS = ", ".join(CALL_ANOMALY.columns)
 SELECT_ALL = (
     f"SELECT {_COLUMNS} FROM call_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, call_id, kind LIMIT :limit"
 )
@@ -34,7 +33,7 @@ class ReportReads(Statements):
             found = self._all(SELECT_ALL, limit=limit)
         else:
             found = self._all(SELECT_OF_SESSION, session_id=session_id, limit=limit)
-        return [CallAnomaly(*row) for row in found]
+        return [CALL_ANOMALY.value(row) for row in found]
 
     def count_call_anomalies(self) -> int:
         """How many there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tallygate.core.model import LimitChange
-from tallygate.ledger.rows import Statements
+from tallygate.ledger.rows import LIMIT_CHANGE, Statements
 
 # --- tenant store ----------------------------------------------------------------------------------------------------
 # Which tenants a ledger has, and which of them an id belongs to: the only queries that look past one tenant.
@@ -77,11 +77,7 @@ class TenantReads(Statements):
 # Changes of limits, as the ledger keeps them.
 
 
-LIMIT_COLUMNS = (
-    "tenant", "budget_id", "at_us", "unit", "before_nanos", "limit_nanos", "door", "actor", "reason", "inside",
-    "beneath",
-)  # fmt: skip
-_COLUMNS = ", ".join(LIMIT_COLUMNS[1:])
+_COLUMNS = ", ".join(LIMIT_CHANGE.columns)
 SELECT_OF = (
     f"SELECT {_COLUMNS} FROM limit_change WHERE tenant = :tenant AND budget_id = :budget_id"
     " ORDER BY at_us DESC LIMIT :limit"
@@ -97,9 +93,9 @@ class LimitReads(Statements):
         found: list[LimitChange] = []
         for budget_id in sorted(budget_ids):
             rows = self._all(SELECT_OF, budget_id=budget_id, limit=limit)
-            found += [LimitChange(*row) for row in reversed(rows)]
+            found += [LIMIT_CHANGE.value(row) for row in reversed(rows)]
         return found
 
     def newest_limit_changes(self, limit: int) -> list[LimitChange]:
         """The last changes of all limits, the newest first."""
-        return [LimitChange(*row) for row in self._all(SELECT_NEWEST, limit=limit)]
+        return [LIMIT_CHANGE.value(row) for row in self._all(SELECT_NEWEST, limit=limit)]

@@ -50,7 +50,7 @@ SELECT_SPEND = (
     " GROUP BY g.session_id, g.model, g.folder"
 )
 SELECT_BOOKED_CALLS = (
-    f"SELECT {rows.columns(rows.CALL_COLUMNS, 'c')} FROM call c WHERE c.tenant = :tenant"
+    f"SELECT {rows.CALL.select('c')} FROM call c WHERE c.tenant = :tenant"
     " AND c.at_us >= :from_us AND c.at_us < :until_us AND c.cost_basis IN ('actual', 'estimate')"
     " ORDER BY c.at_us, c.call_id"
 )

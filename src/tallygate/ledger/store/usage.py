@@ -24,13 +24,12 @@ from tallygate.core.usage import (
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.rows import Statements
-from tallygate.ledger.usage_rows import USAGE_COLUMNS, to_usage
 
 _KEYS_PER_QUERY = 200
 
-_USAGE = ", ".join(f"u.{name}" for name in USAGE_COLUMNS)
-_SESSION = rows.columns(rows.SESSION_COLUMNS, "s")
-_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+_USAGE = rows.USAGE.select("u")
+_SESSION = rows.SESSION.select("s")
+_CALL = rows.CALL.select("c")
 
 SELECT_USAGE = f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client AND u.response_key IN "
 SELECT_USAGE_OF_REQUESTS = (
@@ -166,7 +165,7 @@ SELECT_BEGUN = (
     " AND s.session_id = l.session_id WHERE l.tenant = :tenant AND l.client = :client"
     " AND l.client_session = :client_session AND l.begun = 1"
 )
-_ANOMALY = "client, response_key, kind, client_session, told, seen_us"
+_ANOMALY = ", ".join(rows.USAGE_ANOMALY.columns)
 SELECT_ANOMALIES = (
     f"SELECT {_ANOMALY} FROM usage_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, response_key LIMIT :limit"
 )
@@ -237,16 +236,16 @@ class UsageReads(Statements):
 
     def usage_of(self, session_id: str) -> list[StoredUsage]:
         """The responses of a budget session, in order of time."""
-        return [to_usage(row) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
+        return [rows.to_usage(row) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
 
     def usage_between(self, from_us: int, until_us: int) -> Iterator[StoredUsage]:
         """Every response in a span of time, also those of no budget session."""
-        return map(to_usage, self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us))
+        return map(rows.to_usage, self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us))
 
     def unattributed_usage(self, client: str, client_session: str, from_us: int) -> list[StoredUsage]:
         """Responses of a client's session that belong to no budget session yet."""
         found = self._all(SELECT_CLIENT_USAGE, client=client, client_session=client_session, from_us=from_us)
-        return [to_usage(row) for row in found]
+        return [rows.to_usage(row) for row in found]
 
     def usage_known(self, client: str, keys: Iterable[str]) -> dict[str, StoredUsage]:
         """Those of these responses that are in the ledger already."""
@@ -265,13 +264,13 @@ class UsageReads(Statements):
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             names = {f"k{index}": key for index, key in enumerate(wanted[start : start + _KEYS_PER_QUERY])}
             listed = ", ".join(f":{name}" for name in names)
-            found += [to_usage(row) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
+            found += [rows.to_usage(row) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
         return found
 
     def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]:
         """The last responses of a client's session, the latest first."""
         found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
-        return [to_usage(row) for row in found]
+        return [rows.to_usage(row) for row in found]
 
     def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:
         """When an agent's last response was, of the last that count into a budget session, and what served it."""
@@ -285,7 +284,7 @@ class UsageReads(Statements):
         row = self._one(
             SELECT_LAST_OF_AGENT, session_id=session_id, agent_id=agent_id, limit=limit, written=int(written)
         )
-        return None if row is None else to_usage(row)
+        return None if row is None else rows.to_usage(row)
 
     def last_model(self, client: str) -> str | None:
         """The model a client's last response named, with who served it; None where none was seen of late."""
@@ -399,7 +398,7 @@ class UsageReads(Statements):
 
     def anomalies(self, limit: int) -> list[Anomaly]:
         """What later rows told of booked responses, the last seen first."""
-        return [Anomaly(*row) for row in self._all(SELECT_ANOMALIES, limit=limit)]
+        return [rows.USAGE_ANOMALY.value(row) for row in self._all(SELECT_ANOMALIES, limit=limit)]
 
     def count_anomalies(self, session_id: str | None = None) -> int:
         """How many there are, of all responses or of those of one budget session."""
@@ -416,7 +415,7 @@ class UsageReads(Statements):
     def usage_called(self, part: str, limit: int) -> list[StoredUsage]:
         """Responses whose key is this or begins with it."""
         escaped = "".join("!" + char if char in "!%_" else char for char in part)
-        return [to_usage(row) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
+        return [rows.to_usage(row) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
 
     def unread_files(self) -> list[UnreadFile]:
         """The files of which something could not be read, with what the rest of their sessions cost."""

@@ -12,8 +12,8 @@ from tallygate.ledger import rows
 from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
 from tallygate.ledger.rows import Statements
 
-_BUDGET = rows.columns(rows.BUDGET_COLUMNS, "b")
-_CALL = rows.columns(rows.CALL_COLUMNS, "c")
+_BUDGET = rows.BUDGET.select("b")
+_CALL = rows.CALL.select("c")
 SELECT_WINDOWS = (
     f"SELECT {_BUDGET} FROM budget b WHERE b.tenant = :tenant AND b.period = :period"
     " AND b.start_us > :after_us AND b.start_us <= :until_us ORDER BY b.start_us"

@@ -21,7 +21,7 @@ from tallygate.core.errors import (
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.statements import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.text import shown
-from tallygate.ledger.bill_rows import from_bill, from_line
+from tallygate.ledger import rows
 from tallygate.ledger.port import Insert, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
@@ -138,7 +138,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
             _mark_deleted(tx, known, by=rt.by, cause="told again")
         bill = replace(bill, imported_us=tx.at_us)
         _take_back_leftovers(tx, bill, by=rt.by)
-        tx.append("bill.begun", [Insert("bill", from_bill(bill))], by=rt.by)
+        tx.append("bill.begun", [Insert("bill", rows.BILL.row(bill))], by=rt.by)
     try:
         _write_lines(rt, bill, draft.lines, progress)
         with rt.ledger.writing(rt.tenant) as tx:
@@ -173,7 +173,7 @@ def _changes(bill: Bill, lines: Sequence[BillLine]) -> Iterator[Insert]:
     parts: dict[int, int] = {}
     for line in lines:
         part = parts[line.number] = parts.get(line.number, -1) + 1
-        yield Insert("bill_line", from_line(line, bill, part))
+        yield Insert("bill_line", rows.from_line(line, bill, part))
 
 
 def _see_that_it_is_ours(tx: Tx, bill: Bill) -> None:

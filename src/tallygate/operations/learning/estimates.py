@@ -31,6 +31,7 @@ from tallygate.core.usage import priced_as
 from tallygate.core.values import value
 from tallygate.core.words import ActorType, CalibrationMode, client_name
 from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
+from tallygate.ledger.rows import from_sample
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime, one_key
 from tallygate.pricing.identity import one_name, same_model
@@ -196,27 +197,16 @@ def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[
     )
     kind = Kind.HOOK if call.is_model_call else Kind.AGENT
     key = sample_key(kind, session.client, recorded_model(tx, call))
-    row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id)
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
-    return [Insert("calibration_sample", {**row, "agent": agent})]
+    row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent)
+    return [Insert("calibration_sample", row)]
 
 
-def sample_row(tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_id: str) -> dict[str, Value]:
+def sample_row(
+    tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_id: str, agent: str
+) -> dict[str, Value]:
     """A sample as its row: what was said of a step before, and what it cost."""
-    return {
-        "call_id": call_id,
-        "session_id": session_id,
-        "kind": key.kind,
-        "client": key.client,
-        "model": key.model,
-        "at_us": tx.at_us,
-        "estimate_nanos": sample.estimate_nanos,
-        "cold_nanos": sample.cold_nanos,
-        "level_nanos": sample.level_nanos,
-        "expected_nanos": sample.expected_nanos,
-        "actual_nanos": sample.actual_nanos,
-        "origin": sample.origin.value,
-    }
+    return from_sample(key, sample, call_id=call_id, session_id=session_id, agent=agent, at_us=tx.at_us)
 
 
 def recorded_model(reader: Reader, call: Call) -> str:

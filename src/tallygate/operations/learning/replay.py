@@ -310,8 +310,8 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
             for step, sample in made[start : start + PER_EVENT]:
                 if tx.has_sample(step.call_id):
                     changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
-                row = sample_row(tx, step.key, sample, call_id=step.call_id, session_id=step.session_id)
-                changes.append(Insert("calibration_sample", {**row, "agent": step.ask.agent}))
+                ids = {"call_id": step.call_id, "session_id": step.session_id, "agent": step.ask.agent}
+                changes.append(Insert("calibration_sample", sample_row(tx, step.key, sample, **ids)))
             sign = signing(rt, tx, authority, Loosening.CALIBRATE_REBUILD)
             tx.append("calibration.rebuilt", changes, by=rt.by, sign=sign)
         if progress is not None:

@@ -13,7 +13,7 @@ from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import MAX_TOKENS, Quality
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, StoredUsage, Update, Value
-from tallygate.ledger.usage_rows import from_usage
+from tallygate.ledger.rows import from_usage
 from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime

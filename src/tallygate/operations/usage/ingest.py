@@ -33,8 +33,8 @@ from tallygate.core.usage import (
     terms_of,
     within,
 )
-from tallygate.ledger.port import Change, Delete, Insert, StoredUsage, Tx, Update, Value
-from tallygate.ledger.usage_rows import from_usage
+from tallygate.ledger.port import Anomaly, Change, Delete, Insert, StoredUsage, Tx, Update, Value
+from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Accounts, Stored
 from tallygate.operations.runtime import Runtime, matters, scope_of
@@ -341,9 +341,8 @@ class _Batch:
         """Keep what was told against responses that are booked, each once."""
         for (whose, key, kind), row in self._pricer.suspect.items():
             if whose == client and self._stored.has(key) and not self._tx.has_anomaly(client, key, kind):
-                facts: dict[str, Value] = {"client": client, "response_key": key, "kind": kind.value}
-                facts |= {"client_session": row.session, "told": _told(row), "seen_us": self._tx.at_us}
-                self.changes.append(Insert("usage_anomaly", facts))
+                seen = Anomaly(client, key, kind.value, row.session, _told(row), self._tx.at_us)
+                self.changes.append(Insert("usage_anomaly", USAGE_ANOMALY.row(seen)))
 
     def take_waiting(self) -> None:
         """Count what telemetry had told before its client's session was known to belong to a budget session."""
