@@ -17,7 +17,7 @@ from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.words import Action
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
-from tallygate.operations.lock import lock_limits, sign_settings, unlock_limits, unlock_lost
+from tallygate.operations.lock import falling, lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import note_loosened, standing_now, unsigned_limits
 from tallygate.operations.proof.evidence import Part
 from tallygate.operations.proof.verify import Asked, verify_ledger
@@ -367,6 +367,17 @@ def test_unlocking_without_the_passphrase_is_loud_sets_raises_back_and_is_refuse
     assert not world.problems()
     lock(world)
     assert standing_now(world.rt).lost_us is None
+
+
+def test_a_lost_lock_takes_a_forged_raise_back_and_leaves_a_limit_that_the_user_had_lowered(hurt):
+    world = hurt
+    session = world.start("3")
+    set_budget(world.rt, session, NANOS, reason="enough", authority=the_user("anna"))
+    lock(world)
+    append_raw(world, forged_raise(world, session, NANOS, 100 * NANOS))
+    assert falling(world.rt, world.rt) == [], "what was not gone by does not fall"
+    unlock_lost(world.rt, authority=the_user("anna"))
+    assert world.budget(session).limit_nanos == NANOS
 
 
 def test_settings_are_signed_and_everything_else_that_loosens_is_told(world):

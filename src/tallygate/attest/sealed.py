@@ -50,7 +50,10 @@ class Sealed:
         except (CryptoError, ValueError, TypeError):
             fits = False
         if not fits:
-            raise WrongPassphrase("That is not the passphrase of the lock; nothing was changed.", hint="Try again.")
+            raise WrongPassphrase(
+                "That is not the passphrase of the lock; nothing was changed.",
+                hint="Try again. Where it is lost: tallygate unlock --lost",
+            )
         return Signer(self.public, bytes(seed))
 
     def text(self) -> str:

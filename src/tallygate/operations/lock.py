@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tallygate.attest.keys import Signer, b64url
 from tallygate.attest.sealed import Sealed
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import Conflict
-from tallygate.core.lock import Lock, LockKind, Proven
+from tallygate.core.gate.rules import rolling_us
+from tallygate.core.lock import Lock, LockKind
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
+from tallygate.operations.budgets.applicable import limited_now, rolled
 from tallygate.operations.budgets.change import set_budget
-from tallygate.operations.lock_book import signing, standing_now
+from tallygate.operations.lock_book import as_signed, signing, standing_now
 from tallygate.operations.runtime import Runtime, in_tenant
-from tallygate.operations.windows import is_head, limit_of
+from tallygate.operations.windows import is_head
 
 # Limits that were changed are looked through for those that stand above their rules, the last ones of each tenant.
 CHANGES_LOOKED_AT = 1000
@@ -38,7 +41,8 @@ def lock_limits(
         for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
             with rt.ledger.reading(tenant) as reader:
                 heads[tenant] = reader.head().seq
-                limits[tenant] = [[name, proven.limit, proven.rule] for name, proven in _raised(reader, tx.at_us)]
+                found = _raised(in_tenant(rt, tenant), reader, tx.at_us)
+                limits[tenant] = [[each.name, each.limit_nanos, each.rule_limit] for each in found]
         note: dict[str, Value] = {
             "actor": authority.actor,
             "public": signer.public.x,
@@ -52,10 +56,10 @@ def lock_limits(
             "heads": _text(heads),
         }
         tx.append(LockKind.SET, [], by=rt.by, note=note, sign=signature_of(signer))
-    found = standing_now(rt).lock
-    if found is None:  # somebody has ended it at once
+    done = standing_now(rt).lock
+    if done is None:  # somebody has ended it at once
         raise Conflict("The limits are not locked.", hint="Try again.")
-    return found
+    return done
 
 
 def signature_of(signer: Signer) -> Callable[[bytes], str]:
@@ -67,16 +71,16 @@ def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def _raised(reader: Reader, at_us: int) -> list[tuple[str, Proven]]:
-    """The limits that were changed by hand and are not their rules'."""
+def _raised(rt: Runtime, reader: Reader, at_us: int) -> list[Budget]:
+    """The budgets whose limits were changed by hand and are not their rules', as these stand in the settings now."""
     names = dict.fromkeys(change.budget_id for change in reader.newest_limit_changes(CHANGES_LOOKED_AT))
     found = []
     for name in names:
         budget = reader.budget(name)
         if budget is not None:
-            limit = limit_of(budget, at_us) if is_head(budget) else budget.limit_nanos
-            if limit != budget.rule_limit:
-                found.append((name, Proven(limit, budget.rule_limit)))
+            standing = limited_now(rt, rolled(reader, budget, at_us) if is_head(budget) else budget, at_us)
+            if standing.limit_nanos != standing.rule_limit:
+                found.append(standing)
     return found
 
 
@@ -108,6 +112,22 @@ def unlock_limits(rt: Runtime, *, authority: Authority) -> None:
         tx.append(LockKind.ENDED, [], by=rt.by, note={"actor": authority.actor}, sign=sign)
 
 
+def falling(rt: Runtime, file: Runtime) -> list[tuple[Budget, Budget]]:
+    """What an end without the passphrase takes back: budgets with the limit that holds, and as `file` has them then.
+
+    `file` is the program as the settings file makes it, of which every row counts again. A window that is over is none
+    of them.
+    """
+    found = []
+    for tenant in _tenants(rt):
+        there, after = in_tenant(rt, tenant), in_tenant(file, tenant)
+        with rt.ledger.reading(tenant) as reader:
+            for budget, signed in _set_back(there, reader):
+                back = limited_now(after, replace(budget, limit_nanos=_without_raise(budget, signed)), rt.clock_us())
+                found.append((signed, back))
+    return [(before, back) for before, back in found if before.limit_nanos != back.limit_nanos]
+
+
 def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]]:
     """End the lock without its passphrase: what was raised goes back to the user's file, and everybody is told.
 
@@ -116,23 +136,44 @@ def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]
     """
     if authority.beneath is not None:
         raise locked(Loosening.UNLOCK, f"and this was started by an agent: {authority.beneath}.")
-    with rt.ledger.reading(DEFAULT_TENANT) as reader:
-        if rt.locks.standing(rt.ledger.ledger_id, reader).lock is None:
-            raise _not_locked()
-        tenants = sorted({DEFAULT_TENANT, *reader.tenants()})
     back = []
-    for tenant in tenants:  # first, and one by one: whoever is killed on the way leaves the limits locked
+    for tenant in _tenants(rt):  # first, and one by one: whoever is killed on the way leaves the limits locked
         there = in_tenant(rt, tenant)
         with rt.ledger.reading(tenant) as reader:
-            raised = _raised(reader, rt.clock_us())
-        for name, proven in raised:
-            if proven.rule is not None and proven.limit > proven.rule:
-                reason = "unlocked without the passphrase"
-                back.append((set_budget(there, name, proven.rule, reason=reason, authority=authority), proven.limit))
+            raised = _set_back(there, reader)
+        for budget, signed in raised:
+            limit = _without_raise(budget, signed)
+            reason = "unlocked without the passphrase"
+            back.append((set_budget(there, budget.name, limit, reason=reason, authority=authority), budget.limit_nanos))
     with rt.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": authority.actor, "reason": "the passphrase was lost"}
         tx.append(LockKind.LOST, [], by=rt.by, note=note)
     return back
+
+
+def _tenants(rt: Runtime) -> list[str]:
+    """Whose limits are locked. Raises `Conflict` where none are."""
+    with rt.ledger.reading(DEFAULT_TENANT) as reader:
+        if rt.locks.standing(rt.ledger.ledger_id, reader).lock is None:
+            raise _not_locked()
+        return sorted({DEFAULT_TENANT, *reader.tenants()})
+
+
+def _set_back(rt: Runtime, reader: Reader) -> list[tuple[Budget, Budget]]:
+    """The budgets that were raised above their rules and are not over: as they stand, and as far as it was signed."""
+    at_us = rt.clock_us()
+    found = (each for each in _raised(rt, reader, at_us) if each.rule_limit is not None)
+    return [
+        (each, as_signed(rt, reader, each))
+        for each in found
+        if each.limit_nanos > (each.rule_limit or 0)
+        and (each.resets_us is None or each.resets_us > at_us or rolling_us(each.period) is not None)
+    ]
+
+
+def _without_raise(budget: Budget, signed: Budget) -> int:
+    """The limit of its rule, with which it goes from then on; a lower one that the user has set stays."""
+    return min(budget.rule_limit or 0, signed.limit_nanos)
 
 
 def _not_locked() -> Conflict:

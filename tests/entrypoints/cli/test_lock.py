@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.entrypoints.cli.conftest import Made
 from tests.terminal import type_at
 
+from tallygate.app import compose, settings_here
 from tallygate.attest import sealed
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import NoTerminal
@@ -63,6 +65,7 @@ def test_a_passphrase_is_typed_unseen_and_every_loosening_asks_for_it(bare, home
     wrong = type_at(["calibrate", "reset", "--yes"], ["something else\n"], bare, piped=LINE.encode())
     assert wrong.code == 1
     assert "not the passphrase of the lock; nothing was changed" in wrong.shown
+    assert "tallygate unlock --lost" in wrong.shown
     broken_off = type_at(["unlock"], ["\x03"], bare)
     assert broken_off.code == 130
     assert broken_off.echoes
@@ -258,15 +261,13 @@ def test_a_key_file_that_was_replaced_or_removed_opens_nothing_and_the_lock_stay
     assert run_json("status")["lock"]["locked"] is True
 
 
-def day_budget(home: Path, limit: int, more: str = "") -> None:
+def day_budget(home: Path, limit: int, more: str = "", *, period: str = "day") -> None:
     file = home / ".config" / "tallygate" / "config.toml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f'{more}\n[[budget]]\nscope = "global"\nlimit_usd = {limit}\nperiod = "day"\n')
+    file.write_text(f'{more}\n[[budget]]\nscope = "global"\nlimit_usd = {limit}\nperiod = "{period}"\n')
 
 
 def limit_in_force() -> int:
-    from tallygate.app import settings_here
-
     return next(rule.limit for rule in settings_here().budgets if rule.scope == "global") // 10**9
 
 
@@ -292,9 +293,50 @@ def test_a_settings_file_that_became_looser_waits_for_trust_user_and_a_tighter_o
     assert limit_in_force() == 50
 
 
-def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch):
-    from tallygate.app import settings_here
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("period", ["day", "5h"])
+def test_a_lost_lock_leaves_the_limits_that_the_file_has_and_says_so_before_and_after(
+    run, run_json, typed, home, made, trusted, period
+):
+    def limit():
+        [found] = [each for each in run_json("budget", "list")["budgets"] if each["scope"] == "global"]
+        return found["limit"]
 
+    day_budget(home, 3, period=period)
+    begun = Made(compose(settings_here(), by="test"))
+    assert begun.call(begun.session(50), tool_name="plan")
+    [name] = [each["budget_id"] for each in run_json("budget", "list")["budgets"] if each["scope"] == "global"]
+    assert run("budget", "raise", name, "1").exit_code == 0
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    day_budget(home, 6, period=period)
+    was = 4
+    if trusted:
+        typed[:] = [WORDS]
+        assert run("trust", "--user").exit_code == 0
+        was = 7
+    assert limit() == was
+    typed[:] = ["no"]
+    asked = run("unlock", "--lost")
+    assert asked.exit_code == 1
+    falls = f"${was}.00 -> $6.00, as in your settings file"
+    assert asked.stdout.count(falls) == 1, "before it is done"
+    assert ("counts at once" in asked.stdout) == (not trusted)
+    typed[:] = ["lost"]
+    assert run("unlock", "--lost").stdout.count(falls) == 2
+    assert limit() == 6
+    after = Made(compose(settings_here(), by="test"))
+    assert after.call(after.session(50), tool_name="plan")
+    assert limit() == 6, "in a new session, too"
+    typed[:] = [WORDS, WORDS]
+    locked = run("lock")
+    assert locked.exit_code == 0
+    assert "changed by hand" not in locked.stdout
+    for each in (begun, after):
+        each.app.close()
+
+
+def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch):
     monkeypatch.setenv("TALLYGATE_BUDGET_MODE", "soft")
     found = settings_here()
     assert found.policy.budget_mode == "hard"
@@ -302,7 +344,6 @@ def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch)
 
 
 def test_what_was_accepted_of_a_project_by_hand_counts_only_with_a_signature(run, things, locked, home):
-    from tallygate.app import settings_here
     from tallygate.settings.projects import fingerprint
     from tallygate.settings.trust import accept
 
@@ -318,8 +359,6 @@ def test_what_was_accepted_of_a_project_by_hand_counts_only_with_a_signature(run
 
 
 def test_what_was_accepted_before_the_lock_goes_on_counting(run, things, typed):
-    from tallygate.app import settings_here
-
     assert run("trust", "--yes").exit_code == 0
     typed[:] = [WORDS, WORDS]
     assert run("lock").exit_code == 0

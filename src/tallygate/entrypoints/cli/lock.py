@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +19,14 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.passphrase import ask_shown, new_passphrase
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.trust import loaded_here
-from tallygate.operations.lock import lock_limits, unlock_limits, unlock_lost
-from tallygate.operations.lock_book import standing_now
+from tallygate.operations.lock import falling, lock_limits, unlock_limits, unlock_lost
+from tallygate.operations.lock_book import UNLOCKED, standing_now
+from tallygate.settings import Settings, load_settings, places
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import every
+
+if TYPE_CHECKING:
+    from tallygate.app import App
 
 LOST_WORD = "lost"
 
@@ -89,19 +95,39 @@ def unlock(program: Program, *, lost: bool) -> int:
             for row in settings.loosened:
                 click.echo(f"  {row.shown}")
             return 0
-        if authority.beneath is None and not _confirmed():
+        falls = _falling(program, app)
+        if authority.beneath is None and not _confirmed(falls, settings):
             click.echo("Nothing was changed.")
             return 1
-        back = unlock_lost(app.runtime, authority=authority)
+        unlock_lost(app.runtime, authority=authority)
         _remove(settings.paths.key_dir, standing.lock.public)
-    for budget, before in back:
-        was, now = (format_amount(nanos, budget.unit) for nanos in (before, budget.limit_nanos))
-        click.echo(f"{output.safe(budget_name(budget), 300)}: {was} -> {now}, as in your settings file")
+    for text in falls:
+        click.echo(text)
     click.echo("Unlocked without the passphrase; status, doctor, verify and the next sessions say so.")
     return 0
 
 
-def _confirmed() -> bool:
+def _falling(program: Program, app: App) -> list[str]:
+    """What goes back to the settings file, which then counts as it stands: each limit as it is and as it will be."""
+    unlocked = load_settings(os.environ, Path.cwd(), places(), lambda _: UNLOCKED)
+    with program.opened(unlocked, by="lock") as then:
+        found = falling(app.runtime, then.runtime)
+    lines = []
+    for budget, back in found:
+        was, now = (format_amount(each.limit_nanos, each.unit) for each in (budget, back))
+        whose = "as it began" if budget.scope == "session" else "as in your settings file"
+        lines.append(f"{output.safe(budget_name(budget), 300)}: {was} -> {now}, {whose}")
+    return lines
+
+
+def _confirmed(falls: list[str], settings: Settings) -> bool:
+    click.echo("What was raised goes back:" if falls else "Nothing was raised that would go back.")
+    for text in falls:
+        click.echo(f"  {text}")
+    if settings.loosened:
+        click.echo("What of your settings file waits counts at once:")
+        for row in settings.loosened:
+            click.echo(f"  {row.shown}")
     question = f"This ends the lock without its passphrase, and everybody will see it. Type {LOST_WORD} to go on: "
     return ask_shown(question).strip() == LOST_WORD
 
