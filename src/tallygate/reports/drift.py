@@ -293,7 +293,14 @@ def factor_text(micros: int | None) -> str:
 
 def total_line(lines: Iterable[Line], zero: Line) -> Line:
     """What lines add up to; None where no line knows."""
+    by_estimate, by_record = [0, 0], [0, 0]
     for line in lines:
+        for sums, part, whole in (
+            (by_estimate, line.recorded_nanos, line.estimate_nanos),
+            (by_record, line.billed_nanos, line.recorded_nanos),
+        ):
+            if part is not None and whole is not None:
+                sums[0], sums[1] = sums[0] + part, sums[1] + whole
         for name in ("estimate_nanos", "recorded_nanos", "billed_nanos", "included_nanos"):
             more = getattr(line, name)
             if more is not None:
@@ -301,4 +308,5 @@ def total_line(lines: Iterable[Line], zero: Line) -> Line:
         zero.split += line.split
         for name in ("calls", "responses", "partial", "estimate_only"):
             setattr(zero, name, getattr(zero, name) + getattr(line, name))
+    zero.by_estimate, zero.by_record = (by_estimate[0], by_estimate[1]), (by_record[0], by_record[1])
     return zero

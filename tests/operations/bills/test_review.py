@@ -101,6 +101,16 @@ def test_without_a_bill_the_review_is_of_estimates_and_the_record(world):
     assert (found.has_bills, found.buckets, found.factors()) == (False, [], {})
 
 
+def test_a_total_makes_a_ratio_only_of_lines_that_have_both_sides(live):
+    take(live, response(live, "r1", 2_000))
+    assert look(live).total.recorded_micros is None
+    session = worked(live, Tokens(300), model="cheap")
+    bill(live, line((300, 0, 0, 0), 45, model="cheap", request_id=request(session), grain=Grain.REQUEST))
+    total = look(live).total
+    assert (total.estimate_nanos, total.recorded_nanos, total.billed_nanos) == (10 * MILL, 2_030 * MILL, 45 * MILL)
+    assert (total.recorded_micros, total.billed_micros) == (3_000_000, 1_500_000)
+
+
 def test_a_session_that_named_the_wrong_model_is_named_by_the_request_id(world):
     session = worked(world, Tokens(300))
     bill(world, line((300, 0, 0, 0), 30, model="cheap", request_id=request(session), grain=Grain.REQUEST))

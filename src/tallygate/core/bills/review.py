@@ -68,7 +68,8 @@ class Line:
 
     `is_shared` says that the bill does not tell sessions apart, so that this one has its part by what it was recorded
     with. `split` is what of the record rests on prices that are not sure. `included_nanos` is what a plan covers, at
-    API prices: nobody bills that.
+    API prices: nobody bills that. Of a sum `by_estimate` and `by_record` are what its lines that have both sides add up
+    to, (recorded, estimated) and (billed, recorded): only those make a ratio.
     """
 
     place: Place
@@ -86,6 +87,8 @@ class Line:
     is_shared: bool = False
     included_nanos: int | None = None
     findings: list[Finding] = field(default_factory=list)
+    by_estimate: tuple[int, int] | None = None
+    by_record: tuple[int, int] | None = None
 
     def bill(self, nanos: int, *, included: bool) -> None:
         """Count in what a bill has, or what a plan covers."""
@@ -97,12 +100,12 @@ class Line:
     @property
     def billed_micros(self) -> int | None:
         """Billed for each million recorded."""
-        return ratio_micros(self.billed_nanos, self.recorded_nanos)
+        return ratio_micros(*(self.by_record or (self.billed_nanos, self.recorded_nanos)))
 
     @property
     def recorded_micros(self) -> int | None:
         """Recorded for each million estimated."""
-        return ratio_micros(self.recorded_nanos, self.estimate_nanos)
+        return ratio_micros(*(self.by_estimate or (self.recorded_nanos, self.estimate_nanos)))
 
 
 def ratio_micros(part: int | None, whole: int | None) -> int | None:
