@@ -13,6 +13,7 @@ from tests.world import PRICES, T0
 
 from tallygate.core.authority import the_user
 from tallygate.core.bills.lines import Bucket, Gap
+from tallygate.core.bills.review import MILLION
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain
@@ -240,6 +241,31 @@ def test_a_price_that_differs_constantly_gives_the_line_to_paste(world):
     [paste] = found.pastes
     assert paste.text == '[[discount]]\nmatch = "claude-opus-4-7"\nmultiplier = 0.85'
     assert found.factors() == {"anthropic:claude-opus-4-7": 850_000}
+
+
+@pytest.mark.parametrize(
+    ("counted", "mills", "factor"),
+    [(100, 4_800, 1), (100, 6_000, 1.25), (90, 4_790, 1), (110, 4_810, 1), (100, 2_400, 0.5)],
+)
+def test_a_bill_that_leaves_the_cached_tokens_out_of_its_counts_teaches_no_price_for_the_rest(
+    world, counted, mills, factor
+):
+    worked(world, *[Tokens(10, cache_read=3_700, output=100)] * 10)
+    assert look(world).total.recorded_nanos == (100 + 1_000 + 3_700) * MILL
+    bill(world, line((None, None, None, 1_000, counted), mills))
+    found = look(world)
+    [mine] = [each for each in found.lines if each.place.who]
+    assert mine.billed_micros == pytest.approx(mills * MILLION / 4_800, rel=0.01)
+    assert found.billed_factors[0].micros == pytest.approx(factor * MILLION, rel=0.02)
+    assert len(found.pastes) == (factor != 1)
+    [untold] = [gap for gap in found.gaps if gap.gap is Gap.CLASS_NOT_TOLD]
+    assert untold.tokens == 37_000, "what the bill does not count is named"
+
+
+def test_a_bill_whose_money_is_that_of_its_few_counts_does_not_pay_for_the_cache(world):
+    worked(world, *[Tokens(10, cache_read=3_700, output=100)] * 10)
+    bill(world, line((None, None, None, 1_000, 100), 1_090))
+    assert Gap.CLASS_NOT_TOLD not in gaps(look(world))
 
 
 def test_a_price_of_the_user_s_own_that_differs_gives_a_price_to_paste(world):

@@ -211,6 +211,7 @@ def _parts(cell: Cell) -> Iterator[_Part]:
         before = part.upto
         compared = [cell.outcome.shares.get(bucket) for bucket in (Bucket.MATCHED, Bucket.PRICE_DRIFT)]
         billed = sum(share.billed.total_nanos for share in compared if share is not None) + cell.hidden[1]
+        billed += untold.billed.total_nanos if (untold := cell.outcome.aside.get(Gap.CLASS_NOT_TOLD)) else 0
         known = any(share is not None for share in compared) or bool(cell.hidden[0])
         yield _Part(who, part.of(billed) if known else None, list(_of_cell(cell, part)))
 
