@@ -115,3 +115,83 @@ def test_a_project_cannot_leave_anything_to_agents(run, made, as_agent, monkeypa
 
 def test_no_command_is_both_free_and_the_users():
     assert not set(FREE) & {each.value for each in Loosening}
+
+
+CLIENT_FILES = [["init", "--client", "claude-code"], ["uninstall"]]
+
+
+@pytest.fixture
+def with_claude(run, as_agent, monkeypatch):
+    """The user has put the gate into Claude Code; answers with what its files hold."""
+    monkeypatch.delenv("CLAUDECODE")
+    assert run("init", "--client", "claude-code").exit_code == 0
+    monkeypatch.setenv("CLAUDECODE", "1")
+    files = [as_agent / ".claude.json", as_agent / ".claude" / "settings.json", as_agent / ".claude" / "CLAUDE.md"]
+    return lambda: [file.read_bytes() for file in files]
+
+
+MOVED = {
+    "another ledger's folder": {"TALLYGATE_HOME": "x"},
+    "another data folder": {"XDG_DATA_HOME": "x"},
+    "other folders for data and settings": {"XDG_DATA_HOME": "x", "XDG_CONFIG_HOME": "x"},
+    "the home in other letters": {"HOME": "home/", "XDG_DATA_HOME": "x"},
+    "the home by a way around": {"HOME": "home/x/..", "TALLYGATE_HOME": "x"},
+    "the home behind a link": {"HOME": "link", "TALLYGATE_HOME": "x"},
+    "no home": {"HOME": "", "TALLYGATE_HOME": "x", "CLAUDE_CONFIG_DIR": "home/.claude"},
+    "a home around the account's": {"HOME": "home/..", "TALLYGATE_HOME": "x", "CLAUDE_CONFIG_DIR": "home/.claude"},
+    "a made-up home, and the client's own folder": {"HOME": "made-up", "CLAUDE_CONFIG_DIR": "home/.claude"},
+    "the client's own folder for a home": {"HOME": "home/.claude", "CLAUDE_CONFIG_DIR": "home/.claude"},
+}
+
+
+@pytest.mark.parametrize("words", CLIENT_FILES, ids=lambda words: words[0])
+@pytest.mark.parametrize("moved", MOVED.values(), ids=MOVED)
+def test_no_variable_gives_the_users_client_away(run, as_agent, with_claude, monkeypatch, tmp_path, words, moved):
+    before = with_claude()
+    places = {"home": as_agent, "link": tmp_path / "link", "made-up": tmp_path / "made-up", "x": tmp_path / "x"}
+    places["link"].symlink_to(as_agent)
+    (as_agent / "x").mkdir()
+    places["made-up"].mkdir()
+    for name, value in moved.items():
+        first, slash, rest = value.partition("/")
+        monkeypatch.setenv(name, f"{places[first]}{slash}{rest}" if value else "")
+        if name == "HOME" and "XDG_DATA_HOME" not in moved:
+            monkeypatch.delenv("XDG_DATA_HOME")
+            monkeypatch.delenv("XDG_CONFIG_HOME")
+    done = run(*words)
+    assert done.exit_code == 7, done.stderr
+    assert "nothing was changed" in done.stderr
+    assert with_claude() == before
+    assert not places["x"].exists()
+
+
+@pytest.mark.parametrize("words", CLIENT_FILES, ids=lambda words: words[0])
+def test_where_the_account_has_another_home_what_was_installed_in_this_one_is_the_users(
+    run, with_claude, monkeypatch, tmp_path, words
+):
+    before = with_claude()
+    elsewhere = tmp_path / "root"
+    own = Places(elsewhere, elsewhere / ".config" / "tallygate", elsewhere / ".local" / "share" / "tallygate")
+    monkeypatch.setattr(whose, "own_places", lambda: own)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
+    assert run(*words).exit_code == 7
+    assert with_claude() == before
+
+
+def test_a_made_up_home_is_nobodys_and_an_agent_may_put_the_gate_into_it(run, with_claude, monkeypatch, tmp_path):
+    before = with_claude()
+    made_up = tmp_path / "made-up"
+    made_up.mkdir()
+    monkeypatch.setenv("HOME", str(made_up))
+    monkeypatch.setenv("TALLYGATE_HOME", str(tmp_path / "x"))
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    assert run("init", "--client", "claude-code").exit_code == 0
+    assert (made_up / ".claude.json").exists()
+    assert with_claude() == before
+
+
+def test_the_accounts_home_by_another_name_is_the_accounts_home(run, as_agent, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", f"{as_agent}/")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
+    assert run("calibrate", "rebuild").exit_code == 7

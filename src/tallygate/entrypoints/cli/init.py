@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
+from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
@@ -81,7 +83,7 @@ def init(
     settings = program.settings().sound()
     authority = program.authority(settings, of=None if dry_run or printing else Loosening.INIT)
     wanted = Scope(scope)
-    where = surroundings(settings, telemetry_of(program, settings, making=not (dry_run or printing)))
+    where = surroundings(settings, telemetry_of(program, settings, making=False))
     _check_project(wanted, where)
     clients = _chosen(names, where)
     budget = _budget(settings, wanted, where, _own_zone(program, settings))
@@ -89,7 +91,13 @@ def init(
         _print(clients, where, wanted, budget, places_text(settings, where, budget))
         return
     manifest = Manifest(folder_of(settings))
-    plan = plan_install(clients, where, wanted, manifest, budget, places=places_text(settings, where, budget))
+    planned = partial(plan_install, clients, scope=wanted, manifest=manifest, extra=budget)
+    plan = planned(where, places=places_text(settings, where, budget))
+    if not dry_run:
+        authority = _for_clients(authority, plan, where, Loosening.INIT)
+        # Made only now: what is refused leaves nothing behind.
+        where = replace(where, telemetry=telemetry_of(program, settings, making=True))
+        plan = planned(where, places=places_text(settings, where, budget))
     if plan.changed and (warning := here.warning) is not None:
         plan.note("Tallygate", warning)
     if not dry_run:
@@ -128,11 +136,20 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     manifest = Manifest(folder_of(settings))
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
+        authority = _for_clients(authority, plan, where, Loosening.UNINSTALL)
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
         _note(program, settings, authority, Loosening.UNINSTALL)
         if not manifest.records:
             _remove_unused(program, settings)
     _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
+
+
+def _for_clients(authority: Authority, plan: Plan, where: Surroundings, what: Loosening) -> Authority:
+    """Who may carry a plan out: where a client of the user's own is changed, whoever's ledger it goes by, only they."""
+    if authority.beneath is not None and not authority.guarded:
+        authority = replace(authority, guarded=changes_users_client(plan, where))
+        authority.require(what)
+    return authority
 
 
 def _note(program: Program, settings: Settings, authority: Authority, what: Loosening) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallygate.clients.ancestry import ancestors, beneath
 from tallygate.core.authority import Authority, Door
@@ -13,7 +17,12 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Places, Settings, load_settings, places
+from tallygate.settings.installed import PLACES_FILE
 from tallygate.settings.model import has_been_installed
+
+if TYPE_CHECKING:
+    from tallygate.clients.client import Surroundings
+    from tallygate.operations.setup.install import Plan
 
 
 def authority_here(settings: Settings, environ: Mapping[str, str] | None = None) -> Authority:
@@ -44,11 +53,36 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
         return True
     if own is None:
         return True
-    if environ.get("HOME", str(own.home)) == str(own.home):
+    if os.path.realpath(environ.get("HOME") or own.home) == os.path.realpath(own.home):
         own_here = places()
         if _same(database, own_here.data_dir / "ledger.db"):
             return True
     return _same(database, own.data_dir / "ledger.db") or _same(database, _named_by(own))
+
+
+def changes_users_client(plan: Plan, where: Surroundings) -> bool:
+    """Whether a plan changes a client of the user's own, whatever ledger it goes by.
+
+    That is a file in the account's home, of which a made-up home below it is no part, and one that has an installation
+    for other places in it: in a container the home of the client may be none that the system knows.
+    """
+    own = own_places()
+    changed = [change for change in plan.changed if change.path != Path(where.places)]
+    if own is None or any(_names_other_places(change.found.content or b"", where.places) for change in changed):
+        return bool(changed)
+    home, account = Path(os.path.realpath(where.home)), Path(os.path.realpath(own.home))
+    made_up = None if account.is_relative_to(home) else home
+    files = [Path(os.path.realpath(change.found.target)) for change in changed]
+    return any(
+        file.is_relative_to(account) and not (made_up is not None and file.is_relative_to(made_up)) for file in files
+    )
+
+
+def _names_other_places(content: bytes, places: str) -> bool:
+    """Whether entries in a file go by another installation's places than these, each named by its full path."""
+    forms = {re.escape(os.fsencode(form)) for form in (places, json.dumps(places)[1:-1], shlex.quote(places))}
+    ours = re.findall(rb"(?<![^\s\"'])(?:" + b"|".join(forms) + b")", content)
+    return content.count(os.fsencode(PLACES_FILE)) > len(ours)
 
 
 def own_places() -> Places | None:
