@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tallygate.attest.keyring import KeyRing
+from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope, is_money
@@ -107,10 +108,14 @@ class App:
         """The ledger, opened. Raises `LedgerUnavailable` where that cannot be done."""
         return self.deferred.opened()
 
-    def serving(self) -> App:
-        """The same program as a server: others can see that it is alive, and it follows its client's transcripts."""
-        server_id = new_token(16)
-        self.presence.announce(server_id)
+    def serving(self, server_id: str | None = None) -> App:
+        """The same program as a server: others can see that it is alive, and it follows its client's transcripts.
+
+        One that is announced already goes on under its `server_id`.
+        """
+        if server_id is None:
+            server_id = new_token(16)
+            self.presence.announce(server_id)
         runtime = replace(self.runtime, server_id=server_id)
         if self.settings.usage.transcripts is Transcripts.OFF:
             return replace(self, runtime=runtime)
@@ -126,6 +131,25 @@ class App:
             return self
         return self._following(self.runtime)
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether nobody could tell, when the settings were read, what of them is signed."""
+        return self.settings.unread is not None
+
+    def renewed(self) -> App | None:
+        """The same server by settings as they are signed, once the ledger can tell; None where these are in force."""
+        if self.settings.unread is None:
+            return None
+        try:
+            settings = settings_here().sound()
+        except SettingsError as fault:
+            raise LedgerUnavailable(fault.message, hint=fault.hint) from None
+        if settings.unread is not None or settings.lock is None:
+            return None
+        fresh = compose(settings, by=self.runtime.by)
+        runtime = replace(fresh.runtime, presence=self.presence)
+        return replace(fresh, presence=self.presence, runtime=runtime).serving(self.runtime.server_id)
+
     def runtime_for(self, workspace: Path | None) -> Runtime:
         """The program as the settings of another workspace make it, on the same ledger; its own where that is it."""
         if workspace is None or str(workspace) == self.runtime.project:
@@ -135,8 +159,11 @@ class App:
         if own.project_root == its.project_root and (own.project_root is not None or own.folder == its.folder):
             return self.runtime
         mine = self.runtime
+        ledger: Ledger = mine.ledger
+        if settings.unread is not None:
+            ledger = DeferredLedger[SqliteLedger](partial(_refuse, settings.unread))
         here = replace(
-            runtime_of(settings, mine.ledger, self.presence, by=mine.by),
+            runtime_of(settings, ledger, self.presence, by=mine.by),
             server_id=mine.server_id,
             catch_up=mine.catch_up,
             follow=mine.follow,
@@ -282,9 +309,9 @@ def settings_here(
 
 def lock_of(paths: Paths) -> Standing:
     """Whether the limits of the ledger are locked, by its own journal."""
-    from tallygate.operations.lock_book import UNLOCKED, standing_at
+    from tallygate.operations.lock_book import standing_at
 
-    return standing_at(paths.database) if os.access(paths.database, os.F_OK) else UNLOCKED
+    return standing_at(paths.database)
 
 
 def anchor_of(settings: Settings) -> Anchor:
@@ -308,12 +335,33 @@ def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = Fa
     )
 
 
+def _open_unlocked(settings: Settings) -> SqliteLedger:
+    """The ledger, where it could not tell whether the limits are locked when these settings were read.
+
+    Where they are, these settings may be looser than what was signed: nobody counts by them.
+    """
+    ledger = open_ledger(settings, making=False)
+    stands = lock_of(settings.paths)
+    if stands.lock is None and stands.unread is None:
+        return ledger
+    ledger.close()
+    raise stands.unread or LedgerUnavailable(
+        "The ledger could not be read when the settings were, so what you have signed of them is not in force here.",
+        hint="Try again; a server that goes on saying so has to be started again.",
+    )
+
+
+def _refuse(fault: LedgerUnavailable) -> NoReturn:
+    raise fault
+
+
 def compose(settings: Settings, *, by: str) -> App:
     """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use.
 
     Where there is none it is made then, by whatever is no hook.
     """
-    deferred = DeferredLedger(partial(open_ledger, settings, making=by not in MAKE_NONE))
+    connect = partial(open_ledger, settings, making=by not in MAKE_NONE)
+    deferred = DeferredLedger(connect if settings.unread is None else partial(_open_unlocked, settings))
     presence = ServerPresence(settings.paths.database.parent / "servers")
     return App(settings, runtime_of(settings, deferred, presence, by=by), deferred, presence)
 
@@ -355,7 +403,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         project=None if paths.project_root is None else str(paths.project_root),
         folder=None if paths.folder is None else str(paths.folder),
         place_of=places.of,
-        halt_on_fault=policy.on_fault is OnFault.HALT,
+        halt_on_fault=policy.on_fault is OnFault.HALT or _may_be_locked(settings),
         interrupts=settings.enforcement.stop is Stop.INTERRUPT,
         factors_micros=settings.calibration_micros,
         ladder=settings.ladder.for_client,
@@ -374,6 +422,11 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         guarded=cache(partial(guarded_here, settings)),
         pause_us=pause_us,
     )
+
+
+def _may_be_locked(settings: Settings) -> bool:
+    """Whether there is a key of a lock, where the ledger cannot tell whether it is in force."""
+    return settings.unread is not None and bool(files_in(settings.paths.key_dir))
 
 
 def with_local(pricing: PricingSettings, settings: Settings) -> PricingSettings:

@@ -93,6 +93,19 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("lock-*.json"))
 
 
+def newest_in(folder: Path) -> str | None:
+    """The public key of the sealed key that was written last, of those that can be read; None where there is none."""
+    found = []
+    for path in files_in(folder):
+        try:
+            raw = read_private(path)
+            if raw is not None:
+                found.append((path.stat().st_mtime_ns, _read(raw, str(path)).public.x))
+        except (KeyUnusable, OSError):
+            continue
+    return max(found)[1] if found else None
+
+
 def keep(folder: Path, sealed: Sealed) -> Path:
     """Write a sealed key beside the user's others, for this user alone."""
     path = file_of(folder, sealed.public)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.proof import SIGNATURE
 
 LOCK_TRACE = '"kind":"lock.'
@@ -67,11 +68,15 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom."""
+    """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
+
+    `unread` is why the ledger could not tell: then nobody knows, and nothing is let through as if it were not locked.
+    """
 
     lock: Lock | None = None
     lost_us: int | None = None
     lost_by: str = ""
+    unread: LedgerUnavailable | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,13 +97,15 @@ def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: Standi
 
 
 def standing_at(database: Path) -> Standing:
-    """How the limits of a ledger's file stand, before it is opened; one that cannot be read halts by itself."""
+    """How the limits of a ledger's file stand, before it is opened; of one that cannot be read nobody knows."""
     from tallygate.ledger.audit.foreign import lock_events_in
 
+    if not os.access(database, os.F_OK):
+        return UNLOCKED
     try:
         ledger_id, events = lock_events_in(database)
-    except LedgerUnavailable:
-        return UNLOCKED
+    except LedgerUnavailable as error:
+        return Standing(unread=error)
     return standing_of(ledger_id, events)
 
 

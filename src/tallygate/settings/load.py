@@ -118,7 +118,8 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places, standing: St
     base = Settings(
         paths=replace(paths, user_file=Path(user.name) if user else None), notices=(*notices, *moved), spoken=moved
     )
-    blank, stands = base, UNLOCKED if standing is None else standing(paths)
+    stands = UNLOCKED if standing is None else standing(paths)
+    base = blank = replace(base, unread=stands.unread)
     if stands.lock is not None:
         current = _their_factors(where.home)[0] if user is None else user
         base = replace(in_force(blank, stands.lock.settings, current), lock=stands.lock)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tallygate.core.errors import SettingsError
+from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.lock import Lock
 from tallygate.core.model import DEFAULT_TENANT
@@ -223,6 +223,7 @@ class Settings:
     `waiting` is what a project sets and the user has not trusted; `dearer` are prices with the project's rows among
     them, which count where they are the higher ones. `fault` says why the project's file is not in force.
     While the limits are locked, `lock` is what the user has signed and `loosened` what their file says beyond that.
+    `unread` is why nobody knows whether they are: no gate goes by these settings then, they are read again.
     `spoken` is what is said when a session begins. Budgets go by `time_zone`, and so do dates that are shown where
     `zone_is_set`; else those are shown in the machine's. `foreign` are variables of the client that do not
     count.
@@ -251,6 +252,7 @@ class Settings:
     foreign: tuple[str, ...] = ()
     lock: Lock | None = None
     loosened: tuple[Waiting, ...] = ()
+    unread: LedgerUnavailable | None = field(default=None, compare=False)
     fault: SettingsError | None = field(default=None, compare=False)
 
     def sound(self) -> Settings:

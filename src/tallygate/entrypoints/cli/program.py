@@ -103,10 +103,11 @@ class Program:
 
         settings = self.settings() if settings is None else settings
         found = authority_here(settings)
-        if settings.lock is not None:
+        public = locked_with(settings)
+        if public is not None:
             from tallygate.entrypoints.cli.passphrase import TypedSeal
 
-            found = replace(found, lock=TypedSeal(settings.lock.public, settings.paths.key_dir))
+            found = replace(found, lock=TypedSeal(public, settings.paths.key_dir))
         if of is not None:
             found.require(of)
         return found
@@ -119,6 +120,17 @@ class Program:
             yield app
         finally:
             app.close()
+
+
+def locked_with(settings: Settings) -> str | None:
+    """The public key of the lock: in force, or where the ledger cannot tell that, the one that lies sealed here."""
+    if settings.lock is not None:
+        return settings.lock.public
+    if settings.unread is None:
+        return None
+    from tallygate.attest.sealed import newest_in
+
+    return newest_in(settings.paths.key_dir)
 
 
 pass_program = click.make_pass_decorator(Program)

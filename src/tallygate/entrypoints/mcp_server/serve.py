@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
-from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server
+from tallygate.entrypoints.mcp_server.renewing import Renewing
+from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server, tool_specs
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.proof.attest import issue_missing, ready
@@ -37,6 +39,9 @@ class Serving(Protocol):
     def follower(self) -> Follower | None: ...
     @property
     def presence(self) -> ServerPresence: ...
+    @property
+    def is_blind(self) -> bool: ...
+    def renewed(self) -> Serving | None: ...
     def runtime_for(self, workspace: Path | None) -> Runtime: ...
     def receive(self, stop: threading.Event) -> None: ...
     def close(self) -> None: ...
@@ -44,7 +49,18 @@ class Serving(Protocol):
 
 def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel, family: Family = "all") -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
-    desk = HookDesk(app.runtime_for)
+    ending = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def begin(later: Serving) -> None:
+        more = _threads(later, ending)
+        threads.extend(more)
+        for thread in more:
+            thread.start()
+
+    specs_of = partial(tool_specs, unknown_price=unknown_price, family=family)
+    renewing = Renewing(app, specs_of, begin) if app.is_blind else None
+    desk = HookDesk(app.runtime_for if renewing is None else renewing.runtime_for)
     prepare_key(app.runtime)
     server = build_server(
         app.runtime,
@@ -54,21 +70,12 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
         log_level=log_level,
         ends=True,
         unattended=unattended,
+        answered=None if renewing is None else renewing.specs,
     )
     listener = listen_for_hooks(app, desk)
-    ending = threading.Event()
-    threads = [
-        threading.Thread(target=look_after, args=(app, ending), name="tallygate-tidy", daemon=True),
-        threading.Thread(target=receive, args=(app, ending), name="tallygate-receive", daemon=True),
-    ]
-    if app.follower is not None:
-        threads.append(
-            threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
-        )
     # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for thread in threads:
-        thread.start()
+    begin(app)
     try:
         streams.run(server)
     except KeyboardInterrupt:
@@ -79,10 +86,25 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
         ending.set()
         for thread in threads:
             thread.join(timeout=5)
-        leave(app.runtime)
+        last = app if renewing is None else renewing.last
+        leave(last.runtime)
         if listener is not None:
             listener.stop()
-        app.close()
+        for each in {id(each): each for each in (last, app)}.values():
+            each.close()
+
+
+def _threads(app: Serving, ending: threading.Event) -> list[threading.Thread]:
+    """What goes on beside the answers while a server runs."""
+    threads = [
+        threading.Thread(target=look_after, args=(app, ending), name="tallygate-tidy", daemon=True),
+        threading.Thread(target=receive, args=(app, ending), name="tallygate-receive", daemon=True),
+    ]
+    if app.follower is not None:
+        threads.append(
+            threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
+        )
+    return threads
 
 
 def listen_for_hooks(app: Serving, desk: HookDesk) -> HookListener | None:

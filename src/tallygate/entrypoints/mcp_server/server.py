@@ -77,14 +77,18 @@ def build_server(
     log_level: LogLevel = "WARNING",
     ends: bool = False,
     unattended: Callable[[], bool] = nobody_knows,
+    answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving.
 
     With `ends` its hooks may end the run of the client that started it; where that is `unattended`, no form is put.
+    `answered` puts other answers in the place of the tools' own.
     """
+    specs = tool_specs(runtime, unknown_price, family, None if desk is None else desk.prompts, unattended)
+    if answered is not None:
+        specs = answered(specs)
     tools: list[Tool] = [
-        build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool)
-        for spec in tool_specs(runtime, unknown_price, family, None if desk is None else desk.prompts, unattended)
+        build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool) for spec in specs
     ]
     if desk is not None:
         tools.append(hook_tool(desk, ends=ends))
