@@ -169,6 +169,22 @@ def test_a_match_may_begin_at_home_and_go_through_links(disk):
     assert [written_out(match, home) for match in ("shop", "a/*", "~other/x")] == ["shop", "a/*", "~other/x"]
 
 
+@pytest.mark.parametrize("match", [None, "plain", "pl*", "~/w/plain", "~/w/*", "~/w/pl*"])
+def test_a_folder_outside_of_all_projects_is_bound_before_its_run_log_makes_it_one_as_it_is_then(disk, match):
+    plain = disk / "w" / "plain"
+    plain.mkdir(parents=True)
+    match = None if match is None else written_out(match, str(disk))
+    before = meant(place_of(str(plain), str(disk)), match)
+    assert before == (str(plain),)
+    (plain / ".l6e").mkdir()
+    assert meant(place_of(str(plain), str(disk)), match) == before
+
+
+def test_a_home_folder_and_a_name_without_a_place_are_bound_by_no_budget_of_each_project(disk):
+    assert meant(place_of(str(disk), str(disk)), None) == ()
+    assert meant(place_of("shop", str(disk)), None) == ()
+
+
 def test_stars_stand_for_one_name_and_two_for_any_number(disk):
     a = repository(disk / "w" / "a")
     place = place_of(str(a), "/x")
@@ -178,7 +194,6 @@ def test_stars_stand_for_one_name_and_two_for_any_number(disk):
     assert meant(place, f"{disk}/w/*") == (str(a),)
     assert meant(place, f"{disk}/**") == (str(a),)
     assert meant(place_of(str(plain), "/x"), f"{disk}/w/*") == (f"{disk}/w/plain",)
-    assert meant(place_of(str(plain), "/x"), None) == ()
     assert meant(place, "/".join(["**"] * 60 + ["nothing"])) == ()
 
 

@@ -17,6 +17,7 @@ from bench.wire import SERVE, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallygate.app import compose, settings_here
 from tallygate.clients.hook_clients import HOOKS, MOMENTS
 from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook, stopping
@@ -391,3 +392,19 @@ def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_s
     assert not desk.answer("claude_code", "SessionEnd", odd).last_words
     quiet = HookDesk(lambda _: replace(world.rt, interrupts=False))
     assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"
+
+
+@pytest.mark.parametrize("match", ["", 'match = "plain"\n', 'match = "~/plain"\n'])
+def test_a_budget_of_projects_holds_the_first_session_in_a_folder_without_a_repository(home, monkeypatch, match):
+    (home / "plain").mkdir()
+    settings_file = home / ".config" / "tallygate" / "config.toml"
+    settings_file.parent.mkdir(parents=True)
+    settings_file.write_text(f'[[budget]]\nscope = "project"\nperiod = "day"\nlimit_usd = 0.0001\n{match}')
+    monkeypatch.chdir(home / "plain")
+    app = compose(settings_here(), by="test")
+    try:
+        said = HookDesk(app.runtime_for).answer("claude_code", None, {**PROMPT, "cwd": str(home / "plain")})
+    finally:
+        app.close()
+    assert said.body["decision"] == "block"
+    assert f"project {home}/plain" in said.body["reason"]

@@ -42,6 +42,14 @@ class Place:
         """What reports call the project of the place: outside of all projects the folder itself."""
         return self.project or (None if self.nobodys else self.folder)
 
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """A folder that lies in no project and could be one: work in it is that of a project of its own.
+
+        It becomes one for all to see with the first run log in it, and is bound before by what binds it then.
+        """
+        return () if self.projects or self.nobodys or not self.folder.startswith("/") else (self.folder,)
+
 
 @lru_cache(maxsize=1024)
 def as_written(folder: str) -> Place:
@@ -72,17 +80,18 @@ def meant(place: Place | None, match: str | None) -> tuple[str, ...]:
     if place is None:
         return ()
     if match is None:
-        return place.projects
+        return place.projects or place.alone
     wanted = match.rstrip("/") or "/"
     if wanted in place.around:
         return (wanted,)
+    roots = place.roots or place.alone
     if not any(sign in wanted for sign in WILD):
-        return () if wanted.startswith("/") else tuple(r for r in place.roots if r.endswith("/" + wanted.strip("/")))
+        return () if wanted.startswith("/") else tuple(r for r in roots if r.endswith("/" + wanted.strip("/")))
     parts = wanted.split("/")
     if not wanted.startswith("/"):
         parts = ["", "**", *parts]
-        return tuple(root for root in place.roots if _fits(parts, root.split("/")))
-    fitting = tuple(root for root in place.roots if _fits(parts, root.split("/")))
+        return tuple(root for root in roots if _fits(parts, root.split("/")))
+    fitting = tuple(root for root in roots if _fits(parts, root.split("/")))
     return fitting or tuple(folder for folder in place.around if _fits(parts, folder.split("/")))[-1:]
 
 
