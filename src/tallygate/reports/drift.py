@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallygate.core.bills.lines import Bucket, Gap
-from tallygate.core.bills.review import MILLION, BilledFactor, BucketSum, EstimateFactor, Finding, Line
+from tallygate.core.bills.review import MILLION, BilledFactor, EndSum, EstimateFactor, Finding, Line
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.core.text import cleaned
@@ -81,7 +81,7 @@ class Review:
     lines: list[Line]
     hidden: int
     total: Line
-    buckets: list[BucketSum]
+    buckets: list[EndSum]
     gaps: list[GapSum]
     billed_factors: list[BilledFactor]
     estimate_factors: list[EstimateFactor]
@@ -205,7 +205,7 @@ def _finding(cause: Finding) -> dict[str, Any]:
     return {"cause": str(cause.cause), "amount": _money(cause.nanos), "text": cleaned(cause.text, 1000)}
 
 
-def _bucket(each: BucketSum) -> dict[str, Any]:
+def _bucket(each: EndSum) -> dict[str, Any]:
     return {
         "bucket": each.bucket.value,
         "model_days": each.cells,

@@ -97,7 +97,8 @@ def buckets(found):
     """Tokens, recorded and billed money of each bucket, over everything."""
     sums = {}
     for outcome in [*(cell.outcome for cell in found.cells), found.unplaced]:
-        for bucket, share in outcome.everything():
+        for end, share in outcome.shares.items():
+            bucket = end if isinstance(end, Bucket) else Bucket.UNCOMPARED
             tokens = max(share.recorded.total_tokens, share.billed.total_tokens)
             mine = (tokens, share.recorded.total_nanos, share.billed.total_nanos)
             sums[bucket] = tuple(a + b for a, b in zip(sums.get(bucket, (0, 0, 0)), mine, strict=True))
@@ -280,7 +281,7 @@ def test_a_credit_is_billed_and_belongs_to_no_use():
 def test_a_credit_from_outside_what_was_recorded_is_compared_with_nothing(days, grain, compared):
     credit = billed(None, -5 * CENT, at=DAY + timedelta(days=days), grain=grain)
     found = match([recorded(100)], [credit], price_of)
-    share = found.unplaced.aside.get(Gap.NOT_RECORDED)
+    share = found.unplaced.shares.get(Gap.NOT_RECORDED)
     kept = 0 if share is None else share.billed.total_nanos
     assert (sum(found.credits.values()), kept) == ((-5 * CENT, 0) if compared else (0, -5 * CENT))
 
@@ -297,10 +298,14 @@ def test_a_month_gets_what_its_days_have_left():
 
 def counted_once(found):
     """What counts as billed, and what is told again."""
-    again = [cell.outcome.aside[Gap.TOLD_AGAIN].billed for cell in found.cells if Gap.TOLD_AGAIN in cell.outcome.aside]
-    counts = sum(share.billed.total_nanos for c in found.cells for share in c.outcome.shares.values())
-    counts += sum(
-        s.billed.total_nanos for c in found.cells for g, s in c.outcome.aside.items() if g is not Gap.TOLD_AGAIN
+    again = [
+        each.outcome.shares[Gap.TOLD_AGAIN].billed for each in found.cells if Gap.TOLD_AGAIN in each.outcome.shares
+    ]
+    counts = sum(
+        share.billed.total_nanos
+        for cell in found.cells
+        for end, share in cell.outcome.shares.items()
+        if end is not Gap.TOLD_AGAIN
     )
     return counts, sum(each.total_nanos for each in again)
 
@@ -328,6 +333,14 @@ def test_a_months_sum_is_held_against_the_days_of_another_bill_and_neither_count
     ]
     found = match([recorded(600), recorded(400, at=OTHER)], bill[::-1] if turned else bill, price_of)
     assert counted_once(found) == ((whole + sum(days) - again) * CENT, again * CENT)
+
+
+def test_what_a_month_is_billed_stands_with_its_own_model_and_not_with_the_last_one_that_was_recorded():
+    bill = [billed(None, 50 * CENT, format_="month", **MONTH)]
+    found = match([recorded(500), recorded(7, key=FREE, at=OTHER)], bill, price_of)
+    [span] = [cell for cell in found.cells if cell.how is How.SPAN]
+    assert (span.key, span.outcome.shares[Bucket.MATCHED].billed.total_nanos) == (DEAR, 50 * CENT)
+    assert [cell.key for cell in found.cells if cell.outcome.compared()] == [DEAR]
 
 
 def test_a_year_holds_its_months_and_these_hold_their_days():
@@ -442,7 +455,7 @@ def told_tokens(line):
 @given(st.lists(ledger_lines, max_size=8), st.lists(bill_lines, max_size=8))
 def test_every_token_and_all_money_ends_in_exactly_one_bucket(ledger, bill):
     found = match(ledger, bill, price_of)
-    shares = [s for o in [*(c.outcome for c in found.cells), found.unplaced] for _, s in o.everything()]
+    shares = [s for o in [*(c.outcome for c in found.cells), found.unplaced] for s in o.shares.values()]
     assert sum(share.recorded.total_tokens for share in shares) == sum(line.tokens.total for line in ledger)
     assert sum(share.recorded.total_nanos for share in shares) == sum(line.cost_nanos for line in ledger)
     assert sum(share.billed.total_tokens for share in shares) == sum(map(told_tokens, bill))
@@ -457,7 +470,7 @@ def test_billed_money_is_neither_lost_nor_made(ledger, bill):
     metered = [replace(line, line=replace(line.line, billing=Billing.METERED)) for line in bill]
     metered = [replace(line, nanos=line.nanos or 0) for line in metered]
     found = match(ledger, metered, price_of)
-    shares = [s for o in [*(c.outcome for c in found.cells), found.unplaced] for _, s in o.everything()]
+    shares = [s for o in [*(c.outcome for c in found.cells), found.unplaced] for s in o.shares.values()]
     priced = sum(cell.outcome.priced_nanos for cell in found.cells)
     money = sum(share.billed.total_nanos for share in shares) + sum(found.credits.values())
     assert money - priced == sum(line.nanos for line in metered)

@@ -374,6 +374,12 @@ def test_a_response_stands_beside_the_estimate_of_its_call_whatever_model_it_nam
     assert "other_model" in {cause.cause for cause in found.causes[session]}
 
 
+def test_use_outside_any_session_that_costs_the_same_as_a_session_is_listed_beside_it(live):
+    take(live, response(live, "r1", 100, session="of nobody"))
+    session = worked(live, Tokens(output=100), estimate=100)
+    assert [each.place.who.session_id for each in look(live).lines] == [None, session]
+
+
 def test_a_transcript_is_matched_by_the_request_that_it_names(live):
     rows = [response(live, f"msg_{n}:req_{n}", 10 * n, request_id=f"req_{n}") for n in (1, 2, 3)]
     take(live, *rows)

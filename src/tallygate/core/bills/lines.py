@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tallygate.core.costing import Certainty, Price, Tokens, at_rates
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.statements import Billing, BillLine, Grain, TokenClass
+from tallygate.core.statements import Billing, BillLine, Grain
 
-# --- tallies ---------------------------------------------------------------------------------------------------------
-# Tokens and money of a cell by part: what was recorded, what a bill tells, and the buckets they end in.
+# --- rows ------------------------------------------------------------------------------------------------------------
+# What a side has of some usage, by class of tokens, and the buckets in which both sides end.
+
+
+Key = TypeVar("Key")
 
 
 class Part(StrEnum):
-    """What tokens and money are for. `read` is input of which a bill does not tell what came from a cache."""
+    """What tokens and money are for.
+
+    `read` is input of which a bill does not tell what came from a cache, `whole` money that it names no class for.
+    """
 
     INPUT = "input"
     CACHE_READ = "cache_read"
@@ -25,6 +31,7 @@ class Part(StrEnum):
     READ = "read"
     OUTPUT = "output"
     OTHER = "other"
+    WHOLE = "whole"
 
 
 class Bucket(StrEnum):
@@ -58,215 +65,6 @@ class Gap(StrEnum):
 INPUTS = (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE)
 
 
-@dataclass(slots=True)
-class Amounts:
-    """Tokens and nano-dollars by part; a part that is missing is not told, which is not 0."""
-
-    tokens: dict[Part, int] = field(default_factory=dict)
-    nanos: dict[Part, int] = field(default_factory=dict)
-
-    def add(self, part: Part, tokens: int | None, nanos: int | None) -> None:
-        """Count something in; None leaves a part untold."""
-        if tokens is not None:
-            self.tokens[part] = self.tokens.get(part, 0) + tokens
-        if nanos is not None:
-            self.nanos[part] = self.nanos.get(part, 0) + nanos
-
-    def merge(self, other: Amounts) -> None:
-        """Count in all of another."""
-        for part, tokens in other.tokens.items():
-            self.tokens[part] = self.tokens.get(part, 0) + tokens
-        for part, nanos in other.nanos.items():
-            self.nanos[part] = self.nanos.get(part, 0) + nanos
-
-    @property
-    def total_tokens(self) -> int:
-        return sum(self.tokens.values())
-
-    @property
-    def total_nanos(self) -> int:
-        return sum(self.nanos.values())
-
-    def with_inputs_joined(self) -> Amounts:
-        """The same with everything the model read as one part."""
-        found = Amounts()
-        for part in {**self.tokens, **self.nanos}:
-            joined = Part.READ if part in INPUTS else part
-            found.add(joined, self.tokens.get(part), self.nanos.get(part))
-        return found
-
-
-@dataclass(slots=True)
-class Told:
-    """What bills tell of some usage. `whole_nanos` is money that no part is named for.
-
-    `by_class` is set where each line is for one part, so that a part without a line was not billed. `tolerance`
-    is what the amounts may be off by, being rounded to the bill's unit.
-    """
-
-    amounts: Amounts = field(default_factory=Amounts)
-    whole_nanos: int | None = None
-    by_class: bool = False
-    by_request: bool = False
-    tolerance: dict[Part | None, int] = field(default_factory=dict)
-
-    def merge(self, other: Told) -> None:
-        """Count in all of another."""
-        self.amounts.merge(other.amounts)
-        if other.whole_nanos is not None:
-            self.whole_nanos = (self.whole_nanos or 0) + other.whole_nanos
-        self.by_class |= other.by_class
-        self.by_request |= other.by_request
-        for part, nanos in other.tolerance.items():
-            self.tolerance[part] = self.tolerance.get(part, 0) + nanos
-
-    @property
-    def has_money(self) -> bool:
-        return self.whole_nanos is not None or bool(self.amounts.nanos)
-
-    @property
-    def total_nanos(self) -> int:
-        return self.amounts.total_nanos + (self.whole_nanos or 0)
-
-
-@dataclass(slots=True)
-class Share:
-    """What one bucket holds of both sides."""
-
-    recorded: Amounts = field(default_factory=Amounts)
-    billed: Amounts = field(default_factory=Amounts)
-
-    def merge(self, other: Share) -> None:
-        """Count in all of another."""
-        self.recorded.merge(other.recorded)
-        self.billed.merge(other.billed)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Where everything of a cell has ended. `aside` is what is not compared, by its reason; `gaps` counts reasons.
-
-    `priced_nanos` of what stands as billed is of tokens that the bill tells no money for: they are at our prices.
-    """
-
-    shares: dict[Bucket, Share] = field(default_factory=dict)
-    aside: dict[Gap, Share] = field(default_factory=dict)
-    gaps: dict[Gap, int] = field(default_factory=dict)
-    priced_nanos: int = 0
-    tolerance_nanos: int = 0
-
-    def share(self, bucket: Bucket) -> Share:
-        """One bucket, made where there is none yet."""
-        return self.shares.setdefault(bucket, Share())
-
-    def set_aside(self, gap: Gap) -> Share:
-        """What is not compared for a reason, to be filled."""
-        self.miss(gap)
-        return self.aside.setdefault(gap, Share())
-
-    def everything(self) -> Iterator[tuple[Bucket, Share]]:
-        """Each bucket with what is in it."""
-        yield from self.shares.items()
-        for share in self.aside.values():
-            yield Bucket.UNCOMPARED, share
-
-    def miss(self, gap: Gap, count: int = 1) -> None:
-        """Name something that could not be compared."""
-        self.gaps[gap] = self.gaps.get(gap, 0) + count
-
-    def merge(self, other: Outcome) -> None:
-        """Count in all of another."""
-        for bucket, share in other.shares.items():
-            self.share(bucket).merge(share)
-        for gap, share in other.aside.items():
-            self.aside.setdefault(gap, Share()).merge(share)
-        for gap, count in other.gaps.items():
-            self.miss(gap, count)
-        self.priced_nanos += other.priced_nanos
-        self.tolerance_nanos += other.tolerance_nanos
-
-
-def beyond(told: Told, before: Iterable[Told]) -> tuple[Told, Told]:
-    """What one format tells beyond what others have told of the same usage: that, and what is told again.
-
-    Counts that several tell are one usage; so is money, of which the first format that tells any is believed.
-    """
-    earlier = list(before)
-    seen, money_seen = Amounts(), any(each.has_money for each in earlier)
-    mine = told.amounts
-    for each in earlier:
-        seen.merge(each.amounts)
-    if (Part.READ in seen.tokens) != (Part.READ in mine.tokens) and seen.tokens and mine.tokens:
-        seen, mine = seen.with_inputs_joined(), mine.with_inputs_joined()
-    kept, again = (
-        Told(by_class=told.by_class, by_request=told.by_request, tolerance=dict(told.tolerance)) for _ in range(2)
-    )
-    for part, tokens in mine.tokens.items():
-        twice = min(tokens, seen.tokens.get(part, 0))
-        kept.amounts.add(part, tokens - twice, None)
-        if twice:
-            again.amounts.add(part, twice, None)
-    if not earlier:
-        kept.amounts.nanos, kept.whole_nanos = dict(mine.nanos), told.whole_nanos
-        return kept, again
-    for part, nanos in mine.nanos.items():
-        of = mine.tokens.get(part, 0)
-        stays = nanos if not money_seen else nanos * kept.amounts.tokens.get(part, 0) // of if of else 0
-        kept.amounts.add(part, None, stays)
-        again.amounts.add(part, None, nanos - stays)
-    if told.whole_nanos is not None:
-        of, new = mine.total_tokens, kept.amounts.total_tokens
-        stays = told.whole_nanos if not money_seen else told.whole_nanos * new // of if of else 0
-        kept.whole_nanos, again.whole_nanos = stays, told.whole_nanos - stays
-    return kept, again
-
-
-def less(told: Told, inside: Told) -> tuple[Told, Told]:
-    """What a sum tells beyond some of what it is the sum of: that, and what is told again.
-
-    What is left of money within what both are rounded to is none.
-    """
-    seen, mine = inside.amounts, told.amounts
-    if (Part.READ in seen.tokens) != (Part.READ in mine.tokens) and seen.tokens and mine.tokens:
-        seen, mine = seen.with_inputs_joined(), mine.with_inputs_joined()
-    kept, again = (
-        Told(by_class=told.by_class, by_request=told.by_request, tolerance=dict(told.tolerance)) for _ in range(2)
-    )
-    for part, tokens in mine.tokens.items():
-        twice = min(tokens, seen.tokens.get(part, 0))
-        kept.amounts.add(part, tokens - twice, None)
-        again.amounts.add(part, twice or None, None)
-    rounded = sum(told.tolerance.values()) + sum(inside.tolerance.values())
-    ahead = inside.total_nanos
-    if ahead and 0 < told.total_nanos - ahead <= rounded:
-        ahead = told.total_nanos
-    for part, nanos in mine.nanos.items():
-        twice = min(nanos, ahead)
-        ahead -= twice
-        kept.amounts.add(part, None, nanos - twice)
-        again.amounts.add(part, None, twice)
-    if told.whole_nanos is not None:
-        twice = min(told.whole_nanos, ahead)
-        kept.whole_nanos, again.whole_nanos = told.whole_nanos - twice, twice
-    return kept, again
-
-
-# --- bill lines ------------------------------------------------------------------------------------------------------
-# Lines of bills and of the ledger in one form, so that they can be held against each other.
-
-
-_CENT = NANOS_PER_UNIT // 100
-_PARTS = (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT, Part.OTHER)
-_CLASS_PARTS = {
-    TokenClass.INPUT: Part.INPUT,
-    TokenClass.CACHE_READ: Part.CACHE_READ,
-    TokenClass.CACHE_WRITE: Part.CACHE_WRITE,
-    TokenClass.OUTPUT: Part.OUTPUT,
-    TokenClass.OTHER: Part.OTHER,
-}
-_TICK = timedelta(microseconds=1)
-
-
 class ModelKey(NamedTuple):
     """A model whatever its spelling, and who bills it."""
 
@@ -283,6 +81,186 @@ class Who(NamedTuple):
 
     session_id: str | None
     client: str
+
+
+@dataclass(slots=True)
+class Row:
+    """What one side has of some usage, of one day and model as a rule: tokens and nano-dollars by class.
+
+    A class that is missing is not told, which is not 0. Of the ledger: how many `lines` of it, how many of them are
+    `partial`, what each of the `sessions` cost, and the `prices` it was recorded at. Of bills: `tolerance` is what
+    amounts may be off by, being rounded; `by_class` is set where each line is for one class, so that a class without
+    a line was not billed.
+    """
+
+    tokens: dict[Part, int] = field(default_factory=dict)
+    nanos: dict[Part, int] = field(default_factory=dict)
+    lines: int = 0
+    partial: int = 0
+    sessions: dict[Who, int] = field(default_factory=dict)
+    prices: set[str] = field(default_factory=set)
+    tolerance: dict[Part, int] = field(default_factory=dict)
+    by_class: bool = False
+    by_request: bool = False
+
+    def add(self, part: Part, tokens: int | None, nanos: int | None) -> None:
+        """Count something in; None leaves a class untold."""
+        if tokens is not None:
+            self.tokens[part] = self.tokens.get(part, 0) + tokens
+        if nanos is not None:
+            self.nanos[part] = self.nanos.get(part, 0) + nanos
+
+    def merge(self, other: Row) -> None:
+        """Count in all of another."""
+        _add_all(self.tokens, other.tokens)
+        _add_all(self.nanos, other.nanos)
+        _add_all(self.sessions, other.sessions)
+        _add_all(self.tolerance, other.tolerance)
+        self.lines += other.lines
+        self.partial += other.partial
+        self.prices |= other.prices
+        self.by_class |= other.by_class
+        self.by_request |= other.by_request
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(self.tokens.values())
+
+    @property
+    def total_nanos(self) -> int:
+        return sum(self.nanos.values())
+
+    def with_inputs_joined(self) -> Row:
+        """Its amounts with everything the model read as one class."""
+        joined = Row()
+        for part in {**self.tokens, **self.nanos}:
+            joined.add(Part.READ if part in INPUTS else part, self.tokens.get(part), self.nanos.get(part))
+        return joined
+
+
+def _add_all(sums: dict[Key, int], more: Mapping[Key, int]) -> None:
+    for key, amount in more.items():
+        sums[key] = sums.get(key, 0) + amount
+
+
+@dataclass(slots=True)
+class Share:
+    """What one bucket holds of both sides."""
+
+    recorded: Row = field(default_factory=Row)
+    billed: Row = field(default_factory=Row)
+
+    def merge(self, other: Share) -> None:
+        """Count in all of another."""
+        self.recorded.merge(other.recorded)
+        self.billed.merge(other.billed)
+
+    def bill(self, told: Row) -> None:
+        """Count in what bills tell; money that no class is named for is other money here."""
+        self.billed.merge(told)
+        if (whole := self.billed.nanos.pop(Part.WHOLE, None)) is not None:
+            self.billed.add(Part.OTHER, None, whole)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Where everything of a cell has ended: in a bucket, or with the reason why it is not compared.
+
+    `gaps` counts reasons. `priced_nanos` of what stands as billed is of tokens that the bill tells no money for: they
+    are at our prices.
+    """
+
+    shares: dict[Bucket | Gap, Share] = field(default_factory=dict)
+    gaps: dict[Gap, int] = field(default_factory=dict)
+    priced_nanos: int = 0
+    tolerance_nanos: int = 0
+
+    def share(self, end: Bucket | Gap) -> Share:
+        """One end of things, made where there is none yet."""
+        return self.shares.setdefault(end, Share())
+
+    def set_aside(self, gap: Gap) -> Share:
+        """What is not compared for a reason, to be filled."""
+        self.miss(gap)
+        return self.share(gap)
+
+    def compared(self) -> list[Share]:
+        """What both sides have, at whatever price."""
+        return [self.shares[each] for each in (Bucket.MATCHED, Bucket.PRICE_DRIFT) if each in self.shares]
+
+    def miss(self, gap: Gap) -> None:
+        """Name something that could not be compared."""
+        self.gaps[gap] = self.gaps.get(gap, 0) + 1
+
+    def merge(self, other: Outcome) -> None:
+        """Count in all of another."""
+        for end, share in other.shares.items():
+            self.share(end).merge(share)
+        _add_all(self.gaps, other.gaps)
+        self.priced_nanos += other.priced_nanos
+        self.tolerance_nanos += other.tolerance_nanos
+
+
+def _told_twice(told: Row, seen: Row) -> tuple[Row, Row, Row]:
+    """What a row tells in the classes that both tell, then its counts that were not seen, and those that were."""
+    mine = told
+    if (Part.READ in seen.tokens) != (Part.READ in told.tokens) and seen.tokens and told.tokens:
+        seen, mine = seen.with_inputs_joined(), told.with_inputs_joined()
+    kept, again = (
+        Row(by_class=told.by_class, by_request=told.by_request, tolerance=dict(told.tolerance)) for _ in range(2)
+    )
+    for part, tokens in mine.tokens.items():
+        twice = min(tokens, seen.tokens.get(part, 0))
+        kept.add(part, tokens - twice, None)
+        again.add(part, twice or None, None)
+    return mine, kept, again
+
+
+def beyond(told: Row, before: Sequence[Row]) -> tuple[Row, Row]:
+    """What one format tells beyond what others have told of the same usage: that, and what is told again.
+
+    Counts that several tell are one usage; so is money, of which the first format that tells any is believed: of a
+    later one only the part that goes with counts which are new.
+    """
+    seen = Row()
+    for each in before:
+        seen.merge(each)
+    mine, kept, again = _told_twice(told, seen)
+    for part, nanos in mine.nanos.items():
+        counts, new = mine.tokens.get(part, 0), kept.tokens.get(part, 0)
+        if part is Part.WHOLE:
+            counts, new = mine.total_tokens, kept.total_tokens
+        stays = nanos if not seen.nanos else nanos * new // counts if counts else 0
+        kept.add(part, None, stays)
+        again.add(part, None, nanos - stays)
+    return kept, again
+
+
+def less(told: Row, inside: Row) -> tuple[Row, Row]:
+    """What a sum tells beyond some of what it is the sum of: that, and what is told again.
+
+    What is left of money within what both are rounded to is none.
+    """
+    mine, kept, again = _told_twice(told, inside)
+    rounded = sum(told.tolerance.values()) + sum(inside.tolerance.values())
+    ahead = inside.total_nanos
+    if ahead and 0 < told.total_nanos - ahead <= rounded:
+        ahead = told.total_nanos
+    for part, nanos in sorted(mine.nanos.items(), key=lambda item: item[0] is Part.WHOLE):
+        twice = min(nanos, ahead)
+        ahead -= twice
+        kept.add(part, None, nanos - twice)
+        again.add(part, None, twice)
+    return kept, again
+
+
+# --- bill lines ------------------------------------------------------------------------------------------------------
+# Lines of bills and of the ledger in one form, so that they can be held against each other.
+
+
+_CENT = NANOS_PER_UNIT // 100
+_PARTS = (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT, Part.OTHER)
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,15 +299,18 @@ class LedgerLine:
     def cost_nanos(self) -> int:
         return sum(self.nanos)
 
-    @property
-    def amounts(self) -> Amounts:
-        tokens, found = self.tokens, Amounts()
+    def add_to(self, row: Row) -> None:
+        """Count this line into a row."""
+        tokens = self.tokens
         written = tokens.cache_write_5m + tokens.cache_write_1h
         counts = (tokens.fresh_input, tokens.cache_read, written, tokens.output, None)
         for part, count, nanos in zip(_PARTS, counts, self.nanos, strict=True):
             if count or nanos:
-                found.add(part, count, nanos)
-        return found
+                row.add(part, count, nanos)
+        row.lines += 1
+        row.partial += not self.is_final
+        row.sessions[self.who] = row.sessions.get(self.who, 0) + self.cost_nanos
+        row.prices.add(self.price_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,30 +384,20 @@ def unit_of(unit_nanos: int) -> int:
     return unit
 
 
-def told_of(billed: Billed) -> Told | None:
+def told_of(billed: Billed) -> Row | None:
     """What a line tells of its usage, or None where it tells neither counts nor money."""
-    line, counts = billed.line, billed.line.tokens
-    told = Told()
-    found: dict[Part, int | None] = {Part.OUTPUT: counts.output}
+    line, counts, told = billed.line, billed.line.tokens, Row(by_class=billed.line.token_class is not None)
     if counts.read is not None and (counts.fresh_input is None or counts.cache_read is None):
-        found[Part.READ] = counts.read
+        inputs: dict[Part, int | None] = {Part.READ: counts.read}
     else:
-        found |= {
-            Part.INPUT: counts.fresh_input,
-            Part.CACHE_READ: counts.cache_read,
-            Part.CACHE_WRITE: counts.cache_write,
-        }
-    for part, count in found.items():
-        told.amounts.add(part, count, None)
+        inputs = dict(zip(INPUTS, (counts.fresh_input, counts.cache_read, counts.cache_write), strict=True))
+    for part, count in {Part.OUTPUT: counts.output, **inputs}.items():
+        told.add(part, count, None)
     if billed.nanos is not None and not billed.is_included:
-        part_of = None if line.token_class is None else _CLASS_PARTS[line.token_class]
-        told.tolerance[part_of] = billed.unit_nanos
-        if part_of is None:
-            told.whole_nanos = billed.nanos
-        else:
-            told.amounts.add(part_of, None, billed.nanos)
-    told.by_class = line.token_class is not None
-    return told if told.has_money or told.amounts.tokens else None
+        part = Part.WHOLE if line.token_class is None else Part(line.token_class)
+        told.tolerance[part] = billed.unit_nanos
+        told.add(part, None, billed.nanos)
+    return told if told.nanos or told.tokens else None
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -442,41 +413,6 @@ class How(StrEnum):
 
 
 @dataclass(slots=True)
-class Recorded:
-    """What was recorded of one day and model; `prices` are the keys it was priced by."""
-
-    amounts: Amounts = field(default_factory=Amounts)
-    lines: int = 0
-    partial: int = 0
-    sessions: dict[Who, int] = field(default_factory=dict)
-    prices: set[str] = field(default_factory=set)
-
-    def add(self, line: LedgerLine) -> None:
-        """Count in one line."""
-        self.amounts.merge(line.amounts)
-        self.lines += 1
-        self.partial += not line.is_final
-        self.sessions[line.who] = self.sessions.get(line.who, 0) + line.cost_nanos
-        self.prices.add(line.price_key)
-
-    def merge(self, other: Recorded) -> None:
-        """Count in all of another."""
-        self.amounts.merge(other.amounts)
-        self.lines += other.lines
-        self.partial += other.partial
-        for who, nanos in other.sessions.items():
-            self.sessions[who] = self.sessions.get(who, 0) + nanos
-        self.prices |= other.prices
-
-    def rest(self, outcome: Outcome) -> Recorded | None:
-        """What a comparison has left of it, which is taken out of its buckets."""
-        left = outcome.shares.pop(Bucket.LEDGER_ONLY, None)
-        if left is None:
-            return None
-        return Recorded(left.recorded, self.lines, self.partial, dict(self.sessions), set(self.prices))
-
-
-@dataclass(slots=True)
 class Cell:
     """One day and model, and where everything in it has ended.
 
@@ -489,16 +425,29 @@ class Cell:
     how: How
     included: bool
     outcome: Outcome = field(default_factory=Outcome)
-    recorded: Recorded = field(default_factory=Recorded)
+    recorded: Row = field(default_factory=Row)
     hidden: tuple[int, int] = (0, 0)
     billed_as: ModelKey | None = None
 
-    def take(self, outcome: Outcome, recorded: Recorded) -> None:
+    def take(self, outcome: Outcome, recorded: Row) -> None:
         """Count in a comparison and what was recorded in it."""
-        tokens, nanos = _hidden(outcome, recorded)
-        self.hidden = (self.hidden[0] + tokens, self.hidden[1] + nanos)
+        more = outcome.shares.get(Bucket.BILL_ONLY)
+        if more is not None and Bucket.LEDGER_ONLY not in outcome.shares and recorded.lines:
+            billed = more.billed
+            if not any(billed.tokens.get(part) for part in (*INPUTS, Part.READ)) and billed.tokens.get(Part.OUTPUT):
+                tokens, nanos = self.hidden
+                self.hidden = (tokens + billed.tokens[Part.OUTPUT], nanos + billed.nanos.get(Part.OUTPUT, 0))
         self.outcome.merge(outcome)
         self.recorded.merge(recorded)
+
+    def rest(self) -> Row | None:
+        """What its comparison has left of the record, which is taken out of its buckets."""
+        left = self.outcome.shares.pop(Bucket.LEDGER_ONLY, None)
+        if left is None:
+            return None
+        row = Row()
+        row.merge(self.recorded)
+        return replace(row, tokens=left.recorded.tokens, nanos=left.recorded.nanos)
 
 
 @dataclass(slots=True)
@@ -508,13 +457,3 @@ class Matched:
     cells: list[Cell]
     unplaced: Outcome
     credits: dict[tuple[date, ModelKey | None], int]
-
-
-def _hidden(outcome: Outcome, recorded: Recorded) -> tuple[int, int]:
-    """Output that was billed beyond what was recorded, where the input is the same to the token."""
-    more, less = outcome.shares.get(Bucket.BILL_ONLY), outcome.shares.get(Bucket.LEDGER_ONLY)
-    if more is None or less is not None or not recorded.lines:
-        return 0, 0
-    if any(more.billed.tokens.get(part) for part in (*INPUTS, Part.READ)) or not more.billed.tokens.get(Part.OUTPUT):
-        return 0, 0
-    return more.billed.tokens[Part.OUTPUT], more.billed.nanos.get(Part.OUTPUT, 0)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
 
 from tallygate.core.bills.lines import (
-    Amounts,
     Billed,
     Bucket,
     Cell,
@@ -18,9 +18,8 @@ from tallygate.core.bills.lines import (
     ModelKey,
     Outcome,
     Part,
-    Recorded,
+    Row,
     Share,
-    Told,
     beyond,
     less,
     told_of,
@@ -37,16 +36,6 @@ _ROUNDING_NANOS = 16
 RateOf = Callable[[Part], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """Both sides on the same parts."""
-
-    left: Amounts
-    counts: Mapping[Part, int]
-    money: Mapping[Part, int]
-    told: Told
-
-
 @dataclass(slots=True)
 class _Split:
     """One part of a cell: what both sides have in common, and what each has beyond that."""
@@ -58,28 +47,39 @@ class _Split:
     by_tokens: bool
 
 
-def compare(recorded: Amounts, lines: int, told: Told, rate_of: RateOf) -> Outcome:
-    """Bring everything of one cell into its buckets; `lines` is how many rows the recorded amounts are of.
+def compare(recorded: Row, told: Row, rate_of: RateOf) -> Outcome:
+    """Bring everything of one cell into its buckets.
 
     Counts decide what is common, or money where the bill tells no counts. Money is judged on the common part alone:
-    what differs by more than rounding there is a drift of the price.
+    what differs by more than rounding there is a drift of the price. Each row of the record may be off by one nano.
     """
-    left, right = recorded, told.amounts
+    left, right = recorded, told
     if _leaves_out_cache(recorded, told, rate_of):
-        right = Amounts({Part.INPUT: right.tokens[Part.READ], Part.OUTPUT: right.tokens.get(Part.OUTPUT, 0)})
-    elif Part.READ in right.tokens or Part.READ in right.nanos:
-        left, right = left.with_inputs_joined(), right.with_inputs_joined()
-    slack = lines + _ROUNDING_NANOS
+        counts = {Part.INPUT: told.tokens[Part.READ], Part.OUTPUT: told.tokens.get(Part.OUTPUT, 0)}
+        right = Row(counts, told.nanos)
+    elif Part.READ in told.tokens or Part.READ in told.nanos:
+        left, right = recorded.with_inputs_joined(), told.with_inputs_joined()
+    slack = recorded.lines + _ROUNDING_NANOS
     outcome = Outcome(tolerance_nanos=sum(told.tolerance.values()) + slack)
-    if _is_same(left, right, told, outcome):
+    if _is_same(left, right, outcome):
         return outcome
-    together = told.whole_nanos is not None
-    money = _with_whole(told, left, right, rate_of) if together else right.nanos
+    together = Part.WHOLE in right.nanos
+    money = _with_whole(left, right, rate_of) if together else right.nanos
     splits: list[_Split] = []
     for part in sorted({*left.tokens, *left.nanos, *right.tokens, *money}):
-        split = _split(_Cell(left, right.tokens, money, told), part, rate_of, outcome)
-        if split is not None:
+        billed_tokens, billed_nanos = right.tokens.get(part), money.get(part)
+        uncounted = together and bool(right.tokens) and part is not Part.OTHER
+        if billed_tokens is not None:
+            split = _by_counts(part, left, billed_tokens, billed_nanos, rate_of)
             splits.append(split)
+            if billed_nanos is None:
+                outcome.priced_nanos += (split.common[2] or 0) + (split.rest_billed[1] or 0)
+                if split.rest_billed[1] is None:
+                    outcome.miss(Gap.UNKNOWN_PRICE)
+        elif billed_nanos is not None and not uncounted:
+            splits.append(_by_money(part, left, billed_nanos))
+        else:
+            _untold(part, left, billed_nanos, outcome, known_as_none=told.by_class)
     if together:
         _judge(splits, outcome.tolerance_nanos, outcome)
     else:
@@ -90,71 +90,58 @@ def compare(recorded: Amounts, lines: int, told: Told, rate_of: RateOf) -> Outco
     return outcome
 
 
-def _leaves_out_cache(recorded: Amounts, told: Told, rate_of: RateOf) -> bool:
+def _leaves_out_cache(recorded: Row, told: Row, rate_of: RateOf) -> bool:
     """Whether a bill's one count of input is without what the cache gave, though its one amount pays for that.
 
     Held against all that was read, what the few tokens cost would look like a price many times too high.
     """
-    right = told.amounts
-    if told.whole_nanos is None or right.nanos or not right.tokens.keys() <= {Part.READ, Part.OUTPUT}:
+    if Part.WHOLE not in told.nanos or len(told.nanos) > 1 or not told.tokens.keys() <= {Part.READ, Part.OUTPUT}:
         return False
-    counted, fresh = right.tokens.get(Part.READ), recorded.tokens.get(Part.INPUT, 0)
+    counted, fresh = told.tokens.get(Part.READ), recorded.tokens.get(Part.INPUT, 0)
     every = recorded.with_inputs_joined().tokens.get(Part.READ, 0)
     if counted is None or not counted - fresh < every - counted:
         return False
-    worth = [(counted, Part.INPUT), (right.tokens.get(Part.OUTPUT, 0), Part.OUTPUT)]
+    worth = [(counted, Part.INPUT), (told.tokens.get(Part.OUTPUT, 0), Part.OUTPUT)]
     pays = sum(_priced(count, part, recorded, rate_of) or 0 for count, part in worth)
-    return told.whole_nanos - pays > sum(told.tolerance.values()) + _ROUNDING_NANOS
+    return told.nanos[Part.WHOLE] - pays > sum(told.tolerance.values()) + _ROUNDING_NANOS
 
 
-def _is_same(left: Amounts, right: Amounts, told: Told, outcome: Outcome) -> bool:
+def _is_same(left: Row, right: Row, outcome: Outcome) -> bool:
     """Whether one amount and all counts are those of the record, as most are: then nothing has to be taken apart."""
-    whole = told.whole_nanos
-    if (
-        whole is None
-        or right.nanos
-        or abs(whole - left.total_nanos) > outcome.tolerance_nanos
-        or not any(left.nanos.values())
-    ):
+    whole = right.nanos.get(Part.WHOLE)
+    if whole is None or len(right.nanos) > 1 or abs(whole - left.total_nanos) > outcome.tolerance_nanos:
         return False
     counts = {part: count for part, count in left.tokens.items() if count}
-    if counts != {part: count for part, count in right.tokens.items() if count} or not counts:
+    if not counts or not any(left.nanos.values()) or counts != {p: count for p, count in right.tokens.items() if count}:
         return False
     outcome.shares[Bucket.MATCHED] = Share(
-        Amounts(dict(left.tokens), dict(left.nanos)), Amounts(counts, shared(whole, left.nanos))
+        Row(dict(left.tokens), dict(left.nanos)), Row(counts, shared(whole, left.nanos))
     )
     return True
 
 
-def _split(cell: _Cell, part: Part, rate_of: RateOf, outcome: Outcome) -> _Split | None:
-    """One part taken apart, or None where the bill does not tell of it: then it has its bucket already."""
-    left, told = cell.left, cell.told
+def _by_money(part: Part, left: Row, money: int) -> _Split:
+    """A class of which the bill tells money alone: what both have of it is common, and the tokens it pays for."""
     tokens, nanos = left.tokens.get(part, 0), left.nanos.get(part, 0)
-    billed_tokens, billed_nanos = cell.counts.get(part), cell.money.get(part)
-    uncounted = told.whole_nanos is not None and bool(cell.counts) and part is not Part.OTHER
-    if billed_tokens is None and (billed_nanos is None or uncounted):
-        _untold(part, left, billed_nanos, outcome, known_as_none=told.by_class)
-        return None
-    if billed_tokens is None:
-        # Money only: what both have of it is common, and the tokens it pays for.
-        money = billed_nanos or 0
-        common = max(min(nanos, money), 0)
-        kept = tokens * common // nanos if nanos else tokens
-        return _Split(part, (kept, common, common), (tokens - kept, nanos - common), (None, money - common), False)
-    both = min(tokens, billed_tokens)
+    common = max(min(nanos, money), 0)
+    kept = tokens * common // nanos if nanos else tokens
+    return _Split(part, (kept, common, common), (tokens - kept, nanos - common), (None, money - common), False)
+
+
+def _by_counts(part: Part, left: Row, count: int, money: int | None, rate_of: RateOf) -> _Split:
+    """A class that the bill counts: the lesser count is common, and the money that goes with it on each side."""
+    tokens, nanos = left.tokens.get(part, 0), left.nanos.get(part, 0)
+    both = min(tokens, count)
     mine = nanos * both // tokens if tokens else 0
-    if billed_nanos is not None:
-        theirs = billed_nanos * both // billed_tokens if billed_tokens else billed_nanos
-        rest: int | None = billed_nanos - theirs
+    if money is not None:
+        theirs = money * both // count if count else money
+        rest: int | None = money - theirs
     else:
-        theirs, rest = mine, _priced(billed_tokens - both, part, left, rate_of)
-        outcome.priced_nanos += theirs + (rest or 0)
-        if rest is None:
-            outcome.miss(Gap.UNKNOWN_PRICE)
-    return _Split(part, (both, mine, theirs), (tokens - both, nanos - mine), (billed_tokens - both, rest), True)
+        theirs, rest = mine, _priced(count - both, part, left, rate_of)
+    return _Split(part, (both, mine, theirs), (tokens - both, nanos - mine), (count - both, rest), True)
 
 
-def _untold(part: Part, left: Amounts, billed: int | None, outcome: Outcome, *, known_as_none: bool) -> None:
+def _untold(part: Part, left: Row, billed: int | None, outcome: Outcome, *, known_as_none: bool) -> None:
     tokens, nanos = left.tokens.get(part), left.nanos.get(part)
     if known_as_none and billed is None:
         if tokens or nanos:
@@ -166,7 +153,7 @@ def _untold(part: Part, left: Amounts, billed: int | None, outcome: Outcome, *, 
         share.billed.add(part, None, billed)
 
 
-def _priced(count: int, part: Part, left: Amounts, rate_of: RateOf) -> int | None:
+def _priced(count: int, part: Part, left: Row, rate_of: RateOf) -> int | None:
     """What tokens cost that a bill gives no money for: as those that were recorded, else by the list."""
     if not count:
         return 0
@@ -225,23 +212,18 @@ def _put_whole(split: _Split, bucket: Bucket, outcome: Outcome) -> None:
         share.billed.add(split.part, None, amount)
 
 
-def _with_whole(told: Told, left: Amounts, right: Amounts, rate_of: RateOf) -> dict[Part, int]:
-    """The bill's money by part: what no part is named for goes by what the parts are worth."""
-    parts = sorted({*left.tokens, *left.nanos, *right.tokens})
-    worth = {part: _worth(part, left, right, rate_of) for part in parts}
+def _with_whole(left: Row, right: Row, rate_of: RateOf) -> dict[Part, int]:
+    """The bill's money by class: what no class is named for goes by what the classes are worth."""
+    worth: dict[Part, int] = {}
+    for part in sorted({*left.tokens, *left.nanos, *right.tokens}):
+        count = right.tokens.get(part)
+        worth[part] = left.nanos.get(part, 0) if count is None else _priced(count, part, left, rate_of) or 0
     if not any(worth.values()):
         worth = dict(right.tokens) if any(right.tokens.values()) else {Part.OTHER: 1}
     money = dict(right.nanos)
-    for part, nanos in shared(told.whole_nanos or 0, worth).items():
+    for part, nanos in shared(money.pop(Part.WHOLE, 0), worth).items():
         money[part] = money.get(part, 0) + nanos
     return money
-
-
-def _worth(part: Part, left: Amounts, right: Amounts, rate_of: RateOf) -> int:
-    count = right.tokens.get(part)
-    if count is None:
-        return left.nanos.get(part, 0)
-    return _priced(count, part, left, rate_of) or 0
 
 
 def shared(amount: int, weights: Mapping[Part, int]) -> dict[Part, int]:
@@ -276,8 +258,8 @@ class _Request:
     """What bills tell of one request, and what was recorded under its id."""
 
     day: date
-    told: dict[tuple[str, ModelKey, bool], Told] = field(default_factory=dict)
-    recorded: dict[ModelKey, Recorded] = field(default_factory=dict)
+    told: dict[tuple[str, ModelKey, bool], Row] = field(default_factory=dict)
+    recorded: dict[ModelKey, Row] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -285,6 +267,12 @@ class _Place:
     day: date
     key: ModelKey
     included: bool
+
+
+# What bills tell, by format and bill: formats may tell the same, and so may bills of one that are of other spans.
+_Told = dict[tuple[str, str], Row]
+# Requests that nothing was recorded of belong to no bill any more.
+_REQUESTS = ""
 
 
 class Matcher:
@@ -298,13 +286,10 @@ class Matcher:
         self._price_of = price_of
         self._until = until
         self._requests: dict[str, _Request] = {}
-        self._told: dict[_Place, dict[str, Told]] = {}
-        self._told_by_id: dict[_Place, dict[str, Told]] = {}
-        self._spans: dict[tuple[_Place, date], dict[str, Told]] = {}
-        # What each bill tells of a day, by its format, and which bills tell of a span: one may hold the other's sum.
-        self._told_of_days: dict[_Place, dict[str, dict[str, Told]]] = {}
-        self._bills_of_spans: dict[tuple[_Place, date], set[str]] = {}
-        self._recorded: dict[tuple[date, ModelKey, bool], Recorded] = {}
+        self._told: dict[_Place, _Told] = {}
+        self._told_by_id: dict[_Place, dict[str, Row]] = {}
+        self._spans: dict[tuple[_Place, date], _Told] = {}
+        self._recorded: dict[tuple[date, ModelKey, bool], Row] = {}
         self._by_request: dict[tuple[_Place, ModelKey | None], Cell] = {}
         self._covered: dict[tuple[str, str], tuple[date, date]] = {}
         self._unplaced = Outcome()
@@ -328,33 +313,29 @@ class Matcher:
         elif told is None:
             self._unplaced.miss(Gap.NOTHING_TOLD)
         elif line.key is None:
-            _put_billed(self._unplaced.set_aside(Gap.NO_MODEL), told)
+            self._unplaced.set_aside(Gap.NO_MODEL).bill(told)
         elif line.last_day >= self._until:
-            _put_billed(self._unplaced.set_aside(Gap.SPAN_CUT), told)
+            self._unplaced.set_aside(Gap.SPAN_CUT).bill(told)
         elif line.line.request_id is not None:
             request = self._requests.setdefault(line.line.request_id, _Request(line.day))
             request.day = min(request.day, line.day)
-            request.told.setdefault((line.format, line.key, line.is_included), Told()).merge(told)
+            request.told.setdefault((line.format, line.key, line.is_included), Row()).merge(told)
         else:
-            self._place(_Place(line.day, line.key, line.is_included), line, told)
+            place = _Place(line.day, line.key, line.is_included)
+            if line.last_day == line.day:
+                by_bill = self._told.setdefault(place, {})
+            else:
+                by_bill = self._spans.setdefault((place, line.last_day), {})
+            by_bill.setdefault((line.format, line.bill_id), Row()).merge(told)
 
-    def _place(self, place: _Place, line: Billed, told: Told) -> None:
-        if line.last_day == line.day:
-            self._told.setdefault(place, {}).setdefault(line.format, Told()).merge(told)
-            by_bill = self._told_of_days.setdefault(place, {}).setdefault(line.format, {})
-            by_bill.setdefault(line.bill_id, Told()).merge(told)
-        else:
-            self._spans.setdefault((place, line.last_day), {}).setdefault(line.format, Told()).merge(told)
-            self._bills_of_spans.setdefault((place, line.last_day), set()).add(line.bill_id)
-
-    def _credit(self, line: Billed, told: Told | None) -> None:
+    def _credit(self, line: Billed, told: Row | None) -> None:
         """What is given back belongs to no usage: it is billed, and stands apart."""
         place = (line.day, line.key)
         told_by = self._credits.setdefault(place, {}).setdefault(line.line.provider, {})
         self._credits_end[place] = max(self._credits_end.get(place, line.day), line.last_day)
         told_by[line.format] = told_by.get(line.format, 0) + (line.nanos or 0)
-        if told is not None and told.amounts.total_tokens:
-            self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Amounts(tokens=dict(told.amounts.tokens)))
+        if told is not None and told.total_tokens:
+            self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Row(told.tokens))
 
     def recorded(self, line: LedgerLine) -> None:
         """Take in one line of the ledger; bills of the days around it have come before."""
@@ -363,9 +344,9 @@ class Matcher:
         for each in line.ids:
             request = self._requests.get(each)
             if request is not None and abs((request.day - day).days) <= 1:
-                request.recorded.setdefault(line.key, Recorded()).add(line)
+                line.add_to(request.recorded.setdefault(line.key, Row()))
                 return
-        self._recorded.setdefault((day, line.key, line.is_bare), Recorded()).add(line)
+        line.add_to(self._recorded.setdefault((day, line.key, line.is_bare), Row()))
 
     def settle(self, before: date | None = None) -> None:
         """Let go of requests of earlier days: what was recorded of them has come."""
@@ -373,24 +354,25 @@ class Matcher:
             self._settle(self._requests.pop(name))
 
     def _settle(self, request: _Request) -> None:
+        """One request: of what bills tell of it the fullest is believed, and it is compared with what has its id."""
         (format_, key, included), told = min(
-            request.told.items(), key=lambda item: (-item[1].amounts.total_tokens, not item[1].has_money, item[0])
+            request.told.items(), key=lambda item: (-item[1].total_tokens, not item[1].nanos, item[0])
         )
         place = _Place(request.day, key, included)
         for again in request.told.values():
             if again is not told:
-                _put_billed(self._cell_of(place, None).outcome.set_aside(Gap.TOLD_AGAIN), again)
+                self._cell_of(place, None).outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
         if not request.recorded:
             told.by_request = True
-            self._told.setdefault(place, {}).setdefault(format_, Told()).merge(told)
+            self._told.setdefault(place, {}).setdefault((format_, _REQUESTS), Row()).merge(told)
             return
-        self._told_by_id.setdefault(place, {}).setdefault(format_, Told()).merge(told)
-        named, recorded = next(iter(sorted(request.recorded.items(), key=lambda item: item[0])))
+        self._told_by_id.setdefault(place, {}).setdefault(format_, Row()).merge(told)
+        named, recorded = min(request.recorded.items(), key=lambda item: item[0])
         for other_key, more in request.recorded.items():
             if other_key != named:
                 recorded.merge(more)
         cell = self._cell_of(_Place(request.day, named, included), None if named.name == key.name else key)
-        cell.take(self._compare(recorded.amounts, recorded.lines, told, place), recorded)
+        cell.take(self._compare(recorded, told, place), recorded)
 
     def _cell_of(self, place: _Place, billed_as: ModelKey | None) -> Cell:
         if (place, billed_as) not in self._by_request:
@@ -398,8 +380,13 @@ class Matcher:
             self._by_request[place, billed_as] = made
         return self._by_request[place, billed_as]
 
-    def _compare(self, recorded: Amounts, lines: int, told: Told, place: _Place) -> Outcome:
-        return compare(recorded, lines, told, lambda part: self._price_of(place.key, place.day, part))
+    def _compare(self, recorded: Row, told: Row | None, place: _Place) -> Outcome:
+        """What was recorded in its buckets; where no bill tells of it, all of it is the ledger's alone."""
+        if told is not None:
+            return compare(recorded, told, lambda part: self._price_of(place.key, place.day, part))
+        outcome = Outcome()
+        outcome.share(Bucket.LEDGER_ONLY).recorded.merge(recorded)
+        return outcome
 
     def result(self) -> Matched:
         """Everything that came, in its buckets."""
@@ -427,6 +414,7 @@ class Matcher:
         return not self._days or last < min(self._days) or first > max(self._days)
 
     def _days_compared(self) -> Iterator[Cell]:
+        """Day by day and model by model; what a bill charges comes before what it says that a plan covers."""
         recorded = self._resolved()
         for place in sorted({*self._told, *(_Place(day, key, False) for day, key in recorded)}):
             left = recorded.pop((place.day, place.key), None)
@@ -435,58 +423,40 @@ class Matcher:
                 recorded[place.day, place.key] = left
                 continue
             cell = Cell(place.day, place.key, How.DAY, place.included)
-            left = left or Recorded()
-            told = self._once(place, self._told.get(place, {}), cell)
-            cell.take(self._outcome(left, told, place), left)
-            if not place.included and later in self._told:
-                rest = left.rest(cell.outcome)
-                if rest is not None:
-                    recorded[later.day, later.key] = rest
+            left = left or Row()
+            told = self._once(_by_format(self._told.get(place, {})), self._told_by_id.get(place, {}), cell)
+            cell.take(self._compare(left, told, place), left)
+            if not place.included and later in self._told and (rest := cell.rest()) is not None:
+                recorded[later.day, later.key] = rest
             yield cell
 
-    def _outcome(self, left: Recorded, told: Told | None, place: _Place) -> Outcome:
-        if told is not None:
-            return self._compare(left.amounts, left.lines, told, place)
-        outcome = Outcome()
-        outcome.share(Bucket.LEDGER_ONLY).recorded.merge(left.amounts)
-        return outcome
-
-    def _once(
-        self, place: _Place, formats: dict[str, Told], cell: Cell, known: dict[str, Told] | None = None
-    ) -> Told | None:
-        """What the bills of a cell tell, of which several may tell the same."""
+    def _once(self, formats: dict[str, Row], by_id: dict[str, Row], cell: Cell) -> Row | None:
+        """What the bills of a cell tell, of which several may tell the same; by request first, then the fullest."""
         if not formats:
             return None
-        known = self._told_by_id.get(place, {}) if known is None else known
-        order = sorted(
-            formats, key=lambda name: (not formats[name].by_request, -formats[name].amounts.total_tokens, name)
-        )
-        found, before = Told(), dict(known)
+        order = sorted(formats, key=lambda name: (not formats[name].by_request, -formats[name].total_tokens, name))
+        once, before = Row(), dict(by_id)
         for name in order:
             kept, again = beyond(formats[name], [each for other, each in before.items() if other != name])
-            if again.amounts.total_tokens or again.total_nanos:
-                _put_billed(cell.outcome.set_aside(Gap.TOLD_AGAIN), again)
-            found.merge(kept)
+            if again.total_tokens or again.total_nanos:
+                cell.outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
+            once.merge(kept)
             before[name] = formats[name]
-        return found
+        return once
 
-    def _resolved(self) -> dict[tuple[date, ModelKey], Recorded]:
+    def _resolved(self) -> dict[tuple[date, ModelKey], Row]:
         """What was recorded, under the provider that bills it: where no record names one, a bill's, if it is one."""
-        found: dict[tuple[date, ModelKey], Recorded] = {}
-        for (day, key, bare), each in self._recorded.items():
-            if not bare:
-                found.setdefault((day, key), Recorded()).merge(each)
+        resolved = {(day, key): row for (day, key, bare), row in self._recorded.items() if not bare}
         billed: dict[tuple[date, str], set[ModelKey]] = {}
         for place in self._told:
             billed.setdefault((place.day, place.key.name), set()).add(place.key)
-        for (day, key, bare), each in sorted(self._recorded.items(), key=lambda item: item[0]):
-            if not bare:
-                continue
-            named = billed.get((day, key.name), set())
-            others = [other for other in named if (day, other) not in found]
-            chosen = others[0] if key not in named and len(others) == 1 else key
-            found.setdefault((day, chosen), Recorded()).merge(each)
-        return found
+        for (day, key, bare), row in sorted(self._recorded.items(), key=lambda item: item[0]):
+            if bare:
+                named = billed.get((day, key.name), set())
+                others = [other for other in named if (day, other) not in resolved]
+                chosen = others[0] if key not in named and len(others) == 1 else key
+                resolved.setdefault((day, chosen), Row()).merge(row)
+        return resolved
 
     def _spans_compared(self, cells: Iterable[Cell]) -> list[Cell]:
         """Lines of several days against what the days have left, by the ledger and by bills that tell them apart.
@@ -495,40 +465,40 @@ class Matcher:
         """
         made: list[Cell] = []
         known = list(cells)
-        for (place, last), formats in sorted(
+        for (place, last), by_bill in sorted(
             self._spans.items(), key=lambda item: (item[0][1] - item[0][0].day, item[0])
         ):
-            cell = Cell(place.day, place.key, How.SPAN, place.included)
-            told = self._beyond_days(place, last, self._once(place, formats, cell, {}), cell)
-            made.append(cell)
+            span = Cell(place.day, place.key, How.SPAN, place.included)
+            told = self._beyond_days(place, last, self._once(_by_format(by_bill), {}, span), span)
+            made.append(span)
             if told is None:
                 continue
-            left = Recorded()
+            left = Row()
             for cell in known:
-                if cell.key == place.key and place.day <= cell.day <= last:
-                    rest = cell.recorded.rest(cell.outcome)
-                    if rest is not None:
-                        left.merge(rest)
-            cell.take(self._outcome(left, told, place), left)
+                if cell.key == place.key and place.day <= cell.day <= last and (rest := cell.rest()) is not None:
+                    left.merge(rest)
+            span.take(self._compare(left, told, place), left)
         return made
 
-    def _beyond_days(self, place: _Place, last: date, told: Told | None, cell: Cell) -> Told | None:
+    def _beyond_days(self, place: _Place, last: date, told: Row | None, cell: Cell) -> Row | None:
         """What lines of several days tell beyond what other bills tell of single ones; None where nothing."""
-        mine, inside = self._bills_of_spans[place, last], Told()
-        for day, formats in self._told_of_days.items():
-            if day.key == place.key and day.included == place.included and place.day <= day.day <= last:
-                inside.merge(_told_once(formats, mine))
-        for (other, end), bills in self._bills_of_spans.items():
+        mine = {bill for _, bill in self._spans[place, last]}
+        inside = Row()
+        for day, by_bill in self._told.items():
+            if (day.key, day.included) == (place.key, place.included) and place.day <= day.day <= last:
+                inside.merge(_told_once(by_bill, mine | {_REQUESTS}))
+        for (other, end), by_bill in self._spans.items():
             shorter = place.day <= other.day and end <= last and (other.day, end) != (place.day, last)
-            if shorter and (other.key, other.included) == (place.key, place.included) and not bills & mine:
-                for each in self._spans[other, end].values():
-                    inside.merge(each)
-        if told is None or not (inside.has_money or inside.amounts.tokens):
+            same = (other.key, other.included) == (place.key, place.included)
+            if shorter and same and mine.isdisjoint(bill for _, bill in by_bill):
+                for row in by_bill.values():
+                    inside.merge(row)
+        if told is None or not (inside.nanos or inside.tokens):
             return told
         kept, again = less(told, inside)
-        if again.amounts.total_tokens or again.total_nanos:
-            _put_billed(cell.outcome.set_aside(Gap.TOLD_AGAIN), again)
-        return kept if kept.amounts.total_tokens or kept.total_nanos else None
+        if again.total_tokens or again.total_nanos:
+            cell.outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
+        return kept if kept.total_tokens or kept.total_nanos else None
 
     def _uncover(self, cell: Cell) -> None:
         """Take out of the buckets what the other side says nothing of: no bill tells of the day, or no record."""
@@ -557,21 +527,20 @@ def match(ledger: Iterable[LedgerLine], bill: Iterable[Billed], price_of: PriceO
     return matcher.result()
 
 
-def _told_once(formats: dict[str, dict[str, Told]], without: set[str]) -> Told:
+def _by_format(by_bill: _Told, without: AbstractSet[str] = frozenset()) -> dict[str, Row]:
+    """What each format tells, but for some bills."""
+    formats: dict[str, Row] = {}
+    for (format_, bill), row in by_bill.items():
+        if bill not in without:
+            formats.setdefault(format_, Row()).merge(row)
+    return formats
+
+
+def _told_once(by_bill: _Told, without: AbstractSet[str]) -> Row:
     """What the bills of a day tell together, but for some; several formats may tell the same."""
-    found, before = Told(), list[Told]()
-    for _, by_bill in sorted(formats.items()):
-        whole = Told()
-        for bill_id, told in by_bill.items():
-            if bill_id not in without:
-                whole.merge(told)
-        if whole.has_money or whole.amounts.tokens:
-            found.merge(beyond(whole, before)[0])
-            before.append(whole)
-    return found
-
-
-def _put_billed(share: Share, told: Told) -> None:
-    share.billed.merge(told.amounts)
-    if told.whole_nanos is not None:
-        share.billed.add(Part.OTHER, None, told.whole_nanos)
+    once, before = Row(), list[Row]()
+    for _, row in sorted(_by_format(by_bill, without).items()):
+        if row.nanos or row.tokens:
+            once.merge(beyond(row, before)[0])
+            before.append(row)
+    return once

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from tallygate.core.bills.lines import (
-    Amounts,
-    Bucket,
-    Cell,
-    Gap,
-    LedgerLine,
-    Matched,
-    ModelKey,
-    Outcome,
-    Part,
-    Share,
-    Who,
-)
+from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, ModelKey, Outcome, Part, Row, Share, Who
 from tallygate.core.costing import SURE, Split
 from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount
 
@@ -151,69 +139,58 @@ class Lines:
         found.estimate_nanos = (found.estimate_nanos or 0) + nanos
         found.calls += 1
 
-    def billed(self, found: Matched) -> None:
+    def billed(self, matched: Matched) -> None:
         """Put what bills say beside what they were compared with, and say why it differs."""
-        for cell in found.cells:
-            for share in _parts(cell):
-                self._bill(cell, share)
+        for cell in matched.cells:
+            self._bill_sessions(cell)
             self._bill_alone(cell)
-        for (day, key), nanos in sorted(found.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
+        for (day, key), nanos in sorted(matched.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
             line = self.at(Place(None, day, "" if key is None else key.name))
-            line.billed_nanos = (line.billed_nanos or 0) + nanos
+            line.bill(nanos, included=False)
             line.findings.append(Finding(Why.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
 
     def explained(self) -> None:
-        """Say of each line what its record shows by itself."""
+        """Say of each line what its record shows by itself, where there is an estimate that it explains."""
         for line in self:
-            line.findings += _of_line(line)
+            if line.estimate_nanos is not None and line.recorded_nanos and line.cache_nanos * 2 > line.recorded_nanos:
+                percent = line.cache_nanos * 100 // line.recorded_nanos
+                text = f"the cache is {percent} % of what was recorded: {format_amount(line.cache_nanos)}"
+                line.findings.append(Finding(Why.CACHE, line.cache_nanos, text))
 
-    def _bill(self, cell: Cell, part: _Part) -> None:
-        line = self.at(Place(part.who, cell.day, cell.key.name))
-        if part.nanos is not None:
-            line.bill(part.nanos, included=cell.included)
-            line.is_shared |= len(cell.recorded.sessions) > 1
-        line.findings += part.findings
+    def _bill_sessions(self, cell: Cell) -> None:
+        """A cell by its sessions, each by what it was recorded with: to the last nano, in order."""
+        weights = sorted(cell.recorded.sessions.items(), key=lambda item: (item[0].session_id or "", item[0].client))
+        if not any(nanos for _, nanos in weights):
+            weights = [(who, 1) for who, _ in weights]  # what costs nothing is shared evenly
+        compared = cell.outcome.compared()
+        billed = sum(share.billed.total_nanos for share in compared) + cell.hidden[1]
+        if (untold := cell.outcome.shares.get(Gap.CLASS_NOT_TOLD)) is not None:
+            billed += untold.billed.total_nanos
+        whole = sum(nanos for _, nanos in weights)
+        before = 0
+        for who, nanos in weights:
+            part = _Fraction(before, before + nanos, whole)
+            before = part.upto
+            line = self.at(Place(who, cell.day, cell.key.name))
+            if compared or cell.hidden[0]:
+                line.bill(part.of(billed), included=cell.included)
+                line.is_shared |= len(weights) > 1
+            line.findings += _of_cell(cell, part)
 
     def _bill_alone(self, cell: Cell) -> None:
-        """What a bill has and the ledger has not, as a line of its own."""
+        """What a bill has and the ledger has not, as a line of its own; hidden output stands with its sessions."""
         share = cell.outcome.shares.get(Bucket.BILL_ONLY)
         if share is None:
             return
-        nanos, tokens = share.billed.total_nanos, share.billed.total_tokens
+        tokens, nanos = share.billed.total_tokens, share.billed.total_nanos
         if cell.hidden[0]:
-            nanos, tokens = nanos - cell.hidden[1], tokens - cell.hidden[0]
+            tokens, nanos = tokens - cell.hidden[0], nanos - cell.hidden[1]
         if not nanos and not tokens:
             return
         line = self.at(Place(None, cell.day, cell.key.name))
         line.bill(nanos, included=cell.included)
         text = f"{_tokens(tokens)} of {cell.key.text} are in the bill and not in the ledger: {format_amount(nanos)}"
         line.findings.append(Finding(Why.BILL_ONLY, nanos, text))
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What a session has of a cell."""
-
-    who: Who
-    nanos: int | None
-    findings: list[Finding]
-
-
-def _parts(cell: Cell) -> Iterator[_Part]:
-    """A cell by its sessions, each by what it was recorded with: to the last nano, in order."""
-    weights = sorted(cell.recorded.sessions.items(), key=lambda item: (item[0].session_id or "", item[0].client))
-    if not any(nanos for _, nanos in weights):
-        weights = [(who, 1) for who, _ in weights]  # what costs nothing is shared evenly
-    whole = sum(nanos for _, nanos in weights)
-    before = 0
-    for who, nanos in weights:
-        part = _Fraction(before, before + nanos, whole)
-        before = part.upto
-        compared = [cell.outcome.shares.get(bucket) for bucket in (Bucket.MATCHED, Bucket.PRICE_DRIFT)]
-        billed = sum(share.billed.total_nanos for share in compared if share is not None) + cell.hidden[1]
-        billed += untold.billed.total_nanos if (untold := cell.outcome.aside.get(Gap.CLASS_NOT_TOLD)) else 0
-        known = any(share is not None for share in compared) or bool(cell.hidden[0])
-        yield _Part(who, part.of(billed) if known else None, list(_of_cell(cell, part)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +206,19 @@ class _Fraction:
 
 
 def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
-    drift = cell.outcome.shares.get(Bucket.PRICE_DRIFT)
+    """Why a session's part of a cell is billed otherwise than recorded: another model before another price."""
+    shares = cell.outcome.shares
+    drift, alone = shares.get(Bucket.PRICE_DRIFT), shares.get(Bucket.LEDGER_ONLY)
     if cell.billed_as is not None:
-        shares = [share for bucket, share in cell.outcome.shares.items() if bucket is not Bucket.LEDGER_ONLY]
-        nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in shares))
+        ended = [share for end, share in shares.items() if isinstance(end, Bucket) and end is not Bucket.LEDGER_ONLY]
+        nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in ended))
         text = f"{cell.key.name} was named, the bill has {cell.billed_as.name} for the same requests: {_more(nanos)}"
         yield Finding(Why.OTHER_MODEL, nanos, text)
     elif drift is not None:
         nanos = part.of(drift.billed.total_nanos - drift.recorded.total_nanos)
-        text = (
-            f"the same counts of {cell.key.text} were billed at {_times(drift)} of the recorded price: {_more(nanos)}"
-        )
+        micros = ratio_micros(drift.billed.total_nanos, drift.recorded.total_nanos)
+        times = "no part" if micros is None else f"{micros // MILLION}.{micros % MILLION // 100:04d}"
+        text = f"the same counts of {cell.key.text} were billed at {times} of the recorded price: {_more(nanos)}"
         yield Finding(Why.PRICE, nanos, text)
     if cell.hidden[0]:
         nanos, tokens = part.of(cell.hidden[1]), part.of(cell.hidden[0])
@@ -252,23 +231,14 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
                 f"such as reasoning: {_more(nanos)}"
             )
             yield Finding(Why.HIDDEN, nanos, text)
-    mine = cell.outcome.shares.get(Bucket.LEDGER_ONLY)
-    if mine is not None:
-        nanos, tokens = part.of(mine.recorded.total_nanos), part.of(mine.recorded.total_tokens)
+    if alone is not None:
+        nanos, tokens = part.of(alone.recorded.total_nanos), part.of(alone.recorded.total_tokens)
         text = f"{_tokens(tokens)} of {cell.key.text} were recorded and are in no bill: {format_amount(nanos)}"
         yield Finding(Why.LEDGER_ONLY, -nanos, text)
     if cell.included:
-        compared = cell.outcome.shares.get(Bucket.MATCHED)
+        compared = shares.get(Bucket.MATCHED)
         nanos = 0 if compared is None else part.of(compared.billed.total_nanos)
         yield Finding(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
-
-
-def _of_line(line: Line) -> Iterator[Finding]:
-    """What the record shows by itself, where there is an estimate that it explains."""
-    if line.estimate_nanos is not None and line.recorded_nanos and line.cache_nanos * 2 > line.recorded_nanos:
-        percent = line.cache_nanos * 100 // line.recorded_nanos
-        text = f"the cache is {percent} % of what was recorded: {format_amount(line.cache_nanos)}"
-        yield Finding(Why.CACHE, line.cache_nanos, text)
 
 
 def _more(nanos: int) -> str:
@@ -279,11 +249,6 @@ def _tokens(count: int) -> str:
     return f"{count:,} token{'' if count == 1 else 's'}"
 
 
-def _times(drift: Share) -> str:
-    micros = ratio_micros(drift.billed.total_nanos, drift.recorded.total_nanos)
-    return "no part" if micros is None else f"{micros // MILLION}.{micros % MILLION // 100:04d}"
-
-
 def swapped(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     """Pairs of what one model has in the ledger alone and another in a bill alone, with the same counts on one day.
 
@@ -291,52 +256,47 @@ def swapped(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     """
     found: dict[tuple[date, tuple[tuple[Part, int], ...]], tuple[list[Cell], list[Cell]]] = {}
     for cell in cells:
-        if Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares:
+        if cell.outcome.compared():
             continue
-        for side, share in enumerate((recorded_alone(cell), cell.outcome.shares.get(Bucket.BILL_ONLY))):
-            counts = () if share is None else _counts(share.billed if side else share.recorded)
-            if counts:
+        alone, extra = recorded_alone(cell), cell.outcome.shares.get(Bucket.BILL_ONLY)
+        for side, row in enumerate((alone and alone.recorded, extra and extra.billed)):
+            joined = row.with_inputs_joined().tokens if isinstance(row, Row) else {}
+            if counts := tuple(sorted((part, count) for part, count in joined.items() if count)):
                 found.setdefault((cell.day, counts), ([], []))[side].append(cell)
     return [(mine[0], theirs[0]) for mine, theirs in found.values() if len(mine) == len(theirs) == 1]
 
 
 def recorded_alone(cell: Cell) -> Share | None:
     """What is in no bill, whether or not one tells of that provider."""
-    return cell.outcome.shares.get(Bucket.LEDGER_ONLY) or cell.outcome.aside.get(Gap.NO_BILL)
+    return cell.outcome.shares.get(Bucket.LEDGER_ONLY) or cell.outcome.shares.get(Gap.NO_BILL)
 
 
-def _counts(amounts: Amounts) -> tuple[tuple[Part, int], ...]:
-    joined = amounts.with_inputs_joined().tokens
-    return tuple(sorted((part, count) for part, count in joined.items() if count))
+@dataclass(slots=True)
+class EndSum:
+    """What ended in one bucket, or is not compared for one reason; how many cells have any of it."""
+
+    end: Bucket | Gap
+    cells: int = 0
+    tokens: int = 0
+    recorded_nanos: int = 0
+    billed_nanos: int = 0
+
+    @property
+    def bucket(self) -> Bucket:
+        return self.end if isinstance(self.end, Bucket) else Bucket.UNCOMPARED
 
 
-@dataclass(frozen=True, slots=True)
-class BucketSum:
-    """What one bucket adds up to; of what cannot be compared, for one reason."""
-
-    bucket: Bucket
-    gap: Gap | None
-    cells: int
-    tokens: int
-    recorded_nanos: int
-    billed_nanos: int
-
-
-def bucket_sums(outcomes: Iterable[Outcome]) -> list[BucketSum]:
-    """The buckets in their order, then what cannot be compared by reason."""
-    sums: dict[tuple[Bucket, Gap | None], list[int]] = {}
+def end_sums(outcomes: Iterable[Outcome]) -> list[EndSum]:
+    """What everything adds up to: the buckets in their order, then what is not compared by reason."""
+    sums = {end: EndSum(end) for end in (*Bucket, *sorted(Gap))}
     for outcome in outcomes:
-        keyed: list[tuple[tuple[Bucket, Gap | None], Share]] = [
-            *(((bucket, None), share) for bucket, share in outcome.shares.items()),
-            *(((Bucket.UNCOMPARED, gap), share) for gap, share in outcome.aside.items()),
-        ]
-        for key, share in keyed:
-            tokens = max(share.recorded.total_tokens, share.billed.total_tokens)
-            amounts = (1, tokens, share.recorded.total_nanos, share.billed.total_nanos)
-            sums[key] = [a + b for a, b in zip(sums.get(key, (0, 0, 0, 0)), amounts, strict=True)]
-    order = list(Bucket)
-    keys = sorted(sums, key=lambda key: (order.index(key[0]), key[1] or ""))
-    return [BucketSum(*key, *sums[key]) for key in keys]
+        for end, share in outcome.shares.items():
+            each = sums[end]
+            each.cells += 1
+            each.tokens += max(share.recorded.total_tokens, share.billed.total_tokens)
+            each.recorded_nanos += share.recorded.total_nanos
+            each.billed_nanos += share.billed.total_nanos
+    return [each for each in sums.values() if each.cells]
 
 
 # --- what lines imply ------------------------------------------------------------------------------------------------
@@ -405,31 +365,35 @@ class PriceDiffers:
     rates: tuple[tuple[Part, int], ...] = ()
 
 
+def _tells_of_prices(cell: Cell) -> bool:
+    """Whether a cell says anything of a price: a plan's use, a model billed as another, and money alone do not."""
+    return not cell.included and cell.billed_as is None and Gap.NO_COUNTS not in cell.outcome.gaps
+
+
 def billed_factors(cells: Iterable[Cell]) -> list[BilledFactor]:
     """The factor of each model, the largest amount first.
 
-    A plan's use, a model that was billed as another, and what was compared by money alone say nothing about it; nor do
-    counts without money, unless they show output that was hidden.
+    Counts without money say nothing about it either, unless they show output that was hidden.
     """
-    sums: dict[ModelKey, tuple[set[str], list[int]]] = {}
-    for cell in cells:
-        if cell.included or cell.billed_as is not None or Gap.NO_COUNTS in cell.outcome.gaps:
+    sums: dict[ModelKey, tuple[Row, Row]] = {}
+    for cell in filter(_tells_of_prices, cells):
+        compared = Share()
+        for share in cell.outcome.compared():
+            compared.merge(share)
+        recorded, billed = compared.recorded, compared.billed
+        if not recorded.total_nanos or (cell.outcome.priced_nanos >= billed.total_nanos and not cell.hidden[0]):
             continue
-        both = [cell.outcome.shares[b] for b in (Bucket.MATCHED, Bucket.PRICE_DRIFT) if b in cell.outcome.shares]
-        recorded = sum(share.recorded.total_nanos for share in both)
-        billed = sum(share.billed.total_nanos for share in both)
-        if not recorded or (cell.outcome.priced_nanos >= billed and not cell.hidden[0]):
-            continue
-        tokens = sum(share.recorded.total_tokens for share in both)
-        names, amounts = sums.setdefault(cell.key, (set(), [0, 0, 0, 0]))
-        names |= cell.recorded.prices
-        more = (cell.recorded.lines, tokens, recorded, billed + cell.hidden[1])
-        amounts[:] = [a + b for a, b in zip(amounts, more, strict=True)]
-    found = []
-    for key, (names, (responses, tokens, recorded, billed)) in sums.items():
-        micros = ratio_micros(billed, recorded) if responses >= ENOUGH else None
-        found.append(BilledFactor(key, tuple(sorted(names)), responses, tokens, recorded, billed, micros))
-    return sorted(found, key=lambda factor: (-factor.recorded_nanos, factor.key))
+        billed.add(Part.OUTPUT, None, cell.hidden[1])
+        of_ledger, of_bills = sums.setdefault(cell.key, (Row(), Row()))
+        of_ledger.merge(replace(recorded, lines=cell.recorded.lines, prices=cell.recorded.prices))
+        of_bills.merge(billed)
+    factors = []
+    for key, (recorded, billed) in sums.items():
+        amounts = (recorded.total_nanos, billed.total_nanos)
+        micros = ratio_micros(*reversed(amounts)) if recorded.lines >= ENOUGH else None
+        prices = tuple(sorted(recorded.prices))
+        factors.append(BilledFactor(key, prices, recorded.lines, recorded.total_tokens, *amounts, micros))
+    return sorted(factors, key=lambda factor: (-factor.recorded_nanos, factor.key))
 
 
 def estimate_factors(lines: Iterable[Line]) -> list[EstimateFactor]:
@@ -451,32 +415,33 @@ def estimate_factors(lines: Iterable[Line]) -> list[EstimateFactor]:
 def prices_that_differ(cells: Iterable[Cell]) -> list[PriceDiffers]:
     """Models whose bill has another price on every day that was compared, by the same factor or at the same rates."""
     by_key: dict[ModelKey, list[Cell]] = {}
-    for cell in cells:
-        compared = Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares
-        if compared and not cell.included and cell.billed_as is None and Gap.NO_COUNTS not in cell.outcome.gaps:
+    for cell in filter(_tells_of_prices, cells):
+        if cell.outcome.compared():
             by_key.setdefault(cell.key, []).append(cell)
     found = [_differs(key, mine) for key, mine in sorted(by_key.items())]
     return [each for each in found if each is not None]
 
 
 def _differs(key: ModelKey, cells: list[Cell]) -> PriceDiffers | None:
+    """One model's price: its factor where all days have the same, else its rates where each class has one."""
+    shares = [share for cell in cells for share in cell.outcome.compared()]
     drifts = [cell.outcome.shares[Bucket.PRICE_DRIFT] for cell in cells if Bucket.PRICE_DRIFT in cell.outcome.shares]
-    matched = [cell.outcome.shares[Bucket.MATCHED] for cell in cells if Bucket.MATCHED in cell.outcome.shares]
-    recorded, billed = Amounts(), Amounts()
-    for share in [*drifts, *matched]:
-        recorded.merge(share.recorded)
-        billed.merge(share.billed)
+    recorded = sum(share.recorded.total_nanos for share in shares)
+    billed = sum(share.billed.total_nanos for share in shares)
     drifting = sum(share.recorded.total_nanos for share in drifts)
-    agreeing = sum(share.recorded.total_nanos for share in matched)
     prices = tuple(sorted({price for cell in cells for price in cell.recorded.prices}))
-    micros = ratio_micros(billed.total_nanos, recorded.total_nanos)
-    if not drifting or micros is None or not billed.total_nanos:
+    micros = ratio_micros(billed, recorded)
+    if not drifting or micros is None or not billed:
         return None
     ratios = [ratio_micros(share.billed.total_nanos, share.recorded.total_nanos) or 0 for share in drifts]
-    if agreeing * 100 <= drifting and _alike(ratios):
+    if (recorded - drifting) * 100 <= drifting and _alike(ratios):
         return PriceDiffers(key, prices, len(drifts), micros)
     by_part = {
-        part: [_rate(share.billed, part) for cell in cells for share in _priced(cell, part)]
+        part: [
+            _rate(share.billed, part)
+            for share in shares
+            if share.billed.tokens.get(part) and share.billed.nanos.get(part)
+        ]
         for part in (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT)
     }
     if any(rates and not _alike(rates) for rates in by_part.values()):
@@ -486,12 +451,7 @@ def _differs(key: ModelKey, cells: list[Cell]) -> PriceDiffers | None:
     return PriceDiffers(key, prices, len(drifts), micros, known) if has_both else None
 
 
-def _priced(cell: Cell, part: Part) -> list[Share]:
-    shares = [cell.outcome.shares[b] for b in (Bucket.MATCHED, Bucket.PRICE_DRIFT) if b in cell.outcome.shares]
-    return [share for share in shares if share.billed.tokens.get(part) and share.billed.nanos.get(part)]
-
-
-def _rate(amounts: Amounts, part: Part) -> int:
+def _rate(amounts: Row, part: Part) -> int:
     return (2 * amounts.nanos[part] * TOKENS_PER_RATE + amounts.tokens[part]) // (2 * amounts.tokens[part])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, O
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
     MILLION,
+    EndSum,
     Finding,
     Line,
     Lines,
@@ -20,7 +22,7 @@ from tallygate.core.bills.review import (
     PriceDiffers,
     Why,
     billed_factors,
-    bucket_sums,
+    end_sums,
     estimate_factors,
     prices_that_differ,
     recorded_alone,
@@ -265,6 +267,7 @@ class _Reviewing:
         days = [*(line.place.day for line in lines), *(cell.day for cell in cells)]
         narrowed = self.wanted.session_id is not None or self.wanted.model is not None
         outcomes = [cell.outcome for cell in cells] + ([] if narrowed else [found.unplaced])
+        ends = end_sums(outcomes)
         start, end = (min(days), max(days) + _ONE_DAY) if days else (EPOCH.date(), EPOCH.date())
         return Review(
             from_us=_start_us(start),
@@ -272,45 +275,35 @@ class _Reviewing:
             lines=shown_lines,
             hidden=len(lines) - len(shown_lines),
             total=total_line(lines, Line(Place(None, start, ""))),
-            buckets=bucket_sums(outcomes) if self.bills else [],
-            gaps=self._gaps(outcomes, lines),
+            buckets=ends if self.bills else [],
+            gaps=self._gaps(outcomes, lines, ends),
             billed_factors=billed_factors(cells) if self.bills else [],
             estimate_factors=estimate_factors(lines),
             bills=sorted(self.bills.values(), key=lambda bill: bill.bill_id),
             pastes=pastes_for(prices_that_differ(cells), self.rt, self.names) if self.bills else [],
             causes=self._causes(shown_lines),
             rates=dict(sorted(self.dollars.texts.items())),
-            tolerance_nanos=sum(cell.outcome.tolerance_nanos for cell in cells if _is_compared(cell)),
+            tolerance_nanos=sum(cell.outcome.tolerance_nanos for cell in cells if cell.outcome.compared()),
             priced_nanos=sum(cell.outcome.priced_nanos for cell in cells),
         )
 
-    def _gaps(self, outcomes: Iterable[Outcome], lines: Iterable[Line]) -> list[GapSum]:
-        counts = {Gap.NO_RATE: sum(self.dollars.without_rate.values()), Gap.PARTIAL: 0, Gap.ESTIMATE_ONLY: 0}
-        assumed = 0
+    def _gaps(self, outcomes: Iterable[Outcome], lines: Iterable[Line], ends: Iterable[EndSum]) -> list[GapSum]:
+        """What is not compared and why; a reason without an amount may still say how often it was met."""
+        counts, assumed = Counter({Gap.NO_RATE: sum(self.dollars.without_rate.values())}), 0
         for line in lines:
             counts[Gap.PARTIAL] += line.partial
             counts[Gap.ESTIMATE_ONLY] += line.estimate_only
+            counts[Gap.ASSUMED] += line.assumed
             assumed += line.assumed_nanos
-            counts[Gap.ASSUMED] = counts.get(Gap.ASSUMED, 0) + line.assumed
-        amounts: dict[Gap, tuple[int, int, int]] = {}
         for outcome in outcomes:
-            for gap, count in outcome.gaps.items():
-                counts[gap] = counts.get(gap, 0) + count
-            for gap, share in outcome.aside.items():
-                tokens = max(share.recorded.total_tokens, share.billed.total_tokens)
-                before = amounts.get(gap, (0, 0, 0))
-                more = (tokens, share.recorded.total_nanos, share.billed.total_nanos)
-                amounts[gap] = (before[0] + more[0], before[1] + more[1], before[2] + more[2])
+            counts.update(outcome.gaps)
         if not self.bills:
-            counts.pop(Gap.NO_BILL, None)
-        order = list(Gap)
-        return [
-            GapSum(gap, count, *amounts[gap])
-            if gap in amounts
-            else GapSum(gap, count, recorded_nanos=assumed if gap is Gap.ASSUMED else None)
-            for gap, count in sorted(counts.items(), key=lambda item: order.index(item[0]))
-            if count
-        ]
+            del counts[Gap.NO_BILL]
+        amounts: dict[Bucket | Gap, tuple[int | None, int | None, int | None]] = {
+            each.end: (each.tokens, each.recorded_nanos, each.billed_nanos) for each in ends
+        }
+        amounts.setdefault(Gap.ASSUMED, (None, assumed, None))
+        return [GapSum(gap, counts[gap], *amounts.get(gap, ())) for gap in Gap if counts[gap]]
 
     def _causes(self, lines: Iterable[Line]) -> dict[str, list[Finding]]:
         """Why the record of the sessions shown is not what was estimated."""
@@ -332,11 +325,8 @@ def _order(line: Line) -> tuple[object, ...]:
     """The latest day first, then the dearest, then what only bills have."""
     who = line.place.who
     most = max(line.recorded_nanos or 0, line.billed_nanos or 0, line.estimate_nanos or 0)
-    return (-line.place.day.toordinal(), who is None, -most, line.place.model, who or ("", ""))
-
-
-def _is_compared(cell: Cell) -> bool:
-    return Bucket.MATCHED in cell.outcome.shares or Bucket.PRICE_DRIFT in cell.outcome.shares
+    named = ("", "") if who is None else (who.session_id or "", who.client)
+    return (-line.place.day.toordinal(), who is None, -most, line.place.model, named)
 
 
 def _sum(before: int | None, more: int | None) -> int | None:
