@@ -11,7 +11,11 @@ DATA = f"{HOME}/.local/share/tallygate"
 CONFIG = f"{HOME}/.config/tallygate"
 SITE = f"{HOME}/.local/share/uv/tools/tallygate/lib/python3.12/site-packages"
 CLAUDE = f"{HOME}/.claude/settings.json"
-TWINS = {"/srv/shop/second.toml": f"{CONFIG}/config.toml", "/srv/shop/second.json": CLAUDE}
+TWINS = {
+    "/srv/shop/second.db": f"{DATA}/ledger.db",
+    "/srv/shop/second.toml": f"{CONFIG}/config.toml",
+    "/srv/shop/second.json": CLAUDE,
+}
 KEPT = {f"{HOME}/.config": ("tallygate/config.toml",), "/srv/shop": (".l6e/runs.jsonl",), f"{HOME}/.claude": ()}
 
 
@@ -50,6 +54,37 @@ SHARED = Guarded(
 )
 
 CAUGHT = {
+    # what changes a client is the user's, whatever ledger a variable names
+    "TALLYGATE_HOME=/tmp/x tallygate uninstall": "`tallygate uninstall`",
+    "TALLYGATE_HOME=/tmp/x tallygate uninstall --client claude-code": "`tallygate uninstall`",
+    "export TALLYGATE_HOME=/tmp/t; tallygate uninstall": "`tallygate uninstall`",
+    "TALLYGATE_DB=/tmp/x.db tallygate init": "`tallygate init`",
+    "TALLYGATE_CONFIG=/tmp/x.toml python3 -m tallygate init": "`tallygate init`",
+    "env XDG_DATA_HOME=/tmp/x tallygate init --client claude-code": "`tallygate init`",
+    "env -u CLAUDECODE XDG_DATA_HOME=/tmp/x setsid tallygate init": "`tallygate init`",
+    "XDG_DATA_HOME=/tmp/x XDG_CONFIG_HOME=/tmp/y uvx tallygate init": "`tallygate init`",
+    "sh -c 'XDG_DATA_HOME=/tmp/x tallygate uninstall'": "`tallygate uninstall`",
+    "HOME=/home/me/ XDG_DATA_HOME=/tmp/x tallygate init": "`tallygate init`",
+    "HOME=$HOME/ XDG_DATA_HOME=/tmp/x tallygate uninstall": "`tallygate uninstall`",
+    "HOME=~ TALLYGATE_HOME=/tmp/x tallygate uninstall": "`tallygate uninstall`",
+    "HOME=/home/me/src/.. tallygate init": "`tallygate init`",
+    "cd ~ && HOME=. TALLYGATE_HOME=/tmp/x tallygate init": "`tallygate init`",
+    "HOME= TALLYGATE_HOME=/tmp/x tallygate uninstall": "`tallygate uninstall`",
+    "HOME=/tmp/q CLAUDE_CONFIG_DIR=~/.claude tallygate uninstall": "`tallygate uninstall`",
+    "HOME=/tmp/q CODEX_HOME=/home/me/.codex/ tallygate init": "`tallygate init`",
+    "HOME=/home TALLYGATE_HOME=/tmp/x tallygate init": "`tallygate init`",
+    "ln -s ~ /tmp/q; HOME=/tmp/q TALLYGATE_HOME=/tmp/x tallygate uninstall": "`tallygate uninstall`",
+    # other commands, where the variables lead to the same ledger all the same
+    f"TALLYGATE_DB={DATA}/ledger.db tallygate budget raise s1 5": "`tallygate budget raise`",
+    f"TALLYGATE_DB={DATA}/ledger.db HOME=/tmp/q tallygate budget raise s1 5": "`tallygate budget raise`",
+    "TALLYGATE_DB=second.db tallygate budget raise s1 5": "`tallygate budget raise`",
+    f"TALLYGATE_HOME={DATA} tallygate budget raise s1 5": "`tallygate budget raise`",
+    "XDG_DATA_HOME=~/.local/share tallygate budget raise s1 5": "`tallygate budget raise`",
+    "XDG_CONFIG_HOME=/tmp/x setsid tallygate budget raise s1 5": "`tallygate budget raise`",
+    "TALLYGATE_CONFIG=/tmp/x.toml tallygate sessions end s1": "`tallygate sessions end`",
+    f"TALLYGATE_HOME=/tmp/x TALLYGATE_KEY_DIR={DATA}/keys tallygate keys trust a.pem": "`tallygate keys trust`",
+    "TALLYGATE_DB= tallygate budget raise s1 5": "`tallygate budget raise`",
+    "HOME=~/ tallygate budget raise s1 5": "`tallygate budget raise`",
     # a second name of the same file
     f"ln {DATA}/ledger.db a": "the ledger",
     f"ln -f {CONFIG}/config.toml /tmp/a": "the settings file",

@@ -43,6 +43,9 @@ class Loosening(StrEnum):
     USAGE_CORRECT = "usage correct"
 
 
+# What changes the files of clients: those are the user's, whatever ledger a variable leads such a command to.
+CHANGES_CLIENTS = frozenset({Loosening.INIT, Loosening.UNINSTALL, Loosening.OFF})
+
 # Commands that loosen nothing, and why. One with an option that does is here for the rest of it.
 FREE: Mapping[str, str] = {
     "attest export": "reads",

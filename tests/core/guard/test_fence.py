@@ -476,8 +476,15 @@ def test_a_command_runs_in_the_folder_that_its_tool_is_given():
     "command",
     [
         "TALLYGATE_DB=/tmp/x.db tallygate budget raise s1 5",
-        "export TALLYGATE_HOME=/tmp/t; tallygate uninstall",
+        "export TALLYGATE_HOME=/tmp/t; tallygate budget raise s1 5",
+        "XDG_DATA_HOME=/tmp/t tallygate calibrate reset",
+        "HOME=/tmp/h TALLYGATE_CONFIG=/tmp/h/c.toml tallygate budget set s1 5",
         "HOME=/tmp/h tallygate init",
+        "HOME=/home/me/work/made-up TALLYGATE_HOME=/tmp/t tallygate init",
+        "HOME=$(mktemp -d) tallygate init",
+        "export HOME=/tmp/h CODEX_HOME=/tmp/h/codex; tallygate init --client codex; tallygate uninstall",
+        "TALLYGATE_HOME=/tmp/t tallygate init --dry-run",
+        "TALLYGATE_HOME=/tmp/t tallygate demo",
         "tallygate budget raise --help",
         "tallygate init --dry-run",
         "grep -rn 'tallygate budget raise' docs",
@@ -500,3 +507,17 @@ def test_a_long_command_is_judged_in_no_time_that_a_client_would_notice():
     own = Guarded(OWN.places, HOME, real=lambda path: asked.append(path) or path)
     assert reached(f"rm {names}", own) is None
     assert len(asked) <= 500
+
+
+def test_in_a_project_that_has_the_gate_in_files_of_its_own_no_home_makes_uninstalling_free():
+    own = Guarded(OWN.places, HOME, frozenset({"/srv/shop/.claude/settings.json"}),
+                  {"/srv/shop/.claude/settings.json": "the entries"})  # fmt: skip
+    command = "HOME=/tmp/h tallygate uninstall"
+    assert reaches(Reach(command), own, "/srv/shop/src") == Found("`tallygate uninstall`", True)
+    assert reaches(Reach(command), own, "/srv/other") is None
+
+
+def test_a_link_to_the_home_is_the_home():
+    own = Guarded(OWN.places, HOME, real=lambda path: path.replace("/srv/me", HOME))
+    command = "HOME=/srv/me TALLYGATE_HOME=/tmp/t tallygate uninstall"
+    assert reaches(Reach(command), own, "/srv/shop") == Found("`tallygate uninstall`", True)

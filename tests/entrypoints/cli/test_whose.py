@@ -195,3 +195,26 @@ def test_the_accounts_home_by_another_name_is_the_accounts_home(run, as_agent, m
     monkeypatch.setenv("HOME", f"{as_agent}/")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
     assert run("calibrate", "rebuild").exit_code == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "is_other"),
+    [
+        ('["serve", "--places", "/x/init/places.conf"]', False),
+        ('{"command": "p --event Stop --places /x/init/places.conf"}', False),
+        ("p --places '/x/init/places.conf'", False),
+        ('{"model": "a"}', False),
+        ('["serve", "--places", "/h/init/places.conf"]', True),
+        ('["serve", "--places", "/h/x/init/places.conf"]', True),  # it ends as ours does, and is another
+        ('["--places", "/x/init/places.conf", "--places", "/h/init/places.conf"]', True),
+    ],
+)
+def test_entries_for_other_places_are_told_by_their_full_path(content, is_other):
+    assert whose.names_other_places(content.encode(), "/x/init/places.conf") is is_other
+
+
+def test_the_users_keys_are_guarded_beside_another_ledger(run, made, as_agent, monkeypatch, tmp_path):
+    made.session()
+    monkeypatch.setenv("TALLYGATE_KEY_DIR", str(made.app.settings.paths.key_dir))
+    monkeypatch.setenv("TALLYGATE_HOME", str(tmp_path / "x"))
+    assert run("keys", "rotate").exit_code == 7

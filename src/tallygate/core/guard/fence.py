@@ -11,8 +11,9 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tallygate.core.authority import CHANGES_CLIENTS
 from tallygate.core.guard import verbs
-from tallygate.core.guard.nested import Around, leaves, ungated
+from tallygate.core.guard.nested import FOLDERS, Around, leaves, ungated
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
 
 # Of a longer command the beginning is judged, and of one with very many names the first.
@@ -251,8 +252,8 @@ class _Look:
         """A command that loosens or takes the program out, where it is not said that another ledger is meant."""
         program = verbs.name_of(word)
         if (named := verbs.loosened(program, given)) is not None:
-            elsewhere = known.get("HOME") != self.guarded.home or any(map(verbs.moves_places, known))
-            return None if elsewhere or named in self.guarded.agents_may else Found(f"`tallygate {named}`", True)
+            free = named in self.guarded.agents_may or self._elsewhere(named, known)
+            return None if free else Found(f"`tallygate {named}`", True)
         if (
             self.guarded.program
             and verbs.replaces(program, given, alone=self.guarded.alone)
@@ -262,6 +263,41 @@ class _Look:
         if self.guarded.entries and leaves(program, given):
             return Found("the entries in the settings")
         return None
+
+    def _elsewhere(self, named: str, known: Mapping[str, str]) -> bool:
+        """Whether variables lead a command of ours to what is not the user's: another ledger, or a made-up home.
+
+        What changes a client goes by the home alone: whatever ledger it names, the client's files stay where they are.
+        """
+        homes = {self.guarded.home, self.guarded.real(self.guarded.home)}
+        there = [*self._paths(known.get("HOME") or "/", follow=True)]
+        made_up = not any(home == path or home.startswith(path.rstrip("/") + "/") for home in homes for path in there)
+        if named in CHANGES_CLIENTS:
+            folders = [path for name in FOLDERS if known.get(name) for path in self._paths(known[name], follow=True)]
+            return made_up and not any(map(self._has_client, folders)) and not self._in_installed_project()
+        if self._is_ours(known.get("TALLYGATE_KEY_DIR", "")):
+            return False
+        named_by = next((name for name in verbs.LEDGERS if known.get(name)), None)
+        return made_up if named_by is None else not self._is_ours(f"{known[named_by]}{verbs.LEDGERS[named_by]}")
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a name stands for one of the gate's own places."""
+        return bool(name) and any(self._at(p, self.guarded.places, whole=False) for p in self._paths(name, follow=True))
+
+    def _has_client(self, folder: str) -> bool:
+        """Whether something of ours lies in a folder that a client is told to go by."""
+        return any(
+            place.startswith(folder.rstrip("/") + "/") for place in (*self.guarded.entries, *self.guarded.places)
+        )
+
+    def _in_installed_project(self) -> bool:
+        """Whether this is a project that has the gate in files of its own."""
+        for entry in self.guarded.in_projects.intersection(self.guarded.entries):
+            folder = posixpath.dirname(entry)
+            root = posixpath.dirname(folder) if posixpath.basename(folder).startswith(".") else folder
+            if self.folder == root or self.folder.startswith(f"{root}/"):
+                return True
+        return False
 
     def _beside_program(self, word: str) -> bool:
         """Whether a program that is named by its path works in the environment that ours is installed in."""

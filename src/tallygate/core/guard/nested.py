@@ -81,6 +81,8 @@ _CLIENTS: Mapping[str, _Client] = {
         "@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
     ),
 }
+# Variables by which clients find their own folders.
+FOLDERS = frozenset(name for client in _CLIENTS.values() for name in client.folders or ())
 _OFF = ("0", "", "false", "no", "off", "none")
 # What a file of settings says that leaves the user's hooks out.
 _SWITCHES_OFF = re.compile(r"disableAllHooks|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization")

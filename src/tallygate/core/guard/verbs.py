@@ -74,7 +74,11 @@ DROPS = re.compile(
     r"|(?:pop\(|del\s+\w+\[|delete\s+\w+[.\[])\s*[\"']?(?:hooks|mcp_?[sS]ervers)"
 )
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_MOVES = re.compile(r"TALLYGATE_(?:DB|HOME|CONFIG)|L6E_SESSION_DB_PATH|XDG_(?:DATA|CONFIG)_HOME|LOCALAPPDATA|APPDATA")
+# Variables that say where the ledger is, the one that counts first, each with its place below what it names.
+LEDGERS: Mapping[str, str] = {
+    "TALLYGATE_DB": "", "L6E_SESSION_DB_PATH": "", "TALLYGATE_HOME": "", "XDG_DATA_HOME": "/tallygate",
+    "LOCALAPPDATA": "/tallygate", "APPDATA": "/tallygate",
+}  # fmt: skip
 # Of a search: whether names or paths are meant, and the pattern.
 Patterns = tuple[tuple[str, str], ...]
 # The program by which clients tell the gate what a person has typed or answered.
@@ -465,11 +469,6 @@ def _ours_in(program: str, given: list[str]) -> list[str] | None:
     if program in {"uv", "uvx", "pipx", "poetry", "hatch", "pdm"} and "tallygate" in given:
         return given[given.index("tallygate") + 1 :]
     return None
-
-
-def moves_places(variable: str) -> bool:
-    """Whether a variable says that another ledger is meant."""
-    return _MOVES.fullmatch(variable) is not None
 
 
 # Words by which package managers put another version in the place of one.

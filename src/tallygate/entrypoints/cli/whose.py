@@ -18,7 +18,7 @@ from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Places, Settings, load_settings, places
 from tallygate.settings.installed import PLACES_FILE
-from tallygate.settings.model import has_been_installed
+from tallygate.settings.model import Paths, has_been_installed
 
 if TYPE_CHECKING:
     from tallygate.clients.client import Surroundings
@@ -43,13 +43,13 @@ def authority_here(settings: Settings, environ: Mapping[str, str] | None = None)
 
 
 def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | None) -> bool:
-    """Whether the ledger is one that installed commands or the default places name.
+    """Whether the ledger, or the keys, are those that installed commands or the default places name.
 
     What an agent can set for its own command does not count here: the account's home comes from the system, and where
     a client was installed the record of that lies beside the ledger.
     """
-    database = settings.paths.database
-    if has_been_installed(settings.paths.data_dir) or has_been_installed(database.parent):
+    database, keys = settings.paths.database, settings.paths.key_dir
+    if any(map(has_been_installed, (settings.paths.data_dir, database.parent, keys.parent))):
         return True
     if own is None:
         return True
@@ -57,7 +57,15 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
         own_here = places()
         if _same(database, own_here.data_dir / "ledger.db"):
             return True
-    return _same(database, own.data_dir / "ledger.db") or _same(database, _named_by(own))
+    named = _named_by(own)
+    return any(
+        _same(one, other)
+        for one, other in (
+            (database, own.data_dir / "ledger.db"),
+            (database, named.database),
+            (keys, named.key_dir),
+        )
+    )
 
 
 def changes_users_client(plan: Plan, where: Surroundings) -> bool:
@@ -68,7 +76,7 @@ def changes_users_client(plan: Plan, where: Surroundings) -> bool:
     """
     own = own_places()
     changed = [change for change in plan.changed if change.path != Path(where.places)]
-    if own is None or any(_names_other_places(change.found.content or b"", where.places) for change in changed):
+    if own is None or any(names_other_places(change.found.content or b"", where.places) for change in changed):
         return bool(changed)
     home, account = Path(os.path.realpath(where.home)), Path(os.path.realpath(own.home))
     made_up = None if account.is_relative_to(home) else home
@@ -78,7 +86,7 @@ def changes_users_client(plan: Plan, where: Surroundings) -> bool:
     )
 
 
-def _names_other_places(content: bytes, places: str) -> bool:
+def names_other_places(content: bytes, places: str) -> bool:
     """Whether entries in a file go by another installation's places than these, each named by its full path."""
     forms = {re.escape(os.fsencode(form)) for form in (places, json.dumps(places)[1:-1], shlex.quote(places))}
     ours = re.findall(rb"(?<![^\s\"'])(?:" + b"|".join(forms) + b")", content)
@@ -122,11 +130,11 @@ def _users_settings(settings: Settings) -> Settings:
         return Settings(settings.paths)
 
 
-def _named_by(own: Places) -> Path:
+def _named_by(own: Places) -> Paths:
     try:
-        return load_settings({}, own.home, own).paths.database
+        return load_settings({}, own.home, own).paths
     except (SettingsError, OSError, ValueError):
-        return own.data_dir / "ledger.db"
+        return Paths(own.data_dir, own.data_dir / "ledger.db", own.data_dir / "keys", own.data_dir / "runs.jsonl")
 
 
 def _same(one: Path, other: Path) -> bool:
