@@ -228,11 +228,11 @@ COMMANDS = (
 _NAMED = re.compile(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
 
 
-def runnable(text: str) -> str:
-    """A text with each command of this program as it runs in a shell of the user's."""
+def runnable(text: str, *, whole: bool = False) -> str:
+    """A text with each command of this program as it runs in a shell of the user's; `whole` by its full path."""
     if f"{NAME} " not in text:
         return text
-    words = own_words()
+    words = command_line({}, sys.executable) if whole else own_words()
     return text if words == NAME else _NAMED.sub(lambda _: words, text)
 
 

@@ -19,6 +19,7 @@ from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.operations.hooks import Prompts, all_landed, on_hook
+from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
 
 # --- hook desk -------------------------------------------------------------------------------------------------------
@@ -118,11 +119,12 @@ class HookDesk:
             runtime = replace(runtime, server_id=None)
         event = replace(event, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
         answer = on_hook(runtime, event, self.prompts)
+        whole = (answer.message or answer.parting) is not None and _is_locked(runtime)
         if answer.message is not None:
-            answer = replace(answer, message=runnable(answer.message))
+            answer = replace(answer, message=runnable(answer.message, whole=whole))
         reply = hooks.reply(event, answer)
         if answer.parting is not None:
-            words = cleaned(runnable(answer.parting), LONGEST_MESSAGE)
+            words = cleaned(runnable(answer.parting, whole=whole), LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
@@ -160,6 +162,14 @@ class HookDesk:
         if not stops:
             return Reply()
         return refused(hooks.client, name or "", what, subagent=bool(raw.get("agent_id")), lasting=lasting, ends=ends)
+
+
+def _is_locked(runtime: Runtime) -> bool:
+    """Whether commands may ask for the passphrase, which is typed into the program's full path alone."""
+    try:
+        return standing_now(runtime).lock is not None
+    except TallygateError:
+        return False
 
 
 def refused(

@@ -13,9 +13,12 @@ from tests.terminal import type_at
 
 from tallygate.app import compose, settings_here
 from tallygate.attest import sealed
+from tallygate.clients import client as own_command
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import NoTerminal
+from tallygate.entrypoints.cli import lock as lock_command
 from tallygate.entrypoints.cli import passphrase, whose
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.settings import Places
 
 WORDS = "correct horse battery"
@@ -334,6 +337,34 @@ def test_a_lost_lock_leaves_the_limits_that_the_file_has_and_says_so_before_and_
     assert "changed by hand" not in locked.stdout
     for each in (begun, after):
         each.app.close()
+
+
+def test_while_locked_a_stop_names_the_full_path_that_the_passphrase_is_typed_into(
+    run, typed, home, monkeypatch, tmp_path
+):
+    own = lock_command.own_path()
+    monkeypatch.setattr(own_command, "own_words", lambda: "tallygate")
+    monkeypatch.setattr("tallygate.app.command_line", lambda environ, _: "tallygate" if environ else own)
+    file = home / ".config" / "tallygate" / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n')
+
+    def said(app, session, prompt="go"):
+        told = {"session_id": session, "prompt": prompt, "prompt_id": "p1", "hook_event_name": "UserPromptSubmit"}
+        return HookDesk(app.runtime_for).answer("claude_code", None, told).body["reason"]
+
+    before = compose(settings_here(), by="test")
+    assert "runs: tallygate budget raise" in said(before, "one")
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    after = compose(settings_here(), by="test")
+    for app, session in ((before, "two"), (after, "three")):
+        assert f"runs: {own} budget raise" in said(app, session)
+        assert f"{own} budget raise" in said(app, session, "tallygate raise 2")
+        assert "tallygate budget" not in said(app, session).replace(own, "")
+    assert run("status").stdout.count(f"runs: {own} budget raise") == 3, "also of a stop before the lock"
+    for app in (before, after):
+        app.close()
 
 
 def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch):

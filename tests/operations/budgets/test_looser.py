@@ -74,6 +74,24 @@ def test_the_next_session_names_what_became_looser(world, change, said):
     assert [each.text for each in recently_looser(later.rt)] == expected
 
 
+@pytest.mark.parametrize("change, said", [row for row in CHANGES if "budget" in str(row[1])])
+def test_what_is_as_tight_again_as_before_is_not_told_any_more(world, change, said):
+    opened(world, "first")
+    opened(restarted(world, **change), "second")
+    back = restarted(world)
+    assert recently_looser(back.rt) == [], "before any session opens with it, too"
+    opened(back, "third")
+    assert recently_looser(back.rt) == []
+    assert [each.text for each in recently_looser(restarted(world, **change).rt)] == [said, said], "and loosened again"
+
+
+def test_what_was_tightened_in_part_is_told_still(world):
+    opened(world, "first")
+    opened(restarted(world, session_limit_nanos=500 * NANOS), "second")
+    [found] = recently_looser(restarted(world, session_limit_nanos=400 * NANOS).rt)
+    assert found.text == "the budget of a session hard $1.00 -> hard $500.00"
+
+
 HARD, SOFT = BudgetMode.HARD, BudgetMode.SOFT
 
 

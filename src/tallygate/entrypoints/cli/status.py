@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tallygate.clients.client import runnable
 from tallygate.core.lock import Standing
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
@@ -134,6 +135,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
     for stop in stops:
         at = output.when(stop.call.at_us, zone)
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
+        why = runnable(why, whole=lock.lock is not None)
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
     return code
 

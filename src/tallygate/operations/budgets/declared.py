@@ -176,13 +176,16 @@ def looser_than_before(rt: Runtime, session: Session) -> Loosened | None:
     with rt.ledger.reading(rt.tenant) as reader:
         for before in _here(rt, reader):
             if before.session_id != session.session_id and before.client == session.client:
-                changes = tuple(_changes(reader, _held(reader, before), _held(reader, session)))
+                changes = tuple(text for _, text in _changes(reader, _held(reader, before), _held(reader, session)))
                 return Loosened(session.started_us, changes) if changes else None
     return None
 
 
 def recently_looser(rt: Runtime) -> list[Loosened]:
-    """What became looser here in the last days, the newest first; first of all what no session has opened with yet."""
+    """What became looser here in the last days, the newest first; first of all what no session has opened with yet.
+
+    What has been tightened again since is none of it: a change is told for as long as it is looser than before.
+    """
     found = []
     with rt.ledger.reading(rt.tenant) as reader:
         later: dict[str, tuple[int | None, _Held]] = {}
@@ -190,8 +193,11 @@ def recently_looser(rt: Runtime) -> list[Loosened]:
             if session.started_us < rt.clock_us() - DAYS_US:
                 break
             held = _held(reader, session)
-            at_us, after = later.get(session.client) or (None, _now(rt, session, held))
-            if changes := tuple(_changes(reader, held, after, now=rt.prices.stated)):
+            now = _now(rt, session, held)
+            at_us, after = later.get(session.client) or (None, now)
+            changed = [*_changes(reader, held, after, now=rt.prices.stated)]
+            still = {what for what, _ in _changes(reader, held, now, now=rt.prices.stated)} if changed else set()
+            if changes := tuple(text for what, text in changed if what in still):
                 found.append(Loosened(at_us, changes))
             later[session.client] = (session.started_us, held)
     return found
@@ -221,22 +227,26 @@ def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     return _Held(from_text(rules), None if held.own is None else own, rt.prices.list_id)
 
 
-def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None = None) -> Iterator[str]:
+def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None = None) -> Iterator[tuple[str, str]]:
+    """What became looser: which thing, and how, in words."""
     if before.own is not None and after.own is not None and (said := before.own.loosened(after.own)):
-        yield f"the budget of a session {said}"
+        yield "session", f"the budget of a session {said}"
     bounds, bounds_now = _bounds(before.rules), _bounds(after.rules)
     for name, (rule, each) in bounds.items():
         _, now_bound = bounds_now.get(name, (rule, _Bounds(unit=rule.unit)))
         if said := each.loosened(now_bound):
-            yield f"{_name(rule)} {said}"
+            yield name, f"{_name(rule)} {said}"
     if before.prices is None or after.prices in (None, before.prices):
         return
     was, is_now = _list(reader, before.prices), _list(reader, str(after.prices)) or now
     if was is None or is_now is None:
         return
     rows, rows_now = [*was.rows()], [*is_now.rows()]
-    yield from (f"new {cleaned(row, _TEXT_MAX)}" for row in rows_now if row not in rows)
-    yield from (f"gone {cleaned(row, _TEXT_MAX)}" for row in rows if row not in rows_now)
+    for text in (
+        *(f"new {cleaned(row, _TEXT_MAX)}" for row in rows_now if row not in rows),
+        *(f"gone {cleaned(row, _TEXT_MAX)}" for row in rows if row not in rows_now),
+    ):
+        yield text, text
 
 
 def _bounds(rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, _Bounds]]:
