@@ -64,6 +64,7 @@ def test_the_folder_that_the_environment_names_is_the_users(home):
 
 OWN_SERVER = {"type": "stdio", "command": "/p/python", "args": ["-I", "-m", "tallygate", "serve"]}
 ANOTHER = {"command": "/tmp/x"}
+BY_HAND = {"command": "uvx", "args": ["tallygate", "serve"]}
 
 
 def servers(entry: object) -> dict:
@@ -81,11 +82,18 @@ def servers(entry: object) -> dict:
         (OWN_SERVER, None, {"command": "uvx", "args": ["--from", ".", "tallygate", "serve"]}, ".mcp.json"),
         (OWN_SERVER, None, "a word", ".mcp.json"),
         (OWN_SERVER, ANOTHER, None, ".claude.json, for the project"),
-        # the same server again, and what people write by hand
+        # what people write by hand goes by variables, which a project's settings set
+        (OWN_SERVER, None, BY_HAND, ".mcp.json"),
+        (OWN_SERVER, None, {"command": "tallygate", "args": ["serve"]}, ".mcp.json"),
+        (OWN_SERVER, BY_HAND, None, ".claude.json, for the project"),
+        # the same server again, and by hand for all work and for a project
         (OWN_SERVER, None, OWN_SERVER | {"alwaysLoad": True}, None),
         (OWN_SERVER, OWN_SERVER, None, None),
-        (OWN_SERVER, None, {"command": "uvx", "args": ["tallygate", "serve"]}, None),
-        (OWN_SERVER, None, {"command": "tallygate", "args": ["serve"]}, None),
+        (BY_HAND, None, None, None),
+        (BY_HAND, None, BY_HAND, None),
+        (BY_HAND, None, {"command": "tallygate", "args": ["serve"]}, None),
+        (BY_HAND, None, ANOTHER, ".mcp.json"),
+        (None, None, BY_HAND, None),
         # hooks of a project were made for the project's server
         (None, None, ANOTHER, None),
     ],
@@ -102,6 +110,18 @@ def test_a_server_that_would_answer_in_the_place_of_the_users_own_is_named(home,
     if named:
         assert named in said
         assert "give it another name" in said
+
+
+@pytest.mark.parametrize("entry", [ANOTHER, BY_HAND])
+def test_a_folder_that_a_projects_settings_name_as_the_clients_does_not_say_which_server_is_the_users(home, entry):
+    write(home / ".claude.json", servers(OWN_SERVER))
+    write(home / "p" / ".mcp.json", servers(entry))
+    write(home / "p" / "settings" / ".claude.json", servers(entry))
+    named = {"CLAUDE_CONFIG_DIR": str(home / "p" / "settings")}
+    assert stand_in(home / "p", home, named) is not None
+    # Where the user has none at the usual place, it is the one in the folder that the client goes by.
+    write(home / ".claude.json", servers(None))
+    assert stand_in(home / "p", home, named) is None
 
 
 def test_a_users_servers_that_cannot_be_read_are_none(home):

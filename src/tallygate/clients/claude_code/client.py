@@ -33,7 +33,8 @@ SERVERS_BYTES_MAX = 64 * 1024 * 1024
 _OURS = "tallygate"
 CURE = "Take it out, or give it another name."
 _NAMED = b'"tallygate"'
-# How people write the server by hand. What else is started under its name could be anything.
+# How people write the server by hand. It goes by variables, which a project's settings set: beside an installed one it
+# is another. What else is started under its name could be anything.
 _BY_HAND = (["tallygate"], ["tallygate", "serve"], ["uvx", "tallygate"], ["uvx", "tallygate", "serve"],
             ["pipx", "run", "tallygate"], ["pipx", "run", "tallygate", "serve"])  # fmt: skip
 
@@ -72,11 +73,12 @@ def stand_in(folder: Path, home: Path, environ: Mapping[str, str]) -> str | None
     if not any(_NAMED in text for _, text in projects) and all(text.count(_NAMED) < 2 for text in texts):
         return None
     users = list(map(_object, texts))
-    own = [_server(each) for each in users if _server(each) is not None]
-    if not own:
+    # A project's settings can name the client's folder to its hooks: the usual place has the first word.
+    own = next((server for each in users if (server := _server(each)) is not None), None)
+    if own is None:
         return None  # the project's own server is the one that its hooks were made for
     for file, entry in (*_local(users, folder, home), *((file, _server(_object(text))) for file, text in projects)):
-        if entry is not None and not any(_same(entry, each) for each in own) and not _by_hand(entry):
+        if entry is not None and not _same(entry, own) and not (_by_hand(own) and _by_hand(entry)):
             return (
                 f"{file} has another server with the name tallygate, which would answer Tallygate's hooks in the place "
                 f"of your own. {CURE}"
