@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.reading.files import TranscriptFile
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ def cells_of(items: list[dict[str, Any]], key: str) -> dict[str, Counts]:
 
 
 def rows_below(client: str, corpus: Path, folder: str, pattern: str) -> list[ObservedUsage]:
-    read = SOURCES[client].read
+    read = REGISTRY.sources[client].read
     files = sorted((corpus / folder).rglob(pattern))
     batches = (batch for path in files for batch in read(TranscriptFile(client, path), None, None))
     return list(merged(row for batch in batches for row in batch.rows).values())

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.figures import mebibytes, milliseconds
 from bench.transcripts import heavy_claude
 from tallygate.app import App, compose, settings_here
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.moments import as_datetime
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage import sync as syncing
@@ -68,7 +68,7 @@ def places_of(folder: Path) -> dict[str, str]:
 def usage_lines(environ: Mapping[str, str], home: Path) -> int:
     """Lines that carry usage, told by the word that every one of them has."""
     words = (b'"usage":', b"token_count", b'"tokens":')
-    files = [file.path for source in SOURCES.values() for file in source.discover(environ, home)]
+    files = [file.path for source in REGISTRY.sources.values() for file in source.discover(environ, home)]
     return sum(any(word in line for word in words) for path in files for line in path.open("rb"))
 
 
@@ -119,7 +119,9 @@ def tail(place: Path, rounds: int, megabytes: int) -> int:
     rt = app.runtime
     session = start_session(rt, Opening(10**15, "claude-opus-4-6", client="claude-code")).session.session_id
     link_session(rt, "claude_code", "s", session)
-    follower = Follower(rt, (Places(places_of(place), place),), SOURCES.values(), lambda: time.monotonic_ns() // 1000)
+    follower = Follower(
+        rt, (Places(places_of(place), place),), REGISTRY.sources.values(), lambda: time.monotonic_ns() // 1000
+    )
     follower.look()
     new, waits = now_made(heavy_claude(10)), []
     for number in range(rounds):

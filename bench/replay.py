@@ -31,7 +31,7 @@ from pathlib import Path
 from bench import steps
 from bench.figures import percentile
 from tallygate.clients.reading.files import TranscriptFile
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import MILLION
 from tallygate.core.learning.replay import (
@@ -86,7 +86,7 @@ def recorded(corpus: Path) -> list[Session]:
     for client, (folder, pattern) in FILES.items():
         rows: dict[tuple[str, str], ObservedUsage] = {}
         for path in sorted((corpus / folder).rglob(pattern)):
-            batches = SOURCES[client].read(TranscriptFile(client, path), None, None)
+            batches = REGISTRY.sources[client].read(TranscriptFile(client, path), None, None)
             read = merged(row for batch in batches for row in batch.rows)
             rows = merged([*rows.values(), *read.values()])
             for row in read.values():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tallygate.attest.keyring import KeyRing
 from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope, is_money
 from tallygate.core.guard.fence import Guarded
@@ -255,13 +256,12 @@ def _reading(runtime: Runtime, follower: Follower) -> Runtime:
 
 def follower_of(runtime: Runtime) -> Follower:
     """What reads the transcripts of every client for a program."""
-    from tallygate.clients.sources import SOURCES
     from tallygate.operations.usage.follow import Follower, Places
 
     # What a client's own variables name is read as well: it writes there. They add to the user's places.
     named = HELD.reading or (os.environ,)
     read = tuple(Places(environ, Path(environ.get("HOME") or Path.home())) for environ in named)
-    return Follower(runtime, read, tuple(SOURCES.values()), ticks_us)
+    return Follower(runtime, read, tuple(REGISTRY.sources.values()), ticks_us)
 
 
 def go_by(file: Path, dropped: Sequence[str] = ()) -> None:
@@ -506,21 +506,19 @@ def guarded_here(settings: Settings) -> Guarded:
 
 def weakens(event: HookEvent) -> str | None:
     """Whether a change of a client's settings would switch the gate off, in a sentence."""
-    if event.client != "claude_code" or event.changed_file is None:
+    client = REGISTRY.stored(event.client)
+    if client is None or client.weakened is None or event.changed_file is None:
         return None
-    from tallygate.clients.claude_code.client import weakened
-
     folder = None if event.folder is None else Path(event.folder)
-    return weakened(Path(event.changed_file), folder, Path.home(), os.environ)
+    return client.weakened(Path(event.changed_file), folder, Path.home(), os.environ)
 
 
 def stands_in(event: HookEvent) -> str | None:
     """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
-    if event.client != "claude_code" or event.folder is None:
+    client = REGISTRY.stored(event.client)
+    if client is None or client.stand_in is None or event.folder is None:
         return None
-    from tallygate.clients.claude_code.client import stand_in
-
-    return stand_in(Path(event.folder), places_here().home, os.environ)
+    return client.stand_in(Path(event.folder), places_here().home, os.environ)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.reading.hooks import LONGEST_ID, LONGEST_PATH, LONGEST_TOOL_CALLS, MOST_TOOL_CALLS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, Reach
 from tallygate.core.hooks import HookEvent, Moment, Origin
@@ -161,25 +161,25 @@ EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
     "client, name, said, moment, known", EVENTS, ids=[f"{row[0]}-{row[1]}-{n}" for n, row in enumerate(EVENTS)]
 )
 def test_a_hook_is_read(client, name, said, moment, known):
-    event = HOOKS[client].read(COMMON[client] | said, name)
+    event = REGISTRY.hooks[client].read(COMMON[client] | said, name)
     assert event == HookEvent(client=client, moment=moment, name=name, **READ[client] | known)
     assert "secret" not in repr(event)
 
 
-@pytest.mark.parametrize("client", HOOKS)
+@pytest.mark.parametrize("client", REGISTRY.hooks)
 def test_the_installed_command_says_the_event_where_the_client_does_not(client):
     name = next(row[1] for row in EVENTS if row[0] == client)
-    assert HOOKS[client].read(COMMON[client], name) is not None
+    assert REGISTRY.hooks[client].read(COMMON[client], name) is not None
 
 
 def test_what_the_client_says_comes_before_what_the_command_says():
-    event = HOOKS["codex"].read(COMMON["codex"] | {"hook_event_name": "Stop"}, "PreToolUse")
+    event = REGISTRY.hooks["codex"].read(COMMON["codex"] | {"hook_event_name": "Stop"}, "PreToolUse")
     assert event is not None
     assert event.moment is Moment.TURN_END
 
 
 def test_a_word_the_client_has_made_up_since_does_not_hide_the_installed_event():
-    event = HOOKS["codex"].read(COMMON["codex"] | {"hook_event_name": "BeforeToolUse"}, "PreToolUse")
+    event = REGISTRY.hooks["codex"].read(COMMON["codex"] | {"hook_event_name": "BeforeToolUse"}, "PreToolUse")
     assert event is not None
     assert event.name == "PreToolUse"
 
@@ -187,7 +187,7 @@ def test_a_word_the_client_has_made_up_since_does_not_hide_the_installed_event()
 @pytest.mark.parametrize(
     "client, name, said",
     [
-        *((client, "Notification", {}) for client in HOOKS),
+        *((client, "Notification", {}) for client in REGISTRY.hooks),
         ("claude_code", "PostToolUse", {"tool_name": "Bash"}),
         ("codex", "SubagentStart", CODEX_SUB),
         ("codex", "PreCompact", {"trigger": "auto"}),
@@ -195,13 +195,13 @@ def test_a_word_the_client_has_made_up_since_does_not_hide_the_installed_event()
     ],
 )
 def test_events_that_say_nothing_about_a_model_call_are_left(client, name, said):
-    assert HOOKS[client].read(COMMON[client] | said, name) is None
+    assert REGISTRY.hooks[client].read(COMMON[client] | said, name) is None
 
 
-@pytest.mark.parametrize("client", HOOKS)
+@pytest.mark.parametrize("client", REGISTRY.hooks)
 def test_without_an_event_a_hook_cannot_be_read(client):
     with pytest.raises(InvalidArgument) as refused:
-        HOOKS[client].read(COMMON[client], None)
+        REGISTRY.hooks[client].read(COMMON[client], None)
     assert refused.value.argument == "event"
     assert refused.value.hint
 
@@ -212,16 +212,16 @@ def test_without_a_session_a_hook_cannot_be_read(client, name, empty):
     session = next(field for field in ("session_id", "sessionID", "sessionId") if field in COMMON[client])
     told = empty % session if empty and "%" in empty else empty
     with pytest.raises(InvalidArgument, match=f"{session} is missing"):
-        HOOKS[client].read(COMMON[client] | {session: told, "trigger": "manual"}, name)
+        REGISTRY.hooks[client].read(COMMON[client] | {session: told, "trigger": "manual"}, name)
 
 
 @pytest.mark.parametrize("client", ["claude_code", "codex"])
 def test_fields_that_a_tool_hook_could_not_fill_are_absent(client):
     names = ("agent_id", "agent_type", "prompt_id", "turn_id", "tool_use_id", "model", "source", "reason", "tool_calls")
     bare = {"session_id": "s1"}
-    empty = HOOKS[client].read(bare | dict.fromkeys(names, ""), "UserPromptSubmit")
-    literal = HOOKS[client].read(bare | {name: f"${{{name}}}" for name in names}, "UserPromptSubmit")
-    assert empty == literal == HOOKS[client].read(bare, "UserPromptSubmit")
+    empty = REGISTRY.hooks[client].read(bare | dict.fromkeys(names, ""), "UserPromptSubmit")
+    literal = REGISTRY.hooks[client].read(bare | {name: f"${{{name}}}" for name in names}, "UserPromptSubmit")
+    assert empty == literal == REGISTRY.hooks[client].read(bare, "UserPromptSubmit")
 
 
 @pytest.mark.parametrize(
@@ -265,14 +265,14 @@ def test_fields_that_a_tool_hook_could_not_fill_are_absent(client):
 )
 def test_what_no_client_would_say_is_refused_by_its_name(client, name, field, value):
     with pytest.raises(InvalidArgument) as refused:
-        HOOKS[client].read(COMMON[client] | {"messageID": "m1", field: value}, name)
+        REGISTRY.hooks[client].read(COMMON[client] | {"messageID": "m1", field: value}, name)
     assert refused.value.argument in {field, "tool_use_id", "model"}
     assert len(str(refused.value)) < 500
 
 
 def test_the_installed_event_is_checked_too():
     with pytest.raises(InvalidArgument):
-        HOOKS["claude_code"].read(COMMON["claude_code"], "Pre\nToolUse")
+        REGISTRY.hooks["claude_code"].read(COMMON["claude_code"], "Pre\nToolUse")
 
 
 REACHES = [
@@ -424,27 +424,29 @@ REACHES = [
 
 @pytest.mark.parametrize(("client", "name", "said", "reach"), REACHES)
 def test_of_a_tools_input_the_command_or_the_files_are_looked_at(client, name, said, reach):
-    event = HOOKS[client].read({**COMMON[client], "hook_event_name": name, **said}, name)
+    event = REGISTRY.hooks[client].read({**COMMON[client], "hook_event_name": name, **said}, name)
     assert event.reach == reach
     assert "secret" not in repr(event)
 
 
 def test_names_of_files_may_be_in_any_language():
     folder = "/home/\u00e9/\u6587\u4ef6 \U0001f469\u200d\U0001f4bb\u202f1"
-    event = HOOKS["claude_code"].read(COMMON["claude_code"] | {"cwd": folder}, "Stop")
+    event = REGISTRY.hooks["claude_code"].read(COMMON["claude_code"] | {"cwd": folder}, "Stop")
     assert event is not None
     assert event.folder == folder
 
 
 def test_calls_that_are_no_objects_are_passed_over():
-    event = HOOKS["claude_code"].read(COMMON["claude_code"] | {"tool_calls": [None, 1, CALLS[1]]}, "PostToolBatch")
+    event = REGISTRY.hooks["claude_code"].read(
+        COMMON["claude_code"] | {"tool_calls": [None, 1, CALLS[1]]}, "PostToolBatch"
+    )
     assert event is not None
     assert event.tool_use_ids == ("t2",)
 
 
 def test_a_batch_has_one_key_however_it_is_told():
     ways = [{"tool_calls": CALLS}, {"tool_calls": json.dumps(CALLS)}, {"tool_use_id": "t1"}]
-    events = [HOOKS["claude_code"].read(COMMON["claude_code"] | way, "PostToolBatch") for way in ways]
+    events = [REGISTRY.hooks["claude_code"].read(COMMON["claude_code"] | way, "PostToolBatch") for way in ways]
     assert {event.key for event in events if event is not None} == {"batch:t1"}
 
 
@@ -463,7 +465,7 @@ def test_whatever_comes_in_is_read_left_or_refused(row, raw, whole):
     client, name, said, _, _ = row
     given_fields = (COMMON[client] | said | raw) if whole else raw
     try:
-        event = HOOKS[client].read(given_fields, name)
+        event = REGISTRY.hooks[client].read(given_fields, name)
     except InvalidArgument:
         return
     assert event is None or (event.client == client and event.client_session.isprintable())
@@ -500,13 +502,13 @@ PROMPTS = [
 @pytest.mark.parametrize(("client", "name"), PROMPTS)
 @pytest.mark.parametrize(("prompt", "read"), RAISING)
 def test_a_prompt_that_raises_is_read_and_of_no_other_is_anything_kept(client, name, prompt, read):
-    event = HOOKS[client].read({**COMMON[client], "prompt": prompt}, name)
+    event = REGISTRY.hooks[client].read({**COMMON[client], "prompt": prompt}, name)
     assert event is not None
     assert event.raising == read
 
 
 def test_a_subagents_prompt_raises_nothing():
-    event = HOOKS["copilot"].read(
+    event = REGISTRY.hooks["copilot"].read(
         {**COMMON["copilot"], **COPILOT_SUB, "prompt": "tallygate raise 2"}, "userPromptSubmitted"
     )
     assert event is not None

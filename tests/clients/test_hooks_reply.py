@@ -13,10 +13,10 @@ from tallygate.clients.claude_code.hooks import MOMENTS as CLAUDE_CODE
 from tallygate.clients.codex.hooks import MOMENTS as CODEX
 from tallygate.clients.copilot.hooks import MOMENTS as COPILOT
 from tallygate.clients.gemini.hooks import MOMENTS as GEMINI
-from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.opencode.hooks import MOMENTS as OPENCODE
 from tallygate.clients.qwen.hooks import MOMENTS as QWEN
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
 
 MOMENTS = {
@@ -77,7 +77,7 @@ CONTEXT = {
 
 def body_of(client: str, name: str, answer: HookAnswer) -> Any:
     event = HookEvent(client=client, moment=MOMENTS[client][name], client_session="s1", name=name)
-    reply = HOOKS[client].reply(event, answer)
+    reply = REGISTRY.hooks[client].reply(event, answer)
     assert reply.exit_code == 0
     return reply.body
 
@@ -90,12 +90,12 @@ def test_a_stop_is_said_where_the_client_can_be_stopped(client, name):
 
 @pytest.mark.parametrize("client, name", ALL)
 def test_a_hook_that_could_not_be_read_is_refused_in_the_same_words(client, name):
-    assert HOOKS[client].refuse(name, "Spent.").body == body_of(client, name, STOP)
+    assert REGISTRY.hooks[client].refuse(name, "Spent.").body == body_of(client, name, STOP)
 
 
-@pytest.mark.parametrize("client", HOOKS)
+@pytest.mark.parametrize("client", REGISTRY.hooks)
 def test_an_event_of_no_known_name_is_refused_without_harm(client):
-    assert HOOKS[client].refuse("Unheard\x00", "Spent.").body in ({}, None, {"message": "Spent."})
+    assert REGISTRY.hooks[client].refuse("Unheard\x00", "Spent.").body in ({}, None, {"message": "Spent."})
 
 
 @pytest.mark.parametrize("client, name", ALL)
@@ -140,9 +140,11 @@ def test_a_tool_that_alone_is_refused_does_not_end_the_turn(client, name):
 def test_copilot_leaves_a_spent_step_to_the_question_that_ends_the_turn_only_where_it_will_be_asked(
     name, tool, ends, unconfirmed, said
 ):
-    event = HOOKS["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
+    event = REGISTRY.hooks["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
     assert event is not None
-    body = HOOKS["copilot"].reply(event, HookAnswer(Verdict.STOP, "Spent.", ends, unconfirmed=unconfirmed)).body
+    body = (
+        REGISTRY.hooks["copilot"].reply(event, HookAnswer(Verdict.STOP, "Spent.", ends, unconfirmed=unconfirmed)).body
+    )
     assert (body is None) if said is None else (body is not None and body[said] in {"deny", True})
 
 
@@ -160,10 +162,10 @@ def test_copilot_leaves_a_spent_step_to_the_question_that_ends_the_turn_only_whe
 def test_copilot_has_to_be_ended_only_where_its_answer_ends_nothing_for_the_second_time(
     name, tool, again, unconfirmed, settled
 ):
-    event = HOOKS["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
+    event = REGISTRY.hooks["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
     assert event is not None
     answer = HookAnswer(Verdict.STOP, "Spent.", ends=True, again=again, unconfirmed=unconfirmed)
-    assert HOOKS["copilot"].reply(event, answer).settled is settled
+    assert REGISTRY.hooks["copilot"].reply(event, answer).settled is settled
 
 
 ANSWERS = st.builds(HookAnswer, st.sampled_from(Verdict), st.none() | st.text(max_size=60))
@@ -186,7 +188,10 @@ def keys_in(value: Any) -> set[str]:
 @given(name=st.sampled_from(sorted(CODEX)) | st.text(max_size=20), answer=ANSWERS)
 def test_codex_never_hears_what_voids_an_answer(name, answer):
     event = HookEvent(client="codex", moment=CODEX.get(name, Moment.TOOL), client_session="s1", name=name)
-    for body in (HOOKS["codex"].reply(event, answer).body, HOOKS["codex"].refuse(name, answer.message or "").body):
+    for body in (
+        REGISTRY.hooks["codex"].reply(event, answer).body,
+        REGISTRY.hooks["codex"].refuse(name, answer.message or "").body,
+    ):
         assert keys_in(body).isdisjoint({"continue", "stopReason", "suppressOutput"})
         assert "ask" not in words_in(body) or answer.message == "ask"
 

@@ -13,9 +13,8 @@ import pytest
 
 from tallygate.clients.claude_code.client import TOOL_INPUT, telemetry
 from tallygate.clients.client import Scope, Surroundings, Telemetry, hook_command, rule_text
-from tallygate.clients.hook_clients import HOOKS
-from tallygate.clients.installers import CLIENTS
 from tallygate.clients.qwen.client import GATING as QWEN_GATING
+from tallygate.clients.registry import REGISTRY
 from tallygate.editing import documents
 from tallygate.editing.edits import Block, Hook, Member, Table
 from tallygate.editing.ours import HOOK_TOOL, is_ours
@@ -64,7 +63,7 @@ def here(**more):
 
 
 def wanted(name, scope=USER, **more):
-    return CLIENTS[name].wanted(here(**more), scope)
+    return REGISTRY.clients[name].wanted(here(**more), scope)
 
 
 def texts(name, scope=USER, **more):
@@ -83,7 +82,7 @@ def hooks(name, scope=USER, **more):
 
 
 def test_every_client_is_described():
-    assert {name for name, _ in FILES} == set(CLIENTS)
+    assert {name for name, _ in FILES} == set(REGISTRY.clients)
 
 
 @pytest.mark.parametrize("name, scope", FILES)
@@ -137,7 +136,7 @@ def test_the_server_s_entry_says_what_its_client_asks_for(name, path, words):
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini", "qwen", "copilot"])
 @pytest.mark.parametrize("scope", Scope)
 def test_every_hook_is_one_that_its_client_s_reader_knows(name, scope):
-    client = HOOKS[name.replace("-", "_")]
+    client = REGISTRY.hooks[name.replace("-", "_")]
     session = {
         "session_id": "s",
         "sessionId": "s",
@@ -234,7 +233,7 @@ def test_the_user_is_told_to_trust_codex_hooks_and_nothing_does_it_for_them():
 
 
 @pytest.mark.parametrize("scope", Scope)
-@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("name", REGISTRY.clients)
 def test_the_rule_is_the_one_of_all_clients(name, scope):
     blocks = [edit for file in wanted(name, scope).files for edit in file.edits if isinstance(edit, Block)]
     assert all(rule_text() in block.text for block in blocks)

@@ -18,7 +18,7 @@ from tests.transcripts import minted
 
 from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.reading.lines import LOST, Skip, Unreadable, count, moment
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, merged
 
@@ -130,7 +130,7 @@ def read(kind: str, path: Path, rows: list[Any]) -> tuple[list[ObservedUsage], i
     client, name, _, write = CLIENTS[kind]
     write(path / name, rows)
     found, told = [], 0
-    for batch in SOURCES[client].read(TranscriptFile(client, path / name), None, None):
+    for batch in REGISTRY.sources[client].read(TranscriptFile(client, path / name), None, None):
         found += batch.rows
         told += sum(batch.report.skipped[reason] for reason in LOST)
         unfinished = batch.report.unfinished

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tallygate.clients.hook_clients import HOOKS
 from tallygate.clients.opencode.hooks import MOMENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.guard.fence import Edit, Reach
 
 PLUGIN = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def test_what_the_plugin_tells_can_be_read(stage):
         answers={},
     )
     assert {row[1] for row in said} == {"done"}
-    events = [HOOKS["opencode"].read(raw, name) for name, raw in stage.told()]
+    events = [REGISTRY.hooks["opencode"].read(raw, name) for name, raw in stage.told()]
     assert [event.moment.value for event in events] == [
         "session_start", "prompt", "model", "model", "tool", "turn_end", "session_end",
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_of_a_tools_input_only_the_command_and_what_an_edit_is_judged_by_leave_t
     )
     told = [raw["args"] for _, raw in stage.told()]
     assert told == [{"command": "rm x"}, {name: edit[name] for name in edit if name != "other"}, {}]
-    reached = [HOOKS["opencode"].read(raw, name).reach for name, raw in stage.told()]
+    reached = [REGISTRY.hooks["opencode"].read(raw, name).reach for name, raw in stage.told()]
     assert reached == [Reach("rm x"), Reach(edits=(Edit("/a", swaps=(("x", "y", True),)),)), None]
 
 
@@ -150,7 +150,7 @@ def test_a_line_that_raises_is_shown_its_answer_and_kept_from_the_model_and_from
     shown = stage.run(said("tallygate raise 2"), answers={"chat.message": '{"stop": true, "message": "code 1a2b3c4d"}'})
     assert shown == [["shown", "code 1a2b3c4d"], ["chat.message", "thrown", "Tallygate has taken this line."]]
     [(name, raw)] = stage.told()
-    assert HOOKS["opencode"].read(raw, name).raising == ("2", None)
+    assert REGISTRY.hooks["opencode"].read(raw, name).raising == ("2", None)
 
 
 def test_a_line_that_nobody_can_answer_is_kept_from_the_model_too(stage):
@@ -170,7 +170,7 @@ def test_a_prompt_that_only_begins_like_such_a_line_goes_on_where_the_gate_lets_
 
 def test_a_subagent_belongs_to_the_session_a_user_started(stage):
     stage.run(["chat.params", PARAMS | {"sessionID": "grandchild"}], answers={})
-    (event,) = [HOOKS["opencode"].read(raw, name) for name, raw in stage.told()]
+    (event,) = [REGISTRY.hooks["opencode"].read(raw, name) for name, raw in stage.told()]
     assert (event.client_session, event.agent_id) == ("root", "grandchild")
 
 

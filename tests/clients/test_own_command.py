@@ -8,7 +8,7 @@ import pytest
 
 from tallygate.clients import client as own_command
 from tallygate.clients.client import COMMANDS, command_line, runnable
-from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core import proof
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.entrypoints.cli import doctor, output
@@ -122,7 +122,7 @@ DOORS = {
     ),
     **{
         f"a session of {client}": lambda _, client=client, name=name: str(refused(client, name, str(GONE)).body)
-        for client in HOOKS
+        for client in REGISTRY.hooks
         for name in [{"copilot": "sessionStart", "opencode": "session.created"}.get(client, "SessionStart")]
     },
 }

@@ -15,7 +15,7 @@ from tallygate.clients.codex.transcripts import locations as codex_places
 from tallygate.clients.codex.transcripts import reader_of
 from tallygate.clients.opencode.transcripts import discover as opencode_files
 from tallygate.clients.reading.files import missing
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.operations.usage.sync import misnamed
 
 
@@ -35,7 +35,7 @@ def test_the_database_that_a_variable_names_is_read_beside_the_others(tmp_path, 
     environ = {"OPENCODE_DB": name.format(home=tmp_path)}
     files = list(opencode_files(environ, tmp_path))
     assert [file.path for file in files] == [other, usual]
-    read = SOURCES["opencode"].read
+    read = REGISTRY.sources["opencode"].read
     assert sum(len(batch.rows) for batch in read(files[0], None, None)) == 1
     assert [file.path for file in opencode_files({"OPENCODE_DB": ":memory:"}, tmp_path)] == [usual]
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import Rule, Scope, Subject, bound
-from tallygate.core.words import client_name, known_client, named
+from tallygate.core.words import client_name
 
 WIDE = "".join(chr(ord(char) + 0xFEE0) if char.isalpha() else char for char in "claude-code")
 SPELLINGS = (
@@ -45,25 +46,25 @@ def test_every_spelling_of_a_client_is_one_name(written):
 
 @pytest.mark.parametrize("known, called", [(known, each) for known, all_of in CALLED.items() for each in all_of])
 def test_a_client_is_known_by_what_it_calls_itself(known, called):
-    assert known_client(called) == known
+    assert REGISTRY.names.known(called) == known
 
 
 @pytest.mark.parametrize(
     "called", ["my-codex-bot", "authorized", "python-sdk", "", "claude-code-reviewer", "mcp-client"]
 )
 def test_a_program_of_somebody_else_is_no_known_client(called):
-    assert known_client(called) is None
+    assert REGISTRY.names.known(called) is None
 
 
 def limits(client, also=None, match=None):
     rule = Rule(Scope.CLIENT, 1, period="day", match=match)
-    return [each.key for each in bound([rule], Subject("", client, "me", also_client=also))]
+    return [each.key for each in bound([rule], Subject("", client, "me", also_client=also, names_of=REGISTRY.names.of))]
 
 
 @given(st.text(max_size=60), st.sampled_from(sorted(CALLED)))
 def test_whatever_an_agent_says_the_limits_of_the_connected_client_bind(said, known):
     for connected in CALLED[known]:
-        client, also = named(said, connected)
+        client, also = REGISTRY.names.named(said, connected)
         assert client == known
         assert limits(client, also, match=known) == [known]
         assert known in limits(client, also)
@@ -71,7 +72,7 @@ def test_whatever_an_agent_says_the_limits_of_the_connected_client_bind(said, kn
 
 @given(st.sampled_from(["nightly", "cursor", "codex"]), st.sampled_from(["claude-code", "python-sdk", "unknown"]))
 def test_the_limits_of_the_name_that_an_agent_says_bind_as_well(said, connected):
-    client, also = named(said, connected)
+    client, also = REGISTRY.names.named(said, connected)
     assert limits(client, also, match=said) == [said]
     assert limits(client, also) == [each for each in dict.fromkeys((client, also)) if each is not None]
 

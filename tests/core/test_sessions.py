@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.model import Call, ModeCoverage, Session
-from tallygate.core.sessions import call_for, client_family, closed_by, session_for
+from tallygate.core.sessions import call_for, closed_by, session_for
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -71,7 +72,7 @@ def call(name, at, *, actor=ActorType.PARENT_AGENT, actor_id=None, action=Action
     ],
 )
 def test_a_client_is_known_by_any_of_its_names(name, family):
-    assert client_family(name) == family
+    assert REGISTRY.family_of(name) == family
 
 
 # sessions, response's (client, project, time) -> session
@@ -96,7 +97,7 @@ SESSIONS = [
 @pytest.mark.parametrize(("sessions", "response", "expected"), SESSIONS)
 def test_a_response_belongs_to_the_one_session_of_its_workspace_and_time_or_to_none(sessions, response, expected):
     client, project, at_us = response
-    found = session_for(client=client, project=project, at_us=at_us, sessions=sessions)
+    found = session_for(client=client, project=project, at_us=at_us, sessions=sessions, family_of=REGISTRY.family_of)
     assert (None if found is None else found.session_id) == expected
 
 

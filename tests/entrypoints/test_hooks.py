@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallygate.app import compose, settings_here
-from tallygate.clients.hook_clients import HOOKS, MOMENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook, stopping
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, refused
@@ -204,7 +204,7 @@ FIELDS = ["session_id", "sessionId", "tool_name", "tool_use_id", "transcript_pat
 
 @settings(max_examples=200, deadline=None)
 @given(
-    client=st.sampled_from([*HOOKS, "nobody"]),
+    client=st.sampled_from([*REGISTRY.hooks, "nobody"]),
     name=st.sampled_from(["PreToolUse", "SessionStart", "BeforeModel", "chat.params", "preToolUse", "nonsense"]),
     raw=st.dictionaries(st.sampled_from(FIELDS), VALUES),
 )
@@ -336,7 +336,7 @@ def test_where_nothing_can_be_counted_a_session_is_told_so_when_it_begins():
 
     desk, untold = HookDesk(lost), []
     starts = {"copilot": "sessionStart", "opencode": "session.created"}
-    for client in HOOKS:
+    for client in REGISTRY.hooks:
         name = starts.get(client, "SessionStart")
         reply = desk.answer(client, name, {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION})
         said = json.dumps(reply.body)
@@ -356,16 +356,16 @@ ENDED = {
 }
 
 
-@pytest.mark.parametrize("client", HOOKS)
+@pytest.mark.parametrize("client", REGISTRY.hooks)
 def test_settings_that_cannot_be_read_end_a_run_in_print_mode_as_a_spent_budget_does(client):
     def broken(_):
         raise SettingsError("/h/config.toml:1: unknown setting 'budgets'.")
 
     raw = {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION}
-    replies = {name: HookDesk(broken).answer(client, name, raw) for name in MOMENTS[client]}
+    replies = {name: HookDesk(broken).answer(client, name, raw) for name in REGISTRY.hooks[client].moments}
     assert {name for name, reply in replies.items() if reply.last_words} == ENDED[client]
     assert all("unknown setting 'budgets'" in replies[name].last_words for name in ENDED[client])
-    alone = {name for name in MOMENTS[client] if refused(client, name, "no places").last_words}
+    alone = {name for name in REGISTRY.hooks[client].moments if refused(client, name, "no places").last_words}
     assert alone == ENDED[client], "and where the gate is started for the hook alone"
     gated = set(hook.GATING.split())
     assert stopping.UNDECIDED.get(client, set()) == ENDED[client] & gated, "and where no gate could be started"

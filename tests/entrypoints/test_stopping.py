@@ -13,7 +13,7 @@ from bench import wire
 from bench.wire import ROOT
 
 from tallygate.clients.ancestry import Process
-from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.hooks import GATED, Moment, ends_run
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.attended import unattended
@@ -248,7 +248,7 @@ def test_claude_code_is_ended_where_its_main_agent_is_refused_but_not_at_a_compa
 def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refused_tool_copilots_turn():
     found = {
         (client, moment.value, again)
-        for client in HOOKS
+        for client in REGISTRY.hooks
         for moment in Moment
         for again in (False, True)
         if client != "claude_code" and ends_run(client, moment, again=again)

@@ -1,4 +1,4 @@
-"""What a client is to an installation: where it lies, what is put into it, the commands it is given."""
+"""What a client is: everything that is true of one, what is put into it, and the commands it is given."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tallygate.editing.edits import Block, FileEdits, Whole
 from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
+
+if TYPE_CHECKING:
+    from tallygate.clients.reading.files import Source
+    from tallygate.clients.reading.hooks import Hooks
+    from tallygate.clients.reading.otlp import ReadEvents
+
+T = TypeVar("T")
 
 # --- what is wanted --------------------------------------------------------------------------------------------------
 # What a client's folder says is to be put where: a description, without touching anything.
@@ -92,20 +100,67 @@ def nothing_wrong(_: Surroundings) -> Iterator[Finding]:
 
 
 @dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """Something of a client that is imported where it is used: what reads transcripts takes longer than a command."""
+
+    module: str
+    name: str
+
+    def load(self) -> T:
+        """The thing itself."""
+        return cast("T", getattr(import_module(self.module), self.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One client as an installation sees it.
+    """Everything that is true of one client.
+
+    `name` is how people write it, and `stored_as` how its rows and installed commands do. `calls_itself` are the words
+    of its name where it connects, without signs, and `says_beside` what else that may say and means nothing. A `family`
+    is the part of all names that its sessions and responses are told by to be of one client.
+
+    `call_meta` are the names under which it sends something of its own with a call that a model made, and no hook;
+    those of `keys_of_calls` are the same for the same call, however often it is sent. `tells_session_in_meta` says that
+    `sessionId` there is its own session.
+
+    `transcripts`, `hooks` and `telemetry` are what reads it; `variables` name one more place of what it writes,
+    `workspace_variables` where it is at work, for its hooks, and `project_variables` the same for its servers.
 
     `signs` are places that show it is there, `binaries` the names of its programs; `findings` looks for what would
-    keep the hooks from running, and `has_hooks` says that there are any.
+    keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
+    away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would.
     """
 
     name: str
     title: str
     signs: Callable[[Surroundings], tuple[Path, ...]]
-    binaries: tuple[str, ...]
     wanted: Callable[[Surroundings, Scope], Installation]
-    has_hooks: bool = False
+    binaries: tuple[str, ...] = ()
+    stored_as: str = ""
+    calls_itself: tuple[str, ...] = ()
+    says_beside: tuple[str, ...] = ()
+    family: str | None = None
+    transcripts: Part[Source] | None = None
+    hooks: Part[Hooks] | None = None
+    telemetry: Part[ReadEvents] | None = None
+    variables: tuple[str, ...] = ()
+    workspace_variables: tuple[str, ...] = ()
+    project_variables: tuple[str, ...] = ()
+    call_meta: tuple[str, ...] = ()
+    keys_of_calls: tuple[str, ...] = ()
+    tells_session_in_meta: bool = False
     findings: Callable[[Surroundings], Iterator[Finding]] = nothing_wrong
+    weakened: Callable[[Path, Path | None, Path, Mapping[str, str]], str | None] | None = None
+    stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stored_as:
+            object.__setattr__(self, "stored_as", self.name)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether its hooks are answered."""
+        return self.hooks is not None
 
 
 # --- entries and commands --------------------------------------------------------------------------------------------

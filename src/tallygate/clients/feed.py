@@ -14,7 +14,7 @@ from typing import Any
 
 from tallygate.clients.reading.files import Batch, Change, FilePosition, TranscriptFile
 from tallygate.clients.reading.lines import ReadReport
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, Rule
 
@@ -50,7 +50,7 @@ def pieces(wanted: Sequence[Wanted], start: int = 0) -> Generator[Piece]:
         want = wanted[number]
         try:
             position = FilePosition.from_json(want.position)
-            for batch in SOURCES[want.file.client].read(want.file, position, None):
+            for batch in REGISTRY.sources[want.file.client].read(want.file, position, None):
                 yield Piece(number, batch)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one file, the others are read
             fault = f"{type(error).__name__}: {error}"

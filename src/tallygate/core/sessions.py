@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tallygate.core.gate import lifecycle
@@ -15,28 +15,25 @@ from tallygate.core.words import Action, ActorType, CallState, Exactness, UsageB
 # Which observed response belongs to which budget session, and to which call of it.
 
 
-_FAMILIES = ("claude", "codex", "gemini", "opencode", "qwen", "copilot")
-
-
-def client_family(name: str) -> str | None:
-    """The client behind any of its names (`claude-code`, `codex-mcp-client`); None for one that says nothing."""
-    lowered = name.lower()
-    return next((family for family in _FAMILIES if family in lowered), None)
-
-
-def session_for(*, client: str, project: str | None, at_us: int, sessions: Sequence[Session]) -> Session | None:
+def session_for(
+    *,
+    client: str,
+    project: str | None,
+    at_us: int,
+    sessions: Sequence[Session],
+    family_of: Callable[[str], str | None],
+) -> Session | None:
     """The budget session a response was made in, by workspace and time; None where more than one could be meant.
 
     Of a session and its descendants that are open together the innermost counts: it spends its ancestors'
-    budgets too. Two unrelated sessions in one workspace at one time cannot be told apart without a hook.
+    budgets too. Two unrelated sessions in one workspace at one time cannot be told apart without a hook. `family_of`
+    tells the client behind any of its names.
     """
-    family = client_family(client)
+    family = family_of(client)
     fitting = [
         session
         for session in sessions
-        if _covers(session, at_us)
-        and _inside(project, session.project)
-        and client_family(session.client) in (None, family)
+        if _covers(session, at_us) and _inside(project, session.project) and family_of(session.client) in (None, family)
     ]
     if not fitting:
         return None

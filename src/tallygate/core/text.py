@@ -39,8 +39,8 @@ _BLANK = frozenset("\u115f\u1160\u3164\uffa0")
 def plain_letters(text: str) -> str:
     r"""A name as the eye reads it: small letters, any dash as `-`, nothing invisible, look-alikes as what they seem.
 
-    >>> plain_letters("Cl\u0430ude\u2014Code"), plain_letters("claude\u200b_code")
-    ('claude-code', 'claude_code')
+    >>> plain_letters("My\u2014\u0410gent"), plain_letters("my\u200b_agent")
+    ('my-agent', 'my_agent')
     """
     if text.isascii() and text.isprintable():
         return text.lower()

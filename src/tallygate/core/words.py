@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -181,56 +181,19 @@ class CheckReason(StrEnum):
 
 
 UNNAMED = "unknown"
-# How clients call themselves where they connect, their signs left out, and the name that they are known by here.
-_KNOWN = {
-    "claudedesktop": "claude-desktop",
-    "claudeai": "claude-desktop",
-    "claudecode": "claude-code",
-    "claude": "claude-code",
-    "codex": "codex",
-    "githubcopilot": "copilot",
-    "copilot": "copilot",
-    "cursor": "cursor",
-    "gemini": "gemini",
-    "opencode": "opencode",
-    "qwencode": "qwen",
-    "qwen": "qwen",
-    "visualstudiocode": "vscode",
-    "vscode": "vscode",
-    "windsurf": "windsurf",
-    "zed": "zed",
-}
-_LONGEST_FIRST = sorted(_KNOWN, key=len, reverse=True)
 # What a client's own name may say beside it. Behind `mcp-client` some write which server they are connected to.
-_BESIDE = frozenset(
-    {
-        "",
-        "agent",
-        "anthropic",
-        "app",
-        "cli",
-        "client",
-        "developer",
-        "editor",
-        "google",
-        "ide",
-        "insiders",
-        "mcp",
-        "openai",
-    }
-    | {"microsoft", "vscode"}
-)
+_BESIDE = frozenset({"", "agent", "app", "cli", "client", "editor", "ide", "mcp"})
 
 
 def client_name(text: str) -> str:
-    """The one spelling of a client's name: `claude_code`, `claude code` and `Claude Code` are `claude-code`.
+    """The one spelling of a client's name: `my_agent`, `my agent` and `My Agent` are `my-agent`.
 
     Dashes of any kind are one, what cannot be seen says nothing, and letters that look alike are the same.
 
-    >>> client_name("Claude Code"), client_name("claude_code"), client_name("codex")
-    ('claude-code', 'claude-code', 'codex')
-    >>> client_name("Claude\u2014\u200bCode")
-    'claude-code'
+    >>> client_name("My Agent"), client_name("my_agent"), client_name("other")
+    ('my-agent', 'my-agent', 'other')
+    >>> client_name("My\u2014\u200bAgent")
+    'my-agent'
     """
     return "-".join(plain_letters(text).replace("_", " ").replace("-", " ").split())
 
@@ -241,46 +204,65 @@ def client_among(text: str, names: Iterable[str]) -> str | None:
     return next((name for name in names if client_name(name) == wanted), None)
 
 
-def known_client(text: str) -> str | None:
-    """The client that calls itself so where it connects; None for one that is not known here.
+def only_itself(client: str) -> tuple[str, ...]:
+    """All that a client is limited by where nobody knows any client: the name it has."""
+    return (client_name(client),)
 
-    >>> known_client("codex-mcp-client"), known_client("Visual Studio Code"), known_client("my-codex-bot")
-    ('codex', 'vscode', None)
+
+class ClientNames:
+    """What clients call themselves where they connect, and the name that each is known by here.
+
+    `known` are those words, their signs left out; `beside` may stand next to one and says nothing.
+
+    >>> names = ClientNames({"myagent": "my-agent", "other": "other"})
+    >>> names.known("my-agent-mcp-client"), names.known("My Agent CLI 2.1"), names.known("bot-of-my-agent")
+    ('my-agent', 'my-agent', None)
     """
-    name = client_name(text).partition("-mcp-client")[0]
-    words = [word for each in name.split("-") for word in each.split("/")]
-    for known in _LONGEST_FIRST:
-        for start in range(len(words)):
-            for end in range(start + 1, min(start + 4, len(words) + 1)):
-                if "".join(words[start:end]) == known and all(map(_says_nothing, words[:start] + words[end:])):
-                    return _KNOWN[known]
-    return None
 
+    def __init__(self, known: Mapping[str, str], beside: Iterable[str] = ()) -> None:
+        self._known = known
+        self._longest_first = sorted(known, key=len, reverse=True)
+        self._beside = _BESIDE.union(beside)
+        self.of: Callable[[str], tuple[str, ...]] = lru_cache(maxsize=4096)(self._of)
 
-@lru_cache(maxsize=4096)
-def names_of(client: str) -> tuple[str, ...]:
-    """All that a client is limited by: the name it has, and the one that it is known by."""
-    name, known = client_name(client), known_client(client)
-    return (name,) if known in (None, name) else (str(known), name)
+    def known(self, text: str) -> str | None:
+        """The client that calls itself so where it connects; None for one that is not known here."""
+        name = client_name(text).partition("-mcp-client")[0]
+        words = [word for each in name.split("-") for word in each.split("/")]
+        for known in self._longest_first:
+            for start in range(len(words)):
+                for end in range(start + 1, min(start + 4, len(words) + 1)):
+                    rest = (*words[:start], *words[end:])
+                    if "".join(words[start:end]) == known and all(map(self._says_nothing, rest)):
+                        return self._known[known]
+        return None
 
+    def _of(self, client: str) -> tuple[str, ...]:
+        """All that a client is limited by: the name it has, and the one that it is known by."""
+        name, known = client_name(client), self.known(client)
+        return (name,) if known in (None, name) else (str(known), name)
 
-def named(said: str | None, connected: str) -> tuple[str, str | None]:
-    """What a session's client is called, and what else: by what an agent said and by who is connected.
+    def all_of(self, clients: Iterable[str | None]) -> tuple[str, ...]:
+        """All that some clients are limited by, each once."""
+        return tuple(dict.fromkeys(name for client in clients if client is not None for name in self.of(client)))
 
-    Who is connected has been seen, so a known one names the session, and what the agent said stands beside. Of a
-    program that nobody knows the agent can say more than its name does. Limits hold for both, whoever is named.
+    def named(self, said: str | None, connected: str) -> tuple[str, str | None]:
+        """What a session's client is called, and what else: by what an agent said and by who is connected.
 
-    >>> named("cursor", "claude-code"), named("nightly", "python-sdk"), named(None, "codex-mcp-client")
-    (('claude-code', 'cursor'), ('nightly', 'python-sdk'), ('codex', 'codex-mcp-client'))
-    """
-    seen = known_client(connected)
-    said = None if said is None or client_name(said) in ("", UNNAMED) else said
-    if said is None:
-        return (connected, None) if seen is None else (seen, None if client_name(connected) == seen else connected)
-    if seen is not None:
-        return (seen, None) if client_name(said) == seen else (seen, said)
-    return (said, None) if client_name(connected) in (UNNAMED, client_name(said)) else (said, connected)
+        Who is connected has been seen, so a known one names the session, and what the agent said stands beside. Of a
+        program that nobody knows the agent can say more than its name does. Limits hold for both, whoever is named.
 
+        >>> names = ClientNames({"myagent": "my-agent"})
+        >>> names.named("other", "my-agent"), names.named("nightly", "python-sdk"), names.named(None, "my_agent CLI")
+        (('my-agent', 'other'), ('nightly', 'python-sdk'), ('my-agent', 'my_agent CLI'))
+        """
+        seen = self.known(connected)
+        said = None if said is None or client_name(said) in ("", UNNAMED) else said
+        if said is None:
+            return (connected, None) if seen is None else (seen, None if client_name(connected) == seen else connected)
+        if seen is not None:
+            return (seen, None) if client_name(said) == seen else (seen, said)
+        return (said, None) if client_name(connected) in (UNNAMED, client_name(said)) else (said, connected)
 
-def _says_nothing(word: str) -> bool:
-    return word in _BESIDE or word.lstrip("v").replace(".", "").isdigit()
+    def _says_nothing(self, word: str) -> bool:
+        return word in self._beside or word.lstrip("v").replace(".", "").isdigit()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tallygate.clients.client import runnable
-from tallygate.clients.hook_clients import HOOKS, MOMENTS
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import Moment, ends_run, faults_told_at_end
 from tallygate.core.text import cleaned, shown
@@ -41,8 +41,8 @@ RuntimeFor = Callable[[Path | None], Runtime]
 
 def hooks_of(client: str) -> Hooks | None:
     """What is known of a client's hooks, in whatever spelling it is named."""
-    name = client if client in HOOKS else client_among(client, HOOKS)
-    return None if name is None else HOOKS[name]
+    name = client if client in REGISTRY.hooks else client_among(client, REGISTRY.hooks)
+    return None if name is None else REGISTRY.hooks[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class HookDesk:
         """The client's own reply to one hook. Never raises: what fails is logged, and stops what the policy stops."""
         hooks = hooks_of(client)
         if hooks is None:
-            known = ", ".join(HOOKS)
+            known = ", ".join(REGISTRY.hooks)
             log.error("A hook names the client %s; known are: %s.", shown(client), known)
             return Reply(exit_code=1)
         told = raw.get("hook_event_name")
@@ -190,7 +190,7 @@ def refused(
     else:
         text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
         reply = hooks.refuse(name, text)
-    moment = MOMENTS[hooks.client].get(name)
+    moment = hooks.moments.get(name)
     if moment is None or reply.settled or not (ends and _silent(hooks.client, moment, lasting, subagent)):
         return reply
     return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE))

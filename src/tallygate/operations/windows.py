@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import (
     NEVER,
     PIECES,
@@ -73,7 +74,7 @@ class Facts:
         folders = self._around(project, None if session is None else session.project)
         if session is not None:
             folders += projects_of(session)
-        return Spent(tuple(each for each in clients if each is not None), folders, models)
+        return Spent(REGISTRY.names.all_of(clients), folders, models)
 
     def _around(self, *projects: str | None) -> tuple[str, ...]:
         """What the folders lie in that something was done in; most responses share theirs."""

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import Scope
 from tallygate.core.lock import Standing
@@ -41,11 +42,6 @@ from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 StandingOf = Callable[[Paths], Standing]
 UNLOCKED = Standing()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
-# The names that clients go by where Tallygate is put into them or reads what they write.
-KNOWN_CLIENTS = frozenset(
-    {"claude-code", "claude-desktop", "codex", "copilot", "cursor", "gemini", "opencode", "qwen", "vscode", "windsurf",
-     "zed"}
-)  # fmt: skip
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
 NAMES_SHOWN = 6
@@ -397,10 +393,10 @@ def _no_such_folder(match: str) -> list[str]:
 
 def _no_such_client(match: str) -> list[str]:
     wanted = client_name(match)
-    if any(fnmatchcase(name, wanted) for name in KNOWN_CLIENTS):
+    if any(fnmatchcase(name, wanted) for name in REGISTRY.clients):
         return []
     unknown = f"A [[budget]] of the client {checks.short(match)} binds only sessions that name themselves so"
-    return [f"{unknown}; clients that Tallygate knows are {', '.join(sorted(KNOWN_CLIENTS))}."]
+    return [f"{unknown}; clients that Tallygate knows are {', '.join(sorted(REGISTRY.clients))}."]
 
 
 def _is_run_log(path: Path) -> bool:

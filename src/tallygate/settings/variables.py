@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tallygate.clients.registry import REGISTRY
+
 TENANT_VARIABLE = "TALLYGATE_TENANT"
 ZONE_VARIABLE = "TALLYGATE_TIME_ZONE"
 # Variables that stand for one key of a file, by section.
@@ -37,7 +39,7 @@ PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "run_log": ("TALLYGATE_LOG_PATH", "L6E_LOG_PATH"),
 }
 USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
-PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR")
+PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", *REGISTRY.project_variables)
 CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
 # Where `import fetch` and `prices update` ask instead; read there, since nothing else reaches out.
 ADDRESS_VARIABLES = (
@@ -46,10 +48,7 @@ ADDRESS_VARIABLES = (
 # Where a system's programs look for a user's files.
 SYSTEM_VARIABLES = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 # Where clients keep what they write: each names one more place to read.
-CLIENT_VARIABLES = (
-    "CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME", "GEMINI_DATA_DIR", "OPENCODE_DATA_DIR", "OPENCODE_DB",
-    "OPENCODE_DB_PREFIX", "QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME", "COPILOT_HOME",
-)  # fmt: skip
+CLIENT_VARIABLES = tuple(name for client in REGISTRY.clients.values() for name in client.variables)
 # What would put other code or another clock into a program that is started.
 LOADER_NAMES, LOADER_PREFIXES = ("LD_PRELOAD", "LD_AUDIT"), ("DYLD_", "PYTHON", "FAKETIME")
 # Those among PYTHON... that can lead the interpreter to other code; the rest is left out in silence.

@@ -13,7 +13,7 @@ import pytest
 
 from tallygate.app import settings_here
 from tallygate.clients.client import server_command, status_command
-from tallygate.clients.installers import CLIENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.editing.ours import is_ours
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.entrypoints.cli.program import USAGE
@@ -59,7 +59,7 @@ def test_the_clients_that_are_here_are_found_by_themselves(run_json, claude):
 def test_where_no_client_is_found_their_names_are_told(run, home, quiet_path):
     result = run("init")
     assert result.exit_code == 3
-    assert all(name in result.stderr for name in CLIENTS)
+    assert all(name in result.stderr for name in REGISTRY.clients)
     assert content(home) == {}
 
 

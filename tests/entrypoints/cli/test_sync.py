@@ -89,13 +89,13 @@ def test_names_from_transcripts_cannot_act_on_the_terminal(run, home, monkeypatc
     from tallygate.clients import feed
 
     path = write_claude(home, [1], "evil\x1b[31m\u202ename")
-    source = feed.SOURCES["claude_code"]
+    source = feed.REGISTRY.sources["claude_code"]
 
     def read(file, position, bound):
         raise RuntimeError("\x1b]0;title\x07")
 
     monkeypatch.setitem(
-        feed.SOURCES, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
+        feed.REGISTRY.sources, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
     )
     done = run("sync")
     assert path.exists()

@@ -13,14 +13,14 @@ import pytest
 
 from tallygate import files
 from tallygate.clients.client import STARTING_BUDGET, Scope, Surroundings, Telemetry
-from tallygate.clients.installers import CLIENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.editing.manifest import Manifest
 from tallygate.operations.setup.install import carry_out, detected, plan_install, plan_uninstall
 
-ALL = tuple(CLIENTS)
+ALL = tuple(REGISTRY.clients)
 FOUR = ("claude-code", "codex", "gemini", "opencode")
 SETTINGS = """{
   // what I like
@@ -74,7 +74,7 @@ class Machine:
 
     def plan(self, *names: str, scope: Scope = Scope.USER):
         manifest = self.manifest()
-        clients = [CLIENTS[name] for name in names or ALL]
+        clients = [REGISTRY.clients[name] for name in names or ALL]
         return plan_install(clients, self.where(), scope, manifest, self.budget(scope)), manifest
 
     def install(self, *names: str, scope: Scope = Scope.USER):
@@ -84,7 +84,7 @@ class Machine:
 
     def uninstall(self, *names: str, scopes=tuple(Scope)):
         manifest = self.manifest()
-        plan = plan_uninstall([CLIENTS[name] for name in names or ALL], self.where(), scopes, manifest)
+        plan = plan_uninstall([REGISTRY.clients[name] for name in names or ALL], self.where(), scopes, manifest)
         carry_out(plan, manifest, the_user("me"))
         return plan
 
@@ -190,7 +190,9 @@ def test_the_file_of_places_is_written_first_and_goes_with_the_last_client(machi
 
     def install(name, text, scope=Scope.USER):
         manifest = machine.manifest()
-        plan = plan_install([CLIENTS[name]], machine.where(), scope, manifest, machine.budget(scope), places=text)
+        plan = plan_install(
+            [REGISTRY.clients[name]], machine.where(), scope, manifest, machine.budget(scope), places=text
+        )
         carry_out(plan, manifest, the_user("me"))
         return plan
 
@@ -533,9 +535,9 @@ def test_a_file_that_may_not_be_written_is_told_before_anything_is(lived_in, mon
 )
 def test_a_client_is_known_by_its_files(machine, name, found):
     machine.write(name, "{}")
-    assert [client.name for client in detected(CLIENTS.values(), machine.where(), lambda _: False)] == found
+    assert [client.name for client in detected(REGISTRY.clients.values(), machine.where(), lambda _: False)] == found
 
 
 def test_a_client_is_known_by_its_program(machine):
-    there = detected(CLIENTS.values(), machine.where(), {"codex", "code"}.__contains__)
+    there = detected(REGISTRY.clients.values(), machine.where(), {"codex", "code"}.__contains__)
     assert [client.name for client in there] == ["codex", "vscode"]

@@ -10,7 +10,7 @@ from tests.clients.making import claude, lines
 from tests.transcripts import minted
 from tests.world import MINUTE, NANOS
 
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.hooks import HookEvent, Moment, Origin
 from tallygate.core.moments import as_datetime
@@ -41,7 +41,7 @@ def desk(world, tmp_path):
     transcript.touch()
     world.clock.at_us = transcript.stat().st_mtime_ns // 1000
     world = world.with_runtime(project=str(project))
-    follower = Follower(world.rt, (Places({}, tmp_path / "home"),), tuple(SOURCES.values()), Ticks())
+    follower = Follower(world.rt, (Places({}, tmp_path / "home"),), tuple(REGISTRY.sources.values()), Ticks())
 
     def respond(key, output, seconds=1):
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)
@@ -174,7 +174,7 @@ class Gated:
         self.file = home / ".claude" / "projects" / "p" / "s1.jsonl"
         self.file.parent.mkdir(parents=True)
         world = world.with_runtime(rules=(CAP,), session_limit_nanos=100 * NANOS, project="/home/me/p")
-        self.follower = Follower(world.rt, (Places({}, home),), tuple(SOURCES.values()), Ticks())
+        self.follower = Follower(world.rt, (Places({}, home),), tuple(REGISTRY.sources.values()), Ticks())
         reads = self.follower
         self.rt = world.with_runtime(catch_up=reads.catch_up, follow=reads.include, read_whole=reads.read_whole).rt
 

@@ -240,7 +240,7 @@ def test_what_is_no_file_or_closed_is_kept_and_told_until_it_can_be_read(world, 
 def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(world, user, take, monkeypatch):
     bad = write_claude(user, [1], "a")
     write_claude(user, [2], "b")
-    source = feed.SOURCES["claude_code"]
+    source = feed.REGISTRY.sources["claude_code"]
 
     def read(file, position, bound):
         if file.path == bad:
@@ -248,7 +248,7 @@ def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(wor
         yield from source.read(file, position, bound)
 
     monkeypatch.setitem(
-        feed.SOURCES, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
+        feed.REGISTRY.sources, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
     )
     report = take()
     assert (report.taken, report.read) == (Taken(new=1), 1)
@@ -341,7 +341,7 @@ def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_pa
     report = take()
     assert (report.taken, report.files, report.read) == (Taken(new=EVERYTHING), FILES, FILES)
     found = {(each.row.client, each.row.response_key): each.row for each in rows_of(world)}
-    wanted = [feed.Wanted(file) for source in feed.SOURCES.values() for file in source.discover({}, user)]
+    wanted = [feed.Wanted(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
     read = [row for piece in feed.pieces(wanted) if piece.batch for row in piece.batch.rows]
     assert found == {(row.client, row.response_key): row for row in read}
     assert take().unchanged == FILES

@@ -12,6 +12,7 @@ from tallygate.clients.client import (
     Client,
     Finding,
     Installation,
+    Part,
     Scope,
     Surroundings,
     hook_command,
@@ -305,4 +306,25 @@ def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
     )
 
 
-CLIENT = Client("claude-code", "Claude Code", _signs, ("claude",), _wanted, has_hooks=True, findings=findings)
+CLIENT = Client(
+    name="claude-code",
+    title="Claude Code",
+    stored_as=_CLIENT,
+    calls_itself=("claudecode", "claude"),
+    says_beside=("anthropic",),
+    family="claude",
+    transcripts=Part("tallygate.clients.claude_code.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.claude_code.hooks", "HOOKS"),
+    telemetry=Part("tallygate.clients.claude_code.telemetry", "read_events"),
+    variables=("CLAUDE_CONFIG_DIR",),
+    workspace_variables=("CLAUDE_PROJECT_DIR",),
+    project_variables=("CLAUDE_PROJECT_DIR",),
+    call_meta=("claudecode/toolUseId",),
+    keys_of_calls=("claudecode/toolUseId",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("claude",),
+    findings=findings,
+    weakened=weakened,
+    stand_in=stand_in,
+)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from tallygate.clients.reading.lines import Odd, Skip, Unreadable, content_key, count, countless, moment, name
+from tallygate.clients.reading.otlp import Told
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, Rule
 
@@ -34,22 +33,11 @@ class Untold(StrEnum):
     NO_REQUEST = "no_request_id"
 
 
-@dataclass(slots=True)
-class Told:
-    """The responses that some events tell of, and what could not be used, by reason.
-
-    `lost` is what of that no transcript tells of either, by the session that it names.
-    """
-
-    rows: list[ObservedUsage] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-    lost: dict[str | None, Counter[str]] = field(default_factory=dict)
-
-    def skip(self, reason: str, event: Mapping[str, object] | None = None) -> None:
-        """Count an event that was not used; with it what of a response is lost that nobody else tells of."""
-        self.skipped[reason] += 1
-        if event is not None and _rule(event.get("query_source"), None) is Rule.CLAUDE_AUXILIARY:
-            self.lost.setdefault(name(event.get("session.id")), Counter())[reason] += 1
+def _skip(told: Told, reason: str, event: Mapping[str, object] | None = None) -> None:
+    """Count an event that was not used; with it what of a response is lost that nobody else tells of."""
+    told.skipped[reason] += 1
+    if event is not None and _rule(event.get("query_source"), None) is Rule.CLAUDE_AUXILIARY:
+        told.lost.setdefault(name(event.get("session.id")), Counter())[reason] += 1
 
 
 def read_events(
@@ -67,16 +55,16 @@ def read_events(
         try:
             row = _row(resource, event, at_ns, heard_at)
         except Unreadable as error:
-            told.skip(error.reason, event)
+            _skip(told, error.reason, event)
             continue
         if row is None:
-            told.skip(Untold.NO_REQUEST)
+            _skip(told, Untold.NO_REQUEST)
         elif row.tokens.total:
             told.rows.append(row)
         elif countless(row.odd):
-            told.skip(Skip.BAD_COUNT, event)
+            _skip(told, Skip.BAD_COUNT, event)
         else:
-            told.skip(Skip.EMPTY)
+            _skip(told, Skip.EMPTY)
     return told
 
 

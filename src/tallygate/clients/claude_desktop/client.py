@@ -24,4 +24,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation((FileEdits(_folder(where) / "claude_desktop_config.json", (server,)),))
 
 
-CLIENT = Client("claude-desktop", "Claude Desktop", _signs, (), _wanted)
+CLIENT = Client(
+    name="claude-desktop",
+    title="Claude Desktop",
+    calls_itself=("claudedesktop", "claudeai"),
+    signs=_signs,
+    wanted=_wanted,
+)

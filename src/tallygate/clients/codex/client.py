@@ -13,6 +13,7 @@ from tallygate.clients.client import (
     Client,
     Finding,
     Installation,
+    Part,
     Scope,
     Surroundings,
     hook_command,
@@ -131,4 +132,19 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation(files, tuple(notes))
 
 
-CLIENT = Client("codex", "Codex", _signs, ("codex",), _wanted, has_hooks=True, findings=findings)
+CLIENT = Client(
+    name=_CLIENT,
+    title="Codex",
+    calls_itself=("codex",),
+    says_beside=("openai",),
+    family="codex",
+    transcripts=Part("tallygate.clients.codex.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.codex.hooks", "HOOKS"),
+    variables=("CODEX_HOME",),
+    call_meta=("callId",),
+    tells_session_in_meta=True,
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("codex",),
+    findings=findings,
+)

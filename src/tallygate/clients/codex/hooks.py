@@ -99,4 +99,4 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
     return Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Scope, Surroundings, hook_command, rule_block, server_command
+from tallygate.clients.client import (
+    Client,
+    Installation,
+    Part,
+    Scope,
+    Surroundings,
+    hook_command,
+    rule_block,
+    server_command,
+)
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -53,4 +62,16 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("copilot", "GitHub Copilot CLI", _signs, ("copilot",), _wanted, has_hooks=True)
+CLIENT = Client(
+    name=_CLIENT,
+    title="GitHub Copilot CLI",
+    calls_itself=("githubcopilot", "copilot"),
+    says_beside=("developer",),
+    family="copilot",
+    transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
+    variables=("COPILOT_HOME",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("copilot",),
+)

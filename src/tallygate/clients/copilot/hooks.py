@@ -116,4 +116,4 @@ def _reply(event: HookEvent, answer: HookAnswer) -> Reply:
     return replace(_answered(event.name, answer), settled=event.confirms or not answer.again)
 
 
-HOOKS = replace(hooks_of(CLIENT, _read, _answered), reply=_reply)
+HOOKS = replace(hooks_of(CLIENT, _read, _answered, MOMENTS), reply=_reply)

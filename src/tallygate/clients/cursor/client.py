@@ -30,4 +30,11 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("cursor", "Cursor", _signs, ("cursor", "cursor-agent"), _wanted)
+CLIENT = Client(
+    name="cursor",
+    title="Cursor",
+    calls_itself=("cursor",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("cursor", "cursor-agent"),
+)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Scope, Surroundings, hook_command, rule_block, server_command
+from tallygate.clients.client import (
+    Client,
+    Installation,
+    Part,
+    Scope,
+    Surroundings,
+    hook_command,
+    rule_block,
+    server_command,
+)
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -47,4 +56,17 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("gemini", "Gemini CLI", _signs, ("gemini",), _wanted, has_hooks=True)
+CLIENT = Client(
+    name=_CLIENT,
+    title="Gemini CLI",
+    calls_itself=("gemini",),
+    says_beside=("google",),
+    family="gemini",
+    transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
+    variables=("GEMINI_CLI_HOME", "GEMINI_DATA_DIR"),
+    workspace_variables=("GEMINI_PROJECT_DIR",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("gemini",),
+)

@@ -7,6 +7,7 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Installation,
+    Part,
     Scope,
     Surroundings,
     hook_arguments,
@@ -50,4 +51,15 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("opencode", "opencode", _signs, ("opencode",), _wanted, has_hooks=True)
+CLIENT = Client(
+    name=_CLIENT,
+    title="opencode",
+    calls_itself=("opencode",),
+    family="opencode",
+    transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
+    variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("opencode",),
+)

@@ -101,4 +101,4 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
     return Reply({"stop": True, "message": message} if stop else {"message": message})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)

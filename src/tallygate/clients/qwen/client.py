@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Scope, Surroundings, hook_command, rule_block, server_command
+from tallygate.clients.client import (
+    Client,
+    Installation,
+    Part,
+    Scope,
+    Surroundings,
+    hook_command,
+    rule_block,
+    server_command,
+)
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -45,4 +54,15 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("qwen", "Qwen Code", _signs, ("qwen",), _wanted, has_hooks=True)
+CLIENT = Client(
+    name=_CLIENT,
+    title="Qwen Code",
+    calls_itself=("qwencode", "qwen"),
+    family="qwen",
+    transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
+    hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
+    variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("qwen",),
+)

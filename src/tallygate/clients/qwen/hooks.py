@@ -88,4 +88,4 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
     return Reply({"decision": "block", "reason": message} if name in _BLOCKED else None)
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)

@@ -63,7 +63,7 @@ class Hooks:
     event's name where the client does not send it and the installed command says it. `reply` puts an answer into
     the client's own words. `refuse` is the answer to a hook that could not be read or answered at all, for a
     policy that stops on faults; it gets the client's name of the event. `tell` says the same where a client cannot
-    be stopped yet: at the start of a session.
+    be stopped yet: at the start of a session. `moments` are what the client's own words for its hooks mean.
     """
 
     client: str
@@ -71,12 +71,14 @@ class Hooks:
     reply: Callable[[HookEvent, HookAnswer], Reply]
     refuse: Callable[[str, str], Reply]
     tell: Callable[[str, str], Reply]
+    moments: Mapping[str, Moment]
 
 
 def hooks_of(
     client: str,
     read: Callable[[Mapping[str, Any], str | None], HookEvent | None],
     answered: Callable[[str, HookAnswer], Reply],
+    moments: Mapping[str, Moment],
 ) -> Hooks:
     """The hooks of a client whose answer turns on the event's name alone, which holds for all so far."""
     return Hooks(
@@ -85,6 +87,7 @@ def hooks_of(
         reply=lambda event, answer: answered(event.name, answer),
         refuse=lambda name, message: answered(name, HookAnswer(Verdict.STOP, message)),
         tell=lambda name, message: answered(name, HookAnswer(Verdict.GO_ON, message)),
+        moments=moments,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.usage import ObservedUsage
 
 PAYLOAD_BYTES_MAX = 8 * 1024 * 1024
 RECORDS_MAX = 20_000
@@ -22,6 +24,23 @@ _LARGEST = 10**60
 Value = str | int | bool
 # An attribute that is there and holds nothing that can be used.
 UNUSABLE = ""
+
+
+@dataclass(slots=True)
+class Told:
+    """The responses that some events tell of, and what could not be used, by reason.
+
+    `lost` is what of that no transcript tells of either, by the session that it names.
+    """
+
+    rows: list[ObservedUsage] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    lost: dict[str | None, Counter[str]] = field(default_factory=dict)
+
+
+# One client's reader of events, each with its resource's attributes, its own, and its time in nanoseconds since 1970.
+Event = tuple[Mapping[str, object], Mapping[str, object], int | None]
+ReadEvents = Callable[[Iterable[Event], datetime | None], Told]
 
 
 class Left(StrEnum):

@@ -42,4 +42,12 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("vscode", "VS Code", _signs, ("code",), _wanted)
+CLIENT = Client(
+    name="vscode",
+    title="VS Code",
+    calls_itself=("visualstudiocode", "vscode"),
+    says_beside=("microsoft", "vscode", "insiders"),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("code",),
+)

@@ -39,4 +39,11 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation((rule,), ("Windsurf has no servers of a project: run it with --scope user, too.",))
 
 
-CLIENT = Client("windsurf", "Windsurf", _signs, ("windsurf",), _wanted)
+CLIENT = Client(
+    name="windsurf",
+    title="Windsurf",
+    calls_itself=("windsurf",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("windsurf",),
+)

@@ -50,4 +50,11 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-CLIENT = Client("zed", "Zed", _signs, ("zed", "zeditor"), _wanted)
+CLIENT = Client(
+    name="zed",
+    title="Zed",
+    calls_itself=("zed",),
+    signs=_signs,
+    wanted=_wanted,
+    binaries=("zed", "zeditor"),
+)

@@ -18,7 +18,7 @@ from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
 from tallygate.core.text import shown
 from tallygate.core.values import value
-from tallygate.core.words import BudgetMode, client_name, names_of
+from tallygate.core.words import BudgetMode, client_name, only_itself
 
 # --- windows ---------------------------------------------------------------------------------------------------------
 # The windows of a period: which one a moment lies in, where it begins and ends, in the user's own time zone.
@@ -182,18 +182,23 @@ class Rule:
 
 @value(frozen=True, slots=True)
 class Subject:
-    """What rules are held against: whose session it is, where, in which client."""
+    """What rules are held against: whose session it is, where, in which client.
+
+    `names_of` gives all names that a client is limited by, the first one first.
+    """
 
     tenant: str
     client: str
     user: str
     place: Place | None = None
     also_client: str | None = None
+    names_of: Callable[[str], tuple[str, ...]] = only_itself
 
     @property
     def clients(self) -> tuple[str, ...]:
         """All names of the client, the one it is limited by first."""
-        return client_names((self.client, self.also_client))
+        each = (self.client, self.also_client)
+        return tuple(dict.fromkeys(name for client in each if client is not None for name in self.names_of(client)))
 
 
 def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
@@ -214,16 +219,11 @@ def _keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
     return () if key is None else (key,)
 
 
-def client_names(clients: Iterable[str | None]) -> tuple[str, ...]:
-    """All that some clients are limited by, each once."""
-    return tuple(dict.fromkeys(name for client in clients if client is not None for name in names_of(client)))
-
-
 def _client_keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
     """What a client's rule limits: whoever is connected and whoever an agent says it is, so that no name escapes."""
     if rule.match is None:
         each = (subject.client, subject.also_client)
-        return tuple(dict.fromkeys(names_of(client)[0] for client in each if client is not None))
+        return tuple(dict.fromkeys(subject.names_of(client)[0] for client in each if client is not None))
     match = client_name(rule.match)
     return (match,) if any(fnmatchcase(name, match) for name in subject.clients) else ()
 
@@ -268,7 +268,7 @@ def may_limit(rule: Rule, key: str) -> bool:
 
 @value(frozen=True, slots=True)
 class Spent:
-    """What is known of something that was spent: by which clients, in which folders, on which models.
+    """What is known of something that was spent: by which clients with all their names, where, on which models.
 
     A response names them itself, and the session that it counts for may name others: a window that means either
     counts it. `folders` are those it was done in with all that these lie in.
@@ -295,7 +295,7 @@ def counts_in(budget: Budget, spent: Spent, means: Callable[[str, str], bool]) -
         case Scope.GLOBAL | Scope.TENANT | Scope.USER:
             return True
         case Scope.CLIENT:
-            return any(fnmatchcase(name, client_name(key)) for name in client_names(spent.clients))
+            return any(fnmatchcase(name, client_name(key)) for name in spent.clients)
         case Scope.PROJECT:
             return key in spent.folders
         case Scope.MODEL:

@@ -7,9 +7,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from tallygate.clients.client import Client, Scope, server_arguments
-from tallygate.clients.installers import CLIENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
-from tallygate.core.sessions import client_family
 from tallygate.core.words import client_name
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
@@ -41,7 +40,7 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
         manifest = Manifest(folder_of(settings))
         where = surroundings(settings, telemetry_of(program, settings, making=False))
         owned = {(owner, record.scope) for record in manifest.records.values() for owner in record.owners}
-        for name, client in CLIENTS.items():
+        for name, client in REGISTRY.clients.items():
             scopes = [scope for scope in Scope if (name, scope.value) in owned]
             here = [scope for scope in scopes if scope is Scope.USER or where.project is not None]
             if not here:
@@ -106,14 +105,18 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
 
 def sessions(runtime: Runtime) -> Check:
     """Whether the last sessions of clients that have hooks were gated by them."""
-    families = {client_family(client.name) for client in CLIENTS.values() if client.has_hooks}
+    families = {REGISTRY.family_of(client.name) for client in REGISTRY.clients.values() if client.has_hooks}
     # Of what came before a restored backup, the sessions are lost and not the responses: those were gated.
     since = max([runtime.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted(runtime))])
     with runtime.ledger.reading(runtime.tenant) as reader:
-        last = [s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if client_family(s.client) in families]
+        last = [
+            s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if REGISTRY.family_of(s.client) in families
+        ]
         loose = [session for session in last if not is_enforced(reader, session)]
         strays = {
-            client: count for client, count in reader.unattributed(since).items() if client_family(client) in families
+            client: count
+            for client, count in reader.unattributed(since).items()
+            if REGISTRY.family_of(client) in families
         }
     if strays and not loose:
         listed = ", ".join(f"{count:,} of {client_name(client)}" for client, count in sorted(strays.items()))

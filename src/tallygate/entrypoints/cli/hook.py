@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from tallygate.clients.hook_clients import HOOKS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.core.words import client_among
 from tallygate.entrypoints.cli.options import installed
@@ -60,7 +60,7 @@ def statusline(program: Program, client: str) -> None:
         return
     try:
         with program.opened(by="statusline") as app:
-            text = left_text(app.runtime, client_among(client, HOOKS) or client, session)
+            text = left_text(app.runtime, client_among(client, REGISTRY.hooks) or client, session)
     except TallygateError as error:
         text = f"tallygate: {error.message}"
     if text is not None:

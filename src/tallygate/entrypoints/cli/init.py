@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallygate.clients.client import STARTING_BUDGET, STARTING_ZONE, Client, Scope, Surroundings, Telemetry
-from tallygate.clients.installers import CLIENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
 from tallygate.core.words import BudgetMode
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _client_option = click.option(
-    "--client", "names", type=ClientChoice(CLIENTS), multiple=True, help="Only this client; repeatable."
+    "--client", "names", type=ClientChoice(REGISTRY.clients), multiple=True, help="Only this client; repeatable."
 )
 
 
@@ -132,7 +132,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     if scope is not None:
         _check_project(Scope(scope), where)
     scopes = [Scope(scope)] if scope else [each for each in Scope if each is Scope.USER or where.project]
-    clients = [CLIENTS[name] for name in names] or [*CLIENTS.values()]
+    clients = [REGISTRY.clients[name] for name in names] or [*REGISTRY.clients.values()]
     manifest = Manifest(folder_of(settings))
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
@@ -276,11 +276,13 @@ def _chosen(names: Sequence[str], where: Surroundings) -> list[Client]:
     from tallygate.operations.setup.install import detected
 
     if names:
-        return [CLIENTS[name] for name in dict.fromkeys(names)]
+        return [REGISTRY.clients[name] for name in dict.fromkeys(names)]
     on_path = partial(shutil.which, path=where.environ.get("PATH"))
-    found = detected(CLIENTS.values(), where, lambda name: on_path(name) is not None)
+    found = detected(REGISTRY.clients.values(), where, lambda name: on_path(name) is not None)
     if not found:
-        raise NotFound("No client was found on this machine.", hint=f"Name one with --client: {', '.join(CLIENTS)}.")
+        raise NotFound(
+            "No client was found on this machine.", hint=f"Name one with --client: {', '.join(REGISTRY.clients)}."
+        )
     return found
 
 

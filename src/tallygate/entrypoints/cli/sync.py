@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tallygate.clients.reading.lines import Skip
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.usage import UnreadSum
 from tallygate.core.words import client_name
@@ -41,7 +41,9 @@ reading_first = click.option(
 
 
 @click.command()
-@click.option("--client", "clients", type=ClientChoice(SOURCES), multiple=True, help="Only this client; repeatable.")
+@click.option(
+    "--client", "clients", type=ClientChoice(REGISTRY.sources), multiple=True, help="Only this client; repeatable."
+)
 @since_option("Only files written")
 @click.option("--watch", "watching", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", type=click.IntRange(1, 3600), default=2, show_default=True, help="Seconds between looks.")

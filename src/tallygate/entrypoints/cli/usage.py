@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
@@ -47,7 +47,9 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 )
 @since_option("Only responses made")
 @click.option("--until", metavar="MOMENT", help="Only responses made before that, or on that day.")
-@click.option("--client", "clients", type=ClientChoice(SOURCES), multiple=True, help="Only this client; repeatable.")
+@click.option(
+    "--client", "clients", type=ClientChoice(REGISTRY.sources), multiple=True, help="Only this client; repeatable."
+)
 @click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--model", help="Only this model in every spelling, a family, a pattern, or a part of ids.")
 @click.option("--breakdown", is_flag=True, help="Every line by model, too.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.answers import BindingBudget
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number
-from tallygate.core.words import named
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent, usd
@@ -63,7 +63,7 @@ class BudgetTools:
         self._runtime = runtime
 
     def start_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
-        client, also = named(None, caller.client)
+        client, also = REGISTRY.names.named(None, caller.client)
         wanted = opening.BudgetWanted(
             limit=given.amount_nanos("budget_gbp"),
             currency=POUNDS,

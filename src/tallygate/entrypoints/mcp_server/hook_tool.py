@@ -14,6 +14,7 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent
 
 from tallygate.clients.reading.hooks import Reply
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.hook_dispatcher import HookDesk, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result
@@ -23,7 +24,7 @@ HOOK_TOOL = "tallygate_hook"
 # How long a refused agent is held for the responses of others, and how often these are looked for.
 FLIGHT_S, LOOK_S = 45, 0.1
 # What clients send with a call that a model made, and not with one that a hook made.
-_MODEL_META = ("claudecode/toolUseId", "callId")
+_MODEL_META = tuple(word for client in REGISTRY.clients.values() for word in client.call_meta)
 
 
 class HookTool(Tool):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate.answers import BindingBudget
 from tallygate.core.model import Actor
-from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel, named
+from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.payloads import (
@@ -120,7 +121,7 @@ class SessionTools:
         self._unknown_price = default_unknown_price
 
     def run_start(self, given: Given, caller: Caller) -> dict[str, Any]:
-        client, also = named(given.name("client"), caller.client)
+        client, also = REGISTRY.names.named(given.name("client"), caller.client)
         opening = session.Opening(
             limit_nanos=given.amount_nanos("budget_usd"),
             model=given.name("model") or "unknown",

@@ -17,6 +17,7 @@ from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetad
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from tallygate.clients.client import runnable
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
 from tallygate.ledger.port import LedgerBusy
@@ -24,8 +25,8 @@ from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.mcp")
 
-KEY_META = ("tallygate/idempotency-key", "claudecode/toolUseId")
-# Codex says with every call which of its sessions makes it.
+# What a client may say of a call by itself: its id, and of some which of their sessions makes it.
+KEY_META = ("tallygate/idempotency-key", *(key for each in REGISTRY.clients.values() for key in each.keys_of_calls))
 SESSION_META = "sessionId"
 KEY_MAX = 200
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from zoneinfo import ZoneInfo
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import unknown_session
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import (
@@ -60,7 +61,7 @@ def rules_for(
     rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
 ) -> str | None:
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
-    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client))
+    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client, REGISTRY.names.of))
     return to_text(_joined(mine, from_text(inherited)))
 
 
@@ -169,7 +170,8 @@ def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
 
 
 def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
-    return Subject(rt.tenant, session.client, rt.user, rt.place_of(folder), session.also_client)
+    place = rt.place_of(folder)
+    return Subject(rt.tenant, session.client, rt.user, place, session.also_client, REGISTRY.names.of)
 
 
 def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:

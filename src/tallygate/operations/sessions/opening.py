@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.rules import Scope
@@ -15,7 +16,6 @@ from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
 from tallygate.core.model import Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, exact_text
-from tallygate.core.sessions import client_family
 from tallygate.core.text import shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
@@ -321,8 +321,9 @@ def start_within(
 def _owner(rt: Runtime, client: str, tool_use_id: str | None, client_session: str | None) -> tuple[str, str] | None:
     if tool_use_id is not None and tool_use_id in rt.tool_owners:
         return rt.tool_owners[tool_use_id]
-    if client_session is not None and client_family(client) == "codex":
-        return ("codex", client_session)
+    its = None if client_session is None else REGISTRY.of_family(client)
+    if client_session is not None and its is not None and its.tells_session_in_meta:
+        return (its.stored_as, client_session)
     if rt.server_id is None:
         return None
     with rt.ledger.reading(rt.tenant) as reader:

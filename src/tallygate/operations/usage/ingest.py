@@ -10,6 +10,7 @@ from typing import Any
 
 from tallygate.clients.reading.files import Batch, TranscriptFile
 from tallygate.clients.reading.lines import LOST
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds
@@ -502,7 +503,13 @@ class SessionFinder:
             return None
         place = self._place_of(row.project)
         folder = None if place is None else place.folder
-        return session_for(client=row.client, project=folder, at_us=at_us, sessions=self._in_projects)
+        return session_for(
+            client=row.client,
+            project=folder,
+            at_us=at_us,
+            sessions=self._in_projects,
+            family_of=REGISTRY.family_of,
+        )
 
     def _covering(self, client: str, client_session: str, at_us: int) -> Session | None:
         """The innermost budget session that a client's session belonged to at a time, or the last one before."""

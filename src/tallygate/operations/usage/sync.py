@@ -12,7 +12,7 @@ from typing import Any
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
 from tallygate.clients.reading.files import Batch, Change, ends_at, may_be_searched, missing, nothing
 from tallygate.clients.reading.lines import Skip
-from tallygate.clients.sources import SOURCES
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import Unread
@@ -82,7 +82,7 @@ def sync(
 ) -> SyncReport:
     """Read what is new in every transcript and store it; what is wrong with one file is reported, never fatal.
 
-    `clients` are names of SOURCES, all by default; `since_us` leaves out files that were last written before.
+    `clients` are names of REGISTRY.sources, all by default; `since_us` leaves out files that were last written before.
     Raises only what concerns the ledger as a whole. Interrupted at any moment, the next sync goes on from there.
     """
     report = SyncReport()
@@ -132,12 +132,12 @@ def watch(
 def _named(clients: Sequence[str] | None) -> list[str]:
     wanted = []
     for name in clients or ():
-        known = client_among(name, SOURCES)
+        known = client_among(name, REGISTRY.sources)
         if known is None:
-            listed = ", ".join(map(client_name, SOURCES))
+            listed = ", ".join(map(client_name, REGISTRY.sources))
             raise InvalidArgument("client", f"No client {shown(name)}.", hint=f"Known are {listed}.")
         wanted.append(known)
-    return [name for name in SOURCES if not clients or name in wanted]
+    return [name for name in REGISTRY.sources if not clients or name in wanted]
 
 
 def _wanted(
@@ -149,7 +149,7 @@ def _wanted(
     since_us: int | None,
     report: SyncReport,
 ) -> list[Wanted]:
-    found = [file for name in names for file in SOURCES[name].discover(environ, home)]
+    found = [file for name in names for file in REGISTRY.sources[name].discover(environ, home)]
     report.misnamed = [text for name in names for text in misnamed(name, environ, home)]
     if since_us is not None:
         chosen = [file for file in found if _written_us(file.path) >= since_us]
@@ -176,7 +176,7 @@ def _forget_opened(rt: Runtime) -> None:
 
 def misnamed(client: str, environ: Mapping[str, str], home: Path) -> list[str]:
     """What variables of a client name and is not there, a sentence each."""
-    named = missing(environ, SOURCES[client].variables, home)
+    named = missing(environ, REGISTRY.sources[client].variables, home)
     return [f"{variable} names {cleaned(str(path), _FAULT_MAX)}, and nothing is there" for variable, path in named]
 
 

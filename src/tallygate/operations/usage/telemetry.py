@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.claude_code.telemetry import CLIENT, Told, read_events
-from tallygate.clients.reading.otlp import read_logs
+from tallygate.clients.reading.otlp import Told, read_logs
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import TOLD, ObservedUsage, Unread
@@ -101,18 +101,20 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
     Raises `InvalidArgument` where the payload is no such request, `LedgerUnavailable` where nothing can be stored.
     """
     logs = read_logs(payload)
-    events = ((record.resource, record.attributes, record.at_ns) for record in logs.records)
-    told = read_events(events, as_datetime(rt.clock_us()))
-    skipped = logs.left + told.skipped
-    if logs.lost:
-        told.lost.setdefault(None, Counter()).update(logs.lost)
-    taken = Taken()
-    for tenant, readings in _by_tenant(rt, told).items():
-        taken += ingest_all(in_tenant(rt, tenant), readings)
+    events = [(record.resource, record.attributes, record.at_ns) for record in logs.records]
+    skipped, lost, taken = logs.left, logs.lost, Taken()
+    for client, read_events in REGISTRY.telemetry.items():
+        told = read_events(events, as_datetime(rt.clock_us()))
+        skipped = skipped + told.skipped
+        if lost:  # whose they were is not known: they are told of once
+            told.lost.setdefault(None, Counter()).update(lost)
+            lost = Counter()
+        for tenant, readings in _by_tenant(rt, client, told).items():
+            taken += ingest_all(in_tenant(rt, tenant), readings)
     return Heard(taken, skipped)
 
 
-def _by_tenant(rt: Runtime, told: Told) -> dict[str, list[Reading]]:
+def _by_tenant(rt: Runtime, client: str, told: Told) -> dict[str, list[Reading]]:
     """What was told by whose it is: that of the session it is known to belong to, else this program's own tenant.
 
     One server hears all clients of a user. What could not be read is kept for each session, as it is for each file.
@@ -123,11 +125,11 @@ def _by_tenant(rt: Runtime, told: Told) -> dict[str, list[Reading]]:
     found: dict[str, list[Reading]] = {}
     with rt.ledger.reading(rt.tenant) as reader:
         for session in dict.fromkeys((*rows, *told.lost)):
-            linked = [] if session is None else reader.tenants_linked(CLIENT, session)
+            linked = [] if session is None else reader.tenants_linked(client, session)
             tenant = linked[0] if linked and rt.tenant not in linked else rt.tenant
             source = TOLD if session is None else f"{TOLD}:{session}"
             unread = Unread(told.lost.get(session, {}))
             found.setdefault(tenant, []).append(
-                Reading(CLIENT, source, rows.get(session, []), unread=unread, session=session)
+                Reading(client, source, rows.get(session, []), unread=unread, session=session)
             )
     return found

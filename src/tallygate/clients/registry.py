@@ -1,0 +1,97 @@
+"""Every client, once: by its name, by the name its rows are stored under, and by what it calls itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tallygate.clients.claude_code.client import CLIENT as CLAUDE_CODE
+from tallygate.clients.claude_desktop.client import CLIENT as CLAUDE_DESKTOP
+from tallygate.clients.client import Client
+from tallygate.clients.codex.client import CLIENT as CODEX
+from tallygate.clients.copilot.client import CLIENT as COPILOT
+from tallygate.clients.cursor.client import CLIENT as CURSOR
+from tallygate.clients.gemini.client import CLIENT as GEMINI
+from tallygate.clients.opencode.client import CLIENT as OPENCODE
+from tallygate.clients.qwen.client import CLIENT as QWEN
+from tallygate.clients.vscode.client import CLIENT as VSCODE
+from tallygate.clients.windsurf.client import CLIENT as WINDSURF
+from tallygate.clients.zed.client import CLIENT as ZED
+from tallygate.core.words import ClientNames
+
+if TYPE_CHECKING:
+    from tallygate.clients.reading.files import Source
+    from tallygate.clients.reading.hooks import Hooks
+    from tallygate.clients.reading.otlp import ReadEvents
+
+
+class Registry:
+    """Clients in the order in which they are listed, and what is looked up among them.
+
+    Names are at hand at once; what reads transcripts and hooks is imported where somebody asks for it.
+    """
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        every = tuple(clients)
+        self.clients: Mapping[str, Client] = {client.name: client for client in every}
+        self._stored: Mapping[str, Client] = {client.stored_as: client for client in every}
+        self.names = ClientNames(
+            {word: client.name for client in every for word in client.calls_itself},
+            frozenset(word for client in every for word in client.says_beside),
+        )
+
+    def stored(self, name: str) -> Client | None:
+        """The client whose rows are stored under a name."""
+        return self._stored.get(name)
+
+    def of_family(self, name: str) -> Client | None:
+        """The client that is meant by any of its names, where it is one of a family."""
+        family = self.family_of(name)
+        return next((client for client in self.clients.values() if client.family == family is not None), None)
+
+    def family_of(self, name: str) -> str | None:
+        """The client behind any of its names (`claude-code`, `codex-mcp-client`); None for one that says nothing."""
+        lowered = name.lower()
+        families = (client.family for client in self.clients.values() if client.family)
+        return next((family for family in families if family in lowered), None)
+
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        """Every client whose transcripts we read, by its stored name."""
+        parts = (client.transcripts for client in self.clients.values())
+        return {source.client: source for source in (part.load() for part in parts if part is not None)}
+
+    @cached_property
+    def telemetry(self) -> Mapping[str, ReadEvents]:
+        """What reads the telemetry of each client that sends some, by its stored name."""
+        parts = ((client.stored_as, client.telemetry) for client in self.clients.values())
+        return {name: part.load() for name, part in parts if part is not None}
+
+    @property
+    def project_variables(self) -> tuple[str, ...]:
+        """The variables by which clients tell a server where they are at work."""
+        return tuple(name for client in self.clients.values() for name in client.project_variables)
+
+    @cached_property
+    def hooks(self) -> Mapping[str, Hooks]:
+        """Every client whose hooks we answer, by its stored name."""
+        parts = (client.hooks for client in self.clients.values())
+        return {hooks.client: hooks for hooks in (part.load() for part in parts if part is not None)}
+
+
+REGISTRY = Registry(
+    (
+        CLAUDE_CODE,
+        CODEX,
+        GEMINI,
+        OPENCODE,
+        CURSOR,
+        VSCODE,
+        WINDSURF,
+        CLAUDE_DESKTOP,
+        ZED,
+        QWEN,
+        COPILOT,
+    )
+)
