@@ -204,11 +204,6 @@ def client_among(text: str, names: Iterable[str]) -> str | None:
     return next((name for name in names if client_name(name) == wanted), None)
 
 
-def only_itself(client: str) -> tuple[str, ...]:
-    """All that a client is limited by where nobody knows any client: the name it has."""
-    return (client_name(client),)
-
-
 class ClientNames:
     """What clients call themselves where they connect, and the name that each is known by here.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -18,7 +18,7 @@ from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
 from tallygate.core.text import shown
 from tallygate.core.values import value
-from tallygate.core.words import BudgetMode, client_name, only_itself
+from tallygate.core.words import BudgetMode, client_name
 
 # --- windows ---------------------------------------------------------------------------------------------------------
 # The windows of a period: which one a moment lies in, where it begins and ends, in the user's own time zone.
@@ -192,7 +192,7 @@ class Subject:
     user: str
     place: Place | None = None
     also_client: str | None = None
-    names_of: Callable[[str], tuple[str, ...]] = only_itself
+    names_of: Callable[[str], tuple[str, ...]] = field(kw_only=True)
 
     @property
     def clients(self) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from tallygate.core.gate.rules import (
     Window,
     binds,
     bound,
-    client_names,
     from_text,
     may_limit,
     piece_of,
@@ -61,7 +60,7 @@ def rules_for(
     rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
 ) -> str | None:
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
-    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client, REGISTRY.names.of))
+    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client, names_of=REGISTRY.names.of))
     return to_text(_joined(mine, from_text(inherited)))
 
 
@@ -149,7 +148,8 @@ def visiting(rt: Runtime, session: Session) -> Session:
         there = bound(rt.rules, _subject(rt, session, folder))
         mine = tuple(rule for rule in there if rule.scope is Scope.PROJECT or rule.within is not None)
     if client is not None:
-        asking = bound(rt.rules, Subject(rt.tenant, client, rt.user, rt.place_of(folder or session.project)))
+        place = rt.place_of(folder or session.project)
+        asking = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, names_of=REGISTRY.names.of))
         mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
     return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
 
@@ -157,7 +157,8 @@ def visiting(rt: Runtime, session: Session) -> Session:
 def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
     """The client that asks for a step and the folder it stands in, each where it is not the session's own."""
     asks, there = rt.asked_by, rt.project or rt.folder
-    is_other = asks is not None and not {*client_names((asks,))} <= {"", UNNAMED, *client_names(session.clients)}
+    names = REGISTRY.names
+    is_other = asks is not None and not {*names.of(asks)} <= {"", UNNAMED, *names.all_of(session.clients)}
     return asks if is_other else None, None if there == session.project else there
 
 
@@ -171,7 +172,7 @@ def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
 
 def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
     place = rt.place_of(folder)
-    return Subject(rt.tenant, session.client, rt.user, place, session.also_client, REGISTRY.names.of)
+    return Subject(rt.tenant, session.client, rt.user, place, session.also_client, names_of=REGISTRY.names.of)
 
 
 def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:
