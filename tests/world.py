@@ -8,6 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.registry import REGISTRY
+from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.words import CalibrationMode
 from tallygate.ledger.audit.audit import audit
@@ -123,3 +125,10 @@ def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | Non
 def as_said(world: World) -> World:
     """The world where steps are held at what is said of them, whatever earlier ones have cost."""
     return world.with_policy(calibration=CalibrationMode.OBSERVE)
+
+
+def hook_event(client: str, *args: Any, **more: Any) -> HookEvent:
+    """An event as the dispatcher hands it on: with what holds for its client."""
+    facts = REGISTRY.facts_of(client)
+    assert facts is not None
+    return HookEvent(client, *args, **more, facts=facts)

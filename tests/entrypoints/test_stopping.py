@@ -14,7 +14,7 @@ from bench.wire import ROOT
 
 from tallygate.clients.ancestry import Process
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.hooks import GATED, Moment, ends_run
+from tallygate.core.hooks import GATED, Moment
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.stopping import _wrapper, answers_one_prompt, parting, prints, running, say
@@ -240,9 +240,9 @@ def test_without_a_list_of_processes_nothing_is_ended(tmp_path):
 
 
 def test_claude_code_is_ended_where_its_main_agent_is_refused_but_not_at_a_compaction():
-    ended = {moment.value for moment in Moment if ends_run("claude_code", moment, again=False)}
+    ended = {moment.value for moment in Moment if REGISTRY.facts_of("claude_code").ends_run(moment, again=False)}
     assert ended == {"prompt", "tool", "tools_done"}
-    assert not any(ends_run("claude_code", moment, again=True, subagent=True) for moment in Moment)
+    assert not any(REGISTRY.facts_of("claude_code").ends_run(moment, again=True, subagent=True) for moment in Moment)
 
 
 def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refused_tool_copilots_turn():
@@ -251,7 +251,7 @@ def test_a_second_refusal_ends_codex_a_refused_prompt_codex_and_qwen_and_a_refus
         for client in REGISTRY.hooks
         for moment in Moment
         for again in (False, True)
-        if client != "claude_code" and ends_run(client, moment, again=again)
+        if client != "claude_code" and REGISTRY.facts_of(client).ends_run(moment, again=again)
     }
     qwen = {("qwen", moment.value, again) for moment in GATED for again in (False, True)}
     prompts = {("codex", "prompt", False), ("codex", "prompt", True)}

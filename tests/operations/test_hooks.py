@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.world import NANOS, make_world
+from tests.world import NANOS, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.bills.causes import CauseKind
@@ -21,7 +21,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import rules
 from tallygate.core.guard.fence import Guarded, Reach
-from tallygate.core.hooks import HookEvent, Moment, Origin, Verdict
+from tallygate.core.hooks import Moment, Origin, Verdict
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
@@ -43,7 +43,7 @@ def world(world):
 
 def hook(world, moment, key=None, *, client="claude_code", session="client-1", **options):
     world.clock.forward(SECOND)
-    event = HookEvent(client, moment, session, moment.value, key, model=options.pop("model", "cents"), **options)
+    event = hook_event(client, moment, session, moment.value, key, model=options.pop("model", "cents"), **options)
     return on_hook(world.rt, event)
 
 
@@ -341,7 +341,7 @@ def test_a_resumed_session_is_offered_what_the_work_before_it_usually_took(world
 def question(world, name, **options):
     world.clock.forward(SECOND)
     told = {"confirms": name == "permissionRequest", "confirmed": name != "permissionRequest"} | options
-    event = HookEvent("copilot", Moment.TOOL, "client-1", name, tool="bash", model="cents", **told)
+    event = hook_event("copilot", Moment.TOOL, "client-1", name, tool="bash", model="cents", **told)
     return on_hook(world.rt, event)
 
 
@@ -369,7 +369,7 @@ def test_a_spent_budget_refuses_both_questions_for_a_tool_until_it_is_raised(wor
 def tools_of(world, response, tool="bash", **more):
     world.clock.forward(SECOND)
     told = {"confirmed": tool == "bash", "key_of_response": True, "model": "cents", **more}
-    event = HookEvent("copilot", Moment.TOOL, "client-1", "preToolUse", f"tools::{response}", tool, **told)
+    event = hook_event("copilot", Moment.TOOL, "client-1", "preToolUse", f"tools::{response}", tool, **told)
     return on_hook(world.rt, event)
 
 
@@ -414,7 +414,7 @@ def test_copilot_that_was_stopped_in_a_turn_is_ended_with_its_session_and_not_wh
     there = world.with_runtime(interrupts=stop)
     hook(there, Moment.PROMPT, "prompt:1", client="copilot")
     respond(there, "r1", 100, client="copilot")
-    event = HookEvent("copilot", moment, "client-1", "userPromptSubmitted", model="cents")
+    event = hook_event("copilot", moment, "client-1", "userPromptSubmitted", model="cents")
     assert on_hook(there.rt, replace(event, tool=None if moment is Moment.PROMPT else "bash")).stops
     end = hook(there, Moment.SESSION_END, client="copilot")
     assert (end.parting is not None, end.ends) == (told is not None, bool(told))
@@ -805,7 +805,7 @@ class Broken:
 def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fails_open(tmp_path, halts, moment):
     world = make_world(tmp_path)
     rt = replace(world.rt, ledger=Broken(), halt_on_fault=halts)
-    answer = on_hook(rt, HookEvent("claude_code", moment, "client-1", moment.value))
+    answer = on_hook(rt, hook_event("claude_code", moment, "client-1", moment.value))
     gated = moment in {
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
     }  # fmt: skip
@@ -835,7 +835,7 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
 )
 def test_the_end_of_a_session_says_that_the_ledger_cannot_be_used(world, client, halts, interrupts, told, said):
     there = replace(world.rt, ledger=Broken(), halt_on_fault=halts, interrupts=interrupts)
-    ended = on_hook(there, HookEvent(client, Moment.SESSION_END, "client-1", "SessionEnd"))
+    ended = on_hook(there, hook_event(client, Moment.SESSION_END, "client-1", "SessionEnd"))
     assert ("The disk is full. Make room." in (ended.parting or ""), ended.ends, ended.stops) == (told, said, False)
 
 
@@ -860,7 +860,7 @@ def test_a_client_that_goes_on_while_the_ledger_cannot_be_used_is_ended_too(worl
     broken, prompts = replace(world.rt, ledger=Broken()), Prompts()
 
     def tool(rt, key):
-        told = HookEvent(client, Moment.TOOL, "client-1", "tool", key, key_of_response=client == "copilot")
+        told = hook_event(client, Moment.TOOL, "client-1", "tool", key, key_of_response=client == "copilot")
         return on_hook(rt, told, prompts)
 
     assert [tool(broken, key).ends for key in keys] == ends

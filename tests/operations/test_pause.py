@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.world import MINUTE, NANOS
+from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import HookEvent, Moment, Verdict
+from tallygate.core.hooks import Moment, Verdict
 from tallygate.core.learning.steps import PastStep, is_compacted
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.gate.authorize import Step, check
@@ -27,7 +27,9 @@ def world(world):
 
 
 def prompt(world, key):
-    return on_hook(world.rt, HookEvent("claude_code", Moment.PROMPT, "client-1", "UserPromptSubmit", key, model="dear"))
+    return on_hook(
+        world.rt, hook_event("claude_code", Moment.PROMPT, "client-1", "UserPromptSubmit", key, model="dear")
+    )
 
 
 def responded(world, tokens):
@@ -46,7 +48,7 @@ def responded(world, tokens):
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(5, Verdict.GO_ON), (6, Verdict.STOP)])
 def test_a_prompt_after_the_cache_was_lost_needs_what_the_whole_conversation_costs(world, minutes, verdict):
-    start = HookEvent("claude_code", Moment.SESSION_START, "client-1", "SessionStart", "0", model="dear")
+    start = hook_event("claude_code", Moment.SESSION_START, "client-1", "SessionStart", "0", model="dear")
     on_hook(world.rt, start)
     # What was read for seven cents costs ninety to read and answer anew, and less is left.
     responded(world, Tokens(cache_write_5m=100))
@@ -57,7 +59,7 @@ def test_a_prompt_after_the_cache_was_lost_needs_what_the_whole_conversation_cos
 
 
 def told(world, moment, name, key=None):
-    return on_hook(world.rt, HookEvent("claude_code", moment, "client-1", name, key, model="dear"))
+    return on_hook(world.rt, hook_event("claude_code", moment, "client-1", name, key, model="dear"))
 
 
 def reserved(world):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.world import NANOS
+from tests.world import NANOS, hook_event
 
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.hooks import Moment
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, on_hook
 from tallygate.operations.sessions.opening import open_session_of
@@ -28,7 +28,7 @@ class Desk:
 
     def hook(self, moment, *, session="client-1", near=True, **more):
         self.world.clock.forward(1)
-        event = HookEvent("claude_code", moment, session, moment.value, near=near, model="cents", **more)
+        event = hook_event("claude_code", moment, session, moment.value, near=near, model="cents", **more)
         return on_hook(self.world.rt, event, self.prompts)
 
     def type(self, amount, code=None, **more):

@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import pytest
 from tests.telling import event, payload
-from tests.world import NANOS, PRICES
+from tests.world import NANOS, PRICES, hook_event
 
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.hooks import Moment
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, Rule
 from tallygate.core.words import Action
@@ -151,7 +151,7 @@ def test_a_hook_reserves_at_the_price_of_its_session(world):
     plain = world.with_runtime(prices=PriceBook(PRICES))
     reserved = []
     for number, each in enumerate((plain, world)):
-        event = HookEvent("claude_code", Moment.PROMPT, f"c{number}", "UserPromptSubmit", "p1", model="dear")
+        event = hook_event("claude_code", Moment.PROMPT, f"c{number}", "UserPromptSubmit", "p1", model="dear")
         on_hook(each.rt, event)
         with world.ledger.reading() as reader:
             [session] = reader.sessions_linked("claude_code", f"c{number}")

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from tallygate.core.hooks import HookFacts
 from tallygate.editing.edits import Block, FileEdits, Whole
 from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
 
@@ -123,6 +124,8 @@ class Client:
     those of `keys_of_calls` are the same for the same call, however often it is sent. `tells_session_in_meta` says that
     `sessionId` there is its own session.
 
+    `facts` say what holds for its hooks, and stand wherever these do.
+
     `transcripts`, `hooks` and `telemetry` are what reads it; `variables` name one more place of what it writes,
     `workspace_variables` where it is at work, for its hooks, and `project_variables` the same for its servers.
 
@@ -142,6 +145,7 @@ class Client:
     family: str | None = None
     transcripts: Part[Source] | None = None
     hooks: Part[Hooks] | None = None
+    facts: HookFacts | None = None
     telemetry: Part[ReadEvents] | None = None
     variables: tuple[str, ...] = ()
     workspace_variables: tuple[str, ...] = ()
@@ -156,6 +160,8 @@ class Client:
     def __post_init__(self) -> None:
         if not self.stored_as:
             object.__setattr__(self, "stored_as", self.name)
+        if (self.hooks is None) != (self.facts is None):
+            raise ValueError(f"{self.name} has hooks without facts, or facts without hooks")
 
     @property
     def has_hooks(self) -> bool:

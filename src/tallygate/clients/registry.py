@@ -18,7 +18,8 @@ from tallygate.clients.qwen.client import CLIENT as QWEN
 from tallygate.clients.vscode.client import CLIENT as VSCODE
 from tallygate.clients.windsurf.client import CLIENT as WINDSURF
 from tallygate.clients.zed.client import CLIENT as ZED
-from tallygate.core.words import ClientNames
+from tallygate.core.hooks import HookFacts
+from tallygate.core.words import ClientNames, client_name
 
 if TYPE_CHECKING:
     from tallygate.clients.reading.files import Source
@@ -44,6 +45,16 @@ class Registry:
     def stored(self, name: str) -> Client | None:
         """The client whose rows are stored under a name."""
         return self._stored.get(name)
+
+    def facts_of(self, stored: str) -> HookFacts | None:
+        """What holds for the hooks of a client, by its stored name; None where it has none."""
+        client = self.stored(stored)
+        return None if client is None else client.facts
+
+    def asks_again(self, name: str) -> bool:
+        """Whether a client asks its model once more when a tool is refused; `name` is that of a session's client."""
+        client = self.clients.get(client_name(name))
+        return client is not None and client.facts is not None and client.facts.asks_again
 
     def of_family(self, name: str) -> Client | None:
         """The client that is meant by any of its names, where it is one of a family."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
 
 # --- hooks -----------------------------------------------------------------------------------------------------------
@@ -45,6 +46,67 @@ class Origin(StrEnum):
     FORK = "fork"
 
 
+# Where a client can still be kept from spending; at all others it only tells what happened.
+GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFacts:
+    """What holds for every hook of one client.
+
+    `reserves_at` are the moments directly before a model call, with no other hook in between: its cost is reserved
+    there. Where `agents_begin_unasked`, a subagent's first call is reserved with the tool that starts it. Agents of the
+    types in `auxiliary_agents` make small calls beside the conversation, such as for a title.
+
+    What a first call of a session takes is `first_call`, and it goes to `first_model`, where nobody has said which
+    and none of the client's sessions was seen yet. A client that `writes_late` writes down a response only when it has
+    been quiet for a moment, and so not while a fast model answers.
+
+    In print mode a refused client is ended at the moments of `ends_at`, and where the step before was refused too at
+    those of `ends_again_at`; where its `agents_end_by_themselves` a refused subagent ends nothing. `first_fault_ends`
+    says the same of a ledger that cannot be used. One that `lands_first` has agents that work at the same time, and its
+    end breaks off what is in flight: it waits for that.
+
+    Without `told_at_end` it is not told, as its session ends, why it was stopped; else it is, but where the refusal was
+    that of one of these hooks, after which it says so itself.
+
+    A client that `asks_again` asks its model once more when a tool is refused, as no answer ends a turn of it, or with
+    `agents_ask_again` the work of a subagent. A refused tool may be kept back for `held_s` seconds, which is less than
+    the client waits for a hook before it lets the tool run.
+    """
+
+    reserves_at: frozenset[Moment]
+    agents_begin_unasked: bool = False
+    auxiliary_agents: frozenset[str] = frozenset()
+    first_call: Tokens | None = None
+    first_model: str | None = None
+    writes_late: bool = False
+    ends_at: frozenset[Moment] = frozenset()
+    ends_again_at: frozenset[Moment] = frozenset()
+    agents_end_by_themselves: bool = False
+    first_fault_ends: bool = True
+    lands_first: bool = False
+    told_at_end: frozenset[str] | None = None
+    asks_again: bool = False
+    agents_ask_again: bool = False
+    held_s: int = 0
+
+    @property
+    def is_told_of_faults_at_end(self) -> bool:
+        """Whether the end of a run also says why the ledger cannot be used: not where a client says so itself."""
+        return self.told_at_end == frozenset()
+
+    def ends_run(self, moment: Moment, *, again: bool, subagent: bool = False) -> bool:
+        """Whether a refused client is to be ended where nobody sits before it; `again` after another refusal."""
+        if subagent and self.agents_end_by_themselves:
+            return False
+        return moment in self.ends_at or (again and moment in self.ends_again_at)
+
+
+# Of an event that nobody has handed on: nothing is known of its client, and nothing may be taken for known.
+NOBODYS = HookFacts(reserves_at=frozenset())
+
+
 @dataclass(frozen=True, slots=True)
 class HookEvent:
     """One firing of one hook.
@@ -59,7 +121,8 @@ class HookEvent:
     `answered` is what a person did with a form of ours, and the amount that stands in it.
     `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
     `key_of_response` says that `key` is the same for all tools of one response. A `held` tool was refused before, and
-    waits: it is asked about again.
+    waits: it is asked about again. `facts` are those of its client, set by whoever hands the event on, and not by what
+    reads a client's words, so that none can forget them.
     """
 
     client: str
@@ -88,98 +151,46 @@ class HookEvent:
     confirmed: bool = False
     key_of_response: bool = False
     held: bool = False
+    facts: HookFacts = field(default=NOBODYS, compare=False, repr=False)
 
+    @property
+    def reserves(self) -> bool:
+        """Whether a model call follows this event with no other hook in between."""
+        return self.moment in self.facts.reserves_at
 
-# Where each client's hooks come directly before a model call, so that its cost is reserved there. Claude Code's tools
-# are followed by an event for all tools of a response; Codex and Copilot have only the tool itself.
-_RESERVE_AT: dict[str, frozenset[Moment]] = {
-    "claude_code": frozenset({Moment.PROMPT, Moment.TOOLS_DONE, Moment.AGENT_START}),
-    "codex": frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
-    "gemini": frozenset({Moment.MODEL}),
-    "opencode": frozenset({Moment.MODEL}),
-    "qwen": frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
-    "copilot": frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
-}
-# Clients that write down a response only when they have been quiet for a moment, and so not while a fast model answers.
-_WRITE_LATE = frozenset({"copilot"})
-# Clients whose subagents begin without being asked: their first call is reserved with the tool that starts them.
-_BEGIN_UNASKED = frozenset({"claude_code"})
-# Where a client can still be kept from spending; at all others it only tells what happened.
-GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
-# Clients whose agents work at the same time, and whose end breaks off what is in flight: it waits for that.
-_LANDS_FIRST = frozenset({"claude_code"})
-# Clients that show what a hook says as their session ends, and not why it was stopped before; and the hooks of those
-# refusals after which one does say it, by its words and exit code.
-_TOLD_AT_END = {"claude_code": frozenset[str](), "copilot": frozenset({"userPromptSubmitted"})}
+    @property
+    def begins_unasked(self) -> bool:
+        """Whether a tool is about to start a subagent that no later hook can keep from its first model call."""
+        return self.starts_agent and self.facts.agents_begin_unasked
 
+    @property
+    def is_auxiliary(self) -> bool:
+        """Whether a client is about to make a small call of its own, such as for a title."""
+        return self.agent_type in self.facts.auxiliary_agents
 
-def told_at_end(client: str, refused: str | None) -> bool:
-    """Whether a run that was stopped, by the refusal of a tool or of a hook's name, says why by the hook of its end."""
-    return client in _TOLD_AT_END and refused not in _TOLD_AT_END[client]
+    @property
+    def is_told_at_end(self) -> bool:
+        """Whether its client is told, as its session ends, why it was stopped."""
+        return self.facts.told_at_end is not None
 
+    def ends_run(self, *, again: bool) -> bool:
+        """Whether this refused client is to be ended where nobody sits before it."""
+        return self.facts.ends_run(self.moment, again=again, subagent=self.agent_id is not None)
 
-def faults_told_at_end(client: str) -> bool:
-    """Whether the end of a run also says why the ledger cannot be used: not where a client says so itself."""
-    return client in _TOLD_AT_END and not _TOLD_AT_END[client]
+    @property
+    def holds_next(self) -> bool:
+        """Whether the tool after a refused one is held, where its client cannot be ended."""
+        return self.moment is Moment.TOOL and self.facts.asks_again
 
+    def held_s(self, *, again: bool, goes_on: bool) -> int:
+        """For how many seconds a refused tool is held where its client cannot be ended; 0 where the answer ends it.
 
-def lands_first(client: str) -> bool:
-    """Whether a client is ended only once every response of its session is written down."""
-    return client in _LANDS_FIRST
-
-
-def reserves(client: str, moment: Moment) -> bool:
-    """Whether a model call follows this event with no other hook in between."""
-    return moment in _RESERVE_AT.get(client, frozenset({Moment.MODEL}))
-
-
-def begins_unasked(event: HookEvent) -> bool:
-    """Whether a tool is about to start a subagent that no later hook can keep from its first model call."""
-    return event.starts_agent and event.client in _BEGIN_UNASKED
-
-
-def writes_late(client: str) -> bool:
-    """Whether a client may have had several responses before it writes the first of them down."""
-    return client in _WRITE_LATE
-
-
-def ends_run(client: str, moment: Moment, *, again: bool, subagent: bool = False) -> bool:
-    """Whether a refused client is to be ended where nobody sits before it.
-
-    Codex asks the model again for each tool that is refused, so the second refusal in a row is the last. A prompt that
-    is refused is told in print mode by neither Codex nor Qwen Code, and looks like success; so does whatever is refused
-    in Claude Code, where a subagent ends by itself and its main agent may have less to ask for. Copilot ends a turn
-    itself, in a terminal too, by its answer to the question whether a tool may run; where a tool raises no question,
-    the second refusal is the last.
-    """
-    if client == "claude_code":
-        return not subagent and moment in {Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE}
-    if client == "codex":
-        return moment is Moment.PROMPT or (again and moment is Moment.TOOL)
-    if client == "copilot":
-        return moment is Moment.TOOL
-    return client == "qwen" and moment in GATED
-
-
-def holds_next(event: HookEvent) -> bool:
-    """Whether the tool after a refused one is held, where its client cannot be ended."""
-    return event.client == "codex" and event.moment is Moment.TOOL
-
-
-# How long a refused tool may be held, which is less than its client waits for a hook before it lets the tool run.
-_HELD_S = {"codex": 560, "qwen": 45, "gemini": 45}
-
-
-def held_s(event: HookEvent, *, again: bool, goes_on: bool) -> int:
-    """For how many seconds a refused tool is held where its client cannot be ended; 0 where the answer ends the turn.
-
-    No answer ends a turn of Codex, and none the work of a subagent of Qwen Code. With others that is so only where the
-    agent has gone on after refusals.
-    """
-    unending = event.client == "codex" or (event.client == "qwen" and event.agent_id is not None)
-    if event.moment is not Moment.TOOL or not (goes_on or (again and unending)):
-        return 0
-    return _HELD_S.get(event.client, 0)
+        With clients whose turns an answer does end, it is held only where the agent has gone on after refusals.
+        """
+        unending = self.facts.asks_again or (self.facts.agents_ask_again and self.agent_id is not None)
+        if self.moment is not Moment.TOOL or not (goes_on or (again and unending)):
+            return 0
+        return self.facts.held_s
 
 
 class Verdict(StrEnum):

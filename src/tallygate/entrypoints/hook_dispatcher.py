@@ -14,7 +14,7 @@ from tallygate.clients.client import runnable
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
-from tallygate.core.hooks import Moment, ends_run, faults_told_at_end
+from tallygate.core.hooks import HookEvent, HookFacts, Moment
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
@@ -43,6 +43,12 @@ def hooks_of(client: str) -> Hooks | None:
     """What is known of a client's hooks, in whatever spelling it is named."""
     name = client if client in REGISTRY.hooks else client_among(client, REGISTRY.hooks)
     return None if name is None else REGISTRY.hooks[name]
+
+
+def _read(hooks: Hooks, raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
+    """An event with what holds for its client: no client's reader says where a call is reserved."""
+    event, facts = hooks.read(raw, name), REGISTRY.facts_of(hooks.client)
+    return event if event is None or facts is None else replace(event, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class HookDesk:
     def _answered(
         self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, sender: Sender
     ) -> Reply:
-        event = hooks.read(raw, name)
+        event = _read(hooks, raw, name)
         if event is None:
             return Reply()
         folder = workspace or (None if event.folder is None else Path(event.folder))
@@ -134,7 +140,7 @@ class HookDesk:
         """Whether nothing is in flight any more of the session that a hook belongs to."""
         hooks = hooks_of(client)
         try:
-            event = None if hooks is None else hooks.read(raw, name)
+            event = None if hooks is None else _read(hooks, raw, name)
             if event is None:
                 return True
             runtime = self.runtime_for(None if event.folder is None else Path(event.folder))
@@ -190,18 +196,19 @@ def refused(
     else:
         text = f"Tallygate: this step cannot be counted, so it is stopped: {what}"
         reply = hooks.refuse(name, text)
-    moment = hooks.moments.get(name)
-    if moment is None or reply.settled or not (ends and _silent(hooks.client, moment, lasting, subagent)):
+    moment, facts = hooks.moments.get(name), REGISTRY.facts_of(hooks.client)
+    if moment is None or facts is None or reply.settled:
         return reply
-    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE))
+    silent = ends and _silent(facts, moment, lasting=lasting, subagent=subagent)
+    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE)) if silent else reply
 
 
-def _silent(client: str, moment: Moment, lasting: bool, subagent: bool) -> bool:
+def _silent(facts: HookFacts, moment: Moment, *, lasting: bool, subagent: bool) -> bool:
     """Whether a client in print mode would keep to itself that a step could not be counted, and go on or end well."""
     if moment is Moment.SESSION_END:
-        return lasting and faults_told_at_end(client)
-    # A refused prompt ends Copilot by itself; its turn, on a terminal too, is left to what it can be asked.
-    return client != "copilot" and ends_run(client, moment, again=lasting, subagent=subagent)
+        return lasting and facts.is_told_of_faults_at_end
+    # Some are ended by a refused prompt by itself; their turn, on a terminal too, is left to what can be asked.
+    return facts.first_fault_ends and facts.ends_run(moment, again=lasting, subagent=subagent)
 
 
 def frame(reply: Reply) -> bytes:

@@ -15,17 +15,12 @@ from tallygate.core.gate.wording import amounts_of, fault_message, held_next, le
 from tallygate.core.guard.fence import reaches
 from tallygate.core.hooks import (
     GATED,
+    NOBODYS,
     HookAnswer,
     HookEvent,
     Moment,
     Verdict,
-    ends_run,
-    faults_told_at_end,
     foreign_text,
-    held_s,
-    holds_next,
-    lands_first,
-    told_at_end,
 )
 from tallygate.core.model import NO_REASON, Budget
 from tallygate.core.money import format_amount, parse_amount_nanos, told_apart
@@ -243,6 +238,8 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
     Whoever calls this stops the client on STOP. A ledger that cannot be used stops what is gated, unless the
     policy fails open; it never stops what only tells that something happened.
     """
+    if event.facts is NOBODYS:  # nothing would be reserved for it, and nobody would know
+        raise LookupError(f"the hook {event.name} came without what is known of its client")
     prompts = Prompts() if prompts is None else prompts
     rt = replace(rt, by=f"hook:{event.client}")
     rt.follow(event.client, None if event.transcript is None else Path(event.transcript), event.client_session)
@@ -264,9 +261,9 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         if answer.action is not Action.HALT:
             return HookAnswer(message=f"Tallygate: {answer.message}")
         again = prompts.faulted(event)
-        # A run that is stopped for this looks no less like success; Copilot's turn is left to what it can be asked.
-        ends = rt.interrupts and (again or event.client != "copilot") and _ends(event, again=again)
-        held = held_s(event, again=again, goes_on=False) if ends else 0
+        # A run that is stopped for this looks no less like success; some turns are left to what can be asked first.
+        ends = rt.interrupts and (again or event.facts.first_fault_ends) and event.ends_run(again=again)
+        held = event.held_s(again=again, goes_on=False) if ends else 0
         return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
 
 
@@ -277,13 +274,9 @@ def _told_of(rt: Runtime, event: HookEvent, fault: LedgerUnavailable) -> HookAns
     unless nobody read it.
     """
     told = HookAnswer(message=f"Tallygate: {fault}")
-    if event.moment is not Moment.SESSION_END or not rt.halt_on_fault or not faults_told_at_end(event.client):
+    if event.moment is not Moment.SESSION_END or not rt.halt_on_fault or not event.facts.is_told_of_faults_at_end:
         return told
     return replace(told, parting=f"Tallygate: {fault_message(fault.message, fault.hint)}", ends=rt.interrupts)
-
-
-def _ends(event: HookEvent, *, again: bool) -> bool:
-    return ends_run(event.client, event.moment, again=again, subagent=event.agent_id is not None)
 
 
 def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
@@ -346,7 +339,7 @@ def _end(rt: Runtime, event: HookEvent) -> HookAnswer:
     if (session := open_session_of(rt, event.client, event.client_session)) is not None:
         let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
     ended = end_account(rt, event)
-    if not ended and faults_told_at_end(event.client):
+    if not ended and event.facts.is_told_of_faults_at_end:
         rt.ledger.prove(rt.tenant)  # a run that was stopped for a lock has no session, and what is locked can be read
     parting, said = _parting(rt, event)
     return replace(_signed(rt, ended), parting=parting, ends=said)
@@ -366,13 +359,13 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         acts = rt.interrupts and gated.hard
-        ends = acts and (gated.goes_on or _ends(event, again=gated.again))
-        waits = ends and lands_first(event.client) and not all_landed(rt, event)
+        ends = acts and (gated.goes_on or event.ends_run(again=gated.again))
+        waits = ends and event.facts.lands_first and not all_landed(rt, event)
         message = answer.message or ""
-        if acts and not ends and holds_next(event):
+        if acts and not ends and event.holds_next:
             message = held_next(message, answer.command)
         told = HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
-        held = held_s(event, again=gated.again, goes_on=gated.goes_on) if ends else 0
+        held = event.held_s(again=gated.again, goes_on=gated.goes_on) if ends else 0
         return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
@@ -389,13 +382,13 @@ def all_landed(rt: Runtime, event: HookEvent) -> bool:
 
 def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     """Why a client's session was stopped, and whether its run was ended for it, which says so at once."""
-    if not told_at_end(event.client, None):
+    if not event.is_told_at_end:
         return None, False
     with rt.ledger.reading(rt.tenant) as reader:
         linked = reader.sessions_linked(event.client, event.client_session)
         calls = reader.recent_calls(linked[-1].session_id, 2**62, LOOKED_BACK_AT) if linked else []
     stopping = stopped_by(reversed(calls))
-    if stopping is None or stopping.reply is None or not told_at_end(event.client, stopping.tool_name):
+    if stopping is None or stopping.reply is None or stopping.tool_name in (event.facts.told_at_end or ()):
         return None, False
     answer = GateAnswer.from_json(stopping.reply)
     said = rt.interrupts and stopping.actor_id is None and answer.reason is Reason.BUDGET_EXCEEDED

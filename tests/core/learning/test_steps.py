@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tallygate.core.costing import Price, Rates, Tokens
-from tallygate.core.learning.steps import FIRST_CONTEXT_TOKENS, TYPICAL_OUTPUT_TOKENS, PastStep, next_step
+from tallygate.core.learning.steps import (
+    FIRST_CONTEXT_TOKENS,
+    FIRST_KEPT_LONG,
+    TYPICAL_OUTPUT_TOKENS,
+    PastStep,
+    next_step,
+)
 from tallygate.core.usage import ObservedUsage, Rule
 
 T0 = datetime(2026, 9, 21, 12, tzinfo=UTC)
@@ -28,19 +34,19 @@ def responded(*tokens):
 
 
 @pytest.mark.parametrize(
-    ("client", "rate"),
-    [("claude_code", 1 + 20), ("codex", 1 + 10)],
+    ("first", "rate"),
+    [(FIRST_KEPT_LONG, 1 + 20), (None, 1 + 10)],
     ids=["half of it written", "half of it read afresh"],
 )
-def test_before_any_response_it_takes_what_a_first_one_takes(client, rate):
-    ahead = next_step([], PRICE, T0, client)
+def test_before_any_response_it_takes_what_a_first_one_takes(first, rate):
+    ahead = next_step([], PRICE, T0, first)
     assert ahead.nanos == FIRST_CONTEXT_TOKENS // 2 * rate + OUTPUT
     assert (ahead.prompt_tokens, ahead.completion_tokens) == (FIRST_CONTEXT_TOKENS, TYPICAL_OUTPUT_TOKENS)
 
 
 def test_it_follows_the_level_of_the_last_steps():
     past = responded(Tokens(cache_read=400), Tokens(cache_read=1600), Tokens(cache_read=200))
-    ahead = next_step(past, PRICE, T0, "codex")
+    ahead = next_step(past, PRICE, T0)
     assert (ahead.nanos, ahead.prompt_tokens, ahead.completion_tokens) == (400, 200, 0)
 
 
@@ -56,19 +62,19 @@ UNSAID = Tokens(cache_read=90_000, fresh_input=900, output=100)
 )
 def test_after_a_pause_in_which_the_cache_was_lost_everything_is_read_anew(last, kept, rate):
     past = responded(last)
-    assert next_step(past, PRICE, T0 + kept, "codex").nanos == past[0].cost_nanos
-    ahead = next_step(past, PRICE, T0 + kept + timedelta(seconds=1), "codex")
+    assert next_step(past, PRICE, T0 + kept).nanos == past[0].cost_nanos
+    ahead = next_step(past, PRICE, T0 + kept + timedelta(seconds=1))
     assert ahead.nanos == 91_000 * rate + OUTPUT
     assert (ahead.prompt_tokens, ahead.completion_tokens) == (91_000, TYPICAL_OUTPUT_TOKENS)
 
 
 def test_how_long_it_is_kept_is_known_from_the_last_response_that_wrote_anything():
     past = responded(LONG, SHORT, Tokens(cache_read=91_000, output=10))
-    assert next_step(past, PRICE, T0 + timedelta(minutes=6), "codex").nanos == 91_010 * 12 + OUTPUT
+    assert next_step(past, PRICE, T0 + timedelta(minutes=6)).nanos == 91_010 * 12 + OUTPUT
 
 
 @pytest.mark.parametrize("pause", [timedelta(days=-1), timedelta(0), timedelta(days=400)])
 def test_a_pause_never_makes_a_step_cheaper(pause):
     dear = Tokens(output=10**6)
     past = responded(dear, dear)
-    assert next_step(past, PRICE, T0 + pause, "codex").nanos >= past[-1].cost_nanos
+    assert next_step(past, PRICE, T0 + pause).nanos >= past[-1].cost_nanos

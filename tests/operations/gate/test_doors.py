@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 from tests.operations.test_hooks import account, hook, respond
-from tests.world import NANOS
+from tests.world import NANOS, hook_event
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable
 from tallygate.core.gate.rules import Rule, Scope, rules_of
-from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.hooks import Moment
 from tallygate.core.model import NO_RESPONSE
 from tallygate.core.words import Action, CallState, Reason
 from tallygate.operations.budgets.change import raise_budget
@@ -110,7 +110,7 @@ def test_a_session_that_has_ended_takes_no_step_of_any_door(world, door):
     end_session(world.rt, session)
     before = world.budget(session)
     if door == "hook":  # it ended between two looks of one hook
-        event = HookEvent("claude_code", Moment.PROMPT, "client-1", "prompt", "prompt:1", model="dear")
+        event = hook_event("claude_code", Moment.PROMPT, "client-1", "prompt", "prompt:1", model="dear")
         answer = gate_step(world.rt, event, was_open).answer
         assert (answer.action, answer.reason) == (Action.HALT, Reason.SESSION_ENDED)
     elif door == "agent":

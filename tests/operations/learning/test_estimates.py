@@ -11,12 +11,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.world import NANOS, PRICES, Clock, make_world
+from tests.world import NANOS, PRICES, Clock, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import NotFound
-from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.hooks import Moment
 from tallygate.core.learning.calibration import MILLION, Level, SampleKey
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Rule
@@ -333,7 +333,7 @@ def test_a_factor_from_bills_is_only_told_where_the_policy_does_not_enforce(worl
 
 def hooked(world, moment, key):
     world.clock.forward(1_000_000)
-    event = HookEvent("claude_code", moment, "client-1", moment.value, key, model="dear")
+    event = hook_event("claude_code", moment, "client-1", moment.value, key, model="dear")
     return on_hook(world.rt, event)
 
 

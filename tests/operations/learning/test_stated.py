@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tests.world import NANOS, make_world
+from tests.world import NANOS, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.hooks import Moment
 from tallygate.core.hooks import Origin as Began
 from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import Actor
@@ -43,7 +43,7 @@ def reported(world, session, said, cost, **options):
 def observed_session(world, dollars, name="client-1", client="claude_code"):
     """A session whose client writes down what it uses."""
     rich = world.with_runtime(session_limit_nanos=round(dollars * NANOS), project="/home/me/p")
-    on_hook(rich.rt, HookEvent(client, Moment.SESSION_START, name, "SessionStart", origin=Began.STARTUP, model="dear"))
+    on_hook(rich.rt, hook_event(client, Moment.SESSION_START, name, "SessionStart", origin=Began.STARTUP, model="dear"))
     return open_session_of(world.rt, client, name).session_id
 
 

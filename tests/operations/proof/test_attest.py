@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.world import hook_event
 
 from tallygate.attest import dsse
 from tallygate.attest.keyring import KeyRing
@@ -12,7 +13,7 @@ from tallygate.attest.keys import Signer
 from tallygate.attest.statement import read_statement
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
-from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.hooks import HookAnswer, Moment, Verdict
 from tallygate.core.proof import Kind
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import on_hook
@@ -285,7 +286,7 @@ def test_others_wait_only_so_long_while_much_is_signed(proving, slow_us, rounds)
 
 
 def hooked(world, moment):
-    return on_hook(world.rt, HookEvent("claude_code", moment, "client-1", moment.value, None, model="dear"))
+    return on_hook(world.rt, hook_event("claude_code", moment, "client-1", moment.value, None, model="dear"))
 
 
 def test_a_session_that_a_hook_ends_is_signed_at_once(proving):

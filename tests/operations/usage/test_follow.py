@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.clients.making import claude, lines
 from tests.transcripts import minted
-from tests.world import MINUTE, NANOS
+from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import Rule, Scope
-from tallygate.core.hooks import HookEvent, Moment, Origin
+from tallygate.core.hooks import Moment, Origin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooks import on_hook
@@ -180,7 +180,7 @@ class Gated:
 
     def hook(self, moment, origin=None, name="s1"):
         self.clock.forward(1_000_000)
-        event = HookEvent("claude_code", moment, name, moment.value, transcript=str(self.file), origin=origin)
+        event = hook_event("claude_code", moment, name, moment.value, transcript=str(self.file), origin=origin)
         return on_hook(self.rt, event)
 
     def write(self, key, cents, at_us=None, file=None):

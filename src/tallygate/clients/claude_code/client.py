@@ -21,6 +21,8 @@ from tallygate.clients.client import (
     status_command,
     tool_hook,
 )
+from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.learning.steps import FIRST_KEPT_LONG
 from tallygate.editing.edits import Edit, FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
 from tallygate.files import open_regular
@@ -306,6 +308,18 @@ def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
     )
 
 
+# Its tools are followed by an event for all tools of a response. A refused subagent ends by itself, and its main agent
+# may have less to ask for; in print mode whatever is refused looks like success.
+_FACTS = HookFacts(
+    reserves_at=frozenset({Moment.PROMPT, Moment.TOOLS_DONE, Moment.AGENT_START}),
+    agents_begin_unasked=True,
+    first_call=FIRST_KEPT_LONG,
+    first_model="claude-opus-4-7",
+    ends_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE}),
+    agents_end_by_themselves=True,
+    lands_first=True,
+    told_at_end=frozenset(),
+)
 CLIENT = Client(
     name="claude-code",
     title="Claude Code",
@@ -315,6 +329,7 @@ CLIENT = Client(
     family="claude",
     transcripts=Part("tallygate.clients.claude_code.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.claude_code.hooks", "HOOKS"),
+    facts=_FACTS,
     telemetry=Part("tallygate.clients.claude_code.telemetry", "read_events"),
     variables=("CLAUDE_CONFIG_DIR",),
     workspace_variables=("CLAUDE_PROJECT_DIR",),

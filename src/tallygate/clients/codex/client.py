@@ -20,6 +20,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.hooks import HookFacts, Moment
 from tallygate.editing.edits import FileEdits, Hook, Table
 from tallygate.editing.ours import SERVER, is_ours
 from tallygate.files import open_regular
@@ -132,6 +133,16 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation(files, tuple(notes))
 
 
+# It has only the tool itself, and asks the model again for each one that is refused, so that the second refusal in a
+# row is the last. A prompt that is refused is not told in print mode, and looks like success.
+_FACTS = HookFacts(
+    reserves_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
+    first_model="gpt-5.1-codex",
+    ends_at=frozenset({Moment.PROMPT}),
+    ends_again_at=frozenset({Moment.TOOL}),
+    asks_again=True,
+    held_s=560,
+)
 CLIENT = Client(
     name=_CLIENT,
     title="Codex",
@@ -140,6 +151,7 @@ CLIENT = Client(
     family="codex",
     transcripts=Part("tallygate.clients.codex.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.codex.hooks", "HOOKS"),
+    facts=_FACTS,
     variables=("CODEX_HOME",),
     call_meta=("callId",),
     tells_session_in_meta=True,

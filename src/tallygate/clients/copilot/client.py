@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.hooks import HookFacts, Moment
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -62,6 +63,16 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# It has only the tool itself, and ends a turn by its answer to the question whether a tool may run, in a terminal too;
+# where a tool raises no question, the second refusal is the last. It writes down several responses at once.
+_FACTS = HookFacts(
+    reserves_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
+    first_model="gpt-4.1",
+    writes_late=True,
+    ends_at=frozenset({Moment.TOOL}),
+    first_fault_ends=False,
+    told_at_end=frozenset({"userPromptSubmitted"}),
+)
 CLIENT = Client(
     name=_CLIENT,
     title="GitHub Copilot CLI",
@@ -70,6 +81,7 @@ CLIENT = Client(
     family="copilot",
     transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
+    facts=_FACTS,
     variables=("COPILOT_HOME",),
     signs=_signs,
     wanted=_wanted,

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.hooks import HookFacts, Moment
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -56,6 +57,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+_FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45)
 CLIENT = Client(
     name=_CLIENT,
     title="Gemini CLI",
@@ -64,6 +66,7 @@ CLIENT = Client(
     family="gemini",
     transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
+    facts=_FACTS,
     variables=("GEMINI_CLI_HOME", "GEMINI_DATA_DIR"),
     workspace_variables=("GEMINI_PROJECT_DIR",),
     signs=_signs,

@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     rule_block,
     server_arguments,
 )
+from tallygate.core.hooks import HookFacts, Moment
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -51,6 +52,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+_FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), auxiliary_agents=frozenset({"title"}))
 CLIENT = Client(
     name=_CLIENT,
     title="opencode",
@@ -58,6 +60,7 @@ CLIENT = Client(
     family="opencode",
     transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
+    facts=_FACTS,
     variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
     signs=_signs,
     wanted=_wanted,

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.hooks import GATED, HookFacts, Moment
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -54,6 +55,14 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
+_FACTS = HookFacts(
+    reserves_at=frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
+    first_model="qwen3-coder-plus",
+    ends_at=GATED,
+    agents_ask_again=True,
+    held_s=45,
+)
 CLIENT = Client(
     name=_CLIENT,
     title="Qwen Code",
@@ -61,6 +70,7 @@ CLIENT = Client(
     family="qwen",
     transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
+    facts=_FACTS,
     variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
     signs=_signs,
     wanted=_wanted,

@@ -79,11 +79,14 @@ def drift_of(
     usages: Sequence[Used],
     price_of: PriceOf,
     anomalies: Sequence[CallAnomaly] = (),
+    *,
+    asks_again: bool = False,
 ) -> list[Cause]:
     """The causes that apply to a session, the largest amount first.
 
     Each is computed by itself, all else as it was: a cache read above the long-context threshold counts into both,
-    so the amounts do not add up to the drift. What is missing from partial rows is in no cost yet.
+    so the amounts do not add up to the drift. What is missing from partial rows is in no cost yet. `asks_again` says
+    that the session's client asks its model once more when a tool is refused.
     """
     by_id = {call.call_id: call for call in calls}
     responses = [_Response(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
@@ -97,7 +100,7 @@ def drift_of(
         _tier(responses),
         _outside(responses),
         _auxiliary(responses),
-        _no_response(session, calls, usages),
+        _no_response(calls, usages, asks_again=asks_again),
         _broken_off(responses),
         _doubtful(calls, anomalies),
     ]
@@ -109,12 +112,12 @@ def largest_first(causes: Iterable[Cause]) -> list[Cause]:
     return sorted(causes, key=lambda cause: (cause.nanos is None, -abs(cause.nanos or 0), cause.kind))
 
 
-def _no_response(session: Session, calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
+def _no_response(calls: Sequence[Call], usages: Sequence[Used], *, asks_again: bool) -> Cause | None:
     """Model calls that were let through and of which nothing was written down: what they cost, nobody can tell."""
     seen = {used.call_id for used in usages}
     lost = [call for call in calls if call.is_unanswered and call.call_id not in seen]
     if not lost:
-        return _after_refusal(session, calls, usages)
+        return _after_refusal(calls, usages) if asks_again else None
     estimated = format_amount(sum(call.estimate_nanos for call in lost))
     text = (
         f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
@@ -123,8 +126,8 @@ def _no_response(session: Session, calls: Sequence[Call], usages: Sequence[Used]
     return Cause(CauseKind.NO_RESPONSE, 0, None, text)
 
 
-def _after_refusal(session: Session, calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
-    refused_us = asked_after_refusal_us(session.client, calls)
+def _after_refusal(calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
+    refused_us = asked_after_refusal_us(calls)
     if refused_us is None or any(microseconds(used.row.at) > refused_us for used in usages):
         return None
     text = "a tool was refused, the client asked its model again, and had no response written down: in no cost"

@@ -9,7 +9,7 @@ from itertools import takewhile
 from tallygate.core.errors import InvalidArgument, ensure
 from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Session
 from tallygate.core.money import SUM_NANOS_MAX
-from tallygate.core.words import AccountingMode, CallState, Exactness, SessionExactness, UsageBasis, client_name
+from tallygate.core.words import AccountingMode, CallState, Exactness, SessionExactness, UsageBasis
 
 # --- lifecycle -------------------------------------------------------------------------------------------------------
 # How a call moves from pending to reconciled, voided or expired, and what that does to its budgets.
@@ -138,17 +138,14 @@ def counts(call: Call) -> bool:
     return call.state not in (CallState.DENIED, CallState.VOIDED)
 
 
-# Clients that ask their model again when a tool is refused, and what the refusal of a prompt is written down as.
-_ASK_AGAIN = frozenset({"codex"})
+# What the refusal of a prompt is written down as.
 _PROMPT = "UserPromptSubmit"
 # A run in print mode is ended at the second refusal in a row, so nothing follows that one.
 _ENDED_AT = 2
 
 
-def asked_after_refusal_us(client: str, calls: Iterable[Call]) -> int | None:
-    """When a session's client was last refused a tool, and so asked its model once more; None where it did not."""
-    if client_name(client) not in _ASK_AGAIN:
-        return None
+def asked_after_refusal_us(calls: Iterable[Call]) -> int | None:
+    """When a client was last refused a tool, and so asked its model once more, as some do; None where it did not."""
     asked = [call for call in calls if call.client_key is not None and call.client_key.startswith(HOOK_KEY)]
     row = [*takewhile(lambda call: call.state is CallState.DENIED, reversed(asked))]
     tools = [call for call in row if call.tool_name != _PROMPT]

@@ -7,43 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.hooks import HookEvent
 from tallygate.core.learning.calibration import level_of
 from tallygate.core.usage import ObservedUsage, Rule
 
 # Before a session's first response: the context a client begins with, and how long an answer is. Medians of the first
-# and of all responses in 103 recorded sessions of Claude Code were 39,700 and 160 tokens; a fresh one begins with less.
-# Some of it is in the provider's cache from sessions before; the rest is written there (medians of Claude Code: 16,200
-# read, 12,700 written for an hour) or only read (of 22 sessions of Codex: 6,900 from the cache, 6,700 afresh).
+# and of all responses in 103 recorded sessions of one client were 39,700 and 160 tokens; a fresh one begins with less.
+# Some of it is in the provider's cache from sessions before; the rest is written there (medians of that client: 16,200
+# read, 12,700 written for an hour) or only read (of 22 sessions of another: 6,900 from the cache, 6,700 afresh).
 FIRST_CONTEXT_TOKENS = 20_000
 TYPICAL_OUTPUT_TOKENS = 200
 _HALF = FIRST_CONTEXT_TOKENS // 2
 _FIRST = Tokens(fresh_input=_HALF, cache_read=_HALF, output=TYPICAL_OUTPUT_TOKENS)
-_FIRST_OF = {"claude_code": Tokens(cache_read=_HALF, cache_write_1h=_HALF, output=TYPICAL_OUTPUT_TOKENS)}
+# The same of a client that has what it writes kept for an hour.
+FIRST_KEPT_LONG = Tokens(cache_read=_HALF, cache_write_1h=_HALF, output=TYPICAL_OUTPUT_TOKENS)
 # How long what a model has read stays in its provider's cache, from when it was last read: as Anthropic says by how it
-# was written, and no longer where nothing is said. Of 50 pauses of ten minutes to an hour in sessions of Codex, 36 had
+# was written, and no longer where nothing is said. Of 50 pauses of ten minutes to an hour in recorded sessions, 36 had
 # lost it.
 SHORT_CACHE = timedelta(minutes=5)
 LONG_CACHE = timedelta(hours=1)
-# What a client calls first where nobody has said which model it is and none of its sessions was seen yet.
-FIRST_MODELS = {
-    "claude_code": "claude-opus-4-7",
-    "codex": "gpt-5.1-codex",
-    "gemini": "gemini-2.5-pro",
-    "qwen": "qwen3-coder-plus",
-    "copilot": "gpt-4.1",
-}
 
 
 # The id of whoever makes calls beside the conversation, of which the client writes nothing down.
 ASIDE = "aside"
-_ASIDE_AGENTS = {"opencode": frozenset({"title"})}
 _ASIDE_TOKENS = Tokens(fresh_input=1_000, output=60)
-
-
-def is_aside(event: HookEvent) -> bool:
-    """Whether a client is about to make a small call of its own, such as for a title."""
-    return event.agent_type in _ASIDE_AGENTS.get(event.client, frozenset())
 
 
 def aside_step(price: Price) -> NextStep:
@@ -79,9 +65,9 @@ def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
 
 
 def next_step(
-    past: Sequence[PastStep], price: Price, at: datetime, client: str, *, forgotten: bool = False
+    past: Sequence[PastStep], price: Price, at: datetime, first_call: Tokens | None = None, *, forgotten: bool = False
 ) -> NextStep:
-    """The next call of an agent: its own level, or before any response what a first one takes.
+    """The next call of an agent: its own level, or before any response what a first one of its client takes.
 
     `past` are its responses, the oldest first, and `at` is now. The level is a moving average of the costs' logarithms
     in which every response weighs as much as all before it, so that it follows a growing context within a few steps.
@@ -90,7 +76,7 @@ def next_step(
     """
     level = level_of([step.cost_nanos for step in past])
     if level is None:
-        tokens = _FIRST_OF.get(client, _FIRST)
+        tokens = first_call or _FIRST
         return NextStep(price.cost_nanos(tokens), tokens.context, tokens.output)
     last = past[-1].row.tokens
     anew, anew_nanos = read_anew(past, at, forgotten=forgotten), 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority
 from tallygate.core.bills.causes import Used, drift_of, largest_first
 from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
@@ -316,7 +317,8 @@ class _Reviewing:
             used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
             quote = partial(self.rt.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
-            causes = drift_of(session, list(self.reader.calls_of(session_id)), used, quote, odd)
+            calls, asks_again = list(self.reader.calls_of(session_id)), REGISTRY.asks_again(session.client)
+            causes = drift_of(session, calls, used, quote, odd, asks_again=asks_again)
             found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in largest_first(causes)]
         return {session_id: causes for session_id, causes in found.items() if causes}
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split, certainty_of
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.policy import own_budget
@@ -54,7 +55,7 @@ def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:
         is_later = each.last_us > each.read_us or bool(each.check.includes)
         if not is_later and each.check.total > sum(tokens.total for tokens in each.seen.values()):
             return False
-    refused_us = lifecycle.asked_after_refusal_us(session.client, calls)
+    refused_us = lifecycle.asked_after_refusal_us(calls) if REGISTRY.asks_again(session.client) else None
     if refused_us is None:
         return True
     return any(microseconds(each.row.at) > refused_us for each in reader.usage_of(session.session_id))

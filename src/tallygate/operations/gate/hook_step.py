@@ -10,15 +10,13 @@ from itertools import takewhile
 from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.policy import admits
-from tallygate.core.hooks import HookEvent, Moment, begins_unasked, reserves, writes_late
+from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.learning.calibration import Kind, Level
 from tallygate.core.learning.steps import (
     ASIDE,
-    FIRST_MODELS,
     NextStep,
     PastStep,
     aside_step,
-    is_aside,
     is_compacted,
     next_step,
     of_actor,
@@ -155,7 +153,7 @@ def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
 
 def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> CallRequest:
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
-    mine = [] if begins_unasked(event) else of_actor(past, event.agent_id)
+    mine = [] if event.begins_unasked else of_actor(past, event.agent_id)
     model, terms = _next_model(rt, event, session, mine or past)
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at, scope_of(rt, session), terms)
@@ -163,10 +161,12 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
     forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
     ahead: NextStep = (
-        aside_step(price) if is_aside(event) else next_step(mine, price, at, event.client, forgotten=forgotten)
+        aside_step(price)
+        if event.is_auxiliary
+        else next_step(mine, price, at, event.facts.first_call, forgotten=forgotten)
     )
     counted = Estimated(ahead.nanos)
-    if not is_aside(event):
+    if not event.is_auxiliary:
         named = price_key(price, model)
         key = sample_key(Kind.HOOK, session.client, named)
         with rt.ledger.reading(rt.tenant) as reader:
@@ -212,7 +212,7 @@ def _next_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[
         model = reader.last_model(event.client)
     if model is not None:
         return model, SERVED_HERE if _is_of_runtime(model) else STANDARD
-    return FIRST_MODELS.get(event.client) or session.model, STANDARD
+    return event.facts.first_model or session.model, STANDARD
 
 
 def _is_of_runtime(model: str) -> bool:
@@ -220,9 +220,9 @@ def _is_of_runtime(model: str) -> bool:
 
 
 def _actor(event: HookEvent) -> Actor:
-    if begins_unasked(event):
+    if event.begins_unasked:
         return Actor(ActorType.SUBAGENT)  # it has no id yet; whichever starts next takes it over
-    if is_aside(event):
+    if event.is_auxiliary:
         return Actor(ActorType.SUBAGENT, ASIDE, event.agent_type)
     if event.agent_id is not None:
         return Actor(ActorType.SUBAGENT, event.agent_id, event.agent_type)
@@ -244,7 +244,7 @@ def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, rec
     which may have cost many times what was held for it. What is still missing long after the next step
     was asked for was broken off, and is not waited for.
     """
-    if not writes_late(event.client) or event.moment is not Moment.TOOL or event.confirms:
+    if not event.facts.writes_late or event.moment is not Moment.TOOL or event.confirms:
         return False
     waiting = _waiting(rt, session.session_id, actor)
     if len(waiting) == 1:
@@ -254,7 +254,7 @@ def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, rec
 
 def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
     """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
-    for _ in range(LATE_STEPS if writes_late(event.client) else LANDING_STEPS):
+    for _ in range(LATE_STEPS if event.facts.writes_late else LANDING_STEPS):
         if not _waiting(rt, session_id, actor):
             return True
         rt.pause_us(LANDING_STEP_US)
@@ -298,9 +298,9 @@ def _turned(
             reason = f"handed on to subagent {event.agent_id}"
             void(tx, nameless[0], reason, by=rt.by, place_of=rt.place_of)
     if event.moment is not Moment.TOOL:
-        return reserves(event.client, event.moment), request
-    if not reserves(event.client, Moment.TOOL):
-        return begins_unasked(event), request
+        return event.reserves, request
+    if not event.reserves:
+        return event.begins_unasked, request
     if _next_is_reserved(event, mine, recent):
         return False, _for_nothing(request)
     return True, request

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
 from tallygate.core.learning.calibration import Kind, Origin, Sample, SampleKey
@@ -142,7 +143,9 @@ class HookSteps:
         if row.rule is Rule.CLAUDE_AUXILIARY:
             return Ask(key, ASIDE, 0, paid.nanos)  # no hook stands before it: it is paid, and nobody had said anything
         mine = self._past[row.client, session, row.agent_id]
-        ahead = next_step(list(mine), paid.price, row.at, row.client, forgotten=self._switches(paid, session))
+        facts = REGISTRY.facts_of(row.client)
+        first_call = None if facts is None else facts.first_call
+        ahead = next_step(list(mine), paid.price, row.at, first_call, forgotten=self._switches(paid, session))
         mine.append(PastStep(row, paid.nanos))
         return Ask(key, row.agent_id or "", ahead.nanos, paid.nanos, is_level=True, anew_nanos=ahead.anew_nanos)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.bills.causes import Cause, Used, drift_of, largest_first, unseen
 from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
@@ -142,7 +143,12 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             children=reader.children_of(session_id),
             observed=_observed(observed, calls),
             drift=largest_first(
-                [*drift_of(session, calls, used, _quote(rt, session), odd), *_unseen(rt, reader, session)]
+                [
+                    *drift_of(
+                        session, calls, used, _quote(rt, session), odd, asks_again=REGISTRY.asks_again(session.client)
+                    ),
+                    *_unseen(rt, reader, session),
+                ]
             ),
             enforced=is_enforced(reader, session),
             limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
