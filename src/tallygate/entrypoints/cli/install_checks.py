@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tallygate.clients.client import Scope, Surroundings
-from tallygate.clients.installers import CLIENTS
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
 from tallygate.entrypoints.cli import output
@@ -65,7 +65,7 @@ def astray(where: Surroundings) -> list[Astray]:
     may be that of another home, or be gone.
     """
     found: dict[tuple[str, str], Astray] = {}
-    for client in CLIENTS.values():
+    for client in REGISTRY.clients.values():
         with suppress(TallygateError, OSError):
             scopes = [Scope.USER, *([] if where.project is None else [Scope.PROJECT])]
             for file in (each.path for scope in scopes for each in client.wanted(where, scope).files):
