@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.claude_code import client as claude_code
 from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
+from tallygate.core.usage import ObservedUsage, Quality, merged
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("fresh", "written", "read", "output")
@@ -111,7 +112,7 @@ def claude(table: Table, corpus: Path, told: Callable[[str], dict[str, Any]]) ->
     sessions = grouped(rows, lambda row: row.session)
 
     def of_session(key: str, difference: Counts) -> str | None:
-        progress = summed(row for row in sessions.get(key, []) if row.rule is Rule.CLAUDE_PROGRESS)
+        progress = summed(row for row in sessions.get(key, []) if row.rule is claude_code.PROGRESS)
         return PROGRESS if difference == progress else None
 
     table.compare(

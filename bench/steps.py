@@ -17,10 +17,11 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from tallygate.clients.claude_code.client import RESPONSE
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.learning.calibration import MILLION, Source
 from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, Told
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.operations.learning.replay import Paid
 
 SHORT = 10
@@ -55,7 +56,7 @@ def _paid(number: int, row: dict[str, str]) -> Paid:
         at=datetime.fromisoformat(row["ts"]),
         model=row["model"],
         tokens=long if nearer_long else short,
-        rule=Rule.CLAUDE_RESPONSE,
+        rule=RESPONSE,
         agent_id=_SUBAGENT if row["sidechain"] == "1" else None,
     )
     return Paid(usage, price, nanos)

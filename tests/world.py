@@ -107,7 +107,9 @@ class World:
 
 def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | None = None) -> World:
     clock = clock or Clock()
-    ledger = SqliteLedger(folder / "ledger.db", clock=clock, new_ledger_id=lambda: "ab" * 16, lock_timeout_ms=200)
+    ledger = SqliteLedger(
+        folder / "ledger.db", clock=clock, new_ledger_id=lambda: "ab" * 16, lock_timeout_ms=200, rules=REGISTRY.rules
+    )
     rt = Runtime(
         ledger=ledger,
         prices=PriceBook(PRICES),

@@ -332,6 +332,7 @@ def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = Fa
         anchor=anchor_of(settings),
         making=making,
         accepting=accepting,
+        rules=REGISTRY.rules,
     )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from tests.clients.making import claude, lines, message, progress, rows_in, taken, total
+from tests.reading_rules import Rule
 from tests.transcripts import minted
 
 from tallygate.clients.claude_code.transcripts import ClaudeReader, discover, locations, read, reader_of
 from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import MAX_TOKENS, Quality, Rule
+from tallygate.core.usage import MAX_TOKENS, Quality
 
 OTHER = "msg_01ZyXwVuTsRqPoNmLkJiHgFe"
 

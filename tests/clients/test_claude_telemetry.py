@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.telling import ENDED_NS, event
 
 from tallygate.clients.claude_code.telemetry import read_events
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import MAX_TOKENS, Quality, Rule
+from tallygate.core.usage import MAX_TOKENS, Quality
 
 RESOURCE = {"service.name": "claude-code", "service.version": "2.1.330"}
 ENDED = datetime.fromtimestamp(ENDED_NS // 10**9, UTC)

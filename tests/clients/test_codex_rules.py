@@ -26,12 +26,13 @@ from tests.clients.making import (
     turn,
     usage,
 )
+from tests.reading_rules import Rule
 
 from tallygate.clients.codex.transcripts import CodexReader, discover, locations, read, reader_of
 from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import Rule, merged
+from tallygate.core.usage import merged
 
 LONG = "resp_0123456789abcdef01234567"
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from tests.clients.making import ended, happened, lines, receipt, rows_in, taken, total
+from tests.reading_rules import Rule
 
 from tallygate.clients.copilot.transcripts import CopilotReader, discover, locations, read, reader_of
 from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile
 from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import BROKEN_OFF, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, Quality
 
 EVENTS = Path("session-state/p1/events.jsonl")
 START = happened(

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Quality, Rule, better, merged
+from tallygate.core.usage import ObservedUsage, Quality, better, merged
 
 few = st.integers(0, 3)
 
@@ -26,14 +28,14 @@ def rows(draw: st.DrawFn) -> ObservedUsage:
         at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=draw(few)),
         model=draw(st.sampled_from(["m", "n"])),
         tokens=Tokens(draw(few), draw(few), draw(few), draw(few), draw(few)),
-        rule=draw(st.sampled_from(Rule)),
+        rule=draw(st.sampled_from([*REGISTRY.rules.values()])),
         quality=quality,
         reasoning=draw(few),
         web_searches=draw(few),
         native_cost_text=draw(st.none() | st.sampled_from(["0.1", "0.2"])),
         speed=draw(st.none() | st.just("fast")),
         project=draw(st.none() | st.just("/p")),
-        counted_by=draw(st.none() | st.sampled_from(Rule)),
+        counted_by=draw(st.none() | st.sampled_from([*REGISTRY.rules.values()])),
         request_id=draw(st.none() | st.sampled_from("xy")),
         agent_id=draw(st.none() | st.just("g")),
         estimated_output=estimate,

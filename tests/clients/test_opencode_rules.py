@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from tests.clients.making import rows_in, total
+from tests.reading_rules import Rule
 
 from tallygate.clients.opencode.transcripts import discover, locations, read, row_of
 from tallygate.clients.reading.files import FilePosition, TranscriptFile
 from tallygate.clients.reading.lines import ReadReport, Skip, decode, fields
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import Rule
 
 V1 = """CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT, time_created INTEGER, time_updated INTEGER,
         data TEXT)"""

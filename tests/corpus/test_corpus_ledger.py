@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 from tests.corpus.test_corpus_totals import CODEX, CORPUS, known
+from tests.reading_rules import Rule
 from tests.world import make_world
 
-from tallygate.core.usage import Quality, Rule
+from tallygate.core.usage import Quality
 from tallygate.operations.usage.ingest import Taken
 from tallygate.operations.usage.sync import sync
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.reading_rules import Rule
 
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
 from tallygate.clients.reading.files import Source, TranscriptFile
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.usage import ObservedUsage, Quality, Rule, merged
+from tallygate.core.usage import ObservedUsage, Quality, merged
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Read once here: the fixture that protects the user's files takes the variable away from the tests.

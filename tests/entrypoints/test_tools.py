@@ -9,11 +9,12 @@ import anyio
 import jsonschema
 import pytest
 from mcp import Client
+from tests.reading_rules import Rule
 
 from tallygate import __version__
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.prices import SEEDS

@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.reading_rules import Rule
 from tests.world import Clock, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.rows import from_usage

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event, make_world
 
 from tallygate.core.authority import the_user
@@ -22,7 +23,7 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import rules
 from tallygate.core.guard.fence import Guarded, Reach
 from tallygate.core.hooks import Moment, Origin, Verdict
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.hooks import Prompts, on_hook

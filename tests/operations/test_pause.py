@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import Moment, Verdict
 from tallygate.core.learning.steps import PastStep, is_compacted
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.sessions.opening import open_session_of

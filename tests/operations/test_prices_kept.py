@@ -12,10 +12,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import NANOS, PRICES, as_said
 
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.usage.ingest import Reading, ingest

@@ -7,13 +7,14 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from tests.reading_rules import Rule
 from tests.telling import event, payload
 from tests.world import NANOS, PRICES, hook_event
 
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import Moment
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.hooks import on_hook

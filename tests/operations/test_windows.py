@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule as Reading_
 from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
 
@@ -21,7 +22,6 @@ from tallygate.core.gate.rules import PIECES, Rule, Scope, rolling_us
 from tallygate.core.model import Amount
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
-from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode
 from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.calls import sweep

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 from tests.pricing.ids import AT
+from tests.reading_rules import Rule
 
 from tallygate.core.costing import Certainty, Terms, Tokens
-from tallygate.core.usage import ObservedUsage, Rule, terms_of
+from tallygate.core.usage import ObservedUsage, terms_of
 from tallygate.pricing.book import PriceBook, PricingSettings
 
 BOOK = PriceBook(PricingSettings())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tallygate.core.hooks import HookFacts
+from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import Block, FileEdits, Whole
 from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
 
@@ -126,6 +127,8 @@ class Client:
 
     `facts` say what holds for its hooks, and stand wherever these do.
 
+    `rules` are those that its readers go by, whose texts stand in ledgers and never change.
+
     `transcripts`, `hooks` and `telemetry` are what reads it; `variables` name one more place of what it writes,
     `workspace_variables` where it is at work, for its hooks, and `project_variables` the same for its servers.
 
@@ -147,6 +150,7 @@ class Client:
     hooks: Part[Hooks] | None = None
     facts: HookFacts | None = None
     telemetry: Part[ReadEvents] | None = None
+    rules: tuple[ReadingRule, ...] = ()
     variables: tuple[str, ...] = ()
     workspace_variables: tuple[str, ...] = ()
     project_variables: tuple[str, ...] = ()

@@ -16,11 +16,10 @@ from tallygate.clients.reading.files import Batch, Change, FilePosition, Transcr
 from tallygate.clients.reading.lines import ReadReport
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, rule_of
 
 # What the process beside us runs: our own search path, since an installation may be found only through that.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from tallygate.clients.feed import serve; serve()"
-_RULES = {rule.value: rule for rule in Rule}
 _QUALITIES = {quality.value: quality for quality in Quality}
 
 Packed = tuple[Any, ...]
@@ -166,7 +165,7 @@ def _packed_row(row: ObservedUsage) -> Packed:
     return (
         row.client, row.session, row.response_key, row.at, row.model,
         (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output),
-        row.rule.value, row.quality.value, row.parent_session, row.reasoning, row.tier, row.speed, row.geo,
+        row.rule.text, row.quality.value, row.parent_session, row.reasoning, row.tier, row.speed, row.geo,
         row.web_searches, row.native_cost_text, row.estimated_output, row.agent_id, row.tool_use_ids, row.request_id,
         row.project, row.version, row.provider, row.counted_by, row.odd,
     )  # fmt: skip
@@ -176,4 +175,6 @@ def _unpacked_row(row: Packed) -> ObservedUsage:
     client: str
     at: datetime
     client, session, key, at, model, tokens, rule, quality, *rest = row
-    return ObservedUsage(client, session, key, at, model, Tokens(*tokens), _RULES[rule], _QUALITIES[quality], *rest)
+    return ObservedUsage(
+        client, session, key, at, model, Tokens(*tokens), rule_of(REGISTRY.rules, rule), _QUALITIES[quality], *rest
+    )

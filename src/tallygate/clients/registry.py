@@ -19,6 +19,7 @@ from tallygate.clients.vscode.client import CLIENT as VSCODE
 from tallygate.clients.windsurf.client import CLIENT as WINDSURF
 from tallygate.clients.zed.client import CLIENT as ZED
 from tallygate.core.hooks import HookFacts
+from tallygate.core.usage import Rules
 from tallygate.core.words import ClientNames, client_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Registry:
         lowered = name.lower()
         families = (client.family for client in self.clients.values() if client.family)
         return next((family for family in families if family in lowered), None)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Every rule by which a client's records are read, by the text that is stored."""
+        return {rule.text: rule for client in self.clients.values() for rule in client.rules}
 
     @cached_property
     def sources(self) -> Mapping[str, Source]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
 from tallygate.core.values import value
@@ -28,44 +29,54 @@ class Quality(StrEnum):
     FINAL = "final"
 
 
-class Rule(StrEnum):
-    """Which reading rule made a row; NOTES.md of each client says what its rules do."""
+class ResponseKind(StrEnum):
+    """What kind of record tells of a response: everything that is decided by how it was read."""
 
-    CLAUDE_RESPONSE = "claude.response"
-    CLAUDE_SUBAGENT = "claude.subagent"
-    CLAUDE_SIDECHAIN = "claude.sidechain"
-    CLAUDE_PROGRESS = "claude.agent_progress"
-    CLAUDE_ADVISOR = "claude.advisor"
-    CLAUDE_TELEMETRY = "claude.telemetry"
-    CLAUDE_TELEMETRY_SUBAGENT = "claude.telemetry_subagent"
-    CLAUDE_AUXILIARY = "claude.auxiliary"
-    CODEX_LAST = "codex.last_usage"
-    CODEX_DELTA = "codex.total_delta"
-    CODEX_RECORD = "codex.usage_record"
-    GEMINI_MESSAGE = "gemini.message"
-    OPENCODE_INSIDE = "opencode.reasoning_inside"
-    OPENCODE_BESIDE = "opencode.reasoning_beside"
-    OPENCODE_UNPROVEN = "opencode.reasoning_unproven"
-    QWEN_RESPONSE = "qwen.api_response"
-    COPILOT_RECORD = "copilot.usage_record"
-    COPILOT_COMPACTION = "copilot.compaction"
-    COPILOT_SHUTDOWN = "copilot.shutdown_total"
+    OWN = "own"  # of the conversation that paid for it
+    BESIDE = "beside"  # stands beside another response of the same request, and is never told of
+    SUBAGENT = "subagent"
+    SIDE = "side"  # a side conversation: repeats messages of its parent under requests of its own
+    PROGRESS = "progress"  # what an agent's work told the conversation around it
+    TELEMETRY = "telemetry"
+    TELEMETRY_SUBAGENT = "telemetry_subagent"
+    AUXILIARY = "auxiliary"  # told by telemetry alone, and no part of a conversation
+    MOVED_TOTAL = "moved_total"  # by how much a total moved, which may stand for several responses
+    COMPACTION = "compaction"  # a summary of the conversation: what the cache holds of it begins another way
+
+
+class ReadingRule(NamedTuple):
+    """Which rule of a client's reader made a row: the text that is stored, and its kind.
+
+    NOTES.md of each client says what its rules do.
+    """
+
+    text: str
+    kind: ResponseKind = ResponseKind.OWN
+
+
+# Rules by their text, as a ledger is given them; it knows no client.
+Rules = Mapping[str, ReadingRule]
+
+
+def rule_of(rules: Rules, text: str) -> ReadingRule:
+    """The rule of a text that is stored; one that nobody knows any more made a row of the conversation itself."""
+    return rules.get(text) or ReadingRule(text)
 
 
 _QUALITY = {quality: rank for rank, quality in enumerate(Quality)}
 
 # What a client tells of its requests while it works. It knows the request a response answered, not the message.
-TELEMETRY = frozenset({Rule.CLAUDE_TELEMETRY, Rule.CLAUDE_TELEMETRY_SUBAGENT, Rule.CLAUDE_AUXILIARY})
+TELEMETRY = frozenset({ResponseKind.TELEMETRY, ResponseKind.TELEMETRY_SUBAGENT, ResponseKind.AUXILIARY})
 
 # Where one response is told of in several places, nearer to the conversation that paid for it comes first. Telemetry
 # stands behind the transcript of the same agent: it has the same counts and knows less about them.
 _NEARNESS = {
-    Rule.CLAUDE_PROGRESS: 0,
-    Rule.CLAUDE_SIDECHAIN: 1,
-    Rule.CLAUDE_TELEMETRY_SUBAGENT: 2,
-    Rule.CLAUDE_SUBAGENT: 3,
-    Rule.CLAUDE_TELEMETRY: 4,
-    Rule.CLAUDE_AUXILIARY: 4,
+    ResponseKind.PROGRESS: 0,
+    ResponseKind.SIDE: 1,
+    ResponseKind.TELEMETRY_SUBAGENT: 2,
+    ResponseKind.SUBAGENT: 3,
+    ResponseKind.TELEMETRY: 4,
+    ResponseKind.AUXILIARY: 4,
 }
 _OWN = 5
 
@@ -88,7 +99,7 @@ class ObservedUsage:
     at: datetime = field(metadata={"column": "at_us"})
     model: str
     tokens: Tokens
-    rule: Rule
+    rule: ReadingRule
     quality: Quality = Quality.FINAL
     parent_session: str | None = None
     reasoning: int = 0
@@ -104,13 +115,13 @@ class ObservedUsage:
     project: str | None = None
     version: str | None = None
     provider: str | None = None
-    counted_by: Rule | None = None
+    counted_by: ReadingRule | None = None
     odd: tuple[str, ...] = ()
 
     @property
     def is_told(self) -> bool:
         """Whether only telemetry tells of the response, and no transcript."""
-        return self.rule in TELEMETRY
+        return self.rule.kind in TELEMETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +212,7 @@ def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None =
         web_searches=max(old.web_searches, new.web_searches),
         speed=named.speed,
         provider=named.provider,
-        counted_by=None if counted_by is context.rule else counted_by,
+        counted_by=None if counted_by == context.rule else counted_by,
         quality=quality,
         native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
         estimated_output=estimate,
@@ -294,7 +305,7 @@ def needs_window(row: ObservedUsage) -> bool:
 
 def within(row: ObservedUsage, window: int) -> ObservedUsage:
     """A response none of whose counts is larger than its model's context: one absurd record must not use up a day."""
-    most = max(window, SMALL_COUNT) * (_MOVED_AT_ONCE if row.rule is Rule.CODEX_DELTA else 1)
+    most = max(window, SMALL_COUNT) * (_MOVED_AT_ONCE if row.rule.kind is ResponseKind.MOVED_TOTAL else 1)
     tokens = row.tokens
     if max(tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output) <= most:
         return row
@@ -334,14 +345,14 @@ def tells_of(told: ObservedUsage, row: ObservedUsage) -> bool:
     """
     if row.is_told or not told.is_told or told.request_id is None:
         return False
-    if (told.client, told.request_id) != (row.client, row.request_id) or row.rule is Rule.CLAUDE_ADVISOR:
+    if (told.client, told.request_id) != (row.client, row.request_id) or row.rule.kind is ResponseKind.BESIDE:
         return False
-    return row.rule is not Rule.CLAUDE_SIDECHAIN or row.tokens == told.tokens
+    return row.rule.kind is not ResponseKind.SIDE or row.tokens == told.tokens
 
 
 def nearness(row: ObservedUsage) -> tuple[bool, bool, int]:
     """How near to the conversation that paid for a response a row of it is."""
-    return (not row.is_told, row.rule is not Rule.CLAUDE_SIDECHAIN, _NEARNESS.get(row.rule, _OWN))
+    return (not row.is_told, row.rule.kind is not ResponseKind.SIDE, _NEARNESS.get(row.rule.kind, _OWN))
 
 
 def nearest(rows: Iterable[ObservedUsage]) -> ObservedUsage | None:
@@ -378,14 +389,14 @@ def merged(rows: Iterable[ObservedUsage], join: Join = better) -> dict[tuple[str
     return found
 
 
-def _counted_by(row: ObservedUsage) -> Rule:
+def _counted_by(row: ObservedUsage) -> ReadingRule:
     return row.counted_by or row.rule
 
 
 def _output_order(row: ObservedUsage) -> tuple[object, ...]:
     """An order over the rows by which the counts of a response are told to come from one of them."""
     rule = _counted_by(row)
-    return (row.tokens.output, _NEARNESS.get(rule, _OWN), rule)
+    return (row.tokens.output, _NEARNESS.get(rule.kind, _OWN), rule.text)
 
 
 def _context_order(row: ObservedUsage) -> tuple[object, ...]:
@@ -404,7 +415,7 @@ def _context_order(row: ObservedUsage) -> tuple[object, ...]:
         row.request_id or "",
         row.project or "",
         row.version or "",
-        row.rule,
+        row.rule.text,
     )
 
 

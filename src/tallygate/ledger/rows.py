@@ -13,6 +13,7 @@ from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.statements import Bill, BillLine, identity_digest
 from tallygate.core.text import cleaned
+from tallygate.core.usage import Rules, rule_of
 from tallygate.ledger.layout import Form, Layout
 from tallygate.ledger.port import Anomaly, StoredUsage, Value
 
@@ -38,11 +39,15 @@ ExecuteMany = Callable[[str, Iterable[tuple[Any, ...]]], Cursor]
 
 
 class Statements:
-    """Statements with the tenant always among their parameters."""
+    """Statements with the tenant always among their parameters.
 
-    def __init__(self, execute: Execute, tenant: str) -> None:
+    `rules` are those by which clients' records are read. A row of another one is one of the conversation itself.
+    """
+
+    def __init__(self, execute: Execute, tenant: str, rules: Rules | None = None) -> None:
         self._execute = execute
         self.tenant = tenant
+        self.rules: Rules = {} if rules is None else rules
 
     def _one(self, sql: str, **parameters: Value) -> Any:
         return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchone()
@@ -132,9 +137,13 @@ USAGE = Layout(
     StoredUsage,
     tool_use_ids=Form(lambda each: " ".join(each.row.tool_use_ids) or None, _words),
     odd=Form(lambda each: " ".join(each.row.odd) or None, _words),
+    # Read before, by rules that are handed in.
+    rule=Form(lambda each: each.row.rule.text, _as_it_stands),
+    counted_by=Form(lambda each: None if each.row.counted_by is None else each.row.counted_by.text, _as_it_stands),
     charges=Form(_charges_text, _charges),
 )
 _COST = USAGE.columns.index("cost_nanos")
+_RULE, _COUNTED_BY = (USAGE.columns.index(column) for column in ("rule", "counted_by"))
 BILL = Layout(Bill, name=Form(lambda each: cleaned(each.name, NAME_MAX), _as_it_stands))
 BILL_LINE = Layout(
     BillLine,
@@ -175,7 +184,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 to_session, from_session = SESSION.value, SESSION.row
 to_budget, from_budget = BUDGET.value, BUDGET.row
 to_call, from_call = CALL.value, CALL.new_row
-to_usage, from_usage = USAGE.value, USAGE.row
+from_usage = USAGE.row
+
+
+def to_usage(row: tuple[Any, ...], rules: Rules) -> StoredUsage:
+    """A row of USAGE's columns as a response, read by one of some rules."""
+    values = list(row)
+    values[_RULE] = rule_of(rules, values[_RULE])
+    if values[_COUNTED_BY] is not None:
+        values[_COUNTED_BY] = rule_of(rules, values[_COUNTED_BY])
+    return USAGE.value(tuple(values))
 
 
 def budget_counters(budget: Budget, at_us: int) -> dict[str, Value]:

@@ -9,6 +9,7 @@ from tallygate.core.errors import ensure
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
+from tallygate.core.usage import Rules
 from tallygate.ledger import rows
 from tallygate.ledger.events import KEYS
 from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Update, Value
@@ -253,8 +254,9 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         ledger_id: str,
         wall_us: int,
         watch: ClockWatch | None = None,
+        rules: Rules | None = None,
     ) -> None:
-        super().__init__(execute, tenant)
+        super().__init__(execute, tenant, rules)
         self._execute_many = execute_many
         self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.reading_rules import Rule
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.bills.causes import Cause, CauseKind, Used, drift_of
 from tallygate.core.costing import ContextTier, Price, Rates, Tokens
 from tallygate.core.model import Call, ModeCoverage, Session
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -218,5 +220,5 @@ def test_a_client_that_asks_its_model_again_after_a_refusal_and_then_is_gone_lac
     row = ObservedUsage(
         "codex", "s", "r", datetime(1970, 1, 1, 0, 0, responded_s, tzinfo=UTC), "dear", Tokens(1), Rule.CODEX_LAST
     )
-    causes = drift_of(session, calls, [Used(row, 1)], price_of)
+    causes = drift_of(session, calls, [Used(row, 1)], price_of, asks_again=REGISTRY.asks_again(client))
     assert any(cause.kind is CauseKind.NO_RESPONSE for cause in causes) is missing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.reading_rules import Rule
 
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.learning.steps import (
@@ -14,7 +15,7 @@ from tallygate.core.learning.steps import (
     PastStep,
     next_step,
 )
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 
 T0 = datetime(2026, 9, 21, 12, tzinfo=UTC)
 # In nano-dollars a token: input 10, output 50, read 1, written for five minutes 12, for an hour 20.

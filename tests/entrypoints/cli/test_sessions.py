@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.entrypoints.cli.test_local_days import settings_file
+from tests.reading_rules import Rule
 from tests.transcripts import PROJECT, write_claude
 
 from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage, Rule
+from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
 

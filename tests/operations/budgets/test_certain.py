@@ -8,13 +8,14 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, PRICES, as_said, make_world
 
 from tallygate.core.costing import Certainty, Split, Tokens
 from tallygate.core.gate.rules import Rule as BudgetRule
 from tallygate.core.gate.rules import Scope
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
 from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.operations.gate.record import UsageReport, record_usage

@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule as Reading_
 from tests.repositories import repository, worktree
 from tests.world import MINUTE, NANOS, Clock, as_said, make_world
 
@@ -20,7 +21,6 @@ from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
-from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action, BudgetMode, Reason
 from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.applicable import budgets_now

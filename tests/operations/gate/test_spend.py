@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reading_rules import Rule as Reading_
 from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.authority import the_user
@@ -19,7 +20,6 @@ from tallygate.core.gate.wording import raise_command
 from tallygate.core.model import Budget, Currency, GateView
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
-from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.gate.authorize import Step, authorize, check_budget

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import hook_event, make_world
 
 from tallygate.core.costing import Tokens
@@ -15,7 +16,7 @@ from tallygate.core.hooks import Moment, Origin
 from tallygate.core.learning.steps import PastStep, of_actor, read_anew
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ObservedUsage, Rule, priced_as
+from tallygate.core.usage import ObservedUsage, priced_as
 from tallygate.core.words import ActorType
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.reading_rules import Rule
 from tests.world import NANOS, T0
 
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import Kind
 from tallygate.core.learning.replay import Gate
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.replay import Period, Progress, backtest
 from tallygate.operations.usage.ingest import Reading, ingest

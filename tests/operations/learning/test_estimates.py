@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import NANOS, PRICES, Clock, hook_event, make_world
 
 from tallygate.core.authority import the_user
@@ -19,7 +20,7 @@ from tallygate.core.errors import NotFound
 from tallygate.core.hooks import Moment
 from tallygate.core.learning.calibration import MILLION, Level, SampleKey
 from tallygate.core.model import Actor
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.gate.authorize import Step, check
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call

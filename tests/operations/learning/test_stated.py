@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event, make_world
 
 from tallygate.core.authority import the_user
@@ -15,7 +16,7 @@ from tallygate.core.hooks import Moment
 from tallygate.core.hooks import Origin as Began
 from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import Actor
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType
 from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.gate.authorize import Step, check

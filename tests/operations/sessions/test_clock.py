@@ -8,13 +8,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.reading_rules import Rule as Reading_
 from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
 from tallygate.core.usage import ObservedUsage
-from tallygate.core.usage import Rule as Reading_
 from tallygate.core.words import Action
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.calls import sweep

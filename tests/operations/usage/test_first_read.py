@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import make_world
 
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Rule, priced_as, terms_of
+from tallygate.core.usage import ObservedUsage, priced_as, terms_of
 from tallygate.operations.usage.ingest import Pricer
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.overrides import ANYWHERE

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import MINUTE, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
-from tallygate.core.usage import ObservedUsage, Quality, Rule, priced_as
+from tallygate.core.usage import ObservedUsage, Quality, priced_as
 from tallygate.core.words import AccountingMode, ActorType, UsageChannel
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.telling import event, payload
 from tests.world import T0, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
+from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, SessionCheck
 from tallygate.entrypoints.cli.unread import left_open
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all, link_session

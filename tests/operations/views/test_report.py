@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.core.words import Action
 from tallygate.ledger.store import spending
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call

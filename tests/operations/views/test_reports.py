@@ -9,12 +9,13 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.reading_rules import Rule
 from tests.world import MINUTE, as_said
 
 from tallygate.core.bills.causes import CauseKind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
-from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, Rule, SessionCheck
+from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality, SessionCheck
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.proof.statements import summed

@@ -23,6 +23,7 @@ from tallygate.clients.client import (
 )
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.learning.steps import FIRST_KEPT_LONG
+from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import Edit, FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
 from tallygate.files import open_regular
@@ -308,6 +309,15 @@ def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
     )
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+RESPONSE = ReadingRule("claude.response")
+SUBAGENT = ReadingRule("claude.subagent", ResponseKind.SUBAGENT)
+SIDECHAIN = ReadingRule("claude.sidechain", ResponseKind.SIDE)
+PROGRESS = ReadingRule("claude.agent_progress", ResponseKind.PROGRESS)
+ADVISOR = ReadingRule("claude.advisor", ResponseKind.BESIDE)
+TELEMETRY = ReadingRule("claude.telemetry", ResponseKind.TELEMETRY)
+TELEMETRY_SUBAGENT = ReadingRule("claude.telemetry_subagent", ResponseKind.TELEMETRY_SUBAGENT)
+AUXILIARY = ReadingRule("claude.auxiliary", ResponseKind.AUXILIARY)
 # Its tools are followed by an event for all tools of a response. A refused subagent ends by itself, and its main agent
 # may have less to ask for; in print mode whatever is refused looks like success.
 _FACTS = HookFacts(
@@ -330,6 +340,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.claude_code.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.claude_code.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(RESPONSE, SUBAGENT, SIDECHAIN, PROGRESS, ADVISOR, TELEMETRY, TELEMETRY_SUBAGENT, AUXILIARY),
     telemetry=Part("tallygate.clients.claude_code.telemetry", "read_events"),
     variables=("CLAUDE_CONFIG_DIR",),
     workspace_variables=("CLAUDE_PROJECT_DIR",),

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from tallygate.clients.claude_code.client import AUXILIARY, TELEMETRY, TELEMETRY_SUBAGENT
 from tallygate.clients.reading.lines import Odd, Skip, Unreadable, content_key, count, countless, moment, name
 from tallygate.clients.reading.otlp import Told
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import MAX_TOKENS, ObservedUsage, Rule
+from tallygate.core.usage import MAX_TOKENS, ObservedUsage, ReadingRule
 
 CLIENT = "claude_code"
 SERVICE = "claude-code"
@@ -37,7 +38,7 @@ class Untold(StrEnum):
 def _skip(told: Told, reason: str, event: Mapping[str, object] | None = None) -> None:
     """Count an event that was not used; with it what of a response is lost that nobody else tells of."""
     told.skipped[reason] += 1
-    if event is not None and _rule(event.get("query_source"), None) is Rule.CLAUDE_AUXILIARY:
+    if event is not None and _rule(event.get("query_source"), None) is AUXILIARY:
         told.lost.setdefault(name(event.get("session.id")), Counter())[reason] += 1
 
 
@@ -77,7 +78,7 @@ def _row(
     session, agent = name(event.get("session.id")) or UNNAMED, name(event.get("agent_id"))
     request, at = name(event.get("request_id")), _began(event, at_ns, heard_at, odd)
     rule = _rule(event.get("query_source"), agent)
-    if request is None and rule is not Rule.CLAUDE_AUXILIARY:
+    if request is None and rule is not AUXILIARY:
         return None
     tokens = _tokens(event, odd)
     when = content_key(*sorted(event.items(), key=str)) if Odd.NO_TIME in odd else at.isoformat()
@@ -103,11 +104,11 @@ def _row(
     )
 
 
-def _rule(source: object, agent: str | None) -> Rule:
+def _rule(source: object, agent: str | None) -> ReadingRule:
     """Versions that do not name the source are taken to speak of conversations: those have a transcript to say so."""
     if isinstance(source, str) and source and not _CONVERSATION.fullmatch(source):
-        return Rule.CLAUDE_AUXILIARY
-    return Rule.CLAUDE_TELEMETRY if agent is None else Rule.CLAUDE_TELEMETRY_SUBAGENT
+        return AUXILIARY
+    return TELEMETRY if agent is None else TELEMETRY_SUBAGENT
 
 
 def _tokens(event: Mapping[str, object], odd: set[str]) -> Tokens:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from tallygate.clients.claude_code.client import ADVISOR, PROGRESS, RESPONSE, SIDECHAIN, SUBAGENT
 from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
 from tallygate.clients.reading.files import (
     Batch,
@@ -39,7 +40,7 @@ from tallygate.clients.reading.lines import (
     text_size,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, Rule, SessionCheck, better
+from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, ReadingRule, SessionCheck, better
 
 # --- usage -----------------------------------------------------------------------------------------------------------
 # The `usage` object of Claude Code's rows in the common token classes.
@@ -202,7 +203,7 @@ class _Context(NamedTuple):
     project: str | None
     version: str | None
     model: str
-    rule: Rule
+    rule: ReadingRule
 
 
 class _Response:
@@ -398,11 +399,11 @@ class ClaudeReader(TranscriptReader):
         model, origin, session, agent, project, version, sidechain, is_own = written
         agent_id = name(agent) or self._agent
         if not is_own:
-            rule = Rule.CLAUDE_PROGRESS
+            rule = PROGRESS
         elif agent_id is not None:
-            rule = Rule.CLAUDE_SUBAGENT
+            rule = SUBAGENT
         else:
-            rule = Rule.CLAUDE_SIDECHAIN if sidechain else Rule.CLAUDE_RESPONSE
+            rule = SIDECHAIN if sidechain else RESPONSE
         # A forked session keeps on its copies the session that made the request.
         own = (self._session, name(session)) if self._placed else (name(session), self._session)
         paid_by = name(origin) or own[0] or own[1] or f"agent-{self._agent}"
@@ -474,7 +475,7 @@ class ClaudeReader(TranscriptReader):
                     at=known.at,
                     model=advisor_model or (where.model if known.model is None else known.model),
                     tokens=advice.tokens,
-                    rule=Rule.CLAUDE_ADVISOR,
+                    rule=ADVISOR,
                     reasoning=advice.reasoning,
                     web_searches=advice.web_searches,
                     agent_id=where.agent,

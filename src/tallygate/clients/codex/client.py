@@ -21,6 +21,7 @@ from tallygate.clients.client import (
     server_command,
 )
 from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Table
 from tallygate.editing.ours import SERVER, is_ours
 from tallygate.files import open_regular
@@ -133,6 +134,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation(files, tuple(notes))
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+LAST = ReadingRule("codex.last_usage")
+DELTA = ReadingRule("codex.total_delta", ResponseKind.MOVED_TOTAL)
+RECORD = ReadingRule("codex.usage_record")
 # It has only the tool itself, and asks the model again for each one that is refused, so that the second refusal in a
 # row is the last. A prompt that is refused is not told in print mode, and looks like success.
 _FACTS = HookFacts(
@@ -152,6 +157,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.codex.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.codex.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(LAST, DELTA, RECORD),
     variables=("CODEX_HOME",),
     call_meta=("callId",),
     tells_session_in_meta=True,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tallygate.clients.codex.client import DELTA, LAST, RECORD
 from tallygate.clients.codex.thread import (
     NONE,
     Counts,
@@ -47,7 +48,7 @@ from tallygate.clients.reading.lines import (
     name,
     part,
 )
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality, ReadingRule
 
 # --- compressed ------------------------------------------------------------------------------------------------------
 # Packed rollouts as the stream of their lines, in bounded memory.
@@ -214,7 +215,7 @@ class CodexReader(TranscriptReader):
         if type(written) is not tuple:
             if last is not None and not self._inherits(at):
                 odd |= wrong | ({Odd.NO_NUMBER} if written is not None else set())
-                self._add(thread.bare_mark(self.stamp()), at, last, Rule.CODEX_LAST, odd)
+                self._add(thread.bare_mark(self.stamp()), at, last, LAST, odd)
             return
         known, (total, whole) = thread.total, total_of(fields(written), thread.total, odd)
         as_written = None if whole else content_key(written)
@@ -229,12 +230,12 @@ class CodexReader(TranscriptReader):
         if fell:
             thread.resets += 1
             thread.records.clear()
-        moved, rule = total.grown(known or NONE), Rule.CODEX_DELTA
+        moved, rule = total.grown(known or NONE), DELTA
         if last is not None and (known is None or fell or moved == last or not whole):
             # Nothing to subtract from, or the counter began anew: only `last` speaks of this response.
             odd |= wrong
             if usable(told, last, wrong) and not (known is None and begins_with(total, last)):
-                moved, rule = last, Rule.CODEX_LAST
+                moved, rule = last, LAST
             elif fell:
                 moved = moved.larger(last)
         if moved.input + moved.output == 0:
@@ -287,14 +288,14 @@ class CodexReader(TranscriptReader):
             return
         thread.records.append(used)
         del thread.records[:-_KEPT_RECORDS]
-        self._add(response, at, used, Rule.CODEX_RECORD, odd, request=response)
+        self._add(response, at, used, RECORD, odd, request=response)
 
     def _add(
         self,
         mark: str,
         at: datetime,
         used: Counts,
-        rule: Rule,
+        rule: ReadingRule,
         odd: set[str],
         *,
         request: str | None = None,

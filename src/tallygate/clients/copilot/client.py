@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     server_command,
 )
 from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -63,6 +64,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+RECORD = ReadingRule("copilot.usage_record")
+COMPACTION = ReadingRule("copilot.compaction", ResponseKind.COMPACTION)
+SHUTDOWN = ReadingRule("copilot.shutdown_total")
 # It has only the tool itself, and ends a turn by its answer to the question whether a tool may run, in a terminal too;
 # where a tool raises no question, the second refusal is the last. It writes down several responses at once.
 _FACTS = HookFacts(
@@ -82,6 +87,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(RECORD, COMPACTION, SHUTDOWN),
     variables=("COPILOT_HOME",),
     signs=_signs,
     wanted=_wanted,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.copilot.client import COMPACTION, RECORD, SHUTDOWN
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
@@ -36,7 +37,7 @@ from tallygate.clients.reading.lines import (
     part,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, ReadingRule
 from tallygate.files import open_regular
 
 # --- totals ----------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class CopilotReader(TranscriptReader):
             key = f"{source or session}/{_id_of(event, used)}"
         # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
         payer = source if source is not None and agent is None else session
-        row = self._row(event, used, key, Rule.COPILOT_RECORD, session=payer, agent=agent, odd=odd)
+        row = self._row(event, used, key, RECORD, session=payer, agent=agent, odd=odd)
         if self._had_lost_one(row, count(used, "duration")):
             row = replace(row, odd=tuple(sorted({*row.odd, BROKEN_OFF})))
         self._add(row, rows)
@@ -285,7 +286,7 @@ class CopilotReader(TranscriptReader):
             return
         key = f"compaction/{name(data.get('compactionAttemptId')) or _id_of(event, used)}"
         model = used.get("model") or data.get("model")
-        self._add(self._row(event, used | {"model": model}, key, Rule.COPILOT_COMPACTION, odd=odd), rows)
+        self._add(self._row(event, used | {"model": model}, key, COMPACTION, odd=odd), rows)
 
     def _shutdown(self, event: Fields, metrics: Fields, rows: list[ObservedUsage]) -> None:
         """What a run of a version without receipts used, one row a model; with receipts it is known already."""
@@ -295,7 +296,7 @@ class CopilotReader(TranscriptReader):
             told[name(model) or ""] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
         for model, used in self._totals.news(told):
             key = f"shutdown/{_id_of(event, used)}/{model}"
-            row = self._row(event, used | {"model": model}, key, Rule.COPILOT_SHUTDOWN, Quality.SESSION_TOTAL)
+            row = self._row(event, used | {"model": model}, key, SHUTDOWN, Quality.SESSION_TOTAL)
             self._add(row, rows)
 
     def _add(self, row: ObservedUsage, rows: list[ObservedUsage]) -> None:
@@ -309,7 +310,7 @@ class CopilotReader(TranscriptReader):
         event: Fields,
         used: Fields,
         key: str,
-        rule: Rule,
+        rule: ReadingRule,
         quality: Quality = Quality.FINAL,
         *,
         session: str | None = None,

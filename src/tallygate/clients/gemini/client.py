@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     server_command,
 )
 from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -57,6 +58,8 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+MESSAGE = ReadingRule("gemini.message")
 _FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45)
 CLIENT = Client(
     name=_CLIENT,
@@ -67,6 +70,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(MESSAGE,),
     variables=("GEMINI_CLI_HOME", "GEMINI_DATA_DIR"),
     workspace_variables=("GEMINI_PROJECT_DIR",),
     signs=_signs,

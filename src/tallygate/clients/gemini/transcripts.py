@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.gemini.client import MESSAGE
 from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
@@ -36,7 +37,7 @@ from tallygate.clients.reading.lines import (
     records_of,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Quality, Rule, better
+from tallygate.core.usage import ObservedUsage, Quality, better
 
 # --- records ---------------------------------------------------------------------------------------------------------
 # One Gemini chat file's messages as usage: the last a message id says, whatever history is rewound.
@@ -151,7 +152,7 @@ class GeminiReader(TranscriptReader):
             at=at,
             model=self.served_by(message.get("model"), odd),
             tokens=tokens,
-            rule=Rule.GEMINI_MESSAGE,
+            rule=MESSAGE,
             quality=Quality.PARTIAL if broke_off else Quality.FINAL,
             parent_session=self._parent,
             reasoning=thoughts,

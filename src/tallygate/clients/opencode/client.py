@@ -16,6 +16,7 @@ from tallygate.clients.client import (
     server_arguments,
 )
 from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -52,6 +53,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+INSIDE = ReadingRule("opencode.reasoning_inside")
+BESIDE = ReadingRule("opencode.reasoning_beside")
+UNPROVEN = ReadingRule("opencode.reasoning_unproven")
 _FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), auxiliary_agents=frozenset({"title"}))
 CLIENT = Client(
     name=_CLIENT,
@@ -61,6 +66,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(INSIDE, BESIDE, UNPROVEN),
     variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
     signs=_signs,
     wanted=_wanted,

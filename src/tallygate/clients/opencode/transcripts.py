@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tallygate.clients.opencode.client import BESIDE, INSIDE, UNPROVEN
 from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
@@ -46,7 +47,7 @@ from tallygate.clients.reading.lines import (
     part,
 )
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, ReadingRule
 
 # --- messages --------------------------------------------------------------------------------------------------------
 # One opencode message as usage; what its reasoning means is decided by the sum that equals its total.
@@ -147,19 +148,19 @@ def _key(began: object, ended: object, provider: str | None, model: str, tokens:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _tokens(written: Fields, odd: set[str]) -> tuple[Tokens, int, Rule]:
+def _tokens(written: Fields, odd: set[str]) -> tuple[Tokens, int, ReadingRule]:
     """The disjoint classes. Input never holds cache here; output held reasoning in some versions only."""
     cache = part(written, "cache", odd)
     fresh, output, reasoning, total = (count(written, key, odd) for key in ("input", "output", "reasoning", "total"))
     read, write = count(cache, "read", odd), count(cache, "write", odd)
     inside = fresh + output + read + write
     if reasoning and total == inside and reasoning <= output:
-        rule, all_output = Rule.OPENCODE_INSIDE, output
+        rule, all_output = INSIDE, output
     elif not reasoning or total == inside + reasoning:
-        rule, all_output = Rule.OPENCODE_BESIDE, output + reasoning
+        rule, all_output = BESIDE, output + reasoning
     else:
         # No total, or one that neither sum meets: the newer meaning, which never counts too little.
-        rule, all_output = Rule.OPENCODE_UNPROVEN, output + reasoning
+        rule, all_output = UNPROVEN, output + reasoning
     return Tokens(fresh, read, write, 0, all_output), reasoning, rule
 
 

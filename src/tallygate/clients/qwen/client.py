@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     server_command,
 )
 from tallygate.core.hooks import GATED, HookFacts, Moment
+from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER
 
@@ -55,6 +56,8 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# How its readers come to a row: texts that stand in ledgers, and never change.
+RESPONSE = ReadingRule("qwen.api_response")
 # No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
 _FACTS = HookFacts(
     reserves_at=frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
@@ -71,6 +74,7 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
     facts=_FACTS,
+    rules=(RESPONSE,),
     variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
     signs=_signs,
     wanted=_wanted,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from tallygate.clients.qwen.client import RESPONSE
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
@@ -22,7 +23,7 @@ from tallygate.clients.reading.files import (
 )
 from tallygate.clients.reading.lines import Fields, Pairs, Skip, content_key, count, countless, fields, inner, name
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality, Rule
+from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality
 
 # --- records ---------------------------------------------------------------------------------------------------------
 # One Qwen Code chat file's lines as usage: what its telemetry says of each response, whoever asked for it.
@@ -98,7 +99,7 @@ class QwenReader(TranscriptReader):
             at=at,
             model=self.served_by(event.get("model"), odd),
             tokens=tokens,
-            rule=Rule.QWEN_RESPONSE,
+            rule=RESPONSE,
             quality=quality,
             reasoning=thoughts,
             agent_id=agent,

@@ -19,7 +19,7 @@ from tallygate.core.usage import (
     UNKNOWN_MODEL,
     ObservedUsage,
     Quality,
-    Rule,
+    ResponseKind,
     SessionCheck,
     priced_as,
     priced_as_standard,
@@ -178,7 +178,7 @@ class _Response:
 
     @property
     def is_auxiliary(self) -> bool:
-        return self.row.rule is Rule.CLAUDE_AUXILIARY
+        return self.row.rule.kind is ResponseKind.AUXILIARY
 
 
 def _other_model(responses: Iterable[_Response]) -> Cause | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.calibration import level_of
-from tallygate.core.usage import ObservedUsage, Rule
+from tallygate.core.usage import ObservedUsage, ResponseKind
 
 # Before a session's first response: the context a client begins with, and how long an answer is. Medians of the first
 # and of all responses in 103 recorded sessions of one client were 39,700 and 160 tokens; a fresh one begins with less.
@@ -61,7 +61,7 @@ class NextStep:
 
 def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
     """The responses of one agent of a session, without calls that are no part of a conversation."""
-    return [step for step in past if step.row.agent_id == agent_id and step.row.rule is not Rule.CLAUDE_AUXILIARY]
+    return [step for step in past if step.row.agent_id == agent_id and step.row.rule.kind is not ResponseKind.AUXILIARY]
 
 
 def next_step(
@@ -92,7 +92,7 @@ def is_compacted(past: Sequence[PastStep], compacted_at: datetime | None) -> boo
     if not past:
         return False
     last = past[-1].row
-    return last.rule is Rule.COPILOT_COMPACTION or (compacted_at is not None and last.at <= compacted_at)
+    return last.rule.kind is ResponseKind.COMPACTION or (compacted_at is not None and last.at <= compacted_at)
 
 
 def read_anew(past: Sequence[PastStep], at: datetime, *, forgotten: bool = False) -> Tokens | None:

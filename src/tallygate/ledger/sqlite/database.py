@@ -21,6 +21,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerMissing, LedgerUnavailabl
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
 from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
+from tallygate.core.usage import Rules
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, Remembered
 from tallygate.ledger.port import LedgerBusy
@@ -53,7 +54,7 @@ class SqliteLedger:
     serialises them, since a transaction belongs to the connection and not to a thread.
 
     With an `anchor` the ledger has to be the one that was there, and no older; `accepting` leaves that to `accept`.
-    Without `making` a ledger that is not there is not made.
+    Without `making` a ledger that is not there is not made. `rules` are those by which clients' records are read.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class SqliteLedger:
         anchor: Anchor | None = None,
         making: bool = True,
         accepting: bool = False,
+        rules: Rules | None = None,
     ) -> None:
         self.path = path
+        self._rules = rules
         self.anchor = anchor
         # Before the ledger: one that was made first would be borne out by nothing and by everything.
         remembered = Remembered() if anchor is None else anchor.read()
@@ -184,7 +187,7 @@ class SqliteLedger:
 
     def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
         """A consistent view of one moment; several reads inside see the same rows."""
-        return ReadTransaction(self._handle, tenant)
+        return ReadTransaction(self._handle, tenant, self._rules)
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
@@ -197,6 +200,7 @@ class SqliteLedger:
                 ledger_id=self.ledger_id,
                 wall_us=self._clock(),
                 watch=self._watch,
+                rules=self._rules,
             ),
         )
 
@@ -328,11 +332,12 @@ class Handle:
 class ReadTransaction:
     """One consistent view, from its first read on; inside another transaction it is that one's view."""
 
-    __slots__ = ("_handle", "_nested", "_tenant")
+    __slots__ = ("_handle", "_nested", "_rules", "_tenant")
 
-    def __init__(self, handle: Handle, tenant: str) -> None:
+    def __init__(self, handle: Handle, tenant: str, rules: Rules | None) -> None:
         self._handle = handle
         self._tenant = tenant
+        self._rules = rules
         self._nested = False
 
     def __enter__(self) -> StoreReader:
@@ -343,7 +348,7 @@ class ReadTransaction:
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
-            return StoreReader(handle.connection.execute, self._tenant)
+            return StoreReader(handle.connection.execute, self._tenant, self._rules)
         except BaseException as error:
             handle.guard.release()
             if isinstance(error, sqlite3.DatabaseError):

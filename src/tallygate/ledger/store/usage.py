@@ -13,8 +13,9 @@ from tallygate.core.model import Call, Session
 from tallygate.core.usage import (
     BROKEN_OFF,
     OF_WHOLE_FILES,
+    TELEMETRY,
     ObservedSum,
-    Rule,
+    ResponseKind,
     Unread,
     UnreadFile,
     UsageFilter,
@@ -50,7 +51,8 @@ SELECT_RECENT_USAGE = (
 # Asked for each step: the rows inside are looked at one by one until the first that fits.
 _LAST_OF_AGENT = (
     " FROM (SELECT * FROM usage WHERE tenant = :tenant AND session_id = :session_id"
-    f" AND rule <> '{Rule.CLAUDE_AUXILIARY.value}' ORDER BY at_us DESC LIMIT :limit) u WHERE u.agent_id IS :agent_id"
+    " AND rule NOT IN (SELECT value FROM json_each(:beside)) ORDER BY at_us DESC LIMIT :limit) u"
+    " WHERE u.agent_id IS :agent_id"
 )
 SELECT_LAST_SERVED = f"SELECT u.at_us, u.model, u.provider, u.speed{_LAST_OF_AGENT} LIMIT 1"
 SELECT_LAST_OF_AGENT = (
@@ -236,27 +238,32 @@ class UsageReads(Statements):
 
     def usage_of(self, session_id: str) -> list[StoredUsage]:
         """The responses of a budget session, in order of time."""
-        return [rows.to_usage(row) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
+        return [rows.to_usage(row, self.rules) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
 
     def usage_between(self, from_us: int, until_us: int) -> Iterator[StoredUsage]:
         """Every response in a span of time, also those of no budget session."""
-        return map(rows.to_usage, self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us))
+        found = self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us)
+        return (rows.to_usage(row, self.rules) for row in found)
 
     def unattributed_usage(self, client: str, client_session: str, from_us: int) -> list[StoredUsage]:
         """Responses of a client's session that belong to no budget session yet."""
         found = self._all(SELECT_CLIENT_USAGE, client=client, client_session=client_session, from_us=from_us)
-        return [rows.to_usage(row) for row in found]
+        return [rows.to_usage(row, self.rules) for row in found]
 
     def usage_known(self, client: str, keys: Iterable[str]) -> dict[str, StoredUsage]:
         """Those of these responses that are in the ledger already."""
         found = self._usage_in(SELECT_USAGE, "", client, keys)
         return {stored.row.response_key: stored for stored in found}
 
-    def usage_of_requests(self, client: str, requests: Iterable[str], rules: Iterable[Rule]) -> list[StoredUsage]:
-        """The responses in the ledger that answered these requests; of some rules only, where any are named."""
-        listed = ", ".join(f"'{rule.value}'" for rule in sorted(rules))
-        among = f" AND u.rule IN ({listed})" if listed else ""
+    def usage_of_requests(self, client: str, requests: Iterable[str], *, told: bool) -> list[StoredUsage]:
+        """The responses in the ledger that answered these requests; `told`: those alone that telemetry tells of."""
+        listed = ", ".join(f"'{rule.text}'" for rule in self.rules.values() if rule.kind in TELEMETRY)
+        among = f" AND u.rule IN ({listed})" if told else ""
         return self._usage_in(SELECT_USAGE_OF_REQUESTS, among, client, requests)
+
+    def _beside(self) -> str:
+        """The rules of responses that are no part of a conversation."""
+        return json.dumps([rule.text for rule in self.rules.values() if rule.kind is ResponseKind.AUXILIARY])
 
     def _usage_in(self, sql: str, rest: str, client: str, keys: Iterable[str]) -> list[StoredUsage]:
         wanted = list(keys)
@@ -264,17 +271,19 @@ class UsageReads(Statements):
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             names = {f"k{index}": key for index, key in enumerate(wanted[start : start + _KEYS_PER_QUERY])}
             listed = ", ".join(f":{name}" for name in names)
-            found += [rows.to_usage(row) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
+            found += [rows.to_usage(row, self.rules) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
         return found
 
     def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]:
         """The last responses of a client's session, the latest first."""
         found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
-        return [rows.to_usage(row) for row in found]
+        return [rows.to_usage(row, self.rules) for row in found]
 
     def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:
         """When an agent's last response was, of the last that count into a budget session, and what served it."""
-        row = self._one(SELECT_LAST_SERVED, session_id=session_id, agent_id=agent_id, limit=limit)
+        row = self._one(
+            SELECT_LAST_SERVED, session_id=session_id, agent_id=agent_id, limit=limit, beside=self._beside()
+        )
         return None if row is None else (int(row[0]), served_as(*row[1:]))
 
     def last_usage_of(
@@ -282,9 +291,14 @@ class UsageReads(Statements):
     ) -> StoredUsage | None:
         """An agent's last response among the last that count into a budget session; `written`: that wrote a cache."""
         row = self._one(
-            SELECT_LAST_OF_AGENT, session_id=session_id, agent_id=agent_id, limit=limit, written=int(written)
+            SELECT_LAST_OF_AGENT,
+            session_id=session_id,
+            agent_id=agent_id,
+            limit=limit,
+            beside=self._beside(),
+            written=int(written),
         )
-        return None if row is None else rows.to_usage(row)
+        return None if row is None else rows.to_usage(row, self.rules)
 
     def last_model(self, client: str) -> str | None:
         """The model a client's last response named, with who served it; None where none was seen of late."""
@@ -415,7 +429,7 @@ class UsageReads(Statements):
     def usage_called(self, part: str, limit: int) -> list[StoredUsage]:
         """Responses whose key is this or begins with it."""
         escaped = "".join("!" + char if char in "!%_" else char for char in part)
-        return [rows.to_usage(row) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
+        return [rows.to_usage(row, self.rules) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
 
     def unread_files(self) -> list[UnreadFile]:
         """The files of which something could not be read, with what the rest of their sessions cost."""

@@ -14,7 +14,7 @@ from tallygate.core.learning.calibration import Origin
 from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.sessions import call_for, closed_by
-from tallygate.core.usage import TELEMETRY, ObservedUsage, Quality, Rule, nearest, priced_as_standard, tells_of
+from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
@@ -39,8 +39,7 @@ class Stored:
         self._of_request: dict[str, set[str]] = {}
         requests = {row.request_id for row in rows if row.request_id is not None}
         # A transcript's row looks only for what telemetry told of it; copies of its own are found by the key.
-        rules = () if self._tells else TELEMETRY
-        for stored in tx.usage_of_requests(client, requests, rules) if requests else ():
+        for stored in tx.usage_of_requests(client, requests, told=not self._tells) if requests else ():
             self._by_key.setdefault(stored.row.response_key, stored)
         for stored in self._by_key.values():
             self._index(stored)
@@ -247,7 +246,7 @@ class Accounts:
 
         What a client does of its own accord (it compacts, it finds a title) is no part of any step.
         """
-        if stored.row.rule is Rule.CLAUDE_AUXILIARY:
+        if stored.row.rule.kind is ResponseKind.AUXILIARY:
             return None
         calls = self._calls_of(session_id)
         if stored.call_id is not None:

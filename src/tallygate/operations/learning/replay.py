@@ -26,7 +26,7 @@ from tallygate.core.learning.replay import (
 )
 from tallygate.core.learning.steps import ASIDE, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
-from tallygate.core.usage import ObservedUsage, Quality, Rule, UsageFilter, priced_as, terms_of
+from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, UsageFilter, priced_as, terms_of
 from tallygate.ledger.port import Change, Delete, Insert, Reader, StoredUsage
 from tallygate.operations.learning.estimates import (
     PER_EVENT,
@@ -140,7 +140,7 @@ class HookSteps:
     def ask(self, paid: Paid, session: str) -> Ask:
         """The call of one response of a session."""
         row, key = paid.row, _name(paid.key)
-        if row.rule is Rule.CLAUDE_AUXILIARY:
+        if row.rule.kind is ResponseKind.AUXILIARY:
             return Ask(key, ASIDE, 0, paid.nanos)  # no hook stands before it: it is paid, and nobody had said anything
         mine = self._past[row.client, session, row.agent_id]
         facts = REGISTRY.facts_of(row.client)
