@@ -302,7 +302,7 @@ def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, mon
     ledger = open_ledger(place)
     with ledger.reading() as reader:
         assert reader.usage_known("claude_code", ["m1"])["m1"].row == USAGE
-        assert [each.row for each in reader.usage_of_requests("claude_code", ["r1"], ())] == [USAGE]
+        assert [each.row for each in reader.usage_of_requests("claude_code", ["r1"], told=False)] == [USAGE]
     assert audit(ledger) == []
     ledger.close()
 

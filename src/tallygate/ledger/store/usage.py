@@ -271,7 +271,9 @@ class UsageReads(Statements):
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             names = {f"k{index}": key for index, key in enumerate(wanted[start : start + _KEYS_PER_QUERY])}
             listed = ", ".join(f":{name}" for name in names)
-            found += [rows.to_usage(row, self.rules) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)]
+            found += [
+                rows.to_usage(row, self.rules) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)
+            ]
         return found
 
     def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]:
@@ -429,7 +431,9 @@ class UsageReads(Statements):
     def usage_called(self, part: str, limit: int) -> list[StoredUsage]:
         """Responses whose key is this or begins with it."""
         escaped = "".join("!" + char if char in "!%_" else char for char in part)
-        return [rows.to_usage(row, self.rules) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)]
+        return [
+            rows.to_usage(row, self.rules) for row in self._all(SELECT_USAGE_CALLED, part=f"{escaped}%", limit=limit)
+        ]
 
     def unread_files(self) -> list[UnreadFile]:
         """The files of which something could not be read, with what the rest of their sessions cost."""
