@@ -502,7 +502,7 @@ def guarded_here(settings: Settings) -> Guarded:
         paths.anchor_places,
         paths.user_file,
     )
-    return guarded_of(own, frozenset(settings.enforcement.agents_may))
+    return guarded_of(own, frozenset(settings.enforcement.agents_may), clients=REGISTRY.nested)
 
 
 def weakens(event: HookEvent) -> str | None:

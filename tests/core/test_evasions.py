@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.guard.fence import Edit, Found, Guarded, Reach, Tree, reaches
 
 HOME = "/home/me"
@@ -47,10 +48,16 @@ OWN = Guarded(
     tree=tree,
     starts=frozenset({SITE}),
     usual={"XDG_DATA_HOME": f"{HOME}/.local/share", "XDG_CONFIG_HOME": f"{HOME}/.config"},
+    clients=REGISTRY.nested,
 )
 SHARED_SITE = f"{HOME}/env/lib/python3.12/site-packages"
 SHARED = Guarded(
-    {f"{SHARED_SITE}/tallygate": "the program"}, HOME, program=True, alone=False, starts=frozenset({SHARED_SITE})
+    {f"{SHARED_SITE}/tallygate": "the program"},
+    HOME,
+    program=True,
+    alone=False,
+    starts=frozenset({SHARED_SITE}),
+    clients=REGISTRY.nested,
 )
 
 CAUGHT = {

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import Block, FileEdits, Whole
@@ -125,7 +126,9 @@ class Client:
     those of `keys_of_calls` are the same for the same call, however often it is sent. `tells_session_in_meta` says that
     `sessionId` there is its own session.
 
-    `facts` say what holds for its hooks, and stand wherever these do.
+    `facts` say what holds for its hooks, and stand wherever these do. `gating_events` are its names of those at which
+    it can still be stopped: where nobody can decide, they are refused. `nested` is what would take the hooks from one
+    that an agent starts in a shell.
 
     `rules` are those that its readers go by, whose texts stand in ledgers and never change.
 
@@ -149,6 +152,8 @@ class Client:
     transcripts: Part[Source] | None = None
     hooks: Part[Hooks] | None = None
     facts: HookFacts | None = None
+    gating_events: tuple[str, ...] = ()
+    nested: NestedClient | None = None
     telemetry: Part[ReadEvents] | None = None
     rules: tuple[ReadingRule, ...] = ()
     variables: tuple[str, ...] = ()

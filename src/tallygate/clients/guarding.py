@@ -14,6 +14,7 @@ from typing import Any
 import tallygate
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, Guarded, Tree
+from tallygate.core.guard.nested import NestedClient
 from tallygate.editing import json_text as at
 from tallygate.editing.json_text import Malformed, plain
 from tallygate.editing.manifest import Manifest
@@ -49,7 +50,12 @@ class Own:
     settings_file: Path | None = None
 
 
-def guarded_of(own: Own, agents_may: frozenset[str] = frozenset(), package: Path | None = None) -> Guarded:
+def guarded_of(
+    own: Own,
+    agents_may: frozenset[str] = frozenset(),
+    package: Path | None = None,
+    clients: Mapping[str, NestedClient] | None = None,
+) -> Guarded:
     """What no tool of an agent changes. A record of the installation that cannot be read names nothing."""
     ledger = str(own.database)
     places = dict.fromkeys((ledger, *(f"{ledger}{end}" for end in ("-wal", "-shm", "-journal"))), "the ledger")
@@ -86,6 +92,7 @@ def guarded_of(own: Own, agents_may: frozenset[str] = frozenset(), package: Path
         program is None or "pipx" in program.parts or {"uv", "tools"} <= set(program.parts),
         frozenset(site),
         {name: str(folder.parent) for name, folder in folders if folder.name == "tallygate"},
+        {} if clients is None else clients,
     )
 
 

@@ -18,6 +18,7 @@ from tallygate.clients.qwen.client import CLIENT as QWEN
 from tallygate.clients.vscode.client import CLIENT as VSCODE
 from tallygate.clients.windsurf.client import CLIENT as WINDSURF
 from tallygate.clients.zed.client import CLIENT as ZED
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import Rules
 from tallygate.core.words import ClientNames, client_name
@@ -84,6 +85,21 @@ class Registry:
         """What reads the telemetry of each client that sends some, by its stored name."""
         parts = ((client.stored_as, client.telemetry) for client in self.clients.values())
         return {name: part.load() for name, part in parts if part is not None}
+
+    @property
+    def gating_events(self) -> tuple[str, ...]:
+        """The names of hooks, in their clients' words, at which a client can still be stopped; each once."""
+        return tuple(dict.fromkeys(name for client in self.clients.values() for name in client.gating_events))
+
+    @property
+    def workspace_variables(self) -> tuple[str, ...]:
+        """The variables by which clients tell their hooks where they are at work."""
+        return tuple(name for client in self.clients.values() for name in client.workspace_variables)
+
+    @property
+    def nested(self) -> Mapping[str, NestedClient]:
+        """What takes the hooks from each client that has some, by the name of its program."""
+        return {client.binaries[0]: client.nested for client in self.clients.values() if client.nested is not None}
 
     @property
     def project_variables(self) -> tuple[str, ...]:

@@ -23,12 +23,19 @@ ANSWER_S = 4
 ALONE_S = 20
 # A client runs its hooks itself or through one shell; what is further up started the client.
 NEAR, PARENTS_MAX = 2, 16
+# What clients say of themselves: integrations/hook_lists.py writes it.
 # Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).
 GATING = (
-    "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool preToolUse"
-    " preToolUse.permissionRequest permissionRequest userPromptSubmitted chat.params chat.message tool.execute.before"
+    "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool chat.params"
+    " chat.message tool.execute.before preToolUse preToolUse.permissionRequest permissionRequest userPromptSubmitted"
 )
-WORKSPACE_VARIABLES = ("TALLYGATE_PROJECT_DIR", "CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR")
+# Where clients say that they are at work.
+WORKSPACE_VARIABLES = (
+    "TALLYGATE_PROJECT_DIR",
+    "CLAUDE_PROJECT_DIR",
+    "GEMINI_PROJECT_DIR",
+)
+# End of what is written.
 # What moves nothing where a command is installed; settings/variables.py has the same names.
 MOVES_NOTHING = (
     "TALLYGATE_HOME TALLYGATE_DB TALLYGATE_KEY_DIR TALLYGATE_LOG_PATH TALLYGATE_CONFIG TALLYGATE_PROJECT_DIR"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.guard.fence import Edit, Found, Guarded, Reach, reaches
 
 HOME = "/home/me"
@@ -47,6 +48,7 @@ OWN = Guarded(
     real,
     program=True,
     agents_may=frozenset({"sessions end"}),
+    clients=REGISTRY.nested,
 )
 
 

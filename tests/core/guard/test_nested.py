@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.guard.fence import Found, Guarded, Reach, reaches
 from tallygate.core.guard.nested import Around, ungated
 
@@ -27,7 +28,7 @@ READ = {
     f"{HOME}/.codex/off.config.toml": "[features]\nhooks = false\n",
     f"{HOME}/.codex/fast.config.toml": 'model = "small"\n',
 }
-OWN = Guarded(PLACES, HOME, entries=ENTRIES, text_of=READ.get)
+OWN = Guarded(PLACES, HOME, entries=ENTRIES, text_of=READ.get, clients=REGISTRY.nested)
 
 
 def started(command: str, own: Guarded = OWN) -> str | None:
@@ -175,15 +176,17 @@ def test_an_ordinary_command_is_not_refused(command):
 
 
 def test_a_client_without_entries_of_ours_was_never_gated():
-    own = Guarded(PLACES, HOME, entries={f"{HOME}/.codex/hooks.json": "the entries"})
+    own = Guarded(PLACES, HOME, entries={f"{HOME}/.codex/hooks.json": "the entries"}, clients=REGISTRY.nested)
     assert started("HOME=/tmp/x claude --bare -p go", own) is None
     assert started("HOME=/tmp/x codex exec go", own) == "HOME=/tmp/x"
 
 
 def test_entries_of_a_project_and_of_another_home_gate_there():
-    own = Guarded(PLACES, HOME, entries={"/srv/shop/.claude/settings.json": "the entries"})
+    own = Guarded(PLACES, HOME, entries={"/srv/shop/.claude/settings.json": "the entries"}, clients=REGISTRY.nested)
     assert started("claude --setting-sources project -p go", own) is None
-    other = Guarded(PLACES, HOME, entries={**ENTRIES, "/home/other/.claude/settings.json": "the entries"})
+    other = Guarded(
+        PLACES, HOME, entries={**ENTRIES, "/home/other/.claude/settings.json": "the entries"}, clients=REGISTRY.nested
+    )
     assert started("HOME=/home/other claude -p go", other) is None
     assert started("CLAUDE_CONFIG_DIR=/home/other/.claude claude -p go", other) is None
 
@@ -208,4 +211,4 @@ def test_what_is_not_seen_is_known(command):
 @given(st.text(max_size=200), st.lists(st.text(max_size=20), max_size=8))
 def test_whatever_a_command_is_it_is_judged(text, words):
     reaches(Reach(f"HOME=/x claude {text}"), OWN, None)
-    ungated("claude", words, Around(HOME, [*ENTRIES], {}, str, text))
+    ungated("claude", words, Around(HOME, [*ENTRIES], {}, str, text, clients=REGISTRY.nested))

@@ -21,6 +21,7 @@ from tallygate.clients.client import (
     status_command,
     tool_hook,
 )
+from tallygate.core.guard.nested import Around, NestedClient, options_of, said
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.learning.steps import FIRST_KEPT_LONG
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -309,6 +310,54 @@ def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
     )
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+def _taken_by(given: list[str], around: Around) -> Iterator[str]:
+    """What it may be given that takes the gate from it: another server of our name, or settings without our hooks."""
+    for value in _servers(given):
+        if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
+            yield f"--mcp-config {value}"
+    for name, value in options_of(given, "--setting-sources", "--settings"):
+        sources = {each.strip() for each in value.split(",")}
+        in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
+        if name == "--setting-sources" and not sources & {"user", *(("project", "local") if in_project else ())}:
+            yield f"{name} {value}".strip()
+        if name == "--settings":
+            text = value if value.lstrip().startswith("{") else said(value, around)
+            if "disableAllHooks" in text:
+                yield "disableAllHooks"
+
+
+def _servers(given: list[str]) -> Iterator[str]:
+    """The words of an option that takes any number of them."""
+    taking = False
+    for word in given:
+        if word.startswith("-"):
+            name, _, value = word.partition("=")
+            taking = name == "--mcp-config"
+            if taking and value:
+                yield value
+        elif taking:
+            yield word
+
+
+_NESTED = NestedClient(
+    "@anthropic-ai/claude-code",
+    ".claude",
+    "/.claude/",
+    frozenset({"--bare", "--safe-mode", "--restricted"}),
+    ("CLAUDE_CODE_SIMPLE", "CLAUDE_CODE_SAFE_MODE", "CLAUDE_CODE_RESTRICTED"),
+    {"CLAUDE_CONFIG_DIR": ".claude"},
+    more=_taken_by,
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 RESPONSE = ReadingRule("claude.response")
 SUBAGENT = ReadingRule("claude.subagent", ResponseKind.SUBAGENT)
@@ -340,6 +389,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.claude_code.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.claude_code.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=_GATING,
+    nested=_NESTED,
     rules=(RESPONSE, SUBAGENT, SIDECHAIN, PROGRESS, ADVISOR, TELEMETRY, TELEMETRY_SUBAGENT, AUXILIARY),
     telemetry=Part("tallygate.clients.claude_code.telemetry", "read_events"),
     variables=("CLAUDE_CONFIG_DIR",),

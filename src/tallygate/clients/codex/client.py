@@ -20,6 +20,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.guard.nested import Around, NestedClient, options_of, said
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Table
@@ -134,6 +135,56 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation(files, tuple(notes))
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+_FEATURES = frozenset({"hooks", "codex_hooks"})
+_OFF = re.compile(r"(?:\b|\\n)(?:codex_)?hooks[\"']?\s*=\s*false|enabled\s*=\s*false")
+
+
+def _taken_by(given: list[str], around: Around) -> Iterator[str]:
+    """What it may be given that switches its hooks off: a feature, a setting, or a profile that says so."""
+    short = [word[2:] for word in given if re.match(r"-c[^=\s]", word) and not word.startswith("--")]
+    settings = [("-c", value) for value in short]
+    for name, value in (*options_of(given, "--disable", "-c", "--config", "-p", "--profile"), *settings):
+        if name == "--disable":
+            if value in {"hooks", "codex_hooks"}:
+                yield f"{name} {value}"
+        elif name in {"-p", "--profile"}:
+            folder = around.known.get("CODEX_HOME", f"{around.home}/.codex")
+            if re.fullmatch(r"[\w.-]+", value) and _OFF.search(said(f"{folder}/{value}.config.toml", around)):
+                yield f"{name} {value}"
+        elif _unhooks(value):
+            yield f"{name} {value}"
+
+
+def _unhooks(setting: str) -> bool:
+    """Whether a setting on Codex's command line switches hooks off, or ours; it is TOML, with dots in its key."""
+    key, _, value = setting.partition("=")
+    key = re.sub(r"[\s\"']", "", key)
+    if key in {"features.hooks", "features.codex_hooks"}:
+        return value.strip().strip("\"'").lower() != "true"
+    if key == "features" or key.split(".")[0] == "hooks":
+        return _OFF.search(setting) is not None
+    return key.startswith("mcp_servers.tallygate")
+
+
+_NESTED = NestedClient(
+    "@openai/codex",
+    ".codex",
+    "/.codex/",
+    frozenset({"--ignore-user-config"}),
+    folders={"CODEX_HOME": ".codex"},
+    features=_FEATURES,
+    more=_taken_by,
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 LAST = ReadingRule("codex.last_usage")
 DELTA = ReadingRule("codex.total_delta", ResponseKind.MOVED_TOTAL)
@@ -157,6 +208,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.codex.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.codex.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=("PreToolUse", "UserPromptSubmit"),
+    nested=_NESTED,
     rules=(LAST, DELTA, RECORD),
     variables=("CODEX_HOME",),
     call_meta=("callId",),

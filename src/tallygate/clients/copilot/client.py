@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Member
@@ -64,6 +65,19 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+_NESTED = NestedClient(
+    "@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 RECORD = ReadingRule("copilot.usage_record")
 COMPACTION = ReadingRule("copilot.compaction", ResponseKind.COMPACTION)
@@ -87,6 +101,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=("preToolUse", "preToolUse.permissionRequest", "permissionRequest", "userPromptSubmitted"),
+    nested=_NESTED,
     rules=(RECORD, COMPACTION, SHUTDOWN),
     variables=("COPILOT_HOME",),
     signs=_signs,

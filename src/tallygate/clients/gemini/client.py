@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Hook, Member
@@ -58,6 +59,23 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+_NESTED = NestedClient(
+    "@google/gemini-cli",
+    ".gemini",
+    "/.gemini/",
+    folders={"GEMINI_CLI_HOME": ""},
+    files=("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "GEMINI_CLI_SYSTEM_DEFAULTS_PATH"),
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 MESSAGE = ReadingRule("gemini.message")
 _FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45)
@@ -70,6 +88,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=("BeforeAgent", "BeforeModel", "BeforeTool"),
+    nested=_NESTED,
     rules=(MESSAGE,),
     variables=("GEMINI_CLI_HOME", "GEMINI_DATA_DIR"),
     workspace_variables=("GEMINI_PROJECT_DIR",),

@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     rule_block,
     server_arguments,
 )
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Member
@@ -53,6 +54,24 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+_NESTED = NestedClient(
+    "opencode-ai",
+    ".config/opencode",
+    "/opencode",
+    frozenset({"--pure"}),
+    ("OPENCODE_PURE",),
+    {"XDG_CONFIG_HOME": ".config"},
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 INSIDE = ReadingRule("opencode.reasoning_inside")
 BESIDE = ReadingRule("opencode.reasoning_beside")
@@ -66,6 +85,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=("chat.params", "chat.message", "tool.execute.before"),
+    nested=_NESTED,
     rules=(INSIDE, BESIDE, UNPROVEN),
     variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
     signs=_signs,

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import GATED, HookFacts, Moment
 from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import FileEdits, Hook, Member
@@ -56,6 +57,25 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
+# --- nested ----------------------------------------------------------------------------------------------------------
+# One that an agent starts in a shell, and what takes the hooks from it.
+
+
+_NESTED = NestedClient(
+    "@qwen-code/qwen-code",
+    ".qwen",
+    "/.qwen/",
+    frozenset({"--bare", "--safe-mode"}),
+    ("QWEN_CODE_SAFE_MODE", "QWEN_CODE_SIMPLE"),
+    {"QWEN_HOME": ".qwen"},
+    files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
+)
+
+
+# --- client ----------------------------------------------------------------------------------------------------------
+# Everything that is true of it.
+
+
 # How its readers come to a row: texts that stand in ledgers, and never change.
 RESPONSE = ReadingRule("qwen.api_response")
 # No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
@@ -74,6 +94,8 @@ CLIENT = Client(
     transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
     facts=_FACTS,
+    gating_events=GATING,
+    nested=_NESTED,
     rules=(RESPONSE,),
     variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
     signs=_signs,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tallygate.core.authority import CHANGES_CLIENTS
 from tallygate.core.guard import verbs
-from tallygate.core.guard.nested import FOLDERS, Around, leaves, ungated
+from tallygate.core.guard.nested import Around, NestedClient, leaves, ungated
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
 
 # Of a longer command the beginning is judged, and of one with very many names the first.
@@ -86,7 +86,7 @@ class Guarded:
     repository of a folder, by the place of git's own things where that is told; `text_of` reads a file of settings.
     `program` says that the installed program is among the places, `alone` that it has an environment of its own;
     `starts` are folders in which Python looks for code to run before it. `usual` are variables with what they stand
-    for where a command does not say.
+    for where a command does not say. `clients` are those that an agent may start in a shell.
     """
 
     places: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +103,7 @@ class Guarded:
     alone: bool = True
     starts: frozenset[str] = frozenset()
     usual: Mapping[str, str] = field(default_factory=dict)
+    clients: Mapping[str, NestedClient] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,7 @@ class _Look:
             and ("/" not in word or program in {"uv", "pipx", "brew"} or self._beside_program(word))
         ):
             return Found("the program")
-        if self.guarded.entries and leaves(program, given):
+        if self.guarded.entries and leaves(program, given, self.guarded.clients):
             return Found("the entries in the settings")
         return None
 
@@ -273,7 +274,8 @@ class _Look:
         there = [*self._paths(known.get("HOME") or "/", follow=True)]
         made_up = not any(home == path or home.startswith(path.rstrip("/") + "/") for home in homes for path in there)
         if named in CHANGES_CLIENTS:
-            folders = [path for name in FOLDERS if known.get(name) for path in self._paths(known[name], follow=True)]
+            names = {name for client in self.guarded.clients.values() for name in client.folders or ()}
+            folders = [path for name in names if known.get(name) for path in self._paths(known[name], follow=True)]
             return made_up and not any(map(self._has_client, folders)) and not self._in_installed_project()
         if self._is_ours(known.get("TALLYGATE_KEY_DIR", "")):
             return False
@@ -328,7 +330,9 @@ class _Look:
     def _client(self, program: str, given: list[str], known: Mapping[str, str]) -> Found | None:
         """Another client that would be started without our hooks."""
         entries = (*self.guarded.entries, *self.guarded.places)
-        around = Around(self.guarded.home, entries, known, self.full, self.text, self.guarded.text_of)
+        around = Around(
+            self.guarded.home, entries, known, self.full, self.text, self.guarded.text_of, self.guarded.clients
+        )
         how = ungated(program, given, around)
         return None if how is None else Found(how, client=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 _STARTERS: Mapping[str, tuple[str, ...]] = {
@@ -22,71 +22,9 @@ _NO_RUN = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Client:
-    """What takes the hooks from one client: words, variables that switch, and what names another folder or file.
-
-    `usual` is where its settings lie below the home, and `mark` what the path of a file with our entries has in it.
-    `folders` are variables with what each names, below the home, and `options` options that name the folder `usual`.
-    `files` are variables that name a file of settings which stands above the user's own.
-    """
-
-    package: str
-    usual: str
-    mark: str
-    words: frozenset[str] = frozenset()
-    switches: tuple[str, ...] = ()
-    folders: Mapping[str, str] | None = None
-    options: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-
-_CLIENTS: Mapping[str, _Client] = {
-    "claude": _Client(
-        "@anthropic-ai/claude-code",
-        ".claude",
-        "/.claude/",
-        frozenset({"--bare", "--safe-mode", "--restricted"}),
-        ("CLAUDE_CODE_SIMPLE", "CLAUDE_CODE_SAFE_MODE", "CLAUDE_CODE_RESTRICTED"),
-        {"CLAUDE_CONFIG_DIR": ".claude"},
-    ),
-    "codex": _Client(
-        "@openai/codex", ".codex", "/.codex/", frozenset({"--ignore-user-config"}), folders={"CODEX_HOME": ".codex"}
-    ),
-    "gemini": _Client(
-        "@google/gemini-cli",
-        ".gemini",
-        "/.gemini/",
-        folders={"GEMINI_CLI_HOME": ""},
-        files=("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "GEMINI_CLI_SYSTEM_DEFAULTS_PATH"),
-    ),
-    "opencode": _Client(
-        "opencode-ai",
-        ".config/opencode",
-        "/opencode",
-        frozenset({"--pure"}),
-        ("OPENCODE_PURE",),
-        {"XDG_CONFIG_HOME": ".config"},
-    ),
-    "qwen": _Client(
-        "@qwen-code/qwen-code",
-        ".qwen",
-        "/.qwen/",
-        frozenset({"--bare", "--safe-mode"}),
-        ("QWEN_CODE_SAFE_MODE", "QWEN_CODE_SIMPLE"),
-        {"QWEN_HOME": ".qwen"},
-        files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
-    ),
-    "copilot": _Client(
-        "@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
-    ),
-}
-# Variables by which clients find their own folders.
-FOLDERS = frozenset(name for client in _CLIENTS.values() for name in client.folders or ())
 _OFF = ("0", "", "false", "no", "off", "none")
 # What a file of settings says that leaves the user's hooks out.
 _SWITCHES_OFF = re.compile(r"disableAllHooks|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization")
-_CODEX_OFF = re.compile(r"(?:\b|\\n)(?:codex_)?hooks[\"']?\s*=\s*false|enabled\s*=\s*false")
 
 
 def unread(_: str) -> None:
@@ -98,6 +36,7 @@ class Around:
     """What a command is held against: the user's home, the files with entries of ours, and where it runs.
 
     `known` are the variables as they are by then, `full` makes a path of a word, and `text` is the whole command.
+    `clients` are those that are known, by the names of their programs.
     """
 
     home: str
@@ -106,6 +45,7 @@ class Around:
     full: Callable[[str], str]
     text: str = ""
     text_of: Callable[[str], str | None] = unread
+    clients: Mapping[str, NestedClient] = field(default_factory=dict)
 
     def has(self, folder: str, below: str) -> bool:
         """Whether entries of ours lie where a client would look: in what is below a folder, and not anywhere in it."""
@@ -113,15 +53,43 @@ class Around:
         return any(entry.rpartition("/")[0] == at or entry.startswith(f"{at}/plugin") for entry in self.entries)
 
 
+def nothing_more(_given: list[str], _around: Around) -> Iterator[str]:
+    """A client of which its words and variables tell all."""
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class NestedClient:
+    """What takes the hooks from one client: words, variables that switch, and what names another folder or file.
+
+    `usual` is where its settings lie below the home, and `mark` what the path of a file with our entries has in it.
+    `folders` are variables with what each names, below the home, and `options` options that name the folder `usual`.
+    `files` are variables that name a file of settings which stands above the user's own. `features` are switches whose
+    end is that of its hooks, and `more` finds what takes a closer look at what it is given.
+    """
+
+    package: str
+    usual: str
+    mark: str
+    words: frozenset[str] = frozenset()
+    switches: tuple[str, ...] = ()
+    folders: Mapping[str, str] | None = None
+    options: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    features: frozenset[str] = frozenset({"hooks"})
+    more: Callable[[list[str], Around], Iterator[str]] = nothing_more
+
+
 def ungated(program: str, given: list[str], around: Around) -> str | None:
     """What of a command would start a client without the hooks that it has here; None where it has them, or never had.
 
-    >>> here = Around("/h", ["/h/.claude/settings.json"], {"HOME": "/h"}, str)
-    >>> ungated("claude", ["--bare", "-p", "go on"], here), ungated("claude", ["-p", "go on"], here)
+    >>> known = {"agent": NestedClient("an-agent", ".agent", "/.agent/", frozenset({"--bare"}))}
+    >>> here = Around("/h", ["/h/.agent/settings.json"], {"HOME": "/h"}, str, clients=known)
+    >>> ungated("agent", ["--bare", "-p", "go on"], here), ungated("agent", ["-p", "go on"], here)
     ('--bare', None)
     """
-    program, given = _started(program, given)
-    client = _CLIENTS.get(program)
+    program, given = _started(program, given, around.clients)
+    client = around.clients.get(program)
     if client is None or _NO_RUN.intersection(given[:1]):
         return None
     if not any(client.mark in entry for entry in around.entries):
@@ -129,50 +97,21 @@ def ungated(program: str, given: list[str], around: Around) -> str | None:
     found = next((word for word in given if word in client.words), None)
     if found is None:
         found = next((name for name in client.switches if around.known.get(name, "").lower() not in _OFF), None)
-    if found is None and program in {"claude", "codex"}:
-        found = next(_of_claude(given, around) if program == "claude" else _of_codex(given, around), None)
+    found = found or next(client.more(given, around), None)
     return found or next(_above(client, around), None) or _elsewhere(client, given, around)
 
 
-def _started(program: str, given: list[str]) -> tuple[str, list[str]]:
+def _started(program: str, given: list[str], clients: Mapping[str, NestedClient]) -> tuple[str, list[str]]:
     """The client that a package runner starts, and what it is given; the program itself where that is none."""
     if program not in _STARTERS:
         return program, given
     words = given[1:] if given[:1] and given[0] in _STARTERS[program] else given
     for at, word in enumerate(words):
-        for name, client in _CLIENTS.items():
+        for name, client in clients.items():
             if word == client.package or word.startswith(f"{client.package}@"):
                 rest = words[at + 1 :]
                 return name, rest[1:] if rest[:1] in (["--"], [name]) else rest
     return program, given
-
-
-def _of_claude(given: list[str], around: Around) -> Iterator[str]:
-    for value in _servers(given):
-        if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
-            yield f"--mcp-config {value}"
-    for name, value in _options(given, "--setting-sources", "--settings"):
-        sources = {each.strip() for each in value.split(",")}
-        in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
-        if name == "--setting-sources" and not sources & {"user", *(("project", "local") if in_project else ())}:
-            yield f"{name} {value}".strip()
-        if name == "--settings":
-            text = value if value.lstrip().startswith("{") else said(value, around)
-            if "disableAllHooks" in text:
-                yield "disableAllHooks"
-
-
-def _servers(given: list[str]) -> Iterator[str]:
-    """The words of an option that takes any number of them."""
-    taking = False
-    for word in given:
-        if word.startswith("-"):
-            name, _, value = word.partition("=")
-            taking = name == "--mcp-config"
-            if taking and value:
-                yield value
-        elif taking:
-            yield word
 
 
 def said(name: str, around: Around) -> str:
@@ -180,7 +119,7 @@ def said(name: str, around: Around) -> str:
     return f"{around.text_of(around.full(name)) or ''}\n{around.text}"
 
 
-def _above(client: _Client, around: Around) -> Iterator[str]:
+def _above(client: NestedClient, around: Around) -> Iterator[str]:
     """The variables that put settings above the user's, where these could leave hooks out."""
     for name in client.files:
         if not (value := around.known.get(name, "")) or value == "/dev/null":
@@ -191,38 +130,13 @@ def _above(client: _Client, around: Around) -> Iterator[str]:
             yield f"{name}={value}"
 
 
-def _of_codex(given: list[str], around: Around) -> Iterator[str]:
-    short = [word[2:] for word in given if re.match(r"-c[^=\s]", word) and not word.startswith("--")]
-    settings = [("-c", value) for value in short]
-    for name, value in (*_options(given, "--disable", "-c", "--config", "-p", "--profile"), *settings):
-        if name == "--disable":
-            if value in {"hooks", "codex_hooks"}:
-                yield f"{name} {value}"
-        elif name in {"-p", "--profile"}:
-            folder = around.known.get("CODEX_HOME", f"{around.home}/.codex")
-            if re.fullmatch(r"[\w.-]+", value) and _CODEX_OFF.search(said(f"{folder}/{value}.config.toml", around)):
-                yield f"{name} {value}"
-        elif _unhooks(value):
-            yield f"{name} {value}"
-
-
-def _unhooks(setting: str) -> bool:
-    """Whether a setting on Codex's command line switches hooks off, or ours; it is TOML, with dots in its key."""
-    key, _, value = setting.partition("=")
-    key = re.sub(r"[\s\"']", "", key)
-    if key in {"features.hooks", "features.codex_hooks"}:
-        return value.strip().strip("\"'").lower() != "true"
-    if key == "features" or key.split(".")[0] == "hooks":
-        return _CODEX_OFF.search(setting) is not None
-    return key.startswith("mcp_servers.tallygate")
-
-
-def leaves(program: str, given: list[str]) -> bool:
+def leaves(program: str, given: list[str], clients: Mapping[str, NestedClient]) -> bool:
     """Whether a client is told to forget our server or plugin, to take another for it, or to run no hooks any more."""
-    if program not in _CLIENTS:
+    client = clients.get(program)
+    if client is None:
         return False
     if given[:2] == ["features", "disable"]:
-        return bool({"hooks", "codex_hooks"}.intersection(given[2:]))
+        return not client.features.isdisjoint(given[2:])
     if given[:1] == ["hooks"] and given[1:2] in (["disable-all"], ["disableAll"]):
         return True
     if given[:1] == ["config"] and any("disableAllHooks" in word for word in given):
@@ -234,7 +148,7 @@ def leaves(program: str, given: list[str]) -> bool:
     return ours and bool({"remove", "rm", "uninstall", "disable"}.intersection(given[:4]))
 
 
-def _options(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
+def options_of(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
     """Options with their values, in both spellings."""
     for word, following in pairwise([*given, ""]):
         for name in names:
@@ -244,9 +158,9 @@ def _options(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
                 yield name, word.partition("=")[2]
 
 
-def _elsewhere(client: _Client, given: list[str], around: Around) -> str | None:
+def _elsewhere(client: NestedClient, given: list[str], around: Around) -> str | None:
     """The variable or option by which a client would look for its settings where ours are not."""
-    for name, value in _options(given, *client.options):
+    for name, value in options_of(given, *client.options):
         folder = around.full(value)
         same = folder == f"{around.home}/{client.usual}"
         return None if same or around.has(folder, "") else f"{name} {value}"
