@@ -1,0 +1,212 @@
+"""One object a client: what holds for all of them, and a new one from its folder alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.made_up.client import ANSWER, CLIENT, TITLE
+from tests.world import NANOS, as_said, make_world
+
+import tallygate
+from tallygate.clients.client import Client, Scope, Surroundings
+from tallygate.clients.reading.files import Source
+from tallygate.clients.reading.hooks import Hooks
+from tallygate.clients.registry import REGISTRY, Registry
+from tallygate.core.authority import the_user
+from tallygate.core.gate.rules import Rule
+from tallygate.core.gate.rules import Scope as Limits
+from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.usage import ReadingRule, ResponseKind, rule_of
+from tallygate.core.words import BudgetMode, CallState
+from tallygate.editing.manifest import Manifest
+from tallygate.entrypoints import hook
+from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.operations.hooks import on_hook
+from tallygate.operations.setup.install import carry_out, plan_install, plan_uninstall
+from tallygate.operations.usage.sync import sync
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(tallygate.__file__).parent
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = make_world(tmp_path)
+    yield as_said(made)
+    made.ledger.close()
+
+
+# --- what holds for every client ---
+
+
+@pytest.mark.parametrize("client", REGISTRY.clients.values(), ids=lambda client: client.name)
+def test_what_reads_a_client_is_there_and_goes_by_the_name_its_rows_are_stored_under(client):
+    for part, kind in ((client.transcripts, Source), (client.hooks, Hooks)):
+        if part is not None:
+            loaded = part.load()
+            assert isinstance(loaded, kind)
+            assert loaded.client == client.stored_as
+    if client.telemetry is not None:
+        assert callable(client.telemetry.load())
+    assert (client.hooks is None) == (client.gating_events == ()) == (client.nested is None)
+
+
+def test_names_rules_and_words_belong_to_one_client_each():
+    every = REGISTRY.clients.values()
+    stored = [client.stored_as for client in every]
+    words = [word for client in every for word in client.calls_itself]
+    texts = [rule.text for client in every for rule in client.rules]
+    for each in (stored, words, texts):
+        assert len(each) == len(set(each))
+    assert set(REGISTRY.sources) | set(REGISTRY.hooks) <= set(stored)
+
+
+def test_texts_that_stand_in_ledgers_never_change():
+    assert sorted(REGISTRY.rules) == [
+        "claude.advisor", "claude.agent_progress", "claude.auxiliary", "claude.response", "claude.sidechain",
+        "claude.subagent", "claude.telemetry", "claude.telemetry_subagent", "codex.last_usage", "codex.total_delta",
+        "codex.usage_record", "copilot.compaction", "copilot.shutdown_total", "copilot.usage_record", "gemini.message",
+        "opencode.reasoning_beside", "opencode.reasoning_inside", "opencode.reasoning_unproven", "qwen.api_response",
+    ]  # fmt: skip
+    assert [client.stored_as for client in REGISTRY.clients.values() if client.stored_as != client.name] == [
+        "claude_code"
+    ]
+
+
+def test_a_client_cannot_have_hooks_without_what_holds_for_them():
+    with pytest.raises(ValueError, match="hooks without facts"):
+        replace(CLIENT, facts=None)
+
+
+def test_the_gate_refuses_a_hook_that_came_without_what_is_known_of_its_client(world):
+    with pytest.raises(LookupError, match="without what is known"):
+        on_hook(world.rt, HookEvent("codex", Moment.PROMPT, "s", "UserPromptSubmit"))
+
+
+def test_a_rule_that_nobody_knows_any_more_read_the_conversation_itself(world):
+    with world.ledger.reading() as reader:
+        assert reader.rules is REGISTRY.rules
+    assert rule_of({}, "gone.rule") == ReadingRule("gone.rule", ResponseKind.OWN)
+
+
+def test_the_hook_program_knows_what_the_registry_says():
+    spec = importlib.util.spec_from_file_location("hook_lists", ROOT / "integrations" / "hook_lists.py")
+    assert spec is not None
+    assert spec.loader is not None
+    lists = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lists)
+    text = Path(hook.__file__).read_text(encoding="utf-8")
+    assert lists.written(text) == text, "run: python integrations/hook_lists.py"
+    assert set(hook.GATING.split()) == set(REGISTRY.gating_events)
+    assert hook.WORKSPACE_VARIABLES[1:] == REGISTRY.workspace_variables
+
+
+# --- no client's name inside ---
+
+# Where one may stand, and why.
+NAMED = {
+    "core/guard/verbs.py": "a pattern of settings that switch hooks off has the older name of one",
+    "operations/bills/keys.py": "names a provider's bills, not its client",
+    "operations/views/prices.py": "ids of models that are shown as examples",
+    "settings/budgets.py": "an id of a model as an example",
+}
+# A database's cursor is none.
+COMMON = frozenset({"cursor"})
+
+
+def words() -> frozenset[str]:
+    every = REGISTRY.clients.values()
+    found = {word for each in every for word in (each.name, each.stored_as, each.family or each.name)}
+    return frozenset(found | {word for each in every for word in each.calls_itself}) - COMMON
+
+
+def test_no_client_is_named_where_things_are_decided_done_and_kept():
+    pattern = re.compile(rf"(?<![a-z])(?:{'|'.join(sorted(words(), key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
+    files = [PACKAGE / "app.py"]
+    files += [path for name in ("core", "ledger", "operations", "settings") for path in (PACKAGE / name).rglob("*.py")]
+    found = {path.relative_to(PACKAGE).as_posix() for path in files if pattern.search(path.read_text(encoding="utf-8"))}
+    assert found == set(NAMED)
+
+
+# --- a new client from its folder alone ---
+
+
+@pytest.fixture
+def made_up():
+    """The registry with one line more."""
+    before = {**REGISTRY.__dict__}
+    REGISTRY.__dict__.clear()
+    REGISTRY.__dict__.update(Registry((*before["clients"].values(), CLIENT)).__dict__)
+    yield CLIENT
+    REGISTRY.__dict__.clear()
+    REGISTRY.__dict__.update(before)
+
+
+def said(home: Path, world, *lines: dict[str, object]) -> Path:
+    """Responses that the client wrote down just now."""
+    log = home / ".made-up" / "talks" / "one.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    at = datetime.fromtimestamp(world.clock.at_us / 10**6, UTC).isoformat()
+    log.write_text(
+        "".join(json.dumps({"talk": "t1", "at": at, "folder": "/home/me/p", **each}) + "\n" for each in lines)
+    )
+    return log
+
+
+def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Client, world, tmp_path):
+    rule = Rule(Limits.CLIENT, 50 * NANOS, match="Made Up", mode=BudgetMode.HARD, period="day")
+    world = world.with_runtime(session_limit_nanos=NANOS, project="/home/me/p", rules=(rule,))
+    desk = HookDesk(lambda _: world.rt)
+
+    def ask(number: int):
+        world.clock.forward(1_000_000)
+        return desk.answer("Made Up", "Ask", {"talk": "t1", "number": f"n{number}", "folder": "/home/me/p"}).body
+
+    assert ask(1) is None
+    with world.ledger.reading() as reader:
+        (session,) = reader.sessions(state="open", limit=9)
+        (call,) = reader.calls_of(session.session_id)
+        assert reader.budget(session.session_id).reserved_nanos == call.estimate_nanos == 100 * NANOS // 1000
+    assert session.client == "made-up"
+    assert '"key":"made-up"' in str(session.rules)
+    assert (call.model_requested, call.state) == ("dear", CallState.PENDING)
+
+    said(tmp_path, world, {"id": "r1", "tokens": 900}, {"id": "r2", "tokens": 50, "title": True})
+    report = sync(world.rt, environ={}, home=tmp_path)
+    assert (report.files, report.faults) == (1, [])
+    with world.ledger.reading() as reader:
+        rows = reader.usage_of(session.session_id)
+        assert [(each.row.rule, each.row.is_told) for each in rows] == [(ANSWER, False), (TITLE, True)]
+        assert reader.budget(session.session_id).spent_nanos == 950 * NANOS // 1000
+    assert "no" in (ask(2) or {})
+    assert world.problems() == []
+
+
+def test_a_new_client_s_responses_belong_to_the_session_of_their_folder_by_any_of_its_names(made_up, world, tmp_path):
+    world = world.with_runtime(project="/home/me/p")
+    session_id = world.start("5", client="MADE-UP cli")
+    said(tmp_path, world, {"id": "r1", "tokens": 10})
+    sync(world.rt, environ={}, home=tmp_path)
+    with world.ledger.reading() as reader:
+        assert [each.row.response_key for each in reader.usage_of(session_id)] == ["r1"]
+    assert REGISTRY.names.known("made-up-mcp-client") == "made-up"
+
+
+def test_a_new_client_is_installed_and_taken_out_again(made_up, home):
+    settings = home / ".made-up" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{"mine": 1}\n')
+    where = Surroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf")
+    manifest = Manifest(home / "data" / "init")
+    carry_out(plan_install([made_up], where, Scope.USER, manifest), manifest, the_user("me"))
+    installed = json.loads(settings.read_text())
+    assert "--client made_up --event Ask" in json.dumps(installed["hooks"])
+    assert installed["servers"]["tallygate"]["command"] == "/opt/python"
+    carry_out(plan_uninstall([made_up], where, (Scope.USER,), manifest), manifest, the_user("me"))
+    assert settings.read_text() == '{"mine": 1}\n'

@@ -1,0 +1,46 @@
+"""The made-up client: its facts, and what is put into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallygate.clients.client import Client, Installation, Part, Scope, Surroundings, hook_command, server_command
+from tallygate.core.costing import Tokens
+from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.usage import ReadingRule, ResponseKind
+from tallygate.editing.edits import FileEdits, Hook, Member
+from tallygate.editing.ours import SERVER
+
+ANSWER = ReadingRule("made_up.answer")
+TITLE = ReadingRule("made_up.title", ResponseKind.AUXILIARY)
+
+
+def _folder(where: Surroundings) -> Path:
+    return where.folder("MADE_UP_HOME", ".made-up")
+
+
+def _signs(where: Surroundings) -> tuple[Path, ...]:
+    return (_folder(where),)
+
+
+def _wanted(where: Surroundings, scope: Scope) -> Installation:
+    folder = _folder(where) if scope is Scope.USER else where.root / ".made-up"
+    command = {"type": "command", "command": hook_command(where, "made_up", "Ask")}
+    server = Member(("servers", SERVER), server_command(where))
+    return Installation((FileEdits(folder / "settings.json", (server, Hook(("hooks", "Ask"), command))),))
+
+
+CLIENT = Client(
+    name="made-up",
+    title="Made Up",
+    stored_as="made_up",
+    calls_itself=("madeup",),
+    family="made",
+    transcripts=Part("tests.made_up.transcripts", "SOURCE"),
+    hooks=Part("tests.made_up.hooks", "HOOKS"),
+    facts=HookFacts(reserves_at=frozenset({Moment.PROMPT}), first_model="dear", first_call=Tokens(output=100)),
+    rules=(ANSWER, TITLE),
+    gating_events=("Ask",),
+    signs=_signs,
+    wanted=_wanted,
+)
