@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.reading_rules import Rule
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken
 from tallygate.core.model import Budget, Call, Hold, ModeCoverage, Session
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.core.words import (
     AccountingMode,
     Action,
@@ -63,7 +65,8 @@ VALUES = [
 def test_what_a_row_says_is_read_back_as_it_was(layout, value):
     row = {"tenant": "t", **layout.row(value)}
     assert set(row.values()) == {each for each in row.values() if each is None or type(each) in (str, int)}
-    assert layout.value(tuple(row.get(column) for column in layout.columns)) == value
+    stated = tuple(row.get(column) for column in layout.columns)
+    assert (rows.to_usage(stated, REGISTRY.rules) if layout is rows.USAGE else layout.value(stated)) == value
 
 
 def test_counts_of_a_call_that_its_row_does_not_have_are_none():

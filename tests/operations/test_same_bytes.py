@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.authority import the_user
@@ -16,7 +17,7 @@ from tallygate.core.gate.rules import Rule as BudgetRule
 from tallygate.core.gate.rules import Scope
 from tallygate.core.model import Actor
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
-from tallygate.core.usage import ObservedUsage, Quality, Rule
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UsageChannel
 from tallygate.operations.bills.keep import Draft, keep_bill
 from tallygate.operations.budgets.calls import sweep
