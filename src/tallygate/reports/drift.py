@@ -48,7 +48,7 @@ class GapSum:
         return GAPS[self.gap]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BillShown:
     """A bill that has lines in the review; amounts in its own currency and in dollars, None where it tells none."""
 
@@ -113,10 +113,10 @@ class Review:
 def main_cause(line: Line, causes: Mapping[str, Sequence[Finding]]) -> Finding | None:
     """The cause that moved a line most: of its own those with an amount, then those of its session."""
     who = line.place.who
-    own = list(line.findings)
     of_session = () if who is None or who.session_id is None else causes.get(who.session_id, ())
-    found = [*own, *of_session]
-    return max(found, key=lambda cause: (cause.nanos is not None, abs(cause.nanos or 0)), default=None)
+    return max(
+        [*line.findings, *of_session], key=lambda cause: (cause.nanos is not None, abs(cause.nanos or 0)), default=None
+    )
 
 
 # Causes as a column has them; the others are short enough.

@@ -25,7 +25,7 @@ from tallygate.statements.formats import (
 from tallygate.statements.reading.content import Content, opened
 from tallygate.statements.reading.form import BadRow, BillFormat
 from tallygate.statements.reading.objects import read_objects
-from tallygate.statements.reading.tables import LINE_MAX, Faults, Recognised, Source, read_table
+from tallygate.statements.reading.tables import LINE_MAX, Faults, Source, read_table
 
 # --- formats ---------------------------------------------------------------------------------------------------------
 # All formats of bills, in the order in which they are asked and shown.
@@ -132,13 +132,8 @@ def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, 
     first = content.line(LINE_MAX + 1)
     if first.lstrip().startswith(("{", "[")):
         return read_objects(content, first, faults)
-    return read_table(content, first, _fits(formats, forced=forced), faults)
-
-
-def _fits(formats: Sequence[BillFormat], *, forced: bool) -> Recognised:
-    if forced:
-        return lambda header: not formats[0].lacks(header)
-    return lambda header: any(form.recognises(header) for form in formats)
+    fits = (lambda form, header: not form.lacks(header)) if forced else (lambda form, header: form.recognises(header))
+    return read_table(content, first, lambda header: any(fits(form, header) for form in formats), faults)
 
 
 def _recognised(source: Source, name: str, formats: Sequence[BillFormat]) -> BillFormat:

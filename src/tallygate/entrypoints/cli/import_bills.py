@@ -203,7 +203,7 @@ def _progress(count: int) -> Iterator[_Told]:
 
         def writes(self, done: int, lines: int) -> None:
             of = f" of {output.plural(count, 'file')}" if count >= _SEVERAL else ""
-            bar.update(task, doing=f"writing lines{of}", completed=done, total=lines)
+            bar.update(task, doing=f"writing lines{of}", completed=done, total=lines, refresh=done == lines)
 
     columns = (TextColumn("{task.fields[doing]}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:

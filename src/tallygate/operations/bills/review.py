@@ -81,17 +81,6 @@ def review(rt: Runtime, wanted: ReviewWanted) -> Review:
         return _Reviewing(rt, reader, wanted).run()
 
 
-class _Ahead:
-    """Lines of bills, of which the next can be looked at before it is taken."""
-
-    def __init__(self, lines: Iterator[BilledLine]) -> None:
-        self._lines = lines
-        self.next = next(lines, None)
-
-    def step(self) -> None:
-        self.next = next(self._lines, None)
-
-
 class _Reviewing:
     """One review while it is made."""
 
@@ -106,6 +95,9 @@ class _Reviewing:
         self.bills: dict[str, BillShown] = {}
         self.keys_seen: set[str] = set()
         self.has_key = False
+        # The next line of a bill is looked at before its day has come.
+        self.billed = self._billed()
+        self.next_billed = next(self.billed, None)
 
     def _span(self) -> tuple[int, int]:
         """The whole days that are looked at; of a session those it has anything on, and one around them for bills."""
@@ -137,29 +129,28 @@ class _Reviewing:
 
     def _days(self) -> None:
         """Feed the matcher: bills a day ahead of the ledger, since a request may be billed across midnight."""
-        bills = _Ahead(self._billed())
         from_us = self.from_us
         while (at_us := self.reader.spend_next(from_us, self.until_us)) is not None:
             start_us = at_us // DAY_US * DAY_US
             day = (EPOCH + timedelta(microseconds=start_us)).date()
-            self._feed(bills, day)
+            self._feed(day)
             from_us = start_us + DAY_US
             for line in self._recorded(start_us, min(from_us, self.until_us)):
                 self.matcher.recorded(line)
                 self.lines.recorded(line)
-        self._feed(bills, None)
+        self._feed(None)
 
-    def _feed(self, bills: _Ahead, day: date | None) -> None:
+    def _feed(self, day: date | None) -> None:
         """Bills up to the day after one of the ledger, or all; requests that it is too late for are let go."""
         earliest = None if day is None else day - _ONE_DAY
         now: date | None = None
-        while bills.next is not None and (day is None or bills.next.line.at.date() <= day + _ONE_DAY):
-            at = bills.next.line.at.date()
+        while (billed := self.next_billed) is not None and (day is None or billed.line.at.date() <= day + _ONE_DAY):
+            at = billed.line.at.date()
             if at != now:
                 self.matcher.settle(before=min(at - _ONE_DAY, earliest or at))
                 now = at
-            self._take(bills.next)
-            bills.step()
+            self._take(billed)
+            self.next_billed = next(self.billed, None)
         self.matcher.settle(before=earliest)
 
     def _billed(self) -> Iterator[BilledLine]:
@@ -174,19 +165,12 @@ class _Reviewing:
     def _take(self, billed: BilledLine) -> None:
         line = self.dollars.line(billed, self.names)
         self.matcher.billed(line)
-        known = self.bills.get(billed.bill_id)
-        own, usd = billed.line.cost_nanos, line.nanos
-        if known is None:
-            self.bills[billed.bill_id] = BillShown(billed.bill_id, billed.format, billed.currency, 1, own, usd)
-            return
-        self.bills[billed.bill_id] = BillShown(
-            known.bill_id,
-            known.format,
-            known.currency,
-            known.lines + 1,
-            _sum(known.nanos, own),
-            _sum(known.usd_nanos, usd),
+        shown_bill = self.bills.setdefault(
+            billed.bill_id, BillShown(billed.bill_id, billed.format, billed.currency, 0, None, None)
         )
+        shown_bill.lines += 1
+        shown_bill.nanos = _sum(shown_bill.nanos, billed.line.cost_nanos)
+        shown_bill.usd_nanos = _sum(shown_bill.usd_nanos, line.nanos)
 
     def _recorded(self, from_us: int, until_us: int) -> Iterator[LedgerLine]:
         for stored in self.reader.usage_between(from_us, until_us):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
@@ -74,8 +74,11 @@ class Fields:
 
     def object(self, name: str) -> Fields | None:
         """An object, or None where it is left out."""
-        found = self._optional(name, dict)
-        return None if found is None else Fields(found, self._place(name))
+        return None if self.values.get(name) is None else self.needed(name)
+
+    def needed(self, name: str) -> Fields:
+        """An object that is never left out."""
+        return Fields(self._needed(name, dict), self._place(name))
 
     def text(self, name: str) -> str | None:
         """Text as it may be kept; None where it is left out or empty."""
@@ -103,6 +106,13 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
             raise BadAnswer(f"{self._place(name)} is {shown(value)}, not a count")
         return value
+
+    def cost(self, name: str, *, shift: int = 0) -> int:
+        """An amount in nano-units that is never left out."""
+        nanos = self.nanos(name, shift=shift)
+        if nanos is None:
+            raise BadAnswer(f"{self._place(name)} is missing")
+        return nanos
 
     def nanos(self, name: str, *, shift: int = 0) -> int | None:
         """An amount in nano-units; None where it is left out. `shift` tens are its unit: -2 for one in cents."""
@@ -167,6 +177,7 @@ def _kind(value: object) -> str:
 
 # A row of an answer with the day it belongs to.
 DayRow = tuple[datetime, Fields]
+Row = TypeVar("Row")
 
 
 def paged(api: Api, path: str, query: Query, headers: Mapping[str, str] | None = None) -> Iterator[Fields]:
@@ -187,17 +198,19 @@ def paged(api: Api, path: str, query: Query, headers: Mapping[str, str] | None =
     raise BadAnswer(f"it goes on after {api.limits.pages} pages")
 
 
-def rows_of(api: Api, buckets: Iterator[Fields], begin: str, end: str, days: Days) -> Iterator[DayRow]:
-    """The rows of the buckets of these days; one beside them, as an end that is rounded gives, was not asked for."""
-    taken = 0
-    for bucket in buckets:
-        day = bucket.day(begin, end)
-        results = bucket.objects("results")
-        taken += len(results)
-        if taken > api.limits.rows:
+def bounded(api: Api, rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of an answer, as many as are taken."""
+    for count, row in enumerate(rows, 1):
+        if count > api.limits.rows:
             raise BadAnswer(f"it has more than {api.limits.rows:,} rows")
-        if day in days:
-            yield from ((day, row) for row in results)
+        yield row
+
+
+def rows_of(api: Api, buckets: Iterator[Fields], begin: str, end: str, days: Days) -> list[DayRow]:
+    """The rows of the buckets of these days; one beside them, as an end that is rounded gives, was not asked for."""
+    dated = ((bucket.day(begin, end), bucket.objects("results")) for bucket in buckets)
+    rows = ((day, row) for day, results in dated for row in results)
+    return [(day, row) for day, row in bounded(api, rows) if day in days]
 
 
 def day_line(

@@ -42,7 +42,7 @@ def usage(api: Api, days: Days) -> Statement:
     """The tokens of each day, model, key and workspace."""
     query = _query(days, *_GROUPS)
     buckets = paged(api, "/v1/organizations/usage_report/messages", query)
-    rows = list(rows_of(api, buckets, "starting_at", "ending_at", days))
+    rows = rows_of(api, buckets, "starting_at", "ending_at", days)
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         model, key, workspace = names = [row.text(name) for name in _GROUPS]
@@ -54,15 +54,13 @@ def usage(api: Api, days: Days) -> Statement:
 def costs(api: Api, days: Days) -> Statement:
     """The money of each day, workspace and item; an item is a model's token class, or a tool."""
     buckets = paged(api, "/v1/organizations/cost_report", _query(days, "workspace_id", "description"))
-    rows = list(rows_of(api, buckets, "starting_at", "ending_at", days))
+    rows = rows_of(api, buckets, "starting_at", "ending_at", days)
     currency = one_currency([row.text("currency") for _, row in rows])
     if currency != "USD":
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
     for number, (day, row) in enumerate(rows, 1):
-        cost = row.nanos("amount", shift=CENTS)
-        if cost is None:
-            raise BadAnswer(f"{row.where}.amount is missing")
+        cost = row.cost("amount", shift=CENTS)
         told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": _token_class(row)}
         names = [row.text(name) for name in _COST_NAMES]
         lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=cost, **told))

@@ -12,7 +12,17 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from tallygate.core.moments import as_datetime
 from tallygate.core.statements import BilledTokens, TokenClass
-from tallygate.statements.apis.answers import DayRow, Days, Fields, Statement, day_line, digest_of, one_currency, paged
+from tallygate.statements.apis.answers import (
+    DayRow,
+    Days,
+    Fields,
+    Statement,
+    bounded,
+    day_line,
+    digest_of,
+    one_currency,
+    paged,
+)
 from tallygate.statements.apis.anthropic import ANTHROPIC, CENTS, CLASSES, tokens_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Query
 
@@ -33,11 +43,11 @@ def has_days(days: Days, today: date) -> bool:
 
 def usage(api: Api, days: Days) -> Statement:
     """The tokens of each day, model, key, workspace and identity."""
-    rows = list(_rows(api, "/v1/organizations/analytics/usage", days, _GROUPS))
+    rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/usage", days, _GROUPS)))
     lines = []
     for number, (day, row) in enumerate(rows, 1):
-        counts = _needed(row, "usage")
-        model, key, workspace, who = names = _names(_needed(row, "group"))
+        counts = row.needed("usage")
+        model, key, workspace, who = names = _names(row.needed("group"))
         told = {"model": model, "key": key or who, "workspace": workspace, "requests": counts.count("requests")}
         lines.append(day_line(USAGE, ANTHROPIC, number, day, names, tokens=_tokens(counts, model), **told))
     return Statement(USAGE, "Anthropic usage analytics", "USD", tuple(lines), digest_of(rows))
@@ -46,18 +56,16 @@ def usage(api: Api, days: Days) -> Statement:
 def costs(api: Api, days: Days) -> Statement:
     """The money of each day, model, key, workspace, identity and kind of token; of tools by what they are."""
     groups = (*_GROUPS, "cost_type", "token_type")
-    rows = list(_rows(api, "/v1/organizations/analytics/cost", days, groups))
-    paid = [_needed(row, "cost") for _, row in rows]
+    rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/cost", days, groups)))
+    paid = [row.needed("cost") for _, row in rows]
     currency = one_currency([each.text("currency") for each in paid])
     if currency != "USD":
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
     for number, ((day, row), each) in enumerate(zip(rows, paid, strict=True), 1):
-        group = _needed(row, "group")
+        group = row.needed("group")
         model, key, workspace, who = _names(group)
-        amount = each.nanos("amount", shift=CENTS)
-        if amount is None:
-            raise BadAnswer(f"{each.where}.amount is missing")
+        amount = each.cost("amount", shift=CENTS)
         kind, of = group.text("token_type"), group.text("cost_type")
         token_class = CLASSES.get(kind, TokenClass.OTHER) if kind else None if of == "tokens" else TokenClass.OTHER
         told = {"model": model, "key": key or who, "workspace": workspace, "token_class": token_class}
@@ -68,16 +76,13 @@ def costs(api: Api, days: Days) -> Statement:
 
 def _rows(api: Api, path: str, days: Days, groups: tuple[str, ...]) -> Iterator[DayRow]:
     """The rows of all days, asked for a month at a time; each names its own day."""
-    taken, begin = 0, days.begin
+    begin = days.begin
     until = datetime.combine(days.until, time(), UTC)
     # An end has to be named; one that lies ahead may be refused.
     end_of_all = until if days.end is not None else min(until, as_datetime(api.clock.now_us()).replace(microsecond=0))
     while begin < end_of_all:
         end = min(begin + _MONTH, end_of_all)
         for row in paged(api, path, _query(begin, end, groups), _BETA):
-            taken += 1
-            if taken > api.limits.rows:
-                raise BadAnswer(f"it has more than {api.limits.rows:,} rows")
             day = row.day("starting_at", "ending_at")
             if day not in days or not begin <= day < begin + _MONTH:
                 raise BadAnswer(f"{row.where} is of {day:%Y-%m-%d}, which was not asked for")
@@ -108,10 +113,3 @@ def _tokens(counts: Fields, model: str | None) -> BilledTokens:
     """The tokens of a row; of tools without a model there are none."""
     found = tokens_of(counts)
     return BilledTokens() if model is None and not (found.read or found.output) else found
-
-
-def _needed(row: Fields, name: str) -> Fields:
-    found = row.object(name)
-    if found is None:
-        raise BadAnswer(f"{row.where}.{name} is missing")
-    return found

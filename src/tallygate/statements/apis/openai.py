@@ -31,7 +31,7 @@ def usage(api: Api, days: Days) -> Statement:
     """The tokens and requests of each day, model, key and project."""
     query = _query(days, _USAGE_DAYS, *_USAGE_GROUPS)
     buckets = paged(api, "/v1/organization/usage/completions", query)
-    rows = list(rows_of(api, buckets, "start_time", "end_time", days))
+    rows = rows_of(api, buckets, "start_time", "end_time", days)
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         model, key, project = names = [row.text(name) for name in _USAGE_GROUPS]
@@ -43,16 +43,14 @@ def usage(api: Api, days: Days) -> Statement:
 def costs(api: Api, days: Days) -> Statement:
     """The money of each day, item, key and project. Its quantities stay out: the usage tells those tokens already."""
     query = _query(days, _COST_DAYS, *_COST_GROUPS)
-    rows = list(rows_of(api, paged(api, "/v1/organization/costs", query), "start_time", "end_time", days))
-    amounts = [(day, row, _amount(row)) for day, row in rows]
+    rows = rows_of(api, paged(api, "/v1/organization/costs", query), "start_time", "end_time", days)
+    amounts = [(day, row, row.needed("amount")) for day, row in rows]
     currency = one_currency([amount.text("currency") for _, _, amount in amounts])
     lines = []
     for number, (day, row, amount) in enumerate(amounts, 1):
         line_item, key, project = names = [row.text(name) for name in _COST_GROUPS]
         model, kind = item(line_item)
-        cost = amount.nanos("value")
-        if cost is None:
-            raise BadAnswer(f"{amount.where}.value is missing")
+        cost = amount.cost("value")
         told = {"model": model, "token_class": kind, "key": key, "workspace": project}
         lines.append(day_line(COSTS, OPENAI, number, day, names, cost_nanos=cost, **told))
     return Statement(COSTS, "OpenAI costs", currency, tuple(lines), digest_of(rows))
@@ -64,13 +62,6 @@ def _query(days: Days, page: str, *groups: str) -> Query:
         query.append(("end_time", str(int(days.end.timestamp()))))
     # With brackets, as OpenAI's own library writes a list.
     return [*query, *(("group_by[]", name) for name in groups)]
-
-
-def _amount(row: Fields) -> Fields:
-    amount = row.object("amount")
-    if amount is None:
-        raise BadAnswer(f"{row.where}.amount is missing")
-    return amount
 
 
 def _tokens(row: Fields) -> BilledTokens:

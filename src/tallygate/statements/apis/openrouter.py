@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, time
 
 from tallygate.core.statements import BilledTokens, BillLine
-from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of
+from tallygate.statements.apis.answers import Days, Fields, Statement, bounded, day_line, digest_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider
 from tallygate.statements.formats.openrouter import with_own_key
 
@@ -31,9 +31,7 @@ _NAMES = ("model_permaslug", "model", "provider_name", "endpoint_id")
 
 def activity(api: Api, days: Days) -> Statement:
     """The requests, tokens and credits of each day and endpoint of a model."""
-    found = Fields(api.get("/api/v1/activity", [])).objects("data")
-    if len(found) > api.limits.rows:
-        raise BadAnswer(f"it has more than {api.limits.rows:,} rows")
+    found = list(bounded(api, Fields(api.get("/api/v1/activity", [])).objects("data")))
     rows = [(day, row) for row in found if (day := _day(row)) in days]
     lines = [line for number, (day, row) in enumerate(rows, 1) for line in _lines(number, day, row)]
     return Statement(ACTIVITY, "OpenRouter activity", "USD", tuple(lines), digest_of(rows))
@@ -47,9 +45,6 @@ def _day(row: Fields) -> datetime:
 
 
 def _lines(number: int, day: datetime, row: Fields) -> Iterator[BillLine]:
-    cost = row.nanos("usage")
-    if cost is None:
-        raise BadAnswer(f"{row.where}.usage is missing")
     charged = day_line(
         ACTIVITY,
         OPENROUTER,
@@ -58,7 +53,7 @@ def _lines(number: int, day: datetime, row: Fields) -> Iterator[BillLine]:
         [row.text(name) for name in _NAMES],
         model=row.text("model") or row.text("model_permaslug"),
         tokens=BilledTokens(output=row.count("completion_tokens"), read=row.count("prompt_tokens")),
-        cost_nanos=cost,
+        cost_nanos=row.cost("usage"),
         requests=row.count("requests"),
     )
     return with_own_key(charged, row.nanos("byok_usage_inference"))
