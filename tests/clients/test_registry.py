@@ -14,6 +14,7 @@ from tests.made_up.client import ANSWER, CLIENT, TITLE
 from tests.world import NANOS, as_said, make_world
 
 import tallygate
+from tallygate.app import compose, settings_here
 from tallygate.clients.client import Client, Scope, Surroundings
 from tallygate.clients.reading.files import Source
 from tallygate.clients.reading.hooks import Hooks
@@ -93,6 +94,18 @@ def test_a_rule_that_nobody_knows_any_more_read_the_conversation_itself(world):
     with world.ledger.reading() as reader:
         assert reader.rules is REGISTRY.rules
     assert rule_of({}, "gone.rule") == ReadingRule("gone.rule", ResponseKind.OWN)
+
+
+def test_the_program_hands_its_ledger_every_rule_and_its_gate_every_client(home):
+    app = compose(settings_here({"HOME": str(home)}, home), by="test")
+    try:
+        with app.ledger.reading() as reader:
+            assert reader.rules is REGISTRY.rules
+        with app.ledger.writing() as tx:
+            assert tx.rules is REGISTRY.rules
+        assert app.runtime.guarded().clients == REGISTRY.nested
+    finally:
+        app.close()
 
 
 def test_the_hook_program_knows_what_the_registry_says():
