@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import Rule
 from tallygate.core.gate.rules import Scope as Limits
 from tallygate.core.hooks import HookEvent, Moment
+from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ReadingRule, ResponseKind, rule_of
 from tallygate.core.words import BudgetMode, CallState
 from tallygate.editing.manifest import Manifest
@@ -165,7 +165,7 @@ def said(home: Path, world, *lines: dict[str, object]) -> Path:
     """Responses that the client wrote down just now."""
     log = home / ".made-up" / "talks" / "one.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
-    at = datetime.fromtimestamp(world.clock.at_us / 10**6, UTC).isoformat()
+    at = as_datetime(world.clock.at_us).isoformat()
     log.write_text(
         "".join(json.dumps({"talk": "t1", "at": at, "folder": "/home/me/p", **each}) + "\n" for each in lines)
     )
@@ -190,13 +190,17 @@ def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Cli
     assert '"key":"made-up"' in str(session.rules)
     assert (call.model_requested, call.state) == ("dear", CallState.PENDING)
 
-    said(tmp_path, world, {"id": "r1", "tokens": 900}, {"id": "r2", "tokens": 50, "title": True})
+    later = as_datetime(world.clock.at_us + 1_000_000).isoformat()
+    said(tmp_path, world, {"id": "r1", "tokens": 900}, {"id": "r2", "tokens": 50, "title": True, "at": later})
     report = sync(world.rt, environ={}, home=tmp_path)
     assert (report.files, report.faults) == (1, [])
     with world.ledger.reading() as reader:
         rows = reader.usage_of(session.session_id)
         assert [(each.row.rule, each.row.is_told) for each in rows] == [(ANSWER, False), (TITLE, True)]
         assert reader.budget(session.session_id).spent_nanos == 950 * NANOS // 1000
+        # What is no part of the conversation says nothing of how it goes on.
+        assert reader.last_usage_of(session.session_id, None, 9).row.rule == ANSWER
+        assert reader.last_served(session.session_id, None, 9) == (microseconds(rows[0].row.at), "dear")
     assert "no" in (ask(2) or {})
     assert world.problems() == []
 
