@@ -985,6 +985,30 @@ def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_o
     assert "terminal outside the agent" in clock.message
 
 
+def test_a_run_that_is_ended_at_its_first_prompt_says_that_it_never_began_and_a_raise_of_its_own_is_no_way_on(world):
+    first = hook(world.with_runtime(session_limit_nanos=1), Moment.PROMPT, "p1", session="new")
+    assert "Stop and tell the user. To go on, the user runs: tallygate budget raise" in first.message
+    assert first.last.endswith("raise the limit of a session in your settings file, and start it again.")
+    assert "budget raise" not in first.last
+    day = rules.Rule(rules.Scope.GLOBAL, 1, period="day")
+    above = hook(world.with_runtime(rules=(day,)), Moment.PROMPT, "p1", session="other")
+    assert "This run never began: start it again after the raise. To go on, the user runs: tallygate" in above.last
+    assert above.last.endswith(above.message.rpartition(" runs: ")[2]), "the command stays the last word"
+
+
+def test_a_run_that_has_spent_something_or_is_another_clients_is_ended_with_the_refusal_alone(world):
+    respond(world, "r1", 150)
+    hook(world, Moment.PROMPT, "p1")
+    respond(world, "r2", 150)
+    resumed = hook(world, Moment.PROMPT, "p2")
+    assert (resumed.ends, resumed.last) == (True, None)
+    poor = world.with_runtime(session_limit_nanos=1)
+    other = hook(poor, Moment.PROMPT, "p1", client="codex", session="c")
+    assert (other.ends, other.last) == (True, None)
+    tool = hook(poor, Moment.TOOL, "t1", session="t", tool="Bash")
+    assert (tool.ends, tool.last) == (True, None)
+
+
 def test_a_run_of_claude_code_is_ended_when_its_main_agent_is_refused_and_nothing_is_in_flight(world):
     hook(world, Moment.PROMPT, "p1")
     hook(world, Moment.AGENT_START, "a1", agent_id="agent-1")

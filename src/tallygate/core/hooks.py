@@ -67,6 +67,8 @@ class HookFacts:
     says the same of a ledger that cannot be used. One that `lands_first` has agents that work at the same time, and its
     end breaks off what is in flight: it waits for that.
 
+    One that `begins_anew` keeps nothing of a run whose first prompt was refused: it cannot be resumed.
+
     Without `told_at_end` it is not told, as its session ends, why it was stopped; else it is, but where the refusal was
     that of one of these hooks, after which it says so itself.
 
@@ -86,6 +88,7 @@ class HookFacts:
     agents_end_by_themselves: bool = False
     first_fault_ends: bool = True
     lands_first: bool = False
+    begins_anew: bool = False
     told_at_end: frozenset[str] | None = None
     asks_again: bool = False
     agents_ask_again: bool = False
@@ -210,8 +213,8 @@ class HookAnswer:
     keeps one tool from running, and the work goes on. `unconfirmed` says that a tool was left to a second question
     before, in this row of refusals, and that none came; `again` that the step before was refused, too. `waits`
     says that responses are in flight that would be lost if it ended now; where it cannot be ended, the answer is kept
-    back for `held_s` seconds. At a session's end `parting` is why it was
-    stopped, and `ends` that its run was ended for that.
+    back for `held_s` seconds. `last` is said in place of the message where the run is ended. At a session's end
+    `parting` is why it was stopped, and `ends` that its run was ended for that.
     """
 
     verdict: Verdict = Verdict.GO_ON
@@ -223,6 +226,7 @@ class HookAnswer:
     waits: bool = False
     held_s: int = 0
     parting: str | None = None
+    last: str | None = None
 
     @property
     def stops(self) -> bool:

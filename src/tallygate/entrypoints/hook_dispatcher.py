@@ -134,6 +134,8 @@ class HookDesk:
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
+        if answer.last is not None:
+            answer = replace(answer, message=runnable(answer.last, whole=whole))
         return replace(reply, last_words=message_of(answer) or "", waits=answer.waits, held_s=answer.held_s)
 
     def landed(self, client: str, name: str, raw: Mapping[str, Any]) -> bool:

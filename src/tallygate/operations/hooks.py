@@ -11,7 +11,7 @@ from tallygate.core.authority import Authority, Door
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError, present
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
-from tallygate.core.gate.wording import amounts_of, fault_message, held_next, left_of, standing_of
+from tallygate.core.gate.wording import amounts_of, fault_message, held_next, left_of, never_began, standing_of
 from tallygate.core.guard.fence import reaches
 from tallygate.core.hooks import (
     GATED,
@@ -22,7 +22,7 @@ from tallygate.core.hooks import (
     Verdict,
     foreign_text,
 )
-from tallygate.core.model import NO_REASON, Budget
+from tallygate.core.model import NO_REASON, Budget, Session
 from tallygate.core.money import format_amount, parse_amount_nanos, told_apart
 from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
@@ -323,7 +323,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         return HookAnswer(message=" ".join(filter(None, (said, rt.stand_in(event)))))
     if event.moment in GATED:
         account = account_of(rt, event)
-        answer = _gated(rt, event, gate_step(rt, event, account.session))
+        answer = _gated(rt, event, gate_step(rt, event, account.session), account.session)
         if event.moment is Moment.COMPACTION and not answer.stops:
             _keep(rt.compactions, (account.session.session_id, event.agent_id), rt.clock_us())
         return answer
@@ -355,7 +355,7 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
     return GO_ON
 
 
-def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
+def _gated(rt: Runtime, event: HookEvent, gated: Gated, session: Session) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         acts = rt.interrupts and gated.hard
@@ -366,12 +366,24 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated) -> HookAnswer:
             message = held_next(message, answer.command)
         told = HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
         held = event.held_s(again=gated.again, goes_on=gated.goes_on) if ends else 0
-        return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held)
+        anew = ends and event.facts.begins_anew and event.moment is Moment.PROMPT
+        last = _never_began(rt, session, answer) if anew else None
+        return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held, last=last)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
     switch = f" Switching to {answer.target_model} pays." if answer.target_model else ""
     return HookAnswer(message=f"Tallygate: the budget is under {answer.pressure.value} pressure.{left}{switch}")
+
+
+def _never_began(rt: Runtime, session: Session, answer: GateAnswer) -> str | None:
+    """What a run is ended with whose session has asked no model yet; None where there is something to resume."""
+    with rt.ledger.reading(rt.tenant) as reader:
+        linked = [each for link in reader.links_of(session.session_id) for each in reader.sessions_linked(*link)]
+        if any(reader.totals(each.session_id).spent_nanos for each in (session, *linked)):
+            return None
+    own = answer.binding is not None and answer.binding.budget_id == session.session_id
+    return f"Tallygate: {never_began(answer.message or '', answer.command, own=own)}"
 
 
 def all_landed(rt: Runtime, event: HookEvent) -> bool:

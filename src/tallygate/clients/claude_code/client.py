@@ -377,6 +377,7 @@ _FACTS = HookFacts(
     ends_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.TOOLS_DONE}),
     agents_end_by_themselves=True,
     lands_first=True,
+    begins_anew=True,
     told_at_end=frozenset(),
 )
 CLIENT = Client(

@@ -207,6 +207,19 @@ def held_next(message: str, command: str | None) -> str:
     )
 
 
+def never_began(message: str, command: str | None, *, own: bool) -> str:
+    """A refusal of the first prompt of a run that ends with it: there is nothing to resume, so it is started again.
+
+    `own` says that the budget is the run's own, which the next run does not have.
+    """
+    if command is None or not message.endswith(_GO_ON + command):
+        return f"{message} This run never began, so it cannot be resumed: start it again."
+    head = message.removesuffix(_GO_ON + command)
+    if own:
+        return f"{head}This run never began: raise the limit of a session in your settings file, and start it again."
+    return f"{head}This run never began: start it again after the raise. {_GO_ON}{command}"
+
+
 def doubtful(budget: Budget, spent: int, own: Certainty, model: str, *, settles: bool) -> str:
     """What to say of a refusal that known prices alone would not make, with how to settle the price of a model.
 
