@@ -322,6 +322,7 @@ def test_every_hot_query_finds_its_rows_by_an_index(world):
         transaction.SELECT_PRICE,
         transaction.SELECT_PENDING,
         usage_store.SELECT_USAGE_OF_REQUESTS + "(:limit)",
+        usage_store.SELECT_LAST_FOLDERS,
         checks.SELECT_CHECKS,
         checks.SELECT_SEEN,
     ):

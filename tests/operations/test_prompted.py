@@ -11,6 +11,7 @@ from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event
 
 from tallygate.core.costing import Tokens
+from tallygate.core.gate import rules as settings
 from tallygate.core.hooks import Moment
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, on_hook
@@ -66,6 +67,13 @@ def test_the_line_shows_a_code_and_the_same_line_with_it_raises_and_says_by_prom
     assert desk.limit() == 3 * DOLLAR
     [(door, beneath)] = desk.world.ledger.rows("SELECT door, beneath FROM limit_change")
     assert (door, beneath) == ("prompt", None)
+
+
+@pytest.mark.parametrize("period", ["day", "5h"])
+def test_a_budget_of_a_period_is_raised_by_the_line_that_was_shown(world, period):
+    desk = Desk(world.with_runtime(rules=(settings.Rule(settings.Scope.GLOBAL, DOLLAR, period=period),)))
+    desk.hook(Moment.SESSION_START)
+    assert "limit is $3.00" in desk.type("2", desk.code())
 
 
 def test_a_line_without_an_amount_or_with_none_that_can_be_read_is_told_how_it_is_typed(desk):

@@ -190,7 +190,7 @@ def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ch
     code = rt.new_token(CODE_BYTES)
     while len(prompts.shown) >= KEPT_MAX:
         prompts.shown.pop(next(iter(prompts.shown)))
-    seen = (found.budget.budget_id, found.budget.limit_nanos)
+    seen = (found.budget.name, found.budget.limit_nanos)
     prompts.shown[owner] = Shown(code, usd_nanos, seen, rt.clock_us() + CODE_LASTS_US)
     amount = format_amount(usd_nanos)
     return (

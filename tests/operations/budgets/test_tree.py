@@ -270,10 +270,10 @@ def test_the_settings_bind_a_session_also_where_an_agent_asks_for_more(world):
 # ---------------------------------------------------------------- trees, live sessions, changed settings
 
 
-def respond(world, key, tokens, *, model="dear", seconds=1, project=PROJECT):
+def respond(world, key, tokens, *, model="dear", seconds=1, project=PROJECT, agent=None):
     row = ObservedUsage(
         "claude_code", "c1", key, as_datetime(world.clock.at_us) + timedelta(seconds=seconds), model,
-        Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=project,
+        Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=project, agent_id=agent,
     )  # fmt: skip
     world.clock.forward(2_000_000)
     return ingest(world.rt, Reading("claude_code", "/t", [row]))
@@ -481,6 +481,31 @@ def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_th
     assert there.budget(window.budget_id).spent_nanos == window.spent_nanos + 8 * CENT, "it counts there"
     assert there.budget(session).spent_nanos == 8 * CENT
     assert not audit(there.ledger)
+
+
+@pytest.mark.parametrize("where", ["", "sub", "gone/since"])
+@pytest.mark.parametrize("agent", [None, "a1"])
+def test_a_session_whose_responses_are_made_in_a_project_is_asked_there_wherever_its_steps_say_they_stand(
+    world, tmp_path, where, agent
+):
+    disk = Path(os.path.realpath(tmp_path))
+    shop, other = repository(disk / "shop"), repository(disk / "other")
+    (shop / "sub").mkdir()
+    here = at_work(world, other, Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop)))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    respond(here, "r1", 450, project=str(shop / where), agent=agent)
+    if agent is not None:
+        respond(here, "r2", 1, project=str(other))
+    assert here.ask(session, 40).action is not Action.HALT
+    answer = here.ask(session, 40)
+    assert (answer.action, answer.binding.budget_id) == (Action.HALT, f"project:{shop}:never")
+    respond(here, "r3", 1, project=str(other), agent=None)
+    if agent is not None:
+        assert here.ask(session, 40).action is Action.HALT, "its subagent may still be at work there"
+        here.clock.forward(20 * MINUTE)
+    assert here.ask(session, 40).action is not Action.HALT, "it works elsewhere by now"
 
 
 @pytest.mark.parametrize("done", ["reported", "expired", "told at once"])

@@ -48,6 +48,10 @@ SELECT_RECENT_USAGE = (
     f"SELECT {_USAGE} FROM usage u WHERE u.tenant = :tenant AND u.client = :client"
     " AND u.client_session = :client_session ORDER BY u.id DESC LIMIT :limit"
 )
+SELECT_LAST_FOLDERS = (
+    "SELECT project, agent_id, at_us FROM usage WHERE tenant = :tenant AND session_id = :session_id"
+    " AND project IS NOT NULL ORDER BY at_us DESC LIMIT :limit"
+)
 # Asked for each step: the rows inside are looked at one by one until the first that fits.
 _LAST_OF_AGENT = (
     " FROM (SELECT * FROM usage WHERE tenant = :tenant AND session_id = :session_id"
@@ -280,6 +284,10 @@ class UsageReads(Statements):
         """The last responses of a client's session, the latest first."""
         found = self._all(SELECT_RECENT_USAGE, client=client, client_session=client_session, limit=limit)
         return [rows.to_usage(row, self.rules) for row in found]
+
+    def worked_in(self, session_id: str, limit: int) -> list[tuple[str, str | None, int]]:
+        """Where, by which agent and when the last responses were made that count into a budget session."""
+        return [(row[0], row[1], row[2]) for row in self._all(SELECT_LAST_FOLDERS, session_id=session_id, limit=limit)]
 
     def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:
         """When an agent's last response was, of the last that count into a budget session, and what served it."""

@@ -110,7 +110,7 @@ def bound_now(
     does not.
     """
     now = rebound(rt, session)
-    asked = visiting(rt, now) if here else now
+    asked = visiting(rt, reader, now, at_us) if here else now
     limits = current_limits(rt, now)
     bounds = bounds_now(rt, reader)
     found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
@@ -136,22 +136,41 @@ def _made_by(rule: Rule, budget: Budget) -> bool:
     return may_limit(rule, budget.scope_key)
 
 
-def visiting(rt: Runtime, session: Session) -> Session:
+# How many responses are looked at for where a session is at work, and how long an agent that went quiet is.
+RESPONSES_LOOKED_AT = 16
+AT_WORK_US = 15 * 60 * 1_000_000
+
+
+def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Session:
     """A session for one step that stands in another project than its own, or is asked for by another client.
 
     The budgets of that project and of that client bind it, too. What the step spends is counted there, so it has to be
-    asked there. They bind this step alone.
+    asked there. They bind this step alone. A client may say of a step another folder than of its response, so where
+    the last responses were made is asked as well.
     """
     client, folder = visited_by(rt, session)
+    placed = any(rule.scope is Scope.PROJECT or rule.within is not None for rule in rt.rules)
+    worked = _worked_in(reader, session, at_us) if placed else ()
     mine: tuple[Rule, ...] = ()
-    if folder is not None:
-        there = bound(rt.rules, _subject(rt, session, folder))
-        mine = tuple(rule for rule in there if rule.scope is Scope.PROJECT or rule.within is not None)
+    for each in dict.fromkeys((folder, *worked)):
+        there = () if each in (None, session.project) else bound(rt.rules, _subject(rt, session, each))
+        mine += tuple(
+            rule for rule in there if (rule.scope is Scope.PROJECT or rule.within is not None) and rule not in mine
+        )
     if client is not None:
         place = rt.place_of(folder or session.project)
         asking = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, names_of=REGISTRY.names.of))
         mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
     return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
+
+
+def _worked_in(reader: Reader, session: Session, at_us: int) -> tuple[str, ...]:
+    """Where the agents of a session have made their last responses; always of the very last one."""
+    last: dict[str | None, str] = {}
+    for folder, agent_id, made_us in reader.worked_in(session.session_id, RESPONSES_LOOKED_AT):
+        if not last or made_us > at_us - AT_WORK_US:
+            last.setdefault(agent_id, folder)
+    return tuple(last.values())
 
 
 def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
