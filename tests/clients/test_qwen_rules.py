@@ -102,6 +102,15 @@ def test_what_only_speaks_of_a_response_is_none():
     assert not it.report.skipped
 
 
+@pytest.mark.parametrize("payload", [None, 5, "x", [], {}, {"uiEvent": None}, {"uiEvent": 5}, {"uiEvent": [{}]}])
+def test_telemetry_without_an_event_may_have_been_a_response_and_is_told(payload):
+    it = chat()
+    assert taken(it, answered("u1", {"systemPayload": payload}), answered("u2")) != []
+    assert it.report.skipped == {Skip.NOT_OBJECT: 1}
+    user = answered("u3", {"type": "user", "systemPayload": payload})
+    assert (taken(it, user), it.report.skipped) == ([], {Skip.NOT_OBJECT: 1})
+
+
 def test_a_response_without_counts_brings_no_row():
     it = chat()
     assert taken(it, answered("u1", **counts(0, 0, 0, 0, 0))) == []

@@ -202,7 +202,22 @@ def test_pipes_devices_and_directories_are_not_read(tmp_path):
     assert all(ends_at(tmp_path / name)[0] == "" for name in found)
 
 
-@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+
+
+@pytest.mark.parametrize("order", WIDE)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_lines_in_wide_characters_count_that_are_written_on_in_a_file_of_the_clients_own_form(path, order, end):
+    rows = [json.dumps(claude(minted(str(n)))) for n in (1, 2, 3, 4)]
+    path.write_bytes(rows[0].encode() + b"\n" + f"{rows[1]}\n{rows[2]}{end}".encode(order))
+    ids, _, position = now(path)
+    assert sorted({*ids}) == [1, 2, 3]
+    with path.open("ab") as out:
+        out.write((b"" if end else b"\n") + rows[3].encode() + b"\n")
+    assert 4 in {*ids, *now(path, position)[0]}
+
+
+@pytest.mark.parametrize("order", WIDE)
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_file_in_wide_characters_counts_also_where_its_client_writes_on_in_its_own(path, order, mark):
     said = {"type": "text", "text": "\u0a22\u220a\u5c0a words \u00fc"}

@@ -21,7 +21,18 @@ from tallygate.clients.reading.files import (
     read_lines,
     unique,
 )
-from tallygate.clients.reading.lines import Fields, Pairs, Skip, content_key, count, countless, fields, inner, name
+from tallygate.clients.reading.lines import (
+    Fields,
+    Pairs,
+    Skip,
+    Unreadable,
+    content_key,
+    count,
+    countless,
+    fields,
+    inner,
+    name,
+)
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality
 
@@ -33,6 +44,9 @@ CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
 _WANTED = b"qwen-code.api_response"
 _COUNTED = b'"input_token_count":'
+# What tells of an event and holds none: it may have been a response.
+_TOLD = b'"ui_telemetry"'
+_HOLDS = re.compile(rb'"uiEvent":\s*\{')
 _EVENT = "qwen-code.api_response"
 _EVENTS = "qwen-code."
 _OTHERS = ("user", "assistant", "tool_result")
@@ -57,7 +71,9 @@ class QwenReader(TranscriptReader):
         return {**self.known(), "broken": sorted(self._broken)}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
-        return block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0
+        if block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0:
+            return True
+        return block.find(_TOLD, start, end) >= 0 and _HOLDS.search(block, start, end) is None
 
     def may_count(self, piece: str) -> bool:
         kind = _KIND.search(piece)
@@ -76,8 +92,13 @@ class QwenReader(TranscriptReader):
             self._rows.append(row)
 
     def _row(self, record: Fields) -> ObservedUsage | None:
-        event = inner(inner(record, "systemPayload"), "uiEvent")
-        if record.get("type") in _OTHERS or not _is_answer(event):
+        payload = inner(record, "systemPayload")
+        event = inner(payload, "uiEvent")
+        if record.get("type") in _OTHERS:
+            return None
+        if record.get("subtype") == "ui_telemetry" and type(payload.get("uiEvent")) is not tuple:
+            raise Unreadable(Skip.NOT_OBJECT)
+        if not _is_answer(event):
             return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)

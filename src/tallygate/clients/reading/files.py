@@ -29,7 +29,7 @@ from tallygate.clients.reading.lines import (
     name,
     records_of,
 )
-from tallygate.clients.reading.packed import unpacker_of
+from tallygate.clients.reading.packed import narrowed, unpacker_of
 from tallygate.core.usage import ObservedUsage, SessionCheck
 from tallygate.files import open_regular
 
@@ -291,6 +291,8 @@ class TranscriptReader(ABC):
 
     def rows_of(self, block: bytes) -> list[ObservedUsage]:
         """Rows of whole lines."""
+        if b"\0" in block:
+            block = narrowed(block)
         find, wants = block.find, self.wants
         start, length = 0, len(block)
         while start < length:

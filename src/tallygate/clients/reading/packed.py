@@ -10,9 +10,15 @@ from typing import IO, cast
 from tallygate.clients.reading.lines import MAX_LINE, Skip, Unreadable
 
 _GZIP = b"\x1f\x8b"
-_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# The longer ones first: the shorter stand at their beginning.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+}
 # How a record begins where no mark stands before it.
-_BEGINNINGS = {b'{\0"\0': "utf-16-le", b'\0{\0"': "utf-16-be"}
+_BEGINNINGS = {b'{\0"\0': "utf-16-le", b'\0{\0"': "utf-16-be", b"{\0\0\0": "utf-32-le", b"\0\0\0{": "utf-32-be"}
 _CHUNK = 1024 * 1024
 
 Unpack = Callable[[IO[bytes]], IO[bytes]]
@@ -24,8 +30,38 @@ def unpacker_of(file: IO[bytes]) -> Unpack | None:
     head = file.read(4)
     if head.startswith(_GZIP):
         return _unzipped
-    order = _MARKS.get(head[:2]) or _BEGINNINGS.get(head)
+    order = _MARKS.get(head) or _MARKS.get(head[:2]) or _BEGINNINGS.get(head)
     return None if order is None else lambda opened: cast("IO[bytes]", _Narrowed(opened, order))
+
+
+def narrowed(block: bytes) -> bytes:
+    """Lines among which some are in wide characters, as a program may write on in a file of its client's, in UTF-8.
+
+    Such a line was cut at the byte of a newline, so that the rest of that newline stands before the next one.
+    """
+    lines = block.split(b"\n")
+    for number, line in enumerate(lines):
+        record = line.lstrip(b"\0")
+        width = next((width for width in _INSIDE if _is_wide(record[: 4 * width], width)), 0)
+        if width:
+            record += b"\0" * (-len(record) % width)
+            text = record.decode(_INSIDE[width], errors="replace").rstrip("\0\r")
+            lines[number] = text.encode(errors="replace")
+    return b"\n".join(lines)
+
+
+# Behind the zeros before it a record of the other byte order looks the same, and is read in the same way.
+_INSIDE = {4: "utf-32-le", 2: "utf-16-le"}
+
+
+def _is_wide(head: bytes, width: int) -> bool:
+    """Whether bytes are four letters of a record in wide characters; zeros elsewhere are holes in a damaged file."""
+    letters = head[::width]
+    return (
+        len(letters) == 4
+        and letters[:1] == b"{"
+        and head == b"".join(bytes((one,)).ljust(width, b"\0") for one in letters)
+    )
 
 
 def _unzipped(file: IO[bytes]) -> IO[bytes]:
@@ -47,14 +83,15 @@ class _Unzipped:
 
 
 class _Narrowed:
-    """Lines in UTF-16 as lines in UTF-8. Where a client wrote on in its own form, those lines stay as they are."""
+    """Lines in UTF-16 or UTF-32 as lines in UTF-8. Where a client wrote on in its own, those stay as they are."""
 
     def __init__(self, file: IO[bytes], order: str) -> None:
         file.seek(0)
         self._file = file
         self._order = order
         self._newline = "\n".encode(order)
-        self._zero = 1 if order == "utf-16-le" else 0
+        self._width = len(self._newline)
+        self._zero = 1 if order.endswith("-le") else 0
         self._rest = b""
         self._ready = b""
 
@@ -87,6 +124,6 @@ class _Narrowed:
         """Where a line ends, its newline included; -1 where that is not there yet."""
         newline = self._newline if is_wide else b"\n"
         at = data.find(newline, start)
-        while is_wide and at >= 0 and (at - start) % 2:
+        while is_wide and at >= 0 and (at - start) % self._width:
             at = data.find(newline, at + 1)
         return -1 if at < 0 else at + len(newline)
