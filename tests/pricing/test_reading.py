@@ -44,6 +44,10 @@ WRITTEN = {
     "kimi-k2.5": ("my-kimi-k2p5", "kimi_k2-5:nitro"),
     "gemini-2.5-flash": ("gemini25flash", "proxy/gemini-2.5-flash-preview-05-20", "gemini-2.5-flash#eu"),
     "o3": ("my-o3-proxy", "o3:high"),
+    "llama-3.3-70b": ("meta-llama/llama-3.3-70b-instruct", "groq/llama-3.3-70b-versatile", "ollama/llama3.3:70b"),
+    "qwen3-coder": ("qwen3-coder:480b", "qwen3-coder-480b-a35b-instruct"),
+    "gpt-oss": ("openai/gpt-oss-120b",),
+    "claude-opus-4.7": ("claude-opus-4-07", "my-claude-opus-04-07"),
     "acme-gpt-5": ("proxy|acme-gpt-5-high", "ACME_GPT5"),
 }  # fmt: skip
 ANOTHER = (
@@ -53,7 +57,11 @@ ANOTHER = (
     ("o1", "my-o1-mini"), ("gemini-2.5-flash", "my-gemini-2.5-flash-lite"), ("llama-3.3-70b", "x-llama-3.3-8b"),
     ("claude-opus-4-7-fast", "my-claude-opus-4-7"), ("gpt-5-mini-2025-08-07", "gpt5"), ("acme-gpt-5", "gpt-5"),
     ("kimi-k2", "my-kimi-k2.5"), ("mistral-large", "mistral-large-3"), ("codestral-2501", "codestral-2508"),
-    ("claude-opus-4-7", "totally-new-model"), ("gpt-image-2", "gpt-5.4-image-2"),
+    ("gpt-5", "gpt-50"), ("gpt-5", "gpt50"), ("claude-opus-4-7", "claude-opus-4-70"), ("gpt-oss-20b", "gpt-oss-120b"),
+    ("qwen3-coder:30b", "qwen3-coder:480b"), ("qwen3-coder", "qwen3-coder-plus"), ("llama-3.3-70b", "llama-3.1-70b"),
+    ("llama-3.3-70b-instruct", "llama-3.3-70b"), ("gpt-3.5-turbo", "gpt-3.5-turbo-instruct"),
+    ("gemini-flash-1.5", "gemini-flash-1.5-8b"), ("claude-opus-4-7", "totally-new-model"),
+    ("gpt-image-2", "gpt-5.4-image-2"),
 )  # fmt: skip
 
 
@@ -77,8 +85,8 @@ CATALOG = sorted({model.id for provider in bundled_providers() for model in prov
 NAMES = sorted({one_name(each) for each in CATALOG})
 # What a listed id may say more than another one that a budget for this binds: who serves it, how fast, which release.
 _MORE = frozenset(
-    ["cf", "aisingapore", "anthropic", "amazon", "ai", "awq", "batch", "beta", "bf", "c", "code", "databricks",
-     "deepseek", "exp", "experimental", "extended", "fast", "fp", "free", "google", "hf", "it", "legacy",
+    ["cf", "aisingapore", "anthropic", "amazon", "ai", "awq", "basic", "batch", "beta", "bf", "c", "code", "databricks",
+     "deepseek", "exp", "experimental", "extended", "fast", "fp", "free", "google", "hf", "instruct", "it", "legacy",
      "maas", "meta", "mistral", "mistralai", "moonshotai", "nvfp", "nvidia", "openai", "org", "p", "preview",
      "priority", "qwen", "regional", "tee", "thinking", "turbo", "ultrafast", "us", "v", "versatile", "zai", "x"]
 )  # fmt: skip
@@ -86,6 +94,10 @@ _MORE = frozenset(
 
 def _differs(one: str, other: str) -> set[str]:
     """The words and version digits that one of two ids has and the other has not, but for those that may differ."""
+
+    sizes = re.compile(r"\b[ae]?\d+(\.\d+)?b\b")
+    if not sizes.search(one):
+        other = sizes.sub("", other)  # a budget that names no size is for all of them
 
     def words(name: str) -> Counter[str]:
         name = re.sub(r"(\d)p(\d)", r"\1.\2", re.sub(r":0|-v[12]|-0\d-\d\d(\d\d)?|nvfp4|-2024-.*", "", name))
@@ -101,6 +113,7 @@ THE_SAME = {
     ("ft:gpt-4o-mini", "gpt-4o-mini-2024-07-18.ft"),
     ("llama-3.1-8b", "llama-3.1-8b-instant"),
     ("qwen-3-coder-480b", "qwen3-coder-480b-a35b"),
+    ("qwen-3-coder-480b", "qwen3-coder-480b-a35b-instruct"),
     ("qwen3.6-35b", "qwen3.6-35b-a3b"),
     ("qwen3.5-122b-a10b", "qwen35-122b-a10b"),
     ("qwen35-122b-a10b", "qwen3.5-122b-a10b"),

@@ -8,6 +8,7 @@ never enough for a price, which only the one name in `identity` decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,6 +79,12 @@ _SPEEDS = frozenset({"fast", "priority", "flex", "batch"})
 _HAVE_SPEEDS = frozenset({"claude", "gpt"})
 _NUMBERED_V = frozenset({"deepseek", "mistral", "llama", "qwen"})
 _RELEASES = frozenset({"preview", "exp", "experimental", "beta"})
+# How hosts serve a model whose weights are open; and how large one is: a match that names no size is for all of them.
+_TUNED = frozenset({"instruct", "it", "versatile"})
+_ARE_TUNED = frozenset({"llama", "qwen", "gemma", "mistral"})
+# Of these a size in the name makes another model.
+_CLOSED = frozenset({"claude", "gemini"})
+_SIZE = re.compile(r"[ae]?\d+(?:\.\d+)?b")
 _ANYWHERE = ("claude", "chatgpt", "gemini", "sonnet", "haiku", "deepseek", "mistral", "codex")
 _PARTS = sorted(
     {*_FAMILY_OF, "anthropic", "openai", "google", "mini", "nano", "flash", "lite", "pro", "turbo", "fast", "high",
@@ -129,8 +136,14 @@ def read(text: str) -> Reading | None:
 
 def reads_as(wanted: Reading, found: Reading) -> bool:
     """Whether an id read so may be the model that is wanted: it says all that is wanted, and nothing that differs."""
-    same = wanted.words == found.words - wanted.soft and wanted.soft <= found.whole
+    sized = _sizes(wanted.words) or _CLOSED.intersection(wanted.words)
+    said = found.words if sized else found.words - _sizes(found.words)
+    same = wanted.words == said - wanted.soft and wanted.soft <= found.whole
     return same and wanted.strange <= found.strange
+
+
+def _sizes(words: frozenset[str]) -> set[str]:
+    return {word for word in words if _SIZE.fullmatch(word)}
 
 
 def _read(words: list[str]) -> Reading | None:
@@ -144,10 +157,12 @@ def _read(words: list[str]) -> Reading | None:
     strange: set[str] = set()
     before = ""
     for each in words:
-        word = each
+        word = each[1:] if "claude" in families and len(each) == 2 and is_digits(each) and each[0] == "0" else each
         if each[0] == "v" and is_digits(each[1:]) and not _NUMBERED_V.intersection(families):
             word = "" if any(map(_is_number, kept)) else each[1:]  # `v1` of a wrapper, or `claude-opus-v4.7`
-        if _FAMILY_OF.get(word) in families or word in known or _is_variant(word, known):
+        if word in _TUNED and _ARE_TUNED.intersection(families):
+            soft.add(word)
+        elif _FAMILY_OF.get(word) in families or word in known or _is_variant(word, known):
             kept.append(word)
         elif is_digits(word) and 3 <= len(word.lstrip("0")) + 2 * (word[0] == "0") <= 7:
             soft.add(word)  # a snapshot: `0905`, `002`, `05-20`
@@ -173,7 +188,7 @@ def _number(word: str, before: str, kept: list[str]) -> None:
     """
     if len(word) > 2 or not kept:
         return
-    if before in _FAMILY_OF and len(word) == 2:
+    if before in _FAMILY_OF and len(word) == 2 and (word[1] != "0" or _FAMILY_OF[before] == "claude"):
         kept.append(f"{word[0]}.{word[1]}")
     elif is_digits(kept[-1]) and is_digits(before):
         kept[-1] = f"{kept[-1]}.{word}"
