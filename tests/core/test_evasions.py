@@ -199,6 +199,45 @@ CAUGHT = {
     "perl -i -pe s/1/9/ ~/.config/tallygate/config.toml": "the settings file",
     "install -m 600 new.toml ~/.config/tallygate/config.toml": "the settings file",
     f"python - <<EOF\nopen('{CONFIG}/config.toml', 'w').write('')\nEOF": "the settings file",
+    # awk, changing files where they are
+    f"awk -i inplace '{{gsub(/1/, 9)}}1' {CONFIG}/config.toml": "the settings file",
+    f"gawk -i inplace -v INPLACE_SUFFIX=.bak '{{print}}' {CONFIG}/config.toml": "the settings file",
+    f"gawk -iinplace 1 {CONFIG}/config.toml": "the settings file",
+    f"gawk --include=inplace 1 {CONFIG}/config.toml": "the settings file",
+    f"gawk --include inplace 1 {CONFIG}/config.toml": "the settings file",
+    f"awk -l inplace -f edits.awk {CONFIG}/config.toml": "the settings file",
+    "find ~/.config/tallygate -name '*.toml' -exec gawk -i inplace 1 {} +": "the settings file",
+    # what holds a lock on a place of ours, so that the gate waits
+    f"flock {DATA}/ledger.db.lock sleep 600": "the data",
+    f"flock -x {DATA}/ledger.db sleep 600": "the ledger",
+    f"flock -w 5 -o {DATA}/servers -c 'sleep 600'": "the data",
+    f"flock --timeout 5 {DATA}/ledger.db sleep 600": "the ledger",
+    f"nohup setsid flock --exclusive {DATA} sleep 600": "the data",
+    f"exec 9>{DATA}/ledger.db.lock; flock 9": "the data",
+    f"""python -c 'import fcntl; f = open("{DATA}/ledger.db"); fcntl.flock(f, 2); input()'""": "the ledger",
+    f"""python -c 'import fcntl; fcntl.lockf(open("{DATA}/ledger.db", "rb+"), 2)'""": "the ledger",
+    # sqlite3 on the ledger for what is no plain read
+    f"sqlite3 {DATA}/ledger.db 'begin exclusive'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'BEGIN IMMEDIATE; select 1'": "the ledger",
+    f"(echo 'begin exclusive;'; sleep 600) | sqlite3 {DATA}/ledger.db": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'pragma wal_checkpoint(truncate)'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'pragma journal_mode=delete'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'PRAGMA main.wal_checkpoint'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'vacuum'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'reindex'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'with a as (select 1) update budget set limit_nanos = 9'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'select 1; /* */ delete from event'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'update budget as b set limit_nanos = 9'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db 'update \"budget\" set limit_nanos = 9'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db '.shell rm x'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db '.read edits.sql'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db '.lint x' '.archive -c x'": "the ledger",
+    f"sqlite3 -cmd 'begin exclusive' {DATA}/ledger.db 'select 1'": "the ledger",
+    f"sqlite3 -init edits.sql {DATA}/ledger.db": "the ledger",
+    f"sqlite3 'file:{DATA}/ledger.db?mode=rw' 'begin exclusive'": "the ledger",
+    f"sqlite3 {DATA}/ledger.db < edits.sql": "the ledger",
+    f"cat edits.sql | sqlite3 {DATA}/ledger.db": "the ledger",
+    f"sqlite3 :memory: \"attach '{DATA}/ledger.db' as l; begin exclusive; select 1\"": "the ledger",
     # what Python runs before the program
     f"echo 'import evil' > {SITE}/evil.pth": "the program",
     f"cp sitecustomize.py {SITE}": "the program",
@@ -291,6 +330,26 @@ cp -l a b
 ls -l {DATA}
 python -c 'import os; os.link("a", "b")'
 python -c 'import os; print(os.readlink("{DATA}/ledger.db"))'
+sqlite3 {DATA}/ledger.db 'select count(*) from event; select 1;'
+sqlite3 -header -csv {DATA}/ledger.db "select replace(actor, ';', 'delete from') from call -- drop table x"
+sqlite3 -separator ' ' {DATA}/ledger.db 'with a as (select 1) select * from a'
+sqlite3 {DATA}/ledger.db .tables '.mode box' 'select 1'
+sqlite3 {DATA}/ledger.db 'pragma table_info(budget)'
+sqlite3 {DATA}/ledger.db 'pragma user_version; explain query plan select 1'
+sqlite3 {DATA}/ledger.db 'begin; select 1; commit'
+sqlite3 {DATA}/ledger.db '.backup /tmp/copy.db'
+sqlite3 {DATA}/ledger.db "vacuum into '/tmp/copy.db'"
+sqlite3 -readonly {DATA}/ledger.db < query.sql
+sqlite3 'file:{DATA}/ledger.db?mode=ro' < query.sql
+echo 'select 1' | sqlite3 {DATA}/ledger.db
+sqlite3 app.db < schema.sql
+sqlite3 app.db 'begin exclusive; update a set b = 1'
+flock /tmp/build.lock make
+flock -w 5 build.lock -c 'cat {DATA}/ledger.db'
+flock /tmp/a cp {DATA}/ledger.db /tmp
+gawk -i inplace 1 notes.txt
+gawk -i lib.awk 1 {CONFIG}/config.toml
+awk '/inplace/' {CONFIG}/config.toml
 rm -rf ${{XDG_CACHE_HOME:-$HOME/.cache}}/pip
 rm -rf "${{BUILD_DIR:-build}}"
 rm -rf ${{D:-/tmp/x}}/tallygate

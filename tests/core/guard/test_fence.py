@@ -368,7 +368,7 @@ EVADED = [
     (f"cat old.db | tee {DATA}/ledger.db", "the ledger"),
     (f"sqlite3 {DATA}/ledger.db <<'END'\nUPDATE budgets SET limit_nanos = 1;\nEND", "the ledger"),
     (f"echo 'delete from events' | sqlite3 {DATA}/ledger.db", "the ledger"),
-    (f"sqlite3 {DATA}/ledger.db < edits.sql", None),
+    (f"sqlite3 {DATA}/ledger.db < edits.sql", "the ledger"),
     (f"tar xf old.tar -C {DATA}", "the data"),
     ("rm ~/.local/share/tallygate/servers/*.hook", "the list of running servers"),
     (f"echo > {PROGRAM}/entrypoints/hook.py", "the program"),

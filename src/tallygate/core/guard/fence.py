@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from tallygate.core.authority import CHANGES_CLIENTS
 from tallygate.core.guard import verbs
 from tallygate.core.guard.nested import Around, NestedClient, leaves, ungated
+from tallygate.core.guard.sql import of_sqlite
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
 
 # Of a longer command the beginning is judged, and of one with very many names the first.
@@ -174,7 +175,12 @@ class _Look:
         return inner.shell(plain(text))
 
     def _simple(self, each: Simple, before: Simple | None) -> Found | None:
-        words, inner, sets = verbs.unwrapped([filled(word, self.variables) for word in each.words])
+        whole = [filled(word, self.variables) for word in each.words]
+        words, inner, sets = verbs.unwrapped(whole)
+        # What holds the ledger's lock keeps every step waiting.
+        name = verbs.held(whole, len(whole) - len(words))
+        if name is not None and (found := self._same(name)) is not None:
+            return found
         fed = verbs.fed(each, before)
         for target in each.writes:
             edit = self._printed(target, each, words, fed)
@@ -235,8 +241,8 @@ class _Look:
             roots, patterns, verb = verbs.of_find(given)
             return self._verb(verb, fed, roots, patterns) if verb else None
         if program in {"sqlite3", "sqlite"}:
-            names, sql = verbs.of_sqlite(given, fed)
-            return next(filter(None, map(self.written, names)), None) if sql else None
+            names, changes = of_sqlite(given, fed)
+            return next(filter(None, map(self.written, names)), None) if changes else None
         return self._verb(words, fed)
 
     def _script(self, words: list[str]) -> str | None:

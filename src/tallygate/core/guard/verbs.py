@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 
 from tallygate.core.authority import Loosening
+from tallygate.core.guard import sql
 from tallygate.core.shell import Simple, commands, fits, plain
 
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "eval", "su", "script", "at", "batch"})
@@ -45,22 +46,12 @@ _WRAPPERS: Mapping[str, tuple[str, int]] = {
     "faketime": ("", 1), "strace": ("eopsuEP", 0), "taskset": ("", 1), "chrt": ("", 1), "xvfb-run": ("enp", 0),
     "toybox": ("", 0), "chronic": ("", 0), "firejail": ("", 0),
 }  # fmt: skip
-_SQL = re.compile(
-    r"\b(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|update\s+(?:or\s+\w+\s+)?\w+\s+set|delete\s+from|drop\s+\w+"
-    r"|alter\s+table|create\s+trigger|pragma\s+\w+\s*=)|^\s*\.(?:restore|import|clone)\b",
-    re.IGNORECASE | re.MULTILINE,
-)
-# Files that a database is told to write or to change beside its own.
-_SQL_FILES = re.compile(
-    r"(?:^\s*\.(?:backup|save|output|once|clone)\s+|\bvacuum\s+into\s+|\battach\s+(?:database\s+)?)['\"]?([^\s'\";]+)",
-    re.IGNORECASE | re.MULTILINE,
-)
 _RUNNERS = frozenset({"npx", "bunx", "pnpx"})
 _ENVIRONMENTS = frozenset({"uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pixi"})
 CODE_REMOVES = re.compile(r"\bunlink|\.remove\(|rmtree|rmSync|\brm\(")
 CODE = re.compile(
     rf"{CODE_REMOVES.pattern}|\brename|\bos\.link\(|hardlink|\blinkSync|\bwrite|truncate|appendFile|copyfile|\.replace\(|shutil\.(?:copy|move)"
-    rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{_SQL.pattern}",
+    rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{sql.CHANGES.pattern}|\bflock\(|\blockf\(",
     re.IGNORECASE,
 )
 # Files that Python runs by itself before the program that it is started for.
@@ -174,8 +165,10 @@ def over_ssh(given: list[str]) -> str | None:
 
 def code_of(program: str, given: list[str], text: str | None) -> str | None:
     """The code that an interpreter is going to run, where the command line says it; None where it runs a file."""
-    if program in {"perl", "ruby", "gawk"} and any(re.match(r"-\w*i", word) for word in given):
+    if program in {"perl", "ruby"} and any(re.match(r"-\w*i", word) for word in given):
         return None  # it edits files
+    if program.endswith("awk") and awk_edits(given):
+        return None
     if program.endswith("awk"):
         return next((word for word in given if not word.startswith("-")), None)
     for letter in "cepr":
@@ -183,6 +176,20 @@ def code_of(program: str, given: list[str], text: str | None) -> str | None:
             return code
     names = [word for word in given if word != "-" and not word.startswith("-")]
     return text if not names else None
+
+
+def awk_edits(given: list[str]) -> bool:
+    """Whether awk puts what it prints into the place of the files it reads."""
+    return re.search(r"(?:^|\s)(?:-[il]\s?|--(?:include|load)[=\s])inplace", " ".join(given)) is not None
+
+
+def held(words: list[str], first: int) -> str | None:
+    """The file that `flock` holds while another program runs; it is one of the first words, which start that."""
+    at = next((at for at, word in enumerate(words[:first]) if name_of(word) == "flock"), None)
+    if at is None:
+        return None
+    # A number is the time that a long option takes, or what a shell has open.
+    return next((word for word in without_options(words[at + 1 :], "wE") if not re.fullmatch(r"[\d.]+", word)), None)
 
 
 def statements(code: str, names: Iterable[str]) -> Iterator[str]:
@@ -263,16 +270,6 @@ def picked(root: str, place: str, patterns: Patterns) -> bool:
     )
 
 
-def of_sqlite(given: list[str], text: str | None) -> tuple[list[str], bool]:
-    """The database that sqlite3 opens, and whether it is told to change it."""
-    names = [word for word in given if not word.startswith("-")]
-    said = [*names[1:], *([] if text is None else [text])]
-    changes = any(_SQL.search(each) for each in said)
-    files = [found for each in said for found in _SQL_FILES.finditer(each)]
-    others = [found[1] for found in files if changes or not found[0].lstrip().lower().startswith("attach")]
-    return [*(names[:1] if changes else ()), *others], bool(changes or others)
-
-
 def alike(program: str, given: list[str]) -> tuple[str, list[str]]:
     """A program by the usual name for what it does, with its words."""
     if program == "gio" and given:
@@ -290,7 +287,9 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
         return names, []
     if program in _OUTPUT:
         return [], [(value, None) for option, value in pairwise(given) if re.fullmatch(_OUTPUT[program], option)]
-    if program in {"sed", "perl", "ruby", "gawk"}:
+    if program.endswith("awk"):
+        return [], [(name, None) for name in names] if awk_edits(given) else []
+    if program in {"sed", "perl", "ruby"}:
         inplace = any(re.match(r"-\w*i|--in-place", word) for word in given)
         return [], [(name, None) for name in names] if inplace else []
     if program == "dd":
