@@ -309,7 +309,9 @@ def test_a_lost_lock_leaves_the_limits_that_the_file_has_and_says_so_before_and_
     begun = Made(compose(settings_here(), by="test"))
     assert begun.call(begun.session(50), tool_name="plan")
     [name] = [each["budget_id"] for each in run_json("budget", "list")["budgets"] if each["scope"] == "global"]
+    assert "the settings'" not in run("budget", "list").stdout
     assert run("budget", "raise", name, "1").exit_code == 0
+    assert f"{name}: $1.00 over the settings' $3.00" in run("budget", "list").stdout
     typed[:] = [WORDS, WORDS]
     assert run("lock").exit_code == 0
     day_budget(home, 6, period=period)

@@ -9,6 +9,7 @@ import click
 
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
+from tallygate.core.gate.rules import Scope
 from tallygate.core.gate.wording import amounts_of, budget_name
 from tallygate.core.model import Budget, LimitChange, parse_amount, unit_number
 from tallygate.core.moments import iso
@@ -65,12 +66,25 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         zone = shown_zone(settings)
         budget_table(found, splits, zone)
         say_changes(changes, zone)
-        for each in idle:
-            click.echo(output.safe(f"{each.told(output.when(each.since_us, zone))}.", 1000))
+        for each in found:
+            if (text := _beside_settings(each)) is not None:
+                click.echo(output.safe(text, 1000))
+        for rule in idle:
+            click.echo(output.safe(f"{rule.told(output.when(rule.since_us, zone))}.", 1000))
         if idle:
             click.echo(ADVICE)
     else:
         click.echo(_none_yet(rt))
+
+
+def _beside_settings(budget: Budget) -> str | None:
+    """By how much a budget of the settings stands above or below what they say now, by what was changed by hand."""
+    if budget.scope == Scope.SESSION or budget.rule_limit in (None, budget.limit_nanos):
+        return None
+    rule = budget.rule_limit or 0
+    more, theirs = (format_amount(nanos, budget.unit) for nanos in (abs(budget.limit_nanos - rule), rule))
+    word = "over" if budget.limit_nanos > rule else "under"
+    return f"{output.short_id(budget.name)}: {more} {word} the settings' {theirs}"
 
 
 def _none_yet(rt: Runtime) -> str:
