@@ -303,6 +303,7 @@ def test_every_command_is_documented() -> None:
 # Operations that write and loosen nothing: they count what is spent, tighten, or keep what was said. Everything else
 # that writes asks an `Authority`: see core/authority.py.
 WRITES_FREELY = {
+    "lock.tell_lost": "tells of a lock that the user has ended already",
     "opening.account_of": "opens what a client's session spends",
     "attest.*": "signs what is",
     "authorize.authorize": "reserves",

@@ -27,11 +27,13 @@ from tallygate.core.lock import Standing
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.ledger.anchor import Anchor
+from tallygate.ledger.lock_marks import LockMarks
 from tallygate.ledger.port import Ledger, LedgerBusy
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
+from tallygate.operations.lock_book import LockBook
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.worktrees import Places as PlacesKnown
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -228,10 +230,17 @@ class App:
         """Where it is remembered how far the ledger was; looking there opens no ledger."""
         return anchor_of(self.settings)
 
+    @property
+    def marks(self) -> LockMarks:
+        """What is remembered of a lock beside the ledger."""
+        from tallygate.operations.lock_book import marks_of
+
+        return marks_of(self.settings.paths)
+
     def accepting(self) -> App:
         """The same program on the ledger as it is, whatever it was before: for the user who goes on with it."""
         deferred = DeferredLedger(partial(open_ledger, self.settings, accepting=True))
-        return replace(self, deferred=deferred, runtime=replace(self.runtime, ledger=deferred))
+        return replace(self, deferred=deferred, runtime=replace(self.runtime, ledger=deferred, locks=LockBook()))
 
     def receive(self, stop: threading.Event) -> None:
         """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
@@ -308,10 +317,10 @@ def settings_here(
 
 
 def lock_of(paths: Paths) -> Standing:
-    """Whether the limits of the ledger are locked, by its own journal."""
-    from tallygate.operations.lock_book import standing_at
+    """Whether the limits of the ledger are locked."""
+    from tallygate.operations import lock_book
 
-    return standing_at(paths.database)
+    return lock_book.lock_of(paths)
 
 
 def anchor_of(settings: Settings) -> Anchor:
@@ -334,6 +343,19 @@ def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = Fa
         accepting=accepting,
         rules=REGISTRY.rules,
     )
+
+
+def _open(settings: Settings, *, making: bool) -> SqliteLedger:
+    """The ledger; a lock of it that is not remembered beside each of its anchors is from now on."""
+    ledger = open_ledger(settings, making=making)
+    if settings.lock is not None:
+        from tallygate.operations.lock_book import keyid_of, marks_of, since_set
+
+        marks = marks_of(settings.paths)
+        if marks.lacks(keyid_of(settings.lock)):
+            with ledger.reading() as reader:
+                marks.write(keyid_of(settings.lock), ledger.ledger_id, since_set(reader.lock_events(), settings.lock))
+    return ledger
 
 
 def _open_unlocked(settings: Settings) -> SqliteLedger:
@@ -361,7 +383,7 @@ def compose(settings: Settings, *, by: str) -> App:
 
     Where there is none it is made then, by whatever is no hook.
     """
-    connect = partial(open_ledger, settings, making=by not in MAKE_NONE)
+    connect = partial(_open, settings, making=by not in MAKE_NONE)
     deferred = DeferredLedger(connect if settings.unread is None else partial(_open_unlocked, settings))
     presence = ServerPresence(settings.paths.database.parent / "servers")
     return App(settings, runtime_of(settings, deferred, presence, by=by), deferred, presence)
@@ -396,6 +418,7 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         presence=presence,
         exchange=exchange,
         keys=KeyRing(paths.key_dir),
+        locks=LockBook(None if settings.lock is None else settings.lock.public),
         by=by,
         zone=told_in(settings, os.environ),
         # A passphrase is typed only into the full path.

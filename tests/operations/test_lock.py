@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import replace
@@ -282,6 +283,36 @@ def test_a_window_of_the_settings_is_held_to_its_rule_and_to_what_was_signed_bey
     raised(world, window.budget_id, 1, authority=user)
     assert may_spend(world, session, 1200)
     assert not may_spend(world, session, 1200)
+
+
+def in_table(world, sql, *values):
+    with contextlib.closing(sqlite3.connect(world.ledger.path, isolation_level=None)) as other:
+        other.execute(sql, values)
+
+
+@pytest.mark.parametrize("period", ["day", "5h"])
+def test_a_window_that_is_made_soft_in_its_table_is_as_hard_as_its_rule(hurt, period):
+    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period=period),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    lock(world)
+    in_table(world, "UPDATE budget SET mode = 'soft' WHERE scope = 'global'")
+    assert not may_spend(world, session, 1200)
+
+
+def test_an_end_of_the_lock_that_somebody_has_written_brings_no_raise_of_a_table_into_force(hurt):
+    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    lock(world)
+    in_table(world, "UPDATE budget SET limit_nanos = ? WHERE scope = 'global'", 100 * NANOS)
+    with world.ledger.writing() as tx:
+        tx.append("lock.lost", [], by="cli", note={"actor": "root"})
+    assert standing_now(world.rt).lost_by == "root"
+    assert not may_spend(world, session, 1200)
+    [window] = [b for b in world_budgets(world) if b.scope == "global"]
+    set_budget(world.rt, window.budget_id, 3 * NANOS, reason="more", authority=the_user("anna"))
+    assert may_spend(world, session, 1200)
 
 
 def test_a_rolling_window_is_raised_with_a_signature_only(hurt):

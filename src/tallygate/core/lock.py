@@ -17,6 +17,8 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.proof import SIGNATURE
 
 LOCK_TRACE = '"kind":"lock.'
+# In the note of an event that is put into a ledger for one that is gone.
+CARRIED = "carried"
 LIMIT_CHANGED = "budget.limit_changed"
 
 
@@ -70,12 +72,14 @@ class Lock:
 class Standing:
     """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
 
+    `keys` are those of every lock that this history has had.
     `unread` is why the ledger could not tell: then nobody knows, and nothing is let through as if it were not locked.
     """
 
     lock: Lock | None = None
     lost_us: int | None = None
     lost_by: str = ""
+    keys: frozenset[str] = frozenset()
     unread: LedgerUnavailable | None = None
 
 
@@ -97,19 +101,21 @@ def after(standing: Standing, told: Told) -> Standing:
         lock = standing.lock
         if kind == LockKind.SET:
             fits = lock is None and told.signed_by(str(note["public"]))
-            return Standing(_set(note, at_us)) if fits else standing
+            return Standing(_set(note, at_us), keys=standing.keys | {str(note["public"])}) if fits else standing
         if kind == LockKind.LOST:
-            return Standing(None, at_us, str(note.get("actor", ""))) if lock is not None else standing
+            # Of a lock that no ledger could tell of when it was ended, the next one tells.
+            known = lock is not None or CARRIED in note
+            return Standing(None, at_us, str(note.get("actor", "")), standing.keys) if known else standing
         if lock is None or not told.signed_by(lock.public):
             return standing
         if kind == LockKind.ENDED:
-            return Standing()
+            return Standing(keys=standing.keys)
         if kind == LockKind.SETTINGS:
             return replace(standing, lock=replace(lock, settings=str(note["settings"]), settings_us=at_us))
         if kind == LockKind.TRUSTED:
-            project, known = str(note["project"]), dict(lock.trusted)
-            known[project] = known.get(project, frozenset()) | {str(note["hash"])}
-            return replace(standing, lock=replace(lock, trusted=known))
+            project, trusted = str(note["project"]), dict(lock.trusted)
+            trusted[project] = trusted.get(project, frozenset()) | {str(note["hash"])}
+            return replace(standing, lock=replace(lock, trusted=trusted))
     except _ODD:
         pass
     return standing

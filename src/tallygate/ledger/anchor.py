@@ -98,7 +98,7 @@ class Anchor:
         # The path as it is written: one that is resolved would follow a link that was put in its place.
         self._database = Path(os.path.abspath(database))  # noqa: PTH100
         path = hashlib.sha256(os.fsencode(self._database)).hexdigest()[:24]
-        self._of_path = f"{path}-"
+        self.of_path = f"{path}-"
         self.files = tuple(dict.fromkeys(folder / f"{path}-{machine()}{ENDING}" for folder in folders))
         self._passing = passing
         self._open: list[int | None] | None = None
@@ -125,7 +125,7 @@ class Anchor:
         found = []
         for own in self.files:
             with contextlib.suppress(OSError):
-                found += [file for _, file in _others(own, self._of_path)[:OTHERS_READ]]
+                found += [file for _, file in _others(own, self.of_path)[:OTHERS_READ]]
         return found
 
     def _shares_the_disk(self, file: Path) -> bool:

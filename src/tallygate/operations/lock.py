@@ -11,7 +11,7 @@ from tallygate.attest.sealed import Sealed
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import Conflict
 from tallygate.core.gate.rules import rolling_us
-from tallygate.core.lock import Lock, LockKind
+from tallygate.core.lock import CARRIED, Lock, LockKind
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
 from tallygate.operations.budgets.applicable import limited_now, rolled
@@ -180,3 +180,44 @@ def _not_locked() -> Conflict:
     return Conflict(
         "The limits are not locked; nothing was changed.", hint="tallygate lock sets a passphrase.", code="not_locked"
     )
+
+
+def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
+    """Let a ledger that takes the place of another go on locked, with what was signed. Raises `Locked`.
+
+    Of limits those count that were signed when the lock was set: what a copy from before it has beyond is not signed.
+    """
+    seal = authority.lock
+    if seal is None or not seal.is_open or seal.public != lock.public:
+        raise locked(Loosening.LEDGER_ACCEPT)
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        there = rt.locks.standing(rt.ledger.ledger_id, tx).lock
+        if there is not None and there.public != lock.public:
+            raise Conflict(
+                "This ledger is locked with another passphrase than the one before it.",
+                hint="Give another backup, or end the lock in a terminal: tallygate unlock --lost",
+                code="locked_already",
+            )
+        note: dict[str, Value] = {"actor": authority.actor, "settings": lock.settings, CARRIED: lock.since_us}
+        if there is not None:
+            if there.settings != lock.settings:
+                tx.append(LockKind.SETTINGS, [], by=rt.by, note=note, sign=seal.sign)
+            return
+        heads = {}
+        for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
+            with rt.ledger.reading(tenant) as reader:
+                heads[tenant] = reader.head().seq
+        rows = {
+            tenant: [[name, each.limit, each.rule] for name, each in limits.items()]
+            for tenant, limits in lock.limits.items()
+        }
+        trusted = _text({project: sorted(hashes) for project, hashes in lock.trusted.items()})
+        note |= {"public": lock.public, "trusted": trusted, "limits": _text(rows), "heads": _text(heads)}
+        tx.append(LockKind.SET, [], by=rt.by, note=note, sign=seal.sign)
+
+
+def tell_lost(rt: Runtime, at_us: int, by: str) -> None:
+    """Tell the journal of a lock that was ended without its passphrase while no ledger could tell of it."""
+    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+        note: dict[str, Value] = {"actor": by, "reason": "the passphrase was lost", CARRIED: at_us}
+        tx.append(LockKind.LOST, [], by=rt.by, note=note)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
-from tallygate.core.errors import KeyUnusable, LedgerUnavailable
+from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
 from tallygate.core.lock import Bounds, Limits, Lock, LockKind, Standing, Told, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import iso
-from tallygate.core.proof import SIGNATURE, signed_bytes
+from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
+from tallygate.ledger.anchor import Anchor
+from tallygate.ledger.lock_marks import LockMarks
 from tallygate.ledger.port import JournalEvent, Reader, Sign, Value
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime
+    from tallygate.settings import Paths
 
 
 UNLOCKED = Standing()
@@ -42,31 +45,41 @@ class LockBook:
     """What a process knows of the lock of its ledger. Each event is read, and its signature checked, once.
 
     The last event that is known is looked at again each time: another ledger in the place of this one has another.
+    `settings_by` is the key that has signed the settings of this process: a ledger that never had it is none of theirs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings_by: str | None = None) -> None:
         self._read = _Read()
+        self._settings_by = settings_by
 
     def standing(self, ledger_id: str, reader: Reader) -> Standing:
         """How the limits stand by the events of this moment."""
         return self._upto(ledger_id, reader).standing
 
     def bounds(self, ledger_id: str, reader: Reader) -> Bounds | None:
-        """Which limits the user has signed in the reader's tenant; None where nothing is locked."""
+        """Which limits the user has signed in the reader's tenant; None where nothing is locked.
+
+        After a lock that was ended without its passphrase those hold that the journal tells of since then: a raise in
+        a table does not come into force by an end that anybody may have written.
+        """
         known = self._upto(ledger_id, reader)
-        lock = known.standing.lock
-        if lock is None:
+        lock, lost_us = known.standing.lock, known.standing.lost_us
+        if lock is None and lost_us is None:
             return None
-        seq, digest, limits = known.limits.get(reader.tenant) or _begun(lock, reader.tenant)
+        begun = (0, b"", {}) if lock is None else _begun(lock, reader.tenant)
+        seq, digest, limits = known.limits.get(reader.tenant) or begun
         events = reader.limit_events(seq if digest else seq + 1)
         if digest and (not events or events[0].hash != digest):  # not the history that was read before
-            seq, digest, limits = _begun(lock, reader.tenant)
+            seq, digest, limits = begun
             events = reader.limit_events(seq + 1)
         elif digest:
             events = events[1:]
         if events:
             chain_id = f"{ledger_id}/{reader.tenant}"
-            limits = limits_after(limits, (told(chain_id, each) for each in events), lock.public)
+            heard = (told(chain_id, each) for each in events if lost_us is None or each.at_us >= lost_us)
+            if lock is None:
+                heard = (Told(each.body, _anybody) for each in heard)
+            limits = limits_after(limits, heard, "" if lock is None else lock.public)
             kept = {**known.limits, reader.tenant: (events[-1].seq, events[-1].hash, limits)}
             self._read = _Read(known.seq, known.hash, known.standing, kept)
         return Bounds(limits)
@@ -81,8 +94,15 @@ class LockBook:
         if events:
             standing = standing_of(ledger_id, events, known.standing)
             known = _Read(events[-1].seq, events[-1].hash, standing)
+        if self._settings_by is not None and self._settings_by not in known.standing.keys:
+            raise lock_missing(PublicKey(unb64url(self._settings_by, "the lock")).keyid)
         self._read = known
         return known
+
+
+def _anybody(_: str) -> bool:
+    """Where nothing is locked a change counts without a signature."""
+    return True
 
 
 def _begun(lock: Lock, tenant: str) -> tuple[int, bytes, Limits]:
@@ -90,23 +110,86 @@ def _begun(lock: Lock, tenant: str) -> tuple[int, bytes, Limits]:
 
 
 def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: Standing = UNLOCKED) -> Standing:
-    """How the limits stand after events of the lock."""
+    """How the limits stand after events of the lock. Raises `LedgerCorrupt` where one is not as it was written."""
     for event in events:
+        if event_hash(f"{ledger_id}/{DEFAULT_TENANT}", event.seq, event.previous, event.body) != event.hash:
+            raise LedgerCorrupt(
+                f"Event {event.seq} of the ledger, which tells of the lock of the limits, is not as it was written.",
+                hint="Nothing is counted on it. Restore a backup: tallygate restore FILE --reason TEXT",
+            )
         standing = after(standing, told(f"{ledger_id}/{DEFAULT_TENANT}", event))
     return standing
 
 
-def standing_at(database: Path) -> Standing:
+def marks_of(paths: Paths) -> LockMarks:
+    """What is remembered of a lock beside the anchors of a ledger."""
+    return LockMarks(Anchor(paths.database, paths.anchor_folders, passing=paths.is_passing))
+
+
+def lock_of(paths: Paths) -> Standing:
+    """Whether the limits of the ledger are locked, by its own journal and by what is remembered beside it."""
+    return standing_at(paths.database, marks_of(paths))
+
+
+def standing_at(database: Path, marks: LockMarks) -> Standing:
     """How the limits of a ledger's file stand, before it is opened; of one that cannot be read nobody knows."""
     from tallygate.ledger.audit.foreign import lock_events_in
 
+    keyids = [mark.keyid for mark in marks.read()]
     if not os.access(database, os.F_OK):
-        return UNLOCKED
+        return Standing(unread=lock_missing(keyids[0])) if keyids else UNLOCKED
     try:
         ledger_id, events = lock_events_in(database)
+        found = standing_of(ledger_id, events)
     except LedgerUnavailable as error:
         return Standing(unread=error)
-    return standing_of(ledger_id, events)
+    had = {PublicKey(unb64url(public, "the lock")).keyid for public in found.keys} if keyids else set()
+    gone = next((keyid for keyid in keyids if keyid not in had), None)
+    return found if gone is None else Standing(unread=lock_missing(gone))
+
+
+def lock_missing(keyid: str) -> LedgerRolledBack:
+    """The error for a ledger without the lock that was set on it."""
+    return LedgerRolledBack(
+        f"The ledger has no event of the lock that was set on it, with the key {keyid}. Nothing is counted on it.",
+        hint=WAY_OUT + " Both ask for the passphrase of that lock; without it: tallygate unlock --lost",
+    )
+
+
+def carried_lock(marks: LockMarks) -> Lock | None:
+    """The lock that is remembered beside a ledger, with what was signed; None where none can be read."""
+    for mark in marks.read():
+        try:
+            found = standing_of(mark.ledger_id, mark.events).lock
+        except LedgerUnavailable:
+            continue
+        if found is not None and PublicKey(unb64url(found.public, "the lock")).keyid == mark.keyid:
+            return found
+    return None
+
+
+def remember_lock(rt: Runtime, marks: LockMarks) -> None:
+    """Have the lock as it stands remembered beside the ledger, or none."""
+    with rt.ledger.reading(DEFAULT_TENANT) as reader:
+        lock = rt.locks.standing(rt.ledger.ledger_id, reader).lock
+        events = reader.lock_events() if lock is not None else []
+    if lock is None:
+        marks.forget()
+        return
+    marks.write(keyid_of(lock), rt.ledger.ledger_id, since_set(events, lock))
+
+
+def keyid_of(lock: Lock) -> str:
+    """The id of a lock's key, by which files of it are named."""
+    return PublicKey(unb64url(lock.public, "the lock")).keyid
+
+
+def since_set(events: list[JournalEvent], lock: Lock) -> list[JournalEvent]:
+    """The events of a lock, from the one that set it."""
+    public = lock.public.encode()
+    sets = (place for place, e in enumerate(events) if b'"kind":"lock.set"' in e.body[:400] and public in e.body)
+    first = next(sets, None)
+    return [] if first is None else events[first:]
 
 
 def told(chain_id: str, event: JournalEvent) -> Told:

@@ -10,18 +10,23 @@ import click
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
+from tallygate.core.lock import Lock
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, report_json, say_faults
+from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.operations.lock import carry_lock, tell_lost
+from tallygate.operations.lock_book import carried_lock, remember_lock
 from tallygate.operations.proof.evidence import Way
 from tallygate.operations.proof.history import Instead, go_on, reason_of
 from tallygate.operations.usage.sync import SyncReport
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.settings import Transcripts
+from tallygate.settings.signed import users_rows
 
 if TYPE_CHECKING:
     from tallygate.app import App
@@ -112,9 +117,24 @@ def gone_on(app: App, instead: Instead, why: str, authority: Authority) -> tuple
             return synced(app.runtime, environ=os.environ, home=Path.home(), progress=progress)
 
     try:
+        _carry(app, authority)
         return go_on(app.runtime, app.ledger, instead, reason=why, authority=authority, read_again=read_again)
     finally:
         app.close()
+
+
+def _carry(app: App, authority: Authority) -> None:
+    """Let the ledger go on as locked as the one before it was; tell of a lock that was ended meanwhile."""
+    marks = app.marks
+    if authority.lock is not None:
+        lock = carried_lock(marks) or app.settings.lock
+        if lock is None:  # its key is all that is left of it
+            lock = Lock(authority.lock.public, 0, users_rows(loaded_here().user), 0)
+        carry_lock(app.runtime, lock, authority=authority)
+        remember_lock(app.runtime, marks)
+    elif (lost := marks.lost()) is not None:
+        tell_lost(app.runtime, lost.at_us, lost.by)
+        marks.forget()
 
 
 def _refuse_unsound(app: App, database: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from tallygate.attest import sealed
 from tallygate.attest.keys import PublicKey, unb64url
-from tallygate.core.authority import Loosening
+from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import Conflict
 from tallygate.core.gate.wording import budget_name
 from tallygate.core.money import format_amount
@@ -19,8 +19,8 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.passphrase import ask_shown, new_passphrase
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.trust import loaded_here
-from tallygate.operations.lock import falling, lock_limits, unlock_limits, unlock_lost
-from tallygate.operations.lock_book import UNLOCKED, standing_now
+from tallygate.operations.lock import falling, lock_limits, tell_lost, unlock_limits, unlock_lost
+from tallygate.operations.lock_book import UNLOCKED, remember_lock, standing_now
 from tallygate.settings import Settings, load_settings, places
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import every
@@ -60,6 +60,7 @@ def lock(program: Program) -> None:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
+        remember_lock(app.runtime, app.marks)
     raised = [(name, proven) for limits in found.limits.values() for name, proven in limits.items()]
     output.facts(
         [
@@ -84,6 +85,8 @@ def unlock(program: Program, *, lost: bool) -> int:
     settings = program.settings()
     authority = program.authority(settings)
     with program.opened(settings, by="lock") as app:
+        if lost and settings.lock is None and (named := _remembered(app)):
+            return _end_unheld(app, named, authority)
         standing = standing_now(app.runtime)
         if standing.lock is None:
             click.echo("Nothing is locked.")
@@ -91,6 +94,7 @@ def unlock(program: Program, *, lost: bool) -> int:
         if not lost:
             unlock_limits(app.runtime, authority=authority)
             _remove(settings.paths.key_dir, standing.lock.public)
+            remember_lock(app.runtime, app.marks)
             click.echo("Unlocked: your settings file counts as it stands, and no passphrase is asked for.")
             for row in settings.loosened:
                 click.echo(f"  {row.shown}")
@@ -101,9 +105,36 @@ def unlock(program: Program, *, lost: bool) -> int:
             return 1
         unlock_lost(app.runtime, authority=authority)
         _remove(settings.paths.key_dir, standing.lock.public)
+        remember_lock(app.runtime, app.marks)
     for text in falls:
         click.echo(text)
     click.echo("Unlocked without the passphrase; status, doctor, verify and the next sessions say so.")
+    return 0
+
+
+def _remembered(app: App) -> list[Path]:
+    """The sealed keys, or the places of such, that tell of a lock which the ledger knows nothing of."""
+    folder = app.settings.paths.key_dir
+    marked = [folder / f"lock-{mark.keyid}.json" for mark in app.marks.read()]
+    return marked or sealed.files_in(folder)
+
+
+def _end_unheld(app: App, named: list[Path], authority: Authority) -> int:
+    """End a lock whose ledger is gone, is another, or cannot tell of it; the next ledger tells that it was ended."""
+    if authority.beneath is not None:
+        raise locked(Loosening.UNLOCK, f"and this was started by an agent: {authority.beneath}.")
+    click.echo("The ledger knows nothing of the lock that is remembered beside it, and goes on without one then.")
+    if not _says_so():
+        click.echo("Nothing was changed.")
+        return 1
+    if app.settings.unread is None:
+        tell_lost(app.runtime, app.runtime.clock_us(), authority.actor)
+        app.marks.forget()
+    else:
+        app.marks.write_lost(app.runtime.clock_us(), authority.actor)
+    for file in named:
+        file.unlink(missing_ok=True)
+    click.echo("Ended without the passphrase; the ledger tells of it from: tallygate ledger accept --reason TEXT")
     return 0
 
 
@@ -128,6 +159,10 @@ def _confirmed(falls: list[str], settings: Settings) -> bool:
         click.echo("What of your settings file waits counts at once:")
         for row in settings.loosened:
             click.echo(f"  {row.shown}")
+    return _says_so()
+
+
+def _says_so() -> bool:
     question = f"This ends the lock without its passphrase, and everybody will see it. Type {LOST_WORD} to go on: "
     return ask_shown(question).strip() == LOST_WORD
 

@@ -32,6 +32,7 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import (
     Conflict,
     InvalidArgument,
+    KeyUnusable,
     LedgerUnavailable,
     NotFound,
     SettingsError,
@@ -103,7 +104,7 @@ class Program:
 
         settings = self.settings() if settings is None else settings
         found = authority_here(settings)
-        public = locked_with(settings)
+        public = locked_with(settings, of)
         if public is not None:
             from tallygate.entrypoints.cli.passphrase import TypedSeal
 
@@ -122,15 +123,29 @@ class Program:
             app.close()
 
 
-def locked_with(settings: Settings) -> str | None:
-    """The public key of the lock: in force, or where the ledger cannot tell that, the one that lies sealed here."""
+def locked_with(settings: Settings, what: Loosening | None = None) -> str | None:
+    """The public key of the lock in force; where the ledger cannot tell that, the one that is remembered beside it.
+
+    For going on with another ledger a key that lies sealed here is enough. Raises `KeyUnusable` where a lock is
+    remembered, and its key is not known.
+    """
     if settings.lock is not None:
         return settings.lock.public
-    if settings.unread is None:
+    if settings.unread is None and what not in (Loosening.LEDGER_ACCEPT, Loosening.RESTORE):
         return None
     from tallygate.attest.sealed import newest_in
+    from tallygate.operations.lock_book import carried_lock, marks_of
 
-    return newest_in(settings.paths.key_dir)
+    marks = marks_of(settings.paths)
+    found = carried_lock(marks)
+    public = newest_in(settings.paths.key_dir) if found is None else found.public
+    if public is None and (left := marks.read()) and what is not None:
+        raise KeyUnusable(
+            f"The limits are locked with a key that is not known any more: {left[0].file} cannot be read.",
+            hint="Restore that file from a backup; without it: tallygate unlock --lost",
+            code="lock_key_lost",
+        )
+    return public
 
 
 pass_program = click.make_pass_decorator(Program)

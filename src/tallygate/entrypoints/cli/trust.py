@@ -16,6 +16,7 @@ from tallygate.core.money import format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.operations.lock import sign_project, sign_settings
+from tallygate.operations.lock_book import remember_lock
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
 from tallygate.settings.load import Loaded, is_accepted, load_from, places
@@ -91,6 +92,7 @@ def trust(program: Program, *, folder: Path | None, users: bool, yes: bool, revo
     if settings.lock is not None:
         with program.opened(settings, by="trust") as app:
             sign_project(app.runtime, repository, fingerprint(waiting), authority=authority)
+            remember_lock(app.runtime, app.marks)
     accept(data_dir, repository, fingerprint(waiting))
     output.hint("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
 
@@ -117,18 +119,19 @@ def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
     authority = program.authority(settings)
     with program.opened(settings, by="trust") as app:
         sign_settings(app.runtime, users_rows(loaded.user), authority=authority)
+        remember_lock(app.runtime, app.marks)
     click.echo("\nIt counts from the next session on.")
 
 
 def loaded_here(folder: Path | None = None) -> Loaded:
     """The settings of a folder; one that is named counts before what a client's variables name."""
-    from tallygate.operations.lock_book import standing_at
+    from tallygate.operations.lock_book import lock_of
 
     environ = dict(os.environ)
     if folder is not None:
         environ = {name: value for name, value in environ.items() if name not in PROJECT_VARIABLES}
     there = (folder or Path.cwd()).absolute()
-    return load_from(environ, there, places(), lambda paths: standing_at(paths.database))
+    return load_from(environ, there, places(), lock_of)
 
 
 def _prices(program: Program, loaded: Loaded) -> list[str]:

@@ -257,6 +257,8 @@ def binding(
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
     windows = [found.window(rule) for rule in rules]
+    if bounds is not None:  # whether one is hard is the rules' to say, not the table's
+        windows = [replace(each, mode=rule.mode) for each, rule in zip(windows, rules, strict=True)]
     budgets = {budget.budget_id: budget for budget in (*own, *windows)}
     stricter = _unproven(budgets.values(), bounds, found.bases)
     for name, less in found.stricter.items():

@@ -198,7 +198,7 @@ class LockHeard:
             self.standing = after(before, told)
         if len(self.faults) + len(self.notes) >= KEPT_MAX:
             return
-        if self.standing.lost_us is not None and before.lock is not None:
+        if self.standing.lost_us is not None and (before.lock is not None or before.lost_us != self.standing.lost_us):
             self.notes.append(
                 f"event {seq}: the lock was ended without its passphrase, by {self.standing.lost_by}: "
                 "from there on no limit is signed."
