@@ -124,3 +124,9 @@ def test_the_lines_that_a_halt_promises_are_printed_also_where_the_id_is_part_of
     run("sync")
     for query in ("zzz-9", "gp"):
         assert f'match = "{query}"' in run("prices", query).stdout.splitlines()
+
+
+def test_a_source_without_a_version_is_told_without_a_gap(run):
+    told = run("prices", "step-3.6-flash").output
+    assert "tallygate: step-3.6-flash" in told
+    assert "tallygate, approximate" in told

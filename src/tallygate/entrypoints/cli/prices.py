@@ -288,7 +288,8 @@ def price_json(price: Price) -> dict[str, Any]:
 def origin(price: Price) -> str:
     """Where a price comes from, in a few words."""
     since = f", since {price.valid_from}" if price.valid_from else ""
-    return output.safe(f"{price.source} {price.version}: {price.key}{since}", 300)
+    named = f"{price.source} {price.version}".strip()
+    return output.safe(f"{named}: {price.key}{since}", 300)
 
 
 def _rates(price: Price) -> str:
@@ -358,4 +359,4 @@ def _table(found: quote.ModelList) -> None:
 
 
 def _source(price: Price) -> str:
-    return f"{price.source} {price.version}" + (", approximate" if price.approximate else "")
+    return f"{price.source} {price.version}".strip() + (", approximate" if price.approximate else "")
