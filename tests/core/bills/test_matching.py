@@ -340,6 +340,7 @@ def test_what_a_month_is_billed_stands_with_its_own_model_and_not_with_the_last_
     found = match([recorded(500), recorded(7, key=FREE, at=OTHER)], bill, price_of)
     [span] = [cell for cell in found.cells if cell.how is How.SPAN]
     assert (span.key, span.outcome.shares[Bucket.MATCHED].billed.total_nanos) == (DEAR, 50 * CENT)
+    assert span.recorded.total_tokens == 500, "what another model used is none of it"
     assert [cell.key for cell in found.cells if cell.outcome.compared()] == [DEAR]
 
 
