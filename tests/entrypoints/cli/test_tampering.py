@@ -170,6 +170,17 @@ def events(agent: Agent) -> None:
         agent.sql("DELETE FROM event WHERE seq > 2")
 
 
+def uninstalled_elsewhere(agent: Agent) -> None:
+    other = str(agent.home / "other")
+    before = (agent.home / SETTINGS).read_bytes()
+    with pytest.MonkeyPatch.context() as here:
+        for name, value in (("TALLYGATE_HOME", other), ("XDG_DATA_HOME", other), ("CLAUDECODE", "1")):
+            here.setenv(name, value)
+        assert agent.run("uninstall").exit_code == 7
+        assert agent.run("init", "--client", "claude-code").exit_code == 7
+    assert (agent.home / SETTINGS).read_bytes() == before
+
+
 def ungated(agent: Agent) -> None:
     agent.hooked = False
 
@@ -229,6 +240,8 @@ ROWS = {
         write(".claude.json", "{}"), True, lambda a: a.write(".claude.json", "{}"), *PLAIN, "doctor claude-code"),
     "`tallygate uninstall`": Row(
         bash("tallygate uninstall"), True, lambda a: (a.run("uninstall"), ungated(a)), *PASSES, "doctor enforcement"),
+    "`tallygate uninstall` with another ledger's variables, by an agent": Row(
+        bash("TALLYGATE_HOME=/tmp/x XDG_DATA_HOME=/tmp/x tallygate uninstall"), True, uninstalled_elsewhere, *PLAIN),
     "the ledger removed": Row(
         bash(f"rm ~/{LEDGER}"), True, lambda a: a.remove(f"{LEDGER}*"), *HALTS,
         "SessionStart, doctor ledger, status, verify 5"),
