@@ -131,6 +131,11 @@ def lock_of(paths: Paths) -> Standing:
     return standing_at(paths.database, marks_of(paths))
 
 
+def standing_of_installed(database: Path, keys: Path, settings: Path) -> Standing:
+    """Whether the limits of a ledger are locked that installed commands go by."""
+    return standing_at(database, LockMarks(Anchor(database, (keys / "anchors", settings / "anchors"))))
+
+
 def standing_at(database: Path, marks: LockMarks) -> Standing:
     """How the limits of a ledger's file stand, before it is opened; of one that cannot be read nobody knows."""
     from tallygate.ledger.audit.foreign import lock_events_in

@@ -171,3 +171,19 @@ def test_a_server_whose_ledger_loses_the_lock_while_it_runs_halts(signed):
     answer = authorize(app.runtime, Step(session_id=opened.session.session_id, tool_name="x"))
     assert (answer.action, answer.reason.value[:7]) == (Action.HALT, "ledger_")
     app.close()
+
+
+def test_taking_the_gate_out_of_clients_asks_for_the_lock_of_the_ledger_that_they_go_by(run, typed, home, monkeypatch):
+    assert run("init", "--client", "claude-code", "--anyway").exit_code == 0
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    typed.clear()
+    hooks = (home / ".claude" / "settings.json").read_bytes()
+    for name, value in (("TALLYGATE_DB", home / "q.db"), ("XDG_DATA_HOME", home / "x")):
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv(name, str(value))
+            assert run("uninstall", "--client", "claude-code").exit_code == 7
+            assert run("init", "--client", "claude-code", "--anyway").exit_code == 7
+        assert (home / ".claude" / "settings.json").read_bytes() == hooks
+    typed[:] = [WORDS]
+    assert run("uninstall", "--client", "claude-code").exit_code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import click
 from tallygate.clients.client import STARTING_BUDGET, STARTING_ZONE, Client, Scope, Surroundings, Telemetry
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
@@ -29,7 +30,7 @@ from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
-from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, worth_keeping
+from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
@@ -149,6 +150,27 @@ def _for_clients(authority: Authority, plan: Plan, where: Surroundings, what: Lo
     if authority.beneath is not None and not authority.guarded:
         authority = replace(authority, guarded=changes_users_client(plan, where))
         authority.require(what)
+    return authority if authority.lock is not None else _by_installed_lock(authority, plan, where, what)
+
+
+def _by_installed_lock(authority: Authority, plan: Plan, where: Surroundings, what: Loosening) -> Authority:
+    """Who changes clients gives the passphrase of the ledger that these go by, whatever ledger the command names."""
+    from tallygate.entrypoints.cli.passphrase import TypedSeal
+    from tallygate.operations.lock_book import standing_of_installed
+
+    named = b"\n".join(change.found.content or b"" for change in plan.changed)
+    found = re.findall(rb"(/[^\"'\s\\]*" + re.escape(os.fsencode(PLACES_FILE)) + rb")", named)
+    for file in dict.fromkeys([Path(where.places), *(Path(os.fsdecode(each)) for each in found)]):
+        try:
+            installed = read_installed(file)
+        except SettingsError:
+            continue
+        ledger, keys = Path(installed.ledger), Path(installed.keys)
+        lock = standing_of_installed(ledger, keys, Path(installed.settings_folder)).lock
+        if lock is not None:
+            authority = replace(authority, lock=TypedSeal(lock.public, keys))
+            authority.require(what)
+            return authority
     return authority
 
 
