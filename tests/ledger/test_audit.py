@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from tests.world import Clock, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.proof import GENESIS, event_hash
-from tallygate.ledger.audit.audit import audit
+from tallygate.ledger.audit.audit import SettlingTables, audit
+from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
@@ -121,3 +123,21 @@ def test_a_flipped_byte_anywhere_in_an_event_is_seen(history, tmp_path):
             " WHERE seq = 5"
         )
         assert tampered(history, tmp_path, flip), at
+
+
+def test_what_an_event_contradicts_or_no_table_has_is_told(tmp_path):
+    """Hashes alone make no truth: these are events that somebody could chain."""
+    row = {"price_id": "p", "basis": "{}"}
+    rows = [["+", "price", row], ["+", "price", row], ["+", "event", {"seq": 1}], ["!", "price", row]]
+    rows += [["~", "price", {"price_id": "q", "basis": "{}"}], ["-", "price", {"price_id": "q"}]]
+    world = make_world(tmp_path)
+    with world.ledger.reading(), closing(SettlingTables(world.ledger.rows, COLUMNS)) as tables:
+        tables.take({"at_us": 7, "tenant": "t", "rows": rows})
+        assert tables.faults == [
+            "price p is inserted twice",
+            "event at 7 names table 'event'",
+            "event at 7 names '!' of a row of price",
+            "price q is updated before it is inserted",
+            "price q is deleted before it is inserted",
+        ]
+    world.ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from tallygate.core.words import (
     UsageChannel,
 )
 from tallygate.ledger import rows
+from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.layout import Layout
 from tallygate.ledger.port import StoredUsage
 from tallygate.ledger.sqlite.migrate import migrations, statements
@@ -108,3 +110,63 @@ class Several:
 def test_a_dataclass_that_cannot_be_read_back_is_refused_where_it_is_laid_out(unfit, what):
     with pytest.raises(InvariantBroken, match=what):
         Layout(unfit)
+
+
+class Written:
+    """What a database is asked, and how many rows it says that met."""
+
+    def __init__(self, met=1):
+        self.asked, self.rowcount = [], met
+
+    def execute(self, sql, parameters):
+        self.asked.append((sql, parameters))
+        return self
+
+    def execute_many(self, sql, values):
+        self.asked.append((sql, list(values)))
+
+
+def written(*stated, met=1):
+    database = Written(met)
+    apply("t", stated, SqlTables(database.execute, database.execute_many, rows.COLUMNS))
+    return database.asked
+
+
+def test_rows_are_written_in_the_order_of_their_event_and_neighbours_of_one_table_at_once():
+    asked = written(
+        ["+", "price", {"price_id": "a", "basis": "{}"}],
+        ["+", "price", {"basis": "{}", "price_id": "b"}],
+        ["~", "bill", {"bill_id": "x", "lines": 2}],
+        ["+", "price", {"price_id": "c", "basis": None}],
+        ["-", "worktree", {"top": "/p"}],
+        ["+", "session_budget", {"budget_id": "b", "session_id": "s"}],
+    )
+    assert [parameters for _, parameters in asked] == [
+        [("t", "a", "{}"), ("t", "b", "{}")],
+        {"tenant": "t", "bill_id": "x", "lines": 2},
+        [("t", "c", None)],
+        {"tenant": "t", "top": "/p"},
+        [("t", "s", "b")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "what"),
+    [
+        (["+", "event", {"seq": 1}], "names table 'event'"),
+        (["!", "price", {"price_id": "a"}], "names '!' of a row of price"),
+        (["+", "price", {"price_id": "a", "x) --": 1}], "a row of price has other columns"),
+        (["+", "price", {"price_id": "a", "basis": None, "x) --": None}], "a row of price has other columns"),
+        (["~", "price", {"price_id": "a", "x = 1 --": 1}], "price has not all of the columns"),
+        (["-", "price", {"price_id": "a", "basis": "{}"}], "is deleted by its key"),
+    ],
+)
+def test_what_no_table_has_is_refused_before_it_is_asked_for(stated, what):
+    with pytest.raises(InvariantBroken, match=re.escape(what)):
+        written(stated)
+
+
+@pytest.mark.parametrize("met", [0, 2])
+def test_a_change_that_meets_no_row_or_several_is_none(met):
+    with pytest.raises(InvariantBroken, match=f"met {met} rows"):
+        written(["~", "price", {"price_id": "a", "basis": "{}"}], met=met)

@@ -17,7 +17,7 @@ from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, 
 from tallygate.core.usage import ObservedUsage
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
-from tallygate.ledger.rows import from_usage
+from tallygate.ledger.rows import COLUMNS, from_usage
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock
@@ -292,7 +292,8 @@ def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, mon
     monkeypatch.setattr("tallygate.ledger.sqlite.database.migrations", lambda: every[:2])
     place = tmp_path / "ledger.db"
     old = open_ledger(place)
-    columns = [row[1] for row in old._connection.execute("PRAGMA table_info(usage)")]
+    columns = [row[1] for row in old._connection.execute("PRAGMA table_info(usage)") if row[1] != "id"]
+    monkeypatch.setitem(COLUMNS, "usage", columns)
     with old.writing() as tx:
         usage = from_usage(StoredUsage(USAGE, "p", 5))
         known = {name: value for name, value in usage.items() if name in columns}

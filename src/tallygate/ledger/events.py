@@ -1,9 +1,11 @@
-"""The tables as the events say they must be: what an audit holds against the tables as they are."""
+"""What an event does to the tables: one function, whether rows are written, made again from the journal, or audited."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tallygate.core.errors import ensure
 
 KEYS: dict[str, tuple[str, ...]] = {
     "session": ("session_id",),
@@ -25,65 +27,135 @@ KEYS: dict[str, tuple[str, ...]] = {
     "worktree": ("top",),
 }
 
-Key = tuple[str, ...]
-_CHANGED = {"~": "updated", "-": "deleted"}
+Row = Mapping[str, Any]
+# An operation on a row as an event states it: "+", "~" or "-", the table, and the columns.
+Stated = Sequence[Any]
 
 
-class Fold:
-    """Rows of the projection tables, built from event bodies alone.
+class Tables(Protocol):
+    """The projection tables, wherever they are kept."""
 
-    A subclass may keep rows elsewhere, so that memory does not grow with the journal: it takes back what an event
-    asks for in `recalled`.
+    def insert(self, tenant: str, table: str, row: Row) -> None:
+        """Take a row that must not be there."""
+
+    def update(self, tenant: str, table: str, row: Row) -> None:
+        """Take columns of a row that must be there."""
+
+    def delete(self, tenant: str, table: str, row: Row) -> None:
+        """Forget a row that must be there."""
+
+    def settle(self) -> None:
+        """Take in what one event has brought."""
+
+    def fault(self, what: str) -> None:
+        """Hear what no table can take."""
+
+
+def apply(tenant: str, stated: Iterable[Stated], tables: Tables) -> None:
+    """Do to the tables what one event states, in its order."""
+    for op, table, row in stated:
+        if table not in KEYS:
+            tables.fault(f"table {table!r}")
+        elif op == "~":
+            tables.update(tenant, table, row)
+        elif op == "+":
+            tables.insert(tenant, table, row)
+        elif op == "-":
+            tables.delete(tenant, table, row)
+        else:
+            tables.fault(f"{op!r} of a row of {table}")
+    tables.settle()
+
+
+# --- tables of a database --------------------------------------------------------------------------------------------
+# Rows written through any database that takes `:named` parameters and `?` marks.
+
+
+Execute = Callable[[str, dict[str, Any]], Any]
+ExecuteMany = Callable[[str, Iterable[tuple[Any, ...]]], Any]
+_SQL: dict[tuple[str, str, tuple[str, ...]], str] = {}
+
+
+class SqlTables:
+    """The tables as they are in a database.
+
+    `columns` are those of each table, the tenant first: what an event names beyond them never becomes SQL.
     """
 
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[Key, dict[str, Any]]] = {name: {} for name in KEYS}
-        self.faults: list[str] = []
+    def __init__(self, execute: Execute, execute_many: ExecuteMany, columns: Mapping[str, Sequence[str]]) -> None:
+        self._execute = execute
+        self._execute_many = execute_many
+        self._columns = columns
+        # Neighbours of one table are one statement, which is what makes a large import quick.
+        self._table = ""
+        self._waiting: list[tuple[Any, ...]] = []
 
-    def apply(self, body: Mapping[str, Any]) -> None:
-        """Take one event: every row it inserts must be new, every row it updates or deletes must be there."""
-        tenant = str(body["tenant"])
-        for op, table, row in body["rows"]:
-            if (names := KEYS.get(table)) is None:
-                self.faults.append(f"event at {body['at_us']} names table {table!r}")
-                continue
-            key: Key = (tenant, str(row[names[0]]))
-            if len(names) > 1:
-                key = (tenant, *[str(row[name]) for name in names])
-            known = self.tables[table]
-            if op == "+":
-                if key in known:
-                    self.faults.append(inserted_twice(table, key))
-                known[key] = _merge({"tenant": tenant}, row)
-                continue
-            found = known.get(key)
-            if found is None and (found := self.recalled(table, key)) is None:
-                self.faults.append(f"{table} {'/'.join(key[1:])} is {_CHANGED.get(op, op)} before it is inserted")
-            elif op == "-":
-                del known[key]
-                self.deleted(table, key)
-            else:
-                _merge(found, row)
+    def insert(self, tenant: str, table: str, row: Row) -> None:
+        """Keep a row, with every column that it does not name as null, until one of another table comes."""
+        if table != self._table:
+            self.settle()
+            self._table = table
+        names = self._columns[table]
+        values = (tenant, *map(row.get, names[1:]))
+        # As many values as columns are named, or one of them is none of the table's and would be lost.
+        if len(row) != len(names) - 1 - values.count(None):
+            ensure(row.keys() <= frozenset(names), f"a row of {table} has other columns than {', '.join(names)}")
+        self._waiting.append(values)
 
-    def recalled(self, table: str, key: Key) -> dict[str, Any] | None:
-        """The row that is not in `tables` and yet known, put back there; None where no event has inserted it."""
-        return self.tables[table].get(key)
+    def update(self, tenant: str, table: str, row: Row) -> None:
+        """Write columns of exactly one row."""
+        self._one("~", tenant, table, row)
 
-    def deleted(self, table: str, key: Key) -> None:
-        """Hear that a row is gone from `tables`."""
+    def delete(self, tenant: str, table: str, row: Row) -> None:
+        """Delete exactly one row."""
+        self._one("-", tenant, table, row)
+
+    def settle(self) -> None:
+        """Write the rows that wait."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._execute_many(self._sql("+", self._table, tuple(self._columns[self._table])), waiting)
+
+    def fault(self, what: str) -> None:
+        """Refuse what no table can take."""
+        ensure(False, f"an event names {what}")
+
+    def _one(self, op: str, tenant: str, table: str, row: Row) -> None:
+        self.settle()
+        cursor = self._execute(self._sql(op, table, tuple(row)), {"tenant": tenant, **row})
+        ensure(cursor.rowcount == 1, f"a change of {table} met {cursor.rowcount} rows, not one")
+
+    def _sql(self, op: str, table: str, names: tuple[str, ...]) -> str:
+        sql = _SQL.get((op, table, names))
+        if sql is None:
+            ensure(set(names) <= set(self._columns[table]), f"{table} has not all of the columns {', '.join(names)}")
+            sql = _SQL[op, table, names] = _MAKERS[op](table, names)
+        return sql
 
 
-def inserted_twice(table: str, key: Key) -> str:
-    """What is wrong with an event that inserts a row that is there."""
-    return f"{table} {'/'.join(key[1:])} is inserted twice"
+def _insert_sql(table: str, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
-def _merge(known: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    known.update(row)
-    if None in row.values():
-        for name in [name for name, value in row.items() if value is None]:
-            del known[name]
-    return known
+def _update_sql(table: str, names: tuple[str, ...]) -> str:
+    assigned = ", ".join(f"{name} = :{name}" for name in names if name not in KEYS[table])
+    return f"UPDATE {table} SET {assigned} WHERE tenant = :tenant AND {_where(table)}"
+
+
+def _delete_sql(table: str, names: tuple[str, ...]) -> str:
+    ensure(set(names) == set(KEYS[table]), f"a row of {table} is deleted by its key")
+    return f"DELETE FROM {table} WHERE tenant = :tenant AND {_where(table)}"
+
+
+def _where(table: str) -> str:
+    return " AND ".join(f"{name} = :{name}" for name in KEYS[table])
+
+
+_MAKERS = {"+": _insert_sql, "~": _update_sql, "-": _delete_sql}
+
+
+# --- amounts ---------------------------------------------------------------------------------------------------------
+# What rows add to the counters of budgets.
 
 
 Parts = list[tuple[str, int, int]]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 
-from tallygate.core.errors import ensure
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
 from tallygate.core.usage import Rules
 from tallygate.ledger import rows
-from tallygate.ledger.events import KEYS
-from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Update, Value
+from tallygate.ledger.events import SqlTables, apply
+from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Value
 from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
@@ -238,10 +236,6 @@ class StoreReader(
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
-# From so many changes on it pays to look for alike ones.
-_MANY = 8
-
-
 class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
@@ -257,7 +251,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         rules: Rules | None = None,
     ) -> None:
         super().__init__(execute, tenant, rules)
-        self._execute_many = execute_many
+        self._tables = SqlTables(execute, execute_many, rows.COLUMNS)
         self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"
         self._head = self.head()
@@ -298,17 +292,14 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
         With `sign` the event carries the user's signature of itself at its place.
         """
-        if len(changes) < _MANY:
-            for change in changes:
-                self._write(change)
-        else:
-            self._write_all(changes)
+        stated = [_stated(change) for change in changes]
+        apply(self.tenant, stated, self._tables)
         event_at = max(self.at_us, self._head.at_us + 1)
         body: dict[str, object] = {
             "at_us": event_at,
             "by": by,
             "kind": kind,
-            "rows": [_stated(change) for change in changes],
+            "rows": stated,
             "tenant": self.tenant,
         }
         if note:
@@ -328,23 +319,6 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self._head = Head(seq, digest, event_at)
         self.attest_what(kind, changes, self._head)
         return self._head
-
-    def _write(self, change: Change) -> None:
-        names = tuple(change.row)
-        sql = _MAKERS[type(change)](change.table, names)
-        cursor = self._execute(sql, {"tenant": self.tenant, **change.row})
-        if not isinstance(change, Insert):
-            ensure(cursor.rowcount == 1, f"a change of {change.table} met {cursor.rowcount} rows, not one")
-
-    def _write_all(self, changes: Sequence[Change]) -> None:
-        """Write many changes in their order; neighbours that insert the same columns are one statement."""
-        for (make, table, names), alike in groupby(changes, key=lambda each: (type(each), each.table, tuple(each.row))):
-            if make is Insert:
-                values = ((self.tenant, *each.row.values()) for each in alike)
-                self._execute_many(_insert_many_sql(table, names), values)
-            else:
-                for each in alike:
-                    self._write(each)
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None
@@ -366,41 +340,3 @@ def _stated(change: Change) -> list[object]:
     if isinstance(change, Insert):
         return ["+", change.table, {name: value for name, value in change.row.items() if value is not None}]
     return ["-" if isinstance(change, Delete) else "~", change.table, dict(change.row)]
-
-
-_SQL_CACHE: dict[tuple[str, str, tuple[str, ...]], str] = {}
-
-
-def _insert_sql(table: str, names: tuple[str, ...]) -> str:
-    sql = _SQL_CACHE.get(("+", table, names))
-    if sql is None:
-        ensure(table in KEYS, f"{table} is not a projection table")
-        listed = ", ".join(names)
-        values = ", ".join(f":{name}" for name in names)
-        sql = f"INSERT INTO {table} (tenant, {listed}) VALUES (:tenant, {values})"
-        _SQL_CACHE["+", table, names] = sql
-    return sql
-
-
-def _insert_many_sql(table: str, names: tuple[str, ...]) -> str:
-    ensure(table in KEYS, f"{table} is not a projection table")
-    return f"INSERT INTO {table} (tenant, {', '.join(names)}) VALUES (?{', ?' * len(names)})"
-
-
-def _update_sql(table: str, names: tuple[str, ...]) -> str:
-    sql = _SQL_CACHE.get(("~", table, names))
-    if sql is None:
-        key = KEYS[table]
-        assigned = ", ".join(f"{name} = :{name}" for name in names if name not in key)
-        where = " AND ".join(f"{name} = :{name}" for name in key)
-        sql = f"UPDATE {table} SET {assigned} WHERE tenant = :tenant AND {where}"
-        _SQL_CACHE["~", table, names] = sql
-    return sql
-
-
-def _delete_sql(table: str, names: tuple[str, ...]) -> str:
-    ensure(set(names) == set(KEYS[table]), f"a row of {table} is deleted by its key")
-    return f"DELETE FROM {table} WHERE tenant = :tenant AND " + " AND ".join(f"{name} = :{name}" for name in names)
-
-
-_MAKERS = {Insert: _insert_sql, Update: _update_sql, Delete: _delete_sql}

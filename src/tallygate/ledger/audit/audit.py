@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
-from tallygate.ledger.events import KEYS, Fold, Key, call_parts, inserted_twice, usage_parts
+from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.migrate import migrations, statements
 
@@ -26,6 +26,7 @@ from tallygate.ledger.sqlite.migrate import migrations, statements
 # noted and put aside lies in a temporary file, which goes with its connection.
 
 
+Key = tuple[str, ...]
 Row = dict[str, Any]
 Read = Callable[[str, Sequence[Any]], Iterator[tuple[Any, ...]]]
 # Few enough to stay in the processor's cache, which is what makes a large ledger quick to check.
@@ -48,11 +49,13 @@ def decoded(text: str) -> Any:
     return value
 
 
-class SettlingFold(Fold):
+class SettlingTables:
     """The tables as the events say they must be, held against the tables of a ledger as they are."""
 
     def __init__(self, read: Read, columns: Mapping[str, Sequence[str]], rows_max: int = ROWS_MAX) -> None:
-        super().__init__()
+        self.tables: dict[str, dict[Key, Row]] = {name: {} for name in KEYS}
+        self.faults: list[str] = []
+        self._at_us: object = None
         self._rows_max = rows_max
         self._kept = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIBIBYTES}"):
@@ -63,23 +66,44 @@ class SettlingFold(Fold):
         self._balances: dict[Key, tuple[int, int]] = {}
         self.unsummed: dict[tuple[str, Key], str] = {}
 
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take one event: every row it inserts must be new, every row it updates or deletes must be there."""
+        self._at_us = event["at_us"]
+        apply(str(event["tenant"]), event["rows"], self)
+
+    def insert(self, tenant: str, table: str, row: Mapping[str, Any]) -> None:
+        """Take a new row."""
+        key, known = _key(tenant, table, row), self.tables[table]
+        if key in known:
+            self.faults.append(_inserted_twice(table, key))
+        known[key] = _merged({"tenant": tenant}, row)
+
+    def update(self, tenant: str, table: str, row: Mapping[str, Any]) -> None:
+        """Take columns of a row that is known."""
+        key = _key(tenant, table, row)
+        if (found := self._found(table, key, "updated")) is not None:
+            _merged(found, row)
+
+    def delete(self, tenant: str, table: str, row: Mapping[str, Any]) -> None:
+        """Forget a row, and see that no earlier one of the same key is left behind."""
+        key = _key(tenant, table, row)
+        if self._found(table, key, "deleted") is None:
+            return
+        del self.tables[table][key]
+        if (twin := self._shelves[table].take(key)) is not None:
+            self._weigh(table, key, twin, -1)
+            self.faults.append(_inserted_twice(table, key))
+
+    def settle(self) -> None:
+        """Keep what an event has brought in memory: many events are let go of at a time."""
+
+    def fault(self, what: str) -> None:
+        """Remember what an event names that there is not."""
+        self.faults.append(f"event at {self._at_us} names {what}")
+
     def close(self) -> None:
         """Remove the temporary file."""
         self._kept.close()
-
-    def recalled(self, table: str, key: Key) -> Row | None:
-        """Take a row back that had left."""
-        row = self._shelves[table].take(key)
-        if row is not None:
-            self._weigh(table, key, row, -1)
-            self.tables[table][key] = row
-        return row
-
-    def deleted(self, table: str, key: Key) -> None:
-        """See that no earlier row of the same key is left behind."""
-        if (twin := self._shelves[table].take(key)) is not None:
-            self._weigh(table, key, twin, -1)
-            self.faults.append(inserted_twice(table, key))
 
     def relieve(self) -> None:
         """Let the rows go that were not touched for long, where there are many."""
@@ -102,6 +126,18 @@ class SettlingFold(Fold):
         for key, row in self._shelves["budget"].expected():
             yield key, row, self._balances.get(key, (0, 0))
 
+    def _found(self, table: str, key: Key, what: str) -> Row | None:
+        """A known row, taken back where it had left; its absence is a fault of the events."""
+        row = self.tables[table].get(key)
+        if row is not None:
+            return row
+        if (row := self._shelves[table].take(key)) is None:
+            self.faults.append(f"{table} {'/'.join(key[1:])} is {what} before it is inserted")
+            return None
+        self._weigh(table, key, row, -1)
+        self.tables[table][key] = row
+        return row
+
     def _settle(self, table: str, count: int) -> None:
         known, shelf = self.tables[table], self._shelves[table]
         shelf.read_ahead(count)
@@ -110,7 +146,7 @@ class SettlingFold(Fold):
             self._weigh(table, key, row, 1)
             if (twin := shelf.put(key, row)) is not None:
                 self._weigh(table, key, twin, -1)
-                self.faults.append(inserted_twice(table, key))
+                self.faults.append(_inserted_twice(table, key))
 
     def _weigh(self, table: str, key: Key, row: Row, sign: int) -> None:
         try:
@@ -139,6 +175,25 @@ class SettlingFold(Fold):
                 self._balances.pop(budget, None)
             else:
                 self._balances[budget] = balance
+
+
+def _key(tenant: str, table: str, row: Mapping[str, Any]) -> Key:
+    names = KEYS[table]
+    if len(names) == 1:
+        return (tenant, str(row[names[0]]))
+    return (tenant, *[str(row[name]) for name in names])
+
+
+def _merged(known: Row, row: Mapping[str, Any]) -> Row:
+    known.update(row)
+    if None in row.values():
+        for name in [name for name, value in row.items() if value is None]:
+            del known[name]
+    return known
+
+
+def _inserted_twice(table: str, key: Key) -> str:
+    return f"{table} {'/'.join(key[1:])} is inserted twice"
 
 
 class Shelf:
@@ -342,7 +397,7 @@ def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | Non
 
     Reads every event once; memory holds at most `rows_max` rows of each table, however long the journal is.
     """
-    with ledger.reading(), closing(SettlingFold(ledger.rows, COLUMNS, rows_max)) as fold:
+    with ledger.reading(), closing(SettlingTables(ledger.rows, COLUMNS, rows_max)) as fold:
         found = [*_schema(ledger), *_journal(ledger, fold, listener)]
         for table in KEYS:
             found += islice(_projection(fold, table), FINDINGS_MAX)
@@ -403,7 +458,7 @@ class _Journal:
         faults.clear()
 
 
-def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> list[Finding]:
+def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -> list[Finding]:
     """Walk all events in the order in which they were written, each tenant's chain on its own."""
     traces = () if listener is None else tuple(listener.traces)
     journals: dict[str, _Journal] = {}
@@ -420,7 +475,7 @@ def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> 
                 parsed = decoded(body.decode())
                 if parsed["at_us"] != at_us or at_us <= journal.at_us:
                     journal.add(f"event {seq}", "its time does not increase", "events were reordered")
-                fold.apply(parsed)
+                fold.take(parsed)
                 if len(parsed["rows"]) >= _MANY_ROWS:
                     fold.relieve()
                 for trace in traces:
@@ -443,7 +498,7 @@ def _journal(ledger: Audited, fold: SettlingFold, listener: Listener | None) -> 
     return [*found, *(fault for read in ordered for fault in read.faults)]
 
 
-def _projection(fold: SettlingFold, table: str) -> Iterator[Finding]:
+def _projection(fold: SettlingTables, table: str) -> Iterator[Finding]:
     for key, row, expected in fold.differences(table):
         if row is None:
             yield Finding("projection", _name(table, key), "is missing", "a row was deleted")
@@ -456,7 +511,7 @@ def _projection(fold: SettlingFold, table: str) -> Iterator[Finding]:
                     yield Finding("projection", _name(table, key), what, "a row was edited by hand")
 
 
-def _counters(fold: SettlingFold) -> Iterator[Finding]:
+def _counters(fold: SettlingTables) -> Iterator[Finding]:
     for (table, key), error in fold.unsummed.items():
         yield Finding("counters", _name(table, key), f"has no amount: {error}", "what the events say is none")
     for key, budget, (spent, reserved) in fold.budgets():

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
+from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Link, Walk
 from tallygate.files import create, on_disk
 from tallygate.ledger.audit.audit import audit
-from tallygate.ledger.events import KEYS, Fold
+from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, prepare
@@ -165,19 +165,18 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
     prepare(new)
     with closing(_damaged(copy)) as damaged, closing(sqlite3.connect(new, isolation_level=None)) as made:
         ledger_id, created_us = _identity(damaged, path)
-        chains, fold = _Chains(ledger_id), Fold()
+        chains = _Chains(ledger_id)
         made.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrate(made, str(path))
         made.execute("BEGIN")
         made.execute(INSERT_IDENTITY, {"id": ledger_id, "at_us": created_us})
         try:
-            _keep_events(damaged, made, chains, fold)
-            _project(made, fold)
+            _keep_events(damaged, made, chains)
             if not chains.events:
                 _no_event(path, chains.lost or "it has none")
             _ask_tables(damaged, chains)
-            left_out = _keep_facts(damaged, made, chains, fold)
-        except (*_NO_ROW, *_NO_EVENT) as error:
+            left_out = _keep_facts(damaged, made, chains)
+        except (InvariantBroken, *_NO_ROW, *_NO_EVENT) as error:
             raise LedgerCorrupt(
                 f"The events of the ledger {path} make no sound tables: {error!r}.", hint=RESTORE
             ) from error
@@ -212,13 +211,17 @@ def _no_event(path: Path, why: str) -> NoReturn:
     raise LedgerCorrupt(f"No event of the ledger {path} can be read: {why}.", hint=RESTORE)
 
 
-def _keep_events(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains, fold: Fold) -> None:
-    """Copy bytes and hashes as they are; the time of an event is the one its bytes say."""
+def _keep_events(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains) -> None:
+    """Copy bytes and hashes as they are, and do once more to the tables what each event did.
+
+    The time of an event is the one its bytes say.
+    """
+    tables = SqlTables(made.execute, made.executemany, COLUMNS)
     for tenant, seq, body, digest in _events(damaged, chains):
         if not chains.holds(tenant, Link(seq, body, digest)):
             continue
         stated = json.loads(body)
-        fold.apply(stated)
+        apply(str(stated["tenant"]), stated["rows"], tables)
         at_us = int(stated["at_us"])
         made.execute(INSERT_EVENT, {"tenant": tenant, "seq": seq, "at_us": at_us, "body": body, "hash": digest})
         chains.events += 1
@@ -230,15 +233,6 @@ def _events(damaged: sqlite3.Connection, chains: _Chains) -> Iterator[tuple[Any,
         yield from damaged.execute(SELECT_EVENTS)
     except sqlite3.DatabaseError as error:
         chains.end(f"event {chains.events + 1} cannot be read: {error}")
-
-
-def _project(made: sqlite3.Connection, fold: Fold) -> None:
-    """The tables, from our own list of columns: a name inside an event never becomes SQL."""
-    for table in KEYS:
-        names = COLUMNS[table]
-        made.executemany(
-            _insert(table, names), ([row.get(name) for name in names] for row in fold.tables[table].values())
-        )
 
 
 def _insert(table: str, names: Sequence[str]) -> str:
@@ -255,18 +249,17 @@ def _ask_tables(damaged: sqlite3.Connection, chains: _Chains) -> None:
         chains.end("the tables tell of later changes, which no event states")
 
 
-def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains, fold: Fold) -> list[str]:
+def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains) -> list[str]:
     """Facts about files, which no event states; returns what had to be left out."""
     left_out = _keep_attestations(damaged, made)
-    sessions = fold.tables["session"]
     try:
         lines = damaged.execute(f"SELECT {', '.join(QUEUE)} FROM run_log_queue").fetchall()
     except sqlite3.DatabaseError:
         left_out.append(QUEUE_LEFT_OUT)
     else:
         # A session whose end is lost is open again and gets its line when it ends.
-        ended = [row for row in lines if sessions.get((row[0], row[1]), {}).get("state") == "ended"]
-        made.executemany(_insert("run_log_queue", QUEUE), ended)
+        ended = set(made.execute("SELECT tenant, session_id FROM session WHERE state = 'ended'"))
+        made.executemany(_insert("run_log_queue", QUEUE), [row for row in lines if (row[0], row[1]) in ended])
     try:
         positions = damaged.execute(f"SELECT {', '.join(POSITIONS)} FROM transcript_file").fetchall()
     except sqlite3.DatabaseError:
