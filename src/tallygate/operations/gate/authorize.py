@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable, unknown_session
@@ -18,7 +19,7 @@ from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallMode, CheckReason, Pressure, Reason
 from tallygate.operations.budgets.applicable import bound_now, currency_of, session_with_standing
 from tallygate.operations.budgets.figures import usual_step
-from tallygate.operations.gate.pipeline import authorize_in, decide
+from tallygate.operations.gate.pipeline import Door, look, stored_answer, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
     Estimated,
     Guess,
@@ -123,8 +124,9 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     request = None if step is None else priced(rt, step)
     with rt.ledger.reading(rt.tenant) as reader:
         if request is not None:
-            would = decide(rt, reader, request, rt.clock_us())
-            session, budgets = would.session, would.seen
+            outcome = look(rt, reader, request, rt.clock_us())
+            session, budgets = outcome.session, outcome.seen
+            would = word_answer(rt, reader, outcome)
         else:
             would = None
             found = reader.session_with_budgets(session_id)
@@ -142,7 +144,7 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
         pressure=policy.pressure(fullest, rt.policy.pressure_percents) if session.is_open else Pressure.CRITICAL,
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
-        would=None if would is None else would.answer,
+        would=would,
     )
     if request is None or request.expected is None or not session.is_open:
         return state
@@ -165,13 +167,16 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     rt.catch_up()
     try:
         request = priced(rt, step)
-        with rt.ledger.writing(rt.tenant) as tx:
-            answer, price_id = authorize_in(rt, tx, request)
+        door = Door(
+            request,
+            stored=lambda tx, call: with_attestation(rt, tx, stored_answer(call, request), call.call_id),
+            word=partial(word_answer, rt),
+            kept=GateAnswer.to_json,
+            attested=partial(with_attestation, rt),
+        )
+        return take_step(rt, door)
     except LedgerUnavailable as fault:
         return fault_answer(fault, halts=rt.halt_on_fault)
-    if price_id is not None:
-        rt.known_prices.add(price_id)
-    return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Press
 from tallygate.ledger.port import StoredUsage, Tx
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import void
-from tallygate.operations.gate.pipeline import authorize_in, call_id_of
+from tallygate.operations.gate.pipeline import Door, Outcome, call_id_of, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
     Estimated,
@@ -41,6 +41,7 @@ from tallygate.operations.learning.estimates import (
 from tallygate.operations.runtime import Runtime, scope_of
 
 PENDING_LOOKED_AT = 500
+ANSWERS_LOOKED_AT = 5
 # A response is written down within a tenth of a second of its end, by some clients after half a second of quiet; so
 # long a decision that turns on it waits for it.
 LANDING_STEP_US = 10_000
@@ -86,29 +87,62 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
         still, request = _still_refused(rt, session, request)
         if still is not None:
             return Gated(still, None, again=True, goes_on=True, hard=True)
-    with rt.ledger.writing(rt.tenant) as tx:
-        known = tx.call(call_id_of(rt, request))
-        if known is not None and known.reply is not None and known.action is Action.HALT:
-            stored = GateAnswer.from_json(known.reply)
-            hard = _is_hard(rt, tx, session, stored)
-            return Gated(stored, None, again=event.held, goes_on=event.held, hard=hard)
-        before = _pressure_before(tx, session)
-        row = _refused_row(tx, request)
-        again = bool(row) or any(c.state is CallState.DENIED for c in tx.recent_calls(session.session_id, 2**62, 1))
+    step = _HookStep(rt, event, session, request, recent)
+    door = Door(
+        request,
+        stored=step.stored,
+        begin=step.begin,
+        word=step.word,
+        kept=lambda gated: gated.answer.to_json(),
+        attested=lambda tx, gated, call_id: replace(gated, answer=with_attestation(rt, tx, gated.answer, call_id)),
+    )
+    return take_step(rt, door)
+
+
+class _HookStep:
+    """One event's step as it goes through the gate, with what was found of the steps before it."""
+
+    def __init__(
+        self, rt: Runtime, event: HookEvent, session: Session, request: CallRequest, recent: Sequence[StoredUsage]
+    ) -> None:
+        self._rt = rt
+        self._event = event
+        self._session = session
+        self._request = request
+        self._recent = recent
+        self._before: Pressure | None = None
+        self._again = event.held
+        self._refused: list[Call] = []
+
+    def stored(self, tx: Tx, call: Call) -> Gated | None:
+        """A refusal is given again; a step that was let go on is looked at anew, in case its budget ran out since."""
+        if call.reply is None or call.action is not Action.HALT:
+            return None
+        answer, held = GateAnswer.from_json(call.reply), self._event.held
+        return Gated(answer, None, again=held, goes_on=held, hard=_is_hard(self._rt, tx, self._session, answer))
+
+    def begin(self, tx: Tx, known: Call | None) -> tuple[CallRequest, bool]:
+        """What is asked for, and whether that is reserved; reservations that the event ends are released."""
+        event, request = self._event, self._request
+        calls = tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT)
+        self._before = _pressure_before(calls, tx.at_us)
+        own = (call for call in calls if _is_of(call, request.actor))
+        self._refused = list(takewhile(lambda call: call.state is CallState.DENIED, own))
+        self._again |= bool(self._refused) or any(call.state is CallState.DENIED for call in calls[:1])
         if known is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
-            reserve, request = False, replace(_for_nothing(request), client_key=HOOK_KEY + rt.new_token(8))
-        elif event.confirms and not row:
-            reserve, request = False, _for_nothing(request)  # reserved when it was first asked for
-        else:
-            reserve, request = _turned(rt, tx, event, request, recent)
-        answer, price_id = authorize_in(rt, tx, request, reserve=reserve)
-        hard = answer.action is Action.HALT and _is_hard(rt, tx, session, answer)
-        goes_on = hard and _goes_on(tx, event, row)
-    if price_id is not None:
-        rt.known_prices.add(price_id)
-    left = event.confirmed and _was_left([call.tool_name or "" for call in row], event)
-    return Gated(answer, before, again or event.held, left, goes_on, hard)
+            return replace(_for_nothing(request), client_key=HOOK_KEY + self._rt.new_token(8)), False
+        if event.confirms and not self._refused:
+            return _for_nothing(request), False  # reserved when it was first asked for
+        reserves, request = _turned(self._rt, tx, event, request, self._recent)
+        return request, reserves
+
+    def word(self, tx: Tx, outcome: Outcome, call_id: str | None) -> Gated:
+        event, answer = self._event, word_answer(self._rt, tx, outcome, call_id)
+        hard = answer.action is Action.HALT and _is_hard(self._rt, tx, self._session, answer)
+        left = event.confirmed and _was_left([call.tool_name or "" for call in self._refused], event)
+        goes_on = hard and _goes_on(tx, event, self._refused)
+        return Gated(answer, self._before, self._again, left, goes_on, hard)
 
 
 def _is_hard(rt: Runtime, tx: Tx, session: Session, refused: GateAnswer) -> bool:
@@ -274,9 +308,9 @@ def _is_of(call: Call, actor: Actor) -> bool:
     return call.is_model_call and (call.actor_type, call.actor_id) == (actor.type, actor.id)
 
 
-def _pressure_before(tx: Tx, session: Session) -> Pressure | None:
+def _pressure_before(calls: Sequence[Call], at_us: int) -> Pressure | None:
     """How pressed the session was when its last step was answered; None before the first."""
-    for call in tx.recent_calls(session.session_id, tx.at_us, PENDING_LOOKED_AT // 100):
+    for call in [call for call in calls if call.at_us <= at_us][:ANSWERS_LOOKED_AT]:
         if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
             return GateAnswer.from_json(call.reply).pressure
     return None
@@ -304,14 +338,6 @@ def _turned(
     if _next_is_reserved(event, mine, recent):
         return False, _for_nothing(request)
     return True, request
-
-
-def _refused_row(tx: Tx, request: CallRequest) -> list[Call]:
-    """An agent's present row of refusals, the newest first."""
-    calls = (
-        call for call in tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT) if _is_of(call, request.actor)
-    )
-    return list(takewhile(lambda call: call.state is CallState.DENIED, calls))
 
 
 def _goes_on(tx: Tx, event: HookEvent, row: Sequence[Call]) -> bool:

@@ -1,17 +1,18 @@
-"""The one sequence in the transaction: the same answer to the same id, expire, read, decide, write, name the proof."""
+"""The one sequence of every step: the same answer to the same id, expire, read, decide, write, name the proof."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Generic, TypeVar
 
 from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import SERVED_HERE, Price, Tokens
 from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict, unknown_session
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.answers import BindingBudget, GateAnswer, Prospect, corrected, differs, prospect
+from tallygate.core.gate.answers import BindingBudget, GateAnswer, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
 from tallygate.core.gate.wording import halt_message, raise_command
 from tallygate.core.model import (
@@ -41,6 +42,438 @@ from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
+
+# --- the sequence ----------------------------------------------------------------------------------------------------
+# Every step goes through `take_step`, from its first look into the ledger to its commit. The three ways in differ in
+# their `Door`: an agent's question (authorize.py), a client's hook (hook_step.py), a step made already (record.py).
+
+
+DUE_PER_CALL = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Door(Generic[T]):
+    """One way in to the gate: a priced request, and what the sequence asks of whoever brings it.
+
+    `stored` gives the answer that a known id got, or None where the step is looked at once more; other fields under
+    that id raise. `begin` releases what the step's event ends, and says what is asked for as things stand and whether
+    that is reserved. `decide` is the gate's policy where nothing else is named. `word` says the answer; without a call
+    id nothing is reserved. `kept` is the answer as it is given again, `attested` names in it what is signed later, and
+    `session_row` is what else changes of the session.
+    """
+
+    request: CallRequest
+    stored: Callable[[Tx, Call], T | None]
+    word: Callable[[Tx, Outcome, str | None], T]
+    kept: Callable[[T], str]
+    begin: Callable[[Tx, Call | None], tuple[CallRequest, bool]] | None = None
+    decide: Callable[[GateView, CallRequest], Decision] | None = None
+    attested: Callable[[Tx, T, str], T] | None = None
+    session_row: Callable[[Outcome, T], Mapping[str, Value]] | None = None
+    correlation: str | None = None
+
+
+def take_step(rt: Runtime, door: Door[T]) -> T:
+    """Take one step through a door, in one transaction; a door that does not reserve writes down only a halt.
+
+    The order is held by tests. A known step comes first: who asks again must get what was answered, whatever has
+    expired or ended since. What the step's event ends is released before what is past its time expires: else it would
+    be booked at its estimate. A price is known to be in the ledger only after the commit: a commit that fails takes
+    its row back.
+    """
+    with rt.ledger.writing(rt.tenant) as tx:
+        request = door.request
+        call_id = call_id_of(rt, request)
+        known = None if request.client_key is None else tx.call(call_id)
+        if known is not None and (stored := door.stored(tx, known)) is not None:
+            return stored
+        reserves = True
+        if door.begin is not None:
+            request, reserves = door.begin(tx, known)
+        if request.client_key != door.request.client_key:
+            call_id = call_id_of(rt, request)
+        if due := tx.due_calls(DUE_PER_CALL):
+            expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
+
+        outcome = look(rt, tx, request, tx.at_us, door.decide)
+        halts = outcome.decision.action is Action.HALT
+        answer = door.word(tx, outcome, call_id if reserves and not halts else None)
+        if not (reserves or halts):
+            return answer
+
+        # Kept for who asks again under the same key, and of a refusal for the run log.
+        reply = door.kept(answer) if halts or request.client_key is not None else None
+        session_row = {} if door.session_row is None else door.session_row(outcome, answer)
+        price_id = _write(rt, tx, outcome, _Written(call_id, reply, door.correlation, session_row))
+        if door.attested is not None:
+            answer = door.attested(tx, answer, call_id)
+    rt.known_prices.add(price_id)
+    return answer
+
+
+def call_id_of(rt: Runtime, request: CallRequest) -> str:
+    """A fresh id, or one that the client's own key always leads to."""
+    if request.client_key is None:
+        return f"call_{rt.new_token(12)}"
+    keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
+    return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
+
+
+def stored_answer(call: Call, request: CallRequest) -> GateAnswer:
+    """The answer that was given to this call id; other fields under the same id are an error naming the field."""
+    fields: list[tuple[str, object, object]] = [
+        ("session_id", call.session_id, request.session_id),
+        ("tool_name", call.tool_name, request.tool_name),
+        ("model_requested", call.model_requested, request.model),
+        ("prompt_tokens", call.prompt_tokens, request.prompt_tokens),
+        ("completion_tokens", call.completion_tokens, request.completion_tokens),
+        ("actor_type", call.actor_type, request.actor.type),
+        ("actor_id", call.actor_id, request.actor.id),
+        ("actor_name", call.actor_name, request.actor.name),
+        ("parent_call_id", call.parent_call_id, request.parent_call_id),
+        ("call_mode", call.call_mode, request.call_mode),
+    ]
+    if request.actual is not None:  # what was reported later is no other question
+        fields.append(("actual", call.actual, request.actual))
+    same_or_conflict(
+        fields,
+        f"Call {call.call_id} was asked",
+        hint="Use a new idempotency key for another step.",
+        code="call_conflict",
+    )
+    ensure(call.reply is not None, "a call with a client key keeps its reply")
+    return GateAnswer.from_json(str(call.reply))
+
+
+def with_attestation(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
+    """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
+    if answer.action is not Action.HALT or rt.keys is None:
+        return answer
+    found = reader.attestation_of_call(call_id)
+    return answer if found is None else replace(answer, attestation=slim(rt.keys, found))
+
+
+def slim(keys: KeyRing, found: Attested) -> SlimAttestation:
+    """A proof as an answer names it."""
+    keyid, warning = found.keyid, None
+    if keyid is None:
+        try:
+            key = keys.known()
+            keyid = None if key is None else key.keyid
+        except KeyUnusable as error:  # the answer matters more
+            warning = str(error)
+    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid, warning)
+
+
+# --- deciding --------------------------------------------------------------------------------------------------------
+# Decide on a step without writing anything: by this the gate answers, and a look shows what it would.
+
+
+@value(frozen=True, slots=True)
+class Outcome:
+    """What is decided on a request, and what it was decided on.
+
+    `seen` are the budgets as the session may spend them before the step, `after` as they are written with it, and
+    `left` as the session may spend them then. `weight` is what the step holds of every budget, or what is booked there.
+    """
+
+    request: CallRequest
+    decision: Decision
+    session: Session
+    seen: tuple[Budget, ...]
+    after: tuple[Budget, ...]
+    left: tuple[Budget, ...]
+    weight: Amount
+    bound_to: Binding
+    rules_before: str | None
+    live: bool
+    why_no_target: str | None
+    at_us: int
+
+
+def look(
+    rt: Runtime,
+    reader: Reader,
+    request: CallRequest,
+    at_us: int,
+    decide: Callable[[GateView, CallRequest], Decision] | None = None,
+) -> Outcome:
+    """Decide on one priced request as things stand. Raises `NotFound` for an unknown session."""
+    found = reader.session_with_budgets(request.session_id)
+    if found is None:
+        raise unknown_session(request.session_id)
+    bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
+    session, bound_to = bound.session, bound.to
+    live = request.actual is not None and reader.is_live(session.session_id)
+    if live:
+        request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
+
+    waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
+    local = None if request.price.known or not rt.local_model else _local_target(rt, session, at_us)
+    view = GateView(session, bound.budgets, has_open_exactness=waits, local_target=local)
+    decision = policy.decide(view, request, rt.policy) if decide is None else decide(view, request)
+    why_no_target = None
+    if decision.wants_target:
+        target, why_no_target = target_of(rt, reader, session, request, decision)
+        decision = replace(decision, target=target)
+
+    weight = _weight_of(request, decision)
+    after = _budgets_after(bound_to.budgets, request, decision, weight)
+    return Outcome(
+        request,
+        decision,
+        session,
+        seen=view.budgets,
+        after=after,
+        left=bound_to.seen(after),
+        weight=weight,
+        bound_to=bound_to,
+        rules_before=bound.rules_before,
+        live=live,
+        why_no_target=why_no_target,
+        at_us=at_us,
+    )
+
+
+def _local_target(rt: Runtime, session: Session, at_us: int) -> RerouteTarget | None:
+    """The user's local model where it costs nothing, as a stand-in for one whose price nobody knows."""
+    model = present(rt.local_model, "a local model is set")
+    price = rt.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
+    return RerouteTarget(model, price) if price is not None and price.source == "local" else None
+
+
+def _weight_of(request: CallRequest, decision: Decision) -> Amount:
+    """What an answered request holds of every budget, or, where its usage is known, what is booked there."""
+    if request.actual_nanos is not None:
+        return Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
+    return Amount(_reserved_nanos(request, decision), request.needed_tokens, 1)
+
+
+def _budgets_after(
+    budgets: tuple[Budget, ...], request: CallRequest, decision: Decision, weight: Amount
+) -> tuple[Budget, ...]:
+    """Every budget of a session as the answer leaves it."""
+    if request.actual_nanos is not None:
+        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=weight.of(b)) for b in budgets)
+    if decision.action is Action.HALT:
+        return budgets
+    return tuple(lifecycle.reserve(b, weight.of(b)) for b in budgets)
+
+
+def _reserved_price(request: CallRequest, decision: Decision) -> Price:
+    """The price the reservation is made at: that of the local stand-in where the model's own is unknown."""
+    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
+        return decision.target.price
+    return request.price
+
+
+def _reserved_nanos(request: CallRequest, decision: Decision) -> int:
+    """What is held for a step: its estimate, or the estimate at the stand-in's price."""
+    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
+        tokens = Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens)
+        return _reserved_price(request, decision).cost_nanos(tokens)
+    return request.estimate_nanos
+
+
+# --- wording ---------------------------------------------------------------------------------------------------------
+# What an agent and a hook are answered, with what lies ahead of the step; a halt says why, and names the way on.
+
+
+def word_answer(rt: Runtime, reader: Reader, outcome: Outcome, call_id: str | None = None) -> GateAnswer:
+    """The gate's answer to a step; a halt also says what is spent on what, and which command lets it go on."""
+    request, decision = outcome.request, outcome.decision
+    tightest, fullest = policy.tightest(outcome.left), policy.most_used(outcome.left)
+    ahead = prospect(request, policy.tightest(outcome.seen), tightest, rt.policy)
+    factor = shown_factor(request, rt.policy)
+    answer = GateAnswer(
+        action=decision.action,
+        reason=decision.reason,
+        call_id=call_id,
+        message=_told(rt, request, decision, ahead.warning or outcome.why_no_target),
+        remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
+        pressure=policy.pressure(fullest, rt.policy.pressure_percents),
+        target_model=None if decision.target is None else decision.target.model,
+        saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
+        pricing_warning=request.price.warning,
+        factor_micros=None if factor is None else factor.micros,
+        factor_source="none" if factor is None else factor.source,
+        confidence=None if factor is None else factor.confidence,
+        over_micros=ahead.over_micros,
+        remaining_steps=ahead.remaining_steps,
+    )
+    return _halted(rt, reader, outcome, answer) if decision.action is Action.HALT else answer
+
+
+def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
+    """What goes with an answer, for an agent also how much else than it said is reserved.
+
+    A hook has said nothing, and what is reserved at a local stand-in's price is no correction.
+    """
+    hooked = request.client_key is not None and request.client_key.startswith(HOOK_KEY)
+    if hooked or decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
+        return message
+    return " ".join(filter(None, (message, differs(request, rt.policy)))) or None
+
+
+def _halted(
+    rt: Runtime,
+    reader: Reader,
+    outcome: Outcome,
+    answer: GateAnswer,
+) -> GateAnswer:
+    """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
+    request, decision = outcome.request, outcome.decision
+    exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
+    asked = 0 if decision.binding is None else needed(request).of(decision.binding)
+    usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
+    paid = spent_on(reader, decision.binding, request.session_id, outcome.at_us, rt.place_of) if exceeded else None
+    spent_by = () if paid is None else paid.by_model
+    command = raise_command(decision.binding, asked, usual, rt.program) if exceeded and decision.binding else None
+    doubt = in_doubt(rt, reader, request, outcome.seen, outcome.at_us) if exceeded else None
+    message = halt_message(
+        decision,
+        session_id=request.session_id,
+        asked=asked,
+        shares=spent_by,
+        here=paid is not None and paid.in_session,
+        model=request.model,
+        because=()
+        if command is None
+        else tuple(filter(None, (corrected(request, rt.policy, decision.binding), doubt))),
+        command=command or "",
+        zone=rt.zone,
+    )
+    if request.actual_nanos is not None:
+        message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command
+    return replace(
+        answer,
+        remaining_steps=None,
+        message=message,
+        binding=None if decision.binding is None else BindingBudget.of(decision.binding),
+        spent_by=spent_by,
+        command=command,
+    )
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+# What an answer leaves in the ledger: the call, what it holds of each budget, and the price it was made at.
+
+
+@value(frozen=True, slots=True)
+class _Written:
+    """What is written with an outcome: the answer as it is kept, and what else its door has to say of it."""
+
+    call_id: str
+    reply: str | None
+    correlation: str | None
+    session_row: Mapping[str, Value]
+
+
+def _write(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written) -> str:
+    """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
+    request, decision, session = outcome.request, outcome.decision, outcome.session
+    price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices)
+    call = _call(rt, tx, outcome, written, price_id)
+    changes: list[Change] = [*prices]
+    changes += changes_of(outcome.bound_to, outcome.after, tx.at_us, touched=bool(call.holds))
+    if call.state is CallState.RECONCILED and booked(call) != NOTHING:
+        call, others = _counted_elsewhere(rt, tx, outcome, call)
+        changes += others
+    changes.append(Insert("call", rows.from_call(call)))
+    moved: dict[str, Value] = dict(written.session_row)
+    if _is_moving_here(rt, session):
+        moved["server_id"] = rt.server_id
+    if outcome.rules_before != session.rules:
+        moved["rules"] = session.rules
+    if moved:
+        changes.append(Update("session", {"session_id": session.session_id, **moved}))
+    note: dict[str, Value] | None = None
+    if decision.action is Action.HALT and (b := decision.binding) is not None:
+        note = {
+            "budget_id": b.name,
+            "limit_nanos": b.limit_nanos,
+            "spent_nanos": b.spent_nanos + b.carried_nanos,
+            "reserved_nanos": b.reserved_nanos,
+            "requested_nanos": needed(request).of(b),
+        }
+    kind = {CallState.DENIED: "call.denied", CallState.PENDING: "call.authorized"}.get(call.state, "call.recorded")
+    tx.append(kind, changes, by=rt.by, note=note)
+    return price_id
+
+
+def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: Outcome, call: Call) -> tuple[Call, list[Change]]:
+    """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
+    facts = Facts(tx, rt.place_of)
+    windows = OpenWindows(tx, facts, tx.at_us)
+    mine = {budget.budget_id for budget in outcome.after}
+    more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked(call)))
+    changes: list[Change] = []
+    for budget_id, added in more.items():
+        if budget_id not in mine:
+            known = windows.fresh.get(budget_id) or present(tx.budget(budget_id), f"budget {budget_id} is there")
+            fresh = budget_id in windows.fresh
+            changes.append(budget_change(lifecycle.add(known, added), tx.at_us, fresh=fresh))
+            call = replace(call, holds=(*call.holds, Hold(budget_id, 0, added)))
+    return call, changes
+
+
+def _is_moving_here(rt: Runtime, session: Session) -> bool:
+    """Whether a session is this server's from now on, as it has none that lives; some clients run several at once."""
+    if rt.server_id is None or session.server_id == rt.server_id or not session.is_open:
+        return False
+    return session.server_id is None or not rt.presence.is_alive(session.server_id)
+
+
+def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: str) -> Call:
+    request, decision, session = outcome.request, outcome.decision, outcome.session
+    pending = request.actual is None and decision.action is not Action.HALT
+    recorded = request.actual is not None
+    expected = request.expected if pending else None
+    asked_by, folder = visited_by(rt, session)
+    # A pending call holds its weight; of a recorded one that is booked at once. A refused one has neither.
+    amounts = [(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after] if pending or recorded else []
+    return Call(
+        tenant=rt.tenant,
+        call_id=written.call_id,
+        session_id=session.session_id,
+        state=CallState.RECONCILED if recorded else CallState.PENDING if pending else CallState.DENIED,
+        action=decision.action,
+        reason=decision.reason,
+        tool_name=request.tool_name,
+        model_requested=request.model,
+        model_target=None if decision.target is None else decision.target.model,
+        model_used=request.model if recorded else None,
+        prompt_tokens=request.prompt_tokens,
+        completion_tokens=request.completion_tokens,
+        raw_estimate_nanos=request.raw_estimate_nanos,
+        estimate_nanos=_reserved_nanos(request, decision),
+        factor_micros=request.factor_micros,
+        booked_nanos=request.actual_nanos or 0,
+        cost_basis="none" if not recorded else "transcript" if outcome.live else "actual",
+        actual=request.actual,
+        price_id=price_id,
+        actual_price_id=price_id if recorded else None,
+        actor_type=request.actor.type,
+        actor_id=request.actor.id,
+        actor_name=request.actor.name,
+        parent_call_id=request.parent_call_id,
+        call_mode=request.call_mode,
+        mode_capable=session.coverage.covers(request.call_mode),
+        client_key=request.client_key,
+        reply=written.reply,
+        correlation=written.correlation,
+        at_us=tx.at_us,
+        expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
+        resolved_us=tx.at_us if recorded else None,
+        holds=tuple([Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in amounts]),
+        cold_nanos=None if expected is None else expected.cold_nanos,
+        level_nanos=None if expected is None else expected.level_nanos,
+        expected_nanos=None if expected is None else expected.expected_nanos,
+        asked_by=asked_by,
+        folder=folder,
+    )
+
 
 # --- rerouting -------------------------------------------------------------------------------------------------------
 # Which model a step may be moved to: what the ladder's models cost in the state the session's cache is in.
@@ -92,410 +525,3 @@ def _context(reader: Reader, session: Session) -> int:
     for client, client_session in reader.links_of(session.session_id):
         sizes += [stored.row.tokens.context for stored in reader.recent_usage(client, client_session, 1)]
     return max(sizes)
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-# What an answer leaves in the ledger: the call, what it holds of each budget, and the price it was made at.
-
-
-@value(frozen=True, slots=True)
-class Decided:
-    """One answered request, with the budgets as they stand after it.
-
-    `reply` is the answer that is kept for the same request, where it is another than `answer`; `session_row` holds
-    further columns that the session changes in.
-    """
-
-    request: CallRequest
-    decision: Decision
-    session: Session
-    after: tuple[Budget, ...]
-    call_id: str
-    answer: GateAnswer
-    bound_to: Binding
-    rules_before: str | None
-    live: bool = False
-    reply: str | None = None
-    correlation: str | None = None
-    session_row: Mapping[str, Value] = field(default_factory=dict)
-
-
-def reserved_price(request: CallRequest, decision: Decision) -> Price:
-    """The price the reservation is made at: that of the local stand-in where the model's own is unknown."""
-    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
-        return decision.target.price
-    return request.price
-
-
-def reserved_nanos(request: CallRequest, decision: Decision) -> int:
-    """What is held for a step: its estimate, or the estimate at the stand-in's price."""
-    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
-        tokens = Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens)
-        return reserved_price(request, decision).cost_nanos(tokens)
-    return request.estimate_nanos
-
-
-def budgets_after(budgets: tuple[Budget, ...], request: CallRequest, decision: Decision) -> tuple[Budget, ...]:
-    """Every budget of a session as the answer leaves it."""
-    weight = weight_of(request, decision)
-    if request.actual_nanos is not None:
-        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=weight.of(b)) for b in budgets)
-    if decision.action is Action.HALT:
-        return budgets
-    return tuple(lifecycle.reserve(b, weight.of(b)) for b in budgets)
-
-
-def weight_of(request: CallRequest, decision: Decision) -> Amount:
-    """What an answered request holds of every budget, or, where its usage is known, what is booked there."""
-    if request.actual_nanos is not None:
-        return Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
-    return Amount(reserved_nanos(request, decision), request.needed_tokens, 1)
-
-
-def write_decision(rt: Runtime, tx: Tx, decided: Decided) -> str:
-    """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
-    request, decision, session = decided.request, decided.decision, decided.session
-    price_id, changes = basis_changes(tx, reserved_price(request, decision), rt.known_prices)
-    call = _call(rt, tx, decided, price_id)
-    written: list[Change] = [*changes]
-    written += changes_of(decided.bound_to, decided.after, tx.at_us, touched=bool(call.holds))
-    if booked(call) != NOTHING:
-        call, others = _counted_elsewhere(rt, tx, decided, call)
-        written += others
-    written.append(Insert("call", rows.from_call(call)))
-    moved: dict[str, Value] = dict(decided.session_row)
-    if _is_moving_here(rt, session):
-        moved["server_id"] = rt.server_id
-    if decided.rules_before != session.rules:
-        moved["rules"] = session.rules
-    if moved:
-        written.append(Update("session", {"session_id": session.session_id, **moved}))
-    kind = {CallState.DENIED: "call.denied", CallState.PENDING: "call.authorized"}.get(call.state, "call.recorded")
-    note: dict[str, Value] | None = None
-    if decision.action is Action.HALT and (b := decision.binding) is not None:
-        note = {
-            "budget_id": b.name,
-            "limit_nanos": b.limit_nanos,
-            "spent_nanos": b.spent_nanos + b.carried_nanos,
-            "reserved_nanos": b.reserved_nanos,
-            "requested_nanos": needed(request).of(b),
-        }
-    tx.append(kind, written, by=rt.by, note=note)
-    return price_id
-
-
-def _counted_elsewhere(rt: Runtime, tx: Tx, decided: Decided, call: Call) -> tuple[Call, list[Change]]:
-    """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
-    facts = Facts(tx, rt.place_of)
-    windows = OpenWindows(tx, facts, tx.at_us)
-    mine = {budget.budget_id for budget in decided.after}
-    more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked(call)))
-    changes: list[Change] = []
-    for budget_id, added in more.items():
-        if budget_id not in mine:
-            known = windows.fresh.get(budget_id) or present(tx.budget(budget_id), f"budget {budget_id} is there")
-            fresh = budget_id in windows.fresh
-            changes.append(budget_change(lifecycle.add(known, added), tx.at_us, fresh=fresh))
-            call = replace(call, holds=(*call.holds, Hold(budget_id, 0, added)))
-    return call, changes
-
-
-def _is_moving_here(rt: Runtime, session: Session) -> bool:
-    """Whether a session is this server's from now on, as it has none that lives; some clients run several at once."""
-    if rt.server_id is None or session.server_id == rt.server_id or not session.is_open:
-        return False
-    return session.server_id is None or not rt.presence.is_alive(session.server_id)
-
-
-def _call(rt: Runtime, tx: Tx, decided: Decided, price_id: str) -> Call:
-    request, decision, session, answer = decided.request, decided.decision, decided.session, decided.answer
-    pending = request.actual is None and decision.action is not Action.HALT
-    recorded = request.actual is not None
-    amount = reserved_nanos(request, decision)
-    weight = weight_of(request, decision)
-    expected = request.expected if pending else None
-    asked_by, folder = visited_by(rt, session)
-    # Kept for who asks again under the same key, and of a refusal for the run log.
-    keeps_reply = request.client_key is not None or decision.action is Action.HALT
-    return Call(
-        tenant=rt.tenant,
-        call_id=decided.call_id,
-        session_id=session.session_id,
-        state=CallState.RECONCILED if recorded else CallState.PENDING if pending else CallState.DENIED,
-        action=decision.action,
-        reason=decision.reason,
-        tool_name=request.tool_name,
-        model_requested=request.model,
-        model_target=answer.target_model,
-        model_used=request.model if recorded else None,
-        prompt_tokens=request.prompt_tokens,
-        completion_tokens=request.completion_tokens,
-        raw_estimate_nanos=request.raw_estimate_nanos,
-        estimate_nanos=amount,
-        factor_micros=request.factor_micros,
-        booked_nanos=request.actual_nanos or 0,
-        cost_basis="none" if not recorded else "transcript" if decided.live else "actual",
-        actual=request.actual,
-        price_id=price_id,
-        actual_price_id=price_id if recorded else None,
-        actor_type=request.actor.type,
-        actor_id=request.actor.id,
-        actor_name=request.actor.name,
-        parent_call_id=request.parent_call_id,
-        call_mode=request.call_mode,
-        mode_capable=session.coverage.covers(request.call_mode),
-        client_key=request.client_key,
-        reply=decided.reply or answer.to_json() if keeps_reply else None,
-        correlation=decided.correlation,
-        at_us=tx.at_us,
-        expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
-        resolved_us=tx.at_us if recorded else None,
-        holds=_holds(decided.after, weight, pending=pending) if pending or recorded else (),
-        cold_nanos=None if expected is None else expected.cold_nanos,
-        level_nanos=None if expected is None else expected.level_nanos,
-        expected_nanos=None if expected is None else expected.expected_nanos,
-        asked_by=asked_by,
-        folder=folder,
-    )
-
-
-def _holds(budgets: tuple[Budget, ...], weight: Amount, *, pending: bool) -> tuple[Hold, ...]:
-    """What a call holds of each budget while it is pending, or what is booked there at once."""
-    amounts = [(budget.budget_id, weight.of(budget)) for budget in budgets]
-    return tuple(Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in amounts)
-
-
-# --- deciding --------------------------------------------------------------------------------------------------------
-# Decide on a step without writing anything: by this the gate answers, and a look shows what it would.
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is decided on a request, and what it was decided on; `seen` are the budgets as they stand before it.
-
-    The answer names no call: that is for whoever writes it down.
-    """
-
-    request: CallRequest
-    decision: Decision
-    session: Session
-    seen: tuple[Budget, ...]
-    after: tuple[Budget, ...]
-    answer: GateAnswer
-    bound_to: Binding
-    rules_before: str | None
-    live: bool
-
-
-def decide(rt: Runtime, reader: Reader, request: CallRequest, at_us: int) -> Outcome:
-    """Answer one priced request as things stand. Raises `NotFound` for an unknown session."""
-    found = reader.session_with_budgets(request.session_id)
-    if found is None:
-        raise unknown_session(request.session_id)
-    bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
-    session, bound_to = bound.session, bound.to
-    live = request.actual is not None and reader.is_live(session.session_id)
-    if live:
-        request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
-
-    view = _view(rt, reader, session, bound.budgets, request, at_us=at_us)
-    decision = policy.decide(view, request, rt.policy)
-    why_no_target = None
-    if decision.wants_target:
-        target, why_no_target = target_of(rt, reader, session, request, decision)
-        decision = replace(decision, target=target)
-
-    after = budgets_after(bound_to.budgets, request, decision)
-    left = bound_to.seen(after)
-    ahead = prospect(request, policy.tightest(view.budgets), policy.tightest(left), rt.policy)
-    told = _told(rt, request, decision, ahead.warning or why_no_target)
-    answer = _answer(rt, request, decision, left, ahead, message=told)
-    if decision.action is Action.HALT:
-        answer = _halted(rt, reader, request, decision, answer, budgets=view.budgets, at_us=at_us)
-    return Outcome(request, decision, session, view.budgets, after, answer, bound_to, bound.rules_before, live)
-
-
-def _view(
-    rt: Runtime, reader: Reader, session: Session, budgets: tuple[Budget, ...], request: CallRequest, *, at_us: int
-) -> GateView:
-    waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
-    local = None
-    if not request.price.known and rt.local_model:
-        price = rt.prices.known_price(rt.local_model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
-        if price is not None and price.source == "local":
-            local = RerouteTarget(rt.local_model, price)
-    return GateView(session, budgets, has_open_exactness=waits, local_target=local)
-
-
-def _answer(
-    rt: Runtime,
-    request: CallRequest,
-    decision: Decision,
-    after: tuple[Budget, ...],
-    ahead: Prospect,
-    *,
-    message: str | None,
-) -> GateAnswer:
-    tightest, fullest = policy.tightest(after), policy.most_used(after)
-    factor = shown_factor(request, rt.policy)
-    return GateAnswer(
-        action=decision.action,
-        reason=decision.reason,
-        message=message,
-        remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
-        pressure=policy.pressure(fullest, rt.policy.pressure_percents),
-        target_model=None if decision.target is None else decision.target.model,
-        saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
-        pricing_warning=request.price.warning,
-        factor_micros=None if factor is None else factor.micros,
-        factor_source="none" if factor is None else factor.source,
-        confidence=None if factor is None else factor.confidence,
-        over_micros=ahead.over_micros,
-        remaining_steps=ahead.remaining_steps,
-    )
-
-
-def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
-    """What goes with an answer, for an agent also how much else than it said is reserved.
-
-    A hook has said nothing, and what is reserved at a local stand-in's price is no correction.
-    """
-    hooked = request.client_key is not None and request.client_key.startswith(HOOK_KEY)
-    if hooked or decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
-        return message
-    return " ".join(filter(None, (message, differs(request, rt.policy)))) or None
-
-
-def _halted(
-    rt: Runtime,
-    reader: Reader,
-    request: CallRequest,
-    decision: Decision,
-    answer: GateAnswer,
-    *,
-    budgets: tuple[Budget, ...],
-    at_us: int,
-) -> GateAnswer:
-    """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
-    exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
-    asked = 0 if decision.binding is None else needed(request).of(decision.binding)
-    usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
-    paid = spent_on(reader, decision.binding, request.session_id, at_us, rt.place_of) if exceeded else None
-    spent_by = () if paid is None else paid.by_model
-    command = raise_command(decision.binding, asked, usual, rt.program) if exceeded and decision.binding else None
-    doubt = in_doubt(rt, reader, request, budgets, at_us) if exceeded else None
-    message = halt_message(
-        decision,
-        session_id=request.session_id,
-        asked=asked,
-        shares=spent_by,
-        here=paid is not None and paid.in_session,
-        model=request.model,
-        because=()
-        if command is None
-        else tuple(filter(None, (corrected(request, rt.policy, decision.binding), doubt))),
-        command=command or "",
-        zone=rt.zone,
-    )
-    if request.actual_nanos is not None:
-        message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command
-    return replace(
-        answer,
-        remaining_steps=None,
-        message=message,
-        binding=None if decision.binding is None else BindingBudget.of(decision.binding),
-        spent_by=spent_by,
-        command=command,
-    )
-
-
-# --- the sequence ----------------------------------------------------------------------------------------------------
-# Reserve budget for a step before it is made, or say why not.
-
-
-DUE_PER_CALL = 8
-
-
-def authorize_in(rt: Runtime, tx: Tx, request: CallRequest, *, reserve: bool = True) -> tuple[GateAnswer, str | None]:
-    """Answer one priced request within a transaction; returns the answer and the price it was written at.
-
-    Without `reserve` only a halt is written: the step is looked at, not taken.
-    """
-    call_id = call_id_of(rt, request)
-    if request.client_key is not None and (earlier := tx.call(call_id)) is not None:
-        return named(rt, tx, replay(earlier, request), call_id), None
-    if due := tx.due_calls(DUE_PER_CALL):
-        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
-
-    would = decide(rt, tx, request, tx.at_us)
-    halts = would.decision.action is Action.HALT
-    if not (halts or reserve):
-        return would.answer, None
-    answer = would.answer if halts else replace(would.answer, call_id=call_id)
-    decided = Decided(
-        request=would.request,
-        decision=would.decision,
-        session=would.session,
-        after=would.after,
-        call_id=call_id,
-        answer=answer,
-        bound_to=would.bound_to,
-        rules_before=would.rules_before,
-        live=would.live,
-    )
-    price_id = write_decision(rt, tx, decided)
-    return named(rt, tx, answer, call_id), price_id
-
-
-def call_id_of(rt: Runtime, request: CallRequest) -> str:
-    """A fresh id, or one that the client's own key always leads to."""
-    if request.client_key is None:
-        return f"call_{rt.new_token(12)}"
-    keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
-    return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
-
-
-def replay(call: Call, request: CallRequest) -> GateAnswer:
-    """The answer that was given to this call id; other fields under the same id are an error naming the field."""
-    fields: list[tuple[str, object, object]] = [
-        ("session_id", call.session_id, request.session_id),
-        ("tool_name", call.tool_name, request.tool_name),
-        ("model_requested", call.model_requested, request.model),
-        ("prompt_tokens", call.prompt_tokens, request.prompt_tokens),
-        ("completion_tokens", call.completion_tokens, request.completion_tokens),
-        ("actor_type", call.actor_type, request.actor.type),
-        ("actor_id", call.actor_id, request.actor.id),
-        ("actor_name", call.actor_name, request.actor.name),
-        ("parent_call_id", call.parent_call_id, request.parent_call_id),
-        ("call_mode", call.call_mode, request.call_mode),
-    ]
-    if request.actual is not None:  # what was reported later is no other question
-        fields.append(("actual", call.actual, request.actual))
-    same_or_conflict(
-        fields,
-        f"Call {call.call_id} was asked",
-        hint="Use a new idempotency key for another step.",
-        code="call_conflict",
-    )
-    ensure(call.reply is not None, "a call with a client key keeps its reply")
-    return GateAnswer.from_json(str(call.reply))
-
-
-def named(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
-    """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
-    if answer.action is not Action.HALT or rt.keys is None:
-        return answer
-    found = reader.attestation_of_call(call_id)
-    return answer if found is None else replace(answer, attestation=slim(rt.keys, found))
-
-
-def slim(keys: KeyRing, found: Attested) -> SlimAttestation:
-    """A proof as an answer names it."""
-    keyid, warning = found.keyid, None
-    if keyid is None:
-        try:
-            key = keys.known()
-            keyid = None if key is None else key.keyid
-        except KeyUnusable as error:  # the answer matters more
-            warning = str(error)
-    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid, warning)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.errors import Conflict, NotFound, present, same_or_conflict, session_ended, unknown_session
+from tallygate.core.errors import Conflict, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.answers import GateAnswer, UsageAnswer
+from tallygate.core.gate.answers import UsageAnswer
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import nothing_left, standing_of
 from tallygate.core.learning.calibration import Origin
-from tallygate.core.model import NOTHING, Amount, Budget, Call, CallRequest, Decision, Session, in_usd
+from tallygate.core.model import NOTHING, Amount, Call, CallRequest, Decision, GateView, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.reports import Anomaly as Odd
 from tallygate.core.reports import odd_in, voids_are_many
-from tallygate.core.words import Action, CallState, Pressure, Reason, SpendStatus
+from tallygate.core.words import Action, CallState, Reason, SpendStatus
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
-from tallygate.operations.budgets.applicable import bound_now, budgets_now, currency_of
-from tallygate.operations.budgets.calls import expire_calls, resolve_call, void
+from tallygate.operations.budgets.applicable import budgets_now, currency_of
+from tallygate.operations.budgets.calls import resolve_call, void
 from tallygate.operations.budgets.figures import usual_step
-from tallygate.operations.gate.pipeline import DUE_PER_CALL, Decided, budgets_after, call_id_of, write_decision
+from tallygate.operations.gate.pipeline import Door, Outcome, take_step
 from tallygate.operations.learning.estimates import learned_from
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called
 from tallygate.pricing.identifiers import identify
@@ -262,82 +261,34 @@ def record_call(rt: Runtime, report: CallReport, currency: str = "USD") -> CallR
         client_key=report.key,
     )
     note = report.note if rt.keep_summaries else None
-    with rt.ledger.writing(rt.tenant) as tx:
-        call_id = call_id_of(rt, request)
-        earlier = None if request.client_key is None else tx.call(call_id)
-        if earlier is not None:
-            return _replayed(earlier, request, note)
-        answer, price_id = _book(rt, tx, _Booking(request, call_id, note, cost), currency)
-    rt.known_prices.add(price_id)
-    return answer
-
-
-@dataclass(frozen=True, slots=True)
-class _Booking:
-    """One report about to be written."""
-
-    request: CallRequest
-    call_id: str
-    note: str | None
-    cost: int
-
-
-def _book(rt: Runtime, tx: Tx, booking: _Booking, currency: str) -> tuple[CallRecorded, str]:
-    request = booking.request
-    if due := tx.due_calls(DUE_PER_CALL):
-        expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
-    found = tx.session_with_budgets(request.session_id)
-    if found is None:
-        raise unknown_session(request.session_id)
-    session, own = found
-    if not session.is_open:
-        raise session_ended(session.session_id)
-    bound = bound_now(rt, tx, session, own, request.model, at_us=tx.at_us)
-    session = bound.session
-    live = tx.is_live(session.session_id)
-    if live:
-        request = replace(request, actual_nanos=0, counts=False)
-    decision = Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(bound.budgets))
-    after = budgets_after(bound.to.budgets, request, decision)
-    seen = bound.to.seen(after)
-    usual = partial(_usual, tx, booking)
-    answer = _recorded(rt, session, seen, booking.cost, currency, usual=usual, live=live, warning=request.price.warning)
-    told = answer.status is not SpendStatus.OK and session.warned_us is None
-    decided = Decided(
-        request=request,
-        decision=decision,
-        session=session,
-        after=after,
-        call_id=booking.call_id,
-        answer=GateAnswer(decision.action, decision.reason, None, Pressure.LOW, call_id=booking.call_id),
-        bound_to=bound.to,
-        rules_before=bound.rules_before,
-        live=live,
-        reply=json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=False),
-        correlation=None if booking.note is None else json.dumps({"note": booking.note}, ensure_ascii=False),
-        session_row={"warned_us": tx.at_us} if told else {},
+    door = Door(
+        request,
+        stored=lambda _, call: _replayed(call, request, note),
+        decide=_booked,
+        word=lambda tx, outcome, _: _recorded(rt, tx, outcome, cost, currency),
+        kept=lambda answer: json.dumps(asdict(answer), separators=(",", ":"), ensure_ascii=False),
+        session_row=_warned,
+        correlation=None if note is None else json.dumps({"note": note}, ensure_ascii=False),
     )
-    return answer, write_decision(rt, tx, decided)
+    return take_step(rt, door)
 
 
-def _usual(tx: Tx, booking: _Booking, budget: Budget) -> int:
-    """What a step of the session usually takes of a budget; of its first one that is known."""
-    request = booking.request
-    this = Amount(booking.cost, request.prompt_tokens + request.completion_tokens, 1)
-    return usual_step(tx, request.session_id, budget) or this.of(budget)
+def _booked(view: GateView, _: CallRequest) -> Decision:
+    """A step that was made is booked in any case; a session that has ended takes none."""
+    if not view.session.is_open:
+        raise session_ended(view.session.session_id)
+    return Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(view.budgets))
 
 
-def _recorded(
-    rt: Runtime,
-    session: Session,
-    after: tuple[Budget, ...],
-    cost: int,
-    currency: str,
-    *,
-    usual: Callable[[Budget], int],
-    live: bool,
-    warning: str | None,
-) -> CallRecorded:
+def _warned(outcome: Outcome, answer: CallRecorded) -> dict[str, Value]:
+    """A session keeps when it was first told that its budget is nearly used."""
+    is_first = answer.status is not SpendStatus.OK and outcome.session.warned_us is None
+    return {"warned_us": outcome.at_us} if is_first else {}
+
+
+def _recorded(rt: Runtime, tx: Tx, outcome: Outcome, cost: int, currency: str) -> CallRecorded:
+    """What is left after the step; a warning of its budget is said once, that nothing is left each time."""
+    session, after = outcome.session, outcome.left
     spoken = currency_of(rt, session, currency)
     own = own_budget(session, after)
     tightest, fullest = policy.tightest(after) or own, policy.most_used(after) or own
@@ -345,13 +296,17 @@ def _recorded(
     warnings = []
     if status is SpendStatus.EXHAUSTED:
         empty = policy.tightest(policy.exhausted(after)) or own
-        warnings.append(nothing_left(empty, usual(empty), rt.program, rt.zone))
+        usual = usual_step(tx, session.session_id, empty)
+        if not usual:  # its first step, which is the only one that is known
+            request = outcome.request
+            usual = Amount(cost, request.prompt_tokens + request.completion_tokens, 1).of(empty)
+        warnings.append(nothing_left(empty, usual, rt.program, rt.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
-    if live:
+    if outcome.live:
         warnings.append(LIVE)
-    if warning is not None:
-        warnings.append(warning)
+    if outcome.request.price.warning is not None:
+        warnings.append(outcome.request.price.warning)
     return CallRecorded(
         session_id=session.session_id,
         cost=spoken.of_usd(cost),
