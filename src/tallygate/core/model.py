@@ -156,7 +156,7 @@ class Budget:
 
     @property
     def available_nanos(self) -> int:
-        return self.limit_nanos - self.committed_nanos
+        return self.limit_nanos - self.carried_nanos - self.spent_nanos - self.reserved_nanos
 
     @property
     def committed_nanos(self) -> int:
@@ -359,6 +359,8 @@ class Amount:
 
     def of(self, budget: Budget) -> int:
         """What this takes of a budget, in the budget's own unit; money is converted at the budget's own rate."""
+        if budget.unit not in COUNTED and budget.usd_nanos == NANOS_PER_UNIT:
+            return self.usd_nanos
         return self.measured(budget.unit, budget.usd_nanos)
 
     def measured(self, unit: str, usd_per_unit_nanos: int = NANOS_PER_UNIT) -> int:
@@ -377,8 +379,8 @@ def needed(request: CallRequest) -> Amount:
     """What a request asks of every budget; a question that needs nothing asks whether anything may still be done."""
     if not request.counts:
         return NOTHING
-    calls = 0 if request.needed_nanos == request.needed_tokens == 0 else 1
-    return Amount(request.needed_nanos, request.needed_tokens, calls)
+    nanos, tokens = request.needed_nanos, request.needed_tokens
+    return Amount(nanos, tokens, 0 if nanos == tokens == 0 else 1)
 
 
 def in_usd(amount: int, budget: Budget) -> int:

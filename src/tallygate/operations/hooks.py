@@ -30,12 +30,12 @@ from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.declared import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
-from tallygate.operations.gate.hook_step import Gated, gate_step, let_land
+from tallygate.operations.gate.hook_step import Gated, gate_step, let_land, look_ahead
 from tallygate.operations.lock_book import lost_text
 from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
-from tallygate.operations.sessions.opening import Account, account_of, open_session_of
+from tallygate.operations.sessions.opening import Account, account_of, innermost_open, open_session_of
 
 # --- raising at the prompt -------------------------------------------------------------------------------------------
 # Raise a budget by a line that the user types as a prompt: shown a code first, which the model never sees.
@@ -322,10 +322,13 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         said = _welcome(rt, account_of(rt, event), event.foreign)
         return HookAnswer(message=" ".join(filter(None, (said, rt.stand_in(event)))))
     if event.moment in GATED:
-        account = account_of(rt, event)
-        answer = _gated(rt, event, gate_step(rt, event, account.session), account.session)
+        with rt.ledger.reading(rt.tenant) as reader:  # all that a step turns on, at once
+            session = innermost_open(reader, event.client, event.client_session)
+            ahead = None if session is None else look_ahead(rt, reader, event, session)
+        session = session or account_of(rt, event).session
+        answer = _gated(rt, event, gate_step(rt, event, session, ahead), session)
         if event.moment is Moment.COMPACTION and not answer.stops:
-            _keep(rt.compactions, (account.session.session_id, event.agent_id), rt.clock_us())
+            _keep(rt.compactions, (session.session_id, event.agent_id), rt.clock_us())
         return answer
     if event.moment is Moment.SESSION_END:
         return _end(rt, event)

@@ -276,7 +276,12 @@ def scope_here(rt: Runtime) -> PriceScope:
 def scope_called(rt: Runtime, session_id: str) -> PriceScope:
     """The scope of a session by its id; an id that names nothing has none: whoever uses it says so."""
     head = head_of(rt, session_id)
-    return ANYWHERE if head is None or not matters(rt, head.prices) else _scope(rt, session_id, head, rt.tenant)
+    return ANYWHERE if head is None else scope_headed(rt, session_id, head)
+
+
+def scope_headed(rt: Runtime, session_id: str, head: SessionHead) -> PriceScope:
+    """The scope of a session of which is known what never changes."""
+    return _scope(rt, session_id, head, rt.tenant) if matters(rt, head.prices) else ANYWHERE
 
 
 def matters(rt: Runtime, prices: str | None) -> bool:

@@ -33,7 +33,7 @@ from tallygate.core.places import Place
 from tallygate.core.values import value
 from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Reader, Update
+from tallygate.ledger.port import Change, Insert, Reader, Update, Value
 from tallygate.operations.lock_book import bounds_now
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
@@ -62,19 +62,6 @@ def rules_for(
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
     mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client, names_of=REGISTRY.names.of))
     return to_text(_joined(mine, from_text(inherited)))
-
-
-def rebound(rt: Runtime, session: Session) -> Session:
-    """A session with the rules it was opened with, and with what its workspace's settings have tightened since.
-
-    Settings that became looser count for sessions that open after it: whoever could change them while an agent works
-    might be the agent.
-    """
-    if session.project != rt.project:
-        return session
-    place = rt.place_of(session.project)
-    rules = rules_for(rt, client=session.client, also_client=session.also_client, place=place, inherited=session.rules)
-    return session if rules == session.rules else replace(session, rules=rules)
 
 
 @value(frozen=True, slots=True)
@@ -108,10 +95,21 @@ def bound_now(
 
     `own` are those of the session itself. `here` is where the step stands; who looks at a session from anywhere else
     does not.
+
+    What the settings have tightened since the session was opened binds it from now on. Settings that became looser
+    count for sessions that open after it: whoever could change them while an agent works might be the agent. Where the
+    settings of another workspace are at hand, they change neither the rules of the session nor the limits of these.
     """
-    now = rebound(rt, session)
-    asked = visiting(rt, reader, now, at_us) if here else now
-    limits = current_limits(rt, now)
+    now, limits = session, None
+    if session.project == rt.project:
+        limits = dict[str, int]()
+        mine = bound(rt.rules, _subject(rt, session, session.project)) if rt.rules else ()
+        for rule in mine:
+            name = rule.budget_id("")
+            limits[name] = min(rule.limit, limits.get(name, rule.limit))
+        rules = to_text(_joined(mine, from_text(session.rules))) if mine else session.rules
+        now = session if rules == session.rules else replace(session, rules=rules)
+    asked = visiting(rt, reader, now, at_us) if here and rt.rules else now
     bounds = bounds_now(rt, reader)
     found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
     return Bound(now, found, session.rules)
@@ -181,14 +179,6 @@ def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
     return asks if is_other else None, None if there == session.project else there
 
 
-def current_limits(rt: Runtime, session: Session) -> dict[str, int] | None:
-    """The limits that the settings have now, by the name of a rule's budget; None where those of others are at hand."""
-    if session.project != rt.project:
-        return None
-    mine = bound(rt.rules, _subject(rt, session, session.project))
-    return {rule.budget_id(""): rule.limit for rule in _joined(mine, ())}
-
-
 def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
     place = rt.place_of(folder)
     return Subject(rt.tenant, session.client, rt.user, place, session.also_client, names_of=REGISTRY.names.of)
@@ -253,7 +243,7 @@ def binding(
     """
     rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
     if not rules:
-        return Binding(own, stricter=_unproven(own, bounds, {}))
+        return Binding(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
     windows = [found.window(rule) for rule in rules]
@@ -509,18 +499,16 @@ def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = Fals
 
 def changes_of(found: Binding, after: Iterable[Budget], at_us: int, *, touched: bool) -> list[Change]:
     """What an answer leaves in the budgets it was decided on; one that holds nothing only makes the new ones known."""
-    beside = [budget for budget in found.beside if budget.budget_id in found.fresh | found.moved]
-    told = [budget for budget in after if touched or budget.budget_id in found.fresh | found.moved]
-    changes = [
-        budget_change(budget, at_us, fresh=budget.budget_id in found.fresh, moved=budget.budget_id in found.moved)
-        for budget in (*beside, *told)
-    ]
-    calls = [_holds(call) for call in found.calls]
-    return [*changes, *calls]
-
-
-def _holds(call: Call) -> Change:
-    return Update("call", {"call_id": call.call_id, "holds": rows.holds_text(call.holds, call.booked_nanos)})
+    changes: list[Change] = []
+    for told, budgets in ((False, found.beside), (touched, after)):
+        for budget in budgets:
+            fresh, moved = budget.budget_id in found.fresh, budget.budget_id in found.moved
+            if told or fresh or moved:
+                changes.append(budget_change(budget, at_us, fresh=fresh, moved=moved))
+    for call in found.calls:
+        row: dict[str, Value] = {"call_id": call.call_id, "holds": rows.holds_text(call.holds, call.booked_nanos)}
+        changes.append(Update("call", row))
+    return changes
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     shown_factor,
 )
-from tallygate.operations.runtime import Runtime, head_of, scope_called
+from tallygate.operations.runtime import Runtime, head_of, scope_headed
 
 # --- a step, priced --------------------------------------------------------------------------------------------------
 # What an agent asks for: its step with a price, corrected by what was learned, before any lock is taken.
@@ -54,19 +54,20 @@ class Step:
 
 def priced(rt: Runtime, step: Step) -> CallRequest:
     """The step as the gate looks at it. Raises `NotFound` for an unknown session."""
-    session_model, client = _head(rt, step.session_id)
-    model = step.model or session_model
-    price = rt.prices.quote(model, as_datetime(rt.clock_us()), scope_called(rt, step.session_id))
+    head = head_of(rt, step.session_id)
+    if head is None:
+        raise unknown_session(step.session_id)
+    model, now_us = step.model or head.model, rt.clock_us()
+    price = rt.prices.quote(model, as_datetime(now_us), scope_headed(rt, step.session_id, head))
     raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
     counted = Estimated(raw)
     if step.actual is None:
         named = price_key(price, model)
         with rt.ledger.reading(rt.tenant) as reader:
             compacted = rt.compactions.get((step.session_id, step.actor.id))
-            now_us = rt.clock_us()
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = agent_level(reader, step.session_id, step.actor, anew)
-            counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, client, named), model, named, raw, level))
+            counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, head.client, named), model, named, raw, level))
     return CallRequest(
         session_id=step.session_id,
         tool_name=step.tool_name,
@@ -87,14 +88,6 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
         expected=counted.expected,
         billed_micros=counted.billed_micros,
     )
-
-
-def _head(rt: Runtime, session_id: str) -> tuple[str, str]:
-    """Model and client that a session was started with."""
-    known = head_of(rt, session_id)
-    if known is None:
-        raise unknown_session(session_id)
-    return known.model, known.client
 
 
 def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState:

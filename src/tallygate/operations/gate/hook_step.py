@@ -25,7 +25,7 @@ from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, Cal
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
-from tallygate.ledger.port import StoredUsage, Tx
+from tallygate.ledger.port import Reader, StoredUsage, Tx
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import Door, Outcome, call_id_of, take_step, with_attestation, word_answer
@@ -71,18 +71,43 @@ class Gated:
     hard: bool = False
 
 
-def gate_step(rt: Runtime, event: HookEvent, session: Session) -> Gated:
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The step that an event leads to, as one look before the decision finds it, with the responses it is told from.
+
+    `waits` says that a response which is not written down yet could decide on it.
+    """
+
+    request: CallRequest
+    recent: Sequence[StoredUsage]
+    waits: bool
+
+
+def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) -> Ahead:
+    """Price the model call that follows an event by the session's own steps; all that is read, in one reading."""
+    recent = _recent(reader, event)
+    request = _request(rt, reader, event, session, recent)
+    # So little is left that a response which is not counted yet could decide.
+    twice = Amount(2 * request.estimate_nanos)
+    budgets = budgets_now(rt, reader, session, rt.clock_us())
+    is_pressed = any(budget.available_nanos < twice.of(budget) for budget in budgets)
+    return Ahead(request, recent, is_pressed or _is_ahead(rt, reader, event, session, recent))
+
+
+def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | None = None) -> Gated:
     """Answer whether the model call that follows an event may be made, and reserve it where it follows at once.
 
-    A tool that more hooks come after is only looked at: nothing is reserved, and only a halt is written.
+    A tool that more hooks come after is only looked at: nothing is reserved, and only a halt is written. `ahead` is
+    what the caller has found already.
     """
-    recent = _recent(rt, event)
-    request = _request(rt, event, session, recent)
-    actor = _actor(replace(event, starts_agent=False))
-    if _pressed(rt, session, request.estimate_nanos) or _is_ahead(rt, event, session, actor, recent):
-        let_land(rt, event, session.session_id, actor)
-        recent = _recent(rt, event)
-        request = _request(rt, event, session, recent)
+    if ahead is None:
+        with rt.ledger.reading(rt.tenant) as reader:
+            ahead = look_ahead(rt, reader, event, session)
+    if ahead.waits:
+        let_land(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
+        with rt.ledger.reading(rt.tenant) as reader:  # for the second time: what has landed was in none of it
+            ahead = look_ahead(rt, reader, event, session)
+    request, recent = ahead.request, ahead.recent
     if event.held:
         still, request = _still_refused(rt, session, request)
         if still is not None:
@@ -175,20 +200,22 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 
 
-def _recent(rt: Runtime, event: HookEvent) -> list[StoredUsage]:
+def _recent(reader: Reader, event: HookEvent) -> list[StoredUsage]:
     """The last responses of the session, and of a subagent that its client keeps as a session of its own."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        found = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
-        if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in found):
-            own = reader.recent_usage(event.client, event.agent_id, STEPS_LOOKED_AT)
-            found = [*(replace(s, row=replace(s.row, agent_id=event.agent_id)) for s in own), *found]
+    found = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
+    if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in found):
+        own = reader.recent_usage(event.client, event.agent_id, STEPS_LOOKED_AT)
+        found = [*(replace(s, row=replace(s.row, agent_id=event.agent_id)) for s in own), *found]
     return found
 
 
-def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> CallRequest:
+def _request(
+    rt: Runtime, reader: Reader, event: HookEvent, session: Session, recent: Sequence[StoredUsage]
+) -> CallRequest:
+    """The step that follows, priced and corrected: as the last ones of whoever takes it tell."""
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
     mine = [] if event.begins_unasked else of_actor(past, event.agent_id)
-    model, terms = _next_model(rt, event, session, mine or past)
+    model, terms = _next_model(reader, event, session, mine or past)
     at = as_datetime(rt.clock_us())
     price = rt.prices.quote(model, at, scope_of(rt, session), terms)
     compacted_us = rt.compactions.get((session.session_id, event.agent_id))
@@ -203,12 +230,8 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     if not event.is_auxiliary:
         named = price_key(price, model)
         key = sample_key(Kind.HOOK, session.client, named)
-        with rt.ledger.reading(rt.tenant) as reader:
-            counted = estimated(
-                rt,
-                reader,
-                Guess(key, model, named, ahead.nanos, Level.of(ahead.nanos if mine else None, ahead.anew_nanos)),
-            )
+        level = Level.of(ahead.nanos if mine else None, ahead.anew_nanos)
+        counted = estimated(rt, reader, Guess(key, model, named, ahead.nanos, level))
     return CallRequest(
         session_id=session.session_id,
         tool_name=event.name if event.confirms else event.tool or event.name,
@@ -227,7 +250,7 @@ def _request(rt: Runtime, event: HookEvent, session: Session, recent: Sequence[S
     )
 
 
-def _next_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[PastStep]) -> tuple[str, Terms]:
+def _next_model(reader: Reader, event: HookEvent, session: Session, past: Sequence[PastStep]) -> tuple[str, Terms]:
     """The model the next call most probably names, and whether its client has it served on this machine.
 
     It is the one that the client names, else that of the last call of this session, else of this client.
@@ -237,13 +260,12 @@ def _next_model(rt: Runtime, event: HookEvent, session: Session, past: Sequence[
         return event.model, SERVED_HERE if _is_of_runtime(event.model) else STANDARD
     if last is not None:
         return priced_as(last), SERVED_HERE if is_local_runtime(last.provider) else STANDARD
-    with rt.ledger.reading(rt.tenant) as reader:
-        for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
-            if call.is_model_call and call.actor_id != ASIDE:
-                return call.model_requested, STANDARD
-        if session.model != UNKNOWN_MODEL:
-            return session.model, STANDARD
-        model = reader.last_model(event.client)
+    for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
+        if call.is_model_call and call.actor_id != ASIDE:
+            return call.model_requested, STANDARD
+    if session.model != UNKNOWN_MODEL:
+        return session.model, STANDARD
+    model = reader.last_model(event.client)
     if model is not None:
         return model, SERVED_HERE if _is_of_runtime(model) else STANDARD
     return event.facts.first_model or session.model, STANDARD
@@ -263,15 +285,7 @@ def _actor(event: HookEvent) -> Actor:
     return Actor()
 
 
-def _pressed(rt: Runtime, session: Session, estimate_nanos: int) -> bool:
-    """Whether what is left is so little that a response not yet counted could decide."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        budgets = budgets_now(rt, reader, session, rt.clock_us())
-    twice = Amount(2 * estimate_nanos)
-    return any(budget.available_nanos < twice.of(budget) for budget in budgets)
-
-
-def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, recent: Sequence[StoredUsage]) -> bool:
+def _is_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> bool:
     """Whether a client that writes late has had a further response while an earlier one is not written down.
 
     Then nothing is known of what its steps cost, however fast it spends; so it is after the first response of an agent,
@@ -280,7 +294,7 @@ def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, rec
     """
     if not event.facts.writes_late or event.moment is not Moment.TOOL or event.confirms:
         return False
-    waiting = _waiting(rt, session.session_id, actor)
+    waiting = _waiting(reader, session.session_id, _actor(replace(event, starts_agent=False)))
     if len(waiting) == 1:
         return not any(stored.row.agent_id == event.agent_id for stored in recent)
     return len(waiting) > 1 and rt.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
@@ -289,17 +303,18 @@ def _is_ahead(rt: Runtime, event: HookEvent, session: Session, actor: Actor, rec
 def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
     """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
     for _ in range(LATE_STEPS if event.facts.writes_late else LANDING_STEPS):
-        if not _waiting(rt, session_id, actor):
+        with rt.ledger.reading(rt.tenant) as reader:
+            waiting = _waiting(reader, session_id, actor)
+        if not waiting:
             return True
         rt.pause_us(LANDING_STEP_US)
         rt.catch_up()
     return False
 
 
-def _waiting(rt: Runtime, session_id: str, actor: Actor | None) -> list[Call]:
+def _waiting(reader: Reader, session_id: str, actor: Actor | None) -> list[Call]:
     """The calls of an agent (None: of any) whose responses are not written down, the newest first."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
+    calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
     pending = (call for call in calls if call.state is CallState.PENDING and call.is_model_call)
     return [call for call in pending if actor is None or _is_of(call, actor)]
 

@@ -432,7 +432,7 @@ def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: st
     expected = request.expected if pending else None
     asked_by, folder = visited_by(rt, session)
     # A pending call holds its weight; of a recorded one that is booked at once. A refused one has neither.
-    amounts = [(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after] if pending or recorded else []
+    held = [(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after] if pending or recorded else ()
     return Call(
         tenant=rt.tenant,
         call_id=written.call_id,
@@ -466,7 +466,7 @@ def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: st
         at_us=tx.at_us,
         expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,
-        holds=tuple([Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in amounts]),
+        holds=tuple([Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in held]),
         cold_nanos=None if expected is None else expected.cold_nanos,
         level_nanos=None if expected is None else expected.level_nanos,
         expected_nanos=None if expected is None else expected.expected_nanos,

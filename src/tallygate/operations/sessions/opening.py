@@ -20,7 +20,7 @@ from tallygate.core.text import shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Tx, Value
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
 from tallygate.operations.budgets.applicable import bound_now, rules_for
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.gate.record import ID_MAX
@@ -280,20 +280,24 @@ def account_of(rt: Runtime, event: HookEvent) -> Account:
     A client's session that is taken up again goes on with the budget it had: a new session spends it, so that
     neither ending nor resuming makes a budget fresh.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
-        found = _innermost_open(reader.sessions_linked(event.client, event.client_session))
+    found = open_session_of(rt, event.client, event.client_session)
     if found is not None:
         return Account(found)
     with rt.ledger.writing(rt.tenant) as tx:
         linked = tx.sessions_linked(event.client, event.client_session)
-        found = _innermost_open(linked)
+        found = _innermost(linked)
         return Account(found) if found is not None else _opened(rt, tx, event, linked)
 
 
 def open_session_of(rt: Runtime, client: str, client_session: str) -> Session | None:
     """The innermost open session of a client's session, if it has one."""
     with rt.ledger.reading(rt.tenant) as reader:
-        return _innermost_open(reader.sessions_linked(client, client_session))
+        return innermost_open(reader, client, client_session)
+
+
+def innermost_open(reader: Reader, client: str, client_session: str) -> Session | None:
+    """The same, in a reading that is under way."""
+    return _innermost(reader.sessions_linked(client, client_session))
 
 
 def start_within(
@@ -334,7 +338,7 @@ def _owner(rt: Runtime, client: str, tool_use_id: str | None, client_session: st
     return found.pop() if len(found) == 1 else None
 
 
-def _innermost_open(linked: Sequence[Session]) -> Session | None:
+def _innermost(linked: Sequence[Session]) -> Session | None:
     """The session that was opened last: it lies inside the others and spends their budgets too."""
     still_open = [session for session in linked if session.is_open]
     return still_open[-1] if still_open else None
