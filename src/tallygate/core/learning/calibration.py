@@ -183,10 +183,7 @@ class Experience:
     @property
     def count(self) -> int:
         """How many reconciled calls it remembers."""
-        return len(self.first.residuals) + len(self.later.residuals)
-
-    def group(self, *, first: bool) -> _Group:
-        return self.first if first else self.later
+        return self.first.residuals.count + self.later.residuals.count
 
     def level_weight_micros(self, pool: Experience) -> int:
         """How much of a prediction the agent's own level is: by the errors that it and the estimate had."""
@@ -304,14 +301,17 @@ def _first_percent(percent: int) -> int:
 def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Asked) -> Expectation:
     """What a call will probably cost by two experiences; what may lower its reservation is `proven` alone."""
     estimate_nanos, level_nanos = asked.estimate_nanos, asked.level_nanos
-    own, all_, shown = (of.group(first=level_nanos is None) for of in (key, pool, proven))
-    if level_nanos is not None:
+    if level_nanos is None:
+        own, all_, shown = key.first, pool.first, proven.first
+    else:
+        own, all_, shown = key.later, pool.later, proven.later
         level_nanos = max(level_nanos, asked.anew_nanos)
     cold_nanos = _times(estimate_nanos, own.usual(all_))
     least_nanos = max(shown.least_nanos(estimate_nanos), asked.anew_nanos)
-    if len(shown.ratios) < LEARNED_AT:
+    if shown.ratios.count < LEARNED_AT:
         least_nanos = max(least_nanos, level_nanos or 0)  # what others teach may raise, never lower
-    if max(key.count, pool.count) < LEARNED_AT:
+    known = key.count
+    if max(known, pool.count) < LEARNED_AT:
         return Expectation(
             estimate_nanos,
             cold_nanos,
@@ -319,7 +319,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
             estimate_nanos,
             MILLION,
             Source.NONE,
-            key.count,
+            known,
             least_nanos=least_nanos,
             anew_nanos=asked.anew_nanos,
         )
@@ -334,7 +334,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         expected_nanos,
         max(expected_nanos * MILLION // estimate_nanos, 1),
         Source.LEARNED,
-        key.count,
+        known,
         next((group.residuals.values() for group in (own, all_) if len(group.residuals) >= LEARNED_AT), ()),
         least_nanos,
         anew_nanos=asked.anew_nanos,
@@ -417,20 +417,23 @@ class _Mean:
 class _Sorted:
     """The last numbers, in order of size."""
 
-    __slots__ = ("_ascending", "_last", "_window")
+    __slots__ = ("_ascending", "_last", "_window", "count")
 
     def __init__(self, window: int) -> None:
         self._last: deque[int] = deque()
         self._ascending: list[int] = []
         self._window = window
+        self.count = 0
 
     def __len__(self) -> int:
-        return len(self._last)
+        return self.count
 
     def add(self, number: int) -> None:
         self._last.append(number)
         insort(self._ascending, number)
-        if len(self._last) > self._window:
+        if self.count < self._window:
+            self.count += 1
+        else:
             del self._ascending[bisect_left(self._ascending, self._last.popleft())]
 
     def values(self) -> tuple[int, ...]:

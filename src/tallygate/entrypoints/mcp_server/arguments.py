@@ -105,6 +105,8 @@ class Given:
 
     def name(self, name: str) -> str | None:
         """An id or a name: cleaned, and refused when it is too long to be one."""
+        if name not in self._given:
+            return None
         value = self._string(name)
         if value is None:
             return None

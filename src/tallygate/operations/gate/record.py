@@ -68,7 +68,12 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             _same_usage(call, report)
             return _answer(rt, tx, call.call_id)
         live = tx.is_live(call.session_id)
-        price_id, changes = basis_changes(tx, price, rt.known_prices)
+        price_id, prices = basis_changes(tx, price, rt.known_prices)
+        changes: list[Change] = [*prices]
+        if not live:  # no record of the client's tells of it: the report is taken at its word, and may be odd
+            changes += learned_from(tx, call, cost, Origin.REPORTED)
+            is_local = _is_local(model, price) and not _is_local(call.model_requested)
+            changes += [_anomaly(tx, call, kind, told) for kind, told in odd_in(call, model, cost, is_local=is_local)]
         columns: dict[str, Value] = {
             "model_used": model,
             "actual_price_id": price_id,
@@ -86,17 +91,11 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
             cost_basis="transcript" if live else "actual",
             columns=columns,
-            extra=[*changes, *([] if live else _taken_at_its_word(tx, call, model, cost, price))],
+            extra=changes,
         )
         answer = _answer(rt, tx, call.call_id)
     rt.known_prices.add(price_id)
     return answer
-
-
-def _taken_at_its_word(tx: Tx, call: Call, model: str, cost: int, price: Price) -> list[Change]:
-    """What else a report writes that no record of the client's tells of: what it teaches, and what is odd in it."""
-    odd = odd_in(call, model, cost, is_local=_is_local(model, price) and not _is_local(call.model_requested))
-    return [*learned_from(tx, call, cost, Origin.REPORTED), *(_anomaly(tx, call, kind, told) for kind, told in odd)]
 
 
 def _is_local(model: str, price: Price | None = None) -> bool:
@@ -121,15 +120,11 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
                 hint="If it used tokens, report them with l6e_record_usage without void_reason.",
                 code="call_resolved",
             )
-        void(tx, call, reason, by=rt.by, place_of=rt.place_of, extra=_voided_again(tx, call))
+        in_a_row = tx.voids_in_a_row(call.session_id, call.call_id) + 1
+        said = f"{in_a_row} calls in a row did not happen"
+        odd = [_anomaly(tx, call, Odd.VOIDS, said)] if voids_are_many(in_a_row) else []
+        void(tx, call, reason, by=rt.by, place_of=rt.place_of, extra=odd)
         return _answer(rt, tx, call_id)
-
-
-def _voided_again(tx: Tx, call: Call) -> list[Change]:
-    in_a_row = tx.voids_in_a_row(call.session_id, call.call_id) + 1
-    if not voids_are_many(in_a_row):
-        return []
-    return [_anomaly(tx, call, Odd.VOIDS, f"{in_a_row} calls in a row did not happen")]
 
 
 def _let_through(call: Call | None, call_id: str) -> Call:

@@ -360,6 +360,13 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
     )
     session_id = new_session_id(rt, client)
     begun = _seen_whole(rt, tx, event) and before is None and not tx.recent_usage(event.client, event.client_session, 1)
+    link: dict[str, Value] = {
+        "client": event.client,
+        "client_session": event.client_session,
+        "session_id": session_id,
+        "found_by": FOUND_BY_HOOK,
+        **({"begun": 1} if begun else {}),
+    }
     session = _begin(
         rt,
         tx,
@@ -368,7 +375,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
         parent=parent,
         inherited=() if parent is None else tx.budgets_of(parent.session_id),
         mode=rt.session_mode if before is None else None,
-        beside=[Insert("client_session", _link_row(event, session_id, begun=begun))],
+        beside=[Insert("client_session", link)],
         note={"hook": event.name},
     ).session
     return Account(session, opened=True, continues=None if before is None else before.session_id)
@@ -395,16 +402,6 @@ def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
     for path in paths:
         tx.save_whole(path, event.client)
     return not goes_on
-
-
-def _link_row(event: HookEvent, session_id: str, *, begun: bool) -> dict[str, str | int | None]:
-    row: dict[str, str | int | None] = {
-        "client": event.client,
-        "client_session": event.client_session,
-        "session_id": session_id,
-        "found_by": FOUND_BY_HOOK,
-    }
-    return {**row, "begun": 1} if begun else row
 
 
 # --- spend -----------------------------------------------------------------------------------------------------------
@@ -446,7 +443,12 @@ def start_budget(
     if wanted.tenant is not None:
         rt = opened_in(rt, wanted.tenant)
     rate = rt.exchange.rate(wanted.currency, as_datetime(rt.clock_us()))
-    opened = None if wanted.session_id is None else _opened_before(rt, wanted.session_id)
+    opened = None
+    if wanted.session_id is not None:
+        rt.ledger.prove(rt.tenant)  # a session that is found again is work that goes on
+        with rt.ledger.reading(rt.tenant) as reader:
+            before = named_before(rt, reader, wanted.session_id)
+        opened = None if before is None else Opened(*before, (), None, is_new=False)
     if opened is None:
         opening = Opening(
             limit_nanos=wanted.limit,
@@ -483,13 +485,6 @@ def _check_id(session_id: str) -> None:
         f"session_id {shown(session_id)} is none.",
         hint=f"It takes 1 to {ID_MAX} printable characters without a colon; left out, a fresh one is made.",
     )
-
-
-def _opened_before(rt: Runtime, session_id: str) -> Opened | None:
-    rt.ledger.prove(rt.tenant)  # a session that is found again is work that goes on
-    with rt.ledger.reading(rt.tenant) as reader:
-        found = named_before(rt, reader, session_id)
-    return None if found is None else Opened(*found, (), None, is_new=False)
 
 
 def _same_wish(rt: Runtime, session: Session, own: Budget, wanted: BudgetWanted) -> None:
