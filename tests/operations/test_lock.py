@@ -475,3 +475,14 @@ def test_a_sealed_key_that_is_gone_damaged_or_another_is_named_with_the_way_out(
     with pytest.raises(KeyUnusable) as refused:
         find(tmp_path, signer.public)
     assert "unlock --lost" in refused.value.hint
+
+
+def test_what_a_transaction_has_read_of_the_lock_ends_with_its_own_next_event(world):
+    with world.ledger.writing() as tx:
+        assert tx.due_calls(1) == []
+        assert world.rt.locks.standing(world.ledger.ledger_id, tx).lock is None
+        assert tx.newest_lock == b"", "nothing was ever locked, and nobody asks again"
+        tx.append("lock.set", [], by="test")
+        assert tx.newest_lock is None
+        tx.due_calls(1)
+        assert tx.newest_lock == tx.newest.hash

@@ -15,7 +15,7 @@ from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.learning import CalibrationReads
-from tallygate.ledger.store.locks import LockReads
+from tallygate.ledger.store.locks import NEWEST_LOCK, LockReads
 from tallygate.ledger.store.proof import AttestReads, AttestWrites
 from tallygate.ledger.store.reports import ReportReads
 from tallygate.ledger.store.sessions import LimitReads, TenantReads
@@ -63,7 +63,8 @@ SELECT_DUE_AHEAD = (
 # Asked for each step, and mostly there is none: both ends of one index are looked at, and no row.
 _PENDING = "SELECT 1 FROM call WHERE state = 'pending' AND tenant = :tenant"
 SELECT_ANY_DUE = (
-    f"SELECT EXISTS ({_PENDING} AND expires_us <= :at_us) OR EXISTS ({_PENDING} AND expires_us > :ahead_us)"
+    f"SELECT EXISTS ({_PENDING} AND expires_us <= :at_us) OR EXISTS ({_PENDING} AND expires_us > :ahead_us),"
+    f" {NEWEST_LOCK}"  # every step asks both
 )
 SELECT_SESSIONS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
@@ -266,7 +267,8 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
     def due_calls(self, limit: int) -> list[Call]:
         ahead_us = self.at_us + CLOCK_SLACK_US
-        if self._one(SELECT_ANY_DUE, at_us=self.at_us, ahead_us=ahead_us) == (0,):
+        is_any, self.newest_lock = self._one(SELECT_ANY_DUE, at_us=self.at_us, ahead_us=ahead_us)
+        if not is_any:
             return []
         due = self._all(SELECT_DUE, at_us=self.at_us, limit=limit)
         if len(due) < limit:
@@ -317,6 +319,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
         self.row = self._execute(INSERT_EVENT, event).lastrowid
         self._head = Head(seq, digest, event_at)
+        self.newest_lock = None  # it may be this one
         self.attest_what(kind, changes, self._head)
         return self._head
 

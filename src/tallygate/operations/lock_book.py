@@ -86,6 +86,8 @@ class LockBook:
 
     def _upto(self, ledger_id: str, reader: Reader) -> _Read:
         known = self._read
+        if reader.newest_lock == known.hash:
+            return known  # read beside something else: no event of the lock has come since
         events = reader.lock_events(known.seq)
         if known.seq and (not events or events[0].hash != known.hash):
             known, events = _Read(), reader.lock_events()

@@ -21,11 +21,21 @@ def _select(index: str, condition: str) -> str:
 
 
 SELECT_LOCK_EVENTS = _select("event_of_lock", _LOCK)
+# The last event of the lock by its hash; b"" where there is none.
+NEWEST_LOCK = (
+    "ifnull((SELECT k.hash FROM event k INDEXED BY event_of_lock"
+    f" WHERE k.tenant = '{DEFAULT_TENANT}' AND {_LOCK} ORDER BY k.seq DESC LIMIT 1), x'')"
+)
 SELECT_LIMIT_EVENTS = _select("event_of_limit", _LIMIT)
 
 
 class LockReads(Statements):
-    """Reads of what the user has locked; a part of every reader."""
+    """Reads of what the user has locked; a part of every reader.
+
+    `newest_lock` is the hash of the last event of the lock, where a transaction has read it with what is due.
+    """
+
+    newest_lock: bytes | None = None
 
     def lock_events(self, first: int = 0) -> list[JournalEvent]:
         """Events of the lock, from a number on. It is one for all tenants, and stands in the journal of the first."""
