@@ -306,7 +306,7 @@ WRITES_FREELY = {
     "lock.tell_lost": "tells of a lock that the user has ended already",
     "opening.account_of": "opens what a client's session spends",
     "attest.*": "signs what is",
-    "authorize.authorize": "reserves",
+    "pipeline.take_step": "reserves, or books a step that was made",
     "keep.*": "keeps what a provider states",
     "calls.sweep": "ends what is due",
     "import_l6e.*": "adds what was spent",
@@ -315,7 +315,6 @@ WRITES_FREELY = {
     "ending.end_session": "a client's own end; by the user's word it is end_by_user",
     "ending.flush_run_log": "writes lines that wait",
     "opening.start_session": "adds a budget of its own",
-    "hook_step.gate_step": "reserves",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 
