@@ -86,8 +86,10 @@ class LockBook:
 
     def _upto(self, ledger_id: str, reader: Reader) -> _Read:
         known = self._read
-        if reader.newest_lock == known.hash:
-            return known  # read beside something else: no event of the lock has come since
+        # Read beside something else: no event of the lock has come since. Where nothing is known yet, a ledger that was
+        # never locked has still to be held against the key of the settings.
+        if reader.newest_lock == known.hash and (known.seq or self._settings_by is None):
+            return known
         events = reader.lock_events(known.seq)
         if known.seq and (not events or events[0].hash != known.hash):
             known, events = _Read(), reader.lock_events()
