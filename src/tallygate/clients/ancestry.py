@@ -49,6 +49,7 @@ _MARKERS: tuple[tuple[str, str], ...] = (
     ("COPILOT_AGENT_SESSION_ID", "Copilot CLI"),
     ("CURSOR_AGENT", "Cursor's agent"),
 )
+AGENT_VARIABLES = frozenset(name for name, _ in _MARKERS)
 
 
 @dataclass(frozen=True, slots=True)
