@@ -19,7 +19,7 @@ from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.words import Action
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import falling, lock_limits, sign_settings, unlock_limits, unlock_lost
-from tallygate.operations.lock_book import note_loosened, standing_now, unsigned_limits
+from tallygate.operations.lock_book import LockBook, note_loosened, standing_now, unsigned_limits
 from tallygate.operations.proof.evidence import Part
 from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.views.overview import list_budgets
@@ -486,3 +486,11 @@ def test_what_a_transaction_has_read_of_the_lock_ends_with_its_own_next_event(wo
         assert tx.newest_lock is None
         tx.due_calls(1)
         assert tx.newest_lock == tx.newest.hash
+
+
+def test_a_step_in_a_ledger_that_never_had_the_lock_of_the_settings_is_halted(world):
+    session = world.start("1")
+    signer, _ = seal(WORDS, LEAST)
+    elsewhere = world.with_runtime(locks=LockBook(signer.public.x))
+    assert [elsewhere.ask(session, 1).action for _ in range(2)] == [Action.HALT, Action.HALT]
+    assert world.calls(session) == []
