@@ -10,6 +10,8 @@ from contextlib import closing
 import pytest
 from tests.entrypoints.cli.test_hostile import HOSTILE, RAW
 
+from tallygate.entrypoints.cli.import_bills import told_twice
+
 HEADER = "date,model,cost\n"
 MARCH = HEADER + "2026-03-01,m,1.5\n2026-03-02,m,2\n2026-03-03,m,-0.25\n"
 LATER = HEADER + "2026-03-02,m,2.5\n2026-03-03,m,0\n2026-03-04,m,1\n"
@@ -79,6 +81,14 @@ def test_what_people_read_says_the_same(run, save):
     done = run("import", "delete", key).stdout
     assert done.startswith(f"{key} counts no more (3 lines); it stays in the ledger")
     assert run("import", "delete", key).stdout == f"{key} was deleted already: nothing changed.\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"), [(1, "1 line stands in later bills as well, and counts there"),
+                        (2, "2 lines stand in later bills as well, and count there")],
+)  # fmt: skip
+def test_one_line_and_several_are_spoken_of_as_people_do(lines, said):
+    assert told_twice(lines, "later", "there") == said
 
 
 def test_overlapping_exports_count_once_and_it_is_said(run, run_json, save):

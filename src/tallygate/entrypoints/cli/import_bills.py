@@ -92,6 +92,12 @@ def _tell(text: str) -> None:
     output.aside(f"{text}.")
 
 
+def told_twice(lines: int, bills: str, counting: str) -> str:
+    """That so many lines of a bill are in other ones as well, and where they count."""
+    stand, count = ("stands", "counts") if lines == 1 else ("stand", "count")
+    return f"{output.plural(lines, 'line')} {stand} in {bills} bills as well, and {count} {counting}"
+
+
 def fetch_json(provider: str, days: Days, kept: list[Kept], *, dry_run: bool) -> dict[str, Any]:
     """What was fetched, for programs; a bill that a dry run would write has no id."""
     # That module brings this command with it.
@@ -124,8 +130,7 @@ def _say(title: str, days: Days, kept: list[Kept], *, dry_run: bool) -> None:
     )
     for each in kept:
         if each.fresh and each.replacing:
-            lines = output.plural(each.replacing, "line")
-            output.aside(f"{each.bill.format}: {lines} stand in earlier bills as well, and count here from now on.")
+            output.aside(f"{each.bill.format}: {told_twice(each.replacing, 'earlier', 'here from now on')}.")
     if dry_run:
         output.aside("this was a dry run: nothing was written.")
 
@@ -233,8 +238,7 @@ def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool)
         )
     for draft, each in zip(drafts, kept, strict=True):
         if each.replacing:
-            lines = output.plural(each.replacing, "line")
-            output.aside(f"{draft.name}: {lines} stand in earlier bills as well, and count here from now on.")
+            output.aside(f"{draft.name}: {told_twice(each.replacing, 'earlier', 'here from now on')}.")
         if draft.currency != each.bill.currency:
             output.aside(f"{draft.name} was imported in {each.bill.currency}: delete {each.bill.bill_id} first.")
 
@@ -342,9 +346,9 @@ def _view_facts(view: BillView, time_zone: str) -> None:
         ("sum", total),
     ]
     if view.replacing:
-        rows.append(("replacing", f"{output.plural(view.replacing, 'line')} stand in earlier bills, and count here"))
+        rows.append(("replacing", told_twice(view.replacing, "earlier", "here")))
     if view.replaced:
-        rows.append(("replaced", f"{output.plural(view.replaced, 'line')} stand in later bills, and count there"))
+        rows.append(("replaced", told_twice(view.replaced, "later", "there")))
     output.facts(rows)
 
 
