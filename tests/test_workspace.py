@@ -41,7 +41,7 @@ def test_subfolders_worktrees_and_links_belong_to_their_repository(disk):
 
 
 def test_a_budget_of_a_repository_binds_everything_in_it_and_in_its_worktrees(disk):
-    shop = repository(disk / "work" / "shop")
+    shop = repository(disk / "code" / "shop")
     lib = repository(shop / "vendor" / "lib")
     module = submodule(shop, "module")
     outside = worktree(shop, disk / "trees" / "shop-a09dee1e")
@@ -52,12 +52,12 @@ def test_a_budget_of_a_repository_binds_everything_in_it_and_in_its_worktrees(di
         for match in (
             str(shop),
             "shop",
-            "work/shop",
-            "work/*",
-            "w*k/sh?p",
-            f"{disk}/work/*",
+            "code/shop",
+            "code/*",
+            "c*e/sh?p",
+            f"{disk}/code/*",
             f"{disk}/**/shop",
-            f"{disk}/work",
+            f"{disk}/code",
         ):
             assert meant(place, match), (folder, match)
         assert not any(meant(place, match) for match in ("hop", "shop/*/x", f"{disk}/sho", f"{disk}/*/*/*/*/*/x"))
