@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from tallygate.entrypoints.mcp_server import streams
-from tallygate.entrypoints.mcp_server.streams import Asking, Unanswered
+from tallygate.entrypoints.mcp_server.streams import Answers, Asking, Unanswered
 
 CALLS = 120
 BATCHES_ERA = "2025-03-26"
@@ -113,6 +114,60 @@ def test_a_client_that_is_gone_with_both_ends_does_not_keep_the_server_and_leave
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_client_that_reads_no_answers_any_more_ends_the_server_though_it_holds_its_own_end(tmp_path):
+    argv, pipe = [sys.executable, "-m", "tallygate", "serve"], subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(tmp_path)) as server:
+        server.stdin.write(written(asked(HANDSHAKE_ERA)[:1]))
+        server.stdin.flush()
+        assert server.stdout.readline()
+        server.stdout.close()
+        server.stdin.write(written(asked(HANDSHAKE_ERA)[1:4]))
+        server.stdin.flush()
+        assert server.wait() == 0
+        assert b"Traceback" not in server.stderr.read()
+
+
+def test_an_answer_whose_sender_is_cancelled_on_the_way_is_sent_whole_and_before_the_next():
+    long, short = "x" * 300_000, "y" * 10
+
+    async def main():
+        reading, writing = os.pipe()
+        answers = Answers(writing)
+        sending = asyncio.ensure_future(answers.send_whole(long + "\n"))
+        await asyncio.sleep(0)
+        sent = [asyncio.ensure_future(answers.send_whole(text + "\n")) for text in (long, short)]
+        await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        with os.fdopen(reading, "rb") as took:
+            lines = [await asyncio.to_thread(took.readline) for _ in range(3)]
+        await asyncio.gather(*sent)
+        os.close(writing)
+        return [line.decode().strip() for line in lines]
+
+    assert asyncio.run(main()) == [long, long, short]
+
+
+def test_who_answers_a_client_that_is_gone_is_told_and_reading_ends():
+    ended = []
+
+    async def main():
+        reading, writing = os.pipe()
+        answers = Answers(writing)
+        answers.when_broken = lambda: ended.append(1)
+        os.close(reading)
+        for size in (10, 300_000):
+            with pytest.raises(anyio.BrokenResourceError):
+                await answers.send_whole("x" * size + "\n")
+        os.close(writing)
+        return answers.is_broken
+
+    assert asyncio.run(main())
+    assert ended == [1, 1]
+
+
 def message(kind, **fields):
     return SessionMessage(kind(jsonrpc="2.0", **fields))
 
@@ -128,10 +183,8 @@ def answer(number):
 class Ended:
     """A client that has closed its end."""
 
-    last_context = None
-
-    async def receive(self):
-        raise anyio.EndOfStream
+    async def __anext__(self):
+        raise StopAsyncIteration
 
 
 CANCELLED = {"method": "notifications/cancelled", "params": {"requestId": 1}}

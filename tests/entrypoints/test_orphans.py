@@ -45,7 +45,7 @@ def test_reading_ends_when_the_parent_is_gone_and_nothing_more_is_heard(monkeypa
     monkeypatch.setattr(streams.os, "getppid", lambda: streams.PARENT + 1)
 
     async def heard():
-        return [line async for line in lines_of(pipes)]
+        return [each async for each in lines_of(pipes).messages()]
 
     assert asyncio.run(heard()) == []
 

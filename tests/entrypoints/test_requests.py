@@ -7,6 +7,7 @@ import random
 
 import pytest
 from bench.wire import SERVE, Server
+from mcp.types import JSONRPCRequest
 
 from tallygate.entrypoints.mcp_server.requests import id_in, sort_out
 
@@ -41,10 +42,11 @@ def test_what_is_no_request_is_refused_with_its_id_where_that_can_be_read(name):
 
 
 def test_a_byte_order_mark_and_a_cut_emoji_are_no_reason_to_refuse():
-    assert sort_out(b"\xef\xbb\xbf" + PING + b"\r\n", batches=False).onward == (PING,)
+    (onward,) = sort_out(b"\xef\xbb\xbf" + PING + b"\r\n", batches=False).onward
+    assert (onward.id, onward.method) == (7, "ping")
     cut = b'{"jsonrpc":"2.0","id":7,"method":"m","params":{"t":"fix \\ud83d"}}'
     (onward,) = sort_out(cut, batches=False).onward
-    assert json.loads(onward)["params"] == {"t": "fix ?"}
+    assert onward.params == {"t": "fix ?"}
 
 
 def test_a_batch_is_taken_apart_where_its_version_has_batches():
@@ -76,7 +78,7 @@ def test_each_of_2000_fuzzed_requests_is_answered(tmp_path):
             server.process.stdin.write(bytes(line) + b"\n")
             server.process.stdin.flush()
             found = sort_out(bytes(line), batches=False)
-            asked = [each for each in found.onward if "id" in json.loads(each)]
+            asked = [each for each in found.onward if isinstance(each, JSONRPCRequest)]
             for _ in (*found.refused, *asked):
                 answer = server.receive()
                 assert ("error" in answer) or not found.refused

@@ -11,7 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mcp.types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, JSONRPCNotification, jsonrpc_message_adapter
+from mcp.types import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    jsonrpc_message_adapter,
+)
 
 # The only version of the protocol in which one line may carry several messages.
 BATCHES_IN = "2025-03-26"
@@ -23,9 +30,9 @@ _ID = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18}(?![\d.eE]))', re.
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Lines to hand on, and answers to requests that are none."""
+    """Messages to hand on, and answers to requests that are none."""
 
-    onward: tuple[bytes, ...] = ()
+    onward: tuple[JSONRPCMessage, ...] = ()
     refused: tuple[dict[str, Any], ...] = ()
 
 
@@ -34,8 +41,8 @@ def sort_out(line: bytes, *, batches: bool) -> Sorted:
     line = line.removeprefix(_BOM).strip()
     if not line:
         return Sorted()
-    if _is_message(line):
-        return Sorted((line,))
+    if (message := _message(line)) is not None:
+        return Sorted((message,))
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -44,8 +51,8 @@ def sort_out(line: bytes, *, batches: bool) -> Sorted:
         return _batch(found, allowed=batches)
     # Text that ends within a character, as when an emoji was cut, is text all the same.
     mended = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
-    if mended != line and _is_message(mended):
-        return Sorted((mended,))
+    if mended != line and (message := _message(mended)) is not None:
+        return Sorted((message,))
     return Sorted(refused=_wrong(found))
 
 
@@ -79,13 +86,15 @@ def version_asked(line: bytes) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def _is_message(line: bytes) -> bool:
+def _message(line: bytes) -> JSONRPCMessage | None:
     try:
         message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
-        return False
+        return None
     # A request whose id is none would pass for a notification, which nobody answers.
-    return not (isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line))
+    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
+        return None
+    return message
 
 
 def _batch(found: list[Any], *, allowed: bool) -> Sorted:

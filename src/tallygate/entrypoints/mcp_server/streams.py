@@ -1,7 +1,8 @@
 """Standard input and output for the protocol, read and written on the event loop itself.
 
-The SDK hands each read, write and flush to a worker thread; for an answer that takes less than a millisecond those
-changes of thread are half of it. Pipes and sockets, which is what clients give, need none of them.
+The SDK hands each read, write and flush to a worker thread, and each message on to another task; for an answer that
+takes less than a millisecond those changes are half of it. Pipes and sockets, which is what clients give, need none of
+them: whoever waits for a message reads it, whoever has an answer writes it.
 
 It also breaks off what is in work when the input ends. Here the end is told to it when every request that was read
 has its answer: a client in print mode, or a script, closes its end as soon as it has asked.
@@ -17,9 +18,9 @@ import stat
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
@@ -39,9 +40,6 @@ from mcp.types import (
 from tallygate import PARENT
 from tallygate.clients.other_end import other_end
 from tallygate.entrypoints.mcp_server import requests
-
-if TYPE_CHECKING:
-    from anyio import AsyncFile
 
 # A request is small; what is longer than this is no request, and must not fill the memory.
 LINE_BYTES_MAX = 16 * 2**20
@@ -80,10 +78,8 @@ def _suitable(descriptor: int) -> bool:
 async def _serve(server: MCPServer) -> None:
     with _claimed() as (read_from, write_to):
         out = Answers(write_to, read_from)
-        lines = cast("AsyncFile[str]", Lines(read_from, out))
         try:
-            async with stdio_server(lines, cast("AsyncFile[str]", out)) as (reading, writing):
-                await _serve_between(server, reading, writing, out.has_reader)
+            await _serve_between(server, Lines(read_from, out).messages(), out, out.has_reader)
         finally:
             out.close()
 
@@ -186,17 +182,12 @@ class Asking:
         self._unanswered = unanswered
         self._ended = False
 
-    @property
-    def last_context(self) -> Any:
-        """The context of who sent the last message."""
-        return self._reading.last_context
-
     async def receive(self) -> SessionMessage | Exception:
         """The next message."""
         if not self._ended:
             try:
-                item: SessionMessage | Exception = await self._reading.receive()
-            except anyio.EndOfStream:
+                item: SessionMessage | Exception = await anext(self._reading)
+            except StopAsyncIteration:
                 self._ended = True
             else:
                 self._unanswered.heard(item)
@@ -250,7 +241,7 @@ class Answering:
 
 
 class Lines:
-    """Lines of a pipe as they come; what is no message is answered here, and none of it is handed on."""
+    """Messages of a pipe as they come; what is none is answered here, and none of it is handed on."""
 
     def __init__(self, descriptor: int, answers: Answers) -> None:
         self._descriptor = descriptor
@@ -258,14 +249,16 @@ class Lines:
         self._heard = 0
         self._batches = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def messages(self) -> AsyncGenerator[SessionMessage, None]:
+        """What comes, until the client has closed its end, is gone, or reads no answers any more."""
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
         end = os.fdopen(self._descriptor, "rb", closefd=False)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
+        self._answers.when_broken = transport.close
         watch = loop.create_task(self._until_orphaned(reader))
         try:
-            while True:
+            while not self._answers.is_broken:
                 try:
                     line = await reader.readline()
                 except ValueError:
@@ -280,7 +273,7 @@ class Lines:
                 for refusal in found.refused:
                     await self._refuse(refusal)
                 for each in found.onward:
-                    yield each
+                    yield SessionMessage(each)
         finally:
             watch.cancel()
             transport.close()
@@ -312,38 +305,46 @@ class Lines:
 
 
 class Answers:
-    """Writes whole answers: at once where the pipe takes them, else on a thread, so that reading goes on."""
+    """Writes whole answers: at once where the pipe takes them, else on a thread, so that reading goes on.
+
+    As a stream of the SDK's: who sends waits until the answer is on its way, or gets `BrokenResourceError` where nobody
+    reads any more.
+    """
 
     def __init__(self, descriptor: int, asked_on: int | None = None) -> None:
         self._descriptor = descriptor
         self._asked_on = select.poll()
         if asked_on is not None:
             self._asked_on.register(asked_on, getattr(select, "POLLRDHUP", 0))
-        self._held: list[str] = []
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._one_by_one = asyncio.Lock()
         self._over = threading.Event()
         self._is_last = False
+        self.is_broken = False
+        self.when_broken: Callable[[], None] = lambda: None  # nobody reads answers any more, so nobody asks
 
-    async def write(self, text: str) -> None:
-        """Keep a piece of an answer."""
-        self._held.append(text)
-
-    async def flush(self) -> None:
-        """Send what was kept."""
-        data = "".join(self._held).encode()
-        self._held.clear()
-        async with self._one_by_one:
-            if len(data) <= _PIPE_PIECE and self._takes():
-                os.write(self._descriptor, data)
-            else:
-                await self._on_a_thread(data)
+    async def send(self, item: SessionMessage, /) -> None:
+        """Send one message."""
+        await self.send_whole(item.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n")
 
     async def send_whole(self, text: str) -> None:
-        """Send one answer of ours between those that are kept in pieces."""
-        async with self._one_by_one:
-            await self._on_a_thread(text.encode())
+        """Send one line. Who is cancelled meanwhile does not break it off: half a line would spoil the next."""
+        data = text.encode()
+        try:
+            if len(data) <= _PIPE_PIECE and not self._one_by_one.locked() and self._takes():
+                os.write(self._descriptor, data)
+                return
+            on_its_way = asyncio.ensure_future(self._on_a_thread(data))
+            on_its_way.add_done_callback(_seen)
+            await asyncio.shield(on_its_way)
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_broken = True
+            self.when_broken()
+            raise anyio.BrokenResourceError from None
+
+    async def aclose(self) -> None:
+        """Nothing is held back, so nothing is to be done."""
 
     def has_reader(self) -> bool:
         """Whether anybody holds the other end."""
@@ -361,7 +362,8 @@ class Answers:
         return any(event & select.POLLOUT for _, event in self._poll.poll(0))
 
     async def _on_a_thread(self, data: bytes) -> None:
-        await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
+        async with self._one_by_one:
+            await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
 
     def _send(self, data: bytes) -> None:
         """Piece by piece, each when the pipe takes it: a client that takes nothing must not hold this thread for ever.
@@ -380,3 +382,9 @@ class Answers:
                 looks += 1
                 if looks >= LAST_LOOKS:
                     raise BrokenPipeError
+
+
+def _seen(sent: asyncio.Future[None]) -> None:
+    """What went wrong while nobody waited any more is not complained about when it is collected."""
+    if not sent.cancelled():
+        sent.exception()
