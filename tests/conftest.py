@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tallygate.clients.ancestry import AGENT_VARIABLES
+from tallygate.clients.ancestry import agent_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,7 +107,7 @@ def home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     path = next(_homes)
     path.mkdir(mode=0o700)
     for name in [*os.environ]:
-        if name.startswith(_OWN_PREFIXES) or name in _OWN_NAMES or name in AGENT_VARIABLES:
+        if name.startswith(_OWN_PREFIXES) or name in _OWN_NAMES or name in agent_variables():
             monkeypatch.delenv(name)
     for name, below in _HOME_DIRS.items():
         monkeypatch.setenv(name, str(path / below))

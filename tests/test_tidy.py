@@ -19,6 +19,7 @@ import click
 import pytest
 
 import tallygate.core.errors as error_tree
+from tallygate.clients import FOLDERS
 from tallygate.core.errors import TallygateError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,6 +167,17 @@ def test_pages_name_no_place_of_one_machine() -> None:
         if place.search(line)
     ]
     assert found == []
+
+
+def test_a_client_s_folder_is_known_to_nobody_else() -> None:
+    """Its place in the list of folders is all: another client, and what all share, goes by the registry."""
+    folders = {path.parent.name for path in PACKAGE.glob("clients/*/client.py")}
+    assert folders == set(FOLDERS)
+    inside = re.compile(rf"^\s*(?:from|import) tallygate\.clients\.({'|'.join(folders)})\b", re.MULTILINE)
+    for path in SOURCES:
+        place = path.relative_to(PACKAGE).parts
+        own = {place[1]} if place[0] == "clients" and len(place) > 2 else set()
+        assert set(inside.findall(path.read_text(encoding="utf-8"))) <= own, named(path)
 
 
 def test_every_module_and_package_says_what_it_is_for() -> None:

@@ -42,7 +42,7 @@ PEOPLE = [
 
 @pytest.mark.parametrize(("program", "words", "title"), AGENTS)
 def test_a_client_above_is_seen(program, words, title):
-    assert agent_of(Process(7, program, tuple(words))) == title
+    assert agent_of(Process(7, program, tuple(words))).title == title
     above = [Process(9, "/bin/sh", ("sh", "-c", "x")), Process(7, program, tuple(words))]
     assert beneath(iter(above), {}) == f"{title} (process 7)"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.world import NANOS, as_said, make_world
 import tallygate
 from tallygate.app import compose, settings_here
 from tallygate.clients.client import Client, Scope, Surroundings
+from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Source
 from tallygate.clients.reading.hooks import Hooks
 from tallygate.clients.registry import REGISTRY, Registry
@@ -118,6 +121,41 @@ def test_the_hook_program_knows_what_the_registry_says():
     assert lists.written(text) == text, "run: python integrations/hook_lists.py"
     assert set(hook.GATING.split()) == set(REGISTRY.gating_events)
     assert hook.WORKSPACE_VARIABLES[1:] == REGISTRY.workspace_variables
+
+
+# --- what the program that clients run for a hook goes by ---
+
+
+def test_the_hook_program_finds_the_programs_that_the_registry_has():
+    every = REGISTRY.clients.values()
+    assert list(programs()) == [client.program for client in every if client.program is not None]
+    assert [each.stored_as for each in programs()] == [each.stored_as for each in every if each.program is not None]
+    assert all(client.program is not None for client in every if client.hooks is not None)
+    for client in every:
+        if client.facts is not None:
+            assert client.program.agents_end_by_themselves == client.facts.agents_end_by_themselves
+            assert client.program.undecided <= set(client.gating_events)
+            assert bool(client.program.shows_at_end) == (client.facts.told_at_end is not None)
+
+
+def test_names_packages_and_variables_belong_to_one_program_each():
+    for each in ("names", "packages", "markers"):
+        words = [word for program in programs() for word in getattr(program, each)]
+        assert len(words) == len(set(words))
+
+
+def test_what_the_hook_program_goes_by_needs_the_standard_library_alone():
+    standing = {"__future__", "tallygate.clients", "tallygate.clients.program", "tallygate.clients.codex.interrupting"}
+    places = [PACKAGE / "clients" / "program.py", PACKAGE / "clients" / "ancestry.py"]
+    places += [PACKAGE / "entrypoints" / f"{name}.py" for name in ("hook", "stopping", "holding")]
+    standing |= {"tallygate.clients.ancestry", "tallygate.entrypoints.stopping", "tallygate.entrypoints.holding"}
+    places += [PACKAGE / "clients" / "codex" / "interrupting.py", *(PACKAGE / "clients").glob("*/program.py")]
+    for path in places:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        taken = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+        taken |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        ours = {name for name in taken if name.partition(".")[0] not in sys.stdlib_module_names}
+        assert ours <= standing, path
 
 
 # --- no client's name inside ---

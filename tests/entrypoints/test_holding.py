@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallygate.clients.ancestry import Process
+from tallygate.clients.codex import interrupting
 from tallygate.entrypoints import holding
 from tallygate.entrypoints.holding import LOOK_S, NANOS, START_S, hold
 
@@ -55,7 +56,7 @@ def test_where_no_server_runs_a_gate_is_started_now_and_then(monkeypatch):
 def test_an_app_server_is_asked_to_interrupt_the_turn_before_its_tool_is_held(monkeypatch, words, asked):
     waiting, interrupted = Waiting(monkeypatch), []
     monkeypatch.setattr(holding, "ancestors", lambda: iter([Process(20, "/opt/codex", words)]))
-    monkeypatch.setattr(holding, "interrupt_turn", lambda *told: interrupted.append(told))
+    monkeypatch.setattr(interrupting, "interrupt_turn", lambda *told: interrupted.append(told[:3]))
     assert waiting.hold(lambda w: CONSENT if w.asked == 2 else REFUSED) == CONSENT
     assert interrupted == [(20, words, b"{}")] * asked
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallygate.app import compose, settings_here
+from tallygate.clients.program import program_called
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook, stopping
@@ -368,7 +369,7 @@ def test_settings_that_cannot_be_read_end_a_run_in_print_mode_as_a_spent_budget_
     alone = {name for name in REGISTRY.hooks[client].moments if refused(client, name, "no places").last_words}
     assert alone == ENDED[client], "and where the gate is started for the hook alone"
     gated = set(hook.GATING.split())
-    assert stopping.UNDECIDED.get(client, set()) == ENDED[client] & gated, "and where no gate could be started"
+    assert program_called(client).undecided == ENDED[client] & gated, "and where no gate could be started"
 
 
 def test_where_no_gate_can_be_started_a_run_is_ended_by_its_main_agent_alone(monkeypatch, capsys):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from bench import wire
 from bench.wire import ROOT
 
 from tallygate.clients.ancestry import Process
+from tallygate.clients.program import program_called
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.hooks import GATED, Moment
-from tallygate.entrypoints import hook
+from tallygate.entrypoints import attended, hook
 from tallygate.entrypoints.attended import unattended
-from tallygate.entrypoints.stopping import _wrapper, answers_one_prompt, parting, prints, running, say
+from tallygate.entrypoints.stopping import _wrapper, parting, running, runs_one_prompt, say
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ from tallygate.entrypoints.stopping import _wrapper, answers_one_prompt, parting
     ],
 )
 def test_only_a_run_of_one_prompt_is_ended(client, line, ends):
-    assert prints(client, tuple(line.split(" "))) is ends
+    assert program_called(client).prints(tuple(line.split(" "))) is ends
 
 
 QWEN = "node --max-old-space-size=4096 /x/qwen.js"
@@ -107,9 +109,9 @@ def test_without_an_option_that_says_so_a_run_of_one_prompt_is_told_by_its_ends(
     for number in ("0", "1"):
         (folder / number).symlink_to("/dev/pts/3" if typed else "pipe:[77]")
     words = tuple(line.split(" "))
-    assert answers_one_prompt(client, 7, words, tmp_path) is ends[not typed]
+    assert runs_one_prompt(program_called(client), 7, words, tmp_path) is ends[not typed]
     if " go" not in line:
-        assert not answers_one_prompt(client, 8, words, tmp_path), "what cannot be seen ends nothing"
+        assert not runs_one_prompt(program_called(client), 8, words, tmp_path), "what cannot be seen ends nothing"
 
 
 def process(
@@ -232,7 +234,7 @@ def test_no_other_client_is_ended_on_a_terminal(tmp_path, client, line):
 def test_only_the_script_that_started_copilot_is_its_wrapper(tmp_path, line, what, found):
     copilot_at(tmp_path, "copilot -p go", "/dev/null")
     process(tmp_path, 10, 1, line, **what)
-    assert (_wrapper("copilot", 10, tmp_path) is not None) is found
+    assert (_wrapper(program_called("copilot"), 10, tmp_path) is not None) is found
 
 
 def test_without_a_list_of_processes_nothing_is_ended(tmp_path):
@@ -377,6 +379,8 @@ def test_what_nobody_would_read_on_stderr_is_not_said_there_and_said_at_the_end(
         ("codex", {}, False),
         ("copilot -p go", {}, True),
         ("copilot", {}, False),
+        ("cursor-agent -p go", {}, True),
+        ("cursor-agent", {}, False),
         ("vim -p a b", {}, False),
     ],
 )
@@ -385,6 +389,15 @@ def test_nobody_sits_before_a_client_in_print_mode_or_for_an_sdk(line, variables
     words = tuple(line.split())
     above = [*(Process(2, f"/bin/{name}", (name,)) for name in between), Process(1, f"/bin/{words[0]}", words)]
     assert unattended(variables, above) is alone
+
+
+@pytest.mark.parametrize("stdin, alone", [("pipe:[77]", True), ("/dev/pts/3", False)])
+@pytest.mark.parametrize("client", ["copilot", "gemini", "qwen"])
+def test_nobody_sits_before_a_client_that_a_prompt_is_piped_into(tmp_path, monkeypatch, client, stdin, alone):
+    (tmp_path / "7" / "fd").mkdir(parents=True)
+    (tmp_path / "7" / "fd" / "0").symlink_to(stdin)
+    monkeypatch.setattr(attended, "runs_one_prompt", partial(runs_one_prompt, proc=tmp_path))
+    assert unattended({}, [Process(7, f"/bin/{client}", (client,))]) is alone
 
 
 def test_a_client_further_up_says_nothing_of_whoever_started_the_server():

@@ -14,42 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallygate.clients.program import Program, programs
+
 DEPTH_MAX = 64
-# Programs by name, and the packages that run as a script of an interpreter.
-_PROGRAMS: Mapping[str, str] = {
-    "claude": "Claude Code",
-    "codex": "Codex",
-    "gemini": "Gemini CLI",
-    "opencode": "opencode",
-    "qwen": "Qwen Code",
-    "copilot": "Copilot CLI",
-    "cursor-agent": "Cursor's agent",
-}
-_PACKAGES: Mapping[str, str] = {
-    "@anthropic-ai/claude-code": "Claude Code",
-    "@openai/codex": "Codex",
-    "@google/gemini-cli": "Gemini CLI",
-    "opencode-ai": "opencode",
-    "opencode-linux-x64": "opencode",
-    "@qwen-code/qwen-code": "Qwen Code",
-    "@github/copilot": "Copilot CLI",
-}
 _INTERPRETERS = re.compile(r"(?:node|nodejs|bun|deno|python[\d.]*|MainThread)\Z")
 _ENDINGS = re.compile(r"(?:\.(?:exe|cmd|js|mjs|cjs))+\Z")
-# Set for the commands that an agent runs, and not for a person's terminal inside an editor.
-_MARKERS: tuple[tuple[str, str], ...] = (
-    ("CLAUDECODE", "Claude Code"),
-    ("CODEX_THREAD_ID", "Codex"),
-    ("CODEX_SANDBOX", "Codex"),
-    ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex"),
-    ("GEMINI_CLI", "Gemini CLI"),
-    ("OPENCODE", "opencode"),
-    ("QWEN_CODE", "Qwen Code"),
-    ("COPILOT_CLI", "Copilot CLI"),
-    ("COPILOT_AGENT_SESSION_ID", "Copilot CLI"),
-    ("CURSOR_AGENT", "Cursor's agent"),
-)
-AGENT_VARIABLES = frozenset(name for name, _ in _MARKERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +30,37 @@ class Process:
     words: tuple[str, ...]
 
 
-def agent_of(process: Process) -> str | None:
+def agent_of(process: Process) -> Program | None:
     """The agent's client that a process is; None for everything else."""
     script = ""
     first = process.words[0] if process.words else ""
     if _INTERPRETERS.match(_name(process.program)) or _INTERPRETERS.match(_name(first)):
         script = next((word for word in process.words[1:] if not word.startswith("-")), "")
     for place in (process.program, first, script):
-        named = _PROGRAMS.get(_name(place))
-        if named is not None:
-            return named
-        path = place.replace("\\", "/")
-        for package, title in _PACKAGES.items():
-            if f"/node_modules/{package}/" in path or f"/node_modules/{package}-" in path:
-                return title
-        if "/claude/versions/" in path:  # its own installer: the file is named by the version
-            return "Claude Code"
+        name, path = _name(place), place.replace("\\", "/")
+        for program in programs():
+            inside = [f"/node_modules/{package}{end}" for package in program.packages for end in "/-"]
+            versions = [program.versions] if program.versions else []
+            if name in program.names or any(part in path for part in (*inside, *versions)):
+                return program
     return None
 
 
 def beneath(above: Iterator[Process], environ: Mapping[str, str]) -> str | None:
     """The agent that a process was started by, in a few words for people; None where none is seen."""
     for process in above:
-        if (title := agent_of(process)) is not None:
-            return f"{title} (process {process.pid})"
-    for name, title in _MARKERS:
-        if environ.get(name):
-            return f"{title} (variable {name})"
+        if (program := agent_of(process)) is not None:
+            return f"{program.title} (process {process.pid})"
+    for program in programs():
+        for name in program.markers:
+            if environ.get(name):
+                return f"{program.title} (variable {name})"
     return None
+
+
+def agent_variables() -> frozenset[str]:
+    """What clients set in the shells of their agents."""
+    return frozenset(name for program in programs() for name in program.markers)
 
 
 def ancestors() -> Iterator[Process]:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from tallygate.clients.program import Program
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
@@ -135,7 +136,8 @@ class Client:
     `transcripts`, `hooks` and `telemetry` are what reads it; `variables` name one more place of what it writes,
     `workspace_variables` where it is at work, for its hooks, and `project_variables` the same for its servers.
 
-    `signs` are places that show it is there, `binaries` the names of its programs; `findings` looks for what would
+    `signs` are places that show it is there, `binaries` the names of what starts it, of its `program` or of an editor;
+    `findings` looks for what would
     keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
     away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would.
     """
@@ -144,6 +146,7 @@ class Client:
     title: str
     signs: Callable[[Surroundings], tuple[Path, ...]]
     wanted: Callable[[Surroundings, Scope], Installation]
+    program: Program | None = None
     binaries: tuple[str, ...] = ()
     stored_as: str = ""
     calls_itself: tuple[str, ...] = ()
@@ -169,6 +172,8 @@ class Client:
     def __post_init__(self) -> None:
         if not self.stored_as:
             object.__setattr__(self, "stored_as", self.name)
+        if not self.binaries and self.program is not None:
+            object.__setattr__(self, "binaries", self.program.names)
         if (self.hooks is None) != (self.facts is None):
             raise ValueError(f"{self.name} has hooks without facts, or facts without hooks")
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tallygate.clients.claude_code.client import CLIENT as CLAUDE_CODE
-from tallygate.clients.claude_desktop.client import CLIENT as CLAUDE_DESKTOP
+from tallygate.clients import FOLDERS
 from tallygate.clients.client import Client
-from tallygate.clients.codex.client import CLIENT as CODEX
-from tallygate.clients.copilot.client import CLIENT as COPILOT
-from tallygate.clients.cursor.client import CLIENT as CURSOR
-from tallygate.clients.gemini.client import CLIENT as GEMINI
-from tallygate.clients.opencode.client import CLIENT as OPENCODE
-from tallygate.clients.qwen.client import CLIENT as QWEN
-from tallygate.clients.vscode.client import CLIENT as VSCODE
-from tallygate.clients.windsurf.client import CLIENT as WINDSURF
-from tallygate.clients.zed.client import CLIENT as ZED
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import Rules
@@ -113,18 +104,4 @@ class Registry:
         return {hooks.client: hooks for hooks in (part.load() for part in parts if part is not None)}
 
 
-REGISTRY = Registry(
-    (
-        CLAUDE_CODE,
-        CODEX,
-        GEMINI,
-        OPENCODE,
-        CURSOR,
-        VSCODE,
-        WINDSURF,
-        CLAUDE_DESKTOP,
-        ZED,
-        QWEN,
-        COPILOT,
-    )
-)
+REGISTRY = Registry(import_module(f"tallygate.clients.{folder}.client").CLIENT for folder in FOLDERS)

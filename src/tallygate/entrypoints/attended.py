@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from pathlib import Path
 
 from tallygate.clients.ancestry import Process, agent_of, ancestors
-from tallygate.entrypoints.stopping import LAUNCHERS, answers_one_prompt
-
-_NAMES = {"Claude Code": "claude_code", "Codex": "codex", "Qwen Code": "qwen"}
-_ONE_PROMPT = frozenset({"-p", "--prompt"})
-# How Claude Code was started, where that was by a program: `cli` and the editors have a person before them.
-_ENTRY, _BY_PROGRAM = "CLAUDE_CODE_ENTRYPOINT", "sdk"
+from tallygate.clients.program import reads_json
+from tallygate.entrypoints.stopping import LAUNCHERS, runs_one_prompt
 
 
 def unattended(environ: Mapping[str, str] | None = None, above: Iterable[Process] | None = None) -> bool:
     """Whether the client above is known to run without a person; where nothing is known it is not said of it."""
     environ = os.environ if environ is None else environ
     for process in ancestors() if above is None else above:
-        title = agent_of(process)
-        if title is None and Path(process.program).name in LAUNCHERS:
+        program = agent_of(process)
+        if program is None and Path(process.program).name in LAUNCHERS:
             continue
-        if title is None:
+        if program is None:
             return False
-        if title == "Claude Code" and environ.get(_ENTRY, "").startswith(_BY_PROGRAM):
+        if program.by_program and environ.get(program.entry, "").startswith(program.by_program):
             return True
-        streams = ("--input-format", "stream-json") in pairwise(process.words)
-        if streams or "--input-format=stream-json" in process.words:
-            return True
-        if title in _NAMES:
-            return answers_one_prompt(_NAMES[title], process.pid, process.words)
-        return bool(_ONE_PROMPT.intersection(process.words))
+        return reads_json(process.words) or runs_one_prompt(program, process.pid, process.words)
     return False

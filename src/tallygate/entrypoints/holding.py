@@ -6,12 +6,12 @@ program loads this only when it is told to; nothing but the standard library is 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 from tallygate.clients.ancestry import Process, agent_of, ancestors
-from tallygate.entrypoints.interrupting import interrupt_turn
-from tallygate.entrypoints.stopping import TITLES, subcommand
+from tallygate.clients.program import program_called
 
 # Exit code, the client's own words, ours where it goes on after them, and for how many seconds they are held back.
 Answer = tuple[int, bytes, bytes, int]
@@ -34,10 +34,11 @@ def hold(
     it, which takes longer; None where nobody answers. Where the client has gone, nobody waits for an answer.
     """
     client, data = asked
-    if not refused[3] or (above := _above(client)) is None:
+    program, above = program_called(client), _above(client) if refused[3] else None
+    if program is None or above is None:
         return refused
-    if client == "codex" and subcommand(above.words) == "app-server":
-        interrupt_turn(above.pid, above.words, data)  # which ends this as well; where it does not, it waits
+    if program.interrupt is not None:
+        program.interrupt(above.pid, above.words, data, os.environ)  # which ends this as well; if not, it waits
     started = begun = ticks_ns()
     while ticks_ns() < begun + refused[3] * NANOS and _above(client) == above:
         pause_s(LOOK_S)
@@ -52,4 +53,4 @@ def hold(
 def _above(client: str) -> Process | None:
     """The process of the nearest client above where that is this one: in any other nobody would wait for this."""
     process = next((process for process in ancestors() if agent_of(process) is not None), None)
-    return process if process is not None and agent_of(process) == TITLES.get(client) else None
+    return process if process is not None and agent_of(process) is program_called(client) else None

@@ -287,11 +287,11 @@ def _ended(
     _our_package()
     try:
         from tallygate.entrypoints.holding import hold
-        from tallygate.entrypoints.stopping import end_run
+        from tallygate.entrypoints.stopping import end_run, hook_after_end
 
         if end_run(client, answer[2]):
-            if client == "copilot":  # that ends its server, too, before this can close the session
-                start("sessionEnd")
+            if name := hook_after_end(client):
+                start(name)
         else:
             return hold((client, data), answer, ask, lambda: start(event, "--held"))
     except (ImportError, OSError, ValueError) as error:

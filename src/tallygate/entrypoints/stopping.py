@@ -12,80 +12,17 @@ import signal
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from tallygate.clients.ancestry import Process, agent_of
+from tallygate.clients.program import Program, is_spoken_to, program_called, programs
 
 PROC = Path("/proc")
 DEPTH_MAX = 16
 WAIT_S = 10
-TITLES = {
-    "codex": "Codex",
-    "qwen": "Qwen Code",
-    "claude_code": "Claude Code",
-    "copilot": "Copilot CLI",
-    "gemini": "Gemini CLI",
-}
-# What each client ends at in order, with an exit code that says so; Claude Code answers SIGINT with 0.
-_SIGNALS = {
-    "codex": signal.SIGINT,
-    "qwen": signal.SIGINT,
-    "claude_code": signal.SIGTERM,
-    "copilot": signal.SIGINT,
-    "gemini": signal.SIGINT,
-}
 # What may stand between a client and what it runs; a program of any other kind is no client's hook or server.
 LAUNCHERS = frozenset({"sh", "dash", "bash", "zsh", "ksh", "fish", "busybox", "uv", "uvx"})
-_PRINTS = {
-    "qwen": frozenset({"-p", "--prompt"}),
-    "claude_code": frozenset({"-p", "--print", "-cp", "-pc"}),
-    "copilot": frozenset({"-p", "--prompt"}),
-    "gemini": frozenset({"-p", "--prompt"}),
-}
-# Clients that run what they read and end, where they do not read from a terminal; with these options they stay.
-_BY_STDIN = frozenset({"copilot", "gemini", "qwen"})
-_STAYS = frozenset({"-i", "--prompt-interactive", "--interactive"})
-# Options of Qwen Code that take no value, and those that take one; others may take several.
-_QWEN_FLAGS = frozenset({
-    "--telemetry", "--telemetry-log-prompts", "--debug", "-d", "--bare", "--safe-mode", "--insecure",
-    "--chat-recording", "--sandbox", "-s", "--yolo", "-y",
-    "--experimental-lsp", "--experimental-skills", "--restore-ask-user-question",
-    "--list-extensions", "-l", "--openai-logging", "--screen-reader", "--include-partial-messages", "--continue", "-c",
-    "--fork-session",
-})  # fmt: skip
-_QWEN_VALUES = frozenset({
-    "--telemetry-target", "--telemetry-otlp-endpoint", "--telemetry-otlp-protocol", "--telemetry-outfile", "--proxy",
-    "--model", "-m", "--system-prompt", "--append-system-prompt", "--output-style", "--sandbox-image",
-    "--approval-mode", "--mcp-config", "--openai-logging-dir", "--openai-api-key", "--openai-base-url",
-    "--input-format", "--output-format", "-o", "--json-fd", "--json-file", "--json-schema", "--input-file", "--resume",
-    "-r", "--session-id", "--max-session-turns", "--max-wall-time", "--max-tool-calls", "--max-subagent-depth",
-    "--auth-type",
-})  # fmt: skip
-_QWEN_COMMANDS = frozenset({
-    "mcp", "extensions", "auth", "hooks", "channel", "board", "review", "serve", "sessions", "update", "sandbox",
-})  # fmt: skip
-# With these a program talks to it, and no person.
-_SPOKEN_TO = frozenset({"--acp", "--headless", "--server", "--stdio", "--connect"})
 _TERMINALS = ("/dev/pts/", "/dev/tty")
-# The exit codes with which clients show what a hook says as their session ends.
-_SHOWN_AT_END = {"claude_code": 1, "copilot": 2}
-# How a client was started, where a program of somebody else's started it and reads what it prints.
-_ENTRY = b"CLAUDE_CODE_ENTRYPOINT="
-_OF_PERSONS = (b"cli", b"sdk-cli")
-# What Claude Code itself says of a run without a terminal, to its hooks and servers.
-_IN_PRINT_MODE = "sdk-cli"
-# Options of Codex that take no value; after any other the next word is taken for its value.
-_CODEX_FLAGS = frozenset({
-    "--oss", "--search", "--full-auto", "--yolo", "--no-alt-screen", "--strict-config",
-    "--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust",
-})  # fmt: skip
-# The hooks at which a client in print mode is ended where no gate could be started: each refuses all that comes.
-UNDECIDED = {
-    "codex": frozenset({"UserPromptSubmit", "PreToolUse"}),
-    "qwen": frozenset({"UserPromptSubmit", "PreToolUse", "PreCompact"}),
-    "claude_code": frozenset({"UserPromptSubmit", "PreToolUse", "PostToolBatch"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +38,27 @@ class Client:
 
 def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
     """End the run of the client that this hook, or this server, belongs to; whether a signal was sent."""
-    found = running(client, os.getppid())
-    if found is None:
+    program, found = program_called(client), running(client, os.getppid())
+    if program is None or program.ends_with is None or found is None:
         return False
     process, parent = found
-    # Copilot ends with success; its wrapper does not, but only before that.
-    one = client == "copilot" and answers_one_prompt(client, process.pid, process.words)
-    wrapper = _wrapper(client, parent, PROC) if one else None
-    return _sent(process, _SIGNALS[client], text, wait_s, wrapper)
+    # Its wrapper has the exit code, but only where that is ended before the client itself.
+    wrapper = _wrapper(program, parent, PROC) if runs_one_prompt(program, process.pid, process.words) else None
+    return _sent(process, program.ends_with, text, wait_s, wrapper)
 
 
 def end_undecided(client: str, event: str, text: bytes, *, subagent: bool) -> bool:
     """End a run whose step no gate could decide, where its client would go on or end as if all were well."""
-    if event not in UNDECIDED.get(client, ()) or (subagent and client == "claude_code"):
+    program = program_called(client)
+    if program is None or event not in program.undecided or (subagent and program.agents_end_by_themselves):
         return False
     return end_run(client, text)
+
+
+def hook_after_end(client: str) -> str:
+    """The hook that is answered for a client that was ended and cannot call it any more."""
+    program = program_called(client)
+    return "" if program is None else program.hook_after_end
 
 
 def _sent(process: Client, how: signal.Signals, text: bytes, wait_s: int, also: Client | None = None) -> bool:
@@ -144,80 +87,56 @@ def _sent(process: Client, how: signal.Signals, text: bytes, wait_s: int, also: 
 def parting(client: str, *, always: bool, proc: Path = PROC) -> int:
     """The exit code at which a client shows why its run was stopped, as that ends by itself; 0 where all is said.
 
-    Claude Code was told on its stderr when it was stopped, but where that is a plain file, and `always` says that it
-    was not. Copilot ends with success, so its wrapper is ended where there is one; `always` says that it went on.
+    It was told on its stderr when it was stopped, but where that is a plain file, and `always` says that it was not.
+    Where the exit code is its wrapper's, that is ended; `always` says that it went on.
     """
-    found = running(client, os.getppid(), proc)
-    if found is None or not answers_one_prompt(client, found[0].pid, found[0].words, proc):
+    program, found = program_called(client), running(client, os.getppid(), proc)
+    if program is None or found is None or not runs_one_prompt(program, found[0].pid, found[0].words, proc):
         return 0
-    if client == "copilot":
-        if not always and (wrapper := _wrapper(client, found[1], proc)) is not None:
+    if program.has_wrapper:
+        if not always and (wrapper := _wrapper(program, found[1], proc)) is not None:
             _sent(wrapper, signal.SIGINT, b"", 0)
-        return 0 if always else _SHOWN_AT_END[client]
-    return _SHOWN_AT_END[client] if always or not _heard(proc / str(found[0].pid) / "fd" / "2") else 0
+        return 0 if always else program.shows_at_end
+    return program.shows_at_end if always or not _heard(proc / str(found[0].pid) / "fd" / "2") else 0
 
 
-def _wrapper(client: str, parent: int, proc: Path) -> Client | None:
+def _wrapper(program: Program, parent: int, proc: Path) -> Client | None:
     """The script of a client that started its program and waits for it, where one did."""
-    found = _look(parent, proc)
+    found = _look(parent, proc) if program.has_wrapper else None
     if found is None:
         return None
     process = found[0]
-    title = agent_of(Process(process.pid, process.program, process.words))
-    ours = title == TITLES[client] and process.uid == os.getuid() and _same_numbers(process.pid, proc)
+    ours = _is_ours(process, program, proc)
     return process if ours and Path(process.program).name.startswith("node") else None
 
 
 def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] | None:
     """The client that started this, where it is this one, ours, seen by its own number, and runs a prompt by itself."""
-    pid = parent
+    program, pid = program_called(client), parent
     for _ in range(DEPTH_MAX):
         found = _look(pid, proc)
-        if found is None:
+        if found is None or program is None or program.ends_with is None:
             return None
         process, pid = found
-        title = agent_of(Process(process.pid, process.program, process.words))
-        if title is not None:
-            ours = title == TITLES.get(client) and process.uid == os.getuid() and _same_numbers(process.pid, proc)
-            ends = answers_one_prompt(client, process.pid, process.words, proc)
-            ends = ends or _leaves_a_terminal_clean(client, process, proc)
-            return found if ours and ends and _by_a_person(process.pid, proc) else None
+        if agent_of(Process(process.pid, process.program, process.words)) is not None:
+            ends = runs_one_prompt(program, process.pid, process.words, proc)
+            if program.leaves_terminals_clean and not is_spoken_to(process.words):
+                ends = ends or _is_terminal(process.pid, 0, proc) is True
+            return found if ends and _is_ours(process, program, proc) and _by_hand(process.pid, proc) else None
         if Path(process.program).name not in LAUNCHERS:
             return None
     return None
 
 
-def prints(client: str, words: tuple[str, ...]) -> bool:
-    """Whether a client was started to run one prompt and end, with nobody before it."""
-    if client == "codex":
-        return subcommand(words) in {"exec", "e"} and "--experimental-json" not in words  # as its SDK starts it
-    given = _PRINTS.get(client, frozenset())
-    options = words[: words.index("--")] if "--" in words else words
-    if _reads_json(options) or _spoken_to(options):
-        return False
-    return any(word in given or word.partition("=")[0] in given for word in options)
+def runs_one_prompt(program: Program, pid: int, words: tuple[str, ...], proc: Path = PROC) -> bool:
+    """Whether a client runs one prompt and ends: it was told to, or no person could type there."""
+    return program.runs_one_prompt(words, lambda number: _is_terminal(pid, number, proc), os.environ)
 
 
-def answers_one_prompt(client: str, pid: int, words: tuple[str, ...], proc: Path = PROC) -> bool:
-    """Whether a client runs one prompt and ends: it was told to, or there is no terminal that a person could type in.
-
-    Claude Code goes by where it writes to and tells its hooks and servers; Copilot, Gemini CLI and Qwen Code go by
-    where they read from. Qwen Code also takes a prompt without an option before it, on a terminal too.
-    """
-    if prints(client, words):
-        return True
-    options = words[: words.index("--")] if "--" in words else words
-    if _reads_json(options) or _spoken_to(options):
-        return False
-    if client == "claude_code":
-        told = os.environ.get(_ENTRY.decode().rstrip("=")) == _IN_PRINT_MODE
-        return told and _is_terminal(pid, 1, proc) is False
-    if client not in _BY_STDIN or any(word.partition("=")[0] in _STAYS for word in options):
-        return False
-    first = _prompt_of_qwen(words) if client == "qwen" else None
-    if first in _QWEN_COMMANDS:
-        return False
-    return first is not None or _is_terminal(pid, 0, proc) is False
+def _is_ours(process: Client, program: Program, proc: Path) -> bool:
+    """Whether a process is the client's, the user's own, and has the same number here as for itself."""
+    found = agent_of(Process(process.pid, process.program, process.words))
+    return found is program and process.uid == os.getuid() and _same_numbers(process.pid, proc)
 
 
 def _is_terminal(pid: int, number: int, proc: Path) -> bool | None:
@@ -226,46 +145,6 @@ def _is_terminal(pid: int, number: int, proc: Path) -> bool | None:
         return str((proc / str(pid) / "fd" / str(number)).readlink()).startswith(_TERMINALS)
     except OSError:
         return None
-
-
-def _reads_json(options: tuple[str, ...]) -> bool:
-    return "--input-format=stream-json" in options or ("--input-format", "stream-json") in pairwise(options)
-
-
-def _prompt_of_qwen(words: tuple[str, ...]) -> str | None:
-    """The first word that Qwen Code was given beside its options: a prompt, or one of its commands.
-
-    After an option that is not known here everything up to the next one is taken for its values.
-    """
-    rest = list(words[1:])
-    if Path(words[0] if words else "").name.startswith("node"):
-        rest = rest[next((at + 1 for at, word in enumerate(rest) if not word.startswith("-")), len(rest)) :]
-    while rest and rest[0].startswith("-") and rest[0] != "--":
-        name, _, joined = rest.pop(0).partition("=")
-        if joined or name in _QWEN_FLAGS or name.startswith("--no-"):
-            continue
-        values = next((at for at, word in enumerate(rest) if word.startswith("-")), len(rest))
-        rest = rest[min(values, 1) if name in _QWEN_VALUES else values :]
-    return next((word for word in rest if word != "--"), None)
-
-
-def subcommand(words: tuple[str, ...]) -> str:
-    """Which part of Codex was started; empty for its terminal, or a word of the prompt it was given."""
-    rest = list(words[1:])
-    while rest and rest[0].startswith("-"):
-        rest = rest[1 if "=" in rest[0] or rest[0] in _CODEX_FLAGS else 2 :]
-    return rest[0] if rest else ""
-
-
-def _spoken_to(words: tuple[str, ...]) -> bool:
-    return any(word.partition("=")[0] in _SPOKEN_TO for word in words)
-
-
-def _leaves_a_terminal_clean(client: str, process: Client, proc: Path) -> bool:
-    """Whether a client may be ended that a person sits before: Copilot restores the screen and says how to go on."""
-    if client != "copilot" or _spoken_to(process.words):
-        return False
-    return _is_terminal(process.pid, 0, proc) is True
 
 
 def say(pid: int, text: bytes, proc: Path = PROC) -> None:
@@ -295,7 +174,7 @@ def _heard(place: Path) -> bool:
         os.close(end)
 
 
-def _by_a_person(pid: int, proc: Path) -> bool:
+def _by_hand(pid: int, proc: Path) -> bool:
     """Whether a client was started by hand or in a script: one that a program of an SDK runs is that program's to end.
 
     What cannot be read says nothing against it: its words do.
@@ -304,7 +183,8 @@ def _by_a_person(pid: int, proc: Path) -> bool:
         variables = (proc / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
         return True
-    return all(each.removeprefix(_ENTRY) in _OF_PERSONS for each in variables if each.startswith(_ENTRY))
+    told = {name: value for name, _, value in (os.fsdecode(each).partition("=") for each in variables)}
+    return all(told.get(each.entry) in (None, *each.by_hand) for each in programs() if each.entry)
 
 
 def _look(pid: int, proc: Path = PROC) -> tuple[Client, int] | None:

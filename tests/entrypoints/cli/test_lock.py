@@ -14,6 +14,7 @@ from tests.terminal import type_at
 from tallygate.app import compose, settings_here
 from tallygate.attest import sealed
 from tallygate.clients import client as own_command
+from tallygate.clients.ancestry import agent_variables
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import NoTerminal
 from tallygate.entrypoints.cli import lock as lock_command
@@ -51,13 +52,7 @@ def locked(run, typed):
 
 @pytest.fixture
 def bare(environ, home):
-    return {name: value for name, value in environ.items() if name not in whose_markers()}
-
-
-def whose_markers():
-    from tallygate.clients.ancestry import _MARKERS
-
-    return {name for name, _ in _MARKERS}
+    return {name: value for name, value in environ.items() if name not in agent_variables()}
 
 
 def test_a_passphrase_is_typed_unseen_and_every_loosening_asks_for_it(bare, home):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.claude_code.program import PROGRAM
 from tallygate.clients.client import (
     Client,
     Finding,
@@ -344,7 +345,7 @@ def _servers(given: list[str]) -> Iterator[str]:
 
 
 _NESTED = NestedClient(
-    "@anthropic-ai/claude-code",
+    PROGRAM.packages[0],
     ".claude",
     "/.claude/",
     frozenset({"--bare", "--safe-mode", "--restricted"}),
@@ -401,7 +402,7 @@ CLIENT = Client(
     keys_of_calls=("claudecode/toolUseId",),
     signs=_signs,
     wanted=_wanted,
-    binaries=("claude",),
+    program=PROGRAM,
     findings=findings,
     weakened=weakened,
     stand_in=stand_in,

@@ -20,6 +20,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.clients.codex.program import PROGRAM
 from tallygate.core.guard.nested import Around, NestedClient, options_of, said
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -171,7 +172,7 @@ def _unhooks(setting: str) -> bool:
 
 
 _NESTED = NestedClient(
-    "@openai/codex",
+    PROGRAM.packages[0],
     ".codex",
     "/.codex/",
     frozenset({"--ignore-user-config"}),
@@ -216,6 +217,6 @@ CLIENT = Client(
     tells_session_in_meta=True,
     signs=_signs,
     wanted=_wanted,
-    binaries=("codex",),
+    program=PROGRAM,
     findings=findings,
 )

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.clients.copilot.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -70,7 +71,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
 
 
 _NESTED = NestedClient(
-    "@github/copilot", ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
+    PROGRAM.packages[0], ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
 )
 
 
@@ -107,5 +108,5 @@ CLIENT = Client(
     variables=("COPILOT_HOME",),
     signs=_signs,
     wanted=_wanted,
-    binaries=("copilot",),
+    program=PROGRAM,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallygate.clients.client import CURSOR_FRONT, Client, Installation, Scope, Surroundings, rule_block, server_command
+from tallygate.clients.cursor.program import PROGRAM
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -36,5 +37,6 @@ CLIENT = Client(
     calls_itself=("cursor",),
     signs=_signs,
     wanted=_wanted,
+    program=PROGRAM,
     binaries=("cursor", "cursor-agent"),
 )

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.clients.gemini.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
@@ -64,7 +65,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
 
 
 _NESTED = NestedClient(
-    "@google/gemini-cli",
+    PROGRAM.packages[0],
     ".gemini",
     "/.gemini/",
     folders={"GEMINI_CLI_HOME": ""},
@@ -95,5 +96,5 @@ CLIENT = Client(
     workspace_variables=("GEMINI_PROJECT_DIR",),
     signs=_signs,
     wanted=_wanted,
-    binaries=("gemini",),
+    program=PROGRAM,
 )

@@ -15,6 +15,7 @@ from tallygate.clients.client import (
     rule_block,
     server_arguments,
 )
+from tallygate.clients.opencode.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
@@ -59,7 +60,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
 
 
 _NESTED = NestedClient(
-    "opencode-ai",
+    PROGRAM.packages[0],
     ".config/opencode",
     "/opencode",
     frozenset({"--pure"}),
@@ -91,5 +92,5 @@ CLIENT = Client(
     variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
     signs=_signs,
     wanted=_wanted,
-    binaries=("opencode",),
+    program=PROGRAM,
 )

@@ -14,6 +14,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
+from tallygate.clients.qwen.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import GATED, HookFacts, Moment
 from tallygate.core.usage import ReadingRule
@@ -62,7 +63,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
 
 
 _NESTED = NestedClient(
-    "@qwen-code/qwen-code",
+    PROGRAM.packages[0],
     ".qwen",
     "/.qwen/",
     frozenset({"--bare", "--safe-mode"}),
@@ -100,5 +101,5 @@ CLIENT = Client(
     variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
     signs=_signs,
     wanted=_wanted,
-    binaries=("qwen",),
+    program=PROGRAM,
 )

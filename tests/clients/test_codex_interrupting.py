@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tallygate.entrypoints.interrupting import SOCKET, interrupt_turn, turn_of
+from tallygate.clients.codex.interrupting import SOCKET, interrupt_turn, turn_of
 
 THREAD, CHILD = "0b5c9d9e-0000-4000-8000-000000000001", "0b5c9d9e-0000-4000-8000-000000000002"
 HOOK = {"session_id": THREAD, "turn_id": "turn-1", "transcript_path": f"/h/rollout-2026-11-30T08-00-00-{THREAD}.jsonl"}

@@ -24,7 +24,7 @@ _TEXT, _PING, _PONG = 0x1, 0x9, 0xA
 _INITIALIZE = {"clientInfo": {"name": "tallygate", "title": "Tallygate", "version": "1"}}
 
 
-def interrupt_turn(server: int, words: tuple[str, ...], data: bytes, environ: Mapping[str, str] = os.environ) -> bool:
+def interrupt_turn(server: int, words: tuple[str, ...], data: bytes, environ: Mapping[str, str]) -> bool:
     """Interrupt the turn that a hook's input is of, in the app server with this number; whether it said yes."""
     turn = turn_of(data)
     if turn is None or not hasattr(socket, "SO_PEERCRED"):

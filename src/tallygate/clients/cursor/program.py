@@ -1,0 +1,13 @@
+"""Cursor's agent in a shell: the editor itself is none, as a person types in its terminals."""
+
+from __future__ import annotations
+
+from tallygate.clients.program import Program
+
+PROGRAM = Program(
+    stored_as="cursor",
+    title="Cursor's agent",
+    names=("cursor-agent",),
+    prompt_options=frozenset({"-p", "--prompt"}),
+    markers=("CURSOR_AGENT",),
+)
