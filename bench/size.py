@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import venv
 from pathlib import Path
@@ -22,7 +21,7 @@ OF_THE_VENV = {"pip", "setuptools", "wheel"}
 def installed(folder: Path) -> tuple[list[str], int]:
     """Names and bytes of what an installation of this checkout brings into an empty environment."""
     venv.create(folder, with_pip=True)
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = folder / "bin/python"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     own_site = json.loads(
         subprocess.check_output([str(python), "-c", "import json, sysconfig; print(json.dumps(sysconfig.get_paths()))"])

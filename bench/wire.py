@@ -28,7 +28,7 @@ class ToolFailed(Exception):
 def environment(home: Path, **extra: str) -> dict[str, str]:
     """The environment of a server that keeps everything in one folder and sees nothing of this user."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
-    places = {"HOME": home, "USERPROFILE": home, "TALLYGATE_HOME": home / "data"}
+    places = {"HOME": home, "TALLYGATE_HOME": home / "data"}
     paths = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
     # The port of the receiver is one a machine: it stays this user's own.
     apart = {"PYTHONPATH": paths, "TALLYGATE_TELEMETRY": "off"}

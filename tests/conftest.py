@@ -39,9 +39,6 @@ _OWN_PREFIXES = (
 _OWN_NAMES = ("DATA_GYM_CACHE_DIR", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS")
 _HOME_DIRS = {
     "HOME": "",
-    "USERPROFILE": "",
-    "APPDATA": "AppData/Roaming",
-    "LOCALAPPDATA": "AppData/Local",
     "XDG_CACHE_HOME": ".cache",
     "XDG_CONFIG_HOME": ".config",
     "XDG_DATA_HOME": ".local/share",

@@ -19,6 +19,8 @@ _PRELOADS = ("LD_PRELOAD", "LD_AUDIT", "DYLD_")
 
 def main() -> None:
     """Run one command and leave with its exit code."""
+    if sys.platform == "win32":
+        sys.exit("Tallygate runs on Linux and macOS. On Windows run it, and the clients, inside WSL.")
     given = _given(sys.argv[1:])
     if PLACES in given:
         _start_clean(given)
@@ -63,7 +65,7 @@ def _given(words: list[str]) -> dict[str, str]:
 def _start_clean(given: dict[str, str]) -> None:
     """Start once more without what the system's loader has put into this process; what that was is handed on."""
     names = sorted(name for name in os.environ if name.startswith(_PRELOADS))
-    if not names or os.name != "posix" or not sys.orig_argv or not sys.executable:
+    if not names or not sys.orig_argv or not sys.executable:
         return
     environ = {name: value for name, value in os.environ.items() if name not in names}
     told = [] if DROPPED in given else [DROPPED, ",".join(names)]

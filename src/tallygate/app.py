@@ -337,7 +337,7 @@ def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = Fa
         new_ledger_id=lambda: new_token(16),
         durability=settings.ledger.durability.value,
         lock_timeout_ms=settings.ledger.lock_timeout_ms,
-        watch=ClockWatch(clock_us, steady_us if hasattr(time, "clock_gettime_ns") else ticks_us),
+        watch=ClockWatch(clock_us, steady_us),
         anchor=anchor_of(settings),
         making=making,
         accepting=accepting,

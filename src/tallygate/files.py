@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
@@ -19,6 +18,8 @@ from tallygate.core.text import shown
 
 
 FILE_BYTES_MAX = 64 << 20
+# Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
+_SAFE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,8 @@ def look(path: Path, inside: Path | None = None) -> Found:
             f"{path} leads out of the project, to {target}; nothing was changed.",
             hint="Replace the link by a file of the project, or use --scope user.",
         )
-    flags = os.O_RDONLY
-    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(target, flags)
+        descriptor = os.open(target, _SAFE)
     except FileNotFoundError:
         return Found(target, None)
     except OSError as error:
@@ -94,13 +92,13 @@ def replace(path: Path, content: bytes, mode: int) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
     """Take a file away; one that is gone already is none."""
     path.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def make_folders(path: Path, mode: int = 0o755) -> list[Path]:
@@ -116,7 +114,7 @@ def make_folders(path: Path, mode: int = 0o755) -> list[Path]:
 
 
 def _keep_owner(path: Path, temporary: Path) -> None:
-    if not hasattr(os, "chown") or not path.exists():
+    if not path.exists():
         return
     was, now = path.stat(), temporary.stat()
     if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
@@ -124,9 +122,8 @@ def _keep_owner(path: Path, temporary: Path) -> None:
             os.chown(temporary, was.st_uid, was.st_gid)
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder survive a power cut."""
     with suppress(FileNotFoundError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -141,7 +138,7 @@ def _unusable(path: Path, why: str) -> InvalidArgument:
     )
 
 
-def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[IO[bytes] | None, os.stat_result] | None:
+def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[FileIO | None, os.stat_result] | None:
     """The open file and its facts; no file where it is no regular one, nothing at all where none changed.
 
     `seen` is what was known of it before: device, inode, size and time of its last change.
@@ -150,10 +147,7 @@ def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[IO
         info = path.stat()
         if (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns) == seen:
             return None
-    # Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
+    handle = os.open(path, _SAFE)
     try:
         info = os.fstat(handle)
         if stat.S_ISREG(info.st_mode):
@@ -167,14 +161,12 @@ def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[IO
 
 def create(path: Path) -> int:
     """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
 
 def on_disk(path: Path) -> None:
     """Wait until a file, and the names in its folder, survive a power cut."""
     for place, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
-        if place is not path and sys.platform == "win32":
-            return  # a folder cannot be opened there
         descriptor = os.open(place, flags)
         try:
             os.fsync(descriptor)

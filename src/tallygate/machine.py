@@ -18,7 +18,7 @@ def machine() -> str:
 
     Images of containers may come with an id that all of them have, so the host's name counts too.
     """
-    if sys.platform in ("darwin", "win32"):
+    if sys.platform == "darwin":
         return UNKNOWN
     return hashlib.sha256(f"tallygate machine\0{_system_id()}\0{host_name()}".encode()).hexdigest()[:16]
 
@@ -36,8 +36,7 @@ def _system_id() -> str:
 @cache
 def host_name() -> str:
     """The host's name as one word."""
-    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    return "_".join(name.split()) or UNKNOWN
+    return "_".join(os.uname().nodename.split()) or UNKNOWN
 
 
 @cache

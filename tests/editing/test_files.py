@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 import tomllib
 from pathlib import Path
 
@@ -189,7 +188,6 @@ def test_the_rule_costs_at_most_six_hundred_tokens():
     assert count_tokens(rule_block().text, "gpt-5").tokens <= 600
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o664])
 def test_a_file_that_is_replaced_keeps_its_mode(home, mode):
     path = home / "f"
@@ -212,7 +210,6 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(home, monkeypatch)
     assert [(entry.name, entry.read_bytes()) for entry in home.iterdir()] == [("f", b"1")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are of POSIX")
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
 def test_what_is_no_regular_file_is_refused(home, kind):
     path = home / "f"
@@ -226,7 +223,6 @@ def test_what_is_no_regular_file_is_refused(home, kind):
         files.look(path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_link_leads_to_its_target_but_never_out_of_a_project(home):
     (home / "p").mkdir()
     (home / "outside").write_bytes(b"1")

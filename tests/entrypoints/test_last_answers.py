@@ -86,7 +86,6 @@ main()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_client_that_takes_no_answer_does_not_keep_the_server(tmp_path):
     argv = [sys.executable, "-c", UNHURRIED]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(tmp_path)) as server:
@@ -96,7 +95,6 @@ def test_a_client_that_takes_no_answer_does_not_keep_the_server(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
 def test_a_client_that_is_gone_with_both_ends_does_not_keep_the_server_and_leaves_no_traceback(tmp_path):
     argv = [sys.executable, "-m", "tallygate", "serve"]
     reading, writing = os.pipe()

@@ -18,8 +18,6 @@ from tallygate.clients.other_end import OtherEnd, _began
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.streams import Answers, Lines
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and parents")
-
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
 

@@ -307,7 +307,6 @@ def python(*arguments):
     return subprocess.check_output([sys.executable, "-c", *map(str, arguments)], env=environ, cwd=root, text=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="peaks of memory are asked of POSIX")
 @pytest.mark.timeout(180)
 def test_four_times_the_events_take_no_more_memory(tmp_path):
     peaks = []

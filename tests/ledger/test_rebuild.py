@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import sys
 from contextlib import closing
 
 import pytest
@@ -373,7 +372,6 @@ def test_a_newer_ledger_is_left_to_a_newer_program(path):
         again(path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_copy_and_new_ledger_are_this_user_s_alone(path):
     overwrite(path, pages_of(path, "call")[0])
     done = again(path)
@@ -400,7 +398,6 @@ def test_a_writer_is_waited_for_and_nothing_is_done_while_it_writes(path):
     assert path.read_bytes() == content
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be replaced there: the rebuild says so")
 def test_a_running_server_notices_that_its_file_was_replaced(path, tmp_path, before):
     server = make_world(tmp_path)
     with server.ledger.writing() as tx:

@@ -3,14 +3,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 
 import pytest
 
 from tallygate.core.errors import RunLogError
 from tallygate.ledger.runlog import JsonLinesLog
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links, modes and pipes")
 LOG = JsonLinesLog()
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,7 +33,6 @@ USAGE = ObservedUsage(
     rule=Rule.CLAUDE_RESPONSE,
     request_id="r1",
 )
-posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and owners of files")
 
 
 def open_ledger(path, **options):
@@ -48,7 +46,6 @@ def world(tmp_path):
     made.ledger.close()
 
 
-@posix
 def test_a_new_ledger_and_its_companions_are_this_user_s_alone(tmp_path):
     ledger = open_ledger(tmp_path / "deep" / "er" / "ledger.db")
     with ledger.writing() as tx:
@@ -60,7 +57,6 @@ def test_a_new_ledger_and_its_companions_are_this_user_s_alone(tmp_path):
     ledger.close()
 
 
-@posix
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o606])
 def test_a_ledger_that_others_can_reach_is_refused_with_the_cure(tmp_path, mode):
     open_ledger(tmp_path / "l.db").close()
@@ -70,7 +66,6 @@ def test_a_ledger_that_others_can_reach_is_refused_with_the_cure(tmp_path, mode)
     assert refused.value.code == "storage_unsafe"
 
 
-@posix
 def test_a_link_or_a_special_file_is_no_ledger(tmp_path):
     open_ledger(tmp_path / "real.db").close()
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")

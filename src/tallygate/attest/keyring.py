@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ from tallygate.attest.dsse import pae
 from tallygate.attest.keys import PublicKey, Signer, b64url, jwks, new_signer, public_keys_from, signer_from, unb64url
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.proof import canonical_bytes
+from tallygate.files import sync_folder
 
 KEY_FILE, TRUST_FILE, ROTATIONS = "signing-key.json", "trusted.json", "rotated-"
 _ROTATION_TYPE = "application/vnd.tallygate.key-rotation+json"
 _BYTES_MAX = 1 << 20
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class KeyRing:
 
     def _check_folder(self) -> None:
         mode = self.folder.stat().st_mode
-        if sys.platform != "win32" and mode & 0o022:
+        if mode & 0o022:
             raise KeyUnusable(
                 f"Others can put files into {self.folder} (mode {stat.S_IMODE(mode):o}).",
                 hint=f"Run: chmod 700 {self.folder}",
@@ -212,8 +212,6 @@ def read_private(path: Path) -> bytes | None:
 def _check(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode) or found.st_size > _BYTES_MAX:
         raise KeyUnusable(f"The key file {path} is not a regular, small file.")
-    if sys.platform == "win32":
-        return
     if found.st_uid != os.getuid():
         raise KeyUnusable(f"The key file {path} belongs to another user (uid {found.st_uid}).")
     if found.st_mode & 0o077:
@@ -232,13 +230,13 @@ def create_private(path: Path, content: bytes) -> None:
             return
         except OSError:  # a file system without second names
             written.rename(path)
-    _on_disk(path.parent)
+    sync_folder(path.parent)
 
 
 def _replace(path: Path, content: bytes) -> None:
     with _written(path, content) as written:
         written.replace(path)
-    _on_disk(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -259,13 +257,3 @@ def _written(path: Path, content: bytes) -> Iterator[Path]:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _on_disk(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

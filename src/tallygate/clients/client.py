@@ -227,9 +227,9 @@ def hook_command(where: Surroundings, client: str, event: str, *, stops: bool = 
 
     `stops` is for a client that takes a program which is gone for no objection: the shell then says what stops it.
     """
-    words = f"{_quoted(where, where.python)} -I -S {_quoted(where, where.hook)}"
-    end = " || exit 2" if stops and where.platform != "win32" else ""
-    return f"{words} --client {client} --event {event} --places {_quoted(where, where.places)}{end}"
+    words = f"{_quoted(where.python)} -I -S {_quoted(where.hook)}"
+    end = " || exit 2" if stops else ""
+    return f"{words} --client {client} --event {event} --places {_quoted(where.places)}{end}"
 
 
 def hook_arguments(where: Surroundings, client: str) -> list[str]:
@@ -239,21 +239,19 @@ def hook_arguments(where: Surroundings, client: str) -> list[str]:
 
 def status_command(where: Surroundings) -> str:
     """The command line of the status line."""
-    words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(where, word) for word in program(where))
-    return f"{words} statusline --places {_quoted(where, where.places)}"
+    words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(word) for word in program(where))
+    return f"{words} statusline --places {_quoted(where.places)}"
 
 
 def application_data(where: Surroundings) -> Path:
     """Where a system's applications keep their settings."""
-    if where.platform == "win32":
-        return where.folder("APPDATA", "AppData", "Roaming")
     if where.platform == "darwin":
         return where.home / "Library" / "Application Support"
     return where.folder("XDG_CONFIG_HOME", ".config")
 
 
-def _quoted(where: Surroundings, path: str) -> str:
-    if where.platform != "win32" and _UNSAFE.search(path):
+def _quoted(path: str) -> str:
+    if _UNSAFE.search(path):
         return shlex.quote(path)
     return f'"{path}"'
 
@@ -323,19 +321,13 @@ def command_line(environ: Mapping[str, str], interpreter: str) -> str:
     An activated environment finds the name only in the terminal it was activated in, so its path counts for nothing.
     """
     folder = Path(interpreter).parent
-    ours = next((path for path in (folder / NAME, folder / f"{NAME}.exe") if os.access(path, os.X_OK)), None)
-    if ours is None:
-        return f"{_word(interpreter)} -m {NAME}"
+    ours = folder / NAME
+    if not os.access(ours, os.X_OK):
+        return f"{shlex.quote(interpreter)} -m {NAME}"
     active = environ.get("VIRTUAL_ENV")
-    active_folders = () if not active else (str(Path(active) / "bin"), str(Path(active) / "Scripts"))
-    lasting = [each for each in environ.get("PATH", "").split(os.pathsep) if each and each not in active_folders]
+    active_folder = None if not active else str(Path(active) / "bin")
+    lasting = [each for each in environ.get("PATH", "").split(os.pathsep) if each and each != active_folder]
     found = shutil.which(NAME, path=os.pathsep.join(lasting))
     if found is not None and os.path.realpath(found) == os.path.realpath(ours):
         return NAME
-    return _word(str(ours))
-
-
-def _word(path: str) -> str:
-    if os.name == "nt":
-        return f'"{path}"' if " " in path else path
-    return shlex.quote(path)
+    return shlex.quote(str(ours))

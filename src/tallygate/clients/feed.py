@@ -89,16 +89,13 @@ def _started() -> subprocess.Popen[bytes] | None:
     """A process that waits for its list; None where none can be started."""
     if not sys.executable:
         return None
-    apart: dict[str, Any] = {"start_new_session": True}  # an interrupt is for us; it ends when we let go of the pipe
-    if sys.platform == "win32":
-        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     try:
         return subprocess.Popen(  # noqa: S603  # our own interpreter, and nothing from outside
             [sys.executable, "-I", "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            **apart,
+            start_new_session=True,  # an interrupt is for us; it ends when we let go of the pipe
         )
     except OSError:
         return None

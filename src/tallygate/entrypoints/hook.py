@@ -39,8 +39,8 @@ WORKSPACE_VARIABLES = (
 # What moves nothing where a command is installed; settings/variables.py has the same names.
 MOVES_NOTHING = (
     "TALLYGATE_HOME TALLYGATE_DB TALLYGATE_KEY_DIR TALLYGATE_LOG_PATH TALLYGATE_CONFIG TALLYGATE_PROJECT_DIR"
-    " L6E_SESSION_DB_PATH L6E_LOG_PATH L6E_CONFIG_PATH HOME USERPROFILE APPDATA LOCALAPPDATA XDG_CONFIG_HOME"
-    " XDG_DATA_HOME LD_PRELOAD LD_AUDIT PYTHONPATH PYTHONHOME PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONUSERBASE"
+    " L6E_SESSION_DB_PATH L6E_LOG_PATH L6E_CONFIG_PATH HOME XDG_CONFIG_HOME XDG_DATA_HOME"
+    " LD_PRELOAD LD_AUDIT PYTHONPATH PYTHONHOME PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONUSERBASE"
     " PYTHONEXECUTABLE PYTHONWARNINGS PYTHONPYCACHEPREFIX PYTHONBREAKPOINT PYTHONINSPECT PYTHONCASEOK"
 )
 LOADERS = ("DYLD_", "FAKETIME")
@@ -176,7 +176,7 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
 
 def _here() -> list[str]:
     """This host and this start of it, as servers write them down."""
-    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    name = os.uname().nodename
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii", errors="replace") as file:
             boot = "_".join(file.read(64).split())
@@ -209,8 +209,6 @@ def _folder() -> str:
         return os.path.join(os.path.abspath(os.path.expanduser(home)), "servers")
     if sys.platform == "darwin":
         base = os.path.expanduser("~/Library/Application Support")
-    elif sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
     else:
         base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(base, "tallygate", "servers")

@@ -15,7 +15,6 @@ import re
 import selectors
 import socket
 import socketserver
-import sys
 import threading
 import time
 import zlib
@@ -76,8 +75,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     daemon_threads = True
     block_on_close = False
-    # Elsewhere a second listener would get the port although another one has it.
-    allow_reuse_address = sys.platform != "win32"
+    allow_reuse_address = True
     allow_reuse_port = False
     request_queue_size = 64
     timeout = 0
@@ -107,11 +105,6 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         except OSError:
             self._stop.wait(0.1)  # no more files may be open now: asking again at once would only take time
             raise
-
-    def server_bind(self) -> None:
-        if sys.platform == "win32":
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):

@@ -17,7 +17,6 @@ import hashlib
 import itertools
 import os
 import stat
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,7 +34,7 @@ OTHERS_KEPT = 8
 LOOKED_AT_EVERY = 16
 OTHERS_READ = 16
 LOOKED_AT_MAX, PATH_BYTES_MAX = 1000, 8192
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Copy(StrEnum):
@@ -245,7 +244,7 @@ def _read(file: Path) -> tuple[list[Mark], Copy]:
         return [], Copy.UNREADABLE
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or (sys.platform != "win32" and found.st_uid != os.getuid()):
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             return [], Copy.UNREADABLE
         marks = marks_in(os.read(descriptor, SLOTS * SLOT_BYTES))
     except OSError:

@@ -79,7 +79,7 @@ class ServerPresence:
         with contextlib.suppress(OSError):  # a hook is answered all the same
             self._make_folders()
             file = self._folder / ALONE
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
             handle = os.open(file, flags, 0o600)
             try:
                 if os.fstat(handle).st_size > ALONE_BYTES_MAX:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 from pathlib import Path
 
 from tallygate.core.errors import RunLogError
@@ -95,7 +94,7 @@ def _mark(line: str) -> bytes:
     return f'"ledger":{json.dumps(place, separators=(",", ":"))}'.encode()
 
 
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def is_run_log(path: Path) -> bool:
@@ -144,8 +143,6 @@ def _check(descriptor: int, path: Path) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise RunLogError(f"The run log {path} is not a regular file.", hint="Remove it or set TALLYGATE_LOG_PATH.")
-    if sys.platform == "win32":
-        return
     if found.st_uid != os.getuid():
         raise RunLogError(f"The run log {path} belongs to uid {found.st_uid}.", hint="Set TALLYGATE_LOG_PATH.")
     if found.st_nlink != 1:

@@ -165,8 +165,7 @@ def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str
     """
     kept = {name: value for name, value in environ.items() if not _is_put_aside(name)}
     kept |= {name: value for name, value in installed.environment.items() if name in SYSTEM_VARIABLES}
-    if os.name == "posix":
-        kept["HOME"] = installed.home
+    kept["HOME"] = installed.home
     agreed = {value for each in fields(installed) if isinstance(value := getattr(installed, each.name), str)}
     foreign = {
         name

@@ -81,7 +81,7 @@ def _target(file: Path) -> Path:
         found = target.stat()
     except OSError:
         return file  # a link to nothing, or round in a circle, is told as such
-    if hasattr(os, "getuid") and (found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022):
+    if found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022:
         raise SettingsError(
             f"{file}:1: is a symbolic link to {target}, which others can write to.",
             hint=f"Run: chmod go-w {target}" if found.st_uid == os.getuid() else "Put the file itself there.",
@@ -90,9 +90,6 @@ def _target(file: Path) -> Path:
 
 
 def _read(file: Path, *, required: bool) -> bytes | None:
-    flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, name, 0)
     try:
         # The directory is the project's or the user's own; a link would let somebody else choose the file.
         for path in (file.parent, file) if file.parent.name == ".l6e" else (file,):
@@ -101,7 +98,7 @@ def _read(file: Path, *, required: bool) -> bytes | None:
                     f"{path}:1: is a symbolic link, which settings are not read through.",
                     hint="Put the file itself there, or set TALLYGATE_CONFIG to where it is.",
                 )
-        descriptor = os.open(file, flags)
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         if not required:
             return None

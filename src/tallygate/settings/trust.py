@@ -47,7 +47,7 @@ def forget(data_dir: Path, project: str) -> bool:
 def _read(data_dir: Path) -> dict[str, list[str]]:
     """The record; what is not the user's own file, or damaged, has accepted nothing."""
     try:
-        descriptor = os.open(data_dir / TRUST_FILE, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC)
+        descriptor = os.open(data_dir / TRUST_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(file.fileno())
             loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or found.st_uid not in (0, os.getuid())

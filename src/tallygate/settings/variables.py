@@ -46,7 +46,7 @@ ADDRESS_VARIABLES = (
     "TALLYGATE_ANTHROPIC_URL", "TALLYGATE_OPENAI_URL", "TALLYGATE_OPENROUTER_URL", "TALLYGATE_PRICES_URL",
 )  # fmt: skip
 # Where a system's programs look for a user's files.
-SYSTEM_VARIABLES = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+SYSTEM_VARIABLES = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 # Where clients keep what they write: each names one more place to read.
 CLIENT_VARIABLES = tuple(name for client in REGISTRY.clients.values() for name in client.variables)
 # What would put other code or another clock into a program that is started.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
-import sys
 from contextlib import closing
 
 import pytest
@@ -39,7 +38,6 @@ def test_a_backup_taken_while_a_server_has_the_ledger_open_is_a_ledger_that_veri
     assert run("doctor").exit_code == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_a_backup_is_this_user_s_alone_and_brings_nothing_else(run_json, made, home):
     made.worked()
     before = {entry.name for entry in home.iterdir()}
@@ -57,7 +55,6 @@ def test_a_file_that_exists_is_never_overwritten(run, made, home, content):
     assert "exists already" in result.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_link_is_not_followed(run, made, home):
     made.worked()
     (home / "copy.db").symlink_to(home / "elsewhere.db")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from contextlib import closing
 
 import pytest
@@ -189,7 +188,6 @@ def test_the_help_of_the_group_shows_its_commands(run):
     assert [word for word in ("delete", "fetch", "list", "show") if f"\n  {word} " not in text] == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not allow")
 def test_nothing_of_a_file_acts_on_a_terminal(run, save):
     name = HOSTILE.replace("/", "") + ".csv"
     model = HOSTILE.replace("\n", " ").replace("\r", " ").replace(",", " ")
@@ -214,7 +212,6 @@ def test_a_row_of_a_bill_that_was_edited_by_hand_is_reported(run, run_json, save
     assert "cost_nanos is 1, the events say 2000000000" in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
 def test_progress_of_many_lines_is_shown_on_a_terminal_only(on_terminal, spawn, save):
     save("many.csv", HEADER + "".join(f"2026-03-01T00:00:{n % 60:02}Z,m{n},1\n" for n in range(1200)))
     done, shown = on_terminal("import", "many.csv")

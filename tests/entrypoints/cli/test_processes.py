@@ -45,7 +45,6 @@ def test_a_misspelt_command_never_starts_the_server(spawn):
     assert "Did you mean 'serve'?" in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
 def test_a_person_at_a_terminal_is_shown_help(environ):
     import pty
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -151,7 +150,6 @@ def test_ending_a_session_signs_what_it_came_to_and_prints_the_head_of_the_chain
     assert run("verify", "--head", head).exit_code == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_a_key_that_cannot_be_used_is_said_and_the_session_ends(run, run_json, made):
     session_id = made.worked()
     run("keys", "show")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from dataclasses import replace
 
 import pytest
@@ -161,7 +160,6 @@ def test_a_file_that_is_no_ledger_fails_and_the_rest_is_still_checked(run, made)
     assert {"run log", "prices", "tokens"} <= found.keys()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_a_ledger_that_others_can_read_fails_with_the_command_that_helps(run, made):
     made.worked()
     made.app.settings.paths.database.chmod(0o644)
@@ -170,7 +168,6 @@ def test_a_ledger_that_others_can_read_fails_with_the_command_that_helps(run, ma
     assert "chmod" in found["ledger"]["to_do"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_a_lock_file_that_others_can_write_fails(run, made):
     made.worked()
     database = made.app.settings.paths.database
@@ -263,7 +260,6 @@ def test_keys_that_can_sign_are_named_with_their_rotations_and_what_waits(run, m
     assert (state, "after 1 rotation" in found, "to be signed" in found) == ("ok", True, False)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 @pytest.mark.parametrize(
     ("name", "mode", "help_"), [("signing-key.json", 0o640, "chmod 600"), (".", 0o777, "chmod 700")]
 )

@@ -103,7 +103,6 @@ def test_names_from_transcripts_cannot_act_on_the_terminal(run, home, monkeypatc
     assert "\u202e" not in done.output
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a signal of POSIX")
 def test_watching_says_what_came_in_until_it_is_interrupted(environ, home):
     write_claude(home, range(3))
     process = subprocess.Popen(
@@ -125,7 +124,6 @@ def test_watching_says_what_came_in_until_it_is_interrupted(environ, home):
     assert (process.returncode, out, err.strip()) == (130, "", "tallygate: interrupted.")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
 def test_progress_is_shown_on_a_terminal_only(on_terminal, home, spawn):
     write_all(home)
     assert spawn("sync").stderr == ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 import tomllib
 from pathlib import Path
 
@@ -433,7 +432,6 @@ def test_a_damaged_record_is_told_and_nothing_is_changed(machine):
         machine.uninstall()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are of POSIX")
 def test_a_copy_that_was_tampered_with_never_comes_back(lived_in):
     lived_in.install("codex")
     for copy in (lived_in.home / "data" / "init" / "originals").iterdir():
@@ -445,10 +443,7 @@ def test_a_copy_that_was_tampered_with_never_comes_back(lived_in):
 
 # --- links and modes --------------------------------------------------------------------------------------------
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
 
-
-@posix
 def test_a_settings_file_kept_elsewhere_is_changed_there_and_the_link_stays(machine):
     kept = machine.write("dotfiles/claude.json", SETTINGS)
     link = machine.home / ".claude" / "settings.json"
@@ -461,7 +456,6 @@ def test_a_settings_file_kept_elsewhere_is_changed_there_and_the_link_stays(mach
     assert (link.is_symlink(), kept.read_bytes()) == (True, SETTINGS.encode())
 
 
-@posix
 @pytest.mark.parametrize("name", [".mcp.json", "CLAUDE.md", ".claude"])
 def test_a_project_cannot_lead_us_to_write_outside_of_it(machine, name):
     target = machine.write("private/file", "{}") if "." in name[1:] else machine.home / "private"
@@ -473,7 +467,6 @@ def test_a_project_cannot_lead_us_to_write_outside_of_it(machine, name):
     assert machine.tree() == before
 
 
-@posix
 def test_one_rule_file_for_two_clients_gets_one_rule(machine):
     machine.write("p/AGENTS.md", "# Ours\n")
     (machine.project / "CLAUDE.md").symlink_to("AGENTS.md")
@@ -486,7 +479,6 @@ def test_one_rule_file_for_two_clients_gets_one_rule(machine):
     assert (machine.project / "AGENTS.md").read_text() == "# Ours\n"
 
 
-@posix
 def test_modes_stay_and_what_is_new_is_the_user_s_alone_but_in_projects(machine):
     machine.write(".codex/config.toml", TOML).chmod(0o640)
     machine.install("codex")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import threading
 
 import pytest
@@ -12,8 +11,6 @@ import pytest
 from tallygate.app import new_token
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="modes are those of POSIX systems")
 
 
 def test_a_token_is_made_once_for_this_user_alone(tmp_path):
@@ -24,7 +21,6 @@ def test_a_token_is_made_once_for_this_user_alone(tmp_path):
     assert [each.name for each in folder.iterdir()] == [TOKEN_FILE]
 
 
-@posix
 def test_a_token_is_readable_by_nobody_else(tmp_path):
     folder = tmp_path / "data"
     token_of(folder, new_token)
@@ -49,7 +45,6 @@ def test_whoever_makes_it_at_the_same_time_all_get_the_same(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == [TOKEN_FILE]
 
 
-@posix
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
 def test_a_token_that_others_can_read_or_write_is_refused(tmp_path, mode):
     token_of(tmp_path, new_token)
@@ -69,7 +64,6 @@ def test_what_is_no_token_is_refused_and_left_as_it_is(tmp_path, content):
     assert path.read_bytes() == content
 
 
-@posix
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
 def test_a_link_or_special_file_in_its_place_is_refused(tmp_path, kind):
     path, elsewhere = tmp_path / TOKEN_FILE, tmp_path / "elsewhere"

@@ -538,15 +538,6 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     # The desktop program keeps a project directory for each of its own sessions, whatever the variable says.
     found.append(home / "Library" / "Application Support" / "Claude" / _DESKTOP)
     found.append(config / "Claude" / _DESKTOP)
-    if env.get("APPDATA"):
-        found.append(Path(env["APPDATA"]) / "Claude" / _DESKTOP)
-    if env.get("LOCALAPPDATA"):
-        packages = Path(env["LOCALAPPDATA"]) / "Packages"
-        try:
-            stores = sorted(packages.glob("*Claude_*"))
-        except OSError:
-            stores = []
-        found += [store / "LocalCache" / "Roaming" / "Claude" / _DESKTOP for store in stores]
     return unique(found)
 
 

@@ -38,8 +38,7 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
 
 def _hook(where: Surroundings, event: str) -> Hook:
     command = hook_command(where, _CLIENT, TOLD_AS.get(event, event))
-    shell = {"powershell": f"& {command}"} if where.platform == "win32" else {"bash": command}
-    return Hook(("hooks", event), {"type": "command", **shell}, flat=True)
+    return Hook(("hooks", event), {"type": "command", "bash": command}, flat=True)
 
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:

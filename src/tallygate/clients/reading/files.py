@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -105,13 +104,10 @@ def ends_at(path: Path) -> tuple[str, str]:
 
 def opened_at_once(path: Path) -> IO[bytes]:
     """A regular file, opened without waiting for anybody; anything else is an error."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return os.fdopen(handle, "rb", buffering=0)
-    os.close(handle)
-    raise OSError(f"{path} is no regular file")
+    file, _ = open_regular(path, None) or (None, None)
+    if file is None:
+        raise OSError(f"{path} is no regular file")
+    return file
 
 
 def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:

@@ -23,8 +23,6 @@ _RULES = (
 
 
 def _folder(where: Surroundings) -> Path:
-    if where.platform == "win32":
-        return where.folder("APPDATA", "AppData", "Roaming") / "Zed"
     if where.platform == "darwin":
         return where.home / ".config" / "zed"
     return where.folder("XDG_CONFIG_HOME", ".config") / "zed"

@@ -68,7 +68,6 @@ _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 # Variables that say where the ledger is, the one that counts first, each with its place below what it names.
 LEDGERS: Mapping[str, str] = {
     "TALLYGATE_DB": "", "L6E_SESSION_DB_PATH": "", "TALLYGATE_HOME": "", "XDG_DATA_HOME": "/tallygate",
-    "LOCALAPPDATA": "/tallygate", "APPDATA": "/tallygate",
 }  # fmt: skip
 # Of a search: whether names or paths are meant, and the pattern.
 Patterns = tuple[tuple[str, str], ...]

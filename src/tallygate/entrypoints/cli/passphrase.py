@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +84,7 @@ def ask_shown(question: str) -> str:
 def _terminal() -> Iterator[BinaryIO]:
     """The terminal that this process belongs to, whatever its input and output lead to."""
     try:
-        descriptor = os.open(TERMINAL, os.O_RDWR | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         raise NoTerminal("There is no terminal to type a passphrase at.", hint="Run it in one of your own.") from None
     with os.fdopen(descriptor, "r+b", buffering=0) as terminal:
@@ -110,8 +109,6 @@ def _line(terminal: BinaryIO) -> str:
 @contextmanager
 def _unseen(terminal: BinaryIO) -> Iterator[None]:
     """A terminal that does not show what is typed, and is set back however this ends."""
-    if sys.platform == "win32":
-        raise NoTerminal("A passphrase cannot be typed unseen here.", hint="Use a terminal of Linux or macOS.")
     import termios
 
     before = termios.tcgetattr(terminal)
@@ -132,7 +129,7 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    kinds = [signal.SIGTERM, signal.SIGHUP]
     before: list[Any] = []
     try:
         before = [signal.signal(kind, interrupt) for kind in kinds]

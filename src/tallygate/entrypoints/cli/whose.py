@@ -95,8 +95,6 @@ def names_other_places(content: bytes, places: str) -> bool:
 
 def own_places() -> Places | None:
     """Where the account's things are by default, whatever the environment says; None where nobody can say."""
-    if sys.platform == "win32":
-        return None
     import pwd
 
     try:

@@ -15,7 +15,6 @@ import json
 import os
 import select
 import stat
-import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -66,8 +65,6 @@ def run(server: MCPServer) -> None:
 
 
 def _suitable(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        return False
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:
@@ -85,7 +82,7 @@ async def _serve(server: MCPServer) -> None:
 
 
 async def _serve_otherwise(server: MCPServer) -> None:
-    """Files, terminals, and Windows: what the SDK reads and writes on threads."""
+    """Files and terminals: what the SDK reads and writes on threads."""
     async with stdio_server() as (reading, writing):
         await _serve_between(server, reading, writing, lambda: True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +65,6 @@ def files_of(database: Path) -> list[Path]:
 
 def open_to_others(database: Path) -> list[tuple[Path, int]]:
     """Files of a ledger, and its folder where others may write to it, that this user does not have alone."""
-    if sys.platform == "win32":
-        return []
     loose = [(path, stat.S_IMODE(path.stat().st_mode)) for path in files_of(database)]
     found = [(path, mode) for path, mode in loose if mode & 0o077]
     folder = stat.S_IMODE(database.parent.stat().st_mode)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -56,19 +56,18 @@ def _check_existing(path: Path) -> None:
             code="storage_unsafe",
         )
     _refuse_foreign(path)
-    if sys.platform != "win32":
-        if found.st_uid != os.getuid():
-            raise LedgerUnavailable(
-                f"The ledger {path} belongs to another user (uid {found.st_uid}).",
-                hint="Set TALLYGATE_DB to a file of your own.",
-                code="storage_unsafe",
-            )
-        if found.st_mode & 0o077:
-            raise LedgerUnavailable(
-                f"The ledger {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):o}).",
-                hint=f"Run: chmod 600 {path}",
-                code="storage_unsafe",
-            )
+    if found.st_uid != os.getuid():
+        raise LedgerUnavailable(
+            f"The ledger {path} belongs to another user (uid {found.st_uid}).",
+            hint="Set TALLYGATE_DB to a file of your own.",
+            code="storage_unsafe",
+        )
+    if found.st_mode & 0o077:
+        raise LedgerUnavailable(
+            f"The ledger {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):o}).",
+            hint=f"Run: chmod 600 {path}",
+            code="storage_unsafe",
+        )
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -111,7 +110,7 @@ class FileLock:
     def __init__(self, path: Path, *, timeout_ms: int, more: str = "") -> None:
         self._path = path
         self._timeout_s = timeout_ms / 1000
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o600)
         except OSError as error:
@@ -142,7 +141,7 @@ class FileLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _unlock(self._fd)
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -167,30 +166,9 @@ class FileLock:
             self._fd = -1
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(fd: int) -> bool:
-        # The byte that is locked lies past the pid, so that a waiter can read who holds it.
-        os.lseek(fd, 64, os.SEEK_SET)
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(fd: int) -> None:
-        os.lseek(fd, 64, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _try_lock(fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

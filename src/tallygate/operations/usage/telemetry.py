@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import stat
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,12 +61,12 @@ def _make(path: Path, new_token: Callable[[int], str]) -> None:
 
 
 def _read(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise _unsafe(path, "is not a regular file")
-        if sys.platform != "win32" and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise _unsafe(path, "can be read or written by others")
         text = file.read(_BYTES * 2 + 2).decode("ascii", "replace").strip()
     if not _TOKEN.fullmatch(text):

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from typing import IO, Any, NoReturn, cast
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import cleaned, shown
+from tallygate.files import open_regular
 
 SIZE_MAX = 512 * 1024 * 1024
 # What is packed may grow to this many times its size; what stays small in any case is not held against it.
@@ -118,19 +118,15 @@ def opened(path: Path) -> Iterator[Content]:
 
 
 def _regular(path: Path) -> IO[bytes]:
-    # Opening a pipe or device must neither block nor act on it; what it is, only the open file can say.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    hint = "Pass the path of a file that a provider's console exported."
     try:
-        handle = os.open(path, flags)
+        file, _ = open_regular(path, None) or (None, None)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "its name cannot be one"
-        hint = "Pass the path of a file that a provider's console exported."
         raise _unusable(f"{shown(str(path))} cannot be read: {why}.", hint) from error
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    raise _unusable(f"{shown(str(path))} is no file.", "Pass the path of a file that a provider's console exported.")
+    if file is None:
+        raise _unusable(f"{shown(str(path))} is no file.", hint)
+    return io.BufferedReader(file)
 
 
 def _member(name: str, file: IO[bytes], size: int, stack: ExitStack) -> IO[bytes]:
