@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -164,16 +164,16 @@ def attestation_id(kind: Kind, digest: bytes, session_id: str | None = None) -> 
     return f"att_{hashlib.sha256(_ID_TAG + named).hexdigest()[:32]}"
 
 
-def called_for(kind: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Kind, str, str | None] | None:
-    """What an event calls for: (kind of statement, session, call), by its own kind and the rows it writes.
+def called_for(kind: str, stated: Iterable[Sequence[Any]]) -> tuple[Kind, str, str | None] | None:
+    """What an event calls for: (kind of statement, session, call), by its own kind and the rows it states.
 
     That is each call which an exhausted hard budget refused, and each end of a session.
     """
-    for table, row in rows:
-        refused = row.get("action") == Action.HALT.value and row.get("reason") == Reason.BUDGET_EXCEEDED.value
-        if table == "call" and refused:
-            return Kind.BUDGET_EXHAUSTED, str(row["session_id"]), str(row["call_id"])
-        if table == "session" and kind == ENDED:
+    for _, table, row in stated:
+        if table == "call":
+            if row.get("action") == Action.HALT.value and row.get("reason") == Reason.BUDGET_EXCEEDED.value:
+                return Kind.BUDGET_EXHAUSTED, str(row["session_id"]), str(row["call_id"])
+        elif table == "session" and kind == ENDED:
             return Kind.SESSION_SUMMARY, str(row["session_id"]), None
     return None
 

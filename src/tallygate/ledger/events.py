@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from tallygate.core.errors import ensure
+from tallygate.core.errors import InvariantBroken, ensure
 
 KEYS: dict[str, tuple[str, ...]] = {
     "session": ("session_id",),
@@ -93,7 +93,8 @@ class SqlTables:
     def insert(self, tenant: str, table: str, row: Row) -> None:
         """Keep a row, with every column that it does not name as null, until one of another table comes."""
         if table != self._table:
-            self.settle()
+            if self._waiting:
+                self.settle()
             self._table = table
         names = self._columns[table]
         values = (tenant, *map(row.get, names[1:]))
@@ -114,22 +115,25 @@ class SqlTables:
         """Write the rows that wait."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            self._execute_many(self._sql("+", self._table, tuple(self._columns[self._table])), waiting)
+            named = ("+", self._table, tuple(self._columns[self._table]))
+            self._execute_many(_SQL.get(named) or self._made(*named), waiting)
 
     def fault(self, what: str) -> None:
         """Refuse what no table can take."""
         ensure(False, f"an event names {what}")
 
     def _one(self, op: str, tenant: str, table: str, row: Row) -> None:
-        self.settle()
-        cursor = self._execute(self._sql(op, table, tuple(row)), {"tenant": tenant, **row})
-        ensure(cursor.rowcount == 1, f"a change of {table} met {cursor.rowcount} rows, not one")
+        if self._waiting:
+            self.settle()
+        named = (op, table, tuple(row))
+        met = self._execute(_SQL.get(named) or self._made(*named), {"tenant": tenant, **row}).rowcount
+        if met != 1:
+            raise InvariantBroken(f"a change of {table} met {met} rows, not one")
 
-    def _sql(self, op: str, table: str, names: tuple[str, ...]) -> str:
-        sql = _SQL.get((op, table, names))
-        if sql is None:
-            ensure(set(names) <= set(self._columns[table]), f"{table} has not all of the columns {', '.join(names)}")
-            sql = _SQL[op, table, names] = _MAKERS[op](table, names)
+    def _made(self, op: str, table: str, names: tuple[str, ...]) -> str:
+        """The statement of an operation on some columns of a table, made once."""
+        ensure(set(names) <= set(self._columns[table]), f"{table} has not all of the columns {', '.join(names)}")
+        sql = _SQL[op, table, names] = _MAKERS[op](table, names)
         return sql
 
 

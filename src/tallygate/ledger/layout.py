@@ -19,10 +19,14 @@ Row = tuple[Any, ...]
 
 
 class Form(NamedTuple):
-    """How a field stands in its column that takes more than its own value: from the whole value, from the whole row."""
+    """How a field stands in its column that takes more than its own value: from the whole value, from the whole row.
+
+    An empty column is `absent` and not read.
+    """
 
     stated: Callable[[Any], Value]
     read: Callable[[Any, Row], Any]
+    absent: Any = None
 
 
 class _Members(dict[Any, Any]):
@@ -84,7 +88,7 @@ class Layout(Generic[T]):
         places = {leaf.path: at for at, leaf in enumerate(leaves)}
         self._groups = [(group.start, group.end, group.of, group.defaults) for group in groups]
         self._reads = [(at, read) for at, leaf in enumerate(leaves) if (read := _reader(leaf.kind)) is not None]
-        self._formed = [(places[path], form.read) for path, form in _by_path(places, forms)]
+        self._formed = [(places[path], form.read, form.absent) for path, form in _by_path(places, forms)]
         self._stated = [(leaves[places[path]].column, form.stated) for path, form in _by_path(places, forms)]
 
         apart = [group.path for group in groups if group.defaults is not None]
@@ -126,8 +130,8 @@ class Layout(Generic[T]):
         for at, read in self._reads:
             if (stated := values[at]) is not None:
                 values[at] = read(stated)
-        for at, of_row in self._formed:
-            values[at] = of_row(row[at], row)
+        for at, of_row, absent in self._formed:
+            values[at] = absent if (stated := row[at]) is None else of_row(stated, row)
         for start, end, of, defaults in self._groups:
             inner = values[start:end]
             if defaults is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import Kept, Origin, SampleKey
@@ -37,8 +37,9 @@ Sign = Callable[[bytes], str]
 
 @value(frozen=True, slots=True)
 class Insert:
-    """A new row of a projection table."""
+    """A new row of a projection table; `op` is how an event says it."""
 
+    op: ClassVar[str] = "+"
     table: str
     row: Mapping[str, Value]
 
@@ -47,6 +48,7 @@ class Insert:
 class Update:
     """Columns of an existing row, its key columns included."""
 
+    op: ClassVar[str] = "~"
     table: str
     row: Mapping[str, Value]
 
@@ -55,6 +57,7 @@ class Update:
 class Delete:
     """A row that is no more, by its key columns: another one has taken what it said."""
 
+    op: ClassVar[str] = "-"
     table: str
     row: Mapping[str, Value]
 

@@ -95,7 +95,7 @@ def _charges_text(stored: StoredUsage) -> str | None:
     return json.dumps(entries, separators=(",", ":"))
 
 
-def _charges(text: str | None, row: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
+def _charges(text: str, row: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
     if not text:
         return ()
     cost = row[_COST]
@@ -106,41 +106,42 @@ def _as_it_stands(stated: Any, _row: tuple[Any, ...]) -> Any:
     return stated
 
 
-def _dollars(stated: int | None, _row: tuple[Any, ...]) -> int:
+def _dollars(stated: int, _row: tuple[Any, ...]) -> int:
     return stated or NANOS_PER_UNIT
 
 
-def _words(text: str | None, _row: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(text.split()) if text else ()
+def _words(text: str, _row: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 def _name(text: str | None) -> str | None:
     return None if text is None else cleaned(text, NAME_MAX) or None
 
 
-SESSION = Layout(Session, usd_nanos=Form(lambda each: None if each.currency == "USD" else each.usd_nanos, _dollars))
+SESSION = Layout(
+    Session,
+    usd_nanos=Form(lambda each: None if each.currency == "USD" else each.usd_nanos, _dollars, NANOS_PER_UNIT),
+)
 BUDGET = Layout(
     Budget,
-    usd_nanos=Form(lambda each: None if each.usd_nanos == NANOS_PER_UNIT else each.usd_nanos, _dollars),
+    usd_nanos=Form(lambda each: None if each.usd_nanos == NANOS_PER_UNIT else each.usd_nanos, _dollars, NANOS_PER_UNIT),
     raises=Form(
         lambda each: raises_text(each.raises),
-        lambda text, _: () if text is None else tuple((added, until) for added, until in json.loads(text)),
+        lambda text, _: tuple((added, until) for added, until in json.loads(text)),
+        (),
     ),
-    also=Form(
-        lambda each: _ENCODE(each.also) if each.also else None,
-        lambda text, _: () if text is None else tuple(json.loads(text)),
-    ),
+    also=Form(lambda each: _ENCODE(each.also) if each.also else None, lambda text, _: tuple(json.loads(text)), ()),
 )
 CALL = Layout(Call, holds=Form(lambda each: holds_text(each.holds, each.booked_nanos), _holds))
 _BOOKED = CALL.columns.index("booked_nanos")
 USAGE = Layout(
     StoredUsage,
-    tool_use_ids=Form(lambda each: " ".join(each.row.tool_use_ids) or None, _words),
-    odd=Form(lambda each: " ".join(each.row.odd) or None, _words),
+    tool_use_ids=Form(lambda each: " ".join(each.row.tool_use_ids) or None, _words, ()),
+    odd=Form(lambda each: " ".join(each.row.odd) or None, _words, ()),
     # Read before, by rules that are handed in.
     rule=Form(lambda each: each.row.rule.text, _as_it_stands),
     counted_by=Form(lambda each: None if each.row.counted_by is None else each.row.counted_by.text, _as_it_stands),
-    charges=Form(_charges_text, _charges),
+    charges=Form(_charges_text, _charges, ()),
 )
 _COST = USAGE.columns.index("cost_nanos")
 _RULE, _COUNTED_BY = (USAGE.columns.index(column) for column in ("rule", "counted_by"))

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
-from tallygate.core.proof import SIGNATURE, Head, canonical_bytes, event_hash, signed_bytes
+from tallygate.core.proof import SIGNATURE, Head, called_for, canonical_bytes, event_hash, signed_bytes
 from tallygate.core.usage import Rules
 from tallygate.ledger import rows
 from tallygate.ledger.events import SqlTables, apply
-from tallygate.ledger.port import ActivityTotals, Change, Delete, Insert, QueuedLine, Sign, SpendShare, Value
+from tallygate.ledger.port import ActivityTotals, Change, Due, QueuedLine, Sign, SpendShare, Value
 from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
@@ -255,15 +255,10 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self._tables = SqlTables(execute, execute_many, rows.COLUMNS)
         self._watch = watch
         self._chain_id = f"{ledger_id}/{tenant}"
-        self._head = self.head()
+        self.newest = self.head()  # of the chain, the events of this transaction among them
         self.row: int | None = None  # where the last event of this transaction stands in the file
         self._wall_us = wall_us
-        self.at_us = time_now(wall_us, self._head.at_us)
-
-    @property
-    def newest(self) -> Head:
-        """The head of the chain, the events of this transaction among them."""
-        return self._head
+        self.at_us = time_now(wall_us, self.newest.at_us)
 
     def due_calls(self, limit: int) -> list[Call]:
         ahead_us = self.at_us + CLOCK_SLACK_US
@@ -294,9 +289,16 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
         With `sign` the event carries the user's signature of itself at its place.
         """
-        stated = [_stated(change) for change in changes]
+        # What a new row does not have is left out.
+        stated = [
+            [change.op, change.table, {name: value for name, value in change.row.items() if value is not None}]
+            if change.op == "+"
+            else [change.op, change.table, dict(change.row)]
+            for change in changes
+        ]
         apply(self.tenant, stated, self._tables)
-        event_at = max(self.at_us, self._head.at_us + 1)
+        head = self.newest
+        event_at = max(self.at_us, head.at_us + 1)
         body: dict[str, object] = {
             "at_us": event_at,
             "by": by,
@@ -311,17 +313,18 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         if self._watch is not None and (parted_us := self._watch.parted_us()) is not None:
             body["clock_parted_us"] = parted_us
             self._watch.told()
-        seq = self._head.seq + 1
+        seq = head.seq + 1
         if sign is not None:
-            body["note"] = {**(note or {}), SIGNATURE: sign(signed_bytes(self._chain_id, seq, self._head.hash, body))}
+            body["note"] = {**(note or {}), SIGNATURE: sign(signed_bytes(self._chain_id, seq, head.hash, body))}
         raw = canonical_bytes(body)
-        digest = event_hash(self._chain_id, seq, self._head.hash, raw)
+        digest = event_hash(self._chain_id, seq, head.hash, raw)
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
         self.row = self._execute(INSERT_EVENT, event).lastrowid
-        self._head = Head(seq, digest, event_at)
+        self.newest = Head(seq, digest, event_at)
         self.newest_lock = None  # it may be this one
-        self.attest_what(kind, changes, self._head)
-        return self._head
+        if (called := called_for(kind, stated)) is not None:
+            self.attest_later(Due(called[0], self.newest, *called[1:]))
+        return self.newest
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None
@@ -336,10 +339,3 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
     def line_failed(self, session_id: str, error: str) -> None:
         self._execute(LINE_FAILED, {"tenant": self.tenant, "session_id": session_id, "error": error[:500]})
-
-
-def _stated(change: Change) -> list[object]:
-    """A change as its event states it; what a new row does not have is left out."""
-    if isinstance(change, Insert):
-        return ["+", change.table, {name: value for name, value in change.row.items() if value is not None}]
-    return ["-" if isinstance(change, Delete) else "~", change.table, dict(change.row)]

@@ -72,7 +72,6 @@ class SqliteLedger:
         rules: Rules | None = None,
     ) -> None:
         self.path = path
-        self._rules = rules
         self.anchor = anchor
         # Before the ledger: one that was made first would be borne out by nothing and by everything.
         remembered = Remembered() if anchor is None else anchor.read()
@@ -85,7 +84,6 @@ class SqliteLedger:
         if is_new:
             marks = self._missed(marks, making=making)
         self._clock = clock
-        self._watch = watch
         self._timeout_ms = lock_timeout_ms
         self._durability = durability
         self._guard = threading.RLock()
@@ -113,7 +111,18 @@ class SqliteLedger:
         opened = path.stat()
         identity = (opened.st_dev, opened.st_ino)
         self._held = held
-        self._handle = Handle(path, self._connection, self._guard, self._lock, identity, None if accepting else held)
+        self._handle = Handle(
+            path,
+            self._connection,
+            self._guard,
+            self._lock,
+            identity,
+            self.ledger_id,
+            clock,
+            watch,
+            rules,
+            None if accepting else held,
+        )
 
     def _refuse_unreadable(self, remembered: Remembered) -> None:
         """An anchor that is there and says nothing is no first start. Raises `LedgerMissing`."""
@@ -187,22 +196,11 @@ class SqliteLedger:
 
     def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
         """A consistent view of one moment; several reads inside see the same rows."""
-        return ReadTransaction(self._handle, tenant, self._rules)
+        return ReadTransaction(self._handle, tenant)
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
-        return WriteTransaction(
-            self._handle,
-            lambda: StoreTx(
-                self._connection.execute,
-                self._connection.executemany,
-                tenant,
-                ledger_id=self.ledger_id,
-                wall_us=self._clock(),
-                watch=self._watch,
-                rules=self._rules,
-            ),
-        )
+        return WriteTransaction(self._handle, tenant)
 
     def accept(self) -> None:
         """Let the anchor begin with this ledger as it is: the user goes on with it."""
@@ -305,14 +303,18 @@ def guarded(guard: threading.RLock) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """An open ledger file: its connection, who may use it now, and who may write."""
+    """An open ledger file: its connection, who may use it now and who may write, and what each transaction takes."""
 
     path: Path
     connection: sqlite3.Connection
     guard: threading.RLock
     lock: FileLock
     identity: tuple[int, int]
-    held: Held | None = None
+    ledger_id: str
+    clock: Callable[[], int]
+    watch: ClockWatch | None
+    rules: Rules | None
+    held: Held | None
 
     def check_in_place(self) -> None:
         """Refuse to count into a file that is no longer where others look for it."""
@@ -332,12 +334,11 @@ class Handle:
 class ReadTransaction:
     """One consistent view, from its first read on; inside another transaction it is that one's view."""
 
-    __slots__ = ("_handle", "_nested", "_rules", "_tenant")
+    __slots__ = ("_handle", "_nested", "_tenant")
 
-    def __init__(self, handle: Handle, tenant: str, rules: Rules | None) -> None:
+    def __init__(self, handle: Handle, tenant: str) -> None:
         self._handle = handle
         self._tenant = tenant
-        self._rules = rules
         self._nested = False
 
     def __enter__(self) -> StoreReader:
@@ -348,7 +349,7 @@ class ReadTransaction:
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
-            return StoreReader(handle.connection.execute, self._tenant, self._rules)
+            return StoreReader(handle.connection.execute, self._tenant, handle.rules)
         except BaseException as error:
             handle.guard.release()
             if isinstance(error, sqlite3.DatabaseError):
@@ -374,11 +375,11 @@ class ReadTransaction:
 class WriteTransaction:
     """One transaction under the writer's lock, from its first read to its commit."""
 
-    __slots__ = ("_begun", "_handle", "_tx")
+    __slots__ = ("_handle", "_tenant", "_tx")
 
-    def __init__(self, handle: Handle, begun: Callable[[], StoreTx]) -> None:
+    def __init__(self, handle: Handle, tenant: str) -> None:
         self._handle = handle
-        self._begun = begun
+        self._tenant = tenant
 
     def __enter__(self) -> StoreTx:
         handle = self._handle
@@ -396,7 +397,15 @@ class WriteTransaction:
         try:
             handle.check_in_place()
             handle.connection.execute("BEGIN IMMEDIATE")
-            tx = self._tx = self._begun()
+            tx = self._tx = StoreTx(
+                handle.connection.execute,
+                handle.connection.executemany,
+                self._tenant,
+                ledger_id=handle.ledger_id,
+                wall_us=handle.clock(),
+                watch=handle.watch,
+                rules=handle.rules,
+            )
             if handle.held is not None:
                 handle.held.begun(tx)
             return tx

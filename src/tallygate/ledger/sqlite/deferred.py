@@ -33,15 +33,15 @@ class DeferredLedger(Generic[Kept]):
 
     @property
     def ledger_id(self) -> str:
-        return self.opened().ledger_id
+        return (self._ledger or self.opened()).ledger_id
 
     def reading(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Reader]:
         """As the ledger's own; opens it first."""
-        return self.opened().reading(tenant)
+        return (self._ledger or self.opened()).reading(tenant)
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Tx]:
         """As the ledger's own; opens it first."""
-        return self.opened().writing(tenant)
+        return (self._ledger or self.opened()).writing(tenant)
 
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:
         """As the ledger's own; opens it first."""

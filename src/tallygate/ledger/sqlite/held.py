@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.proof import Head, Mark, in_force, replaced, rolled_back
+from tallygate.core.proof import Mark, in_force, replaced, rolled_back
 from tallygate.ledger.anchor import Anchor, Copy, Remembered
 from tallygate.ledger.sqlite.files import FileLock
 from tallygate.ledger.transaction import StoreTx
@@ -73,7 +73,9 @@ class Held:
         """Mark the last event of a transaction; the writer's lock is still held."""
         if tx.row is None:
             return
-        mark = self._known = self._mark(tx.row, tx.tenant, tx.newest)
+        head = tx.newest
+        mark = Mark(self._epoch, self._ledger_id, tx.row, tx.tenant, head.seq, head.hash, head.at_us, boot())
+        self._known = mark
         if not self._anchor.write(mark):
             # Taken away, or exchanged by the user who went on with another history: then that one's number counts.
             found = self._anchor.read()
@@ -100,9 +102,6 @@ class Held:
         row = _first(self._execute, SELECT_LAST)
         blank = Mark(self._epoch, self._ledger_id, boot=boot())
         return blank if row is None else replace(blank, **dict(zip(_COLUMNS, row, strict=True)))
-
-    def _mark(self, row: int, tenant: str, head: Head) -> Mark:
-        return Mark(self._epoch, self._ledger_id, row, tenant, head.seq, head.hash, head.at_us, boot())
 
     def _look_again(self) -> None:
         """The history is another one: where the user went on with it since, so does this process."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tallygate.core.proof import GENESIS, TRACES, Head, called_for
-from tallygate.ledger.port import Attested, Change, Due, JournalEvent
+from tallygate.ledger.port import Attested, Due, JournalEvent
 from tallygate.ledger.rows import Statements
 
 ATTESTATION_COLUMNS = (
@@ -144,18 +144,12 @@ class AttestWrites(AttestReads):
         row = {"keyid": keyid, "public": public, "seq": head.seq, "at_us": head.at_us}
         self._execute(INSERT_KEY, {"tenant": self.tenant, **row})
 
-    def attest_what(self, kind: str, changes: Sequence[Change], head: Head) -> None:
-        """Note what an event that is just being written calls for."""
-        found = called_for(kind, ((change.table, change.row) for change in changes))
-        if found is not None:
-            self.attest_later(Due(found[0], head, found[1], found[2]))
-
     def due_from_journal(self) -> int:
         """Note again what the journal calls for, where rows were lost; returns how many were missing."""
         missing = 0
         for event in (event for trace in TRACES for event in self.events_about(trace)):
             body = json.loads(event.body)
-            found = called_for(str(body["kind"]), ((table, row) for _, table, row in body["rows"]))
+            found = called_for(str(body["kind"]), body["rows"])
             if found is None:
                 continue
             due = Due(found[0], Head(event.seq, event.hash, event.at_us), found[1], found[2])

@@ -237,7 +237,7 @@ class Heard:
         self.lock.hear(tenant, seq, previous, event)
         try:
             kind = str(event["kind"])
-            found = called_for(kind, ((table, row) for _, table, row in event["rows"]))
+            found = called_for(kind, event["rows"])
             named = None if found is None else attestation_id(found[0], digest, found[1])
         except _NO_EVENT:
             return  # the audit has told of it
