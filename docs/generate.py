@@ -15,6 +15,8 @@ from typing import Any
 import click
 
 from tallygate.app import opened
+from tallygate.clients.client import Client, Scope, Surroundings
+from tallygate.clients.registry import REGISTRY
 from tallygate.core import errors
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
@@ -90,6 +92,7 @@ def pages() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         specs, line = program_in(Path(folder).resolve())
     return {
+        "clients.md": page("Clients", clients()),
         "tools.md": page("Tools", tools(specs, words)),
         "commands.md": page("Commands", commands()),
         "settings.md": page("Settings", settings(words)),
@@ -137,6 +140,41 @@ def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
         specs = tool_specs(rt)
     line = found.paths.run_log.read_text(encoding="utf-8")
     return specs, dict(json.loads(line, parse_float=Decimal))
+
+
+def clients() -> Iterator[str]:
+    """What each client gets, what is read of it, and what ends where it is refused."""
+    yield (
+        "What `tallygate init` writes for each client, in your own files and in a project's, under the usual places on "
+        "Linux. What a refusal ends is told on [enforcement](../enforcement.md), or on the page of the client."
+    )
+    yield table(
+        ["client", "`--client`", "hooks", "its records are read", "a refusal ends", "notes"],
+        (
+            [
+                each.title,
+                f"`{each.name}`",
+                "yes" if each.has_hooks else "no",
+                "no" if each.transcripts is None else "telemetry too" if each.telemetry else "yes",
+                each.can_stop.value,
+                f"[{each.install_notes_page.rpartition('/')[2].removesuffix('.md')}](../{each.install_notes_page})",
+            ]
+            for each in REGISTRY.clients.values()
+        ),
+    )
+    yield table(
+        ["client", "for all your work", "in a project"],
+        ([each.title, *written(each)] for each in REGISTRY.clients.values()),
+    )
+
+
+def written(client: Client) -> Iterator[str]:
+    """The files of a client in each scope."""
+    home, project = Path("/home/user"), Path("/project")
+    where = Surroundings(home, {}, "linux", "python", "hook.py", "places", project=project)
+    for scope in Scope:
+        files = (str(each.path) for each in client.wanted(where, scope).files)
+        yield ", ".join(f"`{name.replace(str(home), '~').removeprefix(f'{project}/')}`" for name in files) or "nothing"
 
 
 def tools(specs: list[ToolSpec], words: Words) -> Iterator[str]:

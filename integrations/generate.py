@@ -10,7 +10,8 @@ from typing import Any
 
 from tallygate import __version__
 from tallygate.clients.claude_code.client import COMMAND_HOOKS, TOOL_HOOKS, hook_entry
-from tallygate.clients.client import CURSOR_FRONT, rule_block, rule_text
+from tallygate.clients.client import rule_block, rule_text
+from tallygate.clients.cursor.client import FRONT as CURSOR_FRONT
 from tallygate.clients.gemini.client import EVENTS, matcher_of
 
 FOLDER = Path(__file__).resolve().parent

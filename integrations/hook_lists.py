@@ -22,7 +22,9 @@ def lists() -> str:
         f"{BEGIN}"
         "# Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).\n"
         f"GATING = (\n{gating}\n)\n"
-        "# Where clients say that they are at work.\n"
+        "# Hooks at which a client that was stopped is told why, as its session ends.\n"
+        f"ENDING = {tuple(REGISTRY.ending_events)!r}\n".replace("'", '"')
+        + "# Where clients say that they are at work.\n"
         f"WORKSPACE_VARIABLES = (\n{variables}\n)\n"
         f"{END}"
     )

@@ -16,6 +16,7 @@ from tests.world import NANOS, as_said, make_world
 
 import tallygate
 from tallygate.app import compose, settings_here
+from tallygate.clients import FOLDERS
 from tallygate.clients.client import Client, Scope, Surroundings
 from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Source
@@ -120,6 +121,7 @@ def test_the_hook_program_knows_what_the_registry_says():
     text = Path(hook.__file__).read_text(encoding="utf-8")
     assert lists.written(text) == text, "run: python integrations/hook_lists.py"
     assert set(hook.GATING.split()) == set(REGISTRY.gating_events)
+    assert hook.ENDING == REGISTRY.ending_events == ("SessionEnd", "sessionEnd")
     assert hook.WORKSPACE_VARIABLES[1:] == REGISTRY.workspace_variables
 
 
@@ -162,11 +164,20 @@ def test_what_the_hook_program_goes_by_needs_the_standard_library_alone():
 
 # Where one may stand, and why.
 NAMED = {
+    "clients/__init__.py": "the list of all of them, once",
     "core/guard/verbs.py": "a pattern of settings that switch hooks off has the older name of one",
+    "entrypoints/cli/demo.py": "ids of models that are shown as examples",
+    "entrypoints/cli/hook.py": "the one client that has a status line",
+    "entrypoints/cli/options.py": "the ways to write a client's name, by an example",
+    "entrypoints/cli/output.py": "an id of a session as an example",
+    "entrypoints/hook.py": "lists that are written from the registry",
     "operations/bills/keys.py": "names a provider's bills, not its client",
     "operations/views/prices.py": "ids of models that are shown as examples",
+    "reports/spending.py": "an id of a model as an example",
     "settings/budgets.py": "an id of a model as an example",
 }
+# Providers' models and bills have names that clients have as well.
+OTHER_SUBJECTS = {"pricing", "statements", "l6e"}
 # A database's cursor is none.
 COMMON = frozenset({"cursor"})
 
@@ -177,12 +188,34 @@ def words() -> frozenset[str]:
     return frozenset(found | {word for each in every for word in each.calls_itself}) - COMMON
 
 
-def test_no_client_is_named_where_things_are_decided_done_and_kept():
+def test_no_client_is_named_outside_of_its_folder():
     pattern = re.compile(rf"(?<![a-z])(?:{'|'.join(sorted(words(), key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
-    files = [PACKAGE / "app.py"]
-    files += [path for name in ("core", "ledger", "operations", "settings") for path in (PACKAGE / name).rglob("*.py")]
-    found = {path.relative_to(PACKAGE).as_posix() for path in files if pattern.search(path.read_text(encoding="utf-8"))}
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE)
+        own = place.parts[0] == "clients" and place.parts[1] in FOLDERS
+        if not own and place.parts[0] not in OTHER_SUBJECTS and pattern.search(path.read_text(encoding="utf-8")):
+            found.add(place.as_posix())
     assert found == set(NAMED)
+
+
+def test_what_a_refusal_ends_is_told_on_the_page_of_each_client():
+    pages = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("enforcement.md", *notes())}
+    rows = re.findall(r"^\| a refusal ends \|(.*)\|$", pages["enforcement.md"], re.MULTILINE)
+    (head,) = re.findall(r"^\| \|(.*Codex.*)\|$", pages["enforcement.md"], re.MULTILINE)
+    told = dict(
+        zip((each.strip() for each in head.split("|")), (each.strip() for each in rows[0].split("|")), strict=True)
+    )
+    for client in REGISTRY.clients.values():
+        page = pages[client.install_notes_page]
+        assert client.title in page, client.name
+        said = [text for name, text in told.items() if name.rpartition(" ")[0] == client.title.removeprefix("GitHub ")]
+        said += re.findall(r"^\| a refusal ends \| (.*) \|$", page, re.MULTILINE)
+        assert [each.startswith(client.can_stop.value) for each in said] == [True] * client.has_hooks, client.name
+
+
+def notes():
+    return {client.install_notes_page for client in REGISTRY.clients.values()}
 
 
 # --- a new client from its folder alone ---

@@ -13,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tallygate import files
-from tallygate.clients.client import opencode_plugin, rule_block
+from tallygate.clients.client import rule_block
+from tallygate.clients.opencode.client import opencode_plugin
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing import documents, text_file, toml_file
 from tallygate.editing.edits import Block, Member, Table

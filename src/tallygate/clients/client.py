@@ -20,7 +20,7 @@ from tallygate.clients.program import Program
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
-from tallygate.editing.edits import Block, FileEdits, Whole
+from tallygate.editing.edits import Block, FileEdits
 from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
 
 if TYPE_CHECKING:
@@ -98,6 +98,14 @@ class Finding:
     to_do: str
 
 
+class Stop(StrEnum):
+    """What a refusal ends in a client; where it ends less than the turn, the model is asked once more."""
+
+    TURN = "the turn"
+    TOOL = "the tool"
+    NOTHING = "nothing"
+
+
 def nothing_wrong(_: Surroundings) -> Iterator[Finding]:
     """A client whose hooks nothing is known to switch off."""
     return iter(())
@@ -139,7 +147,9 @@ class Client:
     `signs` are places that show it is there, `binaries` the names of what starts it, of its `program` or of an editor;
     `findings` looks for what would
     keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
-    away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would.
+    away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would. In one whose
+    `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
+    page in docs that says what is to be done and known; one of its own for a client that nobody has measured.
     """
 
     name: str
@@ -168,6 +178,8 @@ class Client:
     findings: Callable[[Surroundings], Iterator[Finding]] = nothing_wrong
     weakened: Callable[[Path, Path | None, Path, Mapping[str, str]], str | None] | None = None
     stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
+    hooks_answer_forms: bool = False
+    install_notes_page: str = "guides/install.md"
 
     def __post_init__(self) -> None:
         if not self.stored_as:
@@ -182,15 +194,19 @@ class Client:
         """Whether its hooks are answered."""
         return self.hooks is not None
 
+    @property
+    def can_stop(self) -> Stop:
+        """What ends where it is refused a tool; without hooks only an agent that asks is told to stop."""
+        if self.facts is None:
+            return Stop.NOTHING
+        return Stop.TOOL if self.facts.asks_again else Stop.TURN
+
 
 # --- entries and commands --------------------------------------------------------------------------------------------
 # The entries themselves: the server's command, hooks, the rule; and how to tell that one is ours.
 
 
 _UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
-CURSOR_FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
-VSCODE_FRONT = '---\napplyTo: "**"\n---\n\n'
-WINDSURF_FRONT = "---\ntrigger: always_on\n---\n\n"
 STARTING_ZONE = """\
 # When your days begin: dates are shown, and budgets renew, by this zone.
 time_zone = "{zone}"
@@ -271,17 +287,6 @@ def rule_text() -> str:
 def rule_block(front: str = "") -> Block:
     """The rule between its markers."""
     return Block(f"{BEGIN}\n{rule_text()}{END}\n", front)
-
-
-def opencode_plugin(command: list[str], *, faults_pass: bool) -> Whole:
-    """The plugin for opencode, with the command it runs, and whether it lets pass what nobody can answer."""
-    import json
-
-    text = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
-    words = {"@COMMAND@": json.dumps(command), "@LETS_FAULTS_PASS@": json.dumps(faults_pass)}
-    for mark, value in words.items():
-        text = text.replace(mark, value)
-    return Whole(text)
 
 
 # --- the program's own command ---------------------------------------------------------------------------------------

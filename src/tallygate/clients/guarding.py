@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -212,7 +213,7 @@ def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:
 BYTES_MAX = 16 * 1024 * 1024
 _SERVERS = ("mcpServers", "mcp_servers", "mcp", "servers", "context_servers")
 _KEYS = frozenset({*_SERVERS, "hooks", "env", "disableAllHooks", "hooksConfig", "features", "projects"})
-_TELEMETRY = ("CLAUDE_CODE_ENABLE_TELEMETRY", "OTEL_LOGS_EXPORTER", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+_TELEMETRY = re.compile(r"[A-Z_]+_ENABLE_TELEMETRY|OTEL_LOGS_EXPORTER|OTEL_EXPORTER_OTLP_LOGS_[A-Z]+")
 
 
 def loses(edit: Edit) -> bool:
@@ -265,7 +266,7 @@ def _ours(values: Mapping[Any, Any]) -> Iterator[str]:
                     yield _said("hook", event, _mapping(group).get("matcher"), entry)
     variables = values.get("env")
     if has_our_telemetry(variables):
-        yield from (_said(name, _mapping(variables).get(name)) for name in _TELEMETRY)
+        yield from (_said(name, value) for name, value in _mapping(variables).items() if _TELEMETRY.fullmatch(name))
 
 
 def _switches(values: Mapping[Any, Any]) -> Iterator[str]:
@@ -280,9 +281,7 @@ def _switches(values: Mapping[Any, Any]) -> Iterator[str]:
     ):
         if SERVER in json.dumps(listed):
             yield f"{name}.disabled"
-    for name in ("hooks", "codex_hooks", "plugin_hooks"):
-        if features.get(name) is False:
-            yield f"features.{name}"
+    yield from (f"features.{name}" for name, value in features.items() if name.endswith("hooks") and value is False)
     for name, project in _mapping(values.get("projects")).items():
         # A project's server of our name stands before the user's.
         if (server := _mapping(_mapping(project).get("mcpServers")).get(SERVER)) is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tallygate.clients import FOLDERS
 from tallygate.clients.client import Client
 from tallygate.core.guard.nested import NestedClient
-from tallygate.core.hooks import HookFacts
+from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import Rules
 from tallygate.core.words import ClientNames, client_name
 
@@ -55,7 +55,7 @@ class Registry:
         return next((client for client in self.clients.values() if client.family == family is not None), None)
 
     def family_of(self, name: str) -> str | None:
-        """The client behind any of its names (`claude-code`, `codex-mcp-client`); None for one that says nothing."""
+        """The client behind any of its names (with `-mcp-client` behind it, say); None for one that says nothing."""
         lowered = name.lower()
         families = (client.family for client in self.clients.values() if client.family)
         return next((family for family in families if family in lowered), None)
@@ -81,6 +81,13 @@ class Registry:
     def gating_events(self) -> tuple[str, ...]:
         """The names of hooks, in their clients' words, at which a client can still be stopped; each once."""
         return tuple(dict.fromkeys(name for client in self.clients.values() for name in client.gating_events))
+
+    @property
+    def ending_events(self) -> tuple[str, ...]:
+        """The names of hooks at which a client is told, as its session ends, why it was stopped; each once."""
+        told = (client for client in self.clients.values() if client.facts and client.facts.told_at_end is not None)
+        moments = (self.hooks[client.stored_as].moments for client in told)
+        return tuple(dict.fromkeys(name for each in moments for name in each if each[name] is Moment.SESSION_END))
 
     @property
     def workspace_variables(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Hold a refused tool where no answer ends the work and nothing can be ended: until there is more budget, or Esc.
 
-A denial makes Codex, and subagents of Qwen Code, ask their model again. What waits for its hook asks nobody. The hook
-program loads this only when it is told to; nothing but the standard library is imported.
+In some clients a denial makes the agent, or its subagents, ask the model again. What waits for its hook asks nobody.
+The hook program loads this only when it is told to; nothing but the standard library is imported.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ GATING = (
     "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool chat.params"
     " chat.message tool.execute.before preToolUse preToolUse.permissionRequest permissionRequest userPromptSubmitted"
 )
+# Hooks at which a client that was stopped is told why, as its session ends.
+ENDING = ("SessionEnd", "sessionEnd")
 # Where clients say that they are at work.
 WORKSPACE_VARIABLES = (
     "TALLYGATE_PROJECT_DIR",
@@ -63,7 +65,7 @@ def main() -> int:
         if code:
             _end_undecided(client, event, data)
         return code
-    if answer[2] and event in ("SessionEnd", "sessionEnd"):
+    if answer[2] and event in ENDING:
         answer = (_part(client, answer[2], always=answer[0] != 0), answer[1], b"", 0)
     elif answer[2]:
         answer = _ended(

@@ -406,4 +406,5 @@ CLIENT = Client(
     findings=findings,
     weakened=weakened,
     stand_in=stand_in,
+    hooks_answer_forms=True,
 )

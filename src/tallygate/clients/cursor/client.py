@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import CURSOR_FRONT, Client, Installation, Scope, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, Installation, Scope, Surroundings, rule_block, server_command
 from tallygate.clients.cursor.program import PROGRAM
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
+
+FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
 
 
 def _signs(where: Surroundings) -> tuple[Path, ...]:
@@ -26,7 +28,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     return Installation(
         (
             FileEdits(folder / "mcp.json", (server,), shared=True),
-            FileEdits(folder / "rules" / "tallygate.mdc", (rule_block(CURSOR_FRONT),), shared=True),
+            FileEdits(folder / "rules" / "tallygate.mdc", (rule_block(FRONT),), shared=True),
         )
     )
 

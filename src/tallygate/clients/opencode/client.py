@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from pathlib import Path
 
 from tallygate.clients.client import (
@@ -11,7 +13,6 @@ from tallygate.clients.client import (
     Scope,
     Surroundings,
     hook_arguments,
-    opencode_plugin,
     rule_block,
     server_arguments,
 )
@@ -19,10 +20,19 @@ from tallygate.clients.opencode.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
-from tallygate.editing.edits import FileEdits, Member
+from tallygate.editing.edits import FileEdits, Member, Whole
 from tallygate.editing.ours import SERVER
 
 _CLIENT = "opencode"
+
+
+def opencode_plugin(command: list[str], *, faults_pass: bool) -> Whole:
+    """The plugin for opencode, with the command it runs, and whether it lets pass what nobody can answer."""
+    text = files("tallygate.clients.opencode").joinpath("plugin.js").read_text(encoding="utf-8")
+    words = {"@COMMAND@": json.dumps(command), "@LETS_FAULTS_PASS@": json.dumps(faults_pass)}
+    for mark, value in words.items():
+        text = text.replace(mark, value)
+    return Whole(text)
 
 
 def _folder(where: Surroundings) -> Path:

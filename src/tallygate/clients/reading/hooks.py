@@ -193,7 +193,7 @@ def message_of(answer: HookAnswer) -> str | None:
 
 
 def context(name: str, message: str) -> dict[str, Any]:
-    """Claude Code's way, and that of its likes, to tell something to the model and to the user."""
+    """The way of several clients to tell something to the model and to the user."""
     return {
         "hookSpecificOutput": {"hookEventName": name, "additionalContext": message},
         "systemMessage": message,
@@ -201,7 +201,7 @@ def context(name: str, message: str) -> dict[str, Any]:
 
 
 def denial(name: str, message: str) -> dict[str, Any]:
-    """Claude Code's way, and that of its likes, to keep a tool from running."""
+    """The way of several clients to keep a tool from running."""
     return {
         "hookSpecificOutput": {
             "hookEventName": name,

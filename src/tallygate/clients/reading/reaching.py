@@ -116,7 +116,7 @@ def _swaps(given: Mapping[str, Any]) -> tuple[tuple[str, str, bool], ...]:
 
 
 def _patched(patch: str) -> Iterator[Edit]:
-    """The edits of a patch in the form that Codex and opencode give it."""
+    """The edits of a patch in the form that tools called apply_patch take it."""
     marks = list(_PATCHED.finditer(patch))
     for at, mark in enumerate(marks):
         body = patch[mark.end() : marks[at + 1].start() if at + 1 < len(marks) else len(patch)]

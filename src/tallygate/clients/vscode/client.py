@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallygate.clients.client import (
-    VSCODE_FRONT,
     Client,
     Installation,
     Scope,
@@ -17,6 +16,7 @@ from tallygate.clients.client import (
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
+_FRONT = '---\napplyTo: "**"\n---\n\n'
 _RULE = "tallygate.instructions.md"
 
 
@@ -30,7 +30,7 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     server = Member(("servers", SERVER), {"type": "stdio", **server_command(where)})
-    rule = (rule_block(VSCODE_FRONT),)
+    rule = (rule_block(_FRONT),)
     if scope is Scope.USER:
         folder = _folder(where)
         return Installation((FileEdits(folder / "mcp.json", (server,)), FileEdits(folder / "prompts" / _RULE, rule)))

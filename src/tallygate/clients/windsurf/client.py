@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallygate.clients.client import (
-    WINDSURF_FRONT,
     Client,
     Installation,
     Scope,
@@ -15,6 +14,8 @@ from tallygate.clients.client import (
 )
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
+
+_FRONT = "---\ntrigger: always_on\n---\n\n"
 
 
 def _folder(where: Surroundings) -> Path:
@@ -35,7 +36,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
                 FileEdits(folder / "memories" / "global_rules.md", (rule_block(),)),
             )
         )
-    rule = FileEdits(where.root / ".windsurf" / "rules" / "tallygate.md", (rule_block(WINDSURF_FRONT),), shared=True)
+    rule = FileEdits(where.root / ".windsurf" / "rules" / "tallygate.md", (rule_block(_FRONT),), shared=True)
     return Installation((rule,), ("Windsurf has no servers of a project: run it with --scope user, too.",))
 
 

@@ -24,7 +24,7 @@ from tallygate.operations.setup.install import plan_install
 from tallygate.settings import Settings
 
 SESSIONS_LOOKED_AT = 50
-# Codex asks its model after about so long, whatever its servers do, unless it was told to wait for one.
+# A client asks its model after about so long, whatever its servers do, where it was not told to wait for one.
 CLIENTS_WAIT_MS = 1_000
 ANSWER_S = 30
 STRAYS_SINCE_US = 24 * 3_600_000_000

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 import tallygate
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.money import format_amount, parse_amount_nanos
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
@@ -175,7 +176,7 @@ def _must(condition: bool, wanted: str) -> None:
 
 
 TEXT_WIDTH = 100
-_OWN_PREFIXES = ("TALLYGATE_", "L6E_", "CLAUDE_PROJECT_DIR")
+_OWN_PREFIXES = ("TALLYGATE_", "L6E_", *REGISTRY.project_variables)
 
 
 def run(program: Program, keep: Path | None) -> int:

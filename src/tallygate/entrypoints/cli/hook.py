@@ -20,7 +20,7 @@ from tallygate.operations.hooks import left_text
 
 
 @click.command()
-@click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is: claude-code, codex, gemini ...")
+@click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is, by the client's name.")
 @click.option("--event", default="-", metavar="EVENT", help="The hook's name, where the input does not say it.")
 @click.option("--framed", is_flag=True, hidden=True)
 @click.option("--held", is_flag=True, hidden=True)

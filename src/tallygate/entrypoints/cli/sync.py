@@ -54,9 +54,8 @@ def sync(
 ) -> None:
     """Read what clients wrote down.
 
-    Every response that Claude Code, Codex, Gemini CLI, opencode, Qwen Code and Copilot CLI recorded is put into the
-    ledger once, with its cost, and counted into the budget session it belongs to. What was read before is not read
-    again.
+    Every response that a client recorded is put into the ledger once, with its cost, and counted into the budget
+    session it belongs to. What was read before is not read again.
     """
     settings = program.settings()
     with program.opened(settings) as app:

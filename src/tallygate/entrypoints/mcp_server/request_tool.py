@@ -16,6 +16,7 @@ from mcp.server.mcpserver.context import Context
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, in_usd
 from tallygate.core.money import json_number, parse_amount_nanos
@@ -141,7 +142,7 @@ def _can_ask(context: Context[Any, Any]) -> bool:
 
 REASON_MAX = 500
 # Clients in which a hook, also one of a project, can answer a form before a person sees it, or after.
-_HOOKS_ANSWER_IN = ("claude-code",)
+_HOOKS_ANSWER_IN = tuple(client.name for client in REGISTRY.clients.values() if client.hooks_answer_forms)
 _NOT_CONFIRMED = (
     "The form was accepted, but no hook of Tallygate told that a person did it; other hooks can do that, too. Nothing "
     "was changed. Stop and show the user the command. If they did, `tallygate init` installs the hook that tells."
