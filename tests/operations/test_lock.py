@@ -332,6 +332,71 @@ def test_a_rolling_window_is_raised_with_a_signature_only(hurt):
     assert not may_spend(world, session, 1500)
 
 
+LIMITS = "UPDATE budget SET limit_nanos = 100000000000, rule_limit = 100000000000"
+IN_TABLES = {
+    "the limit and that of its rule": LIMITS,
+    "the limit, its rule and whose it is": f"{LIMITS}, scope = 'client', scope_key = 'x' WHERE scope = 'session'",
+    "whether it is hard": "UPDATE budget SET mode = 'soft' WHERE scope = 'session'",
+    "what it counts": "UPDATE budget SET unit = 'calls' WHERE scope = 'session'",
+    "what its unit is worth": "UPDATE budget SET usd_nanos = 4000000000000000 WHERE scope = 'session'",
+    "when the session began": f"{LIMITS}; UPDATE session SET started_us = started_us + 5000000",
+    "whose the session is": "UPDATE session SET rules = NULL, project = '/elsewhere', client = 'none'",
+    "which budgets it spends": "DELETE FROM session_budget WHERE session_id <> budget_id",
+    "what it lies in": "UPDATE session SET parent_session_id = NULL; "
+    "DELETE FROM session_budget WHERE session_id <> budget_id",
+    "which event says so": "DROP TRIGGER event_never_changes; UPDATE event SET body = "
+    "CAST(replace(body, '\"limit_nanos\":1000000000,', '\"limit_nanos\":90000000000,') AS BLOB)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IN_TABLES)
+def test_what_a_session_may_spend_is_by_the_event_that_opened_it_whatever_the_tables_say(hurt, what):
+    around = hurt.start("1")
+    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),), project="/work", folder="/work")
+    session = hurt.start("1") if what != "whose the session is" else world.start("50")
+    if what in ("which budgets it spends", "what it lies in"):
+        session = hurt.start("50", parent_session_id=around)
+    lock(world)
+    assert may_spend(world, session, 100)
+    changed = sqlite3.connect(world.ledger.path, isolation_level=None)
+    changed.executescript(IN_TABLES[what])
+    changed.close()
+    rules = world.rt.rules if what == "whose the session is" else ()
+    in_a_new_process = world.with_runtime(locks=LockBook(), rules=rules)
+    assert not may_spend(in_a_new_process, session, 1500)
+    if what != "which event says so":
+        assert may_spend(in_a_new_process, session, 100)
+    assert world.problems()
+
+
+@pytest.mark.parametrize("what", ["the limit and that of its rule", "the limit, its rule and whose it is"])
+def test_a_signed_raise_adds_to_the_limit_that_a_session_was_opened_with(hurt, what):
+    world = hurt
+    session = world.start("1")
+    user = lock(world)
+    changed = sqlite3.connect(world.ledger.path, isolation_level=None)
+    changed.executescript(IN_TABLES[what])
+    changed.close()
+    assert [budget.budget_id for budget in unsigned_limits(world.rt)] == [session]
+    assert raised(world, session, authority=user).limit_nanos == 2 * NANOS
+    assert may_spend(world, session, 1900)
+    assert not may_spend(world, session, 200)
+
+
+def test_a_row_of_a_budget_that_was_taken_away_halts_and_a_session_that_no_event_opened_does_too(hurt):
+    world = hurt
+    session, other = world.start("1", model="dear"), world.start("1")
+    child = world.start("50", parent_session_id=session)
+    lock(world)
+    in_table(world, "DELETE FROM budget WHERE budget_id = ?", session)
+    in_table(world, "UPDATE session_budget SET session_id = 'made-up' WHERE session_id = ?", other)
+    in_table(world, "UPDATE session SET session_id = 'made-up' WHERE session_id = ?", other)
+    for each in (child, "made-up"):
+        answer = world.ask(each)
+        assert answer.action is Action.HALT
+        assert "Nothing is counted on it" in (answer.message or "")
+
+
 def world_budgets(world):
     with world.ledger.reading() as reader:
         return reader.budgets(100)

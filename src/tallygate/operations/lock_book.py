@@ -7,16 +7,18 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
 from tallygate.core.lock import Bounds, Limits, Lock, LockKind, Standing, Told, after, limits_after
-from tallygate.core.model import DEFAULT_TENANT, Budget
+from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
+from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
+from tallygate.ledger.layout import Layout
 from tallygate.ledger.lock_marks import LockMarks
 from tallygate.ledger.port import JournalEvent, Reader, Sign, Value
 
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     from tallygate.settings import Paths
 
 
+T = TypeVar("T")
 UNLOCKED = Standing()
 BUDGETS_LOOKED_AT = 200
+SESSIONS_KEPT = 512
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # So long every session begins with it.
 LOST_NEWS_US = 7 * 86_400_000_000
 
@@ -41,6 +46,15 @@ class _Read:
     limits: Mapping[str, tuple[int, bytes, Limits]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session as the event that opened it states it: its row, its own budgets, and all those that it spends."""
+
+    session: Session
+    budgets: Mapping[str, Budget]
+    spends: frozenset[str]
+
+
 class LockBook:
     """What a process knows of the lock of its ledger. Each event is read, and its signature checked, once.
 
@@ -51,6 +65,7 @@ class LockBook:
     def __init__(self, settings_by: str | None = None) -> None:
         self._read = _Read()
         self._settings_by = settings_by
+        self._opened: dict[tuple[str, str], Opened] = {}
 
     def standing(self, ledger_id: str, reader: Reader) -> Standing:
         """How the limits stand by the events of this moment."""
@@ -84,6 +99,30 @@ class LockBook:
             self._read = _Read(known.seq, known.hash, known.standing, kept)
         return Bounds(limits)
 
+    def opened(self, ledger_id: str, reader: Reader, session: Session) -> Opened:
+        """A session as it was opened, with the budgets of those around it. Raises `LedgerCorrupt` where no event says.
+
+        Read once: an opening never changes. Rows of tables are anybody's to change who can write the file.
+        """
+        name = (reader.tenant, session.session_id)
+        if (known := self._opened.get(name)) is not None:
+            return known
+        events = reader.openings(session.session_id, session.started_us)
+        found = next(filter(None, (_opened_by(f"{ledger_id}/{reader.tenant}", e, session) for e in events)), None)
+        if found is None:
+            raise LedgerCorrupt(
+                f"No event of the ledger opened the session {session.session_id} as its row says.",
+                hint="Nothing is counted on it. See: tallygate verify",
+            )
+        above = found.session.parent_session_id
+        if above is not None and (around := reader.session(above)) is not None:
+            theirs = self.opened(ledger_id, reader, around).budgets
+            found = replace(found, budgets={**theirs, **found.budgets})
+        if len(self._opened) >= SESSIONS_KEPT:
+            self._opened.clear()
+        self._opened[name] = found
+        return found
+
     def _upto(self, ledger_id: str, reader: Reader) -> _Read:
         known = self._read
         # Read beside something else: no event of the lock has come since. Where nothing is known yet, a ledger that was
@@ -93,6 +132,7 @@ class LockBook:
         events = reader.lock_events(known.seq)
         if known.seq and (not events or events[0].hash != known.hash):
             known, events = _Read(), reader.lock_events()
+            self._opened.clear()
         elif known.seq:
             events = events[1:]
         if events:
@@ -102,6 +142,28 @@ class LockBook:
             raise lock_missing(PublicKey(unb64url(self._settings_by, "the lock")).keyid)
         self._read = known
         return known
+
+
+def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> Opened | None:
+    """What an event says of a session that it opened; None where it is none, or not as it was written."""
+    if event_hash(chain_id, event.seq, event.previous, event.body) != event.hash:
+        return None
+    try:
+        stated = [(table, row) for op, table, row in json.loads(event.body)["rows"] if op == "+"]
+        row = next(row for table, row in stated if table == "session" and row["session_id"] == session.session_id)
+        budgets = [_row_of(rows.BUDGET, row, session) for table, row in stated if table == "budget"]
+        return Opened(
+            _row_of(rows.SESSION, row, session),
+            {budget.budget_id: budget for budget in budgets},
+            frozenset(str(row["budget_id"]) for table, row in stated if table == "session_budget"),
+        )
+    except (StopIteration, *_ODD):
+        return None
+
+
+def _row_of(layout: Layout[T], row: Mapping[str, Any], session: Session) -> T:
+    stated = {**row, "tenant": session.tenant}
+    return layout.value(tuple(stated.get(column) for column in layout.columns))
 
 
 def _anybody(_: str) -> bool:
@@ -238,10 +300,63 @@ def bounds_now(rt: Runtime, reader: Reader) -> Bounds | None:
     return rt.locks.bounds(rt.ledger.ledger_id, reader)
 
 
+def as_opened(
+    rt: Runtime, reader: Reader, session: Session, own: tuple[Budget, ...]
+) -> tuple[Session, tuple[Budget, ...]]:
+    """A session and its own budgets by the event that opened it, where the user has signed what holds.
+
+    Whose it is, which budgets it spends, and what makes those is said there: rows in tables are anybody's to change.
+    What they count, and a limit below that of the opening, is the tables' to say.
+    """
+    opened = rt.locks.opened(rt.ledger.ledger_id, reader, session)
+    if lacking := opened.spends - {budget.budget_id for budget in own}:
+        found = reader.budgets_named(sorted(lacking))
+        if len(found) < len(lacking):
+            raise LedgerCorrupt(
+                f"A budget of the session {session.session_id} is not in the ledger's tables any more.",
+                hint="Nothing is counted on it. See: tallygate verify",
+            )
+        own = (*own, *found)
+    return opened.session, tuple(_as_opened(opened, budget) for budget in own)
+
+
+def _as_opened(opened: Opened, budget: Budget) -> Budget:
+    """A budget of a session as it was opened, with what it counts and its limit by now."""
+    first = opened.budgets.get(budget.budget_id)
+    if first is None or (
+        budget.rule_limit == first.limit_nanos
+        and budget.mode is first.mode
+        and (budget.unit, budget.usd_nanos, budget.scope) == (first.unit, first.usd_nanos, first.scope)
+    ):
+        return budget
+    return replace(
+        first,
+        limit_nanos=budget.limit_nanos,
+        rule_limit=first.limit_nanos,
+        spent_nanos=budget.spent_nanos,
+        reserved_nanos=budget.reserved_nanos,
+        overage_nanos=budget.overage_nanos,
+        touched_us=budget.touched_us,
+    )
+
+
+def _own_as_opened(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
+    """A budget by the opening of its session, where it is a session's own, whatever its row says of that."""
+    name = budget.budget_id.removesuffix(":soft")
+    for session_id in dict.fromkeys((budget.budget_id, name, name.rpartition(":")[0])):
+        session = reader.session(session_id) if session_id else None
+        if session is not None and session.is_open:
+            return _as_opened(rt.locks.opened(rt.ledger.ledger_id, reader, session), budget)
+    return budget
+
+
 def as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     """A budget with the limit that the gate goes by: while the limits are locked, what the user has signed."""
     bounds = bounds_now(rt, reader)
-    most = None if bounds is None else bounds.of(budget.name, budget.rule_limit)
+    if bounds is None:
+        return budget
+    budget = _own_as_opened(rt, reader, budget)
+    most = bounds.of(budget.name, budget.rule_limit)
     return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
 
 
@@ -249,8 +364,10 @@ def unsigned_limits(rt: Runtime) -> list[Budget]:
     """Budgets whose limit stands above what the user has signed, of those that were used last."""
     with rt.ledger.reading(rt.tenant) as reader:
         bounds = bounds_now(rt, reader)
-        budgets = [] if bounds is None else reader.budgets(BUDGETS_LOOKED_AT)
-        return [each for each in budgets if bounds is not None and is_above(bounds, each, rt.clock_us())]
+        if bounds is None:
+            return []
+        budgets = (_own_as_opened(rt, reader, each) for each in reader.budgets(BUDGETS_LOOKED_AT))
+        return [each for each in budgets if is_above(bounds, each, rt.clock_us())]
 
 
 def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.registry import REGISTRY
@@ -34,7 +35,7 @@ from tallygate.core.values import value
 from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update, Value
-from tallygate.operations.lock_book import bounds_now
+from tallygate.operations.lock_book import as_opened, bounds_now
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
     FOR_EVER_US,
@@ -100,6 +101,18 @@ def bound_now(
     count for sessions that open after it: whoever could change them while an agent works might be the agent. Where the
     settings of another workspace are at hand, they change neither the rules of the session nor the limits of these.
     """
+    bounds = bounds_now(rt, reader)
+    before = session.rules
+    if bounds is not None and session.is_open:
+        first, own = as_opened(rt, reader, session, own)
+        if _whose(session) != _whose(first):
+            session = replace(
+                session,
+                client=first.client,
+                also_client=first.also_client,
+                project=first.project,
+                rules=_tighter_text(before, first.rules),
+            )
     now, limits = session, None
     if session.project == rt.project:
         limits = dict[str, int]()
@@ -110,9 +123,18 @@ def bound_now(
         rules = to_text(_joined(mine, from_text(session.rules))) if mine else session.rules
         now = session if rules == session.rules else replace(session, rules=rules)
     asked = visiting(rt, reader, now, at_us) if here and rt.rules else now
-    bounds = bounds_now(rt, reader)
     found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
-    return Bound(now, found, session.rules)
+    return Bound(now, found, before)
+
+
+def _whose(session: Session) -> tuple[str | None, ...]:
+    return session.client, session.also_client, session.project, session.rules
+
+
+@lru_cache(maxsize=256)
+def _tighter_text(rules: str | None, others: str | None) -> str | None:
+    """Rules of two texts, each budget once and with the tighter of its limits."""
+    return rules if rules == others else to_text(_joined(from_text(rules), from_text(others)))
 
 
 def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
