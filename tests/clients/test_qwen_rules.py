@@ -111,6 +111,15 @@ def test_telemetry_without_an_event_may_have_been_a_response_and_is_told(payload
     assert (taken(it, user), it.report.skipped) == ([], {Skip.NOT_OBJECT: 1})
 
 
+@pytest.mark.parametrize("event", [{}, {"event.name": ""}, {"event.name": 5}, {"model": "qwen3", "event.name": None}])
+def test_telemetry_of_an_event_without_a_name_may_have_been_a_response_and_is_told(event):
+    it = chat()
+    taken(it, answered("u1", {"systemPayload": {"uiEvent": event}}), answered("u2"))
+    assert it.report.skipped == {Skip.BAD_NAME: 1}
+    named = {"systemPayload": {"uiEvent": {"event.name": "qwen-code.tool_call"}}}
+    assert (taken(it, answered("u3", named)), it.report.skipped) == ([], {Skip.BAD_NAME: 1})
+
+
 def test_a_response_without_counts_brings_no_row():
     it = chat()
     assert taken(it, answered("u1", **counts(0, 0, 0, 0, 0))) == []

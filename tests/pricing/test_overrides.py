@@ -51,6 +51,29 @@ def test_the_most_particular_row_holds(model, expected):
     assert (found and found.input) == expected
 
 
+DATED = "gpt-4o-2024-05-13"
+
+
+@pytest.mark.parametrize(
+    "rows, model, expected",
+    [
+        ((row("gpt-4o", 1),), DATED, 1),  # a date makes no other model, whatever a list asks for it
+        ((row(DATED, 5), row("gpt-4o", 1)), DATED, 5),
+        ((row("gpt-4o", 1), row(DATED, 5)), DATED, 5),
+        ((row(DATED, 5), row("openai:gpt-4o", 1)), DATED, 5),
+        ((row(DATED, 5), row("gpt-4o", 1)), f"openai/{DATED}", 5),
+        ((row(DATED, 5), row("gpt-4o", 1)), "gpt-4o-2024-08-06", 1),
+        ((row(DATED, 5), row("gpt-4o", 1)), "gpt-4o", 1),
+        ((row("gpt-4o*", 7), row("gpt-4o", 1)), DATED, 1),
+        ((row(DATED, 5),), "gpt-4o", 5),
+        ((row("gpt-4o-mini", 5),), DATED, None),
+    ],
+)
+def test_a_price_for_a_model_holds_for_its_dated_ids_until_one_of_them_has_its_own(rows, model, expected):
+    found = matching_row(rows, identify(model), NOON)
+    assert (found and found.input) == expected
+
+
 @pytest.mark.parametrize(
     "match, model, holds",
     [

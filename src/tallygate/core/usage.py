@@ -217,8 +217,13 @@ def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None =
         native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
         estimated_output=estimate,
         tool_use_ids=tools,
-        odd=joined_odd(old.odd, new.odd),
+        odd=tuple(each for each in joined_odd(old.odd, new.odd) if each != GUESSED_MODEL or each in named.odd),
     )
+
+
+def tells_model(row: ObservedUsage) -> bool:
+    """Whether a row names its model itself, and has no neighbour's."""
+    return GUESSED_MODEL not in row.odd
 
 
 def joined_counts(one: Tokens, other: Tokens) -> Tokens:
@@ -246,7 +251,7 @@ def same_name(one: ObservedUsage, other: ObservedUsage) -> bool:
 
 def named_order(row: ObservedUsage) -> tuple[object, ...]:
     """An order over the models that rows name, where nothing is known of prices."""
-    return (row.model, row.speed or "", row.provider or "")
+    return (tells_model(row), row.model, row.speed or "", row.provider or "")
 
 
 class Oddity(StrEnum):
@@ -272,7 +277,8 @@ def contradictions(booked: ObservedUsage, later: ObservedUsage) -> list[Oddity]:
     whole = new.output > old.output or (later.quality is Quality.FINAL and booked.quality is Quality.FINAL)
     if whole and joined_counts(old, new) != joined_counts(new, new) and not booked.is_told and not later.is_told:
         found.append(Oddity.LOWER)
-    if booked.model and later.model and not same_name(booked, later):
+    named = booked.model and later.model and tells_model(booked) and tells_model(later)
+    if named and not same_name(booked, later):
         found.append(Oddity.MODEL)
     if abs(later.at - booked.at) > _TIME_MAX and MOVED not in booked.odd:
         found.append(Oddity.TIME)
@@ -284,7 +290,7 @@ SMALL_COUNT = 100_000
 CUT = "above_context"
 # Among what is odd in a response: one that its client had asked for before it broke off, and left no counts.
 BROKEN_OFF = "after_one_broken_off"
-# Its time is that of its neighbours in the file, or of the file; its model is that of the response before it, or none.
+# Its time is that of its neighbours in the file, or of the file; its model is that of a neighbour, or none.
 GUESSED_TIME = "no_time"
 GUESSED_MODEL = "no_model"
 # A movement of a total may stand for several responses whose own events are missing.
@@ -516,7 +522,8 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
 class ObservedSum:
     """What the responses of one call, or of none, add up to.
 
-    `partial` of them have no final count; before `broken` of them another one broke off that left none at all.
+    `partial` of them have no final count; before `broken` of them another one broke off that left none at all. `model`
+    is the one that the dearest of them names.
     """
 
     responses: int
@@ -524,6 +531,7 @@ class ObservedSum:
     tokens: Tokens
     partial: int = 0
     broken: int = 0
+    model: str | None = None
 
 
 Observed = Mapping[str | None, ObservedSum]

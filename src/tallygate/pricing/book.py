@@ -187,8 +187,10 @@ class PriceBook:
         for rows, source in ((self.settings.overrides, OVERRIDE), (ours, OWN_SOURCE)):
             for row in rows:
                 if holds(row, at.astimezone(UTC).date()) and applies(row, scope):
-                    price = override_price(row, self._identify(row.match), source)
-                    yield ListedModel(row.provider or source, row.match, price)
+                    named = self._identify(row.match)
+                    # As the list names who makes it: one that is in both is one model, at the price that counts.
+                    maker = row.provider or named.vendor or source
+                    yield ListedModel(maker, row.match, override_price(row, named, source))
         yield from self.catalog.models(at)
 
     def info(self, at: datetime) -> CatalogInfo:

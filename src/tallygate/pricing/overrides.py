@@ -134,11 +134,12 @@ def matching_row(
 ) -> _Row | None:
     """The row that holds for an id as of a time, in a scope.
 
-    A row for the session comes before one for the project, the tenant, everything; of two for the same an exact match
-    before a pattern, then one with a provider, then the latest.
+    A row for the session comes before one for the project, the tenant, everything; of two for the same one that names
+    the id as it is before one that names the model in another way, as without its date, and that before a pattern;
+    then one with a provider, then the latest.
     """
     day = at.astimezone(UTC).date()
-    best: tuple[tuple[bool | int | date, ...], _Row] | None = None
+    best: tuple[tuple[int | date, ...], _Row] | None = None
     for place, row in enumerate(rows):
         if not holds(row, day) or not applies(row, scope):
             continue
@@ -148,7 +149,13 @@ def matching_row(
         exact = pattern in _forms(identifier) or _same_model(pattern, identifier)
         if exact or any(glob_matches(pattern, form) for form in _forms(identifier)):
             near = (row.session is not None, row.project is not None, row.tenant is not None)
-            rank = (*near, exact, provider is not None, row.valid_from or date.min, place)
+            rank = (
+                *near,
+                exact + (pattern in _written(identifier)),
+                provider is not None,
+                row.valid_from or date.min,
+                place,
+            )
             if best is None or rank > best[0]:
                 best = rank, row
     return best[1] if best else None
@@ -213,8 +220,13 @@ def discounted(price: Price, discount: Discount) -> Price:
 
 def _forms(identifier: Identifier) -> tuple[str, ...]:
     """What a pattern may be written for: the id as sent, without its channel, bare, in its one spelling."""
+    return (*_written(identifier), identifier.canonical)
+
+
+def _written(identifier: Identifier) -> tuple[str, ...]:
+    """An id as it was sent, with and without who serves it."""
     scoped = f"{identifier.org}/{identifier.name}" if identifier.org else identifier.name
-    return (identifier.text, scoped, identifier.name, identifier.canonical)
+    return (identifier.text, scoped, identifier.name)
 
 
 def _same_model(pattern: str, identifier: Identifier) -> bool:

@@ -136,7 +136,7 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
     seen = run.observed.get(call.call_id)
     actual = call.actual if seen is None else seen.tokens
     asked = call.model_requested
-    used = call.model_used or asked
+    reported = call.model_used or asked
     timed = call.state is CallState.RECONCILED and call.resolved_us is not None and call.resolved_us > call.at_us
     return {
         "call_index": index,
@@ -150,9 +150,9 @@ def _record(index: int, call: Call, run: RunLine) -> dict[str, Any]:
         "usage_basis": lifecycle.basis_of_call(call, is_observed=seen is not None).value,
         "model_requested": asked if run.session.model == UNKNOWN_MODEL else run.session.model,
         "model_asked": asked,
-        "model_used": used,
+        "model_used": (seen and seen.model) or reported,
         "model_target": call.model_target,
-        "rerouted": used != asked,
+        "rerouted": reported != asked,
         "prompt_tokens": call.prompt_tokens if actual is None else actual.context,
         "completion_tokens": call.completion_tokens if actual is None else actual.output,
         "cost_usd": exact_text(_cost(call, run.observed)),

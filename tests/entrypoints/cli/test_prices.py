@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tomllib
 
-from tests.transcripts import write_claude, write_codex
+import pytest
+from tests.transcripts import MODEL, write_claude, write_codex
 
 
 def test_an_estimate_names_cost_and_basis(run, run_json):
@@ -130,3 +131,33 @@ def test_a_source_without_a_version_is_told_without_a_gap(run):
     told = run("prices", "step-3.6-flash").output
     assert "tallygate: step-3.6-flash" in told
     assert "tallygate, approximate" in told
+
+
+def test_a_model_without_a_list_s_price_is_listed_once(run_json):
+    for query in ("step-3.6-flash", "deepseek-chat"):
+        names = [(each["id"], each["provider"]) for each in run_json("prices", query)["models"]]
+        assert len(names) == len(set(names))
+        assert sum(name == query for name, _ in names) == 1
+
+
+def test_a_price_of_your_own_takes_the_place_of_the_list_s(run_json, home, monkeypatch):
+    file = home / "user.toml"
+    file.write_text('[[price]]\nmatch = "gpt-5"\ninput = 1\noutput = 2\n')
+    monkeypatch.setenv("TALLYGATE_CONFIG", str(file))
+    found = [each for each in run_json("prices", "gpt-5")["models"] if each["id"] == "gpt-5"]
+    assert [(each["provider"], each["input"], each["source"]) for each in found] == [("openai", 1, "override")]
+
+
+@pytest.mark.parametrize(("query", "told"), [("gpt-4o-2024-08-06", False), ("claude-sonnet-7", False), ("zz-9", True)])
+def test_only_what_could_not_be_resolved_is_said_to_fit_nothing(run, query, told):
+    shown = run("prices", query)
+    assert shown.stdout.startswith(f"{query}: $")
+    assert ("no listed id fits" in shown.stderr) is told
+
+
+def test_what_was_recorded_at_one_price_is_told_in_one_line(run, run_json, home):
+    write_claude(home, [1], usage={"speed": "standard"})
+    write_claude(home, [2, 3, 4])
+    run("sync")
+    [booked] = run_json("prices", MODEL)["recorded"]
+    assert booked["responses"] == 4

@@ -106,6 +106,26 @@ def test_where_no_step_was_asked_about_nothing_is_told(shop, ruled, run, run_jso
     assert run_json("budget", "list")["bound_nothing"] == []
 
 
+@pytest.mark.parametrize("match", ["claude-opus-9", "opuss", "claude-opuss-*"])
+@pytest.mark.parametrize("worked", [False, True])
+def test_a_budget_for_a_model_that_nobody_lists_or_used_is_told_at_once(shop, ruled, run, match, worked):
+    ruled(f'scope = "model"\nmatch = "{match}"', *BINDING[:1])
+    if worked:
+        work()
+    text = run("budget", "list").stdout
+    assert f"model '{match}', day, hard, $9.00: means no model that is listed or was used; one that is yet" in text
+    assert ("'opus'" in text) is False
+    found = doctors(run)
+    assert (found["state"], f"'{match}'" in found["found"]) == ("warn", True)
+
+
+@pytest.mark.parametrize("match", ["claude-*", "gpt", "GPT-5", "us.anthropic.claude-opus-4-7-v1:0", "step-3.6-flash"])
+def test_a_budget_for_a_model_that_is_listed_waits_for_its_first_step(shop, ruled, run, run_json, match):
+    ruled(f'scope = "model"\nmatch = "{match}"')
+    assert run_json("budget", "list")["bound_nothing"] == []
+    assert doctors(run)["state"] == "ok"
+
+
 @pytest.mark.parametrize(("days", "told"), [(29, []), (31, [("client", "codex", True)])])
 def test_a_budget_that_has_rested_while_others_worked_is_told(shop, ruled, run, run_json, monkeypatch, days, told):
     ruled('scope = "client"\nmatch = "codex"')

@@ -21,6 +21,7 @@ from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, link_session
+from tallygate.operations.views.overview import show_session
 
 PROJECT = "/home/me/p"
 
@@ -363,3 +364,60 @@ def test_a_total_of_a_session_may_be_larger_than_any_context(world):
     take(world, replace(total, model="claude-opus-4-7"))
     with world.ledger.reading() as reader:
         assert [stored.row.tokens for stored in reader.usage_between(0, 2**62)] == [tokens]
+
+
+def test_the_line_of_a_session_names_the_model_that_answered_each_call(live):
+    session = start(live)
+    call = live.ask(session, 500).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 20), response(live, "r2", 900, model="cheap"), response(live, "r3", 0, model=""))
+    assert show_session(live.rt, session).models_by_call == {call: "cheap"}
+    end_session(live.rt, session)
+    [line] = [json.loads(line) for line in live.rt.run_log_path.read_text().splitlines()]
+    [record] = line["records"]
+    assert (record["model_asked"], record["model_used"], record["rerouted"]) == ("dear", "cheap", False)
+
+
+def nameless(world, key, **options):
+    return response(world, key, model="", odd=("no_model",), **options)
+
+
+def models(world):
+    with world.ledger.reading() as reader:
+        return {each.row.response_key: each.row.model for each in reader.usage_between(0, 2**62)}
+
+
+def test_a_response_without_a_model_is_priced_as_its_neighbours_are(world):
+    """In turn: the one before it, those known of its session, the one behind it, what its client used lately."""
+    here = [response(world, "a", model="cents"), nameless(world, "b", seconds=5), response(world, "c", seconds=9)]
+    take(world, *here)
+    take(world, nameless(world, "d", seconds=-9))
+    take(world, nameless(world, "e", session="new"), response(world, "f", session="new", model="cheap", seconds=9))
+    take(world, nameless(world, "g", session="newest", seconds=30))
+    take(world, nameless(world, "h", session="newest", client="codex"))
+    assert models(world) == {
+        "a": "cents", "b": "cents", "c": "dear", "d": "dear", "e": "cheap", "f": "cheap", "g": "cheap", "h": "",
+    }  # fmt: skip
+    with world.ledger.reading() as reader:
+        costs = {each.row.response_key: each.cost_nanos for each in reader.usage_between(0, 2**62)}
+        assert (costs["b"], costs["d"]) == (1_000_000, 100_000_000)
+
+
+def test_the_model_of_the_session_s_opening_stands_for_one_that_nobody_names(live):
+    session = start(live)
+    link_session(live.rt, "claude_code", "client-1", session)
+    take(live, response(live, "other", session="elsewhere", model="cheap", project="/else"), nameless(live, "r1"))
+    assert models(live)["r1"] == "dear"
+
+
+@pytest.mark.parametrize("first", ["guessed", "told"])
+def test_a_model_that_is_told_stands_in_the_place_of_a_guessed_one(world, first):
+    take(world, response(world, "before", model="dear"))
+    rows = [nameless(world, "r", seconds=5), response(world, "r", model="cheap", seconds=5)]
+    for row in rows if first == "guessed" else rows[::-1]:
+        take(world, row)
+    assert models(world)["r"] == "cheap"
+    with world.ledger.reading() as reader:
+        [row] = [each for each in reader.usage_between(0, 2**62) if each.row.response_key == "r"]
+        assert row.row.odd == ()
+        assert reader.count_anomalies() == 0, "nobody told of two models"

@@ -128,10 +128,21 @@ def test_what_telemetry_tells_and_cannot_be_read_is_kept_for_every_total(world, 
 
 
 def test_losses_of_telemetry_add_up_and_stay(world):
-    for _ in range(3):
-        tell(world, own(output_tokens="lots"))
+    for number in range(3):
+        tell(world, own(output_tokens="lots", sequence=number))
     read(world, written())
     assert what_is_open(world.rt)[0].why == {"bad_count": 3}
+
+
+def test_a_request_that_is_sent_again_counts_its_losses_once(world, monkeypatch):
+    monkeypatch.setattr("tallygate.operations.usage.ingest.AMOUNT_NANOS_MAX", 20 * CENTS)
+    for number in (1, 2, 1, 1):
+        lost = own(output_tokens="lots", sequence=number), own(session=None, output_tokens="lots")
+        tell(world, *lost)
+        tell(world, own(session="dear", output_tokens=10**12, sequence=number))
+    with world.ledger.reading() as reader:
+        found = {file.path: sum(file.found.why.values()) for file in reader.unread_files()}
+    assert found == {"telemetry": 2, "telemetry:client-1": 2, "telemetry:dear": 2}
 
 
 def test_what_is_no_request_is_refused_and_changes_nothing(world):

@@ -44,9 +44,9 @@ CLIENT = "qwen"
 # In every line that counts. Text that speaks of it may have it too, so the line is looked at again when decoded.
 _WANTED = b"qwen-code.api_response"
 _COUNTED = b'"input_token_count":'
-# What tells of an event and holds none: it may have been a response.
+# What tells of an event and does not say of which: it may have been a response.
 _TOLD = b'"ui_telemetry"'
-_HOLDS = re.compile(rb'"uiEvent":\s*\{')
+_NAMED = re.compile(rb'"event\.name":\s*"[^"]')
 _EVENT = "qwen-code.api_response"
 _EVENTS = "qwen-code."
 _OTHERS = ("user", "assistant", "tool_result")
@@ -73,7 +73,7 @@ class QwenReader(TranscriptReader):
     def wants(self, block: bytes, start: int, end: int) -> bool:
         if block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0:
             return True
-        return block.find(_TOLD, start, end) >= 0 and _HOLDS.search(block, start, end) is None
+        return block.find(_TOLD, start, end) >= 0 and _NAMED.search(block, start, end) is None
 
     def may_count(self, piece: str) -> bool:
         kind = _KIND.search(piece)
@@ -96,9 +96,12 @@ class QwenReader(TranscriptReader):
         event = inner(payload, "uiEvent")
         if record.get("type") in _OTHERS:
             return None
-        if record.get("subtype") == "ui_telemetry" and type(payload.get("uiEvent")) is not tuple:
+        told = record.get("subtype") == "ui_telemetry"
+        if told and type(payload.get("uiEvent")) is not tuple:
             raise Unreadable(Skip.NOT_OBJECT)
         if not _is_answer(event):
+            if told and name(event.get("event.name")) is None:
+                raise Unreadable(Skip.BAD_NAME)
             return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)

@@ -69,12 +69,14 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         for each in found:
             if (text := _beside_settings(each)) is not None:
                 click.echo(output.safe(text, 1000))
+    else:
+        click.echo(_none_yet(rt))
+    if not as_json:
+        zone = shown_zone(settings)
         for rule in idle:
             click.echo(output.safe(f"{rule.told(output.when(rule.since_us, zone))}.", 1000))
         if idle:
             click.echo(ADVICE)
-    else:
-        click.echo(_none_yet(rt))
 
 
 def _beside_settings(budget: Budget) -> str | None:

@@ -130,7 +130,7 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
         _show_asked(query or "", asked)
     if found.matching > len(found.lines):
         output.aside(f"{found.matching - len(found.lines):,} more: give a query, --provider or a larger --limit.")
-    elif not found.matching:
+    elif not found.matching and (asked is None or asked.certainty is Certainty.ASSUMED):
         output.aside("no listed id fits that; a part of an id does.")
 
 

@@ -128,7 +128,9 @@ WORK_COLUMNS = {
 SELECT_USAGE_BY_CALL = (
     "SELECT call_id, COUNT(*), SUM(cost_nanos), SUM(fresh_input), SUM(cache_read), SUM(cache_write_5m),"
     " SUM(cache_write_1h), SUM(output), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END),"
-    f" SUM(CASE WHEN odd LIKE '%{BROKEN_OFF}%' THEN 1 ELSE 0 END)"
+    f" SUM(CASE WHEN odd LIKE '%{BROKEN_OFF}%' THEN 1 ELSE 0 END),"
+    # SQLite takes a column that is not summed from the row of the one maximum.
+    " model, MAX(CASE WHEN model = '' THEN -1 ELSE cost_nanos END)"
     " FROM usage WHERE tenant = :tenant AND session_id = :session_id GROUP BY call_id"
 )
 # A key of its own, so that callers choose among these and nothing of theirs stands in a statement.
@@ -150,6 +152,10 @@ SELECT_SERVED = (
 )
 SELECT_UNATTRIBUTED = (
     "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
+)
+SELECT_SESSION_MODEL = (
+    "SELECT model FROM usage WHERE tenant = :tenant AND client = :client AND client_session = :client_session"
+    " AND model != '' ORDER BY at_us DESC LIMIT 1"
 )
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
@@ -378,7 +384,7 @@ class UsageReads(Statements):
     def observed(self, session_id: str) -> dict[str | None, ObservedSum]:
         """What a session's responses add up to, by the call they were made for; None for those of no call."""
         return {
-            row[0]: ObservedSum(row[1], row[2], Tokens(*row[3:8]), partial=row[8], broken=row[9])
+            row[0]: ObservedSum(row[1], row[2], Tokens(*row[3:8]), partial=row[8], broken=row[9], model=row[10] or None)
             for row in self._all(SELECT_USAGE_BY_CALL, session_id=session_id)
         }
 
@@ -409,6 +415,11 @@ class UsageReads(Statements):
         sql, parameters = _chosen(chosen)
         found = self._one(f"SELECT at_us{sql} ORDER BY at_us LIMIT 1", **parameters)
         return None if found is None else int(found[0])
+
+    def session_model(self, client: str, client_session: str) -> str | None:
+        """The model that the last response of a client's session names."""
+        found = self._one(SELECT_SESSION_MODEL, client=client, client_session=client_session)
+        return None if found is None else str(found[0])
 
     def position(self, path: str) -> dict[str, Any] | None:
         """How far a file was read, as its reader stored it."""

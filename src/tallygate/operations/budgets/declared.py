@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tallygate.core.gate.rules import Rule, Scope, from_text, may_limit
+from tallygate.core.gate.rules import Rule, Scope, binds, from_text, may_limit
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session, unit_number
-from tallygate.core.moments import iso
+from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader, Used
 from tallygate.operations.budgets.applicable import rules_for
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, every_tenant
+from tallygate.pricing.identity import is_family, means, one_name
 from tallygate.pricing.kept import PriceList
 
 # --- unbound ---------------------------------------------------------------------------------------------------------
@@ -29,11 +30,15 @@ ADVICE = "See how its scope and match are written: tallygate usage --by client, 
 
 @dataclass(frozen=True, slots=True)
 class Unbound:
-    """A rule that has bound nothing since a time; `ever` where it did before, else since the ledger began."""
+    """A rule that has bound nothing since a time; `ever` where it did before, else since the ledger began.
+
+    `names_none` where it means no model that is listed or was used; of such a one no work has to tell.
+    """
 
     rule: Rule
-    since_us: int
+    since_us: int | None
     ever: bool
+    names_none: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +49,8 @@ class Unbound:
 
     def told(self, since: str) -> str:
         """The fact in a sentence; `since` is the time as it is shown."""
+        if self.names_none:
+            return f"{self.name}: means no model that is listed or was used; one that is yet to come it would bind"
         return f"{self.name}: has bound nothing since {since}{'' if self.ever else ', when the ledger began'}"
 
     def stated(self) -> dict[str, Any]:
@@ -58,13 +65,15 @@ class Unbound:
             "limit": unit_number(rule.limit, rule.unit),
             "since": iso(self.since_us),
             "ever_bound": self.ever,
+            "names_none": self.names_none,
         }
 
 
 def unbound(rt: Runtime) -> list[Unbound]:
     """The budgets above the session that no step has met while others were made, in the order of the settings.
 
-    All tenants count: what binds in one of them binds. Where nothing was ever spent, nothing can have been bound.
+    All tenants count: what binds in one of them binds. Where nothing was ever spent, nothing can have been bound, but
+    for a model that is misspelled.
     """
     rules = [rule for rule in rt.rules if rule.scope is not Scope.SESSION]
     if not rules:
@@ -80,16 +89,35 @@ def unbound(rt: Runtime) -> list[Unbound]:
             worked += [at_us for at_us in (reader.worked_us(),) if at_us is not None]
             seq, at_us = reader.first_after(0)
             began += [at_us] if seq else []
-    if not worked or not began:
-        return []
+    since_us = min(began, default=None)
     found = []
     for rule in rules:
         last_us = _last_us(rule, used)
         if last_us is None:
-            found.append(Unbound(rule, min(began), ever=False))
-        elif last_us + REST_US < max(worked):
+            names_none = _names_none(rt, rule)
+            if names_none or (worked and began):
+                found.append(Unbound(rule, since_us, ever=False, names_none=names_none))
+        elif last_us + REST_US < max(worked, default=0):
             found.append(Unbound(rule, last_us, ever=True))
     return found
+
+
+def _names_none(rt: Runtime, rule: Rule) -> bool:
+    """Whether a budget of a model means none that is listed, and none that a response of any tenant names.
+
+    Lists have ids like `claude-opus-latest` too. Every budget of that family binds what is asked for so, and is no
+    better known for it.
+    """
+    if rule.scope is not Scope.MODEL or rule.match is None:
+        return False
+    listed = (each.id for each in rt.prices.models(as_datetime(rt.clock_us())))
+    if any(binds(rule, model, means) for model in listed if not is_family(one_name(model))):
+        return False
+    for here in every_tenant(rt):
+        with here.ledger.reading(here.tenant) as reader:
+            if any(binds(rule, model, means) for model in reader.usage_models()):
+                return False
+    return True
 
 
 def _last_us(rule: Rule, used: Iterable[Used]) -> int | None:

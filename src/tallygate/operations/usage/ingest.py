@@ -31,6 +31,7 @@ from tallygate.core.usage import (
     needs_window,
     priced_as,
     same_name,
+    tells_model,
     terms_of,
     within,
 )
@@ -39,6 +40,7 @@ from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Accounts, Stored
 from tallygate.operations.runtime import Runtime, matters, scope_of
+from tallygate.operations.usage.nameless import named
 from tallygate.operations.worktrees import met
 from tallygate.pricing.book import PriceScope, half_hour_of
 from tallygate.pricing.overrides import ANYWHERE
@@ -52,6 +54,7 @@ class Reading:
     """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals.
 
     `unread` is what of that may have been usage, and `session` whose; `anew` where the file was read from its start.
+    `mark` names what was told and may be told again, of which no position says that it is known.
     """
 
     client: str
@@ -63,6 +66,7 @@ class Reading:
     unread: Unread = field(default_factory=Unread)
     session: str | None = None
     anew: bool = False
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     """Store readings of any files with their positions in one commit."""
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
-    found = merged((row for reading in readings for row in reading.rows), pricer.joined)
+    found = named(rt, merged((row for reading in readings for row in reading.rows), pricer.joined))
     refused: set[tuple[str, str]] = set()
     for (client, key), each in found.items():
         row = pricer.within(each) if needs_window(each) else each
@@ -141,6 +145,8 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
                     reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew, whole=whole
                 )
             unread = _with_refused(reading, refused) if refused else reading.unread
+            if reading.mark is not None and unread.why and not _is_new(tx, reading):
+                continue
             if reading.position is not None or unread.why:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
@@ -158,12 +164,22 @@ def _paths_of(readings: Sequence[Reading]) -> Paths:
     return found
 
 
+def _is_new(tx: Tx, reading: Reading) -> bool:
+    """Whether nothing was kept as lost of what was told under this mark; it is remembered among the last ones."""
+    known = (tx.position(reading.path) or {}).get(_MARKS, [])
+    if reading.mark in known:
+        return False
+    tx.save_position(reading.path, reading.client, {_MARKS: [*known, reading.mark][-_MARKS_KEPT:]}, {})
+    return True
+
+
 def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Unread:
     """What could not be read of a reading, with the responses in it that cost more than any can."""
     count = len({row.response_key for row in reading.rows if (row.client, row.response_key) in refused})
     return replace(reading.unread, why={**reading.unread.why, REFUSED: count}) if count else reading.unread
 
 
+_MARKS, _MARKS_KEPT = "told", 64
 # A response with its cost as of its own time, and the text of the price's basis.
 Priced = tuple[StoredUsage, str]
 # The files that each response stands in, by its client and key.
@@ -232,6 +248,8 @@ class Pricer:
         """Which of two rows names the model that costs more for all that both tell of."""
         if same_name(first, later):
             return first
+        if tells_model(first) != tells_model(later):
+            return first if tells_model(first) else later
         tokens = joined_counts(first.tokens, later.tokens)
         costs = [self.priced(replace(row, tokens=tokens, at=first.at))[0].cost_nanos for row in (first, later)]
         if costs[0] == costs[1]:

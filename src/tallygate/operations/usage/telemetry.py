@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -86,6 +87,9 @@ def _unsafe(path: Path, what: str) -> LedgerUnavailable:
 # Take in what clients tell of their requests while they work.
 
 
+_MARK_DIGITS = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What became of one request of an exporter, and what in it could not be used, by reason."""
@@ -99,7 +103,7 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
 
     Raises `InvalidArgument` where the payload is no such request, `LedgerUnavailable` where nothing can be stored.
     """
-    logs = read_logs(payload)
+    logs, mark = read_logs(payload), hashlib.sha256(payload).hexdigest()[:_MARK_DIGITS]
     events = [(record.resource, record.attributes, record.at_ns) for record in logs.records]
     skipped, lost, taken = logs.left, logs.lost, Taken()
     for client, read_events in REGISTRY.telemetry.items():
@@ -108,15 +112,16 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
         if lost:  # whose they were is not known: they are told of once
             told.lost.setdefault(None, Counter()).update(lost)
             lost = Counter()
-        for tenant, readings in _by_tenant(rt, client, told).items():
+        for tenant, readings in _by_tenant(rt, client, told, mark).items():
             taken += ingest_all(in_tenant(rt, tenant), readings)
     return Heard(taken, skipped)
 
 
-def _by_tenant(rt: Runtime, client: str, told: Told) -> dict[str, list[Reading]]:
+def _by_tenant(rt: Runtime, client: str, told: Told, mark: str) -> dict[str, list[Reading]]:
     """What was told by whose it is: that of the session it is known to belong to, else this program's own tenant.
 
     One server hears all clients of a user. What could not be read is kept for each session, as it is for each file.
+    An exporter that heard no answer sends the same request again: its `mark` says which one it was.
     """
     rows: dict[str | None, list[ObservedUsage]] = {}
     for row in told.rows:
@@ -129,6 +134,6 @@ def _by_tenant(rt: Runtime, client: str, told: Told) -> dict[str, list[Reading]]
             source = TOLD if session is None else f"{TOLD}:{session}"
             unread = Unread(told.lost.get(session, {}))
             found.setdefault(tenant, []).append(
-                Reading(client, source, rows.get(session, []), unread=unread, session=session)
+                Reading(client, source, rows.get(session, []), unread=unread, session=session, mark=mark)
             )
     return found

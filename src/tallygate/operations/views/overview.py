@@ -153,7 +153,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             enforced=is_enforced(reader, session),
             limit_changes=reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
             nanos_by_call={key: part.nanos for key, part in observed.items() if key is not None},
-            models_by_call={each.call_id: each.row.model for each in used if each.call_id and each.row.model},
+            models_by_call={key: part.model for key, part in observed.items() if key and part.model},
             responses=responses,
             client_sessions=reader.links_of(session_id),
             split=unsure.of_session(session_id),

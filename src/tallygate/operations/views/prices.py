@@ -170,7 +170,7 @@ def recorded(rt: Runtime, query: str) -> list[Recorded]:
             bases = {each.price_id: json.loads(reader.price_basis(each.price_id) or "{}") for each in sums}
     except LedgerUnavailable:
         return []
-    found = []
+    found: dict[tuple[object, ...], Recorded] = {}
     for each in sums:
         basis, served = bases[each.price_id], served_as(each.model, each.provider, each.speed)
         if not basis:
@@ -178,19 +178,13 @@ def recorded(rt: Runtime, query: str) -> list[Recorded]:
         certainty = certainty_of(basis["source"], known=basis["known"], approximate=basis["approximate"])
         rates = basis["rates"]
         lines = "" if certainty is Certainty.KNOWN else rt.prices.to_paste(served, at, scope)
-        found.append(
-            Recorded(
-                served,
-                each.responses,
-                each.nanos,
-                basis["key"],
-                certainty,
-                rates["input_nanos"],
-                rates["output_nanos"],
-                lines,
-            )
-        )
-    return found
+        # Two lists, or two days, may have the same price for it.
+        told = (basis["key"], certainty, rates["input_nanos"], rates["output_nanos"])
+        before = found.get((served, *told))
+        responses, nanos = (0, 0) if before is None else (before.responses, before.nanos)
+        responses, nanos = responses + each.responses, nanos + each.nanos
+        found[served, *told] = Recorded(served, responses, nanos, *told, lines)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
