@@ -22,9 +22,10 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.moments import as_datetime
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage import sync as syncing
-from tallygate.operations.usage.follow import Follower, Places
+from tallygate.operations.usage.follow import Follower
 from tallygate.operations.usage.ingest import link_session
 from tallygate.operations.usage.sync import sync
+from tallygate.surroundings import Surroundings
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -120,7 +121,10 @@ def tail(place: Path, rounds: int, megabytes: int) -> int:
     session = start_session(rt, Opening(10**15, "claude-opus-4-6", client="claude-code")).session.session_id
     link_session(rt, "claude_code", "s", session)
     follower = Follower(
-        rt, (Places(places_of(place), place),), REGISTRY.sources.values(), lambda: time.monotonic_ns() // 1000
+        rt,
+        (Surroundings(places_of(place), None, place),),
+        REGISTRY.sources.values(),
+        lambda: time.monotonic_ns() // 1000,
     )
     follower.look()
     new, waits = now_made(heavy_claude(10)), []

@@ -126,4 +126,4 @@ def loopback_port() -> int:
 @pytest.fixture(autouse=True)
 def program_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in texts begin with the program's name, wherever the tests run."""
-    monkeypatch.setattr("tallygate.clients.client.own_words", lambda: "tallygate")
+    monkeypatch.setattr("tallygate.entrypoints.runnable.own_words", lambda: "tallygate")

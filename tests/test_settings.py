@@ -37,6 +37,7 @@ from tallygate.settings.model import UsageSettings
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.source import key_lines
 from tallygate.settings.trust import accept
+from tallygate.surroundings import around_here
 
 
 class Desk:
@@ -783,7 +784,7 @@ def test_the_settings_of_this_repository_are_valid(desk: Desk) -> None:
 
 
 def test_the_users_places_are_below_the_users_home(home: Path) -> None:
-    found = places()
+    found = places(around_here())
     assert found.home == home
     assert {home} <= set(found.config_dir.parents) & set(found.data_dir.parents)
 
@@ -792,7 +793,7 @@ def test_reading_settings_imports_nothing_heavy() -> None:
     program = (
         "import sys, tallygate.settings; "
         "print([m for m in ('pydantic', 'mcp', 'click', 'rich', 'genai_prices', 'tiktoken', 'sqlite3',"
-        " 'asyncio', 'zoneinfo', 'platformdirs', 'tallygate.operations', 'tallygate.ledger') if m in sys.modules])"
+        " 'asyncio', 'zoneinfo', 'tallygate.operations', 'tallygate.ledger') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

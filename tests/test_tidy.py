@@ -52,6 +52,48 @@ CLOCK_CALLS = {
     ("os", "urandom"),
 }
 CHANCE_MODULES = {"uuid", "random", "secrets"}
+# What only a way in asks of the process: a server works for many clients, and hands on what is around each of them.
+SURROUNDINGS = {
+    "environ", "environb", "getenv", "getenvb", "getcwd", "getcwdb", "getppid", "cwd", "home", "expanduser",
+    "expandvars", "gettempdir", "getuser", "getlogin", "around_here", "user_config_dir", "user_data_dir",
+}  # fmt: skip
+# Owners under whose name such an attribute is the process's; `settings.home` or `where.environ` is a value.
+OF_THE_PROCESS = {"os", "Path", "path", "tempfile", "getpass", "platformdirs"}
+SURROUNDINGS_ALLOWED = {
+    "surroundings.py": "reads them for all others",
+    "app.py": "the composition root: installed commands go by other variables than those they were started with",
+    "__main__.py": "the way into every command",
+    "entrypoints/attended.py": "of one server over stdio: who started it",
+    "entrypoints/holding.py": "of the hook program, alone in its process",
+    "entrypoints/hook.py": "the hook program",
+    "entrypoints/hook_listener.py": "of one server over stdio: who started it",
+    "entrypoints/mcp_server/hook_tool.py": "of one server over stdio: whose run its hooks end",
+    "entrypoints/mcp_server/streams.py": "of one server over stdio: whether who started it has gone",
+    "entrypoints/runnable.py": "how this process is started in a shell",
+    "entrypoints/stopping.py": "of the hook program, alone in its process",
+}
+# Memories of a whole process below the ways in: each of something that is the same for every client, and bounded.
+MEMORIES_ALLOWED = {
+    "clients/client.py rule_text": "a file of the package",
+    "clients/program.py programs": "what the package has",
+    "core/costing.py basis_of": "the digest of a price",
+    "core/gate/rules.py from_text": "rules as they stand in a session's row",
+    "core/places.py as_written": "a path taken apart",
+    "core/places.py meant": "a path taken apart",
+    "editing/json_text.py parse": "a text taken apart",
+    "ledger/events.py _SQL": "statements, by table and columns of the program's own",
+    "machine.py boot": "the machine",
+    "machine.py host_name": "the machine",
+    "machine.py machine": "the machine",
+    "machine.py system": "the machine",
+    "operations/budgets/applicable.py _tighter_text": "rules as they stand in a session's row",
+    "pricing/identity.py means": "ids of models",
+    "pricing/identity.py one_name": "ids of models",
+    "pricing/overrides.py _channel_of": "ids of models",
+    "pricing/reading.py read": "ids of models",
+    "pricing/tokens.py _load": "a vocabulary, by the folder it lies in and its digest",
+    "settings/source.py key_lines": "a text taken apart",
+}
 HEAVY = ("mcp", "pydantic", "genai_prices", "tiktoken", "click", "rich", "asyncio")
 
 
@@ -145,6 +187,74 @@ def test_the_check_for_clocks_sees_every_way_to_ask_one(tmp_path: Path, monkeypa
         file = tmp_path / f"{number}.py"
         file.write_text(way)
         assert list(clock_and_chance(file)), way
+
+
+def is_way_in(path: Path) -> bool:
+    """A command of the command line works for one user, in a process of its own."""
+    return inside(path) in SURROUNDINGS_ALLOWED or inside(path).startswith("entrypoints/cli/")
+
+
+def surroundings_asked(path: Path) -> Iterator[str]:
+    """Where a file asks the process for what is around it."""
+    for node in ast.walk(tree_of(path)):
+        asked: list[str] = []
+        match node:
+            case ast.ImportFrom(module="os" | "os.path" | "tempfile" | "getpass" | "tallygate.surroundings"):
+                asked = [alias.name for alias in node.names]
+            case ast.ImportFrom(module="platformdirs"):
+                asked = ["user_data_dir"]
+            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
+                asked = [name] if owner in OF_THE_PROCESS else []
+            case ast.Call(func=ast.Attribute(attr="expanduser")):
+                asked = ["expanduser"]
+        yield from (f"{named(path)}:{node.lineno} {name}" for name in asked if name in SURROUNDINGS)  # type: ignore[attr-defined]
+
+
+def test_what_is_around_a_client_is_asked_by_the_ways_in_alone() -> None:
+    assert [found for path in SOURCES if not is_way_in(path) for found in surroundings_asked(path)] == []
+    assert [name for name in SURROUNDINGS_ALLOWED if not [*surroundings_asked(PACKAGE / name)]] == []
+
+
+def test_the_check_for_surroundings_sees_every_way_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    ways = [
+        "import os; os.environ['A']",
+        "from os import environ",
+        "import os; read = os.getenv",
+        "import os; os.getppid()",
+        "from pathlib import Path; Path.cwd()",
+        "import pathlib; pathlib.Path.home()",
+        "from pathlib import Path; Path('~').expanduser()",
+        "import os.path; os.path.expanduser('~')",
+        "import tempfile; tempfile.gettempdir()",
+        "from tallygate.surroundings import around_here",
+        "import platformdirs; platformdirs.user_data_dir()",
+    ]
+    for number, way in enumerate(ways):
+        file = tmp_path / f"{number}.py"
+        file.write_text(way)
+        assert list(surroundings_asked(file)), way
+
+
+def memories(path: Path) -> Iterator[str]:
+    """Functions at the top of a file that a whole process remembers the answers of, and tables that are filled."""
+    for node in tree_of(path).body:
+        match node:
+            case ast.FunctionDef():
+                kept = {ast.unparse(each).partition("(")[0].rpartition(".")[2] for each in node.decorator_list}
+                if kept & {"cache", "lru_cache"}:
+                    yield node.name
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                if ast.unparse(value) in {"{}", "[]", "set()", "dict()", "list()"}:
+                    yield name
+
+
+def test_a_process_remembers_nothing_of_one_client() -> None:
+    found = {f"{inside(path)} {name}" for path in SOURCES if not is_way_in(path) for name in memories(path)}
+    assert found == MEMORIES_ALLOWED.keys()
 
 
 def test_nothing_is_left_for_later() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+
+# Whose child this process is, asked before anything that takes time: a client may die while its server starts.
+PARENT = os.getppid()
 
 if not __package__:  # run by its path, where an isolated interpreter would not find it by its name
     sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -26,16 +30,19 @@ def main() -> None:
         _start_clean(given)
     import io
 
-    from tallygate.app import compose, go_by, settings_here
+    from tallygate.app import compose, go_by, settings_here, started
 
     if PLACES in given:
-        go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name])
+        start = go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name], PARENT)
+    else:
+        start = started(PARENT)
+    read, composed = partial(settings_here, start=start), partial(compose, start=start)
     if (alone := _alone(sys.argv[1:])) is not None:
         # A client waits for this at each of its steps: the command line around it would double its time.
         from tallygate.entrypoints.hook_dispatcher import answer_alone
 
         client, event, framed, held = alone
-        desk = (lambda: compose(settings_here().sound(), by="hook"), client, event)
+        desk = (lambda: composed(read().sound(), by="hook"), client, event)
         sys.exit(answer_alone(*desk, framed=framed, held=held))
     from tallygate.entrypoints.cli.main import tallygate
     from tallygate.entrypoints.cli.program import Program
@@ -43,7 +50,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the program
-    tallygate.main(prog_name="tallygate", obj=Program(settings_here, compose))
+    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT))
 
 
 def _alone(words: list[str]) -> tuple[str, str, bool, bool] | None:

@@ -57,6 +57,7 @@ from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import StandingOf, places_of
 from tallygate.settings.machine import told_in
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
+from tallygate.surroundings import Surroundings, around_here
 from tallygate.workspace import PlacesSeen
 
 if TYPE_CHECKING:
@@ -93,16 +94,55 @@ MAKE_NONE = frozenset({"hook", "statusline"})
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """How a program was started: what is around its client, and whose places it goes by.
+
+    `written` are the variables by which clients write their transcripts. A `fault` is told to whoever asks for
+    settings.
+    """
+
+    around: Surroundings
+    places: Places
+    written: tuple[Mapping[str, str], ...]
+    fault: SettingsError | None = None
+
+
+def started(parent: int = 0) -> Start:
+    """A program of the user's own: it goes by what is around this process."""
+    around = around_here(parent)
+    return Start(around, places(around), (around.environ,))
+
+
+def go_by(file: Path, dropped: Sequence[str] = (), parent: int = 0) -> Start:
+    """An installed command: it goes by the places of a file, not by its client's environment."""
+    own = started(parent)
+    try:
+        installed = read_installed(file)
+    except SettingsError as fault:
+        return replace(own, fault=fault)  # a server still has to start
+    held = hold(own.around.environ, installed, dropped)
+    # What it starts, and what libraries ask, has to go by the same.
+    for name in [*os.environ]:
+        if name not in held.environ:
+            del os.environ[name]
+    os.environ.update(held.environ)
+    return Start(around_here(parent), places_of(installed, held.foreign), held.reading)
+
+
+@dataclass(frozen=True, slots=True)
 class App:
     """The composed program: what operations need, and what only the process itself holds.
 
-    `others` read transcripts for the work of other tenants that hooks of this process ask about.
+    `seen` knows where folders lie, `others` read transcripts for the work of other tenants that hooks of this process
+    ask about.
     """
 
+    start: Start
     settings: Settings
     runtime: Runtime
     deferred: DeferredLedger[SqliteLedger]
     presence: ServerPresence
+    seen: PlacesSeen
     follower: Follower | None = None
     others: dict[str, Follower] = field(default_factory=dict)
 
@@ -144,12 +184,12 @@ class App:
         if self.settings.unread is None:
             return None
         try:
-            settings = settings_here().sound()
+            settings = settings_here(start=self.start).sound()
         except SettingsError as fault:
             raise LedgerUnavailable(fault.message, hint=fault.hint) from None
         if settings.unread is not None or settings.lock is None:
             return None
-        fresh = compose(settings, by=self.runtime.by)
+        fresh = compose(settings, by=self.runtime.by, start=self.start)
         runtime = replace(fresh.runtime, presence=self.presence)
         return replace(fresh, presence=self.presence, runtime=runtime).serving(self.runtime.server_id)
 
@@ -166,7 +206,7 @@ class App:
         if settings.unread is not None:
             ledger = DeferredLedger[SqliteLedger](partial(_refuse, settings.unread))
         here = replace(
-            runtime_of(settings, ledger, self.presence, by=mine.by),
+            runtime_of(self.start, settings, ledger, self.presence, self.seen, by=mine.by),
             server_id=mine.server_id,
             catch_up=mine.catch_up,
             follow=mine.follow,
@@ -188,12 +228,12 @@ class App:
             return here
         follower = self.others.get(here.tenant)
         if follower is None:
-            follower = self.others[here.tenant] = follower_of(here)
+            follower = self.others[here.tenant] = follower_of(self.start, here)
         return _reading(here, follower)
 
     def _settings_of(self, workspace: Path) -> Settings:
-        environ = {name: value for name, value in os.environ.items() if name not in PROJECT_VARIABLES}
-        return settings_here(environ, self._standing_in(workspace), self._lock_of).sound()
+        environ = {name: value for name, value in self.start.around.environ.items() if name not in PROJECT_VARIABLES}
+        return settings_here(environ, self._standing_in(workspace), self._lock_of, start=self.start).sound()
 
     def _standing_in(self, workspace: Path) -> Path:
         """The folder that is there for one that may not be: a project binds what would lie in it.
@@ -204,13 +244,13 @@ class App:
         if workspace.is_dir():
             return workspace
         if not workspace.is_absolute():
-            return Path.cwd()
+            return self.start.around.folder
         place = self.runtime.place_of(str(workspace))
         project = None if place is None or place.project is None else Path(place.project)
         if project is not None and project.is_dir():
             return project
         nearest = next((folder for folder in workspace.parents if folder.is_dir()), workspace)
-        return Path.cwd() if nearest == Path(workspace.anchor) else nearest
+        return self.start.around.folder if nearest == Path(workspace.anchor) else nearest
 
     def _lock_of(self, paths: Paths) -> Standing:
         """Whether the limits are locked, by the ledger that is open where it is the one that is meant."""
@@ -222,7 +262,7 @@ class App:
             return lock_of(paths)
 
     def _following(self, runtime: Runtime) -> App:
-        follower = follower_of(runtime)
+        follower = follower_of(self.start, runtime)
         return replace(self, runtime=_reading(runtime, follower), follower=follower)
 
     @property
@@ -263,57 +303,28 @@ def _reading(runtime: Runtime, follower: Follower) -> Runtime:
     return replace(runtime, catch_up=follower.catch_up, follow=follower.include, read_whole=follower.read_whole)
 
 
-def follower_of(runtime: Runtime) -> Follower:
+def follower_of(start: Start, runtime: Runtime) -> Follower:
     """What reads the transcripts of every client for a program."""
-    from tallygate.operations.usage.follow import Follower, Places
+    from tallygate.operations.usage.follow import Follower
 
     # What a client's own variables name is read as well: it writes there. They add to the user's places.
-    named = HELD.reading or (os.environ,)
-    read = tuple(Places(environ, Path(environ.get("HOME") or Path.home())) for environ in named)
+    read = tuple(start.around.by(environ) for environ in start.written)
     return Follower(runtime, read, tuple(REGISTRY.sources.values()), ticks_us)
 
 
-def go_by(file: Path, dropped: Sequence[str] = ()) -> None:
-    """Make this process an installed command: it goes by the places of a file, not by its client's environment."""
-    try:
-        installed = read_installed(file)
-    except SettingsError as fault:
-        HELD.fault = fault  # whoever asks for settings is told; a server still has to start
-        return
-    held = hold(os.environ, installed, dropped)
-    HELD.places, HELD.reading = places_of(installed, held.foreign), held.reading
-    for name in [*os.environ]:
-        if name not in held.environ:
-            del os.environ[name]
-    os.environ.update(held.environ)
-
-
-@dataclass
-class _Held:
-    """What an installed command was told when it began; nothing where the user started it."""
-
-    places: Places | None = None
-    reading: tuple[Mapping[str, str], ...] = ()
-    fault: SettingsError | None = None
-
-
-HELD = _Held()
-
-
-def places_here() -> Places:
-    """The places this process goes by."""
-    return places() if HELD.places is None else HELD.places
-
-
 def settings_here(
-    environ: Mapping[str, str] | None = None, cwd: Path | None = None, standing: StandingOf | None = None
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    standing: StandingOf | None = None,
+    *,
+    start: Start | None = None,
 ) -> Settings:
     """Settings of this process: its environment, its folder, its user's places, and what is signed of them."""
-    if HELD.fault is not None:
-        raise HELD.fault
-    return load_settings(
-        os.environ if environ is None else environ, cwd or Path.cwd(), places_here(), standing or lock_of
-    )
+    start = started() if start is None else start
+    if start.fault is not None:
+        raise start.fault
+    environ = start.around.environ if environ is None else environ
+    return load_settings(environ, cwd or start.around.folder, start.places, standing or lock_of)
 
 
 def lock_of(paths: Paths) -> Standing:
@@ -378,7 +389,7 @@ def _refuse(fault: LedgerUnavailable) -> NoReturn:
     raise fault
 
 
-def compose(settings: Settings, *, by: str) -> App:
+def compose(settings: Settings, *, by: str, start: Start | None = None) -> App:
     """Put the program together; `by` names who acts, in every event. The ledger is opened at its first use.
 
     Where there is none it is made then, by whatever is no hook.
@@ -386,13 +397,18 @@ def compose(settings: Settings, *, by: str) -> App:
     connect = partial(_open, settings, making=by not in MAKE_NONE)
     deferred = DeferredLedger(connect if settings.unread is None else partial(_open_unlocked, settings))
     presence = ServerPresence(settings.paths.database.parent / "servers")
-    return App(settings, runtime_of(settings, deferred, presence, by=by), deferred, presence)
+    start = started() if start is None else start
+    seen = PlacesSeen(lambda: ticks_us(), lambda: str(start.around.home))  # noqa: PLW0108 - looked up when it is needed
+    return App(start, settings, runtime_of(start, settings, deferred, presence, seen, by=by), deferred, presence, seen)
 
 
-def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, by: str) -> Runtime:
+def runtime_of(
+    start: Start, settings: Settings, ledger: Ledger, presence: ServerPresence, seen: PlacesSeen, *, by: str
+) -> Runtime:
     """What operations need, as the settings say."""
+    around = start.around
     paths, policy = settings.paths, settings.policy
-    exchange, places = ExchangeBook(settings.exchange), places_known(settings, ledger)
+    exchange, places = ExchangeBook(settings.exchange), places_known(settings, ledger, seen, around.home)
     return Runtime(
         ledger=ledger,
         prices=PriceBook(
@@ -420,11 +436,12 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         keys=KeyRing(paths.key_dir),
         locks=LockBook(None if settings.lock is None else settings.lock.public),
         by=by,
-        zone=told_in(settings, os.environ),
+        zone=told_in(settings, around.environ),
         # A passphrase is typed only into the full path.
-        program=command_line(os.environ if settings.lock is None else {}, sys.executable),
+        program=command_line(around.environ if settings.lock is None else {}, sys.executable),
         tenant=settings.tenant,
-        tenant_of=tenants_of_projects(),
+        tenant_of=tenants_of_projects(start),
+        around=around,
         project=None if paths.project_root is None else str(paths.project_root),
         folder=None if paths.folder is None else str(paths.folder),
         place_of=places.of,
@@ -442,9 +459,9 @@ def runtime_of(settings: Settings, ledger: Ledger, presence: ServerPresence, *, 
         session_mode=settings.session_budget.mode.value,
         told_at_start=settings.spoken,
         foreign=settings.foreign,
-        weakens=weakens,
-        stand_in=stands_in,
-        guarded=cache(partial(guarded_here, settings)),
+        weakens=partial(weakens, start),
+        stand_in=partial(stands_in, start),
+        guarded=cache(partial(guarded_here, start, settings)),
         pause_us=pause_us,
     )
 
@@ -473,28 +490,27 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]
     return tuple(found)
 
 
-_PLACES = PlacesSeen(lambda: ticks_us(), lambda: str(Path.home()))  # noqa: PLW0108 - both looked up when they are needed
-
-
-def places_known(settings: Settings, ledger: Ledger) -> PlacesKnown:
+def places_known(settings: Settings, ledger: Ledger, seen: PlacesSeen, home: Path) -> PlacesKnown:
     """What folders belong to, as it is on the disk or was when they were there."""
     matches = (budget.match for budget in settings.budgets)
     named = [match for match in (settings.paths.project_root, *matches) if match is not None]
-    return PlacesKnown(ledger, settings.tenant, _PLACES.of, lambda: str(Path.home()), map(str, named))
+    return PlacesKnown(ledger, settings.tenant, seen.of, lambda: str(home), map(str, named))
 
 
-def tenants_of_projects() -> Callable[[str | None], str | None]:
+def tenants_of_projects(start: Start) -> Callable[[str | None], str | None]:
     """Whose a project is, as the settings of its folder say; each folder is asked once a process.
 
     Where a folder is not there any more it is the user's own tenant's; None where settings cannot be read.
     """
-    environ = {name: value for name, value in os.environ.items() if name not in (*PROJECT_VARIABLES, TENANT_VARIABLE)}
+    left_out = (*PROJECT_VARIABLES, TENANT_VARIABLE)
+    environ = {name: value for name, value in start.around.environ.items() if name not in left_out}
 
     @lru_cache(maxsize=4096)
     def tenant_of(project: str | None) -> str | None:
         try:
             folder = None if project is None else Path(project)
-            return settings_here(environ, folder if folder is not None and folder.is_dir() else Path.home()).tenant
+            there = folder if folder is not None and folder.is_dir() else start.around.home
+            return settings_here(environ, there, start=start).tenant
         except (SettingsError, OSError, ValueError):
             return None
 
@@ -509,11 +525,11 @@ def user_name() -> str:
         return "user"
 
 
-def guarded_here(settings: Settings) -> Guarded:
+def guarded_here(start: Start, settings: Settings) -> Guarded:
     """What no tool of an agent changes: the files that the gate stands on."""
     from tallygate.clients.guarding import Own, guarded_of
 
-    paths, user = settings.paths, places_here()
+    paths, user = settings.paths, start.places
     own = Own(
         user.home,
         user.config_dir,
@@ -528,21 +544,21 @@ def guarded_here(settings: Settings) -> Guarded:
     return guarded_of(own, frozenset(settings.enforcement.agents_may), clients=REGISTRY.nested)
 
 
-def weakens(event: HookEvent) -> str | None:
+def weakens(start: Start, event: HookEvent) -> str | None:
     """Whether a change of a client's settings would switch the gate off, in a sentence."""
     client = REGISTRY.stored(event.client)
     if client is None or client.weakened is None or event.changed_file is None:
         return None
     folder = None if event.folder is None else Path(event.folder)
-    return client.weakened(Path(event.changed_file), folder, Path.home(), os.environ)
+    return client.weakened(Path(event.changed_file), folder, start.around.home, start.around.environ)
 
 
-def stands_in(event: HookEvent) -> str | None:
+def stands_in(start: Start, event: HookEvent) -> str | None:
     """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
     client = REGISTRY.stored(event.client)
     if client is None or client.stand_in is None or event.folder is None:
         return None
-    return client.stand_in(Path(event.folder), places_here().home, os.environ)
+    return client.stand_in(Path(event.folder), start.places.home, start.around.environ)
 
 
 @contextmanager

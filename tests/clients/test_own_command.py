@@ -6,17 +6,18 @@ import shlex
 
 import pytest
 
-from tallygate.clients import client as own_command
-from tallygate.clients.client import COMMANDS, command_line, runnable
+from tallygate.clients.client import COMMANDS, command_line
 from tallygate.clients.registry import REGISTRY
 from tallygate.core import proof
 from tallygate.core.errors import LedgerUnavailable, SettingsError
+from tallygate.entrypoints import runnable as own_command
 from tallygate.entrypoints.cli import doctor, output
 from tallygate.entrypoints.cli.check import Check, State
 from tallygate.entrypoints.cli.main import COMMANDS as OF_THE_PROGRAM
 from tallygate.entrypoints.cli.program import sentence
 from tallygate.entrypoints.hook_dispatcher import HookDesk, refused
 from tallygate.entrypoints.mcp_server.tools import result_of
+from tallygate.entrypoints.runnable import runnable
 
 
 @pytest.fixture

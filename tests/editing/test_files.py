@@ -186,7 +186,7 @@ def test_the_plugin_holds_the_command_as_a_list_that_survives_odd_paths():
 
 def test_the_rule_costs_at_most_six_hundred_tokens():
     # Exact where the vocabulary is on this machine, else an estimate fitted to it.
-    assert count_tokens(rule_block().text, "gpt-5").tokens <= 600
+    assert count_tokens(rule_block().text, "gpt-5", {}).tokens <= 600
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o664])

@@ -22,7 +22,7 @@ class Waiting:
         self.at_s, self.parent, self.asked, self.started, self.data = 0, 20, 0, 0, b"{}"
         shell = Process(21, "/bin/bash", ("bash", "-c", "hook"))
         monkeypatch.setattr(
-            holding, "ancestors", lambda: iter([shell, Process(self.parent, f"/opt/{above}", (above,))])
+            holding, "ancestors", lambda _: iter([shell, Process(self.parent, f"/opt/{above}", (above,))])
         )
 
     def hold(self, answers, *, client="codex", refused=REFUSED, starts=None):
@@ -55,7 +55,7 @@ def test_where_no_server_runs_a_gate_is_started_now_and_then(monkeypatch):
 @pytest.mark.parametrize(("words", "asked"), [(("codex", "app-server"), 1), (("codex", "resume", "x"), 0)])
 def test_an_app_server_is_asked_to_interrupt_the_turn_before_its_tool_is_held(monkeypatch, words, asked):
     waiting, interrupted = Waiting(monkeypatch), []
-    monkeypatch.setattr(holding, "ancestors", lambda: iter([Process(20, "/opt/codex", words)]))
+    monkeypatch.setattr(holding, "ancestors", lambda _: iter([Process(20, "/opt/codex", words)]))
     monkeypatch.setattr(interrupting, "interrupt_turn", lambda *told: interrupted.append(told[:3]))
     assert waiting.hold(lambda w: CONSENT if w.asked == 2 else REFUSED) == CONSENT
     assert interrupted == [(20, words, b"{}")] * asked

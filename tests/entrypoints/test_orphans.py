@@ -18,6 +18,7 @@ from tallygate.clients.other_end import OtherEnd, _began
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.streams import Answers, Lines
 
+PARENT = 4_000_000
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
 
@@ -35,12 +36,12 @@ def other_end_process(pid):
 
 
 def lines_of(pipes):
-    return Lines(pipes[0], Answers(pipes[3]))
+    return Lines(pipes[0], Answers(pipes[3]), PARENT)
 
 
 def test_reading_ends_when_the_parent_is_gone_and_nothing_more_is_heard(monkeypatch, pipes):
     monkeypatch.setattr(streams, "ORPHAN_SILENCE_S", 0)
-    monkeypatch.setattr(streams.os, "getppid", lambda: streams.PARENT + 1)
+    monkeypatch.setattr(streams.os, "getppid", lambda: PARENT + 1)
 
     async def heard():
         return [each async for each in lines_of(pipes).messages()]
@@ -83,7 +84,7 @@ def test_only_silence_after_the_end_of_parent_or_client_ends_reading(monkeypatch
 
     def parent():
         try:
-            return streams.PARENT + next(seen)
+            return PARENT + next(seen)
         except StopIteration:
             raise Over from None
 
@@ -96,7 +97,7 @@ def test_only_silence_after_the_end_of_parent_or_client_ends_reading(monkeypatch
             await lines._until_orphaned(reader)
         return reader.at_eof()
 
-    monkeypatch.setattr(streams, "other_end", lambda _: None if client is None else Client(client))
+    monkeypatch.setattr(streams, "other_end", lambda *_: None if client is None else Client(client))
     monkeypatch.setattr(streams.os, "getppid", parent)
     monkeypatch.setattr(streams.asyncio, "sleep", later)
     assert asyncio.run(watched()) is ends
@@ -142,7 +143,7 @@ def test_a_server_whose_client_is_killed_ends_while_somebody_else_holds_its_pipe
     os.close(answers)
 
 
-ASKED = "import sys; from tallygate.clients.other_end import other_end; print(other_end(0))"
+ASKED = "import os; from tallygate.clients.other_end import other_end; print(other_end(0, os.getppid()))"
 LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
 NEITHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], stdin=subprocess.DEVNULL)"
 

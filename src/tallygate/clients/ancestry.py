@@ -63,10 +63,10 @@ def agent_variables() -> frozenset[str]:
     return frozenset(name for program in programs() for name in program.markers)
 
 
-def ancestors() -> Iterator[Process]:
-    """The processes above this one, the nearest first, as far as the system tells."""
+def ancestors(parent: int) -> Iterator[Process]:
+    """The processes from a parent upwards, the nearest first, as far as the system tells."""
     look = _from_proc if Path("/proc/self").is_dir() else _from_ps() if sys.platform == "darwin" else None
-    pid = os.getppid()
+    pid = parent
     for _ in range(DEPTH_MAX):
         found = None if look is None or pid < 1 else look(pid)
         if found is None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -306,18 +305,14 @@ COMMANDS = (
 _NAMED = re.compile(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
 
 
-def runnable(text: str, *, whole: bool = False) -> str:
-    """A text with each command of this program as it runs in a shell of the user's; `whole` by its full path."""
-    if f"{NAME} " not in text:
-        return text
-    words = command_line({}, sys.executable) if whole else own_words()
+def is_naming(text: str) -> bool:
+    """Whether a text may name a command of this program; most do not."""
+    return f"{NAME} " in text
+
+
+def runnable(text: str, words: str) -> str:
+    """A text with each command of this program as it runs in a shell of the user's, in the words of `command_line`."""
     return text if words == NAME else _NAMED.sub(lambda _: words, text)
-
-
-@cache
-def own_words() -> str:
-    """The words for this process's own program and environment."""
-    return command_line(os.environ, sys.executable)
 
 
 def command_line(environ: Mapping[str, str], interpreter: str) -> str:

@@ -29,8 +29,10 @@ class OtherEnd:
         return _began(self.pid) == self.began
 
 
-def other_end(descriptor: int) -> OtherEnd | None:
-    """The process that made the socket, or the nearest above that can write into the pipe; None where none is known.
+def other_end(descriptor: int, parent: int) -> OtherEnd | None:
+    """The process that made the socket, or the nearest from a parent upwards that can write into the pipe.
+
+    None where none is known.
 
     What inherited an end cannot be told from the client; so those above are asked alone, and at the start.
     """
@@ -38,7 +40,9 @@ def other_end(descriptor: int) -> OtherEnd | None:
         return None
     try:
         mode = os.fstat(descriptor).st_mode
-        pid = _of_socket(descriptor) if stat.S_ISSOCK(mode) else _of_pipe(descriptor) if stat.S_ISFIFO(mode) else None
+        pid = _of_socket(descriptor) if stat.S_ISSOCK(mode) else None
+        if stat.S_ISFIFO(mode):
+            pid = _of_pipe(descriptor, parent)
     except OSError:
         return None
     began = "" if pid is None else _began(pid)
@@ -53,9 +57,9 @@ def _of_socket(descriptor: int) -> int | None:
     return int(pid) if pid > 1 and pid != os.getpid() else None
 
 
-def _of_pipe(descriptor: int) -> int | None:
+def _of_pipe(descriptor: int, parent: int) -> int | None:
     """The nearest process above that holds the pipe's other end; a launcher holds only the end it passes on."""
-    pipe, pid = Path(f"/proc/self/fd/{descriptor}").readlink(), os.getppid()
+    pipe, pid = Path(f"/proc/self/fd/{descriptor}").readlink(), parent
     for _ in range(DEPTH_MAX):
         if pid <= 1:
             return None

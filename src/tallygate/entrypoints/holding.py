@@ -52,5 +52,5 @@ def hold(
 
 def _above(client: str) -> Process | None:
     """The process of the nearest client above where that is this one: in any other nobody would wait for this."""
-    process = next((process for process in ancestors() if agent_of(process) is not None), None)
+    process = next((process for process in ancestors(os.getppid()) if agent_of(process) is not None), None)
     return process if process is not None and agent_of(process) is program_called(client) else None

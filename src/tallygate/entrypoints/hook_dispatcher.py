@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from tallygate.clients.client import runnable
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
@@ -18,6 +17,7 @@ from tallygate.core.hooks import HookEvent, HookFacts, Moment
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
+from tallygate.entrypoints.runnable import runnable
 from tallygate.operations.hooks import Prompts, all_landed, on_hook
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime

@@ -38,6 +38,7 @@ from tallygate.pricing.book import PriceBook, PriceScope
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
 from tallygate.pricing.overrides import ANYWHERE
+from tallygate.surroundings import Surroundings
 
 # --- learned ---------------------------------------------------------------------------------------------------------
 # What a process remembers of what the ledger has taught it about estimates; it always agrees with the ledger.
@@ -176,6 +177,10 @@ def on_paper(folder: str | None) -> Place | None:
     return None if folder is None else as_written(folder)
 
 
+# Where a program was given none.
+NOWHERE = Surroundings({}, None, Path())
+
+
 def no_ladder(_: str) -> tuple[str, ...]:
     """No model to switch to, whatever the client."""
     return ()
@@ -196,12 +201,12 @@ class Runtime:
 
     `home` is the program's own tenant while it is among the rows of another, which a caller has named for a
     session. `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is
-    where work is done that belongs to no `project`, `asked_by` the client that is connected, where an agent asks.
-    `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
-    session). `compactions` tells when a session's agent last summarised its conversation. `keys` sign; without any,
-    nothing is attested. `told_at_start` is what a user is told of the settings when a session begins, `foreign`
-    names variables of the client that do not count. `program` is how a user's shell starts this one, `zone` the
-    time zone that times are told in.
+    where work is done that belongs to no `project`, `around` what the client's work finds around it, `asked_by` the
+    client that is connected, where an agent asks. `tool_owners` tells which client's session a tool call belongs to,
+    by the id that a hook gave: (client, session). `compactions` tells when a session's agent last summarised its
+    conversation. `keys` sign; without any, nothing is attested. `told_at_start` is what a user is told of the settings
+    when a session begins, `foreign` names variables of the client that do not count. `program` is how a user's shell
+    starts this one, `zone` the time zone that times are told in.
     """
 
     ledger: Ledger
@@ -220,6 +225,7 @@ class Runtime:
     tenant: str = DEFAULT_TENANT
     home: str | None = None
     tenant_of: Callable[[str | None], str | None] = in_no_tenant
+    around: Surroundings = NOWHERE
     server_id: str | None = None
     project: str | None = None
     folder: str | None = None

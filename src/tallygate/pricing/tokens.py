@@ -6,13 +6,11 @@ encoding is built from bytes that were read here and whose SHA-256 is the publis
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import sha1, sha256
 from importlib import import_module
 from importlib.util import find_spec
@@ -70,12 +68,12 @@ _CL100K_MODELS = ("gpt-4-", "gpt-3.5", "gpt-35", "ft:gpt-3.5", "text-embedding")
 _PACKAGES = (("litellm", "litellm_core_utils/tokenizers"),)
 
 
-def count_tokens(text: str, model: str) -> TokenCount:
-    """Count a text as a model reads it; exact only for GPT, and only with its vocabulary on this disk."""
+def count_tokens(text: str, model: str, environ: Mapping[str, str]) -> TokenCount:
+    """Count a text as a model reads it; exact only for GPT, and only with its vocabulary where variables name it."""
     model_family = family(model)
     if model_family == "gpt" and len(text) <= EXACT_CHARACTERS_MAX:
         name = _encoding_name(canonical(model))
-        if (encoding := _encoding(name)) is not None:
+        if (encoding := _encoding(name, environ)) is not None:
             return TokenCount(len(encoding.encode_ordinary(text)), f"tiktoken:{name}")
     percent = FACTORS_PERCENT.get(model_family, OTHER_FACTOR_PERCENT)
     tokens = -(-estimate_milli_tokens(text) * percent // 100_000)
@@ -128,15 +126,16 @@ def _encoding_name(name: str) -> str:
 _loading = Lock()
 
 
-def _encoding(name: str) -> Encoding | None:
+def _encoding(name: str, environ: Mapping[str, str]) -> Encoding | None:
     with _loading:
-        return _load(name)
+        return _load(name, _kept_in(environ))
 
 
-@cache
-def _load(name: str) -> Encoding | None:
+# What is found under the same folders is the same for everybody: its bytes are held against their digest.
+@lru_cache(maxsize=8)
+def _load(name: str, folder: Path | None) -> Encoding | None:
     """Build tiktoken's encoding from verified bytes; `None` when they are not on this disk."""
-    blob = _verified_bytes(ENCODING_FILES[name])
+    blob = _verified_bytes(ENCODING_FILES[name], folder)
     if blob is None:
         return None
     try:
@@ -159,8 +158,8 @@ def _with_loader(constructor: Any, loader: Callable[..., Any]) -> FunctionType:
     return FunctionType(constructor.__code__, {**constructor.__globals__, "load_tiktoken_bpe": loader})
 
 
-def _verified_bytes(file: _EncodingFile) -> bytes | None:
-    for directory in _directories():
+def _verified_bytes(file: _EncodingFile, folder: Path | None) -> bytes | None:
+    for directory in (*([] if folder is None else [folder]), *_packaged()):
         try:
             blob = (directory / file.file_name).read_bytes()
         except OSError:
@@ -170,15 +169,17 @@ def _verified_bytes(file: _EncodingFile) -> bytes | None:
     return None
 
 
-def _directories() -> Iterator[Path]:
-    """Where tiktoken keeps its files, then packages that bring them."""
+def _kept_in(environ: Mapping[str, str]) -> Path | None:
+    """Where tiktoken keeps its files; an empty variable says nowhere."""
     for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
-        if variable in os.environ:
-            if os.environ[variable]:
-                yield Path(os.environ[variable])
-            break
-    else:
-        yield Path(tempfile.gettempdir()) / "data-gym-cache"
+        if variable in environ:
+            return Path(environ[variable]) if environ[variable] else None
+    temporary = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108
+    return Path(temporary) / "data-gym-cache"
+
+
+def _packaged() -> Iterator[Path]:
+    """Where packages bring the same files."""
     for package, inside in _PACKAGES:
         spec = find_spec(package)
         for location in (spec.submodule_search_locations if spec else None) or ():

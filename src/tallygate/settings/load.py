@@ -36,6 +36,7 @@ from tallygate.settings.variables import (
     VARIABLES,
     ZONE_VARIABLE,
 )
+from tallygate.surroundings import Surroundings
 from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
 # Whether the limits of a ledger at some places are locked.
@@ -66,14 +67,12 @@ class Places:
     foreign: tuple[str, ...] = ()
 
 
-def places() -> Places:
-    """The places of the user who runs this program."""
-    import platformdirs
-
+def places(around: Surroundings) -> Places:
+    """The places of the user whose surroundings these are."""
     return Places(
-        home=Path.home(),
-        config_dir=Path(platformdirs.user_config_dir("tallygate", appauthor=False)),
-        data_dir=Path(platformdirs.user_data_dir("tallygate", appauthor=False)),
+        home=around.home,
+        config_dir=around.usual("XDG_CONFIG_HOME", ".config") / "tallygate",
+        data_dir=around.usual("XDG_DATA_HOME", ".local", "share") / "tallygate",
     )
 
 

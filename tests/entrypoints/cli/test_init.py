@@ -18,6 +18,7 @@ from tallygate.editing.ours import is_ours
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.settings import load_settings, places
+from tallygate.surroundings import around_here
 
 SETTINGS = '{\n  // mine\n  "model": "opus"\n}\n'
 
@@ -202,22 +203,22 @@ def test_a_project_gets_files_of_its_own_and_a_starting_budget(run, home, projec
     assert run("init", "--scope", "project").exit_code == 0
     assert (project / ".mcp.json").exists()
     assert claude.read_text() == SETTINGS
-    (rule,) = load_settings({}, project, places()).budgets
+    (rule,) = load_settings({}, project, places(around_here())).budgets
     assert rule.scope.value == "session"
     assert "limit_usd = 5.00" in (project / ".l6e" / "config.toml").read_text()
 
 
 def test_for_all_work_the_starting_budget_stands_in_the_user_s_file(run, home, claude):
     run("init")
-    assert load_settings({}, home, places()).budgets
-    assert (places().config_dir / "config.toml").exists()
+    assert load_settings({}, home, places(around_here())).budgets
+    assert (places(around_here()).config_dir / "config.toml").exists()
 
 
 def test_a_budget_that_is_set_anywhere_is_the_one(run, home, project, claude):
     (project / ".l6e").mkdir()
     (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 1.00\n')
     run("init")
-    assert not (places().config_dir / "config.toml").exists()
+    assert not (places(around_here()).config_dir / "config.toml").exists()
     assert "1.00" in (project / ".l6e" / "config.toml").read_text()
 
 

@@ -17,6 +17,7 @@ from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places
 from tallygate.settings.machine import machine_zone
+from tallygate.surroundings import around_here
 
 # 20:08 of the day before in Los Angeles, where it is winter; 13:08 in Tokyo.
 EVENING = datetime(2026, 11, 20, 4, 8, tzinfo=UTC)
@@ -24,7 +25,7 @@ ANGELES, TOKYO = "America/Los_Angeles", "Asia/Tokyo"
 
 
 def settings_file(text):
-    path = places().config_dir / "config.toml"
+    path = places(around_here()).config_dir / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
@@ -113,7 +114,7 @@ def test_init_leaves_the_zone_of_windows_that_have_begun(run, claude, made):
     ruled = replace(made.app, runtime=replace(made.app.runtime, rules=priced_rules(settings_here(), ExchangeBook())))
     there = replace(made, app=ruled)
     assert there.call(there.session(5), prompt=100, output=0, tool_name="plan")
-    (places().config_dir / "config.toml").unlink()
+    (places(around_here()).config_dir / "config.toml").unlink()
     run("init")
     assert (settings_here().budgets != (), own_zone()) == (True, None)
 

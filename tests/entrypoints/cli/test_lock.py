@@ -13,10 +13,10 @@ from tests.terminal import type_at
 
 from tallygate.app import compose, settings_here
 from tallygate.attest import sealed
-from tallygate.clients import client as own_command
 from tallygate.clients.ancestry import agent_variables
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import NoTerminal
+from tallygate.entrypoints import runnable as own_command
 from tallygate.entrypoints.cli import lock as lock_command
 from tallygate.entrypoints.cli import passphrase, whose
 from tallygate.entrypoints.hook_dispatcher import HookDesk

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.docs.pages import ROOT
 from tests.transcripts import claude, claude_file, lines
 
-from tallygate import app as composition
-from tallygate.app import compose, settings_here
+from tallygate.app import compose, go_by, settings_here
 from tallygate.core.authority import the_user
 from tallygate.entrypoints.cli import client_checks
 from tallygate.entrypoints.cli.check import Check, State
@@ -61,12 +61,12 @@ class Agent:
         with self._set.context() as here:
             here.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(said).encode())))
             here.setattr(sys, "stdout", out)
-            here.setattr(composition, "HELD", composition._Held())
             here.chdir(self.project)
             os.environ.update(self.environ)
             try:
-                composition.go_by(self.places or self.home / ".local/share/tallygate/init/places.conf")
-                answer_alone(lambda: compose(settings_here().sound(), by="hook"), "claude-code", event)
+                start = go_by(self.places or self.home / ".local/share/tallygate/init/places.conf")
+                settings = partial(settings_here, start=start)
+                answer_alone(lambda: compose(settings().sound(), by="hook", start=start), "claude-code", event)
             finally:
                 os.environ.clear()
                 os.environ.update(before)

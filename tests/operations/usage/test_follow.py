@@ -18,7 +18,8 @@ from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.proof.verify import Asked, verify_ledger
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.follow import Follower, Places, _stamp
+from tallygate.operations.usage.follow import Follower, _stamp
+from tallygate.surroundings import Surroundings
 
 
 class Ticks:
@@ -41,7 +42,9 @@ def desk(world, tmp_path):
     transcript.touch()
     world.clock.at_us = transcript.stat().st_mtime_ns // 1000
     world = world.with_runtime(project=str(project))
-    follower = Follower(world.rt, (Places({}, tmp_path / "home"),), tuple(REGISTRY.sources.values()), Ticks())
+    follower = Follower(
+        world.rt, (Surroundings({}, None, tmp_path / "home"),), tuple(REGISTRY.sources.values()), Ticks()
+    )
 
     def respond(key, output, seconds=1):
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, seconds=seconds)
@@ -174,7 +177,7 @@ class Gated:
         self.file = home / ".claude" / "projects" / "p" / "s1.jsonl"
         self.file.parent.mkdir(parents=True)
         world = world.with_runtime(rules=(CAP,), session_limit_nanos=100 * NANOS, project="/home/me/p")
-        self.follower = Follower(world.rt, (Places({}, home),), tuple(REGISTRY.sources.values()), Ticks())
+        self.follower = Follower(world.rt, (Surroundings({}, None, home),), tuple(REGISTRY.sources.values()), Ticks())
         reads = self.follower
         self.rt = world.with_runtime(catch_up=reads.catch_up, follow=reads.include, read_whole=reads.read_whole).rt
 

@@ -62,8 +62,7 @@ def _socket(words: tuple[str, ...], environ: Mapping[str, str]) -> Path:
         place = word.removeprefix("--listen=").removeprefix("unix://")
         if place and "unix://" in word:
             return Path(place)
-    home = environ.get("CODEX_HOME")
-    return (Path(home) if home else Path.home() / ".codex") / SOCKET
+    return Path(environ.get("CODEX_HOME") or f"{environ.get('HOME', '')}/.codex") / SOCKET
 
 
 def _connect(link: socket.socket, place: Path) -> None:

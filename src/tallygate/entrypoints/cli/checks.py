@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tallygate.attest import sealed
@@ -80,7 +80,7 @@ def every(program: Program) -> Iterator[Check]:
             yield of_keys(KeyRing(settings.paths.key_dir), app.runtime)
         yield price_table(app.runtime)
     yield run_log(settings.paths.run_log, usable)
-    yield tokenizer()
+    yield tokenizer(app.start.around.environ)
 
 
 def python() -> Check:
@@ -326,11 +326,11 @@ def price_table(runtime: Runtime) -> Check:
     return Check("prices", State.OK, found)
 
 
-def tokenizer() -> Check:
+def tokenizer(environ: Mapping[str, str]) -> Check:
     """How texts are counted: exactly where OpenAI's vocabulary is on this disk, else by estimate."""
     from tallygate.pricing.tokens import count_tokens
 
-    method = count_tokens("a", "gpt-5").method
+    method = count_tokens("a", "gpt-5", environ).method
     if method.startswith("tiktoken"):
         return Check("tokens", State.OK, f"{method} for GPT, estimates for others")
     return Check("tokens", State.OK, f"{method}: the vocabulary of tiktoken is not on this disk and is never fetched")

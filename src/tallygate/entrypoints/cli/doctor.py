@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.client import runnable
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import iso
@@ -14,6 +13,7 @@ from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
+from tallygate.entrypoints.runnable import runnable
 
 if TYPE_CHECKING:
     from tallygate.app import App

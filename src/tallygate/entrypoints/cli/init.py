@@ -35,6 +35,7 @@ from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
 from tallygate.settings.variables import PATH_VARIABLES
+from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
     from tallygate.operations.setup.install import Change, Plan
@@ -248,7 +249,7 @@ def places_text(settings: Settings, where: Surroundings, budget: Sequence[FileEd
 def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> Installed:
     """Where things are now, for the user who runs this command."""
     paths, environ = settings.paths, where.environ
-    mine = places()
+    mine = places(around_here())
     given = "" if environ.get("TALLYGATE_CONFIG") else environ.get("L6E_CONFIG_PATH", "")
     theirs = bool(given) and paths.user_file == Path(os.path.abspath(os.path.expanduser(given)))  # noqa: PTH100, PTH111
     file = paths.user_file or next((each.path for each in budget if each.path.parent == mine.config_dir), None)
@@ -282,7 +283,7 @@ def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telem
 
 def folder_of(settings: Settings) -> Path:
     """Where it is written down what was installed from this home."""
-    return install_folder(settings.paths.data_dir, places().home)
+    return install_folder(settings.paths.data_dir, places(around_here()).home)
 
 
 def _check_project(scope: Scope, where: Surroundings) -> None:
@@ -325,7 +326,7 @@ def _budget(settings: Settings, scope: Scope, where: Surroundings, zone: str | N
         return ()
     if scope is Scope.PROJECT:
         return (FileEdits(where.root / PROJECT_FILE, (Whole(STARTING_BUDGET, keeps=True),), shared=True),)
-    file = settings.paths.user_file or places().config_dir / "config.toml"
+    file = settings.paths.user_file or places(around_here()).config_dir / "config.toml"
     text = STARTING_BUDGET if zone is None else f"{STARTING_ZONE.format(zone=zone)}\n{STARTING_BUDGET}"
     return (FileEdits(file, (Whole(text, keeps=True),)),)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +112,9 @@ def gone_on(app: App, instead: Instead, why: str, authority: Authority) -> tuple
     def read_again() -> SyncReport | None:
         if app.settings.usage.transcripts is Transcripts.OFF:
             return None
+        around = app.start.around
         with progress_bar() as progress:
-            return synced(app.runtime, environ=os.environ, home=Path.home(), progress=progress)
+            return synced(app.runtime, environ=around.environ, home=around.home, progress=progress)
 
     try:
         _carry(app, authority)

@@ -24,6 +24,7 @@ from tallygate.operations.lock_book import UNLOCKED, remember_lock, standing_now
 from tallygate.settings import Settings, load_settings, places
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import every
+from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
     from tallygate.app import App
@@ -140,7 +141,7 @@ def _end_unheld(app: App, named: list[Path], authority: Authority) -> int:
 
 def _falling(program: Program, app: App) -> list[str]:
     """What goes back to the settings file, which then counts as it stands: each limit as it is and as it will be."""
-    unlocked = load_settings(os.environ, Path.cwd(), places(), lambda _: UNLOCKED)
+    unlocked = load_settings(os.environ, Path.cwd(), places(around_here()), lambda _: UNLOCKED)
     with program.opened(unlocked, by="lock") as then:
         found = falling(app.runtime, then.runtime)
     lines = []

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from tallygate.clients.client import runnable
 from tallygate.core.costing import Split
 from tallygate.core.gate.wording import short_name
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned, shown
+from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
 from tallygate.settings.machine import told_in
 

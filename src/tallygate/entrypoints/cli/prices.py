@@ -15,6 +15,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
+from tallygate.operations.runtime import Runtime
 from tallygate.operations.views import prices as quote
 
 TEXT_BYTES_MAX = 64 * 2**20
@@ -45,8 +46,8 @@ def estimate(program: Program, model: str, input_text: str, output_tokens: int, 
     INPUT and OUTPUT are tokens of MODEL; @FILE counts those of a text (@- reads standard input) and says how.
     Nothing is recorded.
     """
-    input_tokens, counted_by = _input_tokens(input_text, model)
     with program.opened() as app:
+        input_tokens, counted_by = _input_tokens(app.runtime, input_text, model)
         tokens = Tokens(fresh_input=input_tokens, output=output_tokens)
         found = quote.estimate_cost(app.runtime, model, tokens)
     if as_json:
@@ -72,7 +73,7 @@ def estimate(program: Program, model: str, input_text: str, output_tokens: int, 
     _warn(found.price)
 
 
-def _input_tokens(given: str, model: str) -> tuple[int, str | None]:
+def _input_tokens(rt: Runtime, given: str, model: str) -> tuple[int, str | None]:
     """A number as it was given, or the tokens of a text with the way they were counted."""
     if not given.startswith("@"):
         return _TOKENS(given), None
@@ -83,7 +84,7 @@ def _input_tokens(given: str, model: str) -> tuple[int, str | None]:
         raise click.UsageError(f"{output.safe(given[1:])} cannot be read: {error.strerror}.") from error
     if len(data) > TEXT_BYTES_MAX:
         raise click.UsageError(f"{given[1:]} is larger than {TEXT_BYTES_MAX // 2**20} MiB.")
-    counted = quote.count_text(data.decode(errors="replace"), model)
+    counted = quote.count_text(rt, data.decode(errors="replace"), model)
     return counted.tokens, counted.method
 
 

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import click
 
-from tallygate.clients.client import runnable
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import (
     Conflict,
@@ -40,6 +39,7 @@ from tallygate.core.errors import (
     UsersOnly,
 )
 from tallygate.core.text import cleaned
+from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Program:
 
     settings: ReadSettings
     compose: Compose
+    parent: int = 0  # the process that started this one
 
     def authority(self, settings: Settings | None = None, *, of: Loosening | None = None) -> Authority:
         """Who runs this command; with `of` it is refused at once where that is not the user."""

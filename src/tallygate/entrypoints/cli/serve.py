@@ -44,7 +44,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
         aside(f"every gate is shut: {fault}")
         from tallygate.entrypoints.mcp_server.shut import serve_shut
 
-        serve_shut(fault, family=tools)
+        serve_shut(fault, program.parent, family=tools)
         return
     app = program.compose(settings, by="mcp")
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from tallygate.clients.client import runnable
 from tallygate.core.lock import Standing
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import as_datetime, iso
@@ -20,6 +19,7 @@ from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import condition
 from tallygate.operations.budgets.declared import Loosened, recently_looser
 from tallygate.operations.lock_book import standing_now

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -61,8 +59,8 @@ def sync(
     with program.opened(settings) as app:
         rt = app.runtime
         options: dict[str, Any] = {
-            "environ": os.environ,
-            "home": Path.home(),
+            "environ": rt.around.environ,
+            "home": rt.around.home,
             "clients": clients,
             "since_us": since_us(since, rt, zone_of(shown_zone(settings))),
         }
@@ -138,7 +136,7 @@ def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
     """Read what is new before it is shown; a ledger that somebody else is writing to is shown as it is."""
     try:
         with progress_bar() as progress:
-            report = synced(rt, environ=os.environ, home=Path.home(), clients=clients, progress=progress)
+            report = synced(rt, environ=rt.around.environ, home=rt.around.home, clients=clients, progress=progress)
     except LedgerUnavailable as busy:
         if busy.code != "lock_timeout":
             raise

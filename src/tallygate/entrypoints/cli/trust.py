@@ -25,6 +25,7 @@ from tallygate.settings.repository import repository_of
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import accept, forget
 from tallygate.settings.variables import PROJECT_VARIABLES
+from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
     from tallygate.pricing.book import PriceBook
@@ -61,7 +62,7 @@ def trust(program: Program, *, folder: Path | None, users: bool, yes: bool, revo
         )
     if settings.fault is not None:
         raise settings.fault
-    repository, data_dir = str(repository_of(root, places().home)), settings.paths.data_dir
+    repository, data_dir = str(repository_of(root, places(around_here()).home)), settings.paths.data_dir
     if revoke:
         gone = forget(data_dir, repository)
         click.echo(f"{output.safe(repository, 1000)}: {'nothing counts any more' if gone else 'nothing was accepted'}.")
@@ -131,7 +132,7 @@ def loaded_here(folder: Path | None = None) -> Loaded:
     if folder is not None:
         environ = {name: value for name, value in environ.items() if name not in PROJECT_VARIABLES}
     there = (folder or Path.cwd()).absolute()
-    return load_from(environ, there, places(), lock_of)
+    return load_from(environ, there, places(around_here()), lock_of)
 
 
 def _prices(program: Program, loaded: Loaded) -> list[str]:

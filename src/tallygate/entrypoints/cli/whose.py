@@ -19,6 +19,7 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Places, Settings, load_settings, places
 from tallygate.settings.installed import PLACES_FILE
 from tallygate.settings.model import Paths, has_been_installed
+from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
     from tallygate.clients.client import Surroundings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def authority_here(settings: Settings, environ: Mapping[str, str] | None = None) -> Authority:
     """Who runs this command on the ledger that these settings name."""
     environ = os.environ if environ is None else environ
-    above = list(ancestors())
+    above = list(ancestors(os.getppid()))
     agent = beneath(iter(above), environ)
     if agent is None:
         return Authority(Door.COMMAND, user_name())
@@ -54,7 +55,7 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
     if own is None:
         return True
     if os.path.realpath(environ.get("HOME") or own.home) == os.path.realpath(own.home):
-        own_here = places()
+        own_here = places(around_here())
         if _same(database, own_here.data_dir / "ledger.db"):
             return True
     named = _named_by(own)

@@ -77,7 +77,7 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin(app)
     try:
-        streams.run(server)
+        streams.run(server, app.runtime.around.parent)
     except KeyboardInterrupt:
         pass
     finally:

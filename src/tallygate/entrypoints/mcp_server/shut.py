@@ -28,9 +28,9 @@ from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec, build
 from tallygate.operations.runtime import Runtime
 
 
-def serve_shut(fault: SettingsError, family: Family = "all") -> None:
+def serve_shut(fault: SettingsError, parent: int, family: Family = "all") -> None:
     """Serve one client over stdio without settings, until it closes its end."""
-    streams.run(build_shut_server(fault, family))
+    streams.run(build_shut_server(fault, family), parent)
 
 
 def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer:

@@ -19,6 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -36,7 +37,6 @@ from mcp.types import (
     RequestId,
 )
 
-from tallygate import PARENT
 from tallygate.clients.other_end import other_end
 from tallygate.entrypoints.mcp_server import requests
 
@@ -56,10 +56,13 @@ TOO_LONG = {
 }
 
 
-def run(server: MCPServer) -> None:
-    """Serve one client over standard input and output until it closes its end and has its answers."""
+def run(server: MCPServer, parent: int) -> None:
+    """Serve one client over standard input and output until it closes its end and has its answers.
+
+    `parent` is the process that started this one.
+    """
     try:
-        anyio.run(_serve if _suitable(0) else _serve_otherwise, server)
+        anyio.run(partial(_serve, server, parent) if _suitable(0) else partial(_serve_otherwise, server))
     except* (BrokenPipeError, ConnectionResetError):
         pass  # nobody reads answers any more, so nobody asks
 
@@ -72,11 +75,11 @@ def _suitable(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-async def _serve(server: MCPServer) -> None:
+async def _serve(server: MCPServer, parent: int) -> None:
     with _claimed() as (read_from, write_to):
         out = Answers(write_to, read_from)
         try:
-            await _serve_between(server, Lines(read_from, out).messages(), out, out.has_reader)
+            await _serve_between(server, Lines(read_from, out, parent).messages(), out, out.has_reader)
         finally:
             out.close()
 
@@ -240,8 +243,9 @@ class Answering:
 class Lines:
     """Messages of a pipe as they come; what is none is answered here, and none of it is handed on."""
 
-    def __init__(self, descriptor: int, answers: Answers) -> None:
+    def __init__(self, descriptor: int, answers: Answers, parent: int) -> None:
         self._descriptor = descriptor
+        self._parent = parent
         self._answers = answers
         self._heard = 0
         self._batches = False
@@ -284,11 +288,11 @@ class Lines:
         A parent that goes is not always the client: launchers leave at once. So silence has to follow. Where the client
         goes on, it is watched itself from then on, as far as the system tells who it is.
         """
-        client, launched = other_end(self._descriptor), True
+        client, launched = other_end(self._descriptor, self._parent), True
         while True:
             heard = self._heard
             if launched:
-                orphan = os.getppid() != PARENT or (PARENT == 1 and not heard)
+                orphan = os.getppid() != self._parent or (self._parent == 1 and not heard)
             else:
                 orphan = client is None or not client.lives()
             await asyncio.sleep(ORPHAN_SILENCE_S)

@@ -16,10 +16,10 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
-from tallygate.clients.client import runnable
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
+from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.port import LedgerBusy
 from tallygate.operations.runtime import Runtime
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tallygate.clients.reading.files import Change, FilePosition, Source, Transc
 from tallygate.core.errors import TallygateError
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import Taken, ingest, key_of, reading_of
+from tallygate.surroundings import Surroundings
 
 BUDGET_US = 20_000
 STEP_BYTES = 128 * 1024
@@ -30,24 +31,16 @@ FRESH_US = 15 * 60 * 1_000_000
 _FAULTS = frozenset({Change.UNREADABLE, Change.NOT_REGULAR})
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where clients keep their transcripts: this user's environment and home."""
-
-    environ: Mapping[str, str]
-    home: Path
-
-
 @dataclass
 class Follower:
-    """The files that are followed, wherever a client may keep them; `ticks_us` is a clock that only goes forward.
+    """The files that are followed, wherever a client may keep them by any of `places`.
 
-    One server has one. `catch_up` is called by whoever is about to decide, `look` by a thread of its own;
-    a lock lets one of them read at a time, and the decider never waits for it.
+    `ticks_us` is a clock that only goes forward. One server has one. `catch_up` is called by whoever is about to
+    decide, `look` by a thread of its own; a lock lets one of them read at a time, and the decider never waits for it.
     """
 
     rt: Runtime
-    places: tuple[Places, ...]
+    places: tuple[Surroundings, ...]
     sources: Iterable[Source]
     ticks_us: Callable[[], int]
     failures: list[str] = field(default_factory=list)

@@ -126,11 +126,11 @@ def blended(price: Price) -> int:
     return -(-total // (BLEND_ALL * 1000))
 
 
-def count_text(text: str, model: str) -> TokenCount:
+def count_text(rt: Runtime, text: str, model: str) -> TokenCount:
     """How many tokens a text has for a model, and how that was found; never asks the network."""
     from tallygate.pricing.tokens import count_tokens
 
-    return count_tokens(text, model)
+    return count_tokens(text, model, rt.around.environ)
 
 
 def offered(rt: Runtime, model: str, at: datetime) -> Price:
