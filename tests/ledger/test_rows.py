@@ -65,7 +65,9 @@ VALUES = [
 
 @pytest.mark.parametrize(("layout", "value"), VALUES)
 def test_what_a_row_says_is_read_back_as_it_was(layout, value):
-    row = {"tenant": "t", **layout.row(value)}
+    row = layout.row(value)
+    assert layout.new_row(value) == {column: stated for column, stated in row.items() if stated is not None}
+    row = {"tenant": "t", **row}
     assert set(row.values()) == {each for each in row.values() if each is None or type(each) in (str, int)}
     stated = tuple(row.get(column) for column in layout.columns)
     assert (rows.to_usage(stated, REGISTRY.rules) if layout is rows.USAGE else layout.value(stated)) == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
@@ -75,6 +76,8 @@ def pieces_from_beside(wanted: Sequence[Wanted]) -> Generator[Piece]:
 
 def serve() -> None:
     """Be the process beside: take the list of files from the input, give what they bring to the output."""
+    # What is read is given away as it comes, and nothing of it holds itself: nobody need look for what does.
+    gc.disable()
     wanted = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
     out = os.fdopen(os.dup(1), "wb")
     # Nothing that is printed by mistake may stand between the pieces.

@@ -66,7 +66,8 @@ def rule_of(rules: Rules, text: str) -> ReadingRule:
 _QUALITY = {quality: rank for rank, quality in enumerate(Quality)}
 
 # What a client tells of its requests while it works. It knows the request a response answered, not the message.
-TELEMETRY = frozenset({ResponseKind.TELEMETRY, ResponseKind.TELEMETRY_SUBAGENT, ResponseKind.AUXILIARY})
+# Each row is asked for it, several times: a member of an enumeration is compared far sooner than it is hashed.
+TELEMETRY = (ResponseKind.TELEMETRY, ResponseKind.TELEMETRY_SUBAGENT, ResponseKind.AUXILIARY)
 
 # Where one response is told of in several places, nearer to the conversation that paid for it comes first. Telemetry
 # stands behind the transcript of the same agent: it has the same counts and knows less about them.

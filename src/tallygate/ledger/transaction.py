@@ -292,7 +292,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         # What a new row does not have is left out.
         stated = [
             [change.op, change.table, {name: value for name, value in change.row.items() if value is not None}]
-            if change.op == "+"
+            if change.op == "+" and None in change.row.values()
             else [change.op, change.table, dict(change.row)]
             for change in changes
         ]

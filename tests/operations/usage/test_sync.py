@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -319,7 +320,7 @@ def test_a_ledger_that_is_away_ends_the_sync(user, take, monkeypatch):
 
 
 def test_a_commit_is_never_long_and_small_files_share_one(world, user, take):
-    write_claude(user, range(2_000))
+    write_claude(user, range(4_000))
     take()
     assert world.events() == 3
     for number in range(300):
@@ -365,6 +366,13 @@ def test_what_the_process_beside_leaves_undone_is_read_here(user, take, beside, 
     monkeypatch.setattr(feed, "_START", start)
     report = take()
     assert (report.taken.new, report.read, report.faults) == (EVERYTHING, FILES, [])
+
+
+def test_no_memory_is_looked_through_while_a_large_history_comes_in_and_it_is_afterwards(user, take, beside):
+    write_all(user)
+    seen = []
+    take(progress=lambda _: seen.append(gc.isenabled()))
+    assert (seen[0], seen[-1], any(seen[1:-1])) == (True, True, False)
 
 
 def test_without_an_interpreter_to_start_everything_is_read_here(user, take, beside, monkeypatch):

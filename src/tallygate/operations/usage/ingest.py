@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from tallygate.core.usage import (
     within,
 )
 from tallygate.ledger.port import Anomaly, Change, Delete, Insert, StoredUsage, Tx, Update, Value
-from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
+from tallygate.ledger.rows import USAGE_ANOMALY, from_usage, new_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Accounts, Stored
 from tallygate.operations.runtime import Runtime, matters, scope_of
@@ -131,7 +132,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
         else:
             refused.add((client, key))  # kept, a few of these would break every sum
     taken = Taken(refused=len(refused))
-    paths = _paths_of(readings)
+    paths = cache(partial(_paths_of, readings))
     prices: set[str] = set()
     with rt.ledger.writing(rt.tenant) as tx:
         for client, responses in priced.items():
@@ -155,7 +156,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     return taken
 
 
-def _paths_of(readings: Sequence[Reading]) -> Paths:
+def _paths_of(readings: Sequence[Reading]) -> Mapping[tuple[str, str], AbstractSet[str]]:
     """In which files each response stands."""
     found: dict[tuple[str, str], set[str]] = {}
     for reading in readings:
@@ -182,8 +183,8 @@ def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Un
 _MARKS, _MARKS_KEPT = "told", 64
 # A response with its cost as of its own time, and the text of the price's basis.
 Priced = tuple[StoredUsage, str]
-# The files that each response stands in, by its client and key.
-Paths = Mapping[tuple[str, str], AbstractSet[str]]
+# The files that each response stands in, by its client and key: worked out where somebody asks.
+Paths = Callable[[], Mapping[tuple[str, str], AbstractSet[str]]]
 
 
 class Pricer:
@@ -191,6 +192,7 @@ class Pricer:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
+        self._is_scoped = rt.prices.is_scoped
         self._bases: dict[int, tuple[Price, str, str]] = {}
         self._quoted: dict[tuple[object, ...], tuple[Price, str, str]] = {}
         self._windows: dict[tuple[str, int], int] = {}
@@ -199,7 +201,7 @@ class Pricer:
 
     def priced(self, row: ObservedUsage) -> Priced:
         """What a response cost when it was made, as far as can be told before its session is known."""
-        scope = PriceScope(self._rt.tenant, row.project) if self._rt.prices.is_scoped else ANYWHERE
+        scope = PriceScope(self._rt.tenant, row.project) if self._is_scoped else ANYWHERE
         return self._priced(row, scope)
 
     def priced_in(self, found: Priced, session: Session) -> Priced:
@@ -266,13 +268,19 @@ class Pricer:
         return within(row, window)
 
     def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
-        model, terms = priced_as(row), terms_of(row)
-        asked = (model, half_hour_of(row.at), scope, terms)
+        # All that a price goes by, as it is written: to put a model's whole name together first takes longer.
+        asked = (
+            row.model, row.provider, row.speed, row.tier, row.geo, row.native_cost_text, half_hour_of(row.at),
+            None if scope is ANYWHERE else scope,
+        )  # fmt: skip
         known = self._quoted.get(asked)
         if known is None:
-            known = self._quoted[asked] = self._based(self._rt.prices.quote(model, row.at, scope, terms))
+            quote = self._rt.prices.quote(priced_as(row), row.at, scope, terms_of(row))
+            known = self._quoted[asked] = self._based(quote)
         price, price_id, basis = known
-        cost = price.cost_nanos(row.tokens) + row.web_searches * price.per_search_nanos
+        cost = price.cost_nanos(row.tokens)
+        if row.web_searches:
+            cost += row.web_searches * price.per_search_nanos
         return StoredUsage(row, price_id, cost), basis
 
     def _based(self, price: Price) -> tuple[Price, str, str]:
@@ -307,9 +315,11 @@ class _Batch:
         before = self._stored.before(row)
         told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
-            found = self._in_time(found)
-            row = found[0].row
-            session = self._finder.find(row, self.accounts)
+            session = None
+            if self._finder.has_any(row):
+                found = self._in_time(found)
+                row = found[0].row
+                session = self._finder.find(row, self.accounts)
             if session is None and self._is_elsewhere(row):
                 self.elsewhere += 1
                 return
@@ -350,7 +360,7 @@ class _Batch:
     def _whole_us(self, row: ObservedUsage) -> int | None:
         """Since when a response must have been written, by the files that it stands in."""
         times = []
-        for path in self._paths.get((row.client, row.response_key), ()):
+        for path in self._paths().get((row.client, row.response_key), ()):
             if path not in self._whole:
                 self._whole[path] = self._tx.whole_us(path)
             times.append(self._whole[path])
@@ -379,7 +389,7 @@ class _Batch:
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
         if basis:
             self.prices.setdefault(after.price_id, basis)
-        self.changes.append(make("usage", from_usage(after)))
+        self.changes.append(make("usage", new_usage(after) if make is Insert else from_usage(after)))
         self._stored.put(after)
         self.attributed += after.session_id is not None
 
@@ -494,6 +504,10 @@ class SessionFinder:
         self.fresh.append((row.client, row.session, found))
         self._linked[row.client, row.session].append(found)
         return found
+
+    def has_any(self, row: ObservedUsage) -> bool:
+        """Whether there is a session at all that a response may belong to; of a history from before there is none."""
+        return bool(self._in_projects or self.linked(row))
 
     def linked(self, row: ObservedUsage) -> list[Session]:
         """The budget sessions that a response's client session, or the one around it, is known to belong to."""

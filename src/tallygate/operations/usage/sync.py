@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
-ROWS_A_COMMIT = 750
+ROWS_A_COMMIT = 1500
 FILES_A_COMMIT = 250
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
@@ -91,7 +92,11 @@ def sync(
     store = _Store(rt, wanted, report)
     progress(Progress(0, report.files, 0))
     changed = False
-    with closing((pieces_from_beside if fresh > WORTH_A_PROCESS else pieces)(wanted)) as found:
+    is_large = fresh > WORTH_A_PROCESS
+    with (
+        _uncollected() if is_large else nullcontext(),
+        closing((pieces_from_beside if is_large else pieces)(wanted)) as found,
+    ):
         for piece in found:
             if piece.batch is not None:
                 changed = changed or piece.batch.position is not None
@@ -107,6 +112,18 @@ def sync(
     _forget_opened(rt)
     progress(Progress(report.files, report.files, store.rows))
     return report
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Do not look for objects that hold themselves: responses do not, and to go through so many takes a fifth more."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def watch(
