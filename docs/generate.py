@@ -29,22 +29,27 @@ from tallygate.ledger.sqlite import database
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.gate import authorize as asked
 from tallygate.operations.sessions import ending, opening
-from tallygate.settings import Places, Settings, budgets, load_settings, sections, variables
+from tallygate.settings import Places, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
+from tallygate.settings.declared import Setting
+from tallygate.settings.projects import holds
 
 DOCS = Path(__file__).resolve().parent
 SOURCE = DOCS.parent / "src" / "tallygate"
 HELP_WIDTH = 100
 NOTE = "<!-- Written by docs/generate.py from the program and docs/descriptions.toml. Do not edit. -->"
-# Rows of arrays and names of models: what the settings know by other tables than their sections.
+# Rows, of which there may be any number, and the sections with other keys than one value each.
 ROWS = {"budget": budgets.BUDGET, "price": sections.PRICE, "discount": sections.DISCOUNT}
 TABLES = {
+    "": sections.TOP,
+    **sections.SECTIONS,
     "unknown_price": sections.UNKNOWN_PRICE,
     "exchange.CODE": sections.EXCHANGE,
     "pricing": sections.PRICING,
     "paths": sections.PATHS,
+    **ROWS,
+    **{section: dict([named]) for section, named in sections.NAMED.items()},
 }
-FREE_NAMES = ("ladder.default", "calibration.MODEL", "alias.NAME")
 KINDS: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
     "amount": (str,),
@@ -252,42 +257,27 @@ def command(found: click.Command, parent: click.Context | None, name: str) -> It
 
 def settings(words: Words) -> Iterator[str]:
     """Keys with type, default and example, then variables."""
-    rules = {f"{section}.{key}": rule for section, keys in every_table() for key, rule in keys.items()}
-    rules = {name.removeprefix("."): rule for name, rule in rules.items()}
-    same("settings", [*rules, *FREE_NAMES], words["settings"])
     yield words["intro"]["settings"]
-    for section, keys in [*every_table(), ("ladder", {}), ("calibration", {}), ("alias", {})]:
-        names = [name for name in words["settings"] if name.rpartition(".")[0] == section]
-        if section and keys is not sections.TOP:
-            yield f"## `[[{section}]]`" if section in ROWS else f"## `[{section}]`"
-        else:
-            yield "## At the top of the file"
-        yield table(
-            ["key", "value", "default", "example", "meaning"], [setting(n, rules, words["settings"][n]) for n in names]
-        )
+    for section, keys in TABLES.items():
+        head = f"## `[[{section}]]`" if section in ROWS else f"## `[{section}]`"
+        yield head if section else "## At the top of the file"
+        rows = [setting(f"{section}.{key}", key, each) for key, each in keys.items()]
+        yield table(["key", "value", "default", "example", "meaning"], rows)
     yield "## Variables"
     yield words["intro"]["variables"]
     yield table(["variable", "sets"], variable_rows())
 
 
-def every_table() -> list[tuple[str, sections.Rules]]:
-    """Every table of rules by the name of its section."""
-    return [("", sections.TOP), *sections.SECTIONS.items(), *TABLES.items(), *ROWS.items()]
-
-
-def setting(name: str, rules: Mapping[str, sections.Rule], words: Words) -> list[str]:
-    """One key; its default is held against the program's own, its example against the check."""
-    about = words["about"] + (" **No effect in this version.**" if "effect" in words else "")
-    cells = [
-        f"`{name.rpartition('.')[2]}`",
-        kind_of(rules.get(name)),
-        *(f"`{words[k]}`" if words[k] else "" for k in ("default", "example")),
-    ]
-    if (rule := rules.get(name)) is not None:
-        rule.check(value_of(words["example"]))
-        if words["default"] and rule.check(value_of(words["default"])) != default_of(name, rule):
-            raise Mismatch(f"{name}: the default is not {words['default']} but {default_of(name, rule)}")
-    return [*cells, about]
+def setting(name: str, key: str, declared: Setting) -> list[str]:
+    """One key; its example is held against the check."""
+    try:
+        declared.check(value_of(declared.example))
+    except Unfit as refused:
+        raise Mismatch(f"{name}: the example {declared.example} {refused}") from None
+    about = "Required. " * declared.required + declared.about
+    about += "" if declared.has_effect else " **No effect in this version.**"
+    default = "" if declared.default is None else f"`{holds(declared, declared.default)}`"
+    return [f"`{key}`", kind_of(declared), default, f"`{declared.example}`", about]
 
 
 def value_of(text: str) -> Any:
@@ -295,23 +285,13 @@ def value_of(text: str) -> Any:
     return tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
 
 
-def default_of(name: str, rule: sections.Rule) -> Any:
-    """The program's own default of a key."""
-    section = name.rpartition(".")[0]
-    owner: Any = Settings(paths=None)  # type: ignore[arg-type]  # the paths are not looked at
-    attribute = {"unknown_price": "pricing"}.get(section, section)
-    return getattr(getattr(owner, attribute) if attribute else owner, rule.attribute)
-
-
-def kind_of(rule: sections.Rule | None) -> str:
+def kind_of(declared: Setting) -> str:
     """What a value may be, in the words with which the check refuses another."""
-    if rule is None:
-        return "see right"
     try:
-        rule.check({})
+        declared.check({})
     except Unfit as refused:
         return str(refused).removeprefix("must be ").removesuffix(", not a table").replace('"', "`")
-    raise Mismatch(f"{rule.attribute} takes a table")
+    raise Mismatch(f"{declared.about} takes a table")
 
 
 def variable_rows() -> Iterator[list[str]]:

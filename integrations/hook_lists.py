@@ -1,22 +1,26 @@
-"""Write what the hook program has to know of clients, which it cannot ask for: `python integrations/hook_lists.py`."""  # noqa: INP001
+"""Write what the hook program has to know and cannot ask for: `python integrations/hook_lists.py`."""  # noqa: INP001
 
 from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.entrypoints import hook
+from tallygate.settings.installed import NEVER
+from tallygate.settings.variables import LOADER_NAMES, PYTHON_CODE, SYSTEM_VARIABLES
 
-BEGIN = "# What clients say of themselves: integrations/hook_lists.py writes it.\n"
+BEGIN = "# What clients and settings say: integrations/hook_lists.py writes it.\n"
 END = "# End of what is written.\n"
 
 
 def lists() -> str:
     """The lists as they stand in the program."""
-    lines = textwrap.wrap(" ".join(REGISTRY.gating_events), 110, break_on_hyphens=False, break_long_words=False)
-    gating = "\n".join(f'    "{" " if at else ""}{line}"' for at, line in enumerate(lines))
+    gating = _wrapped(REGISTRY.gating_events)
+    own = (*sorted(NEVER), *SYSTEM_VARIABLES, *LOADER_NAMES, *sorted(PYTHON_CODE))
+    nothing = _wrapped(own)
     variables = "\n".join(f'    "{name}",' for name in ("TALLYGATE_PROJECT_DIR", *REGISTRY.workspace_variables))
     return (
         f"{BEGIN}"
@@ -26,8 +30,15 @@ def lists() -> str:
         f"ENDING = {tuple(REGISTRY.ending_events)!r}\n".replace("'", '"')
         + "# Where clients say that they are at work.\n"
         f"WORKSPACE_VARIABLES = (\n{variables}\n)\n"
+        "# What moves nothing where a command is installed.\n"
+        f"MOVES_NOTHING = (\n{nothing}\n)\n"
         f"{END}"
     )
+
+
+def _wrapped(names: Iterable[str]) -> str:
+    lines = textwrap.wrap(" ".join(names), 110, break_on_hyphens=False, break_long_words=False)
+    return "\n".join(f'    "{" " if at else ""}{line}"' for at, line in enumerate(lines))
 
 
 def written(text: str) -> str:

@@ -16,7 +16,7 @@ from tallygate.core.places import as_written
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Places, Settings, load_settings, sections
 from tallygate.settings.load import load_from
-from tallygate.settings.projects import ROWS, TIGHTENS, fingerprint, holds, rule_of
+from tallygate.settings.projects import fingerprint, holds
 from tallygate.settings.repository import repository_of
 from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget
 
@@ -106,16 +106,14 @@ def test_what_may_loosen_waits_and_what_tightens_counts_at_once(
 
 
 def test_every_setting_waits_that_is_not_on_the_list_of_what_may_tighten() -> None:
-    scalars = {("", key) for key in sections.TOP}
-    scalars |= {(section, key) for section, rules in sections.SECTIONS.items() for key in rules}
-    assert set(TIGHTENS) <= scalars
-    assert {f"{section}.{key}" for section, key in TIGHTENS} == {
+    tighten = [path for path, each in sections.SCALARS.items() if each.projects_may]
+    assert {f"{section}.{key}" for section, key in tighten} == {
         "policy.budget_mode",
         "policy.on_fault",
         "policy.expire_as",
         "policy.unknown_price",
     }
-    assert set(ROWS) == {"price", "discount", "budget"}, "another kind of row needs a rule of when it tightens"
+    assert set(sections.ROWS) == {"price", "discount", "budget"}, "another kind of row needs a rule of when it tightens"
 
 
 # One value for every key of the schema that differs from its default, so that the walk below sees each of them move.
@@ -148,7 +146,7 @@ LOOSE = {
 
 def test_a_walk_over_the_schema_finds_no_key_that_a_project_loosens_by_itself(clone: Clone) -> None:
     clone.user('[policy]\nunknown_price = "reroute_required"\n')
-    keys = [*sections.TOP, *(f"{section}.{key}" for section, rules in sections.SECTIONS.items() for key in rules)]
+    keys = [".".join(filter(None, path)) for path in sections.SCALARS]
     alone = clone.load()
     for key in keys:
         if key.startswith("enforcement."):
@@ -337,15 +335,12 @@ def test_what_waits_is_shown_with_what_holds_now_and_without_control_characters(
     assert project.waiting[1].where.endswith("config.toml:3")
 
 
-@pytest.mark.parametrize(
-    "section, key",
-    [("", key) for key in sections.TOP] + [(name, key) for name, keys in sections.SECTIONS.items() for key in keys],
-)
+@pytest.mark.parametrize("section, key", sections.SCALARS)
 def test_what_holds_now_is_said_as_a_settings_file_would_say_it_where_nobody_has_set_it(
     clone: Clone, section: str, key: str
 ) -> None:
-    rule, settings = rule_of(section, key), clone.load()
-    value = getattr(getattr(settings, section) if section else settings, rule.attribute)
+    rule = sections.SCALARS[section, key]
+    value = rule.value_in(clone.load(), section)
     said = holds(rule, value)
     if value is None:
         assert said == "not set"

@@ -167,5 +167,16 @@ def test_signed_rows_that_are_none_shut_the_gate(user, rows):
 
 
 def test_what_loosens_nothing_is_a_list_of_keys_that_there_are():
-    for section, key in NEUTRAL:
-        assert key in (sections.SECTIONS[section] if section else sections.TOP)
+    assert {".".join(filter(None, path)) for path in NEUTRAL} == {
+        "currency",
+        "log_level",
+        "ledger.lock_timeout_ms",
+        "ledger.retention_days",
+        "usage.telemetry_port",
+        "privacy.task_summaries",
+    }
+
+
+def test_of_what_loosens_nothing_only_what_tells_counts_from_a_client_too():
+    assert [path for path, each in sections.SCALARS.items() if each.only_tells] == [("", "log_level")]
+    assert ("", "log_level") in NEUTRAL

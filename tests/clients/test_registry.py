@@ -176,6 +176,8 @@ NAMED = {
     "operations/views/prices.py": "ids of models that are shown as examples",
     "reports/spending.py": "an id of a model as an example",
     "settings/budgets.py": "an id of a model as an example",
+    "settings/model.py": "what the reference says of telemetry and of runs that are ended",
+    "settings/sections.py": "an id of a model as an example",
 }
 # Providers' models and bills have names that clients have as well.
 OTHER_SUBJECTS = {"pricing", "statements", "l6e"}

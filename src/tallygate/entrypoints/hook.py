@@ -23,7 +23,7 @@ ANSWER_S = 4
 ALONE_S = 20
 # A client runs its hooks itself or through one shell; what is further up started the client.
 NEAR, PARENTS_MAX = 2, 16
-# What clients say of themselves: integrations/hook_lists.py writes it.
+# What clients and settings say: integrations/hook_lists.py writes it.
 # Events at which a client can still be stopped; where nobody can decide, these are refused (exit code 2).
 GATING = (
     "PreToolUse PostToolBatch UserPromptSubmit PreCompact BeforeAgent BeforeModel BeforeTool chat.params"
@@ -37,14 +37,14 @@ WORKSPACE_VARIABLES = (
     "CLAUDE_PROJECT_DIR",
     "GEMINI_PROJECT_DIR",
 )
-# End of what is written.
-# What moves nothing where a command is installed; settings/variables.py has the same names.
+# What moves nothing where a command is installed.
 MOVES_NOTHING = (
-    "TALLYGATE_HOME TALLYGATE_DB TALLYGATE_KEY_DIR TALLYGATE_LOG_PATH TALLYGATE_CONFIG TALLYGATE_PROJECT_DIR"
-    " L6E_SESSION_DB_PATH L6E_LOG_PATH L6E_CONFIG_PATH HOME XDG_CONFIG_HOME XDG_DATA_HOME"
-    " LD_PRELOAD LD_AUDIT PYTHONPATH PYTHONHOME PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONUSERBASE"
-    " PYTHONEXECUTABLE PYTHONWARNINGS PYTHONPYCACHEPREFIX PYTHONBREAKPOINT PYTHONINSPECT PYTHONCASEOK"
+    "L6E_CONFIG_PATH L6E_LOG_PATH L6E_SESSION_DB_PATH TALLYGATE_CONFIG TALLYGATE_DB TALLYGATE_HOME"
+    " TALLYGATE_KEY_DIR TALLYGATE_LOG_PATH TALLYGATE_PROJECT_DIR HOME XDG_CONFIG_HOME XDG_DATA_HOME LD_PRELOAD"
+    " LD_AUDIT PYTHONBREAKPOINT PYTHONCASEOK PYTHONEXECUTABLE PYTHONHOME PYTHONINSPECT PYTHONPATH PYTHONPLATLIBDIR"
+    " PYTHONPYCACHEPREFIX PYTHONSTARTUP PYTHONUSERBASE PYTHONWARNINGS"
 )
+# End of what is written.
 LOADERS = ("DYLD_", "FAKETIME")
 NAMES_BYTES_MAX = 300
 _NOT_STARTED = "the gate could not be started. Run:"

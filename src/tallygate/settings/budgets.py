@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import SESSION, Rule, Scope
 from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
+from tallygate.settings.declared import setting, table_of
 from tallygate.settings.source import Document, KeyPath
 
-BUDGET: sections.Rules = {
-    "scope": sections.Rule("scope", checks.choice(Scope)),
-    "match": sections.Rule("match", checks.text),
-    "limit_usd": sections.Rule("usd", checks.amount_nanos),
-    "limit": sections.Rule("amount", checks.amount_nanos),
-    "currency": sections.Rule("currency", checks.currency),
-    "limit_tokens": sections.Rule("tokens", checks.whole(1, 10**15)),
-    "limit_calls": sections.Rule("calls", checks.whole(1, 10**12)),
-    "period": sections.Rule("period", checks.period),
-    "mode": sections.Rule("mode", checks.choice(BudgetMode)),
-}
 _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
 
 
@@ -29,21 +19,47 @@ _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
 class _Row:
     """A budget as it is written."""
 
-    scope: Scope
-    match: str | None = None
-    usd: int | None = None
-    amount: int | None = None
-    currency: str | None = None
-    tokens: int | None = None
-    calls: int | None = None
-    period: str | None = None
-    mode: BudgetMode | None = None
+    scope: Scope = setting(
+        MISSING, "scope", checks.choice(Scope), '"project"',
+        "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model` or `global`.",
+        required=True,
+    )  # fmt: skip
+    match: str | None = setting(
+        None, "match", checks.text, '"claude-opus-*"',
+        "Narrows the scope: a folder, the end of a project's path or a pattern of either, a tenant, a pattern of"
+        " clients or models. A model is meant in every spelling; the name of a family (`opus`) means all its models.",
+    )  # fmt: skip
+    usd: int | None = setting(
+        None, "limit_usd", checks.amount_nanos, "20.00",
+        "The limit in US dollars. Exactly one limit is given. Sessions without a budget have 5 dollars.",
+    )  # fmt: skip
+    amount: int | None = setting(None, "limit", checks.amount_nanos, "20.00", "The limit in another currency.")
+    currency: str | None = setting(None, "currency", checks.currency, '"GBP"', "The currency of `limit`.")
+    tokens: int | None = setting(
+        None, "limit_tokens", checks.whole(1, 10**15), "5_000_000", "The limit in tokens of all classes."
+    )
+    calls: int | None = setting(
+        None, "limit_calls", checks.whole(1, 10**12), "200",
+        "The limit in model calls, or in steps that an agent asked for.",
+    )  # fmt: skip
+    period: str | None = setting(
+        None, "period", checks.period, '"day"',
+        "Required above the session: `day`, `week`, `month` (in `time_zone`), `never`, or hours such as `5h`, which"
+        " roll.",
+    )  # fmt: skip
+    mode: BudgetMode | None = setting(
+        None, "mode", checks.choice(BudgetMode), '"soft"',
+        "`hard` stops what the budget does not carry; `soft` only says so. Without it: `policy.budget_mode`.",
+    )  # fmt: skip
+
+
+BUDGET = table_of(_Row)
 
 
 def read_budgets(document: Document, mode: BudgetMode) -> tuple[Rule, ...]:
     """The budgets of a file; `mode` is that of those which name none."""
     found = []
-    for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row, ("scope",))):
+    for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
         path: KeyPath = ("budget", number)
         limit, unit = _limit(document, path, row)
         found.append(

@@ -21,7 +21,7 @@ from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import Installed
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
-from tallygate.settings.projects import ROWS, TIGHTENS, Project, fingerprint, held_against
+from tallygate.settings.projects import Project, fingerprint, held_against
 from tallygate.settings.repository import repository_of
 from tallygate.settings.signed import in_force
 from tallygate.settings.source import Document, read_document
@@ -49,8 +49,6 @@ NAMES_SHOWN = 6
 # Where l6e-mcp keeps what its user has set, and the variable by which it names its run log.
 THEIR_FILE = Path(".l6e", "config.toml")
 THEIR_LOG = "L6E_LOG_PATH"
-# Harmless whoever sets it: how much the program says.
-NEUTRAL = frozenset({"TALLYGATE_LOG_LEVEL"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ def _with_outer_projects(settings: Settings, user: Document | None, root: Path |
 
 def waiting_text(file: Path, waiting: Sequence[Waiting]) -> str:
     """What of a project's file does not count yet, and what makes it count."""
-    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in ROWS else row.key for row in waiting))
+    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     listed = ", ".join(names[:NAMES_SHOWN]) + more
     return f"{file}: {listed} of this project wait for your yes and do not count. See them with: tallygate trust"
@@ -435,7 +433,7 @@ def _tightened(settings: Settings, environ: Mapping[str, str], where: Places) ->
     """
     found = {} if where.installed is None else where.installed.environment
     foreign = list(where.foreign)
-    for name, (section, key) in VARIABLES.items():
+    for name, path in VARIABLES.items():
         if not (text := environ.get(name)):
             continue
         try:
@@ -443,9 +441,10 @@ def _tightened(settings: Settings, environ: Mapping[str, str], where: Places) ->
         except SettingsError:
             foreign.append(name)
             continue
-        before, now = (_value_of(each, section, key) for each in (settings, whole))
-        may = TIGHTENS.get((section, key))
-        if before == now or name in NEUTRAL or found.get(name) == text or (may is not None and may(before, now)):
+        rule = sections.SCALARS[path]
+        before, now = (rule.value_in(each, path[0]) for each in (settings, whole))
+        tighter = rule.projects_may and rule.is_tighter(before, now)
+        if before == now or rule.only_tells or found.get(name) == text or tighter:
             settings = whole
         else:
             foreign.append(name)
@@ -455,12 +454,6 @@ def _tightened(settings: Settings, environ: Mapping[str, str], where: Places) ->
             foreign += [] if counts else [name]
             break
     return replace(settings, foreign=tuple(sorted(set(foreign))))
-
-
-def _value_of(settings: Settings, section: str, key: str) -> object:
-    if not section:
-        return getattr(settings, sections.TOP[key].attribute)
-    return getattr(getattr(settings, section), sections.SECTIONS[section][key].attribute)
 
 
 def _dearer_factors(settings: Settings, name: str, text: str) -> tuple[Settings, bool]:
@@ -484,7 +477,7 @@ def _apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settin
     for name, (section, key) in VARIABLES.items():
         if not (text := environ.get(name)):
             continue
-        rule = (sections.SECTIONS[section] if section else sections.TOP)[key]
+        rule = sections.SCALARS[section, key]
         try:
             value = rule.check(text if name == TENANT_VARIABLE else as_number(text))
         except Unfit as error:

@@ -1,13 +1,15 @@
-"""What can be set, with its defaults; amounts in nano-units, shares in per cent, factors in millionths."""
+"""What can be set, each with its default; amounts in nano-units, shares in per cent, factors in millionths."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.lock import Lock
@@ -15,6 +17,26 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice, client_among
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import Rate
+from tallygate.settings import checks
+from tallygate.settings.declared import setting
+
+MINUTE_US = 60_000_000
+# Logs of what an automated system did are kept for six months where the law asks for them.
+RETENTION_DAYS_MIN = 183
+RETENTION_WHY = "; what an AI system did is to be kept for six months at least"
+_STRICTNESS = (UnknownPrice.WARN_ONLY, UnknownPrice.REROUTE_REQUIRED, UnknownPrice.HALT)
+
+
+def _towards(tight: object) -> Callable[[Any, Any], bool]:
+    return lambda _, now: now is tight
+
+
+def _stricter(before: UnknownPrice, now: UnknownPrice) -> bool:
+    return _STRICTNESS.index(now) > _STRICTNESS.index(before)
+
+
+def _fewer(before: tuple[str, ...], now: tuple[str, ...]) -> bool:
+    return set(now) <= set(before)
 
 
 class OnFault(StrEnum):
@@ -70,10 +92,27 @@ def has_been_installed(data_dir: Path) -> bool:
 class Paths:
     """Where things are: absolute, and set by the user or the environment only, never by a project's file."""
 
-    data_dir: Path
-    database: Path
-    key_dir: Path
-    run_log: Path
+    data_dir: Path = setting(
+        MISSING, "data_dir", checks.path_text, '"~/tallygate"',
+        "Folder of the ledger and of a run log without a project. Without it: the system's folder for a user's data.",
+        variables=("TALLYGATE_HOME",),
+    )  # fmt: skip
+    database: Path = setting(
+        MISSING, "database", checks.path_text, '"~/tallygate/ledger.db"',
+        "The ledger. Without it: `ledger.db` in `data_dir`.",
+        variables=("TALLYGATE_DB", "L6E_SESSION_DB_PATH"),
+    )  # fmt: skip
+    key_dir: Path = setting(
+        MISSING, "key_dir", checks.path_text, '"~/tallygate/keys"',
+        "Folder for keys. Without it: `keys` in `data_dir`.",
+        variables=("TALLYGATE_KEY_DIR",),
+    )  # fmt: skip
+    run_log: Path = setting(
+        MISSING, "run_log", checks.path_text, '"~/tallygate/runs.jsonl"',
+        "The run log; the name ends in `.jsonl`. Without it: `.l6e/runs.jsonl` in the project, or `runs.jsonl` in"
+        " `data_dir`.",
+        variables=("TALLYGATE_LOG_PATH", "L6E_LOG_PATH"),
+    )  # fmt: skip
     project_root: Path | None = None
     folder: Path | None = None
     user_file: Path | None = None
@@ -122,18 +161,67 @@ class Paths:
 class PolicySettings:
     """What the user lets the gate do."""
 
-    reroute_at_percent: int = 80
-    warn_at_percent: int = 80
-    pressure_percents: tuple[int, int, int] = (50, 80, 95)
-    budget_mode: BudgetMode = BudgetMode.HARD
-    on_fault: OnFault = OnFault.HALT
-    expire_as: ExpireAs = ExpireAs.ESTIMATE
-    reservation_ttl_us: int = 600_000_000
-    abandon_after_us: int = 3_600_000_000
-    unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY
-    local_model: str | None = None
-    calibration: CalibrationMode = CalibrationMode.ENFORCE
-    quantile_percent: int = 80
+    reroute_at_percent: int = setting(
+        80, "reroute_threshold", checks.share_percent, "0.7",
+        "Share of a budget, reservations included, from which the gate answers `reroute`.",
+        variables=("TALLYGATE_REROUTE_THRESHOLD",), parts=100,
+    )  # fmt: skip
+    warn_at_percent: int = setting(
+        80, "warn_threshold", checks.share_percent, "0.6",
+        "Share of a budget from which `record_call` answers `warning`.",
+        variables=("TALLYGATE_WARN_THRESHOLD",), parts=100,
+    )  # fmt: skip
+    pressure_percents: tuple[int, int, int] = setting(
+        (50, 80, 95), "pressure_bands", checks.pressure_bands, "[0.4, 0.7, 0.9]",
+        "Where `moderate`, `high` and `critical` pressure begin.",
+        parts=100,
+    )  # fmt: skip
+    budget_mode: BudgetMode = setting(
+        BudgetMode.HARD, "budget_mode", checks.choice(BudgetMode), '"soft"',
+        "Mode of the budget a new session gets. `hard`: a step that does not fit is halted. `soft`: it is allowed, with"
+        " the reason `warn:soft_budget_exceeded`.",
+        variables=("TALLYGATE_BUDGET_MODE",), tightens=_towards(BudgetMode.HARD), projects_may=True,
+    )  # fmt: skip
+    on_fault: OnFault = setting(
+        OnFault.HALT, "on_fault", checks.choice(OnFault), '"allow"',
+        "What `l6e_authorize_call` answers while the ledger cannot be used.",
+        variables=("TALLYGATE_ON_FAULT",), tightens=_towards(OnFault.HALT), projects_may=True,
+    )  # fmt: skip
+    expire_as: ExpireAs = setting(
+        ExpireAs.ESTIMATE, "expire_as", checks.choice(ExpireAs), '"release"',
+        "What a call that nobody reported on leaves behind: its estimate as spent, or nothing. It also holds for calls"
+        " that are pending when their session ends.",
+        variables=("TALLYGATE_EXPIRE_AS",), tightens=_towards(ExpireAs.ESTIMATE), projects_may=True,
+    )  # fmt: skip
+    reservation_ttl_us: int = setting(
+        600_000_000, "reservation_ttl_minutes", checks.whole(1, 1_440, times=MINUTE_US), "30",
+        "How long a reservation waits for its usage.",
+        variables=("TALLYGATE_RESERVATION_TTL_MINUTES",), parts=MINUTE_US,
+    )  # fmt: skip
+    abandon_after_us: int = setting(
+        3_600_000_000, "abandon_after_minutes", checks.whole(5, 43_200, times=MINUTE_US), "240",
+        "How long a session must be idle before the next server start ends it, where its own server is gone.",
+        variables=("TALLYGATE_ABANDON_AFTER_MINUTES",), parts=MINUTE_US,
+    )  # fmt: skip
+    unknown_price: UnknownPrice = setting(
+        UnknownPrice.WARN_ONLY, "unknown_price", checks.choice(UnknownPrice), '"halt_on_unknown_pricing"',
+        "What the gate does with a model that has no price, where the session does not say.",
+        variables=("TALLYGATE_UNKNOWN_PRICE",), tightens=_stricter, projects_may=True,
+    )  # fmt: skip
+    local_model: str | None = setting(
+        None, "local_model", checks.text, '"ollama/qwen3"',
+        "Model to reroute to where `reroute_required` meets an unknown price. It must be one that runs locally.",
+        variables=("TALLYGATE_LOCAL_MODEL",),
+    )  # fmt: skip
+    calibration: CalibrationMode = setting(
+        CalibrationMode.ENFORCE, "calibration", checks.choice(CalibrationMode), '"warn"',
+        "What is done with what was learned of estimates: decide and reserve by it, warn by it, or only tell it.",
+    )  # fmt: skip
+    quantile_percent: int = setting(
+        80, "calibration_quantile", checks.quantile_percent, "0.90",
+        "The share of steps that what is reserved should carry. More halts earlier, less overspends more often.",
+        parts=100,
+    )  # fmt: skip
 
 
 # What a session may cost where nobody has set a budget: enough to work with, too little to hurt.
@@ -144,9 +232,23 @@ SESSION_LIMIT_NANOS = 5_000_000_000
 class LedgerSettings:
     """How the ledger keeps what it is told, and how long."""
 
-    durability: Durability = Durability.FULL
-    lock_timeout_ms: int = 2_000
-    retention_days: int = 183
+    durability: Durability = setting(
+        Durability.FULL, "durability", checks.choice(Durability), '"normal"',
+        "`full`: an answer survives a power cut. `normal`: it survives the end of the process.",
+        variables=("TALLYGATE_DURABILITY",), tightens=_towards(Durability.FULL),
+    )  # fmt: skip
+    lock_timeout_ms: int = setting(
+        2_000, "lock_timeout_ms", checks.whole(50, 60_000), "5000",
+        "How long a write waits for another process.",
+        variables=("TALLYGATE_LOCK_TIMEOUT_MS",), loosens_nothing=True,
+    )  # fmt: skip
+    retention_days: int = setting(
+        RETENTION_DAYS_MIN, "retention_days", checks.whole(RETENTION_DAYS_MIN, 36_500, why=RETENTION_WHY), "365",
+        "How long history is kept at least. The ledger is never shortened, since each event carries the hash of the one"
+        " before, so every value is met; nothing is removed afterwards either. Less than 183 days, six months, is"
+        " refused.",
+        variables=("TALLYGATE_RETENTION_DAYS",), loosens_nothing=True,
+    )  # fmt: skip
 
 
 class Transcripts(StrEnum):
@@ -163,31 +265,58 @@ class Telemetry(StrEnum):
     OFF = "off"
 
 
-TELEMETRY_PORT = 47_318
-
-
 @dataclass(frozen=True, slots=True)
 class UsageSettings:
     """Where actual usage comes from without the agent's help."""
 
-    transcripts: Transcripts = Transcripts.FOLLOW
-    telemetry: Telemetry = Telemetry.RECEIVE
-    telemetry_port: int = TELEMETRY_PORT
+    transcripts: Transcripts = setting(
+        Transcripts.FOLLOW, "transcripts", checks.choice(Transcripts), '"off"',
+        "Whether the server reads what clients write down of their own work, and counts it.",
+        variables=("TALLYGATE_TRANSCRIPTS",),
+    )  # fmt: skip
+    telemetry: Telemetry = setting(
+        Telemetry.RECEIVE, "telemetry", checks.choice(Telemetry), '"off"',
+        "Whether the server hears Claude Code's telemetry: every response within a tenth of a second, compactions and"
+        " titles included.",
+        variables=("TALLYGATE_TELEMETRY",),
+    )  # fmt: skip
+    telemetry_port: int = setting(
+        47_318, "telemetry_port", checks.whole(1_024, 65_535), "47319",
+        "The port on loopback it is heard on, 1024 to 65535. Change it before `tallygate init`, which tells it to"
+        " Claude Code.",
+        variables=("TALLYGATE_TELEMETRY_PORT",), loosens_nothing=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacySettings:
     """What is stored of what agents say about their work."""
 
-    task_summaries: Keep = Keep.KEEP
+    task_summaries: Keep = setting(
+        Keep.KEEP, "task_summaries", checks.choice(Keep), '"drop"',
+        "Whether task summaries are stored.",
+        variables=("TALLYGATE_TASK_SUMMARIES",), loosens_nothing=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class EnforcementSettings:
     """What the user leaves to agents of what is the user's; only the user's own file says so."""
 
-    agents_may: tuple[str, ...] = ()
-    stop: Stop = Stop.INTERRUPT
+    agents_may: tuple[str, ...] = setting(
+        (), "agents_may", checks.words_of(Loosening), '["sessions end"]',
+        "Commands that loosen and that agents may run all the same, such as `budget raise`. Only your own file says so,"
+        " never a project's; `tallygate doctor` names them.",
+        tightens=_fewer,
+    )  # fmt: skip
+    stop: Stop = setting(
+        Stop.INTERRUPT, "stop", checks.choice(Stop), '"refuse"',
+        "Whether a client that goes on after a refusal by a hard budget is ended (`interrupt`) or refused again"
+        " (`refuse`). Ended are `claude -p`, `codex exec`, `qwen -p` and, at a second refusal, Copilot CLI, with the"
+        " reason on their stderr; else never a terminal, an editor or an SDK: there the next tool of Codex is held"
+        " until the budget is raised.",
+        tightens=_towards(Stop.INTERRUPT),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +369,28 @@ class Settings:
     calibration_micros: Mapping[str, int] = field(default_factory=dict)
     pricing: PricingSettings = field(default_factory=PricingSettings)
     exchange: Mapping[str, Rate] = field(default_factory=dict)
-    currency: str = "USD"
-    time_zone: str = "UTC"
+    currency: str = setting(
+        "USD", "currency", checks.currency, '"EUR"',
+        "Currency of budgets.",
+        variables=("TALLYGATE_CURRENCY",), loosens_nothing=True, has_effect=False,
+    )  # fmt: skip
+    time_zone: str = setting(
+        "UTC", "time_zone", checks.time_zone, '"Europe/Berlin"',
+        "When your days begin, in budgets and in what is shown. Unset: dates are shown in the zone of the machine.",
+        variables=("TALLYGATE_TIME_ZONE",),
+    )  # fmt: skip
     zone_is_set: bool = False
-    log_level: LogLevel = LogLevel.WARNING
-    tenant: str = DEFAULT_TENANT
+    log_level: LogLevel = setting(
+        LogLevel.WARNING, "log_level", checks.choice(LogLevel), '"debug"',
+        "How much the server says on standard error.",
+        variables=("TALLYGATE_LOG_LEVEL",), loosens_nothing=True, only_tells=True,
+    )  # fmt: skip
+    tenant: str = setting(
+        DEFAULT_TENANT, "tenant", checks.tenant, '"acme"',
+        "Whose the sessions are that open here: each tenant has its own sessions and budgets. Letters, digits, dots,"
+        " dashes and underscores.",
+        variables=("TALLYGATE_TENANT",),
+    )  # fmt: skip
     notices: tuple[str, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     dearer: PricingSettings | None = None

@@ -1,6 +1,6 @@
 """What a project's file may do: tighten at once; whatever else it sets waits until the user trusts it.
 
-The list is one of what may tighten. A key that is not on it waits, also one that is added to the settings later.
+A setting says of itself whether a project may tighten it. One that does not waits, also one that is added later.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -17,26 +17,16 @@ from typing import Any
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
-from tallygate.core.words import BudgetMode, ExpireAs, UnknownPrice
+from tallygate.core.words import BudgetMode
 from tallygate.pricing.book import PricingSettings
 from tallygate.settings import sections
 from tallygate.settings.budgets import read_budgets
-from tallygate.settings.model import OnFault, Settings, Waiting
+from tallygate.settings.declared import Setting
+from tallygate.settings.model import Settings, Waiting
 from tallygate.settings.source import Document, KeyPath
 
-_STRICTNESS = (UnknownPrice.WARN_ONLY, UnknownPrice.REROUTE_REQUIRED, UnknownPrice.HALT)
-# What may tighten, and when it does: `budget`, `price` and `discount` have their own rule below.
-TIGHTENS: Mapping[tuple[str, str], Callable[[Any, Any], bool]] = {
-    ("policy", "budget_mode"): lambda _, now: now is BudgetMode.HARD,
-    ("policy", "on_fault"): lambda _, now: now is OnFault.HALT,
-    ("policy", "expire_as"): lambda _, now: now is ExpireAs.ESTIMATE,
-    ("policy", "unknown_price"): lambda before, now: _STRICTNESS.index(now) > _STRICTNESS.index(before),
-}
-ROWS = ("price", "discount", "budget")
 _SHOWN_MAX = 300
 NOT_SET = "not set"
-# How many of what a setting is kept in make one of what a file says, by the end of its name.
-_KEPT_IN = {"_percent": 100, "_percents": 100, "_us": sections.MINUTE_US, "_nanos": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +48,11 @@ def held_against(base: Settings, user: Document | None, document: Document, with
         if before == now:
             continue
         value = document.values[key] if not section else document.values[section][key]
-        may = TIGHTENS.get((section, key))
-        if may is not None and may(before, now):
+        rule = sections.SCALARS[section, key]
+        if rule.projects_may and rule.is_tighter(before, now):
             tight.setdefault(section, {})[key] = value
         else:
-            waiting.append(_row(document, path, value, holds(rule_of(section, key), before)))
+            waiting.append(_row(document, path, value, holds(rule, before)))
     for section in _tables(document):
         waiting += _entries((base, whole), user, document, section)
     for section in ("price", "discount"):
@@ -94,18 +84,15 @@ def fingerprint(waiting: tuple[Waiting, ...]) -> str:
 
 
 def _scalars(base: Settings, whole: Settings, document: Document) -> Iterator[tuple[KeyPath, Any, Any]]:
-    for key, rule in sections.TOP.items():
-        if key in document.values:
-            yield (key,), getattr(base, rule.attribute), getattr(whole, rule.attribute)
-    for section, rules in sections.SECTIONS.items():
-        for key in document.values.get(section, {}):
-            name = rules[key].attribute
-            yield (section, key), getattr(getattr(base, section), name), getattr(getattr(whole, section), name)
+    for (section, key), rule in sections.SCALARS.items():
+        if key in (document.values.get(section, {}) if section else document.values):
+            path = (section, key) if section else (key,)
+            yield path, rule.value_in(base, section), rule.value_in(whole, section)
 
 
 def _tables(document: Document) -> list[str]:
     """Every other section, also one that this list knows nothing of."""
-    known = {*sections.TOP, *sections.SECTIONS, *sections.WITHOUT_EFFECT, *ROWS}
+    known = {*sections.TOP, *sections.SECTIONS, *sections.WITHOUT_EFFECT, *sections.ROWS}
     return sorted(section for section in document.values if section not in known)
 
 
@@ -169,12 +156,7 @@ def _written(user: Document | None, path: KeyPath) -> str:
     return NOT_SET if value is None else toml(value)
 
 
-def rule_of(section: str, key: str) -> sections.Rule:
-    """The rule of a key that has one value; those at the top have no section."""
-    return sections.SECTIONS[section][key] if section else sections.TOP[key]
-
-
-def holds(rule: sections.Rule, value: Any) -> str:
+def holds(rule: Setting, value: Any) -> str:
     """A value that holds now, as a settings file would say it, whoever set it: also where nobody did."""
     if value is None:
         return NOT_SET
@@ -182,10 +164,7 @@ def holds(rule: sections.Rule, value: Any) -> str:
         return "[" + ", ".join(holds(rule, each) for each in value) + "]"
     if isinstance(value, StrEnum):
         return toml(value.value)
-    for ending, size in _KEPT_IN.items():
-        if rule.attribute.endswith(ending):
-            return _digits(Decimal(value) / size)
-    return toml(value)
+    return toml(value) if rule.parts == 1 else _digits(Decimal(value) / rule.parts)
 
 
 def _session(base: Settings) -> str:

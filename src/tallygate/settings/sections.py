@@ -3,134 +3,156 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tallygate.core.authority import Loosening
 from tallygate.core.errors import InvalidArgument, SettingsError
-from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
+from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, USD, ExchangeBook, Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks
 from tallygate.settings.checks import Check, Unfit
+from tallygate.settings.declared import Setting, Table, table_of
 from tallygate.settings.model import (
-    Durability,
-    Keep,
+    EnforcementSettings,
     Ladder,
-    LogLevel,
-    OnFault,
+    LedgerSettings,
+    Paths,
+    PolicySettings,
+    PrivacySettings,
     Settings,
-    Stop,
-    Telemetry,
-    Transcripts,
+    UsageSettings,
 )
 from tallygate.settings.source import Document, KeyPath
 
-MINUTE_US = 60_000_000
-# Logs of what an automated system did are kept for six months where the law asks for them.
-RETENTION_DAYS_MIN = 183
-RETENTION_WHY = "; what an AI system did is to be kept for six months at least"
-
-
 Row = TypeVar("Row")
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One key: the attribute it sets, and what its value may be."""
-
-    attribute: str
-    check: Check
-
-
-Rules = Mapping[str, Rule]
-
-TOP: Rules = {
-    "currency": Rule("currency", checks.currency),
-    "time_zone": Rule("time_zone", checks.time_zone),
-    "log_level": Rule("log_level", checks.choice(LogLevel)),
-    "tenant": Rule("tenant", checks.tenant),
+TOP: Table = table_of(Settings)
+SECTIONS: Mapping[str, Table] = {
+    "policy": table_of(PolicySettings),
+    "ledger": table_of(LedgerSettings),
+    "usage": table_of(UsageSettings),
+    "privacy": table_of(PrivacySettings),
+    "enforcement": table_of(EnforcementSettings),
 }
-SECTIONS: Mapping[str, Rules] = {
-    "policy": {
-        "reroute_threshold": Rule("reroute_at_percent", checks.share_percent),
-        "warn_threshold": Rule("warn_at_percent", checks.share_percent),
-        "pressure_bands": Rule("pressure_percents", checks.pressure_bands),
-        "budget_mode": Rule("budget_mode", checks.choice(BudgetMode)),
-        "on_fault": Rule("on_fault", checks.choice(OnFault)),
-        "expire_as": Rule("expire_as", checks.choice(ExpireAs)),
-        "reservation_ttl_minutes": Rule("reservation_ttl_us", checks.whole(1, 1_440, times=MINUTE_US)),
-        "abandon_after_minutes": Rule("abandon_after_us", checks.whole(5, 43_200, times=MINUTE_US)),
-        "unknown_price": Rule("unknown_price", checks.choice(UnknownPrice)),
-        "local_model": Rule("local_model", checks.text),
-        "calibration": Rule("calibration", checks.choice(CalibrationMode)),
-        "calibration_quantile": Rule("quantile_percent", checks.quantile_percent),
-    },
-    "ledger": {
-        "durability": Rule("durability", checks.choice(Durability)),
-        "lock_timeout_ms": Rule("lock_timeout_ms", checks.whole(50, 60_000)),
-        "retention_days": Rule("retention_days", checks.whole(RETENTION_DAYS_MIN, 36_500, why=RETENTION_WHY)),
-    },
-    "usage": {
-        "transcripts": Rule("transcripts", checks.choice(Transcripts)),
-        "telemetry": Rule("telemetry", checks.choice(Telemetry)),
-        "telemetry_port": Rule("telemetry_port", checks.whole(1_024, 65_535)),
-    },
-    "privacy": {
-        "task_summaries": Rule("task_summaries", checks.choice(Keep)),
-    },
-    "enforcement": {
-        "agents_may": Rule("agents_may", checks.words_of(Loosening)),
-        "stop": Rule("stop", checks.choice(Stop)),
-    },
+# Every key with one value of its own, by section and name; those at the top have no section.
+SCALARS: Mapping[tuple[str, str], Setting] = {
+    (section, key): each for section, table in (("", TOP), *SECTIONS.items()) for key, each in table.items()
 }
-_MATCHED: Rules = {
-    "match": Rule("match", checks.text),
-    "provider": Rule("provider", checks.text),
-    "from": Rule("valid_from", checks.day),
-    "until": Rule("valid_to", checks.day),
-    "note": Rule("note", checks.text),
-    "tenant": Rule("tenant", checks.tenant),
-    "project": Rule("project", checks.path_text),
-    "session": Rule("session", checks.text),
-}
-PRICE: Rules = {
+_MATCHED: Table = {
+    "match": Setting(
+        checks.text, '"claude-opus-*"',
+        "A model id or a pattern with `*` and `?`; `bedrock:claude-*` names a provider too.",
+        attribute="match", required=True,
+    ),
+    "provider": Setting(checks.text, '"bedrock"', "Only ids of this provider.", attribute="provider"),
+    "from": Setting(checks.day, "2026-10-01", "First day (UTC).", attribute="valid_from"),
+    "until": Setting(checks.day, "2027-01-01", "First day on which it no longer holds.", attribute="valid_to"),
+    "note": Setting(checks.text, '"contract 17"', "For the reader of the file.", attribute="note"),
+    "tenant": Setting(
+        checks.tenant, '"acme"',
+        "Only for sessions of this tenant. Of rows that hold, one for the session comes before one for the project, the"
+        " tenant, everybody.",
+        attribute="tenant",
+    ),
+    "project": Setting(
+        checks.path_text, '"shop"', "Only in this project: its path or the end of it.", attribute="project"
+    ),
+    "session": Setting(
+        checks.text, '"session_claude-code_2026-11-22_0f3a"', "Only in the session of this id.", attribute="session"
+    ),
+}  # fmt: skip
+PRICE: Table = {
     **_MATCHED,
-    "input": Rule("input", checks.rate),
-    "output": Rule("output", checks.rate),
-    "cache_read": Rule("cache_read", checks.rate),
-    "cache_write_5m": Rule("cache_write_5m", checks.rate),
-    "cache_write_1h": Rule("cache_write_1h", checks.rate),
+    "input": Setting(
+        checks.rate, "4.50", "US dollars per million tokens read.", attribute="input", required=True
+    ),
+    "output": Setting(
+        checks.rate, "22.50", "US dollars per million tokens written.", attribute="output", required=True
+    ),
+    "cache_read": Setting(
+        checks.rate, "0.45", "Rate of tokens read from the cache. Without it: `input`.", attribute="cache_read"
+    ),
+    "cache_write_5m": Setting(
+        checks.rate, "5.625", "Rate of five-minute cache writes. Without it: `input`, for Claude 1.25 times.",
+        attribute="cache_write_5m",
+    ),
+    "cache_write_1h": Setting(
+        checks.rate, "9", "Rate of one-hour cache writes. Without it: `input`, for Claude 2 times.",
+        attribute="cache_write_1h",
+    ),
+}  # fmt: skip
+DISCOUNT: Table = {
+    **{key: replace(each, about="As in `[[price]]`.") for key, each in _MATCHED.items()},
+    "multiplier": Setting(
+        checks.above_zero(100), "0.85", "List prices are multiplied by it.", attribute="multiplier", required=True
+    ),
 }
-DISCOUNT: Rules = {**_MATCHED, "multiplier": Rule("multiplier", checks.above_zero(100))}
-UNKNOWN_PRICE: Rules = {
-    "input_per_thousand": Rule("unknown_input_per_thousand", checks.above_zero(1_000)),
-    "output_per_thousand": Rule("unknown_output_per_thousand", checks.above_zero(1_000)),
-    "currency": Rule("unknown_currency", checks.currency),
-    "usd_per_unit": Rule("usd_per_unit_nanos", checks.usd_per_unit_nanos),
-    "usd_rate_day": Rule("day", checks.day),
-}
-EXCHANGE: Rules = {
-    "usd_per_unit": Rule("usd_per_unit_nanos", checks.usd_per_unit_nanos),
-    "day": Rule("day", checks.day),
-}
-PRICING: Rules = {"local_channels": Rule("local_channels", checks.names)}
-PRICE_KEYS, DISCOUNT_KEYS = ("match", "input", "output"), ("match", "multiplier")
-PATHS: Rules = {name: Rule(name, checks.path_text) for name in ("data_dir", "database", "key_dir", "run_log")}
-_OTHERS = (
-    "paths",
-    "ladder",
-    "calibration",
-    "alias",
-    "price",
-    "discount",
-    "unknown_price",
-    "pricing",
-    "exchange",
-    "budget",
-)
+_PRICING = PricingSettings()
+UNKNOWN_PRICE: Table = {
+    "input_per_thousand": Setting(
+        checks.above_zero(1_000), "0.05",
+        "Rate per 1,000 tokens read, for models without a known price and maker.",
+        attribute="unknown_input_per_thousand", default=_PRICING.unknown_input_per_thousand,
+    ),
+    "output_per_thousand": Setting(
+        checks.above_zero(1_000), "0.05", "Rate per 1,000 tokens written.",
+        attribute="unknown_output_per_thousand", default=_PRICING.unknown_output_per_thousand,
+    ),
+    "currency": Setting(
+        checks.currency, '"EUR"', "Currency of the two rates.",
+        attribute="unknown_currency", default=_PRICING.unknown_currency,
+    ),
+    "usd_per_unit": Setting(
+        checks.usd_per_unit_nanos, "1.16",
+        "US dollars for one unit of that currency, for these two rates alone. Without it: the rate of `[exchange]`,"
+        " else the European Central Bank's reference rate.",
+        attribute="usd_per_unit_nanos", parts=NANOS_PER_UNIT,
+    ),
+    "usd_rate_day": Setting(
+        checks.day, "2026-11-01", "Day of that exchange rate. The two go together.", attribute="day"
+    ),
+}  # fmt: skip
+EXCHANGE: Table = {
+    "usd_per_unit": Setting(
+        checks.usd_per_unit_nanos, "1.31",
+        "US dollars for one unit of the currency, kept to nine digits. Without a table: the European Central Bank's"
+        " reference rate of the latest day, where it has one.",
+        attribute="usd_per_unit_nanos", required=True, parts=NANOS_PER_UNIT,
+    ),
+    "day": Setting(
+        checks.day, "2026-11-01", "The day the rate is of; answers name it. The rate counts at any time.",
+        attribute="day", required=True,
+    ),
+}  # fmt: skip
+PRICING: Table = {
+    "local_channels": Setting(
+        checks.names, '["ollama", "lmstudio"]',
+        "Prefixes of model ids that run on this machine and cost nothing. Without it the usual runtimes are known, and"
+        " free only where a client's own record names one.",
+        attribute="local_channels",
+    ),
+}  # fmt: skip
+PATHS: Table = table_of(Paths)
+# Sections whose keys are names of the user's own, each with one that stands for them in the reference.
+NAMED: Mapping[str, tuple[str, Setting]] = {
+    "ladder": ("default", Setting(
+        checks.names, '["claude-opus-4.7", "claude-haiku-4.5"]',
+        "Models to switch to, dearest first. Any other key of `[ladder]` is the name of a client that has a ladder of"
+        " its own.",
+        default=(),
+    )),
+    "calibration": ("MODEL", Setting(
+        checks.factor_micros, "1.25",
+        "Factor on the estimates of a model. The name is the model's id, in quotes where it has a dot.",
+    )),
+    "alias": ("NAME", Setting(checks.text, '"claude-opus-4.7"', "Another name for a model id.")),
+}  # fmt: skip
+# Rows, of which there may be any number, and what else is no table of keys with one value each.
+ROWS = ("price", "discount", "budget")
+_OTHERS = ("paths", *NAMED, "price", "discount", "unknown_price", "pricing", "exchange", "budget")
 # Keys of l6e-mcp's file about its cloud; a user who brings that file along is told, not turned away.
 WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summaries")
 
@@ -165,7 +187,7 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
         ladder=_ladder(settings.ladder, document),
         calibration_micros={
             **settings.calibration_micros,
-            **_named(document, "calibration", checks.factor_micros),
+            **_named(document, "calibration"),
         },
         pricing=_pricing(settings.pricing, document, exchange),
         notices=(*settings.notices, *_notices(document)),
@@ -208,12 +230,15 @@ def _table(document: Document, section: str) -> Mapping[str, Any]:
     return value
 
 
-def _values(document: Document, path: KeyPath, table: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+def _values(document: Document, path: KeyPath, table: Mapping[str, Any], rules: Table) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         if key not in rules:
             raise unknown(document, (*path, key), list(rules))
         values[rules[key].attribute] = _checked(document, (*path, key), value, rules[key].check)
+    for key, rule in rules.items():
+        if rule.required and key not in table:
+            raise document.error(path, f"{dotted(path)} lacks {key!r}.")
     return values
 
 
@@ -224,8 +249,9 @@ def _checked(document: Document, path: KeyPath, value: object, check: Check) -> 
         raise document.error(path, f"{dotted(path)} {error}.") from None
 
 
-def _named(document: Document, section: str, check: Check) -> dict[str, Any]:
-    """A table whose keys are names of models."""
+def _named(document: Document, section: str) -> dict[str, Any]:
+    """A table whose keys are names of the user's own."""
+    check = NAMED[section][1].check
     values = {}
     for name, value in _table(document, section).items():
         path = (section, name)
@@ -240,7 +266,7 @@ def _named(document: Document, section: str, check: Check) -> dict[str, Any]:
 
 
 def _ladder(ladder: Ladder, document: Document) -> Ladder:
-    lists = _named(document, "ladder", checks.names)
+    lists = _named(document, "ladder")
     default = lists.pop("default", ladder.default)
     return Ladder(default, {**ladder.by_client, **lists})
 
@@ -255,9 +281,6 @@ def _exchange(rates: Mapping[str, Rate], document: Document) -> Mapping[str, Rat
         if _checked(document, path, code, checks.currency) == USD:
             raise document.error(path, "exchange.USD has no rate: rates are dollars for one unit of another currency.")
         values = _values(document, path, table, EXCHANGE)
-        for key in EXCHANGE:
-            if key not in table:
-                raise document.error(path, f"{dotted(path)} lacks {key!r}.")
         given[code] = Rate(**values, source=CONFIGURED, code=code)
     return {**rates, **given}
 
@@ -285,26 +308,20 @@ def _unknown_price(pricing: PricingSettings, document: Document, exchange: Mappi
 
 
 def _pricing(pricing: PricingSettings, document: Document, exchange: Mapping[str, Rate]) -> PricingSettings:
-    aliases = {**dict(pricing.aliases), **_named(document, "alias", checks.text)}
+    aliases = {**dict(pricing.aliases), **_named(document, "alias")}
     said = _values(document, ("pricing",), _table(document, "pricing"), PRICING)
     return replace(
         pricing,
         **said,
         local_is_said=pricing.local_is_said or "local_channels" in said,
         **_unknown_price(pricing, document, exchange),
-        overrides=(*pricing.overrides, *rows(document, "price", PRICE, PriceOverride, PRICE_KEYS)),
-        discounts=(*pricing.discounts, *rows(document, "discount", DISCOUNT, Discount, DISCOUNT_KEYS)),
+        overrides=(*pricing.overrides, *rows(document, "price", PRICE, PriceOverride)),
+        discounts=(*pricing.discounts, *rows(document, "discount", DISCOUNT, Discount)),
         aliases=tuple(aliases.items()),
     )
 
 
-def rows(
-    document: Document,
-    section: str,
-    rules: Rules,
-    row: Callable[..., Row],
-    required: tuple[str, ...],
-) -> list[Row]:
+def rows(document: Document, section: str, rules: Table, row: Callable[..., Row]) -> list[Row]:
     """The rows of a section that may have any number of them."""
     tables = document.values.get(section, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -313,9 +330,6 @@ def rows(
     for number, table in enumerate(tables):
         path: KeyPath = (section, number)
         values = _values(document, path, table, rules)
-        for key in required:
-            if key not in table:
-                raise document.error(path, f"{dotted(path)} lacks {key!r}.")
         begin, end = values.get("valid_from"), values.get("valid_to")
         if begin and end and end <= begin:
             raise document.error(path, f"{dotted(path)} ends on {end}, not after it begins on {begin}.")

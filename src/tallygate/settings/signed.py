@@ -16,23 +16,14 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
 from tallygate.settings.budgets import read_budgets
-from tallygate.settings.model import Durability, Settings, Stop, Waiting
-from tallygate.settings.projects import NOT_SET, ROWS, TIGHTENS, dearer, holds, named, rule_of, toml
+from tallygate.settings.model import Settings, Waiting
+from tallygate.settings.projects import NOT_SET, dearer, holds, named, toml
 from tallygate.settings.source import Document
 
 SIGNED_NAME = "the settings you have signed"
 WAITS = "which waits for your yes and does not count while the limits are locked. See it with: tallygate trust --user"
 # Whoever sets them: they loosen nothing.
-NEUTRAL = frozenset(
-    {("", "log_level"), ("", "currency"), ("privacy", "task_summaries"), ("usage", "telemetry_port"),
-     ("ledger", "lock_timeout_ms"), ("ledger", "retention_days")}
-)  # fmt: skip
-# What may tighten of the keys that only the user's own file has, beside those that a project may tighten.
-_ALSO_TIGHTENS = {
-    ("enforcement", "agents_may"): lambda before, now: set(now) <= set(before),
-    ("enforcement", "stop"): lambda _, now: now is Stop.INTERRUPT,
-    ("ledger", "durability"): lambda _, now: now is Durability.FULL,
-}
+NEUTRAL = frozenset(path for path, each in sections.SCALARS.items() if each.loosens_nothing)
 _TABLES = ("ladder", "calibration", "alias", "unknown_price", "pricing", "exchange")
 _SHOWN_MAX = 300
 
@@ -77,10 +68,10 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
     found, waiting = base, []
     for path, before, after in _scalars(base, whole):
         section, key = path
-        if path in NEUTRAL or _tightens(path, before, after):
-            found = _with(found, section, key, after)
+        rule = sections.SCALARS[path]
+        if rule.loosens_nothing or rule.is_tighter(before, after):
+            found = _with(found, section, rule.attribute, after)
         else:
-            rule = rule_of(section, key)
             name = f"{section}.{key}" if section else key
             waiting.append(_row(name, f"{name}: {holds(rule, before)} -> {holds(rule, after)}", now))
     waiting += [row for section in _TABLES for row in _entries(base, whole, now, section)]
@@ -96,7 +87,7 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
 
 def waits_text(document: Document, waiting: list[Waiting]) -> str:
     """What of the user's file does not count yet, and what makes it count."""
-    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in ROWS else row.key for row in waiting))
+    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     where = "No settings file of yours is there" if document.name == SIGNED_NAME else document.name
     return f"{where}: {', '.join(names[:6])}{more}: looser than you have signed, {WAITS}"
@@ -119,21 +110,13 @@ def _neutral(now: Document, signed: Document) -> dict[str, Any]:
 
 def _scalars(base: Settings, whole: Settings) -> Iterator[tuple[tuple[str, str], Any, Any]]:
     """Every key with one value that the file says otherwise, whether it stands there or was taken away."""
-    for section, rules in (("", sections.TOP), *sections.SECTIONS.items()):
-        for key, rule in rules.items():
-            before, now = (getattr(each if not section else getattr(each, section), rule.attribute)
-                           for each in (base, whole))  # fmt: skip
-            if before != now:
-                yield (section, key), before, now
+    for path, rule in sections.SCALARS.items():
+        before, now = (rule.value_in(each, path[0]) for each in (base, whole))
+        if before != now:
+            yield path, before, now
 
 
-def _tightens(path: tuple[str, str], before: Any, now: Any) -> bool:
-    may = TIGHTENS.get(path) or _ALSO_TIGHTENS.get(path)
-    return may is not None and bool(may(before, now))
-
-
-def _with(settings: Settings, section: str, key: str, value: Any) -> Settings:
-    attribute = rule_of(section, key).attribute
+def _with(settings: Settings, section: str, attribute: str, value: Any) -> Settings:
     if not section:
         return replace(settings, **{attribute: value})
     return replace(settings, **{section: replace(getattr(settings, section), **{attribute: value})})

@@ -12,9 +12,10 @@ from typing import Any
 
 from tallygate.settings import checks, sections
 from tallygate.settings.checks import Unfit, as_number
+from tallygate.settings.declared import Table
 from tallygate.settings.source import Document
 
-_TABLES: Mapping[str, sections.Rules] = {
+_TABLES: Mapping[str, Table] = {
     **sections.SECTIONS,
     "paths": sections.PATHS,
     "pricing": sections.PRICING,

@@ -5,39 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.settings import sections
 
-TENANT_VARIABLE = "TALLYGATE_TENANT"
-ZONE_VARIABLE = "TALLYGATE_TIME_ZONE"
 # Variables that stand for one key of a file, by section.
 VARIABLES: Mapping[str, tuple[str, str]] = {
-    "TALLYGATE_CURRENCY": ("", "currency"),
-    ZONE_VARIABLE: ("", "time_zone"),
-    "TALLYGATE_LOG_LEVEL": ("", "log_level"),
-    TENANT_VARIABLE: ("", "tenant"),
-    "TALLYGATE_REROUTE_THRESHOLD": ("policy", "reroute_threshold"),
-    "TALLYGATE_WARN_THRESHOLD": ("policy", "warn_threshold"),
-    "TALLYGATE_BUDGET_MODE": ("policy", "budget_mode"),
-    "TALLYGATE_ON_FAULT": ("policy", "on_fault"),
-    "TALLYGATE_EXPIRE_AS": ("policy", "expire_as"),
-    "TALLYGATE_RESERVATION_TTL_MINUTES": ("policy", "reservation_ttl_minutes"),
-    "TALLYGATE_ABANDON_AFTER_MINUTES": ("policy", "abandon_after_minutes"),
-    "TALLYGATE_LOCAL_MODEL": ("policy", "local_model"),
-    "TALLYGATE_UNKNOWN_PRICE": ("policy", "unknown_price"),
-    "TALLYGATE_DURABILITY": ("ledger", "durability"),
-    "TALLYGATE_LOCK_TIMEOUT_MS": ("ledger", "lock_timeout_ms"),
-    "TALLYGATE_RETENTION_DAYS": ("ledger", "retention_days"),
-    "TALLYGATE_TASK_SUMMARIES": ("privacy", "task_summaries"),
-    "TALLYGATE_TRANSCRIPTS": ("usage", "transcripts"),
-    "TALLYGATE_TELEMETRY": ("usage", "telemetry"),
-    "TALLYGATE_TELEMETRY_PORT": ("usage", "telemetry_port"),
+    name: path for path, each in sections.SCALARS.items() for name in each.variables
 }
 # The first name that is set counts; those of l6e-mcp keep working.
-PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "data_dir": ("TALLYGATE_HOME",),
-    "database": ("TALLYGATE_DB", "L6E_SESSION_DB_PATH"),
-    "key_dir": ("TALLYGATE_KEY_DIR",),
-    "run_log": ("TALLYGATE_LOG_PATH", "L6E_LOG_PATH"),
-}
+PATH_VARIABLES: Mapping[str, tuple[str, ...]] = {key: each.variables for key, each in sections.PATHS.items()}
+(TENANT_VARIABLE,), (ZONE_VARIABLE,) = (sections.TOP[key].variables for key in ("tenant", "time_zone"))
 USER_FILE_VARIABLES = ("TALLYGATE_CONFIG", "L6E_CONFIG_PATH")
 PROJECT_VARIABLES = ("TALLYGATE_PROJECT_DIR", *REGISTRY.project_variables)
 CALIBRATION_VARIABLES = ("TALLYGATE_CALIBRATION_FACTORS", "L6E_CALIBRATION_FACTORS")
