@@ -12,7 +12,7 @@ from datetime import datetime, time
 from tallygate.core.statements import BilledTokens, BillLine
 from tallygate.statements.apis.answers import Days, Fields, Statement, bounded, day_line, digest_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider
-from tallygate.statements.formats.openrouter import with_own_key
+from tallygate.statements.reading.columns import with_own_key
 
 ACTIVITY = "openrouter_activity_api"
 KEPT_DAYS = 30

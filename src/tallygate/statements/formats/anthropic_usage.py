@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from tallygate.core.statements import BilledTokens, BillLine
+from tallygate.core.statements import BilledTokens
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, complete, needs
-
-NAME = "anthropic_usage"
-_lacks = needs("usage_date_utc", "model_version", "usage_input_tokens_no_cache", "usage_output_tokens")
+from tallygate.statements.reading.columns import Columns, by_time
+from tallygate.statements.reading.form import Row
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "usage_date_utc"):
-        return
-    at, timed = cells.moment(row, "usage_date_utc")
-    grain, until = cells.day_or_hour(at, timed)
-    model = cells.required(row, "model_version", "a model")
-    key, workspace = cells.key_name(row, "api_key"), cells.name(row, "workspace")
-    written = [
-        cells.count(row, f"usage_input_tokens_{column}")
-        for column in ("cache_write", "cache_write_5m", "cache_write_1h")
-    ]
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=until,
-        provider="anthropic",
-        # Columns that only some versions of the export have stay out: the same line comes with and without them.
-        identity=cells.identity(NAME, grain, at, model, key, workspace, cells.name(row, "usage_type")),
-        model=model,
-        tokens=BilledTokens(
-            fresh_input=cells.count(row, "usage_input_tokens_no_cache"),
-            cache_read=cells.count(row, "usage_input_tokens_cache_read"),
-            cache_write=cells.total(*written),
-            output=cells.count(row, "usage_output_tokens"),
-        ),
-        key=key,
-        workspace=workspace,
+def _tokens(row: Row) -> BilledTokens:
+    def count(column: str) -> int | None:
+        return cells.count(row, f"usage_{column}")
+
+    written = (count(f"input_tokens_cache_write{span}") for span in ("", "_5m", "_1h"))
+    return BilledTokens(
+        fresh_input=count("input_tokens_no_cache"),
+        cache_read=count("input_tokens_cache_read"),
+        cache_write=cells.total(*written),
+        output=count("output_tokens"),
     )
 
 
-FORMAT = BillFormat(NAME, "Claude Console, usage export", complete(_lacks), _read, _lacks)
+FORMAT = Columns(
+    name="anthropic_usage",
+    title="Claude Console, usage export",
+    needs=("usage_date_utc", "model_version", "usage_input_tokens_no_cache", "usage_output_tokens"),
+    provider="anthropic",
+    first=("usage_date_utc",),
+    span=by_time("usage_date_utc"),
+    parts={
+        "model": lambda row: cells.required(row, "model_version", "a model"),
+        "tokens": _tokens,
+        "key": "api_key",
+        "workspace": "workspace",
+    },
+    # Columns that only some versions of the export have stay out: the same line comes with and without them.
+    apart=("model", "key", "workspace", "usage_type"),
+).form

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
+from tallygate.core.statements import BilledTokens, Billing, Grain, TokenClass
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
+from tallygate.statements.reading.columns import Columns, Span, by_time
+from tallygate.statements.reading.form import Row, needs
 
-REPORT, REQUESTS, API = "copilot", "copilot_requests", "copilot_api"
 _PROVIDER = "github-copilot"
 # A report of all products bills builds and storage too, which is nobody's use of a model.
 _PRODUCTS = ("copilot", "spark", "models")
-_USERS = ("username", "user")
+
+# --- reports with amounts, as tables and as answers of the REST API --------------------------------------------------
+
+
+def _first(row: Row, *columns: str) -> str | None:
+    """The first of these cells that names anything."""
+    return next((found for column in columns if (found := cells.name(row, column))), None)
 
 
 def _user(row: Row) -> str | None:
-    return next((found for column in _USERS if (found := cells.name(row, column))), None)
+    return _first(row, "username", "user")
 
 
-_lacks = needs("date", "sku", "quantity", "unit_type", "gross_amount", "net_amount")
+def _sku(row: Row) -> str:
+    return cells.required(row, "sku", "what is billed")
+
+
+def _is_of_another(row: Row) -> bool:
+    product = cells.said(row, "product").casefold()
+    return bool(product) and not product.startswith(_PRODUCTS)
 
 
 def _tokens(row: Row) -> BilledTokens:
@@ -40,54 +52,41 @@ def _tokens(row: Row) -> BilledTokens:
     )
 
 
-_AMOUNTS = ("net_amount", "gross_amount", "discount_amount")
-
-
-def _charge(row: Row, columns: Sequence[str] = _AMOUNTS) -> tuple[Billing, int | None]:
+def _charge(row: Row, columns: Sequence[str]) -> tuple[Billing, int | None]:
     """What is billed after discounts. What the plan covers is discounted as a whole: its cost is what it is worth."""
-    net, gross, discount = (cells.amount(row, column) for column in columns)
-    if net is None:
-        raise cells.bad(row, columns[0], "an amount such as 1.25")
+    net, gross, discount = cells.cost(row, columns[0]), *(cells.amount(row, column) for column in columns[1:])
     covered = net == 0 and gross is not None and gross > 0 and discount is not None and discount > 0
     return (Billing.INCLUDED, gross) if covered else (Billing.METERED, net)
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    product = cells.said(row, "product").casefold()
-    if cells.holds_nothing(row, "date") or (product and not product.startswith(_PRODUCTS)):
-        return
-    at, timed = cells.moment(row, "date")
-    grain, until = cells.day_or_hour(at, timed and (at.hour, at.minute) != (0, 0))
-    billing, cost = _charge(row)
-    model, sku = cells.name(row, "model"), cells.required(row, "sku", "what is billed")
-    organization = cells.name(row, "organization")
-    names = (model, _user(row), organization, *(cells.name(row, each) for each in ("repository", "cost_center_name")))
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=until,
-        provider=_PROVIDER,
-        identity=cells.identity(REPORT, grain, at, sku, *names),
-        model=model,
-        tokens=_tokens(row),
-        cost_nanos=cost,
-        # Seats and other fees name no model.
-        token_class=None if model else TokenClass.OTHER,
-        workspace=organization,
-        billing=billing,
-    )
+def _fee(row: Row) -> TokenClass | None:
+    """Seats and other fees name no model."""
+    return None if cells.name(row, "model") else TokenClass.OTHER
 
 
-FORMAT = BillFormat(REPORT, "GitHub, billing report of Copilot", complete(_lacks), _read, _lacks)
+_AMOUNTS = ("net_amount", "gross_amount", "discount_amount")
+_date = by_time("date", midnight_is_a_day=True)
+FORMAT = Columns(
+    name="copilot",
+    title="GitHub, billing report of Copilot",
+    needs=("date", "sku", "quantity", "unit_type", "gross_amount", "net_amount"),
+    provider=_PROVIDER,
+    first=("date",),
+    skips=_is_of_another,
+    span=_date,
+    parts={
+        "model": "model",
+        "tokens": _tokens,
+        "charge": lambda row: _charge(row, _AMOUNTS),
+        "token_class": _fee,
+        "workspace": "organization",
+    },
+    apart=(_sku, "model", _user, "workspace", "repository", "cost_center_name"),
+).form
 
 _API_AMOUNTS = ("netamount", "grossamount", "discountamount")
 _YEAR, _MONTH, _DAY, _HOUR = (f"timeperiod.{each}" for each in ("year", "month", "day", "hour"))
-# Under what the REST API names whose use a report or one of its items is.
-_WHOSE = ("user", "organization", "organizationname", "enterprise", "repository", "repositoryname", "costcenter.name")
 _YEARS = range(2000, 2100)
-
 _api_lacks = needs("sku", "unittype", *_API_AMOUNTS)
 
 
@@ -95,12 +94,10 @@ def _is_api(header: Sequence[str]) -> bool:
     return not _api_lacks(header) and (_YEAR in header or "date" in header)
 
 
-def _span(row: Row) -> tuple[Grain, datetime, datetime]:
+def _span(row: Row) -> Span:
     """The days of an item: its own date, or the period of the report it stands in."""
     if cells.said(row, "date"):
-        at, timed = cells.moment(row, "date")
-        grain, until = cells.day_or_hour(at, timed and (at.hour, at.minute) != (0, 0))
-        return grain, at, until
+        return _date(row)
     year, month, day, hour = (cells.count(row, column) for column in (_YEAR, _MONTH, _DAY, _HOUR))
     try:
         at = datetime(year if year and year in _YEARS else 0, month or 1, day or 1, hour or 0, tzinfo=UTC)
@@ -113,32 +110,30 @@ def _span(row: Row) -> tuple[Grain, datetime, datetime]:
     return (Grain.DAY, at, at + cells.DAY) if hour is None else (Grain.HOUR, at, at + cells.HOUR)
 
 
-def _read_api(numbered: Numbered) -> Iterator[BillLine]:
-    """An item of an answer of GitHub's billing API: AI credits, premium requests, or use of all products."""
-    number, row = numbered
-    product = cells.said(row, "product").casefold()
-    if cells.holds_nothing(row, "date" if "date" in row else _YEAR) or (product and not product.startswith(_PRODUCTS)):
-        return
-    grain, at, until = _span(row)
-    billing, cost = _charge(row, _API_AMOUNTS)
-    model, sku = cells.name(row, "model"), cells.required(row, "sku", "what is billed")
-    whose = [cells.name(row, column) for column in _WHOSE]
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=until,
-        provider=_PROVIDER,
-        identity=cells.identity(API, grain, at, until.isoformat(), sku, model, *whose),
-        model=model,
-        cost_nanos=cost,
-        token_class=None if model else TokenClass.OTHER,
-        workspace=whose[1] or whose[2] or whose[3],
-        billing=billing,
-    )
+# An item of an answer of GitHub's billing API: AI credits, premium requests, or use of all products.
+OF_API = Columns(
+    name="copilot_api",
+    title="GitHub, answer of the billing API for Copilot",
+    needs=_api_lacks,
+    recognises=_is_api,
+    provider=_PROVIDER,
+    first=("date", _YEAR),
+    skips=_is_of_another,
+    span=_span,
+    parts={
+        "model": "model",
+        "charge": lambda row: _charge(row, _API_AMOUNTS),
+        "token_class": _fee,
+        "workspace": lambda row: _first(row, "organization", "organizationname", "enterprise"),
+    },
+    # Behind the model whose use a report or one of its items is.
+    apart=(
+        "until", _sku, "model",
+        "user", "organization", "organizationname", "enterprise", "repository", "repositoryname", "costcenter.name",
+    ),
+).form  # fmt: skip
 
-
-OF_API = BillFormat(API, "GitHub, answer of the billing API for Copilot", _is_api, _read_api, _api_lacks)
+# --- premium requests without amounts --------------------------------------------------------------------------------
 
 _OLD = ("timestamp", "user", "model", "requests used", "exceeds monthly quota")
 _DAILY = ("date", "username", "model", "quantity", "exceeds_quota", "total_monthly_quota")
@@ -151,35 +146,42 @@ def _requests_lack(header: Sequence[str]) -> tuple[str, ...]:
     return needs(*_OLD)(header)
 
 
-def _read_requests(numbered: Numbered) -> Iterator[BillLine]:
-    """Premium requests that were used: weighted by model, so their number is no count of requests. No money."""
-    number, row = numbered
-    when, exceeds = ("timestamp", "exceeds monthly quota") if "timestamp" in row else ("date", "exceeds_quota")
-    if cells.holds_nothing(row, when):
-        return
-    at, timed = cells.moment(row, when)
-    grain = Grain.REQUEST if timed and when == "timestamp" else Grain.DAY
-    model, user = cells.required(row, "model", "a model"), _user(row)
-    column = "requests used" if when == "timestamp" else "quantity"
+def _is_old(row: Row) -> bool:
+    return "timestamp" in row
+
+
+def _of_requests(row: Row) -> Span:
+    return (by_time("timestamp", Grain.REQUEST) if _is_old(row) else by_time("date", Grain.DAY))(row)
+
+
+def _used(row: Row) -> tuple[int, ...]:
+    """How many were used, weighted by model, so that it is no count of requests: it tells single ones apart."""
+    column = "requests used" if _is_old(row) else "quantity"
     used = cells.amount(row, column)
     if used is None or used < 0:
         raise cells.bad(row, column, "a number of requests")
-    beyond = cells.said(row, exceeds).casefold()
+    return (used,) if _of_requests(row)[0] is Grain.REQUEST else ()
+
+
+def _who_pays(row: Row) -> Billing:
+    column = "exceeds monthly quota" if _is_old(row) else "exceeds_quota"
+    beyond = cells.said(row, column).casefold()
     if beyond not in {"true", "false"}:
-        raise cells.bad(row, exceeds, "True or False")
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=None if grain is Grain.REQUEST else at + cells.DAY,
-        provider=_PROVIDER,
-        identity=cells.identity(REQUESTS, grain, at, model, user, *((used,) if grain is Grain.REQUEST else ())),
-        model=model,
-        workspace=cells.name(row, "organization"),
-        billing=Billing.METERED if beyond == "true" else Billing.INCLUDED,
-    )
+        raise cells.bad(row, column, "True or False")
+    return Billing.METERED if beyond == "true" else Billing.INCLUDED
 
 
-OF_REQUESTS = BillFormat(
-    REQUESTS, "GitHub, premium requests without amounts", complete(_requests_lack), _read_requests, _requests_lack
-)
+OF_REQUESTS = Columns(
+    name="copilot_requests",
+    title="GitHub, premium requests without amounts",
+    needs=_requests_lack,
+    provider=_PROVIDER,
+    first=("timestamp", "date"),
+    span=_of_requests,
+    parts={
+        "model": lambda row: cells.required(row, "model", "a model"),
+        "billing": _who_pays,
+        "workspace": "organization",
+    },
+    apart=("model", _user, _used),
+).form

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tallygate.core.statements import NO_TOKENS, BilledTokens, Billing, BillLine, Grain
+from tallygate.core.statements import NO_TOKENS, BilledTokens, Billing, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
-
-NAME = "cursor"
+from tallygate.statements.reading.columns import Columns, by_time, one
+from tallygate.statements.reading.form import Row, needs
 
 _WRITTEN, _FRESH, _CACHED = "input (w/ cache write)", "input (w/o cache write)", "cache read"
 _OUTPUTS, _TOTALS = ("output tokens", "output"), ("total tokens", "tokens")
@@ -59,9 +58,9 @@ def _cost(row: Row, column: str) -> int | None:
     return None if not text or _begins(text) else cells.amount_of(row, column, text)
 
 
-def _charge(row: Row, kind: str) -> tuple[Billing, int | None]:
+def _charge(row: Row) -> tuple[Billing, int | None]:
     """What the row charges: `Cost to you` where there is such a column; `Cost` may be a plan's to bear."""
-    column = _one_of(row, _COSTS)
+    kind, column = cells.name(row, "kind") or "", _one_of(row, _COSTS)
     value, charged = _cost(row, column), _cost(row, _TO_YOU) if _TO_YOU in row else None
     if charged:
         return Billing.METERED, charged
@@ -73,31 +72,14 @@ def _charge(row: Row, kind: str) -> tuple[Billing, int | None]:
     return Billing.METERED, value if charged is None else charged
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "date"):
-        return
-    at, timed = cells.moment(row, "date")
-    model, user, kind = cells.name(row, "model"), cells.name(row, "user"), cells.name(row, "kind") or ""
-    tokens = _tokens(row)
-    billing, cost = _charge(row, kind)
-    grain = Grain.REQUEST if timed else Grain.DAY
+FORMAT = Columns(
+    name="cursor",
+    title="Cursor, usage export",
+    needs=_lacks,
+    provider="cursor",
+    first=("date",),
+    span=by_time("date", Grain.REQUEST),
+    parts={"model": "model", "tokens": _tokens, "charge": _charge, "requests": one, "workspace": "user"},
     # Nothing names an event, so its counts and its cost must. Events that are alike in all of it are real.
-    counts = (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output)
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=None if timed else at + cells.DAY,
-        provider="cursor",
-        identity=cells.identity(NAME, grain, at, model, kind, user, *counts, cost),
-        model=model,
-        tokens=tokens,
-        cost_nanos=cost,
-        requests=1,
-        workspace=user,
-        billing=billing,
-    )
-
-
-FORMAT = BillFormat(NAME, "Cursor, usage export", complete(_lacks), _read, _lacks)
+    apart=("model", "kind", "workspace", "counts", "cost_nanos"),
+).form

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain
+from tallygate.core.statements import BilledTokens, Billing, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, needs
+from tallygate.statements.reading.columns import Columns, one
+from tallygate.statements.reading.form import Row, needs
 
-NAME = "cursor_events"
 _INPUT, _OUTPUT = "tokenusage.inputtokens", "tokenusage.outputtokens"
 _WRITTEN, _CACHED = "tokenusage.cachewritetokens", "tokenusage.cachereadtokens"
 _WORTH, _CHARGED = "tokenusage.totalcents", "chargedcents"
@@ -28,10 +28,10 @@ def _cents(row: Row, column: str) -> int | None:
     return None if found is None else -(-found // 100)
 
 
-def _charge(row: Row, kind: str) -> tuple[Billing, int | None]:
+def _charge(row: Row) -> tuple[Billing, int | None]:
     """What the event charges; what a plan covers is told with what it would have cost by use."""
     worth, charged = _cents(row, _WORTH), _cents(row, _CHARGED)
-    words = kind.casefold().replace("_", " ")
+    words = (cells.name(row, "kind") or "").casefold().replace("_", " ")
     if "not charged" in words or "no charge" in words:
         return Billing.METERED, 0
     if "included" in words or "free" in words:
@@ -39,31 +39,23 @@ def _charge(row: Row, kind: str) -> tuple[Billing, int | None]:
     return Billing.METERED, worth if charged is None else charged
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "timestamp"):
-        return
-    at = cells.epoch_ms(row, "timestamp")
-    model, kind = cells.name(row, "model"), cells.name(row, "kind") or ""
-    user = cells.name(row, "useremail") or cells.name(row, "owninguser")
-    counts = [cells.count(row, column) for column in (_INPUT, _CACHED, _WRITTEN, _OUTPUT)]
-    billing, cost = _charge(row, kind)
-    yield BillLine(
-        number=number,
-        grain=Grain.REQUEST,
-        at=at,
-        provider="cursor",
-        # Nothing names an event, so its counts and its cost must.
-        identity=cells.identity(
-            NAME, Grain.REQUEST, at, model, kind, user, cells.name(row, "conversationid"), *counts, cost
+FORMAT = Columns(
+    name="cursor_events",
+    title="Cursor, usage events in JSON",
+    needs=_lacks,
+    recognises=_recognises,
+    provider="cursor",
+    first=("timestamp",),
+    span=lambda row: (Grain.REQUEST, cells.epoch_ms(row, "timestamp"), None),
+    parts={
+        "model": "model",
+        "tokens": lambda row: BilledTokens(
+            *(cells.count(row, column) for column in (_INPUT, _CACHED, _WRITTEN, _OUTPUT))
         ),
-        model=model,
-        tokens=BilledTokens(*counts),
-        cost_nanos=cost,
-        requests=1,
-        workspace=user,
-        billing=billing,
-    )
-
-
-FORMAT = BillFormat(NAME, "Cursor, usage events in JSON", _recognises, _read, _lacks)
+        "charge": _charge,
+        "requests": one,
+        "workspace": lambda row: cells.name(row, "useremail") or cells.name(row, "owninguser"),
+    },
+    # Nothing names an event, so its counts and its cost must.
+    apart=("model", "kind", "workspace", "conversationid", "counts", "cost_nanos"),
+).form

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tallygate.core.statements import BilledTokens, BillLine, Grain
+from tallygate.core.statements import NO_TOKENS, BilledTokens, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, needs
-
-NAME = "generic"
+from tallygate.statements.reading.columns import Columns, Span
+from tallygate.statements.reading.form import Row, needs
 
 _INPUT, _CACHED, _WRITTEN, _OUTPUT = "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"
 _TOKENS = (_INPUT, _CACHED, _WRITTEN, _OUTPUT)
@@ -38,41 +37,49 @@ def _tokens(row: Row) -> BilledTokens:
     )
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "date"):
-        return
-    at, timed = cells.moment(row, "date")
-    tokens, cost = _tokens(row), cells.amount(row, "cost")
-    counts = (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.read)
-    if cost is None and counts == (None,) * len(counts):
+def _cost(row: Row) -> int | None:
+    cost = cells.amount(row, "cost")
+    if cost is None and _tokens(row) == NO_TOKENS:
         raise cells.bad(row, "cost", "an amount, and the row counts no tokens either")
-    provider, model = (cells.name(row, "provider") or "unknown").casefold(), cells.name(row, "model")
-    request_id, key = cells.name(row, "request_id"), cells.key_name(row, "api_key")
-    grain = Grain.REQUEST if timed or request_id else Grain.DAY
-    named = cells.identity(NAME, grain, at, provider, model, key)
-    if request_id:
-        named = (NAME, provider, request_id)
-    elif timed:
-        named = cells.identity(NAME, grain, at, provider, model, key, *counts, cost)
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=at + cells.DAY if grain is Grain.DAY else None,
-        provider=provider,
-        identity=named,
-        model=model,
-        tokens=tokens,
-        cost_nanos=cost,
-        requests=cells.count(row, "requests"),
-        request_id=request_id,
-        key=key,
-    )
+    return cost
+
+
+def _span(row: Row) -> Span:
+    at, timed = cells.moment(row, "date")
+    if timed or cells.name(row, "request_id"):
+        return Grain.REQUEST, at, None
+    return Grain.DAY, at, at + cells.DAY
+
+
+def _figures(row: Row) -> tuple[int | None, ...]:
+    """Nothing names a request without an id, so its counts and its cost must; a day's sum may grow."""
+    if _span(row)[0] is Grain.DAY:
+        return ()
+    tokens = _tokens(row)
+    return (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.read, _cost(row))
 
 
 def _currency_of(row: Row) -> str | None:
     return None if cells.holds_nothing(row, "date") else cells.currency_code(row, "currency")
 
 
-FORMAT = BillFormat(NAME, "Generic table", _recognises, _read, _lacks, currency_of=_currency_of)
+FORMAT = Columns(
+    name="generic",
+    title="Generic table",
+    needs=_lacks,
+    recognises=_recognises,
+    currency_of=_currency_of,
+    provider=lambda row: (cells.name(row, "provider") or "unknown").casefold(),
+    first=("date",),
+    span=_span,
+    parts={
+        "model": "model",
+        "tokens": _tokens,
+        "cost_nanos": _cost,
+        "requests": "requests",
+        "request_id": "request_id",
+        "key": "api_key",
+    },
+    apart=("provider", "model", "key", _figures),
+    known_by=("provider", "request_id"),
+).form

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tallygate.core.statements import BilledTokens, BillLine, Grain
+from tallygate.core.statements import BilledTokens, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
+from tallygate.statements.reading.columns import Columns, by_time, one
+from tallygate.statements.reading.form import Row
 
 NAME = "litellm"
 
 _METADATA_MAX = 1_000_000
 _EXTRA, _RAW = "additional_usage_values", "usage_object"
 _CACHED, _WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
-_lacks = needs("request_id", "spend", "prompt_tokens", "completion_tokens", "starttime")
 
 
 def _object(text: str) -> Mapping[str, Any]:
@@ -85,26 +85,20 @@ def _tokens(row: Row) -> BilledTokens:
     return BilledTokens(prompt - cache, cached, written, output, prompt)
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "request_id"):
-        return
-    request_id = cells.required(row, "request_id", "the id of a request")
-    at, _ = cells.moment(row, "starttime")
-    yield BillLine(
-        number=number,
-        grain=Grain.REQUEST,
-        at=at,
-        provider=cells.name(row, "custom_llm_provider") or NAME,
-        identity=(NAME, request_id),
-        model=cells.name(row, "model"),
-        tokens=_tokens(row),
-        cost_nanos=cells.amount(row, "spend"),
-        requests=1,
-        request_id=request_id,
-        key=cells.key_name(_alias(row), "alias") or cells.key_name(row, "api_key"),
-        workspace=cells.name(row, "team_id"),
-    )
-
-
-FORMAT = BillFormat(NAME, "LiteLLM, spend logs", complete(_lacks), _read, _lacks)
+FORMAT = Columns(
+    name=NAME,
+    title="LiteLLM, spend logs",
+    needs=("request_id", "spend", "prompt_tokens", "completion_tokens", "starttime"),
+    provider=lambda row: cells.name(row, "custom_llm_provider") or NAME,
+    first=("request_id",),
+    span=by_time("starttime", Grain.REQUEST, untimed=Grain.REQUEST),
+    parts={
+        "request_id": lambda row: cells.required(row, "request_id", "the id of a request"),
+        "model": "model",
+        "tokens": _tokens,
+        "cost_nanos": "spend",
+        "requests": one,
+        "key": lambda row: cells.key_name(_alias(row), "alias") or cells.key_name(row, "api_key"),
+        "workspace": "team_id",
+    },
+).form

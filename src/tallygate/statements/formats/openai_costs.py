@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from tallygate.core.statements import BillLine, TokenClass
+from tallygate.core.statements import TokenClass
 from tallygate.statements.formats.openai_usage import span
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
-
-NAME = "openai_costs"
+from tallygate.statements.reading.columns import Columns
 
 # What stands after the model in a line item such as: gpt-4o-2024-08-06, cached input
 _CLASSES = {
@@ -20,7 +16,6 @@ _CLASSES = {
     "input cache write": TokenClass.CACHE_WRITE,
     "output": TokenClass.OUTPUT,
 }
-_lacks = needs("start_time", "end_time", "amount_value", "amount_currency")
 
 
 def item(line_item: str | None) -> tuple[str | None, TokenClass | None]:
@@ -40,39 +35,23 @@ def item(line_item: str | None) -> tuple[str | None, TokenClass | None]:
     return line_item, TokenClass.OTHER if " " in line_item else None
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    """Quantities stay out: the usage export counts those tokens already."""
-    number, row = numbered
-    if cells.holds_nothing(row, "start_time"):
-        return
-    grain, at, until = span(row)
+FORMAT = Columns(
+    name="openai_costs",
+    title="OpenAI platform, cost export",
+    needs=("start_time", "end_time", "amount_value", "amount_currency"),
+    currency_of=lambda row: cells.currency_code(row, "amount_currency"),
+    provider="openai",
+    first=("start_time",),
+    span=span,
     # Every span of an export has a row, also those in which nothing was billed.
-    if cells.says_nothing(row, "amount_value", "amount_currency", "line_item"):
-        return
-    cost = cells.amount(row, "amount_value")
-    if cost is None:
-        raise cells.bad(row, "amount_value", "an amount such as 1.25")
-    line_item, project = cells.name(row, "line_item"), cells.name(row, "project_id")
-    model, token_class = item(line_item)
-    key = cells.key_name(row, "api_key_id")
-    names = (line_item, key, project, cells.name(row, "user_id"), cells.name(row, "organization_id"))
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=until,
-        provider="openai",
-        identity=cells.identity(NAME, grain, at, until.isoformat(), *names),
-        model=model,
-        cost_nanos=cost,
-        token_class=token_class,
-        key=key,
-        workspace=project,
-    )
-
-
-def _currency_of(row: Row) -> str | None:
-    return cells.currency_code(row, "amount_currency")
-
-
-FORMAT = BillFormat(NAME, "OpenAI platform, cost export", complete(_lacks), _read, _lacks, currency_of=_currency_of)
+    unused=("amount_value", "amount_currency", "line_item"),
+    # Quantities stay out: the usage export counts those tokens already.
+    parts={
+        "model": lambda row: item(cells.name(row, "line_item"))[0],
+        "cost_nanos": lambda row: cells.cost(row, "amount_value"),
+        "token_class": lambda row: item(cells.name(row, "line_item"))[1],
+        "key": "api_key_id",
+        "workspace": "project_id",
+    },
+    apart=("until", "line_item", "key", "workspace", "user_id", "organization_id"),
+).form

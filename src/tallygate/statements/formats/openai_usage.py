@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
-from tallygate.core.statements import BilledTokens, BillLine, Grain
+from tallygate.core.statements import BilledTokens, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Numbered, Row, complete, needs
+from tallygate.statements.reading.columns import Columns, Span
+from tallygate.statements.reading.form import Row, needs
 
-NAME = "openai_usage"
 # An export without any use has these columns and no other; so has one of costs.
 SPAN = ("start_time", "end_time", "start_time_iso", "end_time_iso")
 
 
-def span(row: Row) -> tuple[Grain, datetime, datetime]:
+def span(row: Row) -> Span:
     """What a row stands for, when it begins and when it ends."""
     at, until = cells.epoch(row, "start_time"), cells.epoch(row, "end_time")
     if until <= at:
@@ -41,30 +40,21 @@ def _tokens(row: Row) -> BilledTokens:
     return BilledTokens(fresh, cached, written, output, read)
 
 
-def _read(numbered: Numbered) -> Iterator[BillLine]:
-    number, row = numbered
-    if cells.holds_nothing(row, "start_time"):
-        return
-    grain, at, until = span(row)
+FORMAT = Columns(
+    name="openai_usage",
+    title="OpenAI platform, usage export",
+    needs=_lacks,
+    provider="openai",
+    first=("start_time",),
+    span=span,
     # Every span of an export has a row, also those in which nothing was used.
-    if cells.says_nothing(row, "num_model_requests", "model", "input_tokens", "output_tokens"):
-        return
-    model, key = cells.name(row, "model"), cells.key_name(row, "api_key_id")
-    project = cells.name(row, "project_id")
-    names = (cells.name(row, column) for column in ("user_id", "batch", "service_tier"))
-    yield BillLine(
-        number=number,
-        grain=grain,
-        at=at,
-        until=until,
-        provider="openai",
-        identity=cells.identity(NAME, grain, at, until.isoformat(), model, key, project, *names),
-        model=model,
-        tokens=_tokens(row),
-        requests=cells.count(row, "num_model_requests"),
-        key=key,
-        workspace=project,
-    )
-
-
-FORMAT = BillFormat(NAME, "OpenAI platform, usage export", complete(_lacks), _read, _lacks)
+    unused=("num_model_requests", "model", "input_tokens", "output_tokens"),
+    parts={
+        "model": "model",
+        "tokens": _tokens,
+        "requests": "num_model_requests",
+        "key": "api_key_id",
+        "workspace": "project_id",
+    },
+    apart=("until", "model", "key", "workspace", "user_id", "batch", "service_tier"),
+).form

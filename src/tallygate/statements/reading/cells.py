@@ -130,6 +130,14 @@ def _with_point(row: Row, column: str, text: str) -> str:
     return text
 
 
+def cost(row: Row, column: str) -> int:
+    """As `amount`, for what a line cannot do without."""
+    found = amount(row, column)
+    if found is None:
+        raise bad(row, column, "an amount such as 1.25")
+    return found
+
+
 def count(row: Row, column: str) -> int | None:
     """How many, as a whole number; nothing where the cell says none."""
     return counted(row, column, said(row, column))

@@ -33,7 +33,8 @@ Numbered = tuple[int, Row]
 Lacks = Callable[[Sequence[str]], tuple[str, ...]]
 
 
-def _names_none(row: Row) -> str | None:  # noqa: ARG001  # most rows name no currency
+def names_none(_: Row) -> str | None:
+    """Most rows name no currency."""
     return None
 
 
@@ -55,14 +56,9 @@ class BillFormat:
     read: Callable[[Numbered], Iterator[BillLine]]
     lacks: Lacks
     currency: str | None = "USD"
-    currency_of: Callable[[Row], str | None] = _names_none
+    currency_of: Callable[[Row], str | None] = names_none
 
 
 def needs(*columns: str) -> Lacks:
     """What a header lacks of the columns that a format cannot do without."""
     return lambda header: tuple(column for column in columns if column not in header)
-
-
-def complete(lacks: Lacks) -> Callable[[Sequence[str]], bool]:
-    """Whether a header lacks nothing: how a format is recognised whose columns nobody else has."""
-    return lambda header: not lacks(header)
