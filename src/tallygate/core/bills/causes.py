@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from tallygate.core.bills.lines import more_or_less
 from tallygate.core.costing import Price, Rates, Tokens, at_rates
 from tallygate.core.gate.lifecycle import asked_after_refusal_us
 from tallygate.core.model import Call, Session
@@ -90,20 +91,10 @@ def drift_of(
     """
     by_id = {call.call_id: call for call in calls}
     responses = [_Response(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
-    found = [
-        _other_model(responses),
-        _reasoning(responses),
-        _long_context(responses),
-        _cache(responses),
-        _subagents(responses),
-        _partial(responses),
-        _tier(responses),
-        _outside(responses),
-        _auxiliary(responses),
-        _no_response(calls, usages, asks_again=asks_again),
-        _broken_off(responses),
-        _doubtful(calls, anomalies),
-    ]
+    found = [_cache(responses), _no_response(calls, usages, asks_again=asks_again), _doubtful(calls, anomalies)]
+    for kind, (applies, tell) in _CAUSES.items():
+        if (chosen := [each for each in responses if applies(each)]) and (told := tell(chosen, responses)):
+            found.append(Cause(kind, len(chosen), *told))
     return largest_first(cause for cause in found if cause is not None)
 
 
@@ -115,19 +106,14 @@ def largest_first(causes: Iterable[Cause]) -> list[Cause]:
 def _no_response(calls: Sequence[Call], usages: Sequence[Used], *, asks_again: bool) -> Cause | None:
     """Model calls that were let through and of which nothing was written down: what they cost, nobody can tell."""
     seen = {used.call_id for used in usages}
-    lost = [call for call in calls if call.is_unanswered and call.call_id not in seen]
-    if not lost:
-        return _after_refusal(calls, usages) if asks_again else None
-    estimated = format_amount(sum(call.estimate_nanos for call in lost))
-    text = (
-        f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
-        f"client for itself; estimated at {estimated}, in no cost"
-    )
-    return Cause(CauseKind.NO_RESPONSE, 0, None, text)
-
-
-def _after_refusal(calls: Sequence[Call], usages: Sequence[Used]) -> Cause | None:
-    refused_us = asked_after_refusal_us(calls)
+    if lost := [call for call in calls if call.is_unanswered and call.call_id not in seen]:
+        estimated = format_amount(sum(call.estimate_nanos for call in lost))
+        text = (
+            f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
+            f"client for itself; estimated at {estimated}, in no cost"
+        )
+        return Cause(CauseKind.NO_RESPONSE, 0, None, text)
+    refused_us = asked_after_refusal_us(calls) if asks_again else None
     if refused_us is None or any(microseconds(used.row.at) > refused_us for used in usages):
         return None
     text = "a tool was refused, the client asked its model again, and had no response written down: in no cost"
@@ -149,8 +135,6 @@ def _doubtful(calls: Sequence[Call], anomalies: Sequence[CallAnomaly]) -> Cause 
 class _Response:
     """A response with the prices it is looked at with, each asked once."""
 
-    __slots__ = ("call", "cost", "expected", "model_asked", "rates", "row", "standard", "standard_price")
-
     def __init__(self, used: Used, call: Call | None, session: Session, price_of: PriceOf) -> None:
         row = used.row
         self.row = row
@@ -164,84 +148,33 @@ class _Response:
         applied = self.standard_price if row.speed != "fast" else price_of(priced_as(row), row.at)
         self.rates: Rates = applied.rates_for(row.tokens.context)
         self.standard = self.standard_price.cost_nanos(row.tokens)
+        self.is_auxiliary = row.rule.kind is ResponseKind.AUXILIARY
+        self.is_outside = call is None and row.agent_id is None and not self.is_auxiliary
+        # Of a subagent that had not asked by itself.
+        asked = call is not None and call.actor_type is not ActorType.PARENT_AGENT
+        self.is_subagents = row.agent_id is not None and not self.is_auxiliary and not asked
+        # What is not the standard one; such variants and tiers have prices of their own.
+        self.variants = {row.speed or ""} - _NORMAL_SPEEDS | {row.tier or ""} - _NORMAL_TIERS
 
     @property
-    def is_subagents(self) -> bool:
-        """Whether a subagent made it that had not asked itself."""
-        if self.row.agent_id is None or self.is_auxiliary:
-            return False
-        return self.call is None or self.call.actor_type is ActorType.PARENT_AGENT
-
-    @property
-    def is_outside(self) -> bool:
-        return self.call is None and self.row.agent_id is None and not self.is_auxiliary
-
-    @property
-    def is_auxiliary(self) -> bool:
-        return self.row.rule.kind is ResponseKind.AUXILIARY
-
-
-def _other_model(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if each.standard_price.key != each.expected.key and not each.is_auxiliary]
-    nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
-    if not nanos:
-        return None  # another host of the same model at the same price is no cause
-    named = _several(each.model_asked for each in chosen)
-    answered = _several(each.row.model or "a model without a name" for each in chosen)
-    less = "less" if nanos < 0 else "more"
-    return Cause(
-        CauseKind.OTHER_MODEL,
-        len(chosen),
-        nanos,
-        f"{named} was named, {answered} answered {_times(chosen)}: {format_amount(abs(nanos))} {less}",
-    )
-
-
-def _reasoning(responses: Iterable[_Response]) -> Cause | None:
-    all_ = list(responses)
-    chosen = [each for each in all_ if each.row.reasoning]
-    if not chosen:
-        return None
-    thought = sum(each.row.reasoning for each in chosen)
-    nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
-    share = thought * 100 // max(sum(each.row.tokens.output for each in all_), 1)
-    text = f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
-    return Cause(CauseKind.REASONING, len(chosen), nanos, text)
-
-
-def _long_context(responses: Iterable[_Response]) -> Cause | None:
-    chosen, nanos = [], 0
-    for each in responses:
-        price, tokens = each.standard_price, each.row.tokens
-        if price.rates_for(tokens.context) is not price.rates:
-            chosen.append(each)
-            nanos += each.standard - at_rates(price.rates, tokens)
-    if not chosen:
-        return None
-    return Cause(
-        CauseKind.LONG_CONTEXT,
-        len(chosen),
-        nanos,
-        f"long context was billed at higher rates {_times(chosen)}: {format_amount(nanos)} more",
-    )
+    def has_long_context(self) -> bool:
+        return self.standard_price.rates_for(self.row.tokens.context) is not self.standard_price.rates
 
 
 def _cache(responses: Iterable[_Response]) -> Cause | None:
     """Cache reads and writes beyond the prompt that the call's estimate spoke of."""
     by_call: dict[str, list[_Response]] = {}
     for each in responses:
-        if each.call is not None and _cached(each.row.tokens):
+        if each.call is not None and each.row.tokens.context > each.row.tokens.fresh_input:
             by_call.setdefault(each.call.call_id, []).append(each)
     count = nanos = tokens = 0
     for made in by_call.values():
-        call = made[0].call
-        cached = sum(_cached(each.row.tokens) for each in made)
-        fresh = sum(each.row.tokens.fresh_input for each in made)
-        unseen = min(max(cached + fresh - (call.prompt_tokens if call else 0), 0), cached)
-        cost = sum(_cache_cost(each) for each in made)
-        if unseen:
+        read = sum(each.row.tokens.context for each in made)
+        cached = read - sum(each.row.tokens.fresh_input for each in made)
+        if unseen := min(max(read - (made[0].call.prompt_tokens if made[0].call else 0), 0), cached):
             count += len(made)
             tokens += unseen
+            cost = sum(at_rates(each.rates, replace(each.row.tokens, fresh_input=0, output=0)) for each in made)
             nanos += cost * unseen // cached
     if not count:
         return None
@@ -249,99 +182,94 @@ def _cache(responses: Iterable[_Response]) -> Cause | None:
     return Cause(CauseKind.CACHE, count, nanos, text)
 
 
-def _subagents(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if each.is_subagents]
-    if not chosen:
-        return None
+# What a cause amounts to and says, of the responses that it applies to and of all; None where it comes to nothing.
+Told = tuple[int | None, str] | None
+_Responses = Sequence[_Response]
+
+
+def _other_model(chosen: _Responses, _: _Responses) -> Told:
+    nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
+    if not nanos:
+        return None  # another host of the same model at the same price is no cause
+    named = _several(each.model_asked for each in chosen)
+    answered = _several(each.row.model or "a model without a name" for each in chosen)
+    return nanos, f"{named} was named, {answered} answered {_times(chosen)}: {more_or_less(nanos)}"
+
+
+def _reasoning(chosen: _Responses, responses: _Responses) -> Told:
+    thought = sum(each.row.reasoning for each in chosen)
+    nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
+    share = thought * 100 // max(sum(each.row.tokens.output for each in responses), 1)
+    return nanos, f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
+
+
+def _long_context(chosen: _Responses, _: _Responses) -> Told:
+    nanos = sum(each.standard - at_rates(each.standard_price.rates, each.row.tokens) for each in chosen)
+    return nanos, f"long context was billed at higher rates {_times(chosen)}: {format_amount(nanos)} more"
+
+
+def _subagents(chosen: _Responses, _: _Responses) -> Told:
     nanos = sum(each.cost for each in chosen)
     agents = len({each.row.agent_id for each in chosen})
     who = "a subagent that had" if agents == 1 else f"{agents:,} subagents that had"
-    return Cause(
-        CauseKind.SUBAGENTS,
-        len(chosen),
-        nanos,
-        f"{who} not asked responded {_times(chosen)}: {format_amount(nanos)}",
-    )
+    return nanos, f"{who} not asked responded {_times(chosen)}: {format_amount(nanos)}"
 
 
-def _partial(responses: Iterable[_Response]) -> Cause | None:
-    all_ = list(responses)
-    chosen = [each for each in all_ if each.row.quality is not Quality.FINAL]
-    if not chosen:
-        return None
+def _partial(chosen: _Responses, responses: _Responses) -> Told:
     missing = [(max((each.row.estimated_output or 0) - each.row.tokens.output, 0), each) for each in chosen]
     tokens = sum(count for count, _ in missing)
-    nanos = sum(cost_nanos([(count, each.rates.output_nanos)]) for count, each in missing)
-    text = f"{len(chosen):,} of {len(all_):,} responses have no final count"
+    text = f"{len(chosen):,} of {len(responses):,} responses have no final count"
     if not tokens:
-        return Cause(CauseKind.PARTIAL, len(chosen), None, text)
-    text += f"; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
-    return Cause(CauseKind.PARTIAL, len(chosen), nanos, text)
+        return None, text
+    nanos = sum(cost_nanos([(count, each.rates.output_nanos)]) for count, each in missing)
+    return nanos, f"{text}; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
 
 
-def _broken_off(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if BROKEN_OFF in each.row.odd]
-    if not chosen:
-        return None
-    text = f"before {_count(chosen)} another one broke off and left no counts: what it cost is in no record"
-    return Cause(CauseKind.BROKEN, len(chosen), None, text)
+def _tier(chosen: _Responses, _: _Responses) -> Told:
+    """What they made of the standard price, without what searches cost."""
+    searches = sum(each.row.web_searches * each.standard_price.per_search_nanos for each in chosen)
+    nanos = sum(each.cost - each.standard for each in chosen) - searches
+    text = f"{_several(sorted(set().union(*(each.variants for each in chosen))))} was used {_times(chosen)}"
+    return (nanos, f"{text}: {more_or_less(nanos)}") if nanos else (None, text)
 
 
-def _tier(responses: Iterable[_Response]) -> Cause | None:
-    """Faster variants and service tiers have prices of their own: what they made of the standard one."""
-    chosen = [
-        each
-        for each in responses
-        if (each.row.tier or "") not in _NORMAL_TIERS or (each.row.speed or "") not in _NORMAL_SPEEDS
-    ]
-    if not chosen:
-        return None
-    names = {each.row.speed or "" for each in chosen} - _NORMAL_SPEEDS
-    tiers = {each.row.tier or "" for each in chosen} - _NORMAL_TIERS
-    nanos = sum(each.cost - each.standard - _searches(each) for each in chosen)
-    text = f"{_several(sorted(names | tiers))} was used {_times(chosen)}"
-    if nanos:
-        text += f": {format_amount(abs(nanos))} {'more' if nanos > 0 else 'less'}"
-    return Cause(CauseKind.TIER, len(chosen), nanos or None, text)
-
-
-def _outside(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if each.is_outside]
-    if not chosen:
-        return None
+def _outside(chosen: _Responses, _: _Responses) -> Told:
     nanos = sum(each.cost for each in chosen)
-    text = f"nobody had asked for {_count(chosen)}: {format_amount(nanos)}"
-    return Cause(CauseKind.OUTSIDE, len(chosen), nanos, text)
+    return nanos, f"nobody had asked for {_count(chosen)}: {format_amount(nanos)}"
 
 
-def _auxiliary(responses: Iterable[_Response]) -> Cause | None:
-    chosen = [each for each in responses if each.is_auxiliary]
-    if not chosen:
-        return None
+def _auxiliary(chosen: _Responses, _: _Responses) -> Told:
     nanos = sum(each.cost for each in chosen)
-    text = f"the client asked {_times(chosen)} of its own accord (compaction, titles and the like): "
-    return Cause(CauseKind.AUXILIARY, len(chosen), nanos, text + format_amount(nanos))
+    asked = f"the client asked {_times(chosen)} of its own accord (compaction, titles and the like)"
+    return nanos, f"{asked}: {format_amount(nanos)}"
 
 
-def _cached(tokens: Tokens) -> int:
-    return tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
+def _broken_off(chosen: _Responses, _: _Responses) -> Told:
+    return None, f"before {_count(chosen)} another one broke off and left no counts: what it cost is in no record"
 
 
-def _cache_cost(each: _Response) -> int:
-    tokens = each.row.tokens
-    only = Tokens(0, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, 0)
-    return at_rates(each.rates, only)
+# The causes that single responses show: which of them, and what it comes to.
+_CAUSES: Mapping[CauseKind, tuple[Callable[[_Response], object], Callable[[_Responses, _Responses], Told]]] = {
+    CauseKind.OTHER_MODEL: (
+        lambda each: each.standard_price.key != each.expected.key and not each.is_auxiliary,
+        _other_model,
+    ),
+    CauseKind.REASONING: (lambda each: each.row.reasoning, _reasoning),
+    CauseKind.LONG_CONTEXT: (lambda each: each.has_long_context, _long_context),
+    CauseKind.SUBAGENTS: (lambda each: each.is_subagents, _subagents),
+    CauseKind.PARTIAL: (lambda each: each.row.quality is not Quality.FINAL, _partial),
+    CauseKind.TIER: (lambda each: each.variants, _tier),
+    CauseKind.OUTSIDE: (lambda each: each.is_outside, _outside),
+    CauseKind.AUXILIARY: (lambda each: each.is_auxiliary, _auxiliary),
+    CauseKind.BROKEN: (lambda each: BROKEN_OFF in each.row.odd, _broken_off),
+}
 
 
-def _searches(each: _Response) -> int:
-    return each.row.web_searches * each.standard_price.per_search_nanos
-
-
-def _count(chosen: Sequence[_Response]) -> str:
+def _count(chosen: _Responses) -> str:
     return "1 response" if len(chosen) == 1 else f"{len(chosen):,} responses"
 
 
-def _times(chosen: Sequence[_Response]) -> str:
+def _times(chosen: _Responses) -> str:
     return "once" if len(chosen) == 1 else f"{len(chosen):,} times"
 
 
@@ -361,23 +289,23 @@ def unseen(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_
 
     `seen` is what the responses add up to by model, `at` the time to price what is missing at.
     """
-    ours = sum(tokens.total for tokens in seen.values())
-    if check.total == ours:
+    missing, nanos = check.total - sum(tokens.total for tokens in seen.values()), None
+    if not missing:
         return None
     if check.includes:
         text = "the client's own total of this session includes those of the sessions it was forked from: not compared"
-        return Cause(CauseKind.UNSEEN, 0, None, text)
-    if check.total < ours:
+    elif missing < 0:
         text = (
-            f"the client's own total is {ours - check.total:,} tokens below its responses: "
+            f"the client's own total is {-missing:,} tokens below its responses: "
             "it went on after it had stated that total, or ended without stating one"
         )
-        return Cause(CauseKind.UNSEEN, 0, None, text)
-    text = f"the client counts {check.total - ours:,} tokens more than was seen of it"
-    nanos = _missing_nanos(check, seen, at, price_of)
-    if nanos is not None:
-        text += f", about {format_amount(nanos)}"
-    text += "; calls that no transcript has, such as compaction and titles, are seen only where telemetry is received"
+    else:
+        nanos = _missing_nanos(check, seen, at, price_of)
+        about = "" if nanos is None else f", about {format_amount(nanos)}"
+        text = (
+            f"the client counts {missing:,} tokens more than was seen of it{about}; calls that no transcript has, "
+            "such as compaction and titles, are seen only where telemetry is received"
+        )
     return Cause(CauseKind.UNSEEN, 0, nanos, text)
 
 
@@ -388,14 +316,9 @@ def _missing_nanos(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime
         return None
     nanos = 0
     for model, tokens in stated.items():
-        known = seen.get(model, Tokens())
-        missing = (
-            tokens.fresh_input - known.fresh_input,
-            tokens.cache_read - known.cache_read,
-            tokens.cache_write_5m - known.cache_write_5m,
-            tokens.cache_write_1h - known.cache_write_1h,
-            tokens.output - known.output,
-        )
+        missing = [
+            told - known for told, known in zip(astuple(tokens), astuple(seen.get(model, Tokens())), strict=True)
+        ]
         if min(missing) < 0:
             return None
         # A sum of many has no context of its own that a higher rate could be told by.

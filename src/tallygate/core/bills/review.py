@@ -8,7 +8,20 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, ModelKey, Outcome, Part, Row, Share, Who
+from tallygate.core.bills.lines import (
+    Bucket,
+    Cell,
+    Gap,
+    LedgerLine,
+    Matched,
+    ModelKey,
+    Outcome,
+    Part,
+    Row,
+    Share,
+    Who,
+    more_or_less,
+)
 from tallygate.core.costing import SURE, Split
 from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount
 
@@ -212,25 +225,22 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
     if cell.billed_as is not None:
         ended = [share for end, share in shares.items() if isinstance(end, Bucket) and end is not Bucket.LEDGER_ONLY]
         nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in ended))
-        text = f"{cell.key.name} was named, the bill has {cell.billed_as.name} for the same requests: {_more(nanos)}"
-        yield Finding(Why.OTHER_MODEL, nanos, text)
+        text = f"{cell.key.name} was named, the bill has {cell.billed_as.name} for the same requests"
+        yield _moved(Why.OTHER_MODEL, nanos, text)
     elif drift is not None:
         nanos = part.of(drift.billed.total_nanos - drift.recorded.total_nanos)
         micros = ratio_micros(drift.billed.total_nanos, drift.recorded.total_nanos)
         times = "no part" if micros is None else f"{micros // MILLION}.{micros % MILLION // 100:04d}"
-        text = f"the same counts of {cell.key.text} were billed at {times} of the recorded price: {_more(nanos)}"
-        yield Finding(Why.PRICE, nanos, text)
+        yield _moved(
+            Why.PRICE, nanos, f"the same counts of {cell.key.text} were billed at {times} of the recorded price"
+        )
     if cell.hidden[0]:
-        nanos, tokens = part.of(cell.hidden[1]), part.of(cell.hidden[0])
+        nanos, told = part.of(cell.hidden[1]), _tokens(part.of(cell.hidden[0]))
         if cell.recorded.partial:
-            text = f"{_tokens(tokens)} of output were billed beyond responses that have no final count: {_more(nanos)}"
-            yield Finding(Why.PARTIAL, nanos, text)
+            text = f"{told} of output were billed beyond responses that have no final count"
         else:
-            text = (
-                f"the input is the same, and {_tokens(tokens)} of output were billed that nobody saw, "
-                f"such as reasoning: {_more(nanos)}"
-            )
-            yield Finding(Why.HIDDEN, nanos, text)
+            text = f"the input is the same, and {told} of output were billed that nobody saw, such as reasoning"
+        yield _moved(Why.PARTIAL if cell.recorded.partial else Why.HIDDEN, nanos, text)
     if alone is not None:
         nanos, tokens = part.of(alone.recorded.total_nanos), part.of(alone.recorded.total_tokens)
         text = f"{_tokens(tokens)} of {cell.key.text} were recorded and are in no bill: {format_amount(nanos)}"
@@ -241,8 +251,8 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
         yield Finding(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
 
 
-def _more(nanos: int) -> str:
-    return f"{format_amount(abs(nanos))} {'less' if nanos < 0 else 'more'}"
+def _moved(why: Why, nanos: int, text: str) -> Finding:
+    return Finding(why, nanos, f"{text}: {more_or_less(nanos)}")
 
 
 def _tokens(count: int) -> str:
