@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,24 +289,3 @@ def factor_text(micros: int | None) -> str:
         return f"{tenths // 10}.{tenths % 10}"
     cents = (micros + 5_000) // 10_000
     return f"{cents // 100}.{cents % 100:02d}"
-
-
-def total_line(lines: Iterable[Line], zero: Line) -> Line:
-    """What lines add up to; None where no line knows."""
-    by_estimate, by_record = [0, 0], [0, 0]
-    for line in lines:
-        for sums, part, whole in (
-            (by_estimate, line.recorded_nanos, line.estimate_nanos),
-            (by_record, line.billed_nanos, line.recorded_nanos),
-        ):
-            if part is not None and whole is not None:
-                sums[0], sums[1] = sums[0] + part, sums[1] + whole
-        for name in ("estimate_nanos", "recorded_nanos", "billed_nanos", "included_nanos"):
-            more = getattr(line, name)
-            if more is not None:
-                setattr(zero, name, (getattr(zero, name) or 0) + more)
-        zero.split += line.split
-        for name in ("calls", "responses", "partial", "estimate_only"):
-            setattr(zero, name, getattr(zero, name) + getattr(line, name))
-    zero.by_estimate, zero.by_record = (by_estimate[0], by_estimate[1]), (by_record[0], by_record[1])
-    return zero

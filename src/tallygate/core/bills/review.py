@@ -109,6 +109,25 @@ class Line:
         return ratio_micros(*(self.by_estimate or (self.recorded_nanos, self.estimate_nanos)))
 
 
+def total_line(lines: Iterable[Line], day: date) -> Line:
+    """What lines add up to; None where no line knows."""
+    total = Line(Place(None, day, ""), by_estimate=(0, 0), by_record=(0, 0))
+    for line in lines:
+        for name, part, whole in (
+            ("by_estimate", line.recorded_nanos, line.estimate_nanos),
+            ("by_record", line.billed_nanos, line.recorded_nanos),
+        ):
+            if part is not None and whole is not None:
+                before = getattr(total, name)
+                setattr(total, name, (before[0] + part, before[1] + whole))
+        for name in ("estimate_nanos", "recorded_nanos", "billed_nanos", "included_nanos"):
+            if (more := getattr(line, name)) is not None:
+                setattr(total, name, (getattr(total, name) or 0) + more)
+        for name in ("calls", "responses", "partial", "estimate_only", "split"):
+            setattr(total, name, getattr(total, name) + getattr(line, name))
+    return total
+
+
 def ratio_micros(part: int | None, whole: int | None) -> int | None:
     """How many millionths of the whole the part is, half up; None where there is no such ratio.
 

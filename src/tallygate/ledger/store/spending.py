@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from tallygate.core.model import Call
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.usage import SpendSum
+from tallygate.core.usage import Estimate, SpendSum
 from tallygate.ledger import rows
 from tallygate.ledger.rows import Statements
 
@@ -54,6 +54,17 @@ SELECT_BOOKED_CALLS = (
     " AND c.at_us >= :from_us AND c.at_us < :until_us AND c.cost_basis IN ('actual', 'estimate')"
     " ORDER BY c.at_us, c.call_id"
 )
+# Each call that counts, at the place of its first response in the span: where MIN is one, SQLite takes its row.
+SELECT_ESTIMATES = (
+    "SELECT c.raw_estimate_nanos, COALESCE(u.at_us, c.at_us),"
+    " COALESCE(u.model, c.model_used, c.model_requested), u.provider, u.client FROM call c LEFT JOIN"
+    f" (SELECT call_id, MIN(at_us) AS at_us, model, provider, client FROM usage WHERE {_SPAN}"
+    " AND session_id = :session_id AND call_id IS NOT NULL GROUP BY call_id) u ON u.call_id = c.call_id"
+    " WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.at_us >= :from_us AND c.at_us < :until_us"
+    " AND c.state NOT IN ('denied', 'voided') ORDER BY c.at_us, c.call_id"
+)
+_MOMENTS = "SELECT at_us FROM {} WHERE tenant = :tenant AND session_id = :session_id"
+SELECT_MOMENTS = f"SELECT MIN(at_us), MAX(at_us) FROM ({_MOMENTS.format('call')} UNION ALL {_MOMENTS.format('usage')})"
 SELECT_NEXT_RESPONSE = f"SELECT at_us FROM usage WHERE {_SPAN} ORDER BY at_us LIMIT 1"
 SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY at_us LIMIT 1"
 
@@ -80,3 +91,13 @@ class SpendReads(Statements):
         """The calls of a span that stand in their budgets with a cost of their own, in order of time."""
         parameters = {"tenant": self.tenant, "from_us": from_us, "until_us": until_us}
         return map(rows.to_call, self._execute(SELECT_BOOKED_CALLS, parameters))
+
+    def moments_of(self, session_id: str) -> tuple[int, int] | None:
+        """When the first and the last call or response of a session was; None where there is none."""
+        first, last = self._one(SELECT_MOMENTS, session_id=session_id)
+        return None if first is None else (first, last)
+
+    def estimates_of(self, session_id: str, from_us: int, until_us: int) -> list[Estimate]:
+        """The estimates of a session's calls that count, each beside the response it was made for."""
+        found = self._all(SELECT_ESTIMATES, session_id=session_id, from_us=from_us, until_us=until_us)
+        return [Estimate(*row) for row in found]

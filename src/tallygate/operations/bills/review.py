@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from functools import partial
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority
-from tallygate.core.bills.causes import Used, drift_of, largest_first
+from tallygate.core.bills.causes import Used, drift_of
 from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
@@ -29,23 +29,23 @@ from tallygate.core.bills.review import (
     recorded_alone,
     rounded_rate,
     swapped,
+    total_line,
 )
 from tallygate.core.costing import ASSUMED
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.gate import lifecycle
-from tallygate.core.model import Call, Session
-from tallygate.core.moments import EPOCH, as_datetime, microseconds
+from tallygate.core.model import Session
+from tallygate.core.moments import EPOCH, as_datetime
 from tallygate.core.money import exact_text
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
-from tallygate.core.usage import priced_as_standard
-from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.core.usage import served_as
+from tallygate.ledger.port import Reader
 from tallygate.operations.bills.keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
 from tallygate.operations.learning.estimates import apply_factors
 from tallygate.operations.runtime import Runtime, scope_of
 from tallygate.pricing.book import LOCAL, OVERRIDE
-from tallygate.reports.drift import BillShown, GapSum, Paste, Review, total_line
+from tallygate.reports.drift import BillShown, GapSum, Paste, Review
 
 # --- review ----------------------------------------------------------------------------------------------------------
 # Review what sessions cost: estimates, the record and the bills side by side, with why they differ. Writes nothing.
@@ -102,25 +102,25 @@ class _Reviewing:
     def _span(self) -> tuple[int, int]:
         """The whole days that are looked at; of a session those it has anything on, and one around them for bills."""
         from_us, until_us = self.wanted.from_us, self.wanted.until_us
-        if self.wanted.session_id is not None:
-            moments = list(self._moments(self.wanted.session_id))
-            if moments:
-                from_us, until_us = max(from_us, min(moments) - DAY_US), min(until_us, max(moments) + 1 + DAY_US)
+        if self.wanted.session_id is not None and (moments := self.reader.moments_of(self.wanted.session_id)):
+            from_us, until_us = max(from_us, moments[0] - DAY_US), min(until_us, moments[1] + 1 + DAY_US)
         whole = from_us // DAY_US * DAY_US if from_us > -_EVER_US else from_us
         return whole, -(-until_us // DAY_US) * DAY_US if until_us < _EVER_US else until_us
-
-    def _moments(self, session_id: str) -> Iterator[int]:
-        yield from (call.at_us for call in self.reader.calls_of(session_id))
-        yield from (microseconds(stored.row.at) for stored in self.reader.usage_of(session_id))
 
     def run(self) -> Review:
         """The days in their order, then the sessions, then what comes of it."""
         self._days()
-        for session_id in sorted(self._session_ids()):
-            self._estimates(session_id)
+        whose = {line.place.who.session_id for line in self.lines if line.place.who}
+        for session_id in sorted(each for each in whose if each and self.wanted.session_id in (None, each)):
+            for each in self.reader.estimates_of(session_id, self.from_us, self.until_us):
+                model = served_as(each.model, each.provider)
+                self.lines.estimated(self._place(session_id, each.at_us, model, each.client), each.nanos)
         found = self.matcher.result()
         if self.wanted.key is not None and not self.has_key:
-            raise _no_such_key(self.wanted.key, self.keys_seen)
+            listed = ", ".join(shown(each) for each in sorted(self.keys_seen))
+            hint = f"Bills of these days name: {listed}." if listed else "No bill of these days names an API key."
+            message = f"No line of a bill is under the key {shown(self.wanted.key)}."
+            raise InvalidArgument("key", message, hint=hint)
         if self.bills:
             self.lines.billed(found)
             self._swaps(found.cells)
@@ -132,8 +132,7 @@ class _Reviewing:
         from_us = self.from_us
         while (at_us := self.reader.spend_next(from_us, self.until_us)) is not None:
             start_us = at_us // DAY_US * DAY_US
-            day = (EPOCH + timedelta(microseconds=start_us)).date()
-            self._feed(day)
+            self._feed(as_datetime(start_us).date())
             from_us = start_us + DAY_US
             for line in self._recorded(start_us, min(from_us, self.until_us)):
                 self.matcher.recorded(line)
@@ -165,26 +164,28 @@ class _Reviewing:
     def _take(self, billed: BilledLine) -> None:
         line = self.dollars.line(billed, self.names)
         self.matcher.billed(line)
-        shown_bill = self.bills.setdefault(
+        bill = self.bills.setdefault(
             billed.bill_id, BillShown(billed.bill_id, billed.format, billed.currency, 0, None, None)
         )
-        shown_bill.lines += 1
-        shown_bill.nanos = _sum(shown_bill.nanos, billed.line.cost_nanos)
-        shown_bill.usd_nanos = _sum(shown_bill.usd_nanos, line.nanos)
+        bill.lines += 1
+        if billed.line.cost_nanos is not None:
+            bill.nanos = (bill.nanos or 0) + billed.line.cost_nanos
+        if line.nanos is not None:
+            bill.usd_nanos = (bill.usd_nanos or 0) + line.nanos
 
     def _recorded(self, from_us: int, until_us: int) -> Iterator[LedgerLine]:
         for stored in self.reader.usage_between(from_us, until_us):
             yield line_of_response(stored, self._client(stored.session_id) or stored.row.client, self.names, self.bases)
         for call in self.reader.booked_between(from_us, until_us):
-            client = self._client(call.session_id)
             if call.cost_basis == "actual":
-                yield line_of_call(call, client, self.names, self.bases)
+                yield line_of_call(call, self._client(call.session_id), self.names, self.bases)
             else:
-                self.lines.at(self._place(call, Who(call.session_id, client))).estimate_only += 1
+                model = call.model_used or call.model_requested
+                self.lines.at(self._place(call.session_id, call.at_us, model)).estimate_only += 1
 
-    def _place(self, call: Call, who: Who) -> Place:
-        key, _ = self.names.recorded(call.model_used or call.model_requested)
-        return Place(who, as_datetime(call.at_us).date(), key.name)
+    def _place(self, session_id: str, at_us: int, model: str, client: str | None = None) -> Place:
+        who = Who(session_id, self._client(session_id) or client or "")
+        return Place(who, as_datetime(at_us).date(), self.names.recorded(model)[0].name)
 
     def _session(self, session_id: str) -> Session | None:
         if session_id not in self.sessions:
@@ -195,59 +196,31 @@ class _Reviewing:
         session = None if session_id is None else self._session(session_id)
         return "" if session is None else session.client
 
-    def _session_ids(self) -> set[str]:
-        wanted = self.wanted.session_id
-        if wanted is not None:
-            return {wanted}
-        return {line.place.who.session_id for line in self.lines if line.place.who and line.place.who.session_id}
-
-    def _estimates(self, session_id: str) -> None:
-        """The estimates of a session's calls, each beside the response it was made for."""
-        made = [call for call in self.reader.calls_of(session_id) if lifecycle.counts(call)]
-        made = [call for call in made if self.from_us <= call.at_us < self.until_us]
-        placed = self._responses_of(session_id) if self.reader.has_usage(session_id) else {}
-        for call in made:
-            place = placed.get(call.call_id) or self._place(call, Who(session_id, self._client(session_id)))
-            self.lines.estimated(place, call.raw_estimate_nanos)
-
-    def _responses_of(self, session_id: str) -> dict[str, Place]:
-        """Where the first response of each call stands."""
-        found: dict[str, Place] = {}
-        for stored in self.reader.usage_of(session_id):
-            if stored.call_id is not None and stored.call_id not in found and self._is_inside(stored):
-                key, _ = self.names.recorded(priced_as_standard(stored.row))
-                who = Who(session_id, self._client(session_id) or stored.row.client)
-                found[stored.call_id] = Place(who, stored.row.at.date(), key.name)
-        return found
-
-    def _is_inside(self, stored: StoredUsage) -> bool:
-        return self.from_us <= microseconds(stored.row.at) < self.until_us
-
     def _swaps(self, cells: Iterable[Cell]) -> None:
         for mine, theirs in swapped(cells):
             recorded, billed = recorded_alone(mine) or Share(), theirs.outcome.shares[Bucket.BILL_ONLY]
-            text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
             nanos = billed.billed.total_nanos - recorded.recorded.total_nanos
+            text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
             for who in mine.recorded.sessions:
-                self.lines.at(Place(who, mine.day, mine.key.name)).findings.insert(
-                    0, Finding(Why.OTHER_MODEL, nanos, text)
-                )
+                line = self.lines.at(Place(who, mine.day, mine.key.name))
+                line.findings.insert(0, Finding(Why.OTHER_MODEL, nanos, text))
 
-    def _is_wanted(self, line: Line) -> bool:
-        who, wanted = line.place.who, self.wanted
-        if wanted.session_id is not None and (who is None or who.session_id != wanted.session_id):
-            return False
-        return wanted.model is None or wanted.model.lower() in line.place.model.lower()
-
-    def _is_cell_wanted(self, cell: Cell) -> bool:
-        wanted = self.wanted
-        if wanted.session_id is not None and all(who.session_id != wanted.session_id for who in cell.recorded.sessions):
-            return False
-        return wanted.model is None or wanted.model.lower() in cell.key.text.lower()
+    def _is_wanted(self, model: str, sessions: Iterable[str | None]) -> bool:
+        """Whether something of a model and of these sessions is to be shown."""
+        named, session_id = self.wanted.model, self.wanted.session_id
+        return (named is None or named.lower() in model.lower()) and (session_id is None or session_id in sessions)
 
     def _review(self, found: Matched) -> Review:
-        cells = [cell for cell in found.cells if self._is_cell_wanted(cell)]
-        lines = sorted(filter(self._is_wanted, self.lines), key=_order)
+        cells = [
+            cell
+            for cell in found.cells
+            if self._is_wanted(cell.key.text, [who.session_id for who in cell.recorded.sessions])
+        ]
+        lines = [
+            line
+            for line in sorted(self.lines, key=_order)
+            if self._is_wanted(line.place.model, [line.place.who.session_id] if line.place.who else [])
+        ]
         shown_lines = lines[: self.wanted.limit]
         days = [*(line.place.day for line in lines), *(cell.day for cell in cells)]
         narrowed = self.wanted.session_id is not None or self.wanted.model is not None
@@ -255,11 +228,11 @@ class _Reviewing:
         ends = end_sums(outcomes)
         start, end = (min(days), max(days) + _ONE_DAY) if days else (EPOCH.date(), EPOCH.date())
         return Review(
-            from_us=_start_us(start),
-            until_us=_start_us(end),
+            from_us=(start - EPOCH.date()).days * DAY_US,
+            until_us=(end - EPOCH.date()).days * DAY_US,
             lines=shown_lines,
             hidden=len(lines) - len(shown_lines),
-            total=total_line(lines, Line(Place(None, start, ""))),
+            total=total_line(lines, start),
             buckets=ends if self.bills else [],
             gaps=self._gaps(outcomes, lines, ends),
             billed_factors=billed_factors(cells) if self.bills else [],
@@ -276,9 +249,7 @@ class _Reviewing:
         """What is not compared and why; a reason without an amount may still say how often it was met."""
         counts, assumed = Counter({Gap.NO_RATE: sum(self.dollars.without_rate.values())}), 0
         for line in lines:
-            counts[Gap.PARTIAL] += line.partial
-            counts[Gap.ESTIMATE_ONLY] += line.estimate_only
-            counts[Gap.ASSUMED] += line.assumed
+            counts.update({Gap.PARTIAL: line.partial, Gap.ESTIMATE_ONLY: line.estimate_only, Gap.ASSUMED: line.assumed})
             assumed += line.assumed_nanos
         for outcome in outcomes:
             counts.update(outcome.gaps)
@@ -293,18 +264,17 @@ class _Reviewing:
     def _causes(self, lines: Iterable[Line]) -> dict[str, list[Finding]]:
         """Why the record of the sessions shown is not what was estimated."""
         found: dict[str, list[Finding]] = {}
-        for line in lines:
-            session_id = None if line.place.who is None else line.place.who.session_id
+        for session_id in dict.fromkeys(line.place.who.session_id for line in lines if line.place.who):
             session = None if session_id is None else self._session(session_id)
-            if session_id is None or session is None or session_id in found:
+            if session_id is None or session is None:
                 continue
             used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
             quote = partial(self.rt.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
             calls, asks_again = list(self.reader.calls_of(session_id)), REGISTRY.asks_again(session.client)
-            causes = drift_of(session, calls, used, quote, odd, asks_again=asks_again)
-            found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in largest_first(causes)]
-        return {session_id: causes for session_id, causes in found.items() if causes}
+            if causes := drift_of(session, calls, used, quote, odd, asks_again=asks_again):
+                found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in causes]
+        return found
 
 
 def _order(line: Line) -> tuple[object, ...]:
@@ -315,20 +285,6 @@ def _order(line: Line) -> tuple[object, ...]:
     return (-line.place.day.toordinal(), who is None, -most, line.place.model, named)
 
 
-def _sum(before: int | None, more: int | None) -> int | None:
-    return before if more is None else (before or 0) + more
-
-
-def _start_us(day: date) -> int:
-    return (day.toordinal() - EPOCH.toordinal()) * DAY_US
-
-
-def _no_such_key(key: str, known: set[str]) -> InvalidArgument:
-    listed = ", ".join(shown(each) for each in sorted(known))
-    hint = f"Bills of these days name: {listed}." if known else "No bill of these days names an API key."
-    return InvalidArgument("key", f"No line of a bill is under the key {shown(key)}.", hint=hint)
-
-
 # --- advice ----------------------------------------------------------------------------------------------------------
 # What comes of a review: lines for the settings where a price differs constantly, and factors for estimates.
 
@@ -336,37 +292,32 @@ def _no_such_key(key: str, known: set[str]) -> InvalidArgument:
 # A discount is one on the list.
 _NOT_LISTED = frozenset({OVERRIDE, LOCAL, ASSUMED})
 _FIELDS = {
-    Part.INPUT: "input",
-    Part.OUTPUT: "output",
-    Part.CACHE_READ: "cache_read",
-    Part.CACHE_WRITE: "cache_write_5m",
+    Part.INPUT: ("input", "input_nanos"),
+    Part.OUTPUT: ("output", "output_nanos"),
+    Part.CACHE_READ: ("cache_read", "cache_read_nanos"),
+    Part.CACHE_WRITE: ("cache_write_5m", "cache_write_5m_nanos"),
 }
 
 
 def pastes_for(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames) -> list[Paste]:
     """For each price that differs the row that would settle it: a discount on the list, else a price of its own."""
     now = as_datetime(rt.clock_us()).astimezone(UTC)
-    return [_paste(each, rt, names.spelled(each.key), now) for each in differing]
-
-
-def _paste(each: PriceDiffers, rt: Runtime, model: str, now: datetime) -> Paste:
-    days = "day" if each.days == 1 else "days"
-    why = f"{each.key.text} is billed at {_factor(each.micros)} times the recorded price on {each.days:,} {days}"
-    price = rt.prices.quote(model, now)
-    name = model.replace("\\", "\\\\").replace('"', '\\"')
-    rates = dict(each.rates)
-    if not rates and price.source not in _NOT_LISTED:
-        return Paste(why, f'[[discount]]\nmatch = "{name}"\nmultiplier = {_factor(each.micros)}')
-    if not rates:
-        own = price.rates
-        rates = {
-            Part.INPUT: own.input_nanos * each.micros // MILLION,
-            Part.OUTPUT: own.output_nanos * each.micros // MILLION,
-            Part.CACHE_READ: own.cache_read_nanos * each.micros // MILLION,
-            Part.CACHE_WRITE: own.cache_write_5m_nanos * each.micros // MILLION,
-        }
-    rows = [f"{_FIELDS[part]} = {exact_text(rounded_rate(rates[part]))}" for part in _FIELDS if part in rates]
-    return Paste(why, "\n".join(["[[price]]", f'match = "{name}"', *rows]))
+    found = []
+    for each in differing:
+        days, factor, model = "day" if each.days == 1 else "days", _factor(each.micros), names.spelled(each.key)
+        why = f"{each.key.text} is billed at {factor} times the recorded price on {each.days:,} {days}"
+        price, rates = rt.prices.quote(model, now), dict(each.rates)
+        name = model.replace("\\", "\\\\").replace('"', '\\"')
+        rows = ["[[price]]", f'match = "{name}"']
+        if not rates and price.source not in _NOT_LISTED:
+            rows = ["[[discount]]", f'match = "{name}"', f"multiplier = {factor}"]
+        elif not rates:
+            rates = {part: getattr(price.rates, rate) * each.micros // MILLION for part, (_, rate) in _FIELDS.items()}
+        rows += [
+            f"{own} = {exact_text(rounded_rate(rates[part]))}" for part, (own, _) in _FIELDS.items() if part in rates
+        ]
+        found.append(Paste(why, "\n".join(rows)))
+    return found
 
 
 def _factor(micros: int) -> str:
