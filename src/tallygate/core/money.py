@@ -195,3 +195,8 @@ def share_percent(part_nanos: int, whole_nanos: int) -> Decimal:
     if share in (0, 100) and part_nanos not in (0, whole_nanos):
         return share + tenth if part_nanos > (whole_nanos if share else 0) else share - tenth
     return share
+
+
+def more_or_less(nanos: int) -> str:
+    """How far an amount is from an earlier one, in words."""
+    return f"{format_amount(abs(nanos))} {'less' if nanos < 0 else 'more'}"

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from tallygate.core.costing import Certainty, Price, Tokens, at_rates
-from tallygate.core.money import NANOS_PER_UNIT, format_amount
+from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import Billing, BillLine, Grain
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -136,11 +136,6 @@ class Row:
         for part in {**self.tokens, **self.nanos}:
             joined.add(Part.READ if part in INPUTS else part, self.tokens.get(part), self.nanos.get(part))
         return joined
-
-
-def more_or_less(nanos: int) -> str:
-    """How far an amount is from an earlier one, in words."""
-    return f"{format_amount(abs(nanos))} {'less' if nanos < 0 else 'more'}"
 
 
 def _add_all(sums: dict[Key, int], more: Mapping[Key, int]) -> None:

@@ -20,10 +20,9 @@ from tallygate.core.bills.lines import (
     Row,
     Share,
     Who,
-    more_or_less,
 )
 from tallygate.core.costing import SURE, Split
-from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount
+from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount, more_or_less
 
 # --- reviewing -------------------------------------------------------------------------------------------------------
 # The review of sessions after the fact: estimate, recorded and billed side by side, and why they are not the same.

@@ -61,7 +61,7 @@ SELECT_ESTIMATES = (
     f" (SELECT call_id, MIN(at_us) AS at_us, model, provider, client FROM usage WHERE {_SPAN}"
     " AND session_id = :session_id AND call_id IS NOT NULL GROUP BY call_id) u ON u.call_id = c.call_id"
     " WHERE c.tenant = :tenant AND c.session_id = :session_id AND c.at_us >= :from_us AND c.at_us < :until_us"
-    " AND c.state NOT IN ('denied', 'voided') ORDER BY c.at_us, c.call_id"
+    " AND c.state NOT IN ('denied', 'voided')"
 )
 _MOMENTS = "SELECT at_us FROM {} WHERE tenant = :tenant AND session_id = :session_id"
 SELECT_MOMENTS = f"SELECT MIN(at_us), MAX(at_us) FROM ({_MOMENTS.format('call')} UNION ALL {_MOMENTS.format('usage')})"
