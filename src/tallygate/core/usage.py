@@ -552,16 +552,6 @@ class UsageFilter:
     models: tuple[str, ...] | None = None
 
 
-class Estimate(NamedTuple):
-    """A call's estimate, where its first response stands: the model as that names it, else as it was asked for."""
-
-    nanos: int
-    at_us: int
-    model: str
-    provider: str | None
-    client: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class SpendSum:
     """What the responses and booked calls of one session add up to for one model; of no session, only responses.

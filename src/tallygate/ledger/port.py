@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from tallygate.core.bills.lines import Estimate
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import Kept, Origin, SampleKey
 from tallygate.core.model import Amount, Budget, Call, LimitChange, Session
@@ -19,7 +20,6 @@ from tallygate.core.proof import Head, Kind, attestation_id
 from tallygate.core.reports import CallAnomaly
 from tallygate.core.statements import Bill, BilledLine, BillLine
 from tallygate.core.usage import (
-    Estimate,
     ObservedSum,
     ObservedUsage,
     SessionCheck,

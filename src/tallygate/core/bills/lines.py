@@ -313,6 +313,16 @@ class LedgerLine:
         row.prices.add(self.price_key)
 
 
+class Estimate(NamedTuple):
+    """A call's estimate, where its first response stands: the model as that names it, else as it was asked for."""
+
+    nanos: int
+    at_us: int
+    model: str
+    provider: str | None
+    client: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Billed:
     """One line of a bill in dollars. `unit_nanos` is what its amount was rounded to; no key: it names no model."""
