@@ -77,6 +77,9 @@ CASES = [
     ("", '[ladder]\ndefault = ["a"]', ["ladder"]),
     ("", '[pricing]\nlocal_channels = ["openai"]', ["pricing"]),
     ("", "[exchange.GBP]\nusd_per_unit = 0.1\nday = 2026-11-01", ["exchange"]),
+    ("", '[paths]\nrun_log = "x.jsonl"', ["paths.run_log"]),
+    ('[paths]\ndatabase = "/a/ledger.db"\ndata_dir = "d"', "", ["paths.data_dir", "paths.database"]),
+    ('[paths]\nkey_dir = "a"', '[paths]\nkey_dir = "b"', ["paths.key_dir"]),
     ("", "[unknown_price]\ninput_per_thousand = 0.000001", ["unknown_price"]),
 ]
 

@@ -54,7 +54,8 @@ from tallygate.settings import (
     places,
 )
 from tallygate.settings.installed import hold, read_installed
-from tallygate.settings.load import StandingOf, places_of
+from tallygate.settings.load import places_of
+from tallygate.settings.locked_places import StandingOf
 from tallygate.settings.machine import told_in
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.surroundings import Surroundings, around_here

@@ -34,6 +34,7 @@ OTHERS_KEPT = 8
 LOOKED_AT_EVERY = 16
 OTHERS_READ = 16
 LOOKED_AT_MAX, PATH_BYTES_MAX = 1000, 8192
+OF_PATH = 25
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -87,6 +88,11 @@ class Remembered:
         return next((file for file in found if os.path.lexists(file)), None)
 
 
+def of_path(database: Path) -> str:
+    """How the names of all files begin that are kept of the ledger at a path."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(database))).hexdigest()[: OF_PATH - 1] + "-"  # noqa: PTH100
+
+
 class Anchor:
     """The anchor of the ledger at one path, in each of some folders; where a folder takes no file it has one less.
 
@@ -96,9 +102,8 @@ class Anchor:
     def __init__(self, database: Path, folders: Sequence[Path], *, passing: bool = False) -> None:
         # The path as it is written: one that is resolved would follow a link that was put in its place.
         self._database = Path(os.path.abspath(database))  # noqa: PTH100
-        path = hashlib.sha256(os.fsencode(self._database)).hexdigest()[:24]
-        self.of_path = f"{path}-"
-        self.files = tuple(dict.fromkeys(folder / f"{path}-{machine()}{ENDING}" for folder in folders))
+        self.of_path = of_path(self._database)
+        self.files = tuple(dict.fromkeys(folder / f"{self.of_path}{machine()}{ENDING}" for folder in folders))
         self._passing = passing
         self._open: list[int | None] | None = None
         self._written = 0

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.files import create
-from tallygate.ledger.anchor import Anchor
+from tallygate.ledger.anchor import OF_PATH, Anchor
 from tallygate.ledger.port import JournalEvent
 
 ENDING, LOST = ".locked", "lost"
@@ -55,6 +55,16 @@ class LockMarks:
                 continue
             found[keyid] = _read(file, keyid)
         return list(found.values())
+
+    @classmethod
+    def of_any(cls, folders: Iterable[Path]) -> list[tuple[str, LockMark]]:
+        """Every lock that is remembered in some folders, whatever its ledger, with what its path comes to."""
+        found = []
+        for file in _named(folders, ""):
+            of_path, keyid = file.name[:OF_PATH], file.name[OF_PATH : -len(ENDING)]
+            if keyid and keyid != LOST:
+                found.append((of_path, _read(file, keyid)))
+        return found
 
     def lost(self) -> LostMark | None:
         """The lock that was ended while no ledger could tell of it, until one does."""
@@ -102,13 +112,17 @@ class LockMarks:
                 beside.replace(file)
 
     def _files(self) -> list[Path]:
-        found: list[Path] = []
-        for folder in self._folders:
-            with contextlib.suppress(OSError):
-                names = sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is asked for
-                mine = [name for name in names if name.startswith(self._of_path) and name.endswith(ENDING)]
-                found += [folder / name for name in mine[:READ_MAX]]
-        return found
+        return _named(self._folders, self._of_path)
+
+
+def _named(folders: Iterable[Path], begin: str) -> list[Path]:
+    found: list[Path] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is asked for
+            mine = [name for name in names if name.startswith(begin) and name.endswith(ENDING)]
+            found += [folder / name for name in mine[:READ_MAX]]
+    return found
 
 
 def _content(file: Path) -> bytes:

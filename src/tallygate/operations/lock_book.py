@@ -19,7 +19,7 @@ from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
 from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.layout import Layout
-from tallygate.ledger.lock_marks import LockMarks
+from tallygate.ledger.lock_marks import LockMark, LockMarks
 from tallygate.ledger.port import JournalEvent, Reader, Sign, Value
 
 if TYPE_CHECKING:
@@ -229,14 +229,22 @@ def lock_missing(keyid: str) -> LedgerRolledBack:
 
 def carried_lock(marks: LockMarks) -> Lock | None:
     """The lock that is remembered beside a ledger, with what was signed; None where none can be read."""
-    for mark in marks.read():
-        try:
-            found = standing_of(mark.ledger_id, mark.events).lock
-        except LedgerUnavailable:
-            continue
-        if found is not None and PublicKey(unb64url(found.public, "the lock")).keyid == mark.keyid:
-            return found
-    return None
+    return next(filter(None, map(_lock_in, marks.read())), None)
+
+
+def _lock_in(mark: LockMark) -> Lock | None:
+    """The lock that is remembered in one file; None where that cannot be read."""
+    try:
+        found = standing_of(mark.ledger_id, mark.events).lock
+    except LedgerUnavailable:
+        return None
+    return found if found is not None and keyid_of(found) == mark.keyid else None
+
+
+def locks_remembered_in(folders: Iterable[Path]) -> list[tuple[str, Lock]]:
+    """The locks that are remembered in some folders, each with what the path of its ledger comes to."""
+    found = ((begin, _lock_in(mark)) for begin, mark in LockMarks.of_any(folders))
+    return [(begin, lock) for begin, lock in found if lock is not None]
 
 
 def remember_lock(rt: Runtime, marks: LockMarks) -> None:

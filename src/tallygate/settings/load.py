@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import Installed
+from tallygate.settings.locked_places import StandingOf, where_locked
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
 from tallygate.settings.projects import Project, fingerprint, held_against
 from tallygate.settings.repository import repository_of
@@ -39,8 +41,6 @@ from tallygate.settings.variables import (
 from tallygate.surroundings import Surroundings
 from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
-# Whether the limits of a ledger at some places are locked.
-StandingOf = Callable[[Paths], Standing]
 UNLOCKED = Standing()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
 PROJECT_FILE = Path(".l6e", "config.toml")
@@ -105,13 +105,16 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: Places, standing: St
     root, notices = project_root(environ, cwd, where.home)
     user, passed_over = _user_document(environ, cwd, where)
     notices = (*notices, *passed_over)
-    paths = _paths(environ, cwd, where, root, user)
+    if standing is None:
+        paths, stands = _paths(environ, cwd, where, root, user), UNLOCKED
+    else:
+        paths_by = partial(_paths, environ, cwd, where, root)
+        paths, stands = where_locked(paths_by, user, _lock_folders(environ, where), standing)
     notices = (*notices, *_log_passed_over(environ, cwd, where, root, paths))
     moved = _moved(paths, user, where)
     base = Settings(
         paths=replace(paths, user_file=Path(user.name) if user else None), notices=(*notices, *moved), spoken=moved
     )
-    stands = UNLOCKED if standing is None else standing(paths)
     base = blank = replace(base, unread=stands.unread)
     if stands.lock is not None:
         current = _their_factors(where.home)[0] if user is None else user
@@ -259,14 +262,34 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tupl
     if document is None:
         return None, notices
     document, read = tolerated.with_whole_names(document)
-    return document, (*notices, *read)
+    return _with_full_paths(document, where.home), (*notices, *read)
+
+
+def _with_full_paths(document: Document, home: Path) -> Document:
+    """The user's file with each path in full: one in a file starts there, since the working directory is anybody's."""
+    paths, begin = document.values.get("paths"), Path(document.name).parent
+    if not isinstance(paths, dict):
+        return document
+    full = {key: str(_absolute(text, begin, home)) if isinstance(text, str) and text else text
+            for key, text in paths.items()}  # fmt: skip
+    return replace(document, values={**document.values, "paths": full})
+
+
+def _lock_folders(environ: Mapping[str, str], where: Places) -> tuple[Path, ...]:
+    """Where locks are remembered that the user's file cannot lead away from.
+
+    An installed command has its places, and whoever names others by a variable has named them.
+    """
+    moving = (*PATH_VARIABLES["data_dir"], *PATH_VARIABLES["database"], *USER_FILE_VARIABLES)
+    if where.installed is not None or any(environ.get(name) for name in moving):
+        return ()
+    return (where.config_dir / "anchors", where.data_dir / "keys" / "anchors")
 
 
 def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, user: Document | None) -> Paths:
     given: dict[str, Path] = {}
     for attribute, text in (sections.read_paths(user) if user else {}).items():
-        # In a file, a relative path starts at the file; the working directory is anybody's.
-        given[attribute] = _absolute(text, Path(user.name).parent if user else cwd, where.home)
+        given[attribute] = _absolute(text, cwd, where.home)
         if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])) and user:
             raise user.error(("paths", attribute), f"paths.run_log {wrong}.")
     lasting = given.get("database", given.get("data_dir", where.data_dir) / "ledger.db")
@@ -347,7 +370,7 @@ def _moved(paths: Paths, user: Document | None, where: Places) -> tuple[str, ...
     if where.installed is None or user is None:
         return ()
     for attribute, text in sections.read_paths(user).items():
-        if _absolute(text, Path(user.name).parent, where.home) != getattr(paths, attribute):
+        if Path(text) != getattr(paths, attribute):
             here = user.where(("paths", attribute))
             return (f"{here}: paths.{attribute} counts in clients only after: tallygate init in a terminal.",)
     return ()

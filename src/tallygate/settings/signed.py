@@ -33,7 +33,7 @@ def users_rows(document: Document | None) -> str:
     values: Mapping[str, Any] = {} if document is None else document.values
     kept = {}
     for key, value in values.items():
-        if key == "paths" or key in sections.WITHOUT_EFFECT or ("", key) in NEUTRAL:
+        if key in sections.WITHOUT_EFFECT or ("", key) in NEUTRAL:
             continue
         if key in sections.SECTIONS and isinstance(value, Mapping):
             value = {name: each for name, each in value.items() if (key, name) not in NEUTRAL}  # noqa: PLW2901
@@ -74,6 +74,7 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
         else:
             name = f"{section}.{key}" if section else key
             waiting.append(_row(name, f"{name}: {holds(rule, before)} -> {holds(rule, after)}", now))
+    waiting += _moved(signed, now)
     waiting += [row for section in _TABLES for row in _entries(base, whole, now, section)]
     waiting += [row for section in ("price", "discount") for row in _priced(signed, now, section)]
     rules, loose = _budgets(base, whole)
@@ -127,6 +128,15 @@ def _entries(base: Settings, whole: Settings, now: Document, section: str) -> It
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield _row(section, f"{section}.{name} is another than you have signed", now)
+
+
+def _moved(signed: Document, now: Document) -> Iterator[Waiting]:
+    """Places that the file names otherwise than it was signed: what is counted and kept lies there."""
+    before, after = (sections.read_paths(each) for each in (signed, now))
+    for name in sections.PATHS:
+        if before.get(name) != after.get(name):
+            was, is_now = (each.get(name, "where it is by default") for each in (before, after))
+            yield _row(f"paths.{name}", f"paths.{name}: {was} -> {is_now}", now)
 
 
 def _priced(signed: Document, now: Document, section: str) -> Iterator[Waiting]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def lock(program: Program) -> None:
         except BaseException:
             file.unlink(missing_ok=True)
             raise
+        _make_lasting(settings)
         remember_lock(app.runtime, app.marks)
     raised = [(name, proven) for limits in found.limits.values() for name, proven in limits.items()]
     output.facts(
@@ -166,6 +168,14 @@ def _confirmed(falls: list[str], settings: Settings) -> bool:
 def _says_so() -> bool:
     question = f"This ends the lock without its passphrase, and everybody will see it. Type {LOST_WORD} to go on: "
     return ask_shown(question).strip() == LOST_WORD
+
+
+def _make_lasting(settings: Settings) -> None:
+    """Have the lock remembered with the settings, too, which no `[paths]` move; one of a passing ledger is not."""
+    folder = settings.paths.anchor_places[-1]
+    if not settings.paths.is_passing:
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _remove(folder: Path, public: str) -> None:

@@ -122,6 +122,10 @@ def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
         sign_settings(app.runtime, users_rows(loaded.user), authority=authority)
         remember_lock(app.runtime, app.marks)
     click.echo("\nIt counts from the next session on.")
+    if any(row.key.startswith("paths.") for row in settings.loosened):
+        click.echo(
+            "Another ledger has no lock: run tallygate lock for it, and tallygate init to have clients go by it."
+        )
 
 
 def loaded_here(folder: Path | None = None) -> Loaded:
