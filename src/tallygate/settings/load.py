@@ -321,6 +321,7 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
         folder=root or _folder(cwd, where.home),
         config_dir=where.config_dir,
         by_variable=where.installed is None and database != lasting,
+        given=where.installed is not None,
     )
 
 

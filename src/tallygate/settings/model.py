@@ -90,7 +90,10 @@ def has_been_installed(data_dir: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where things are: absolute, and set by the user or the environment only, never by a project's file."""
+    """Where things are: absolute, and set by the user or the environment only, never by a project's file.
+
+    `given` are those of a command that `init` has installed.
+    """
 
     data_dir: Path = setting(
         MISSING, "data_dir", checks.path_text, '"~/tallygate"',
@@ -120,6 +123,7 @@ class Paths:
     outer_files: tuple[Path, ...] = ()
     config_dir: Path | None = None
     by_variable: bool = False
+    given: bool = False
 
     @property
     def is_installed(self) -> bool:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+import anyio
 import pytest
+from mcp import Client
+from mcp.types import Implementation
 from tests.entrypoints.cli.test_lock import WORDS, locked, typed
 
 from tallygate.app import settings_here
+from tallygate.core.errors import SettingsError
+from tallygate.entrypoints.cli import whose
+from tallygate.entrypoints.mcp_server import serve, shut
+from tallygate.entrypoints.mcp_server.server import build_server
+from tallygate.settings import places
 
 __all__ = ["locked", "typed"]
 
@@ -88,6 +97,83 @@ def test_where_several_locks_are_remembered_a_file_that_names_a_third_ledger_shu
     found = settings_here()
     assert "a.db" in str(found.unread)
     assert "b.db" in str(found.unread)
+
+
+@pytest.fixture
+def served(run, monkeypatch):
+    """How `tallygate serve` begins to serve: with every gate shut, shut to known clients, or open."""
+    monkeypatch.setattr(whose, "own_places", places)
+    found = []
+    monkeypatch.setattr(shut, "serve_shut", lambda fault, family: found.append(f"shut: {fault}"))
+    monkeypatch.setattr(
+        serve,
+        "serve_stdio",
+        lambda app, **more: found.append("open" if more["answered"] is None else "shut to clients"),
+    )
+
+    def serve_():
+        found.clear()
+        assert run("serve").exit_code == 0
+        return found[0]
+
+    return serve_
+
+
+SCRATCH = {"TALLYGATE_DB": "scratch.db", "TALLYGATE_HOME": "scratch", "L6E_SESSION_DB_PATH": "l6e.db"}
+
+
+@pytest.mark.parametrize("name", SCRATCH)
+def test_a_server_on_another_ledger_is_no_gate_beneath_an_agent_and_serves_no_known_client(
+    served, run, typed, home, monkeypatch, name
+):
+    monkeypatch.setenv(name, str(home / SCRATCH[name]))
+    assert served() == "open"
+    monkeypatch.delenv(name)
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    assert served() == "open"
+    monkeypatch.setenv("CLAUDECODE", "1")
+    assert served() == "open"
+    monkeypatch.setenv(name, str(home / SCRATCH[name]))
+    assert "counts in another ledger" in served()
+    monkeypatch.delenv("CLAUDECODE")
+    assert served() == "shut to clients"
+
+
+def test_what_init_installed_counts_for_the_lock_wherever_it_counts(served, run, typed, home, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_DB", str(home / "mine.db"))
+    assert run("init", "--client", "claude-code", "--anyway").exit_code == 0
+    typed[:] = [WORDS, WORDS]
+    assert run("lock").exit_code == 0
+    monkeypatch.setenv("CLAUDECODE", "1")
+    assert served() == "open"
+    monkeypatch.setenv("TALLYGATE_DB", str(home / "scratch.db"))
+    assert "mine.db" in served()
+
+
+@pytest.mark.parametrize(
+    ("client", "action"),
+    [
+        ("claude-code", "halt"),
+        ("Visual Studio Code", "halt"),
+        ("zed", "halt"),
+        ("my-script", "allow"),
+        ("mcp", "allow"),
+    ],
+)
+def test_a_server_apart_is_shut_to_the_clients_that_are_known_and_answers_a_users_own_script(world, client, action):
+    fault = SettingsError("The limits are locked elsewhere.")
+    server = build_server(world.rt, answered=partial(shut.shut_to_clients, fault=fault))
+    session = world.start("50")
+
+    async def asked():
+        async with Client(server, client_info=Implementation(name=client, version="1")) as connected:
+            given = {"session_id": session, "tool_name": "x"}
+            return (await connected.call_tool("l6e_authorize_call", given)).structured_content
+
+    answer = anyio.run(asked)
+    assert answer["action"] == action
+    assert ("locked elsewhere" in answer.get("message", "")) == (action == "halt")
 
 
 def test_a_ledger_that_a_variable_names_is_a_scratch_one_outside_an_agent(run, locked, home, monkeypatch):

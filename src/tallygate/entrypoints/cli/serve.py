@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from functools import partial
 from typing import Literal
 
 import click
 
+from tallygate.clients.ancestry import ancestors, beneath
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.settings import LogLevel
+from tallygate.settings import LogLevel, Settings
 
 _LEVELS: dict[LogLevel, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {
     LogLevel.DEBUG: "DEBUG",
@@ -39,6 +42,9 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     """
     try:
         settings = program.settings().sound()
+        apart = _apart(settings)
+        if apart is not None and beneath(ancestors(), os.environ) is not None:
+            raise apart
     except SettingsError as fault:
         # A server that ended here would be a missing tool to the agent, and its work would go on.
         aside(f"every gate is shut: {fault}")
@@ -58,9 +64,30 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     # start, and later every full collection would walk them again.
     gc.disable()
     from tallygate.entrypoints.mcp_server.serve import serve_stdio
+    from tallygate.entrypoints.mcp_server.shut import shut_to_clients
 
     gc.enable()
     gc.freeze()
     if sys.stdin.isatty():
         aside("waits for an MCP client on its input; `tallygate --help` shows what else there is.")
-    serve_stdio(app, unknown_price=settings.policy.unknown_price, log_level=_LEVELS[settings.log_level], family=tools)
+    answered = None if apart is None else partial(shut_to_clients, fault=apart)
+    serve_stdio(
+        app,
+        unknown_price=settings.policy.unknown_price,
+        log_level=_LEVELS[settings.log_level],
+        family=tools,
+        answered=answered,
+    )
+
+
+def _apart(settings: Settings) -> SettingsError | None:
+    """Why this server is no gate of the user's clients: it counts in another ledger than the one that is locked."""
+    from tallygate.entrypoints.cli.whose import locked_instead_of
+
+    ledger = None if settings.paths.given else locked_instead_of(settings)
+    if ledger is None:
+        return None
+    return SettingsError(
+        f"The limits are locked in {ledger}, and this server counts in another ledger, {settings.paths.database}.",
+        hint="Have the client start what tallygate init installs. A ledger for trials is served outside of agents.",
+    )

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Places, Settings, load_settings, places
-from tallygate.settings.installed import PLACES_FILE
+from tallygate.settings.installed import PLACES_FILE, read_installed
 from tallygate.settings.model import Paths, has_been_installed
 from tallygate.surroundings import around_here
 
@@ -67,6 +68,32 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
             (keys, named.key_dir),
         )
     )
+
+
+def locked_instead_of(settings: Settings) -> Path | None:
+    """The locked ledger of the user's own where these settings name another one; None where nothing is locked.
+
+    It is looked for where the account has its things by default and where installed commands go by, whatever the
+    environment says. A ledger that installed commands go by is no other one, nor is one that cannot be read.
+    """
+    from tallygate.operations.lock_book import lock_of, standing_of_installed
+
+    own = own_places()
+    if own is None:
+        return None
+    found, data = [], {own.data_dir}
+    with suppress(SettingsError, OSError, ValueError):
+        theirs = load_settings({}, own.home, own, lock_of)
+        found.append((theirs.paths.database, theirs.lock is not None))
+        data.add(theirs.paths.data_dir)
+    for file in sorted(file for folder in data for file in (folder / "init").glob(f"**/{PLACES_FILE}")):
+        with suppress(SettingsError):
+            given = read_installed(file)
+            stands = standing_of_installed(Path(given.ledger), Path(given.keys), Path(given.settings_folder))
+            found.append((Path(given.ledger), stands.lock is not None))
+    if any(_same(ledger, settings.paths.database) for ledger, _ in found):
+        return None
+    return next((ledger for ledger, is_locked in found if is_locked), None)
 
 
 def changes_users_client(plan: Plan, where: Surroundings) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.renewing import Renewing
 from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server, tool_specs
+from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.proof.attest import issue_missing, ready
@@ -47,7 +49,14 @@ class Serving(Protocol):
     def close(self) -> None: ...
 
 
-def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLevel, family: Family = "all") -> None:
+def serve_stdio(
+    app: Serving,
+    *,
+    unknown_price: UnknownPrice,
+    log_level: LogLevel,
+    family: Family = "all",
+    answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
+) -> None:
     """Serve until the client closes its end; then close the ledger cleanly."""
     ending = threading.Event()
     threads: list[threading.Thread] = []
@@ -70,7 +79,7 @@ def serve_stdio(app: Serving, *, unknown_price: UnknownPrice, log_level: LogLeve
         log_level=log_level,
         ends=True,
         unattended=unattended,
-        answered=None if renewing is None else renewing.specs,
+        answered=answered if renewing is None else renewing.specs,
     )
     listener = listen_for_hooks(app, desk)
     # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.

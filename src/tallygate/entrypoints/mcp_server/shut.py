@@ -14,6 +14,7 @@ from typing import Any, NoReturn, cast
 from mcp.server import MCPServer
 
 from tallygate import __version__
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import settings_message
@@ -46,6 +47,18 @@ def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer
         tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDesk(_refusing(fault)), ends=True)],
         subscriptions=False,
     )
+
+
+def shut_to_clients(specs: list[ToolSpec], *, fault: SettingsError) -> list[ToolSpec]:
+    """Tools that are shut to the clients which are known here, and answer everybody else."""
+    return [_shut_to_clients(spec, _shut(spec, fault)) for spec in specs]
+
+
+def _shut_to_clients(spec: ToolSpec, shut: ToolSpec) -> ToolSpec:
+    def answer(given: Given, caller: Caller) -> dict[str, Any]:
+        return (spec if REGISTRY.names.known(caller.client) is None else shut).answer(given, caller)
+
+    return replace(shut, answer=answer)
 
 
 def _shut(spec: ToolSpec, fault: SettingsError) -> ToolSpec:
