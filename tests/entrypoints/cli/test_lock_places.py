@@ -17,6 +17,7 @@ from tallygate.entrypoints.cli import whose
 from tallygate.entrypoints.mcp_server import serve, shut
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.settings import places
+from tallygate.surroundings import around_here
 
 __all__ = ["locked", "typed"]
 
@@ -102,9 +103,9 @@ def test_where_several_locks_are_remembered_a_file_that_names_a_third_ledger_shu
 @pytest.fixture
 def served(run, monkeypatch):
     """How `tallygate serve` begins to serve: with every gate shut, shut to known clients, or open."""
-    monkeypatch.setattr(whose, "own_places", places)
+    monkeypatch.setattr(whose, "own_places", lambda: places(around_here()))
     found = []
-    monkeypatch.setattr(shut, "serve_shut", lambda fault, family: found.append(f"shut: {fault}"))
+    monkeypatch.setattr(shut, "serve_shut", lambda fault, parent, family: found.append(f"shut: {fault}"))
     monkeypatch.setattr(
         serve,
         "serve_stdio",

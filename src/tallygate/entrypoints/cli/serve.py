@@ -43,7 +43,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     try:
         settings = program.settings().sound()
         apart = _apart(settings)
-        if apart is not None and beneath(ancestors(), os.environ) is not None:
+        if apart is not None and beneath(ancestors(program.parent), os.environ) is not None:
             raise apart
     except SettingsError as fault:
         # A server that ended here would be a missing tool to the agent, and its work would go on.
