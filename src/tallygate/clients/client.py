@@ -149,6 +149,7 @@ class Client:
     away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would. In one whose
     `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
     page in docs that says what is to be done and known; one of its own for a client that nobody has measured.
+    `subscribed` says whether its own files tell that a subscription pays for it here.
     """
 
     name: str
@@ -179,6 +180,7 @@ class Client:
     stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
     hooks_answer_forms: bool = False
     install_notes_page: str = "guides/install.md"
+    subscribed: Callable[[Surroundings], bool] | None = None
 
     def __post_init__(self) -> None:
         if not self.stored_as:
@@ -206,17 +208,6 @@ class Client:
 
 
 _UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
-STARTING_ZONE = """\
-# When your days begin: dates are shown, and budgets renew, by this zone.
-time_zone = "{zone}"
-"""
-STARTING_BUDGET = """\
-# What agents may spend: a limit for each session. `tallygate budget raise` raises that of a running one.
-
-[[budget]]
-scope = "session"
-limit_usd = 5.00
-"""
 
 
 def program(where: Surroundings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -72,6 +73,13 @@ def places(around: Surroundings) -> Places:
         config_dir=around.usual("XDG_CONFIG_HOME", ".config") / "tallygate",
         data_dir=around.usual("XDG_DATA_HOME", ".local", "share") / "tallygate",
     )
+
+
+def cache_folder(around: Surroundings) -> Path:
+    """Where things are kept that can be thrown away."""
+    named = Path(around.environ.get("XDG_CACHE_HOME", ""))
+    usual = around.home.joinpath(*(("Library", "Caches") if sys.platform == "darwin" else (".cache",)))
+    return (named if named.is_absolute() else usual) / "tallygate"
 
 
 def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> Places:

@@ -489,6 +489,7 @@ def test_a_command_runs_in_the_folder_that_its_tool_is_given():
         "TALLYGATE_HOME=/tmp/t tallygate demo",
         "tallygate budget raise --help",
         "tallygate init --dry-run",
+        "tallygate init --diff",
         "grep -rn 'tallygate budget raise' docs",
         "git commit -m 'tallygate uninstall is refused'",
     ],

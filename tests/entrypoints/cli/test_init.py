@@ -47,7 +47,9 @@ def project(home, monkeypatch):
 
 
 def content(home):
-    return {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
+    """Every file but what the first look has read, which is in the folder of what can be thrown away."""
+    cache = home / ".cache"
+    return {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file() and cache not in path.parents}
 
 
 def test_the_clients_that_are_here_are_found_by_themselves(run_json, claude):
@@ -78,21 +80,31 @@ def test_every_change_is_told_and_what_is_left_to_do(run, claude):
     assert "Restart the clients" in result.stderr
 
 
-def test_a_dry_run_shows_a_diff_and_changes_nothing(run, home, claude):
+def test_a_dry_run_names_the_files_and_changes_nothing(run, home, claude):
     before = content(home)
     result = run("init", "--dry-run")
+    assert result.exit_code == 0
+    assert f"changed  {claude}\ncreated  {home / '.claude' / 'CLAUDE.md'}\n" in result.stdout
+    assert '"hooks"' not in result.stdout
+    assert "--diff shows how. Nothing was changed" in result.stderr
+    assert content(home) == before
+
+
+def test_a_diff_shows_how_files_would_change_and_changes_nothing(run, home, claude):
+    before = content(home)
+    result = run("init", "--diff")
     assert result.exit_code == 0
     assert f"--- {claude}\n+++ {claude}\n" in result.stdout
     assert f"--- /dev/null\n+++ {home / '.claude' / 'CLAUDE.md'}\n" in result.stdout
     assert '+  "hooks": {' in result.stdout
     assert '-  "model": "opus"\n+  "model": "opus",' in result.stdout
-    assert "nothing was changed" in result.stderr
+    assert "Nothing was changed" in result.stderr
     assert content(home) == before
 
 
 def test_the_diff_of_an_uninstallation_is_the_one_of_the_installation_backwards(run, claude):
     run("init")
-    assert '-  "hooks": {' in run("uninstall", "--dry-run").stdout
+    assert '-  "hooks": {' in run("uninstall", "--diff").stdout
     assert "tallygate_hook" in claude.read_text()
 
 
@@ -177,7 +189,7 @@ def test_claude_code_sends_its_telemetry_to_the_port_and_with_the_token_of_the_r
 
 def test_looking_at_what_would_change_makes_no_token(run, home, claude, monkeypatch):
     monkeypatch.setenv("TALLYGATE_TELEMETRY", "receive")
-    assert "OTEL_EXPORTER_OTLP_LOGS_HEADERS" in run("init", "--dry-run").stdout
+    assert "OTEL_EXPORTER_OTLP_LOGS_HEADERS" in run("init", "--diff").stdout
     run("init", "--print")
     assert list(home.rglob("telemetry.token")) == []
 
@@ -283,3 +295,132 @@ def test_what_uninstall_says_of_a_file_does_not_begin_twice_with_the_same_name(r
     told = run("uninstall").stderr
     assert "was edited since" in told
     assert "tallygate: Tallygate" not in told
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+def worked(home, *sessions):
+    """Sessions of Claude Code as it writes them down; a response reads 100,000 tokens, for $1.50."""
+    folder = home / ".claude" / "projects" / "-home-me-shop"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, responses in enumerate(sessions):
+        rows = []
+        for at in range(responses):
+            usage = {"input_tokens": 100_000, "output_tokens": 0}
+            message = {"id": f"msg_{number}_{at}", "role": "assistant", "model": "claude-opus-4-1", "usage": usage}
+            moment = f"2026-03-{number % 28 + 1:02d}T12:{at:02d}:00Z"
+            rows.append({"type": "assistant", "sessionId": f"s{number}", "timestamp": moment, "message": message})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"s{number}.jsonl").write_text(text)
+
+
+@pytest.fixture
+def in_march(monkeypatch):
+    """The end of the month in which the sessions above were."""
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_958_400 * 10**6)
+
+
+def limits_written():
+    rules = load_settings({}, Path("/"), places(around_here())).budgets
+    return {rule.scope.value: (rule.limit // 10**7 / 100, rule.mode.value) for rule in rules}
+
+
+def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude, in_march):
+    worked(home, *[1] * 9, *[2] * 9, 3, 6)
+    result = run("init")
+    assert limits_written() == {"session": (5, "hard"), "user": (10, "hard")}
+    told = result.stderr
+    assert "Your last 20 sessions cost $3.00 in the middle, 9 of 10 at most $3.00, the dearest $9.00." in told
+    assert "$5.00 a session would have stopped 1 of those 20" in told
+    assert "The limits are $5.00 a session and $10.00 a day, in " in told
+    assert "Over a limit Claude Code stops." in told
+
+
+def test_with_little_known_the_limits_are_said_to_be_ours(run, home, claude):
+    result = run("init")
+    assert limits_written() == {"session": (15, "hard"), "user": (50, "hard")}
+    assert "Only no session is known" not in result.stderr
+    assert "No session is known yet" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "session", "day"),
+    [
+        (["--limit", "3"], 3, 50),
+        (["--limit", "40"], 40, 80),
+        (["--day-limit", "8"], 8, 8),
+        (["--limit", "2", "--day-limit", "20"], 2, 20),
+    ],
+)
+def test_limits_that_are_named_count(run, claude, given, session, day):
+    assert run("init", *given).exit_code == 0
+    assert limits_written() == {"session": (session, "hard"), "user": (day, "hard")}
+
+
+def test_observing_stops_nothing(run, home, claude):
+    result = run("init", "--observe")
+    assert limits_written() == {"session": (15, "soft"), "user": (50, "soft")}
+    assert "Nothing is stopped" in result.stderr
+    assert "onFailure" not in claude.read_text()
+
+
+def test_who_pays_by_subscription_observes_unless_a_limit_is_named(run, home, claude):
+    signed_in = {"claudeAiOauth": {"accessToken": "x", "subscriptionType": "max"}}
+    (home / ".claude" / ".credentials.json").write_text(json.dumps(signed_in))
+    result = run("init", "--diff")
+    assert 'budget_mode = "soft"' in result.stdout
+    assert "Claude Code is paid by a subscription here" in result.stderr
+    run("init", "--limit", "4")
+    assert limits_written()["session"] == (4, "hard")
+
+
+def test_a_day_that_is_over_its_limit_already_is_said_before_it_is_set(run, home, claude, in_march, monkeypatch):
+    worked(home, *[1] * 27, 20)
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)  # the 28th, two hours later
+    assert "$30.00 were spent today already" in run("init", "--day-limit", "10").stderr
+
+
+def test_limits_that_are_there_are_not_proposed_again(run, home, claude):
+    run("init")
+    before = content(home)
+    result = run("init", "--limit", "3")
+    assert result.exit_code == USAGE
+    assert "There are limits already, in " in result.stderr
+    assert content(home) == before
+
+
+@pytest.mark.parametrize("broken", ["lots", "-1", "0", "1e9"])
+def test_a_limit_that_is_none_is_refused_and_nothing_is_changed(run, home, claude, broken):
+    before = content(home)
+    assert run("init", "--limit", broken).exit_code == USAGE
+    assert content(home) == before
+
+
+def asked(monkeypatch, run, *answers):
+    """One run of init where somebody sits at the terminal and types."""
+    typed = iter(answers)
+    monkeypatch.setattr("tallygate.entrypoints.cli.limits.is_attended", lambda: True)
+    monkeypatch.setattr("click.prompt", lambda *_, **__: next(typed))
+    return run("init")
+
+
+@pytest.mark.parametrize(
+    ("answers", "written"),
+    [
+        ([""], {"session": (15, "hard"), "user": (50, "hard")}),
+        (["30", ""], {"session": (30, "hard"), "user": (60, "hard")}),
+        (["$2.50", ""], {"session": (2.5, "hard"), "user": (50, "hard")}),
+        (["often", "7", ""], {"session": (7, "hard"), "user": (50, "hard")}),
+        (["o"], {"session": (15, "soft"), "user": (50, "soft")}),
+    ],
+)
+def test_who_is_asked_takes_the_proposal_or_something_else(monkeypatch, run, claude, answers, written):
+    assert asked(monkeypatch, run, *answers).exit_code == 0
+    assert limits_written() == written
+
+
+def test_who_is_asked_and_leaves_has_changed_nothing(monkeypatch, run, home, claude):
+    before = content(home)
+    assert asked(monkeypatch, run, "q").exit_code == 130
+    assert content(home) == before

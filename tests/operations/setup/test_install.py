@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallygate import files
-from tallygate.clients.client import STARTING_BUDGET, Scope, Surroundings, Telemetry
+from tallygate.clients.client import Scope, Surroundings, Telemetry
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
@@ -43,6 +43,9 @@ OTHERS = {
 }
 
 
+BUDGET = '[[budget]]\nscope = "session"\nlimit_usd = 5.00\n'
+
+
 class Machine:
     """A home with a project in it, and what is done there."""
 
@@ -69,7 +72,7 @@ class Machine:
 
     def budget(self, scope: Scope) -> tuple[FileEdits, ...]:
         root = self.home / ".config" / "tallygate" if scope is Scope.USER else self.project / ".l6e"
-        return (FileEdits(root / "config.toml", (Whole(STARTING_BUDGET, keeps=True),)),)
+        return (FileEdits(root / "config.toml", (Whole(BUDGET, keeps=True),)),)
 
     def plan(self, *names: str, scope: Scope = Scope.USER):
         manifest = self.manifest()
@@ -345,7 +348,7 @@ def test_our_own_file_that_was_edited_goes_and_a_copy_stays(machine):
 def test_the_starting_budget_stays_when_the_user_has_made_it_theirs(machine):
     machine.install("codex", scope=Scope.PROJECT)
     file = machine.project / ".l6e" / "config.toml"
-    file.write_text(STARTING_BUDGET.replace("5.00", "7.50"))
+    file.write_text(BUDGET.replace("5.00", "7.50"))
     machine.uninstall()
     assert "7.50" in file.read_text()
 

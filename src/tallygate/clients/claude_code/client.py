@@ -36,6 +36,9 @@ from tallygate.files import open_regular
 
 SETTINGS_BYTES_MAX = 4 * 1024 * 1024
 SERVERS_BYTES_MAX = 64 * 1024 * 1024
+_PLANS = {"pro", "max", "team", "enterprise"}
+# With one of these Claude Code asks an API that is paid by use, whoever is signed in.
+_PAID_BY_USE = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX")
 _OURS = "tallygate"
 CURE = "Take it out, or give it another name."
 _NAMED = b'"tallygate"'
@@ -154,6 +157,23 @@ def read_settings(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def subscribed(where: Surroundings) -> bool:
+    """Whether Claude Code is signed in with a subscription, and nothing else pays before that does.
+
+    On macOS the sign-in lies in the keychain, which is not opened for this; the account tells it there.
+    """
+    if any(where.environ.get(name) for name in _PAID_BY_USE):
+        return False
+    config = where.folder("CLAUDE_CONFIG_DIR", ".claude")
+    if "apiKeyHelper" in (read_settings(config / "settings.json") or {}):
+        return False
+    signed_in = (read_settings(config / ".credentials.json") or {}).get("claudeAiOauth")
+    account = _object(_text(_server_file(where))).get("oauthAccount")
+    plan = signed_in.get("subscriptionType") if isinstance(signed_in, dict) else None
+    billing = account.get("billingType") if isinstance(account, dict) else None
+    return plan in _PLANS or (plan is None and billing == "stripe_subscription")
 
 
 # --- diagnosis -------------------------------------------------------------------------------------------------------
@@ -407,4 +427,5 @@ CLIENT = Client(
     weakened=weakened,
     stand_in=stand_in,
     hooks_answer_forms=True,
+    subscribed=subscribed,
 )

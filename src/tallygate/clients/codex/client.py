@@ -65,6 +65,13 @@ def _ours(file: Path) -> Iterator[tuple[str, str]]:
                     yield str(event), f"{file}:{word}:{group}:{number}"
 
 
+def subscribed(where: Surroundings) -> bool:
+    """Whether Codex is signed in with ChatGPT; with an API key it is paid by use."""
+    found = _json(where.folder("CODEX_HOME", ".codex") / "auth.json")
+    mode = found.get("auth_mode")
+    return mode == "chatgpt" if mode else bool(found.get("tokens")) and not found.get("OPENAI_API_KEY")
+
+
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         return _mapping(json.loads(_content(path)))
@@ -219,4 +226,5 @@ CLIENT = Client(
     wanted=_wanted,
     program=PROGRAM,
     findings=findings,
+    subscribed=subscribed,
 )

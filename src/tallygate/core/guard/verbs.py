@@ -76,7 +76,7 @@ _HOOK = "tallygate/entrypoints/hook.py"
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SSH_WORDS = "bcDEeFIiJLlmOopQRSWw"
 _PRINTERS = frozenset({"echo", "printf"})
-_HELP = frozenset({"--help", "-h", "--dry-run", "--list"})
+_HELP = frozenset({"--help", "-h", "--dry-run", "--diff", "--list"})
 
 
 def name_of(word: str) -> str:

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.client import STARTING_BUDGET, STARTING_ZONE, Client, Scope, Surroundings, Telemetry
+from tallygate.clients.client import Client, Scope, Surroundings, Telemetry
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
+from tallygate.core.money import format_amount
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, starting_limits
 from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
@@ -55,7 +57,12 @@ _client_option = click.option(
     show_default=True,
     help="For all your work, or for this project.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff, and change nothing.")
+@click.option("--limit", metavar="DOLLARS", help="What a session may spend; without it what your history proposes.")
+@click.option("--day-limit", metavar="DOLLARS", help="What a day may spend; likewise.")
+@click.option("--observe", is_flag=True, help="Stop nothing: record, and warn above the limits.")
+@click.option("--yes", is_flag=True, help="Ask nothing, and take what is proposed.")
+@click.option("--dry-run", is_flag=True, help="Name the files that would change, and change nothing.")
+@click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
 @click.option("--print", "printing", is_flag=True, help="Print what belongs where, to put it there by hand.")
 @click.option("--anyway", is_flag=True, help="Also from a cache of uv or pipx, which will be emptied.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -65,20 +72,27 @@ def init(
     *,
     names: tuple[str, ...],
     scope: str,
+    limit: str | None,
+    day_limit: str | None,
+    observe: bool,
+    yes: bool,
     dry_run: bool,
+    diff: bool,
     printing: bool,
     anyway: bool,
     as_json: bool,
 ) -> None:
     """Install Tallygate in the clients that are here.
 
-    Writes the server's entry, hooks, a short rule, and where there is none a starting budget. Files keep their
-    comments, order and layout; each is copied before it is changed, and `tallygate uninstall` brings it back.
-    Running it again changes only what is out of date. The ledger is made where there is none.
+    Writes the server's entry, hooks, a short rule, and where none are set limits for a session and a day: those that
+    your own history proposes, which is read first. Files keep their comments, order and layout; each is copied before
+    it is changed, and `tallygate uninstall` brings it back. Running it again changes only what is out of date. The
+    ledger is made where there is none.
     """
     from tallygate.editing.manifest import Manifest
     from tallygate.operations.setup.install import carry_out, plan_install
 
+    dry_run = dry_run or diff
     here = installation(sys.prefix, sys.base_prefix)
     if not anyway:
         here.refuse_where_it_will_go()
@@ -88,7 +102,13 @@ def init(
     where = surroundings(settings, telemetry_of(program, settings, making=False))
     _check_project(wanted, where)
     clients = _chosen(names, where)
-    budget = _budget(settings, wanted, where, _own_zone(program, settings))
+    asked = Asked(limit, day_limit, observe, yes=yes or as_json)
+    plans = [client.title for client in clients if client.subscribed is not None and client.subscribed(where)]
+    limits = _limits(program, settings, wanted, asked, subscribed=plans, dry_run=dry_run or printing)
+    if limits is not None:
+        settings = limits.applied(settings)
+        where = surroundings(settings, where.telemetry)
+    budget = _budget(settings, wanted, where, limits, _own_zone(program, settings))
     if printing:
         _print(clients, where, wanted, budget, places_text(settings, where, budget))
         return
@@ -106,7 +126,9 @@ def init(
         carry_out(plan, manifest, authority)
         _note(program, settings, authority, Loosening.INIT)
     fault = None if dry_run else _make_ledger(program, settings)
-    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="installed", sound=fault is None)
+    _say(plan, clients, dry_run=dry_run, diff=diff, as_json=as_json, verb="installed", sound=fault is None)
+    if limits is not None and not as_json:
+        _say_limits(limits, budget[0].path, clients, dry_run=dry_run)
     if fault is not None:  # what clients are set up with is right, and every step of theirs stops
         raise fault
 
@@ -116,10 +138,13 @@ def init(
 @click.option(
     "--scope", type=click.Choice([scope.value for scope in Scope]), help="Only there; both where it is not given."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Name the files that would change, and change nothing.")
+@click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @pass_program
-def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, as_json: bool) -> None:
+def uninstall(
+    program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, diff: bool, as_json: bool
+) -> None:
     """Take Tallygate out of clients.
 
     A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
@@ -128,6 +153,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
     from tallygate.editing.manifest import Manifest
     from tallygate.operations.setup.install import carry_out, plan_uninstall
 
+    dry_run = dry_run or diff
     settings = program.settings()
     authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
     where = surroundings(settings)
@@ -143,7 +169,7 @@ def uninstall(program: Program, *, names: tuple[str, ...], scope: str | None, dr
         _note(program, settings, authority, Loosening.UNINSTALL)
         if not manifest.records:
             _remove_unused(program, settings)
-    _say(plan, clients, dry_run=dry_run, as_json=as_json, verb="taken out")
+    _say(plan, clients, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
 
 
 def _for_clients(authority: Authority, plan: Plan, where: Surroundings, what: Loosening) -> Authority:
@@ -191,6 +217,7 @@ def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | No
             _ = app.ledger
         except LedgerUnavailable as error:
             return error
+    forget_first_look()
     return None
 
 
@@ -320,15 +347,58 @@ def _own_zone(program: Program, settings: Settings) -> str | None:
     return machine_zone(os.environ)
 
 
-def _budget(settings: Settings, scope: Scope, where: Surroundings, zone: str | None) -> tuple[FileEdits, ...]:
-    """A starting budget, where no settings file sets one; in the user's own file with the time zone of its days."""
+def _limits(
+    program: Program, settings: Settings, scope: Scope, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
+) -> Limits | None:
+    """The limits to begin with; None where settings have some already."""
     if settings.budgets:
+        if asked.is_anything:
+            files = " and ".join(str(path) for path in settings.paths.settings_files)
+            raise InvalidArgument(
+                "limit",
+                f"There are limits already, in {files}.",
+                hint="Change them there; `tallygate budget list` shows them.",
+            )
+        return None
+    limits = starting_limits(program, settings, asked, subscribed=subscribed, dry_run=dry_run)
+    if scope is Scope.USER:
+        return limits
+    # A project's file only tightens, so more than its sessions have without it would wait for `tallygate trust`.
+    stands = settings.session_budget.limit
+    session = limits.session_nanos if asked.session is not None else min(limits.session_nanos, stands)
+    if session > stands:
+        output.aside(
+            f"The project's {format_amount(session)} a session counts once you have accepted it with "
+            f"`tallygate trust`; till then it is {format_amount(stands)}."
+        )
+    return Limits(session, None)
+
+
+def _budget(
+    settings: Settings, scope: Scope, where: Surroundings, limits: Limits | None, zone: str | None
+) -> tuple[FileEdits, ...]:
+    """The file with the limits to begin with; the user's own says the time zone of its days too."""
+    if limits is None:
         return ()
     if scope is Scope.PROJECT:
-        return (FileEdits(where.root / PROJECT_FILE, (Whole(STARTING_BUDGET, keeps=True),), shared=True),)
+        return (FileEdits(where.root / PROJECT_FILE, (Whole(limits.settings_text(None), keeps=True),), shared=True),)
     file = settings.paths.user_file or places(around_here()).config_dir / "config.toml"
-    text = STARTING_BUDGET if zone is None else f"{STARTING_ZONE.format(zone=zone)}\n{STARTING_BUDGET}"
-    return (FileEdits(file, (Whole(text, keeps=True),)),)
+    return (FileEdits(file, (Whole(limits.settings_text(zone), keeps=True),)),)
+
+
+def _say_limits(limits: Limits, file: Path, clients: Sequence[Client], *, dry_run: bool) -> None:
+    """Which limits there are now, where they stand, and whom they stop."""
+    would = "would be" if dry_run else "are"
+    output.aside(f"The limits {would} {limits.said()}, in {file}; change them there.")
+    stopped = [client.title for client in clients if client.hooks is not None]
+    asking = [client.title for client in clients if client.hooks is None]
+    if limits.observe:
+        output.aside("Nothing is stopped: what is over a limit is recorded and said.")
+    elif stopped:
+        verb = "stops" if len(stopped) == 1 else "stop"
+        output.aside(f"Over a limit {output.listed(stopped)} {verb}.")
+    if asking and not limits.observe:
+        output.aside(f"Without hooks it is up to the agent to ask: {output.listed(asking)}.")
 
 
 def _print(
@@ -348,12 +418,14 @@ def _print(
             output.aside(_sentence(title, note))
 
 
-def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool, verb: str, sound: bool = True) -> None:
+def _say(
+    plan: Plan, clients: Sequence[Client], *, dry_run: bool, diff: bool, as_json: bool, verb: str, sound: bool = True
+) -> None:
     changed = plan.changed
     if as_json:
         output.document(_json(plan, clients, dry_run=dry_run))
         return
-    if dry_run:
+    if dry_run and diff:
         for change in changed:
             click.echo(_diff(change), nl=False)
     elif changed:
@@ -364,7 +436,8 @@ def _say(plan: Plan, clients: Sequence[Client], *, dry_run: bool, as_json: bool,
     if not changed:
         output.aside(f"nothing to do: {'everything' if sound else 'what is installed'} is as it should be ({titles}).")
     elif dry_run:
-        output.aside(f"{output.plural(len(changed), 'file')} would change; nothing was changed.")
+        how = "" if diff else "; --diff shows how"
+        output.aside(f"{output.plural(len(changed), 'file')} would change{how}. Nothing was changed.")
     else:
         output.aside(f"{verb}: {output.plural(len(changed), 'file')}. Restart the clients that run.")
 

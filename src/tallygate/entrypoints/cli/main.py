@@ -7,7 +7,7 @@ import sys
 import click
 
 from tallygate import __version__
-from tallygate.entrypoints.cli.program import Root
+from tallygate.entrypoints.cli.program import Program, Root
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
@@ -54,13 +54,21 @@ COMMANDS = {
 def tallygate(ctx: click.Context) -> None:
     """Spend gate and tally for AI agents.
 
-    Without a command it serves MCP when a program is at the other end of its input, and shows this help to a person.
+    Without a command it shows a person what was spent lately, and serves MCP where a program is at the other end of its
+    input.
     """
     if ctx.invoked_subcommand is not None:
         return
-    if sys.stdin is None or sys.stdin.isatty():
-        click.echo(ctx.get_help())
+    if is_typed():
+        from tallygate.entrypoints.cli.glance import glance
+
+        glance(ctx.ensure_object(Program))
         return
     from tallygate.entrypoints.cli.serve import serve
 
     ctx.invoke(serve)
+
+
+def is_typed() -> bool:
+    """Whether a person has started this, and no program that speaks MCP."""
+    return sys.stdin is None or sys.stdin.isatty()

@@ -230,6 +230,11 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {safe(value, 1000)}")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: one, two and three."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def heading(text: str) -> None:
     """Print the title of the part that follows."""
     click.echo(f"\n{click.style(safe(text), bold=True)}")

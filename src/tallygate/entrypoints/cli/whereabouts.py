@@ -48,7 +48,7 @@ class Installation:
             "anyway",
             f"Tallygate runs from the cache of {program}, {self.prefix}: it is emptied sooner or later, and every step"
             " of your clients would stop then. Nothing was changed.",
-            hint=f"{self._lasting}; or add --anyway.",
+            hint=f"{self.to_keep}; or add --anyway.",
         )
 
     @property
@@ -60,10 +60,11 @@ class Installation:
             found = f"the environment {self.prefix}: where that goes"
         else:
             return None
-        return f"Tallygate runs from {found}, every step of your clients stops. {self._lasting}."
+        return f"Tallygate runs from {found}, every step of your clients stops. {self.to_keep}."
 
     @property
-    def _lasting(self) -> str:
+    def to_keep(self) -> str:
+        """How it is installed where it stays."""
         what = "tallygate" if self.checkout is None else shlex.quote(str(self.checkout))
         return f"To keep it: uv tool install {what} (or pipx install {what}), then its tallygate init"
 

@@ -1,0 +1,89 @@
+"""Which limits fit somebody's own history: what nine of ten sessions and days have stayed below.
+
+A limit that was passed by one in ten of what is known will be passed by about one in ten of what comes: the rule takes
+the place in the order that says so for the next one too (of n known the ceil(0.9 (n + 1))-th), not the quantile of the
+past. Rounding up gives round figures and errs to the side of less stops.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tallygate.core.money import NANOS_PER_UNIT as NANOS
+
+SESSIONS, DAYS = 50, 30
+# So many must be known before they say more than our own figures do.
+ENOUGH = 10
+SESSION_NANOS, DAY_NANOS = 15 * NANOS, 50 * NANOS
+# Propose anew after so many sessions under the limit that stands, or where so many of the last were stopped by it.
+ANEW_AFTER = (20, 50)
+STOPPED_OF, STOPPED = 20, 4
+
+# Half a dollar, then what people use for limits; above ten dollars the same again for each ten times as much.
+_STEPS = tuple(tenths * NANOS // 10 for tenths in (5, 10, 20, 30, 50, 75))
+_ABOVE = (10, 15, 20, 30, 50, 75)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A limit in nano-dollars; `known` is on how much it rests, `over` how many of those would have been stopped.
+
+    `is_ours` says that too little is known, and the limit is a figure of ours.
+    """
+
+    limit_nanos: int
+    known: int
+    over: int
+    is_ours: bool
+    median_nanos: int | None = None
+    most_nanos: int | None = None
+    nine_of_ten_nanos: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """A limit for each session and one for each day, which never stops before two sessions are spent."""
+
+    session: Proposal
+    day: Proposal
+
+
+def proposals(sessions: Sequence[int], days: Sequence[int]) -> Proposals:
+    """The limits that fit what ended sessions cost and what was spent on days: nano-dollars, the last ones last.
+
+    Those that cost nothing belong in neither: they would make every limit a small one.
+    """
+    session = _proposal(sessions[-SESSIONS:], SESSION_NANOS)
+    return Proposals(session, _proposal(days[-DAYS:], DAY_NANOS, 2 * session.limit_nanos))
+
+
+def _proposal(costs: Sequence[int], ours_nanos: int, least_nanos: int = 0) -> Proposal:
+    ordered = sorted(costs)
+    known = len(ordered)
+    is_ours = known < ENOUGH
+    # -(-9 * (n + 1) // 10) is the ceiling; of ten known it is the dearest.
+    wanted = max([ours_nanos, *ordered]) if is_ours else ordered[min(-(-9 * (known + 1) // 10), known) - 1]
+    limit = max(rounded_up(wanted), least_nanos)
+    return Proposal(
+        limit,
+        known,
+        over=known - bisect.bisect_right(ordered, limit),
+        is_ours=is_ours,
+        median_nanos=ordered[(known - 1) // 2] if ordered else None,
+        nine_of_ten_nanos=ordered[-(-9 * known // 10) - 1] if ordered else None,
+        most_nanos=ordered[-1] if ordered else None,
+    )
+
+
+def rounded_up(nanos: int) -> int:
+    """The next figure that people use for limits: 0.50, 1, 2, 3, 5, 7.50, 10, 15, 20, 30, 50, 75, 100, 150 and so on.
+
+    >>> [rounded_up(cents * 10**7) / 10**9 for cents in (3, 51, 101, 1253, 5496, 10001)]
+    [0.5, 1.0, 2.0, 15.0, 75.0, 150.0]
+    """
+    steps, tens = _STEPS, 1
+    while steps[-1] < nanos:
+        steps, tens = tuple(step * tens * NANOS for step in _ABOVE), tens * 10
+    return next(step for step in steps if step >= nanos)

@@ -1,0 +1,241 @@
+"""The limits that `tallygate init` starts with: proposed from what was spent, asked about, written as settings."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.money import exact_text, format_amount, parse_amount_nanos
+from tallygate.core.proposals import ENOUGH, Proposal, proposals
+from tallygate.core.words import BudgetMode
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.output import shown_zone, zone_of
+from tallygate.entrypoints.cli.program import Program
+from tallygate.entrypoints.cli.sync import read_news
+from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.operations.views.history import Past, past
+from tallygate.settings import OnFault, Settings
+from tallygate.settings.load import cache_folder
+from tallygate.surroundings import around_here
+
+if TYPE_CHECKING:
+    from tallygate.app import App
+
+_ZONE = """\
+# When your days begin: dates are shown, and budgets renew, by this zone.
+time_zone = "{zone}"
+
+"""
+_OBSERVE = """\
+# Nothing is stopped: what is over a limit is recorded and said. Without these lines limits are hard.
+[policy]
+budget_mode = "soft"
+on_fault = "allow"
+
+"""
+_LIMITS = """\
+# What agents may spend, in dollars. `tallygate budget raise` raises the limit of a session or a day that runs.
+
+[[budget]]
+scope = "session"
+limit_usd = {session}
+"""
+_DAY = """
+[[budget]]
+scope = "user"
+period = "day"
+limit_usd = {day}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What agents may spend to begin with, in nano-dollars; without a day's limit only sessions have one."""
+
+    session_nanos: int
+    day_nanos: int | None
+    observe: bool = False
+
+    def settings_text(self, zone: str | None) -> str:
+        """As they stand in a file of settings."""
+        head = ("" if zone is None else _ZONE.format(zone=zone)) + (_OBSERVE if self.observe else "")
+        day = "" if self.day_nanos is None else _DAY.format(day=_dollars(self.day_nanos))
+        return head + _LIMITS.format(session=_dollars(self.session_nanos)) + day
+
+    def applied(self, settings: Settings) -> Settings:
+        """Settings as they are once these are written, as far as what is installed depends on them."""
+        if not self.observe:
+            return settings
+        return replace(settings, policy=replace(settings.policy, budget_mode=BudgetMode.SOFT, on_fault=OnFault.ALLOW))
+
+    def said(self) -> str:
+        """In one sentence's worth of words."""
+        day = "" if self.day_nanos is None else f" and {format_amount(self.day_nanos)} a day"
+        return f"{format_amount(self.session_nanos)} a session{day}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the options of `init` say: limits as they were typed, and whether anything may be asked."""
+
+    session: str | None = None
+    day: str | None = None
+    observe: bool = False
+    yes: bool = False
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether any limit was named."""
+        return self.observe or self.session is not None or self.day is not None
+
+
+@contextmanager
+def first_look(program: Program, settings: Settings, *, writing: bool = True) -> Iterator[App]:
+    """The ledger, with what is new in it; before there is one, a passing one in the cache folder.
+
+    Without `writing` a ledger that is there is shown as it stands.
+    """
+    if is_nothing(settings.paths.database):
+        folder = cache_folder(around_here()) / "first-look"
+        paths = replace(
+            settings.paths, data_dir=folder, database=folder / "ledger.db", key_dir=folder / "keys", by_variable=True
+        )
+        settings, writing = replace(settings, paths=paths), True
+    with program.opened(settings, by="init") as app:
+        if writing:
+            read_news(app.runtime)
+        yield app
+
+
+def forget_first_look() -> None:
+    """Take the passing ledger away: there is a real one now."""
+    shutil.rmtree(cache_folder(around_here()) / "first-look", ignore_errors=True)
+
+
+def starting_limits(
+    program: Program, settings: Settings, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
+) -> Limits:
+    """What to begin with: what was named, else what the history proposes; asked about where somebody is there.
+
+    `subscribed` are the clients that are paid by a subscription: what they use costs nothing more, so nothing of
+    theirs is stopped unless the user wants it.
+    """
+    session = None if asked.session is None else parse_amount_nanos("limit", asked.session)
+    day = None if asked.day is None else parse_amount_nanos("day-limit", asked.day)
+    known = _known(program, settings, writing=not dry_run)
+    fitting = known.proposals
+    observe = asked.observe or (bool(subscribed) and session is None and day is None)
+    chosen = Limits(
+        session or fitting.session.limit_nanos,
+        day or max(fitting.day.limit_nanos, 2 * (session or 0)),
+        observe,
+    )
+    if chosen.day_nanos is not None and day is not None and session is None and day < chosen.session_nanos:
+        chosen = replace(chosen, session_nanos=day)
+    if session is None or day is None:
+        for line in _grounds(known):
+            click.echo(line, err=True)
+    if subscribed and not asked.is_anything:
+        output.aside(
+            f"{output.listed(subscribed)} {'is' if len(subscribed) == 1 else 'are'} paid by a subscription here, so "
+            "limits only warn (--limit makes them stop). Costs are what the same use would cost through the API."
+        )
+    if known.today_nanos > (chosen.day_nanos or 0) and not chosen.observe:
+        output.aside(
+            f"{format_amount(known.today_nanos)} were spent today already, more than the limit of a day: it stops the "
+            "next step. --day-limit sets another."
+        )
+    if (asked.session is not None and asked.day is not None) or asked.yes or dry_run or not is_attended():
+        return chosen
+    return _choice(chosen)
+
+
+def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
+    """What was spent so far; what cannot be read is said, and counts as nothing."""
+    try:
+        with first_look(program, settings, writing=writing) as app:
+            return past(app.runtime, zone_of(shown_zone(settings)))
+    except (LedgerUnavailable, OSError) as error:
+        output.aside(f"what was spent so far cannot be read ({error}), so nothing is proposed from it.")
+        return Past(proposals((), ()), sessions=0, days=0, today_nanos=0)
+
+
+def is_attended() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _choice(proposed: Limits) -> Limits:
+    """Let whoever sits there take the proposal, another limit, or none that stops."""
+    other = "s to stop there" if proposed.observe else "o to observe only"
+    while True:
+        verb = "Observe with" if proposed.observe else "Set"
+        said = click.prompt(
+            f"{verb} {proposed.said()}? Enter to take it, an amount for another session limit, {other}, q to leave",
+            default="",
+            show_default=False,
+            err=True,
+        ).strip()
+        match said.lower():
+            case "" | "y" | "yes":
+                return proposed
+            case "o":
+                return replace(proposed, observe=True)
+            case "s":
+                return replace(proposed, observe=False)
+            case "q" | "n" | "no":
+                raise click.Abort
+            case _:
+                pass
+        try:
+            session = parse_amount_nanos("limit", said.removeprefix("$"))
+        except InvalidArgument as error:
+            click.echo(f"{error.message} {error.hint}", err=True)
+            continue
+        proposed = replace(proposed, session_nanos=session, day_nanos=max(proposed.day_nanos or 0, 2 * session))
+
+
+def _grounds(known: Past) -> Iterator[str]:
+    """What the proposal rests on, in a few lines."""
+    session, day = known.proposals.session, known.proposals.day
+    yield from _spread(session, "sessions")
+    yield from _spread(day, "days")
+    if session.is_ours:
+        few_known = {0: "No session is known yet", 1: "Only 1 session is known"}
+        few = few_known.get(session.known, f"Only {session.known} sessions are known")
+        yield (
+            f"{few}, too few to tell what is usual: {format_amount(session.limit_nanos)} a session is our figure. "
+            "`tallygate status` proposes one of yours after 20."
+        )
+    else:
+        yield (
+            f"{format_amount(session.limit_nanos)} a session would have stopped {session.over or 'none'} of those "
+            f"{session.known}; of new sessions about 1 in 10 is stopped, seen between 0 and 4 in 10."
+        )
+    if not day.is_ours:
+        yield (
+            f"{format_amount(day.limit_nanos)} a day would have stopped {day.over or 'none'} of those {day.known} days."
+        )
+
+
+def _spread(found: Proposal, what: str) -> Iterator[str]:
+    if found.known >= ENOUGH and found.median_nanos is not None:
+        middle, most, nine = found.median_nanos, found.most_nanos or 0, found.nine_of_ten_nanos or 0
+        yield (
+            f"Your last {found.known} {what} cost {format_amount(middle)} in the middle, 9 of 10 at most "
+            f"{format_amount(nine)}, the dearest {format_amount(most)}."
+        )
+
+
+def _dollars(nanos: int) -> str:
+    """An amount as settings write it: 15.00, and 0.125 where cents do not say it."""
+    text = exact_text(nanos)
+    whole, _, cents = text.partition(".")
+    return f"{whole}.{cents.ljust(2, '0')}"

@@ -1,0 +1,63 @@
+"""What somebody has spent so far: limits that would have fitted it, and the first thing that they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from tallygate.core.proposals import Proposals, proposals
+from tallygate.operations.runtime import Runtime
+from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
+from tallygate.reports.usage import By, UsageLine, period_of
+
+# A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
+ENDED_AFTER_US = 60 * 60 * 1_000_000
+_YEAR_US = 366 * 86_400 * 1_000_000
+_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the last year says: limits that would have fitted it, and what was spent today.
+
+    `sessions` have ended, `days` are those before today on which anything was spent.
+    """
+
+    proposals: Proposals
+    sessions: int
+    days: int
+    today_nanos: int
+
+
+def past(rt: Runtime, zone: tzinfo) -> Past:
+    """What the ledger knows of the last year, by the days of a time zone."""
+    now_us = rt.clock_us()
+    today = period_of(now_us, By.DAY, zone)
+    ended = [
+        line.whole.nanos
+        for line in reversed(_usage(rt, By.SESSION, now_us - _YEAR_US, now_us + 1, zone).lines)
+        if line.whole.last_us <= now_us - ENDED_AFTER_US and line.whole.nanos > 0
+    ]
+    before = _usage(rt, By.DAY, now_us - _YEAR_US, today.start_us, zone)
+    days = [line.whole.nanos for line in before.lines if line.whole.nanos > 0]
+    spent_today = _usage(rt, By.MODEL, today.start_us, now_us + 1, zone).total.whole.nanos
+    return Past(proposals(ended, days), len(ended), len(days), spent_today)
+
+
+def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
+    """What was spent today, this week and this month, by model."""
+    now_us = rt.clock_us()
+    return {
+        by: _usage(rt, By.MODEL, period_of(now_us, by, zone).start_us, now_us + 1, zone).total
+        for by in (By.DAY, By.WEEK, By.MONTH)
+    }
+
+
+def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:
+    """When anything was used last, however long ago; None where nothing ever was."""
+    whole = _usage(rt, By.MODEL, 0, rt.clock_us() + 1, zone).total.whole
+    return whole.last_us if whole.responses else None
+
+
+def _usage(rt: Runtime, by: By, from_us: int, until_us: int, zone: tzinfo) -> UsageView:
+    return list_usage(rt, UsageWanted(from_us, until_us), by=by, zone=zone, limit=_ALL)
