@@ -17,8 +17,7 @@ from tallygate.pricing.book import PriceBook
 from tallygate.settings import Places, Settings, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.projects import fingerprint, holds
-from tallygate.settings.repository import repository_of
-from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget
+from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget, repository_of
 
 from .pricing.ids import AT  # isort: skip
 

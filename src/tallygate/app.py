@@ -56,8 +56,8 @@ from tallygate.settings import (
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of
 from tallygate.settings.locked_places import StandingOf
-from tallygate.settings.machine import told_in
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
+from tallygate.settings.zones import told_in
 from tallygate.surroundings import Surroundings, around_here
 from tallygate.workspace import PlacesSeen
 

@@ -63,6 +63,7 @@ def told_in_line(run: RunLine) -> dict[str, Any]:
     made = [call for call in run.calls if lifecycle.counts(call)]
     saved = sum(_saved_nanos(call, run.prices) for call in made)
     subagents = _subagents(made, run.observed)
+    priced = {key for call in run.calls for key in (call.price_id, call.actual_price_id) if key is not None}
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": session.session_id,
@@ -111,7 +112,7 @@ def told_in_line(run: RunLine) -> dict[str, Any]:
             for call in run.calls
             if call.state is CallState.VOIDED
         ],
-        "prices": {key: json.loads(run.prices[key]) for key in sorted(_price_ids(run.calls)) if key in run.prices},
+        "prices": {key: json.loads(run.prices[key]) for key in sorted(priced & run.prices.keys())},
     }
 
 
@@ -283,7 +284,3 @@ def _observed(observed: Observed) -> dict[str, Any] | None:
 
 def _is_subagent(call: Call) -> bool:
     return call.actor_type is ActorType.SUBAGENT
-
-
-def _price_ids(calls: Sequence[Call]) -> set[str]:
-    return {key for call in calls for key in (call.price_id, call.actual_price_id) if key is not None}

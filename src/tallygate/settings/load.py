@@ -25,10 +25,9 @@ from tallygate.settings.installed import Installed
 from tallygate.settings.locked_places import StandingOf, where_locked
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
 from tallygate.settings.projects import Project, fingerprint, held_against
-from tallygate.settings.repository import repository_of
 from tallygate.settings.signed import in_force
 from tallygate.settings.source import Document, read_document
-from tallygate.settings.trust import accepted
+from tallygate.settings.trust import accepted, repository_of
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     KNOWN,

@@ -179,12 +179,12 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
     for section, rules in SECTIONS.items():
         values = _values(document, (section,), _table(document, section), rules)
         given[section] = replace(getattr(settings, section), **values)
-    exchange = _exchange(settings.exchange, document)
+    exchange, ladders = _exchange(settings.exchange, document), _named(document, "ladder")
     return replace(
         settings,
         **given,
         exchange=exchange,
-        ladder=_ladder(settings.ladder, document),
+        ladder=Ladder(ladders.pop("default", settings.ladder.default), {**settings.ladder.by_client, **ladders}),
         calibration_micros={
             **settings.calibration_micros,
             **_named(document, "calibration"),
@@ -263,12 +263,6 @@ def _named(document: Document, section: str) -> dict[str, Any]:
             )
         values[_checked(document, path, name, checks.text)] = _checked(document, path, value, check)
     return values
-
-
-def _ladder(ladder: Ladder, document: Document) -> Ladder:
-    lists = _named(document, "ladder")
-    default = lists.pop("default", ladder.default)
-    return Ladder(default, {**ladder.by_client, **lists})
 
 
 def _exchange(rates: Mapping[str, Rate], document: Document) -> Mapping[str, Rate]:

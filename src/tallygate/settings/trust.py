@@ -9,12 +9,19 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from tallygate import workspace
 from tallygate.core.errors import SettingsError
 
 TRUST_FILE = "trust.json"
 KEPT = 20
 _VERSION = 1
 _BYTES_MAX = 4 << 20
+
+
+def repository_of(root: Path, home: Path) -> Path:
+    """The repository that begins in a folder, for a worktree its own; the folder itself where none does."""
+    real = root.resolve()
+    return Path(workspace.repository_of(str(real), str(home.resolve())) or real)
 
 
 def accepted(data_dir: Path, project: str) -> tuple[str, ...]:

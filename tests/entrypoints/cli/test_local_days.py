@@ -16,7 +16,7 @@ from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places
-from tallygate.settings.machine import machine_zone
+from tallygate.settings.zones import machine_zone
 from tallygate.surroundings import around_here
 
 # 20:08 of the day before in Los Angeles, where it is winter; 13:08 in Tokyo.

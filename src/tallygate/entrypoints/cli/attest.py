@@ -10,6 +10,7 @@ import click
 
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.proof.attest import found, newest, of_session
@@ -26,8 +27,8 @@ def attest() -> None:
 
 @attest.command("list")
 @click.option("--session", help="Of this session only.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@limit_option(20, 10_000)
+@as_json_option
 @pass_program
 def list_(program: Program, session: str | None, limit: int, as_json: bool) -> None:
     """Show attestations, the youngest first. What is due is signed first."""

@@ -16,6 +16,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
@@ -43,8 +44,8 @@ def budget() -> None:
 
 
 @budget.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@limit_option(50, 10_000)
+@as_json_option
 @_tenant
 @pass_program
 def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> None:
@@ -103,7 +104,7 @@ def _none_yet(rt: Runtime) -> str:
 @budget.command("check")
 @click.argument("session_id", metavar="SESSION")
 @click.option("--estimate", metavar="AMOUNT", help="What the next step will cost, in the session's currency.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @_tenant
 @pass_program
 def check(program: Program, session_id: str, estimate: str | None, as_json: bool, tenant: str | None) -> int:

@@ -16,6 +16,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number, parse_amount_nanos
 from tallygate.core.words import CalibrationMode, client_name
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.learning import estimates, replay
@@ -41,7 +42,7 @@ _MEANING = {
 @since_option("Only what was used")
 @click.option("--until", metavar="MOMENT", help="Only what was used before that, or on that day.")
 @click.option("--budget", metavar="USD", help="What every session may spend; else what is usual where it was made.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def backtest(program: Program, *, since: str | None, until: str | None, budget: str | None, as_json: bool) -> None:
     """Go through your sessions again, to see what the gate would have made of them.
@@ -209,7 +210,7 @@ calibrate.add_command(backtest)
 
 
 @calibrate.command("show")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def show(program: Program, as_json: bool) -> None:
     """Show what was learned of estimates, by client and model, and the factors that were set or taken from bills.
@@ -299,7 +300,7 @@ def _taught(each: Taught) -> dict[str, Any]:
 
 
 @calibrate.command("rebuild")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def rebuild(program: Program, as_json: bool) -> None:
     """Learn anew from the calls in the ledger, the oldest first; what came before a reset is learned again, too.

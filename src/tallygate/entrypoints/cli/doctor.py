@@ -11,6 +11,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
 from tallygate.entrypoints.runnable import runnable
@@ -26,7 +27,7 @@ _NAME_WIDTH = 12
 
 @click.command()
 @click.option("--rebuild", is_flag=True, help="Make a damaged or edited ledger anew from its own events.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 @click.pass_context
 def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -> None:

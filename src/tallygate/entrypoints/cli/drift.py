@@ -12,6 +12,7 @@ from tallygate.core.bills.lines import Bucket
 from tallygate.core.money import format_amount
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
@@ -43,10 +44,10 @@ _BUCKETS = {
 @click.option("--session", help="Only this session: its id, or the end of it.")
 @click.option("--model", help="Only models with this in their name.")
 @click.option("--key", help="Only lines of bills under this API key, as the bills name it.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many lines at most.")
+@limit_option(50, 100_000)
 @reading_first
 @click.option("--apply", "applying", is_flag=True, help="Let estimates count with what bills have shown.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def drift(
     program: Program,

@@ -17,6 +17,7 @@ from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text, format_amount
 from tallygate.core.statements import Bill, BillLine
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations.bills.keep import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
@@ -40,7 +41,7 @@ DAY = timedelta(days=1)
 @click.option("--since", metavar="DATE", help="The first UTC day, such as 2026-03-01, or how long ago (7d).")
 @click.option("--until", metavar="DATE", help="The last UTC day; today where it is left out.")
 @click.option("--dry-run", is_flag=True, help="Ask, say what would be kept, and keep nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def fetch(
     program: Program, *, provider: str, since: str | None, until: str | None, dry_run: bool, as_json: bool
@@ -147,7 +148,7 @@ _SEVERAL = 2
 @click.option("--format", "form", metavar="NAME", help="Read them as this format, whatever their header says.")
 @click.option("--currency", metavar="CODE", help="The currency of files that name none, such as EUR.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and keep nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def files(
     program: Program, *, paths: tuple[Path, ...], form: str | None, currency: str | None, dry_run: bool, as_json: bool
@@ -282,8 +283,8 @@ def _kept_json(path: Path, kept: Kept, *, dry_run: bool) -> dict[str, Any]:
 
 
 @import_.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@limit_option(50, 10_000)
+@as_json_option
 @pass_program
 def list_(program: Program, *, limit: int, as_json: bool) -> None:
     """Show bills, the youngest first; also those that count no more."""
@@ -314,7 +315,7 @@ def list_(program: Program, *, limit: int, as_json: bool) -> None:
 @import_.command()
 @click.argument("bill")
 @click.option("--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many lines of it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
     """Show one bill with its first lines."""
@@ -402,7 +403,7 @@ def _line_json(line: BillLine) -> dict[str, Any]:
 
 @import_.command()
 @click.argument("bill")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def delete(program: Program, *, bill: str, as_json: bool) -> None:
     """Let one bill count no more.

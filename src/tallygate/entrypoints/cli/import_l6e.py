@@ -11,6 +11,7 @@ import click
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.l6e.records import Places, Remark
 from tallygate.operations.setup.import_l6e import ImportReport, import_l6e
@@ -37,7 +38,7 @@ _file = click.Path(path_type=Path)
 @click.argument("database", metavar="[DB]", type=_file, required=False)
 @click.argument("log", metavar="[LOG]", type=_file, required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would be taken, and take nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def import_(program: Program, *, database: Path | None, log: Path | None, dry_run: bool, as_json: bool) -> int:
     """Take over the sessions of l6e-mcp.

@@ -25,7 +25,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, starting_limits
-from tallygate.entrypoints.cli.options import ClientChoice
+from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.entrypoints.cli.whose import changes_users_client
@@ -34,9 +34,9 @@ from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
-from tallygate.settings.machine import machine_zone
 from tallygate.settings.model import Telemetry as Receive
 from tallygate.settings.variables import PATH_VARIABLES
+from tallygate.settings.zones import machine_zone
 from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _client_option = click.option(
 @click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
 @click.option("--print", "printing", is_flag=True, help="Print what belongs where, to put it there by hand.")
 @click.option("--anyway", is_flag=True, help="Also from a cache of uv or pipx, which will be emptied.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def init(
     program: Program,
@@ -140,7 +140,7 @@ def init(
 )
 @click.option("--dry-run", is_flag=True, help="Name the files that would change, and change nothing.")
 @click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def uninstall(
     program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, diff: bool, as_json: bool

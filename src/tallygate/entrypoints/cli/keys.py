@@ -11,6 +11,7 @@ from tallygate.attest.keys import PublicKey, jwks, public_keys_from
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import KeyUnusable
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.proof.attest import rotate_key, trust_keys
@@ -24,7 +25,7 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def show(program: Program, as_json: bool) -> None:
     """Show the key that signs; it is made now where there is none.

@@ -1,4 +1,4 @@
-"""`tallygate ledger accept` and `tallygate restore`: go on with a ledger that is not the one that was there."""
+"""`tallygate backup`, `restore` and `ledger accept`: a copy of the ledger, and going on with another one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallygate.core.authority import Authority, Loosening
-from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
+from tallygate.core.errors import InvalidArgument, LedgerCorrupt, LedgerUnavailable
 from tallygate.core.lock import Lock
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.sync import progress_bar, report_json, say_faults
 from tallygate.entrypoints.cli.trust import loaded_here
@@ -41,7 +42,7 @@ def ledger() -> None:
 
 @ledger.command()
 @_reason
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def accept(program: Program, reason: str, as_json: bool) -> None:
     """Go on with the ledger as it is.
@@ -74,7 +75,7 @@ def accept(program: Program, reason: str, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @_reason
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def restore(program: Program, file: Path, reason: str, as_json: bool) -> None:
     """Put a backup in the ledger's place.
@@ -187,3 +188,44 @@ def _json(instead: Instead, head: Head, read: SyncReport | None) -> dict[str, An
         "head": head.hash.hex(),
         "read_again": None if read is None else report_json(read),
     }
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json_option
+@pass_program
+def backup(program: Program, file: Path, as_json: bool) -> None:
+    """Copy the ledger into a new file.
+
+    The copy is complete, also while servers run, and readable by you alone. A file that exists is never overwritten.
+    """
+    with program.opened(by="backup") as app, output.working("copying the ledger"):
+        try:
+            head = app.ledger.backup(file, app.runtime.tenant)
+            size = file.stat().st_size
+        except FileExistsError as error:
+            raise InvalidArgument("FILE", f"{file} exists already.", hint="Give the name of a new file.") from error
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"The backup {file} cannot be written: {error.strerror}.",
+                hint="Give a file in a folder that is there and that you may write to.",
+                code="storage_failed",
+            ) from error
+    path = file.absolute()
+    if as_json:
+        output.document(
+            {
+                "path": str(path),
+                "size_bytes": size,
+                "events": head.seq,
+                "head": head.hash.hex(),
+                "last_event_at": iso(head.at_us or None),
+            }
+        )
+        return
+    output.facts(
+        [
+            ("backup", f"{path} ({output.size(size)})"),
+            ("chain", f"{output.plural(head.seq, 'event')}, head {head.hash.hex()}"),
+        ]
+    )

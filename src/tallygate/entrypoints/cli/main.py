@@ -18,7 +18,7 @@ EPILOG = (
 # Where each command is, in the order of their names: only what is asked for is loaded.
 COMMANDS = {
     "attest": "attest:attest",
-    "backup": "backup:backup",
+    "backup": "ledger:backup",
     "budget": "budget:budget",
     "calibrate": "calibrate:calibrate",
     "demo": "demo:demo",

@@ -40,3 +40,14 @@ def installed(command: Command) -> Command:
         help="Go by the places that `tallygate init` wrote down there, whatever the environment says.",
     )
     return places(click.option("--dropped", hidden=True, expose_value=False)(command))
+
+
+# --- what most commands have -----------------------------------------------------------------------------------------
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+def limit_option(default: int, most: int) -> Callable[[Command], Command]:
+    """How much of a list is shown."""
+    shown = click.IntRange(1, most)
+    return click.option("--limit", type=shown, default=default, show_default=True, help="How many at most.")

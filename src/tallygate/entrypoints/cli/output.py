@@ -21,7 +21,7 @@ from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned, shown
 from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
-from tallygate.settings.machine import told_in
+from tallygate.settings.zones import told_in
 
 NOTHING = "-"
 ID_END = 8
@@ -340,6 +340,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def are(count: int) -> str:
+    """The verb that stands after so many."""
+    return "is" if count == 1 else "are"
+
+
 # --- moments ---------------------------------------------------------------------------------------------------------
 # Moments as people write them on the command line: a date, a time, or how long ago.
 
@@ -370,25 +375,18 @@ def moment_us(text: str, now_us: int, zone: tzinfo, *, end: bool = False) -> int
     now = as_datetime(now_us).astimezone(zone)
     try:
         if ago := _AGO.fullmatch(text):
-            return _us(_ago(now, int(ago[1]), ago[2]))
+            count, unit = int(ago[1]), ago[2]
+            if unit == "h":
+                return microseconds(now.astimezone(UTC) - timedelta(hours=count))
+            day = now.date() - timedelta(days=count * (7 if unit == "w" else 1))
+            return microseconds(datetime.combine(day, time(), now.tzinfo))
         if "T" in text or " " in text:
             at = datetime.fromisoformat(text)
-            return _us(at if at.tzinfo else at.replace(tzinfo=zone))
+            return microseconds(at if at.tzinfo else at.replace(tzinfo=zone))
         day = datetime.fromisoformat(text).date() + timedelta(days=end)
-        return _us(datetime.combine(day, time(), zone))
+        return microseconds(datetime.combine(day, time(), zone))
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{shown(text)} is no moment: give {_HELP}.") from None
-
-
-def _ago(now: datetime, count: int, unit: str) -> datetime:
-    if unit == "h":
-        return now.astimezone(UTC) - timedelta(hours=count)
-    day = now.date() - timedelta(days=count * (7 if unit == "w" else 1))
-    return datetime.combine(day, time(), now.tzinfo)
-
-
-def _us(at: datetime) -> int:
-    return microseconds(at)
 
 
 def since_option(what: str) -> Callable[[Any], Any]:

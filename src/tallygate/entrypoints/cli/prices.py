@@ -14,6 +14,7 @@ from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views import prices as quote
@@ -38,7 +39,7 @@ _TOKENS = _Tokens(0, TOKENS_MAX)
 @click.argument("model")
 @click.argument("input_text", metavar="INPUT|@FILE")
 @click.argument("output_tokens", metavar="OUTPUT", type=_TOKENS)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def estimate(program: Program, model: str, input_text: str, output_tokens: int, as_json: bool) -> None:
     """Price a number of tokens.
@@ -91,8 +92,8 @@ def _input_tokens(rt: Runtime, given: str, model: str) -> tuple[int, str | None]
 @click.command(cls=Unnamed)
 @click.argument("query", required=False)
 @click.option("--provider", help="Only this provider of the list.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=40, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@limit_option(40, 100_000)
+@as_json_option
 @pass_program
 def listed(program: Program, query: str | None, provider: str | None, limit: int, as_json: bool) -> None:
     """Show what models cost.
@@ -155,7 +156,7 @@ def prices() -> None:
 @prices.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Take it although prices move far, or models are gone from it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -> None:
     """Take a newer price list.
@@ -215,7 +216,7 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
 
 
 @prices.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def reset(program: Program, *, as_json: bool) -> None:
     """Go back to the price list that came with the program.

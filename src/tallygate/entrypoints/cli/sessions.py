@@ -19,6 +19,7 @@ from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
+from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
@@ -49,8 +50,8 @@ def sessions() -> None:
 
 @sessions.command("list")
 @click.option("--state", type=click.Choice([*_STATES]), default="all", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@limit_option(20, 10_000)
+@as_json_option
 @pass_program
 def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
     """Show sessions, the youngest first."""
@@ -68,7 +69,7 @@ def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
 @sessions.command()
 @click.argument("session")
 @click.option("--calls", is_flag=True, help="Every call and response too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def show(program: Program, session: str, calls: bool, as_json: bool) -> None:
     """Show one session in full.

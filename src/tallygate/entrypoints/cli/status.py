@@ -15,6 +15,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.init import surroundings
 from tallygate.entrypoints.cli.install_checks import Astray, astray
 from tallygate.entrypoints.cli.lock import own_path
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
@@ -23,7 +24,7 @@ from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import condition
 from tallygate.operations.budgets.declared import Loosened, recently_looser
 from tallygate.operations.lock_book import standing_now
-from tallygate.operations.views.overview import Stop, last_stops, standing
+from tallygate.operations.views.overview import last_stops, standing
 from tallygate.operations.views.usage import what_is_open
 from tallygate.reports.run_line import stop_stated
 from tallygate.settings import Settings
@@ -37,7 +38,7 @@ _OLD = "the price list is more than a month old: `tallygate prices update` fetch
 @click.option(
     "--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run here was stopped, or every step is."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def status(program: Program, tells: bool, as_json: bool) -> int:
     """Show how everything stands.
@@ -86,7 +87,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
                 "lock": _lock_json(lock),
                 "every_step_is_stopped": shut,
                 "installed_elsewhere": [_astray_json(each) for each in elsewhere],
-                "stopped": [_stop_json(stop) for stop in stops],
+                "stopped": [{"session_id": stop.session_id, **stop_stated(stop.call)} for stop in stops],
                 "open_sessions": [line_json(line) for line in stands.open_sessions],
                 "unread": unread_json(unread),
                 **anomalies.stated(),
@@ -138,10 +139,6 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         why = runnable(why, whole=lock.lock is not None)
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
     return code
-
-
-def _stop_json(stop: Stop) -> dict[str, Any]:
-    return {"session_id": stop.session_id, **stop_stated(stop.call)}
 
 
 def _settings_json(settings: Settings, looser: Sequence[Loosened]) -> dict[str, Any]:

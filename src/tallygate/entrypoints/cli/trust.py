@@ -21,9 +21,8 @@ from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
 from tallygate.settings.load import Loaded, is_accepted, load_from, places
 from tallygate.settings.projects import fingerprint
-from tallygate.settings.repository import repository_of
 from tallygate.settings.signed import users_rows
-from tallygate.settings.trust import accept, forget
+from tallygate.settings.trust import accept, forget, repository_of
 from tallygate.settings.variables import PROJECT_VARIABLES
 from tallygate.surroundings import around_here
 

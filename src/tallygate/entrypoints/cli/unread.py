@@ -77,13 +77,9 @@ def left_open(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
         )
     if anomalies.reports:
         yield (
-            f"{output.plural(anomalies.reports, 'report')} of agents on their own calls {_are(anomalies.reports)} odd: "
-            "far less than asked for, a free model, or void after void. `tallygate usage anomalies` names them."
+            f"{output.plural(anomalies.reports, 'report')} of agents on their own calls {output.are(anomalies.reports)}"
+            " odd: far less than asked for, a free model, or void after void. `tallygate usage anomalies` names them."
         )
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def unread_json(found: UnreadSum) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.options import ClientChoice
+from tallygate.entrypoints.cli.options import ClientChoice, as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
@@ -53,11 +53,9 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 @click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--model", help="Only this model in every spelling, a family, a pattern, or a part of ids.")
 @click.option("--breakdown", is_flag=True, help="Every line by model, too.")
-@click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many lines at most."
-)
+@limit_option(100, 100_000)
 @reading_first
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 @click.pass_context
 def usage(
@@ -121,7 +119,7 @@ _KINDS = {
 
 
 @usage.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def anomalies(program: Program, as_json: bool) -> None:
     """List what was told against booked responses, and agents' own reports that are odd.
@@ -193,7 +191,7 @@ def _show_booked(found: list[Anomaly], zone: str) -> None:
 @click.option("--nothing", is_flag=True, help="It cost nothing: every count is 0.")
 @click.option("--model", help="The model that answered.")
 @click.option("--reason", required=True, help="Why; it stands in the journal.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def correct(
     program: Program,

@@ -17,6 +17,7 @@ from tallygate.core.errors import InvalidArgument, NotProven
 from tallygate.core.proof import missing
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
+from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.sqlite.files import is_nothing
@@ -49,7 +50,7 @@ _EPILOG = (
 @click.option("--head", help="A hash that was written down elsewhere: the history must still contain it.")
 @click.option("--key", type=click.Path(path_type=Path), help="The public key to verify by; else those you trust.")
 @click.option("--log", type=click.Path(path_type=Path), help="A run log to hold against the ledger.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@as_json_option
 @pass_program
 def verify(
     program: Program,
@@ -140,7 +141,7 @@ def _verdict(report: Report) -> str:
     if report.broken:
         return "Something is broken."
     if report.elsewhere:
-        lines, are = output.plural(report.elsewhere, "line"), "is" if report.elsewhere == 1 else "are"
+        lines, are = output.plural(report.elsewhere, "line"), output.are(report.elsewhere)
         other = "another ledger" if report.elsewhere == 1 else "other ledgers"
         return f"This ledger verifies. {lines} of the run log {are} of {other}, of which nothing can be said here."
     return "Everything verifies."

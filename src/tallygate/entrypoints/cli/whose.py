@@ -34,12 +34,13 @@ def authority_here(settings: Settings, environ: Mapping[str, str] | None = None)
     agent = beneath(iter(above), environ)
     if agent is None:
         return Authority(Door.COMMAND, user_name())
+    own = own_places()
     return Authority(
         Door.COMMAND,
         user_name(),
         beneath=agent,
-        guarded=is_guarded(settings, environ, own_places()),
-        agents_may=frozenset(_users_settings(settings).enforcement.agents_may),
+        guarded=is_guarded(settings, environ, own),
+        agents_may=frozenset((settings if own is None else _users_settings(own)).enforcement.agents_may),
         servers=ServerPresence(settings.paths.database.parent / "servers").started_by({each.pid for each in above}),
     )
 
@@ -59,7 +60,7 @@ def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | Non
         own_here = places(around_here())
         if _same(database, own_here.data_dir / "ledger.db"):
             return True
-    named = _named_by(own)
+    named = _users_settings(own).paths
     return any(
         _same(one, other)
         for one, other in (
@@ -145,22 +146,13 @@ def user_name() -> str:
         return "unknown"
 
 
-def _users_settings(settings: Settings) -> Settings:
+def _users_settings(own: Places) -> Settings:
     """The settings of the user's own file, at its place by default: one that a variable names may be an agent's."""
-    own = own_places()
-    if own is None:
-        return settings
     try:
         return load_settings({}, own.home, own)
     except (SettingsError, OSError, ValueError):
-        return Settings(settings.paths)
-
-
-def _named_by(own: Places) -> Paths:
-    try:
-        return load_settings({}, own.home, own).paths
-    except (SettingsError, OSError, ValueError):
-        return Paths(own.data_dir, own.data_dir / "ledger.db", own.data_dir / "keys", own.data_dir / "runs.jsonl")
+        data = own.data_dir
+        return Settings(Paths(data, data / "ledger.db", data / "keys", data / "runs.jsonl"))
 
 
 def _same(one: Path, other: Path) -> bool:

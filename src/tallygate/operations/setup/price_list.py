@@ -95,7 +95,7 @@ def take_prices(
     if compared.lowered and (force or not published):
         authority.require(Loosening.PRICES_UPDATE)
         note_loosened(rt, authority, Loosening.PRICES_UPDATE, shown(origin))
-    fresh = rt.prices.catalog.digest != _digest(raw)
+    fresh = rt.prices.catalog.digest != hashlib.sha256(raw).hexdigest()
     stamp = iso(rt.clock_us()) or ""
     snapshot = keep(folder / FOLDER, raw, fetched_at=stamp, origin=origin, package=bundled_version())
     return Taken(snapshot, compared, fresh)
@@ -142,7 +142,3 @@ def _refuse_what_is_odd(compared: Compared, origin: str) -> None:
         more = f", and {len(far) - SHOWN_MAX:,} more" if len(far) > SHOWN_MAX else ""
         what = f"prices move more than {FAR}-fold: {listed}{more}"
         raise InvalidArgument("FILE", f"{shown(origin)} is not taken: {what}.", hint=hint)
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
