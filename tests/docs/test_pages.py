@@ -131,3 +131,13 @@ def test_every_test_that_a_claim_is_held_by_exists(page):
         assert path.is_file(), file
         tests = re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert name in tests if name else tests, f"{file}::{name}"
+
+
+def test_the_pictures_of_the_readme_are_there_for_light_and_dark_pages_and_fetch_nothing():
+    named = re.findall(r'(?:src|srcset)="([^"]+)"', text_of("README.md"))
+    assert len(named) == 4
+    for name in named:
+        drawn = text_of(name)
+        assert drawn.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+        assert "$ tallygate" in drawn
+        assert re.findall(r"(?:href|src|url)\s*[=(]", drawn) == []
