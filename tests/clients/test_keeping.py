@@ -47,6 +47,8 @@ OUTCOMES = [
     ("our hook fails open", SETTINGS,
      changed(SETTINGS, "hooks", "PreToolUse", to=[{"matcher": "*", "hooks": [HOOK | {"onFailure": "allow"}]}]), True),
     ("hooks off", SETTINGS, changed(SETTINGS, "disableAllHooks", to=True), True),
+    ("hooks off in other words", SETTINGS, changed(SETTINGS, "hooksDisabled", to=True), True),
+    ("hooks not off", SETTINGS, changed(SETTINGS, "hooksDisabled", to=False), False),
     ("telemetry off", SETTINGS, changed(SETTINGS, "env", "CLAUDE_CODE_ENABLE_TELEMETRY", to="0"), True),
     ("no settings any more", SETTINGS, "{", True),
     ("nothing", SETTINGS, "", True),

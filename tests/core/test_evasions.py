@@ -268,6 +268,7 @@ CAUGHT = {
     "printf '[features]\\nhooks = false\\n' >> ~/.codex/config.toml": "the entries",
     "sed -i 's/hooks = true/hooks = false/' ~/.codex/config.toml": "the entries",
     "jq '.hooksConfig.enabled = false' ~/.claude/settings.json > t && mv t ~/.claude/settings.json": "the entries",
+    "jq '.hooksDisabled = true' ~/.claude/settings.json > t && mv t ~/.claude/settings.json": "the entries",
     # however the program is called
     "python -m tallygate.entrypoints.cli budget raise s1 9": "`tallygate budget raise`",
     # PowerShell

@@ -212,7 +212,9 @@ def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:
 
 BYTES_MAX = 16 * 1024 * 1024
 _SERVERS = ("mcpServers", "mcp_servers", "mcp", "servers", "context_servers")
-_KEYS = frozenset({*_SERVERS, "hooks", "env", "disableAllHooks", "hooksConfig", "features", "projects"})
+_KEYS = frozenset({*_SERVERS, "hooks", "env", "hooksConfig", "features", "projects"})
+# What switches all hooks off, in the words of several clients.
+_ALL_OFF = re.compile(r"disableAllHooks|hooksDisabled")
 _TELEMETRY = re.compile(r"[A-Z_]+_ENABLE_TELEMETRY|OTEL_LOGS_EXPORTER|OTEL_EXPORTER_OTLP_LOGS_[A-Z]+")
 
 
@@ -247,11 +249,15 @@ def _entries(path: str, text: str) -> tuple[frozenset[str], frozenset[str]] | No
 def _json(text: str) -> Mapping[Any, Any]:
     """What we have to do with in a file that may have comments; the rest may be large."""
     try:
-        return {key: value for key, value in _mapping(json.loads(text)).items() if key in _KEYS}
+        return {key: value for key, value in _mapping(json.loads(text)).items() if _matters(key)}
     except ValueError:
         root = at.root_of(text)
         children = () if root is None else root.children
-        return {child.key: plain(text, child.node) for child in children if child.key in _KEYS}
+        return {child.key: plain(text, child.node) for child in children if _matters(child.key)}
+
+
+def _matters(key: str) -> bool:
+    return key in _KEYS or _ALL_OFF.fullmatch(key) is not None
 
 
 def _ours(values: Mapping[Any, Any]) -> Iterator[str]:
@@ -270,8 +276,7 @@ def _ours(values: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _switches(values: Mapping[Any, Any]) -> Iterator[str]:
-    if values.get("disableAllHooks") is True:
-        yield "disableAllHooks"
+    yield from (name for name, value in values.items() if value is True and _ALL_OFF.fullmatch(name))
     config, features = _mapping(values.get("hooksConfig")), _mapping(values.get("features"))
     if config.get("enabled") is False:
         yield "hooksConfig"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +15,9 @@ from tallygate.core.learning.steps import (
     TYPICAL_OUTPUT_TOKENS,
     PastStep,
     next_step,
+    of_actor,
 )
-from tallygate.core.usage import ObservedUsage
+from tallygate.core.usage import ObservedUsage, Quality
 
 T0 = datetime(2026, 9, 21, 12, tzinfo=UTC)
 # In nano-dollars a token: input 10, output 50, read 1, written for five minutes 12, for an hour 20.
@@ -49,6 +51,13 @@ def test_it_follows_the_level_of_the_last_steps():
     past = responded(Tokens(cache_read=400), Tokens(cache_read=1600), Tokens(cache_read=200))
     ahead = next_step(past, PRICE, T0)
     assert (ahead.nanos, ahead.prompt_tokens, ahead.completion_tokens) == (400, 200, 0)
+
+
+def test_the_total_of_a_session_is_no_step_of_it():
+    (total, step) = responded(Tokens(cache_read=90_000), Tokens(cache_read=400))
+    total = replace(total, row=replace(total.row, quality=Quality.SESSION_TOTAL))
+    assert of_actor([total, step], None) == [step]
+    assert next_step(of_actor([total], None), PRICE, T0).nanos == next_step([], PRICE, T0).nanos
 
 
 SHORT = Tokens(cache_read=90_000, cache_write_5m=900, output=100)

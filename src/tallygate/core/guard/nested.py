@@ -24,7 +24,9 @@ _NO_RUN = frozenset({
 
 _OFF = ("0", "", "false", "no", "off", "none")
 # What a file of settings says that leaves the user's hooks out.
-_SWITCHES_OFF = re.compile(r"disableAllHooks|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization")
+_SWITCHES_OFF = re.compile(
+    r"disableAllHooks|hooksDisabled|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization"
+)
 
 
 def unread(_: str) -> None:

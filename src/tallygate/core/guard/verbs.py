@@ -60,7 +60,7 @@ _MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)")
 _READS = re.compile(r"\.execute\(|\.read|readFile|\bload|fetch")
 # What a command says that takes our entries, or all hooks or servers, out of a client's settings.
 DROPS = re.compile(
-    r"tallygate|disableAllHooks|hooksConfig|(?:\b|\\n)(?:codex_)?hooks[\"']?\s*[=:]\s*false|del\(\s*\.?[\[\"']*(?:hooks|mcp_?[sS]ervers|mcp)\b"
+    r"tallygate|disableAllHooks|hooksDisabled|hooksConfig|(?:\b|\\n)(?:codex_)?hooks[\"']?\s*[=:]\s*false|del\(\s*\.?[\[\"']*(?:hooks|mcp_?[sS]ervers|mcp)\b"
     r"|(?:hooks|mcp_?[sS]ervers)[\"'\]]*\s*\|?=\s*(?:\{|\[|null|None)"
     r"|(?:pop\(|del\s+\w+\[|delete\s+\w+[.\[])\s*[\"']?(?:hooks|mcp_?[sS]ervers)"
 )

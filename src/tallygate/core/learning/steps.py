@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.calibration import level_of
-from tallygate.core.usage import ObservedUsage, ResponseKind
+from tallygate.core.usage import ObservedUsage, Quality, ResponseKind
 
 # Before a session's first response: the context a client begins with, and how long an answer is. Medians of the first
 # and of all responses in 103 recorded sessions of one client were 39,700 and 160 tokens; a fresh one begins with less.
@@ -60,8 +60,10 @@ class NextStep:
 
 
 def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
-    """The responses of one agent of a session, without calls that are no part of a conversation."""
-    return [step for step in past if step.row.agent_id == agent_id and step.row.rule.kind is not ResponseKind.AUXILIARY]
+    """The responses of one agent of a session, without calls beside its conversation and totals, which are no step."""
+    own = (step for step in past if step.row.agent_id == agent_id)
+    told = (step for step in own if step.row.quality is not Quality.SESSION_TOTAL)
+    return [step for step in told if step.row.rule.kind is not ResponseKind.AUXILIARY]
 
 
 def next_step(
