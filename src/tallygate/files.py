@@ -159,6 +159,18 @@ def open_regular(path: Path, seen: tuple[int, int, int, int] | None) -> tuple[Fi
     return None, info
 
 
+def start_of(path: Path, size: int) -> bytes | None:
+    """The first bytes of a regular file, without waiting for anybody; None where there is none that can be read."""
+    try:
+        file, _ = open_regular(path, None) or (None, None)
+        if file is None:
+            return None
+        with file:
+            return file.read(size)
+    except (OSError, ValueError):
+        return None
+
+
 def create(path: Path) -> int:
     """A new file for this user alone, open for writing; `FileExistsError` where anything has that name."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import Block, FileEdits
 from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
+from tallygate.files import start_of
 
 if TYPE_CHECKING:
     from tallygate.clients.reading.files import Source
@@ -201,6 +203,33 @@ class Client:
         if self.facts is None:
             return Stop.NOTHING
         return Stop.TOOL if self.facts.asks_again else Stop.TURN
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+# What stands in a client's own settings, where something would keep the hooks from running.
+
+
+SETTINGS_BYTES_MAX = 4 * 1024 * 1024
+
+
+def content_of(path: Path, bytes_max: int = SETTINGS_BYTES_MAX) -> bytes:
+    """A file's bytes; none where it is not there, is no file to read, or is larger than any such file."""
+    raw = start_of(path, bytes_max + 1) or b""
+    return raw if len(raw) <= bytes_max else b""
+
+
+def object_in(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object that a file holds; None where it holds none."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A part of a settings file as an object; anything else reads as empty."""
+    return value if isinstance(value, Mapping) else {}
 
 
 # --- entries and commands --------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tallygate.editing import json_text as at
 from tallygate.editing.json_text import Malformed, plain
 from tallygate.editing.manifest import Manifest
 from tallygate.editing.ours import SERVER, has_our_telemetry, is_ours
-from tallygate.files import open_regular
+from tallygate.files import start_of
 
 # --- guarding --------------------------------------------------------------------------------------------------------
 # Everything that the gate stands on, so that no tool of an agent changes it: our files, and our entries in others'.
@@ -256,8 +256,8 @@ def _json(text: str) -> Mapping[Any, Any]:
         return {child.key: plain(text, child.node) for child in children if _matters(child.key)}
 
 
-def _matters(key: str) -> bool:
-    return key in _KEYS or _ALL_OFF.fullmatch(key) is not None
+def _matters(key: str | None) -> bool:
+    return key in _KEYS or (key is not None and _ALL_OFF.fullmatch(key) is not None)
 
 
 def _ours(values: Mapping[Any, Any]) -> Iterator[str]:
@@ -306,13 +306,8 @@ def _mapping(value: Any) -> Mapping[Any, Any]:
 
 def read_text(path: str) -> str | None:
     """A file as it stands; None where there is none that can be read."""
+    raw = start_of(Path(path), BYTES_MAX + 1)
     try:
-        opened = open_regular(Path(path), None)
-        file = None if opened is None else opened[0]
-        if file is None:
-            return None
-        with file:
-            raw = file.read(BYTES_MAX + 1)
-        return raw.decode() if len(raw) <= BYTES_MAX else None
+        return raw.decode() if raw is not None and len(raw) <= BYTES_MAX else None
     except (OSError, ValueError):
         return None

@@ -16,7 +16,9 @@ from tallygate.clients.client import (
     Part,
     Scope,
     Surroundings,
+    content_of,
     hook_command,
+    object_in,
     rule_block,
     server_command,
     status_command,
@@ -28,13 +30,11 @@ from tallygate.core.learning.steps import FIRST_KEPT_LONG
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import Edit, FileEdits, Hook, Member
 from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
-from tallygate.files import open_regular
 
 # --- guard -----------------------------------------------------------------------------------------------------------
 # Whether Claude Code's settings would switch the gate's hooks off, or let another server answer them.
 
 
-SETTINGS_BYTES_MAX = 4 * 1024 * 1024
 SERVERS_BYTES_MAX = 64 * 1024 * 1024
 _PLANS = {"pro", "max", "team", "enterprise"}
 # With one of these Claude Code asks an API that is paid by use, whoever is signed in.
@@ -54,7 +54,7 @@ def weakened(changed: Path, folder: Path | None, home: Path, environ: Mapping[st
     Looked at are the file itself and, where it has none of the gate's hooks, the other settings files: somewhere
     the hooks must still stand. A file that cannot be read as settings is left to Claude Code, which keeps the old.
     """
-    settings = read_settings(changed)
+    settings = object_in(content_of(changed))
     if settings is None and changed.exists():
         return None
     if settings is not None and settings.get("disableAllHooks") is True:
@@ -64,7 +64,7 @@ def weakened(changed: Path, folder: Path | None, home: Path, environ: Mapping[st
     if folder is not None:
         files += [folder / ".claude" / "settings.json", folder / ".claude" / "settings.local.json"]
     for file in files:
-        found = read_settings(file)
+        found = object_in(content_of(file))
         if found is not None and _OURS in json.dumps([found.get("hooks"), found.get("enabledPlugins")]):
             return None
     return f"{changed.name} no longer has Tallygate's hooks. To take them out for good, run: tallygate uninstall"
@@ -95,6 +95,14 @@ def stand_in(folder: Path, home: Path, environ: Mapping[str, str]) -> str | None
     return None
 
 
+def _text(path: Path) -> bytes:
+    return content_of(path, SERVERS_BYTES_MAX)
+
+
+def _object(raw: bytes) -> Mapping[str, Any]:
+    return object_in(raw) or {}
+
+
 def _local(users: list[Mapping[str, Any]], folder: Path, home: Path) -> Iterator[tuple[str, Any]]:
     """Servers that the user's file has for this project alone."""
     for user in users:
@@ -122,43 +130,6 @@ def _by_hand(entry: Any) -> bool:
     return isinstance(arguments, list) and [entry.get("command"), *arguments] in _BY_HAND
 
 
-def _text(path: Path) -> bytes:
-    """A file's bytes; none where it is not there, or is no file to read."""
-    try:
-        opened = open_regular(path, None)
-        file = None if opened is None else opened[0]
-        if file is None:
-            return b""
-        with file:
-            raw = file.read(SERVERS_BYTES_MAX + 1)
-    except (OSError, ValueError):
-        return b""
-    return raw if len(raw) <= SERVERS_BYTES_MAX else b""
-
-
-def _object(raw: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_settings(path: Path) -> Mapping[str, Any] | None:
-    """A settings file as it stands; None where it is not there or cannot be read as settings."""
-    try:
-        opened = open_regular(path, None)
-        file = None if opened is None else opened[0]
-        if file is None:
-            return None
-        with file:
-            raw = file.read(SETTINGS_BYTES_MAX + 1)
-        found = json.loads(raw) if len(raw) <= SETTINGS_BYTES_MAX else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def subscribed(where: Surroundings) -> bool:
     """Whether Claude Code is signed in with a subscription, and nothing else pays before that does.
 
@@ -167,9 +138,9 @@ def subscribed(where: Surroundings) -> bool:
     if any(where.environ.get(name) for name in _PAID_BY_USE):
         return False
     config = where.folder("CLAUDE_CONFIG_DIR", ".claude")
-    if "apiKeyHelper" in (read_settings(config / "settings.json") or {}):
+    if "apiKeyHelper" in (_object(content_of(config / "settings.json"))):
         return False
-    signed_in = (read_settings(config / ".credentials.json") or {}).get("claudeAiOauth")
+    signed_in = _object(content_of(config / ".credentials.json")).get("claudeAiOauth")
     account = _object(_text(_server_file(where))).get("oauthAccount")
     plan = signed_in.get("subscriptionType") if isinstance(signed_in, dict) else None
     billing = account.get("billingType") if isinstance(account, dict) else None
@@ -187,7 +158,7 @@ def findings(where: Surroundings) -> Iterator[Finding]:
         folder = where.project / ".claude"
         files += [folder / "settings.json", folder / "settings.local.json"]
     for file in files:
-        settings = read_settings(file)
+        settings = object_in(content_of(file))
         if settings is not None and settings.get("disableAllHooks") is True:
             yield Finding(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
     if where.project is not None and (why := stand_in(where.project, where.home, where.environ)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,10 @@ from tallygate.clients.client import (
     Part,
     Scope,
     Surroundings,
+    content_of,
     hook_command,
+    mapping,
+    object_in,
     rule_block,
     server_command,
 )
@@ -26,13 +28,11 @@ from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Table
 from tallygate.editing.ours import SERVER, is_ours
-from tallygate.files import open_regular
 
 # --- diagnosis -------------------------------------------------------------------------------------------------------
 # Why Codex would run none of the gate's hooks, though they are installed: nobody has trusted them.
 
 
-_BYTES_MAX = 4 * 1024 * 1024
 _TRUST = "Start codex, open /hooks and trust the hooks of Tallygate."
 
 
@@ -41,12 +41,12 @@ def findings(where: Surroundings) -> Iterator[Finding]:
     folders = [where.folder("CODEX_HOME", ".codex")]
     if where.project is not None:
         folders.append(where.project / ".codex")
-    state = _mapping(_mapping(_toml(folders[0] / "config.toml").get("hooks")).get("state"))
+    state = mapping(mapping(_toml(folders[0] / "config.toml").get("hooks")).get("state"))
     for folder in folders:
         file = folder / "hooks.json"
         ours = list(_ours(file))
-        untrusted = [event for event, key in ours if not _mapping(state.get(key)).get("trusted_hash")]
-        off = [event for event, key in ours if _mapping(state.get(key)).get("enabled") is False]
+        untrusted = [event for event, key in ours if not mapping(state.get(key)).get("trusted_hash")]
+        off = [event for event, key in ours if mapping(state.get(key)).get("enabled") is False]
         if untrusted:
             yield Finding(f"Codex has not been told to trust {', '.join(untrusted)} of {file}, and skips them", _TRUST)
         if off:
@@ -55,11 +55,11 @@ def findings(where: Surroundings) -> Iterator[Finding]:
 
 def _ours(file: Path) -> Iterator[tuple[str, str]]:
     """Events of our hooks in a file, each with the key under which Codex keeps its trust."""
-    hooks = _mapping(_json(file).get("hooks"))
+    hooks = mapping((object_in(content_of(file)) or {}).get("hooks"))
     for event, groups in hooks.items():
         word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(event)).lower()
         for group, entry in enumerate(groups if isinstance(groups, list) else []):
-            listed = _mapping(entry).get("hooks")
+            listed = mapping(entry).get("hooks")
             for number, hook in enumerate(listed if isinstance(listed, list) else []):
                 if is_ours(hook):
                     yield str(event), f"{file}:{word}:{group}:{number}"
@@ -67,39 +67,16 @@ def _ours(file: Path) -> Iterator[tuple[str, str]]:
 
 def subscribed(where: Surroundings) -> bool:
     """Whether Codex is signed in with ChatGPT; with an API key it is paid by use."""
-    found = _json(where.folder("CODEX_HOME", ".codex") / "auth.json")
+    found = object_in(content_of(where.folder("CODEX_HOME", ".codex") / "auth.json")) or {}
     mode = found.get("auth_mode")
     return mode == "chatgpt" if mode else bool(found.get("tokens")) and not found.get("OPENAI_API_KEY")
 
 
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        return _mapping(json.loads(_content(path)))
-    except (ValueError, RecursionError):
-        return {}
-
-
 def _toml(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(_content(path).decode())
+        return tomllib.loads(content_of(path).decode())
     except (ValueError, RecursionError):
         return {}
-
-
-def _content(path: Path) -> bytes:
-    try:
-        opened = open_regular(path, None)
-        file = None if opened is None else opened[0]
-        if file is None:
-            return b""
-        with file:
-            return file.read(_BYTES_MAX)
-    except OSError:
-        return b""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 # --- install ---------------------------------------------------------------------------------------------------------
