@@ -157,7 +157,7 @@ def clients() -> Iterator[str]:
         ["client", "`--client`", "hooks", "its records are read", "a refusal ends", "notes"],
         (
             [
-                each.title,
+                each.name_shown,
                 f"`{each.name}`",
                 "yes" if each.has_hooks else "no",
                 "no" if each.transcripts is None else "telemetry too" if each.telemetry else "yes",
@@ -169,7 +169,7 @@ def clients() -> Iterator[str]:
     )
     yield table(
         ["client", "for all your work", "in a project"],
-        ([each.title, *written(each)] for each in REGISTRY.clients.values()),
+        ([each.name_shown, *written(each)] for each in REGISTRY.clients.values()),
     )
 
 

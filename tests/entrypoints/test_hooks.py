@@ -357,7 +357,7 @@ ENDED = {
 }
 
 
-@pytest.mark.parametrize("client", REGISTRY.hooks)
+@pytest.mark.parametrize("client", ENDED)
 def test_settings_that_cannot_be_read_end_a_run_in_print_mode_as_a_spent_budget_does(client):
     def broken(_):
         raise SettingsError("/h/config.toml:1: unknown setting 'budgets'.")

@@ -150,8 +150,9 @@ class Client:
     keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
     away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would. In one whose
     `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
-    page in docs that says what is to be done and known; one of its own for a client that nobody has measured.
-    `subscribed` says whether its own files tell that a subscription pays for it here.
+    page in docs that says what is to be done and known. A client that nobody has run beside the gate is not measured:
+    what is known of it is what others write down. `subscribed` says whether its own files tell that a subscription pays
+    for it here.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Client:
     hooks_answer_forms: bool = False
     install_notes_page: str = "guides/install.md"
     subscribed: Callable[[Surroundings], bool] | None = None
+    is_measured: bool = True
 
     def __post_init__(self) -> None:
         if not self.stored_as:
@@ -196,6 +198,11 @@ class Client:
     def has_hooks(self) -> bool:
         """Whether its hooks are answered."""
         return self.hooks is not None
+
+    @property
+    def name_shown(self) -> str:
+        """Its title, and that it was not measured."""
+        return self.title if self.is_measured else f"{self.title} (not measured)"
 
     @property
     def can_stop(self) -> Stop:
