@@ -86,11 +86,11 @@ def _end(app: App, session_id: str) -> None:
 
 def reserved(rt: Runtime, tx: Tx, session_id: str) -> tuple[Budget, Call]:
     """What authorize leaves behind for one call that is allowed; returns the budget before it, and the call."""
-    price = rt.prices.quote(MODEL, as_datetime(tx.at_us))
+    price = rt.workspace.prices.quote(MODEL, as_datetime(tx.at_us))
     price_id, basis = basis_of(price)
-    if price_id not in rt.known_prices and not tx.knows_price(price_id):
+    if price_id not in rt.known_prices() and not tx.knows_price(price_id):
         tx.append("price.bench", [Insert("price", {"price_id": price_id, "basis": basis})], by="bench")
-    rt.known_prices.add(price_id)
+    rt.known_prices().add(price_id)
     cost = price.cost_nanos(TOKENS)
     [budget] = tx.budgets_of(session_id)
     call = Call(

@@ -53,8 +53,8 @@ def main(arguments: list[str]) -> int:
 def opened(home: Path) -> App:
     home.mkdir(parents=True, exist_ok=True)
     app = compose(settings_here({"TALLYGATE_HOME": str(home / "tallygate")}, home), by="bench")
-    now = as_datetime(app.runtime.clock_us())
-    app.runtime.prices.quote("claude-opus-4-6", now)  # loading the price list is measured elsewhere
+    now = as_datetime(app.runtime.services.clock_us())
+    app.runtime.workspace.prices.quote("claude-opus-4-6", now)  # loading the price list is measured elsewhere
     return app
 
 

@@ -56,12 +56,12 @@ def test_two_clients_of_one_process_each_go_by_their_own_home_folder_and_variabl
             below = start.around.folder / "api"
             below.mkdir(exist_ok=True)
             ask(app, start, below)
-    assert [app.runtime.zone for app in apps] == ["Asia/Tokyo", "UTC"]
+    assert [app.runtime.workspace.zone for app in apps] == ["Asia/Tokyo", "UTC"]
     for app, start, limit in zip(apps, starts, (3, 7), strict=True):
         assert app.settings.paths.database == start.around.home / ".local/share/tallygate/ledger.db"
         projects = [each for each in budgets(app) if each[0] == "project"]
         assert {each[1:] for each in projects} == {(str(start.around.folder), limit * 10**9)}
-        assert str(start.around.home) in str(app.runtime.guarded())
+        assert str(start.around.home) in str(app.runtime.workspace.guarded())
         app.close()
     assert not (tmp_path / "of-the-process").exists()
     assert not (tmp_path / "nobody").exists()
@@ -74,8 +74,10 @@ def test_a_workspace_is_read_with_the_variables_of_its_own_client(tmp_path, monk
     other = tmp_path / "a" / "other"
     (other / ".git").mkdir(parents=True)
     with closing(app):
-        assert app.runtime_for(other).project == str(other)
-        assert app.runtime_for(other).session_limit_nanos == app.runtime.session_limit_nanos != 10**9
+        assert app.runtime_for(other).workspace.project == str(other)
+        assert (
+            app.runtime_for(other).workspace.session_limit_nanos == app.runtime.workspace.session_limit_nanos != 10**9
+        )
 
 
 def test_an_installed_command_hands_on_its_places_and_leaves_none_behind(home, monkeypatch):

@@ -437,6 +437,7 @@ WRITES_FREELY = {
     "ending.end_session": "a client's own end; by the user's word it is end_by_user",
     "ending.flush_run_log": "writes lines that wait",
     "opening.start_session": "adds a budget of its own",
+    "runtime.writing": "opens what an operation writes in",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 

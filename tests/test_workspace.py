@@ -256,7 +256,7 @@ def test_a_program_knows_whose_a_worktree_was_that_is_gone(home, monkeypatch):
     again = compose(settings_here(), by="test")
     later = app_module.ticks_us() + 2_000_000
     monkeypatch.setattr(app_module, "ticks_us", lambda: later)
-    assert again.runtime.place_of(str(tree / "api")).project == str(shop)
+    assert again.runtime.workspace.place_of(str(tree / "api")).project == str(shop)
     again.close()
 
 
@@ -276,7 +276,7 @@ def test_work_in_a_folder_that_is_not_there_is_bound_by_the_project_that_it_woul
     later = app_module.ticks_us() + 2_000_000
     monkeypatch.setattr(app_module, "ticks_us", lambda: later)
     there = app.runtime_for(home / folder)
-    around = there.place_of(there.project or there.folder)
+    around = there.workspace.place_of(there.workspace.project or there.workspace.folder)
     assert around is not None
     assert str(plain if folder.startswith("plain") else shop) in around.around
     app.close()
@@ -287,7 +287,7 @@ def test_a_path_that_lies_nowhere_is_worked_in_where_the_program_stands(home, mo
     monkeypatch.chdir(shop)
     app = compose(settings_here(), by="test")
     for folder in ("/nowhere-at-all/x", "relative/x"):
-        assert app.runtime_for(Path(folder)).project == str(shop)
+        assert app.runtime_for(Path(folder)).workspace.project == str(shop)
     app.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.authorize import Step, authorize
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, Services, Workspace
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride
@@ -59,6 +59,15 @@ class Tokens:
         return f"{next(self._count):0{size * 2}x}"
 
 
+def changed(rt: Runtime, **changes: Any) -> Runtime:
+    """The program with other parts, each named as it is called wherever it stands."""
+    for place in ("services", "workspace", "caches"):
+        part = getattr(rt, place)
+        of_it = {name: changes.pop(name) for name in [*changes] if name in {each.name for each in fields(part)}}
+        rt = replace(rt, **{place: replace(part, **of_it)}) if of_it else rt
+    return replace(rt, **changes)
+
+
 @dataclass
 class World:
     """Everything a test of an operation needs."""
@@ -78,10 +87,10 @@ class World:
         return authorize(self.rt, step)
 
     def with_policy(self, **changes: Any) -> World:
-        return replace(self, rt=replace(self.rt, policy=replace(self.rt.policy, **changes)))
+        return self.with_runtime(policy=replace(self.rt.workspace.policy, **changes))
 
     def with_runtime(self, **changes: Any) -> World:
-        return replace(self, rt=replace(self.rt, **changes))
+        return replace(self, rt=changed(self.rt, **changes))
 
     def budget(self, session_id: str, tenant: str = DEFAULT_TENANT):
         with self.ledger.reading(tenant) as reader:
@@ -110,17 +119,15 @@ def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | Non
     ledger = SqliteLedger(
         folder / "ledger.db", clock=clock, new_ledger_id=lambda: "ab" * 16, lock_timeout_ms=200, rules=REGISTRY.rules
     )
-    rt = Runtime(
+    services = Services(
         ledger=ledger,
-        prices=PriceBook(PRICES),
-        policy=Policy(),
         clock_us=clock,
         new_token=tokens or Tokens(),
         run_log=JsonLinesLog(),
-        run_log_path=folder / "runs.jsonl",
         presence=ServerPresence(folder / "servers"),
-        by="test",
     )
+    workspace = Workspace(prices=PriceBook(PRICES), policy=Policy(), run_log_path=folder / "runs.jsonl")
+    rt = Runtime(services, workspace, by="test")
     return World(rt, ledger, clock, folder)
 
 

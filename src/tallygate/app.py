@@ -34,7 +34,7 @@ from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.operations.lock_book import LockBook
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, Services, Workspace
 from tallygate.operations.worktrees import Places as PlacesKnown
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.catalog import Catalog
@@ -191,46 +191,39 @@ class App:
         if settings.unread is not None or settings.lock is None:
             return None
         fresh = compose(settings, by=self.runtime.by, start=self.start)
-        runtime = replace(fresh.runtime, presence=self.presence)
+        runtime = replace(fresh.runtime, services=replace(fresh.runtime.services, presence=self.presence))
         return replace(fresh, presence=self.presence, runtime=runtime).serving(self.runtime.server_id)
 
     def runtime_for(self, workspace: Path | None) -> Runtime:
         """The program as the settings of another workspace make it, on the same ledger; its own where that is it."""
-        if workspace is None or str(workspace) == self.runtime.project:
+        if workspace is None or str(workspace) == self.runtime.workspace.project:
             return self.runtime
         settings = self._settings_of(workspace)
         own, its = self.settings.paths, settings.paths
         if own.project_root == its.project_root and (own.project_root is not None or own.folder == its.folder):
             return self.runtime
         mine = self.runtime
-        ledger: Ledger = mine.ledger
+        ledger: Ledger = mine.services.ledger
         if settings.unread is not None:
             ledger = DeferredLedger[SqliteLedger](partial(_refuse, settings.unread))
+        here = runtime_of(self.start, settings, ledger, self.presence, self.seen, by=mine.by)
         here = replace(
-            runtime_of(self.start, settings, ledger, self.presence, self.seen, by=mine.by),
+            here,
+            services=replace(here.services, locks=mine.services.locks),
+            caches=mine.caches,
+            follower=mine.follower,
             server_id=mine.server_id,
-            catch_up=mine.catch_up,
-            follow=mine.follow,
-            read_whole=mine.read_whole,
-            known_prices=mine.known_prices,
-            tool_owners=mine.tool_owners,
-            compactions=mine.compactions,
-            session_tenants=mine.session_tenants,
-            tenant_prices=mine.tenant_prices,
-            learned=mine.learned,
-            locks=mine.locks,
         )
         return here if here.tenant == mine.tenant else self._of_another_tenant(here)
 
     def _of_another_tenant(self, here: Runtime) -> Runtime:
         """Among the rows of another tenant: what its clients write is read into those."""
-        here = replace(here, known_prices=here.tenant_prices.setdefault(here.tenant, set()))
         if self.follower is None:
             return here
         follower = self.others.get(here.tenant)
         if follower is None:
             follower = self.others[here.tenant] = follower_of(self.start, here)
-        return _reading(here, follower)
+        return replace(here, follower=follower)
 
     def _settings_of(self, workspace: Path) -> Settings:
         environ = {name: value for name, value in self.start.around.environ.items() if name not in PROJECT_VARIABLES}
@@ -246,7 +239,7 @@ class App:
             return workspace
         if not workspace.is_absolute():
             return self.start.around.folder
-        place = self.runtime.place_of(str(workspace))
+        place = self.runtime.workspace.place_of(str(workspace))
         project = None if place is None or place.project is None else Path(place.project)
         if project is not None and project.is_dir():
             return project
@@ -264,7 +257,7 @@ class App:
 
     def _following(self, runtime: Runtime) -> App:
         follower = follower_of(self.start, runtime)
-        return replace(self, runtime=_reading(runtime, follower), follower=follower)
+        return replace(self, runtime=replace(runtime, follower=follower), follower=follower)
 
     @property
     def anchor(self) -> Anchor:
@@ -281,7 +274,8 @@ class App:
     def accepting(self) -> App:
         """The same program on the ledger as it is, whatever it was before: for the user who goes on with it."""
         deferred = DeferredLedger(partial(open_ledger, self.settings, accepting=True))
-        return replace(self, deferred=deferred, runtime=replace(self.runtime, ledger=deferred, locks=LockBook()))
+        services = replace(self.runtime.services, ledger=deferred, locks=LockBook())
+        return replace(self, deferred=deferred, runtime=replace(self.runtime, services=services))
 
     def receive(self, stop: threading.Event) -> None:
         """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
@@ -297,11 +291,6 @@ class App:
     def close(self) -> None:
         self.presence.leave()
         self.deferred.close()
-
-
-def _reading(runtime: Runtime, follower: Follower) -> Runtime:
-    """A program that reads what a follower follows."""
-    return replace(runtime, catch_up=follower.catch_up, follow=follower.include, read_whole=follower.read_whole)
 
 
 def follower_of(start: Start, runtime: Runtime) -> Follower:
@@ -410,8 +399,17 @@ def runtime_of(
     around = start.around
     paths, policy = settings.paths, settings.policy
     exchange, places = ExchangeBook(settings.exchange), places_known(settings, ledger, seen, around.home)
-    return Runtime(
+    services = Services(
         ledger=ledger,
+        clock_us=clock_us,
+        new_token=new_token,
+        run_log=JsonLinesLog(),
+        presence=presence,
+        keys=KeyRing(paths.key_dir),
+        locks=LockBook(None if settings.lock is None else settings.lock.public),
+        pause_us=pause_us,
+    )
+    workspace = Workspace(
         prices=PriceBook(
             with_local(settings.pricing, settings),
             Catalog(paths.data_dir / PRICES_FOLDER),
@@ -428,43 +426,35 @@ def runtime_of(
             calibration=policy.calibration,
             quantile_percent=policy.quantile_percent,
         ),
-        clock_us=clock_us,
-        new_token=new_token,
-        run_log=JsonLinesLog(),
         run_log_path=paths.run_log,
-        presence=presence,
         exchange=exchange,
-        keys=KeyRing(paths.key_dir),
-        locks=LockBook(None if settings.lock is None else settings.lock.public),
-        by=by,
-        zone=told_in(settings, around.environ),
-        # A passphrase is typed only into the full path.
-        program=command_line(around.environ if settings.lock is None else {}, sys.executable),
-        tenant=settings.tenant,
-        tenant_of=tenants_of_projects(start),
         around=around,
         project=None if paths.project_root is None else str(paths.project_root),
         folder=None if paths.folder is None else str(paths.folder),
         place_of=places.of,
-        halt_on_fault=policy.on_fault is OnFault.HALT or _may_be_locked(settings),
-        interrupts=settings.enforcement.stop is Stop.INTERRUPT,
-        factors_micros=settings.calibration_micros,
-        ladder=settings.ladder.for_client,
-        local_model=policy.local_model,
-        keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
-        abandon_after_us=policy.abandon_after_us,
-        default_mode=policy.budget_mode.value,
-        rules=priced_rules(settings, exchange),
+        tenant_of=tenants_of_projects(start),
+        # A passphrase is typed only into the full path.
+        program=command_line(around.environ if settings.lock is None else {}, sys.executable),
+        zone=told_in(settings, around.environ),
         user=user_name(),
+        rules=priced_rules(settings, exchange),
         session_limit_nanos=settings.session_budget.limit,
         session_mode=settings.session_budget.mode.value,
+        default_mode=policy.budget_mode.value,
+        ladder=settings.ladder.for_client,
+        local_model=policy.local_model,
+        factors_micros=settings.calibration_micros,
+        halt_on_fault=policy.on_fault is OnFault.HALT or _may_be_locked(settings),
+        interrupts=settings.enforcement.stop is Stop.INTERRUPT,
+        keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
+        abandon_after_us=policy.abandon_after_us,
         told_at_start=settings.spoken,
         foreign=settings.foreign,
         weakens=partial(weakens, start),
         stand_in=partial(stands_in, start),
         guarded=cache(partial(guarded_here, start, settings)),
-        pause_us=pause_us,
     )
+    return Runtime(services, workspace, tenant=settings.tenant, by=by)
 
 
 def _may_be_locked(settings: Settings) -> bool:

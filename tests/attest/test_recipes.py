@@ -36,7 +36,7 @@ def signed(tmp_path_factory):
     end_session(world.rt, session_id)
     found = {each.kind: each for each in attest.of_session(world.rt, session_id)}
     found["checkpoint"] = attest.checkpoint(world.rt)
-    yield found, world.rt.keys.public()
+    yield found, world.rt.services.keys.public()
     world.ledger.close()
 
 

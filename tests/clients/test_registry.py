@@ -106,7 +106,7 @@ def test_the_program_hands_its_ledger_every_rule_and_its_gate_every_client(home)
             assert reader.rules is REGISTRY.rules
         with app.ledger.writing() as tx:
             assert tx.rules is REGISTRY.rules
-        assert app.runtime.guarded().clients == REGISTRY.nested
+        assert app.runtime.workspace.guarded().clients == REGISTRY.nested
     finally:
         app.close()
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not (CORPUS / "expected_claude.json").exists(), 
 
 @pytest.fixture(params=[True, False], ids=["by request", "by day"])
 def found(request, world, first):  # noqa: F811
-    names = ModelNames(world.rt.prices)
+    names = ModelNames(world.rt.workspace.prices)
     with world.ledger.reading() as reader:
         stored = list(reader.usage_between(-(2**62), 2**62))
     lines = [line(number, each, names, named=request.param) for number, each in enumerate(stored, 1)]

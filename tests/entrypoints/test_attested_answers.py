@@ -52,7 +52,7 @@ def proven(world, slim):
     """The statement that a slim attestation stands for, by the key it names."""
     assert set(slim) == {"id", "kind", "event_sha256", "key_id"}
     whole = attest.found(world.rt, slim["id"])
-    statement = json.loads(dsse.read(whole.envelope.encode()).opened({slim["key_id"]: world.rt.keys.public()}))
+    statement = json.loads(dsse.read(whole.envelope.encode()).opened({slim["key_id"]: world.rt.services.keys.public()}))
     assert statement["subject"][0]["digest"] == {"sha256": slim["event_sha256"]}
     assert (whole.kind, whole.keyid) == (slim["kind"], slim["key_id"])
     return statement["predicate"]
@@ -117,7 +117,7 @@ def test_what_the_end_of_a_run_names_is_a_head_of_the_chain(world):
     with world.ledger.reading() as reader:
         [ended] = reader.events_about('"kind":"session.ended"')
     assert found["attestation"]["event_sha256"] == ended.hash.hex()
-    assert json.loads(world.rt.run_log_path.read_text())["ledger"]["hash"] == ended.hash.hex()
+    assert json.loads(world.rt.workspace.run_log_path.read_text())["ledger"]["hash"] == ended.hash.hex()
 
 
 UNSIGNABLE = [
@@ -131,7 +131,7 @@ UNSIGNABLE = [
 @pytest.mark.parametrize(("name", "warning"), UNSIGNABLE)
 def test_a_key_that_cannot_be_used_leaves_the_answer_and_says_so(world, mode, name, warning):
     attest.ready(world.rt)
-    world.rt.keys.key_file.chmod(0o640)
+    world.rt.services.keys.key_file.chmod(0o640)
     session_id = world.start("1")
     world.ask(session_id, 1000)
     [found] = asked(world, mode, (name, {"session_id": session_id}))
@@ -141,9 +141,9 @@ def test_a_key_that_cannot_be_used_leaves_the_answer_and_says_so(world, mode, na
 
 def test_a_server_makes_the_key_and_signs_what_is_due(world):
     prepare_key(world.rt)
-    assert world.rt.keys.known() is not None
+    assert world.rt.services.keys.known() is not None
     refused = world.ask(world.start("1"), 2000)
-    assert refused.attestation.keyid == world.rt.keys.public().keyid
+    assert refused.attestation.keyid == world.rt.services.keys.public().keyid
     sign(world.rt, threading.Event())
     with world.ledger.reading() as reader:
         assert reader.attestations_due(10) == []
@@ -152,10 +152,10 @@ def test_a_server_makes_the_key_and_signs_what_is_due(world):
 def test_a_server_that_cannot_sign_says_so_and_goes_on(world, caplog):
     refused = world.ask(world.start("1"), 2000)
     attest.ready(world.rt)
-    world.rt.keys.key_file.chmod(0o640)
+    world.rt.services.keys.key_file.chmod(0o640)
     for task in (prepare_key, partial(sign, ending=None)):
         caplog.clear()
         task(world.rt)
         assert "chmod 600" in caplog.text
-    world.rt.keys.key_file.chmod(0o600)
+    world.rt.services.keys.key_file.chmod(0o600)
     assert attest.found(world.rt, refused.attestation.attestation_id).envelope

@@ -240,7 +240,7 @@ def test_both_families_reach_the_sessions_of_a_tenant(world):
     talk(world, script)
     with world.ledger.reading() as reader:
         assert reader.sessions(state=None, limit=10) == []
-    assert [json.loads(line)["records"] != [] for line in world.rt.run_log_path.read_text().splitlines()] == [
+    assert [json.loads(line)["records"] != [] for line in world.rt.workspace.run_log_path.read_text().splitlines()] == [
         False,
         True,
     ]

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -391,7 +390,7 @@ def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_s
     assert not desk.answer("claude_code", "PreToolUse", {**odd, "agent_id": "a1"}).last_words
     assert not desk.answer("codex", "PreToolUse", odd).last_words, "the next tool may be told rightly"
     assert not desk.answer("claude_code", "SessionEnd", odd).last_words
-    quiet = HookDesk(lambda _: replace(world.rt, interrupts=False))
+    quiet = HookDesk(lambda _: world.with_runtime(interrupts=False).rt)
     assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"
 
 

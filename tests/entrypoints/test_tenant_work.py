@@ -62,8 +62,8 @@ def test_a_hook_in_another_tenants_project_opens_and_counts_there(app, home, sho
     [session] = sessions(app, "acme")
     assert responses(app, "acme") == [(SESSION, session)] * 2
     assert sessions(app, "default") == []
-    app.runtime.follow("claude_code", transcript)
-    app.runtime.catch_up()
+    app.runtime.follower.include("claude_code", transcript)
+    app.runtime.follower.catch_up()
     assert responses(app, "default") == [], "the program's own tenant reads the file, too, and counts nothing of it"
     wanted = ReportWanted(SpendBy.TENANT, Every.ALL, -ALWAYS_US, ALWAYS_US)
     found = report_spending(app.runtime, wanted, UTC)
@@ -81,5 +81,5 @@ def test_telemetry_counts_for_the_tenant_whose_session_it_tells_of(app, home, sh
 def test_one_tenants_followers_are_kept_from_hook_to_hook(app, home, shop):
     first, again = app.runtime_for(shop), app.runtime_for(shop)
     assert first.tenant == "acme"
-    assert first.catch_up == again.catch_up != app.runtime.catch_up
-    assert first.known_prices is again.known_prices is not app.runtime.known_prices
+    assert first.follower is again.follower is not app.runtime.follower
+    assert first.known_prices() is again.known_prices() is not app.runtime.known_prices()

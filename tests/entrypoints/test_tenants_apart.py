@@ -10,7 +10,7 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from tests.world import NANOS, World
+from tests.world import NANOS, World, changed
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
@@ -70,7 +70,7 @@ def of_tenant(world: World, tenant: str) -> World:
     """Another server over the same ledger, which remembers nothing that this one does."""
     return replace(
         world,
-        rt=replace(world.rt, tenant=tenant, session_tenants={}, session_heads={}, known_prices=set(), tenant_prices={}),
+        rt=changed(world.rt, tenant=tenant, session_tenants={}, session_heads={}, known_prices={}),
     )
 
 
@@ -179,7 +179,7 @@ def test_equal_ids_in_two_tenants_are_two_sessions(world, acme):
     assert ok(world, "get_summary", session_id="nightly")["tenant_id"] == "beta"
     for each in (world, acme):
         ok(each, "l6e_run_end", session_id="nightly")
-    lines = [json.loads(line) for line in world.rt.run_log_path.read_text().splitlines()]
+    lines = [json.loads(line) for line in world.rt.workspace.run_log_path.read_text().splitlines()]
     assert [line["run_id"] for line in lines] == ["nightly", "nightly"], "each has its line in the log they share"
     assert lines[0]["ledger"] != lines[1]["ledger"]
 
@@ -189,7 +189,7 @@ def test_each_line_of_equal_ids_is_held_against_the_journal_of_its_own_tenant(wo
         opened(each)
         ok(each, "record_call", session_id="nightly", model="dear", input_tokens=int(each is acme), output_tokens=0)
         ok(each, "l6e_run_end", session_id="nightly")
-    report = verify_ledger(world.ledger.path, Asked({}, log=world.rt.run_log_path))
+    report = verify_ledger(world.ledger.path, Asked({}, log=world.rt.workspace.run_log_path))
     assert (report.counted[Part.RUN_LOG], dict(report.facts)["run log"]) == (0, "2 lines of this ledger, 0 of others")
 
 

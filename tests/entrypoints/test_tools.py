@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from mcp import Client
 from tests.reading_rules import Rule
+from tests.world import changed
 
 from tallygate import __version__
 from tallygate.core.costing import Tokens
@@ -121,7 +122,7 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
         assert await ok(client, "l6e_run_end", session_id=session) == ended
 
     talk(world, script, mode=mode)
-    assert len(world.rt.run_log_path.read_text().splitlines()) == 1
+    assert len(world.rt.workspace.run_log_path.read_text().splitlines()) == 1
 
 
 def test_check_only_answers_what_is_left_and_what_the_gate_would_decide_and_records_nothing(world):
@@ -412,7 +413,7 @@ def test_a_fault_inside_is_hidden_from_the_model_and_never_an_allow(world, caplo
     async def script(client):
         return await client.call_tool("l6e_authorize_call", {"session_id": session, "tool_name": "t", "model": "m"})
 
-    broken = replace(world, rt=replace(world.rt, prices=Exploding()))
+    broken = replace(world, rt=changed(world.rt, prices=Exploding()))
     result = talk(broken, script)
     assert result.is_error
     assert "secret" not in result.content[0].text

@@ -57,7 +57,7 @@ def history(tmp_path_factory):
         record_usage(world.rt, UsageReport(world.ask(session, 10 + number).call_id, Tokens(10)))
         world.ask(session, 5000)
     first = attest.checkpoint(world.rt)
-    world.rt.keys.rotate()
+    world.rt.services.keys.rotate()
     for session in small[: ROWS_MIN // 2]:
         end_session(world.rt, session)
     plant(world)
@@ -75,7 +75,7 @@ def history(tmp_path_factory):
         head = reader.head()
     world.ledger.close()
     assert head.seq == EVENTS
-    return History(world.ledger.path, world.rt.keys.trusted(), head.hash, world.rt.run_log_path)
+    return History(world.ledger.path, world.rt.services.keys.trusted(), head.hash, world.rt.workspace.run_log_path)
 
 
 def plant(world):

@@ -44,7 +44,7 @@ def history(tmp_path_factory):
             void_call(world.rt, answer.call_id, "no")
         elif index % 3 == 1:
             record_usage(world.rt, UsageReport(answer.call_id, Tokens(50)))
-    world.rt.run_log_path.mkdir()  # so that the line of the end waits in the ledger
+    world.rt.workspace.run_log_path.mkdir()  # so that the line of the end waits in the ledger
     end_session(world.rt, done)
     observed = world.with_runtime(project=PROJECT)
     seen = observed.start("40", client="claude-code")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.reading_rules import Rule
-from tests.world import Clock, make_world
+from tests.world import Clock, changed, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
@@ -138,7 +138,7 @@ def test_a_ledger_that_cannot_be_opened_yet_halts_and_is_tried_again(tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a folder should be")
     deferred = DeferredLedger(lambda: open_ledger(blocked / "ledger.db"))
-    rt = replace(make_world(tmp_path).rt, ledger=deferred)
+    rt = changed(make_world(tmp_path).rt, ledger=deferred)
     for _ in range(2):
         answer = authorize(rt, Step("session_a", "t", model="dear"))
         assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
@@ -146,7 +146,7 @@ def test_a_ledger_that_cannot_be_opened_yet_halts_and_is_tried_again(tmp_path):
     with pytest.raises(NotFound):
         authorize(rt, Step("session_a", "t", model="dear"))
     deferred.close()
-    rt.ledger.close()
+    rt.services.ledger.close()
 
 
 def test_a_ledger_keeps_its_identity_when_it_is_opened_again(tmp_path):

@@ -18,7 +18,7 @@ from tallygate.operations.bills import keep
 
 
 def counted(app: App) -> list[int]:
-    with app.runtime.ledger.reading() as reader:
+    with app.runtime.services.ledger.reading() as reader:
         return [each.line.number for each in reader.billed_between(0, 10**18)]
 
 
@@ -45,7 +45,7 @@ def one_kill(folder: Path, before: int) -> dict[str, object]:
     report["counted"], report["findings"] = counted(app), [str(each) for each in audit(app.ledger)]
     report["fresh"] = keep.keep_bill(app.runtime, bill).fresh
     report["again"], report["findings_again"] = counted(app), [str(each) for each in audit(app.ledger)]
-    with app.runtime.ledger.reading() as reader:
+    with app.runtime.services.ledger.reading() as reader:
         report["unfinished"] = len(reader.unfinished_bills())
     app.close()
     return report

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import NANOS, hook_event, make_world
+from tests.world import NANOS, changed, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.bills.causes import CauseKind
@@ -79,7 +79,7 @@ def figures(world, session="client-1", client="claude_code"):
 
 
 def logged(world):
-    path = world.rt.run_log_path
+    path = world.rt.workspace.run_log_path
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -805,7 +805,7 @@ class Broken:
 @pytest.mark.parametrize("moment", list(Moment))
 def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fails_open(tmp_path, halts, moment):
     world = make_world(tmp_path)
-    rt = replace(world.rt, ledger=Broken(), halt_on_fault=halts)
+    rt = changed(world.rt, ledger=Broken(), halt_on_fault=halts)
     answer = on_hook(rt, hook_event("claude_code", moment, "client-1", moment.value))
     gated = moment in {
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
@@ -835,7 +835,7 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
     ],
 )
 def test_the_end_of_a_session_says_that_the_ledger_cannot_be_used(world, client, halts, interrupts, told, said):
-    there = replace(world.rt, ledger=Broken(), halt_on_fault=halts, interrupts=interrupts)
+    there = changed(world.rt, ledger=Broken(), halt_on_fault=halts, interrupts=interrupts)
     ended = on_hook(there, hook_event(client, Moment.SESSION_END, "client-1", "SessionEnd"))
     assert ("The disk is full. Make room." in (ended.parting or ""), ended.ends, ended.stops) == (told, said, False)
 
@@ -858,7 +858,7 @@ def test_the_end_of_a_run_that_a_lock_stopped_before_it_had_a_session_says_so(wo
     ],
 )
 def test_a_client_that_goes_on_while_the_ledger_cannot_be_used_is_ended_too(world, client, keys, ends):
-    broken, prompts = replace(world.rt, ledger=Broken()), Prompts()
+    broken, prompts = changed(world.rt, ledger=Broken()), Prompts()
 
     def tool(rt, key):
         told = hook_event(client, Moment.TOOL, "client-1", "tool", key, key_of_response=client == "copilot")
@@ -893,10 +893,10 @@ def test_a_client_without_hooks_in_the_same_workspace_spends_nothing_of_a_hooked
 def test_a_session_stays_with_its_server_while_that_lives(world):
     mine, other = world.with_runtime(server_id="aa" * 16), world.with_runtime(server_id="bb" * 16)
     hook(mine, Moment.SESSION_START)
-    world.rt.presence.announce("aa" * 16)
+    world.rt.services.presence.announce("aa" * 16)
     hook(other, Moment.PROMPT, "prompt:1")
     assert account(world).server_id == "aa" * 16
-    world.rt.presence.leave()
+    world.rt.services.presence.leave()
     hook(other, Moment.PROMPT, "prompt:2")
     assert account(world).server_id == "bb" * 16
 

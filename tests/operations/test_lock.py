@@ -361,7 +361,7 @@ def test_what_a_session_may_spend_is_by_the_event_that_opened_it_whatever_the_ta
     changed = sqlite3.connect(world.ledger.path, isolation_level=None)
     changed.executescript(IN_TABLES[what])
     changed.close()
-    rules = world.rt.rules if what == "whose the session is" else ()
+    rules = world.rt.workspace.rules if what == "whose the session is" else ()
     in_a_new_process = world.with_runtime(locks=LockBook(), rules=rules)
     assert not may_spend(in_a_new_process, session, 1500)
     if what != "which event says so":
@@ -426,7 +426,7 @@ def test_what_a_transaction_that_failed_had_locked_is_not_remembered(world):
             "heads": "{}"}  # fmt: skip
     with pytest.raises(Stop), world.ledger.writing() as tx:
         tx.append("lock.set", [], by="test", note=note, sign=lambda m: b64url(signer.sign(m)))
-        assert world.rt.locks.standing(world.ledger.ledger_id, tx).lock is not None
+        assert world.rt.services.locks.standing(world.ledger.ledger_id, tx).lock is not None
         raise Stop
     assert standing_now(world.rt).lock is None
 
@@ -545,7 +545,7 @@ def test_a_sealed_key_that_is_gone_damaged_or_another_is_named_with_the_way_out(
 def test_what_a_transaction_has_read_of_the_lock_ends_with_its_own_next_event(world):
     with world.ledger.writing() as tx:
         assert tx.due_calls(1) == []
-        assert world.rt.locks.standing(world.ledger.ledger_id, tx).lock is None
+        assert world.rt.services.locks.standing(world.ledger.ledger_id, tx).lock is None
         assert tx.newest_lock == b"", "nothing was ever locked, and nobody asks again"
         tx.append("lock.set", [], by="test")
         assert tx.newest_lock is None

@@ -41,7 +41,7 @@ def world(world):
 def restarted(world, settings, **changes):
     """Another process with other settings, which remembers nothing."""
     return world.with_runtime(
-        prices=PriceBook(settings), session_heads={}, known_prices=set(), session_tenants={}, **changes
+        prices=PriceBook(settings), session_heads={}, known_prices={}, session_tenants={}, **changes
     )
 
 
@@ -125,7 +125,7 @@ def test_a_session_of_an_older_version_goes_by_the_prices_of_now(world):
         world.ledger._connection.execute("UPDATE session SET prices = NULL")
     assert cost_of(restarted(world, FREE), session) == 0
     with world.ledger.writing():  # so that the audit finds the ledger as it was
-        world.ledger._connection.execute("UPDATE session SET prices = ?", (world.rt.prices.list_id,))
+        world.ledger._connection.execute("UPDATE session SET prices = ?", (world.rt.workspace.prices.list_id,))
 
 
 def test_a_list_is_kept_once_for_many_sessions(world):

@@ -51,7 +51,8 @@ def opened(by: str) -> App:
 
 def hurried(app: App) -> Runtime:
     """The same program with reservations that expire while the test still runs."""
-    return replace(app.runtime, policy=Policy(reservation_ttl_us=SHORT_TTL_US))
+    policy = Policy(reservation_ttl_us=SHORT_TTL_US)
+    return replace(app.runtime, workspace=replace(app.runtime.workspace, policy=policy))
 
 
 class Worker:
@@ -129,7 +130,7 @@ class Worker:
 def work(seed: int, seconds: float, shared: list[str], *, tells: bool) -> None:
     """Work until the time is up; then say how often what was done."""
     app = opened(f"worker {seed}")
-    app.runtime.prices.quote(MODEL, datetime.now(UTC))  # reading the price table takes longer than the test
+    app.runtime.workspace.prices.quote(MODEL, datetime.now(UTC))  # reading the price table takes longer than the test
     worker = Worker(hurried(app), seed, shared, say if tells else lambda **_: None)
     wait_for_go()
     until = time.monotonic() + seconds

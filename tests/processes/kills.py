@@ -240,7 +240,7 @@ def one_first_start(folder: Path, before: int) -> dict[str, Any]:
 def main(kind: str, folder: Path, rounds: int) -> None:
     # What would be loaded in every child is loaded once.
     warm = compose(settings_of(folder / "warm"), by="warm")
-    warm.runtime.prices.quote(MODEL, datetime.now(UTC))
+    warm.runtime.workspace.prices.quote(MODEL, datetime.now(UTC))
     warm.close()
     if kind == "session":
         whole = one_kill(folder / "whole", 0)

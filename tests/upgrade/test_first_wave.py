@@ -108,10 +108,10 @@ def test_a_call_that_was_answered_is_answered_the_same(older, app):
 def test_usage_that_was_recorded_is_known_and_other_usage_for_it_is_refused(older, app):
     arguments = older.told["recorded"]["arguments"]
     same = Tokens(fresh_input=arguments["actual_prompt_tokens"], output=arguments["actual_completion_tokens"])
-    with app.runtime.ledger.reading() as reader:
+    with app.runtime.services.ledger.reading() as reader:
         before = reader.head().seq
     assert record_usage(app.runtime, UsageReport(arguments["call_id"], same)).status == "reconciled"
-    with app.runtime.ledger.reading() as reader:
+    with app.runtime.services.ledger.reading() as reader:
         assert reader.head().seq == before
     with pytest.raises(Conflict, match="already has usage"):
         record_usage(app.runtime, UsageReport(arguments["call_id"], Tokens(fresh_input=1, output=1)))
@@ -123,7 +123,7 @@ def test_the_session_that_was_open_goes_on_within_its_raised_limit(older, app):
     assert answer.action.value == "allow"
     record_usage(app.runtime, UsageReport(answer.call_id, Tokens(fresh_input=2000, output=400)))
     assert authorize(app.runtime, Step(session_id, "edit", prompt_tokens=600_000)).action.value == "halt"
-    with app.runtime.ledger.reading() as reader:
+    with app.runtime.services.ledger.reading() as reader:
         assert reader.budget(session_id).limit_nanos == 1_750_000_000
 
 

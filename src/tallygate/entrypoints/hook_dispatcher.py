@@ -146,7 +146,7 @@ class HookDesk:
             if event is None:
                 return True
             runtime = self.runtime_for(None if event.folder is None else Path(event.folder))
-            runtime.catch_up()
+            runtime.follower.catch_up()
             return all_landed(runtime, event)
         except TallygateError:
             return True  # nothing more can be learned of it
@@ -164,7 +164,7 @@ class HookDesk:
         log.error("Hook %s of %s: %s", shown(str(name)), hooks.client, what)
         try:
             runtime = self.runtime_for(workspace)
-            stops, ends = runtime.halt_on_fault, runtime.interrupts
+            stops, ends = runtime.workspace.halt_on_fault, runtime.workspace.interrupts
         except TallygateError as error:
             what, stops, ends, lasting = what if str(error) in what else f"{what} {error}", True, True, True
         if not stops:

@@ -160,7 +160,7 @@ def _closed(rt: Runtime, prompts: Prompts, event: HookEvent, owner: Owner) -> st
         return "A budget is raised at the prompt of a client that you started yourself, while its server runs."
     if _at_work(rt, event, prompts.tools.get(owner, set())):
         return "A tool of this session is still at work: raise when it is through."
-    prompts.wrong[owner] = [at for at in prompts.wrong.get(owner, []) if at > rt.clock_us() - CLOSED_US]
+    prompts.wrong[owner] = [at for at in prompts.wrong.get(owner, []) if at > rt.services.clock_us() - CLOSED_US]
     if len(prompts.wrong[owner]) >= WRONG_MAX:
         return f"{WRONG_MAX} codes were wrong: this way is closed for an hour."
     return None
@@ -174,7 +174,7 @@ def _at_work(rt: Runtime, event: HookEvent, begun: set[str]) -> bool:
     """
     if not begun:
         return False
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         recent = reader.recent_usage(event.client, event.client_session, RESPONSES_LOOKED_AT)
     through: set[str] = set()
     later: set[str | None] = set()
@@ -187,11 +187,11 @@ def _at_work(rt: Runtime, event: HookEvent, begun: set[str]) -> bool:
 
 
 def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: change.Request) -> str:
-    code = rt.new_token(CODE_BYTES)
+    code = rt.services.new_token(CODE_BYTES)
     while len(prompts.shown) >= KEPT_MAX:
         prompts.shown.pop(next(iter(prompts.shown)))
     seen = (found.budget.name, found.budget.limit_nanos)
-    prompts.shown[owner] = Shown(code, usd_nanos, seen, rt.clock_us() + CODE_LASTS_US)
+    prompts.shown[owner] = Shown(code, usd_nanos, seen, rt.services.clock_us() + CODE_LASTS_US)
     amount = format_amount(usd_nanos)
     return (
         f"{standing_of(found.budget)} To raise its limit by {amount}, type within two minutes: "
@@ -203,9 +203,9 @@ def _take(rt: Runtime, prompts: Prompts, owner: Owner, wanted: tuple[int, str], 
     """Raise where code, session, amount and time are those of the code that was shown; it is gone in any case."""
     usd_nanos, code = wanted
     shown = prompts.shown.pop(owner, None)
-    fits = shown is not None and shown.usd_nanos == usd_nanos and rt.clock_us() <= shown.until_us
+    fits = shown is not None and shown.usd_nanos == usd_nanos and rt.services.clock_us() <= shown.until_us
     if shown is None or not fits or not hmac.compare_digest(shown.code.encode(), code.lower().encode()):
-        prompts.wrong.setdefault(owner, []).append(rt.clock_us())
+        prompts.wrong.setdefault(owner, []).append(rt.services.clock_us())
         return (
             "That is not the code that was shown for this amount within two minutes; nothing was changed. "
             "Type the line without a code for a new one."
@@ -242,8 +242,10 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         raise LookupError(f"the hook {event.name} came without what is known of its client")
     prompts = Prompts() if prompts is None else prompts
     rt = replace(rt, by=f"hook:{event.client}")
-    rt.follow(event.client, None if event.transcript is None else Path(event.transcript), event.client_session)
-    rt.catch_up()
+    rt.follower.include(
+        event.client, None if event.transcript is None else Path(event.transcript), event.client_session
+    )
+    rt.follower.catch_up()
     _remember(rt, event)
     prompts.notice(event)
     try:
@@ -257,12 +259,12 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
     except LedgerUnavailable as fault:
         if event.moment not in GATED:
             return _told_of(rt, event, fault)
-        answer = fault_answer(fault, halts=rt.halt_on_fault)
+        answer = fault_answer(fault, halts=rt.workspace.halt_on_fault)
         if answer.action is not Action.HALT:
             return HookAnswer(message=f"Tallygate: {answer.message}")
         again = prompts.faulted(event)
         # A run that is stopped for this looks no less like success; some turns are left to what can be asked first.
-        ends = rt.interrupts and (again or event.facts.first_fault_ends) and event.ends_run(again=again)
+        ends = rt.workspace.interrupts and (again or event.facts.first_fault_ends) and event.ends_run(again=again)
         held = event.held_s(again=again, goes_on=False) if ends else 0
         return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
 
@@ -274,14 +276,18 @@ def _told_of(rt: Runtime, event: HookEvent, fault: LedgerUnavailable) -> HookAns
     unless nobody read it.
     """
     told = HookAnswer(message=f"Tallygate: {fault}")
-    if event.moment is not Moment.SESSION_END or not rt.halt_on_fault or not event.facts.is_told_of_faults_at_end:
+    if (
+        event.moment is not Moment.SESSION_END
+        or not rt.workspace.halt_on_fault
+        or not event.facts.is_told_of_faults_at_end
+    ):
         return told
-    return replace(told, parting=f"Tallygate: {fault_message(fault.message, fault.hint)}", ends=rt.interrupts)
+    return replace(told, parting=f"Tallygate: {fault_message(fault.message, fault.hint)}", ends=rt.workspace.interrupts)
 
 
 def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
     """The refusal of a tool that would change what the gate stands on; its client goes on without it."""
-    if event.reach is None or (found := reaches(event.reach, rt.guarded(), event.folder)) is None:
+    if event.reach is None or (found := reaches(event.reach, rt.workspace.guarded(), event.folder)) is None:
         return None
     if found.command:
         text = f"{found.what} is the user's alone: it is run in a terminal outside the agent."
@@ -302,7 +308,7 @@ def _remember(rt: Runtime, event: HookEvent) -> None:
     if event.moment is not Moment.TOOL:
         return
     for tool_use_id in event.tool_use_ids:
-        _keep(rt.tool_owners, tool_use_id, (event.client, event.client_session))
+        _keep(rt.caches.tool_owners, tool_use_id, (event.client, event.client_session))
 
 
 def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
@@ -315,24 +321,28 @@ def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:
 def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.raising is not None:
         return answer_raise(rt, prompts, event, event.raising)
-    if event.moment is Moment.PROMPT and rt.halt_on_fault and (why := rt.stand_in(event)) is not None:
+    if (
+        event.moment is Moment.PROMPT
+        and rt.workspace.halt_on_fault
+        and (why := rt.workspace.stand_in(event)) is not None
+    ):
         # The hooks of tools would be answered by that server: this is the last moment that is ours.
         return HookAnswer(Verdict.STOP, f"Tallygate: {why}")
     if event.moment is Moment.SESSION_START:
         said = _welcome(rt, account_of(rt, event), event.foreign)
-        return HookAnswer(message=" ".join(filter(None, (said, rt.stand_in(event)))))
+        return HookAnswer(message=" ".join(filter(None, (said, rt.workspace.stand_in(event)))))
     if event.moment in GATED:
-        with rt.ledger.reading(rt.tenant) as reader:  # all that a step turns on, at once
+        with rt.reading() as reader:  # all that a step turns on, at once
             session = innermost_open(reader, event.client, event.client_session)
             ahead = None if session is None else look_ahead(rt, reader, event, session)
         session = session or account_of(rt, event).session
         answer = _gated(rt, event, gate_step(rt, event, session, ahead), session)
         if event.moment is Moment.COMPACTION and not answer.stops:
-            _keep(rt.compactions, (session.session_id, event.agent_id), rt.clock_us())
+            _keep(rt.caches.compactions, (session.session_id, event.agent_id), rt.services.clock_us())
         return answer
     if event.moment is Moment.SESSION_END:
         return _end(rt, event)
-    if event.moment is Moment.SETTINGS_CHANGE and (why := rt.weakens(event)) is not None:
+    if event.moment is Moment.SETTINGS_CHANGE and (why := rt.workspace.weakens(event)) is not None:
         return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
 
@@ -343,7 +353,7 @@ def _end(rt: Runtime, event: HookEvent) -> HookAnswer:
         let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
     ended = end_account(rt, event)
     if not ended and event.facts.is_told_of_faults_at_end:
-        rt.ledger.prove(rt.tenant)  # a run that was stopped for a lock has no session, and what is locked can be read
+        rt.prove()  # a run that was stopped for a lock has no session, and what is locked can be read
     parting, said = _parting(rt, event)
     return replace(_signed(rt, ended), parting=parting, ends=said)
 
@@ -361,7 +371,7 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
 def _gated(rt: Runtime, event: HookEvent, gated: Gated, session: Session) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
-        acts = rt.interrupts and gated.hard
+        acts = rt.workspace.interrupts and gated.hard
         ends = acts and (gated.goes_on or event.ends_run(again=gated.again))
         waits = ends and event.facts.lands_first and not all_landed(rt, event)
         message = answer.message or ""
@@ -381,7 +391,7 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated, session: Session) -> Hoo
 
 def _never_began(rt: Runtime, session: Session, answer: GateAnswer) -> str | None:
     """What a run is ended with whose session has asked no model yet; None where there is something to resume."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         linked = [each for link in reader.links_of(session.session_id) for each in reader.sessions_linked(*link)]
         if any(reader.totals(each.session_id).spent_nanos for each in (session, *linked)):
             return None
@@ -399,20 +409,20 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     """Why a client's session was stopped, and whether its run was ended for it, which says so at once."""
     if not event.is_told_at_end:
         return None, False
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         linked = reader.sessions_linked(event.client, event.client_session)
         calls = reader.recent_calls(linked[-1].session_id, 2**62, LOOKED_BACK_AT) if linked else []
     stopping = stopped_by(reversed(calls))
     if stopping is None or stopping.reply is None or stopping.tool_name in (event.facts.told_at_end or ()):
         return None, False
     answer = GateAnswer.from_json(stopping.reply)
-    said = rt.interrupts and stopping.actor_id is None and answer.reason is Reason.BUDGET_EXCEEDED
+    said = rt.workspace.interrupts and stopping.actor_id is None and answer.reason is Reason.BUDGET_EXCEEDED
     return f"Tallygate: {answer.message}", said
 
 
 def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
-    with rt.ledger.reading(rt.tenant) as reader:
-        budgets = budgets_now(rt, reader, account.session, rt.clock_us())
+    with rt.reading() as reader:
+        budgets = budgets_now(rt, reader, account.session, rt.services.clock_us())
         lost = lost_text(rt, reader)
     stops, warns = _tightest(budgets)
     text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
@@ -423,7 +433,9 @@ def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
     changed += [] if lost is None else [lost]
-    return " ".join([text, *changed, *rt.told_at_start, foreign_text((*rt.foreign, *foreign))]).rstrip()
+    return " ".join(
+        [text, *changed, *rt.workspace.told_at_start, foreign_text((*rt.workspace.foreign, *foreign))]
+    ).rstrip()
 
 
 def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
@@ -431,8 +443,8 @@ def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
     session = open_session_of(rt, client, client_session)
     if session is None:
         return None
-    with rt.ledger.reading(rt.tenant) as reader:
-        tightest, _ = _tightest(budgets_now(rt, reader, session, rt.clock_us()))
+    with rt.reading() as reader:
+        tightest, _ = _tightest(budgets_now(rt, reader, session, rt.services.clock_us()))
     spent = told_apart(amounts_of(tightest), tightest.unit)[1]
     return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}"
 

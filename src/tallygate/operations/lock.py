@@ -30,8 +30,8 @@ def lock_limits(
 ) -> Lock:  # fmt: skip
     """Lock the limits as they stand: the settings that are in force, what was accepted of projects, what was raised."""
     authority.require(Loosening.LOCK)
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
-        if rt.locks.standing(rt.ledger.ledger_id, tx).lock is not None:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
+        if rt.services.locks.standing(rt.services.ledger.ledger_id, tx).lock is not None:
             raise Conflict(
                 "The limits are locked already; they stay as they are.",
                 hint="For another passphrase: tallygate unlock, then tallygate lock.",
@@ -39,7 +39,7 @@ def lock_limits(
             )
         heads, limits = {}, {}
         for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
-            with rt.ledger.reading(tenant) as reader:
+            with rt.services.ledger.reading(tenant) as reader:
                 heads[tenant] = reader.head().seq
                 found = _raised(in_tenant(rt, tenant), reader, tx.at_us)
                 limits[tenant] = [[each.name, each.limit_nanos, each.rule_limit] for each in found]
@@ -87,7 +87,7 @@ def _raised(rt: Runtime, reader: Reader, at_us: int) -> list[Budget]:
 def sign_settings(rt: Runtime, settings: str, *, authority: Authority) -> None:
     """Put the user's settings in force as they stand in the file now."""
     authority.require(Loosening.TRUST)
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
             note: dict[str, Value] = {"actor": authority.actor, "settings": settings}
             tx.append(LockKind.SETTINGS, [], by=rt.by, note=note, sign=sign)
@@ -96,7 +96,7 @@ def sign_settings(rt: Runtime, settings: str, *, authority: Authority) -> None:
 def sign_project(rt: Runtime, project: str, fingerprint: str, *, authority: Authority) -> None:
     """Let what a project sets count, while the limits are locked."""
     authority.require(Loosening.TRUST)
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
             note: dict[str, Value] = {"actor": authority.actor, "project": project, "hash": fingerprint}
             tx.append(LockKind.TRUSTED, [], by=rt.by, note=note, sign=sign)
@@ -105,7 +105,7 @@ def sign_project(rt: Runtime, project: str, fingerprint: str, *, authority: Auth
 def unlock_limits(rt: Runtime, *, authority: Authority) -> None:
     """End the lock, with its passphrase."""
     authority.require(Loosening.UNLOCK)
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         sign = signing(rt, tx, authority, Loosening.UNLOCK)
         if sign is None:
             raise _not_locked()
@@ -121,9 +121,11 @@ def falling(rt: Runtime, file: Runtime) -> list[tuple[Budget, Budget]]:
     found = []
     for tenant in _tenants(rt):
         there, after = in_tenant(rt, tenant), in_tenant(file, tenant)
-        with rt.ledger.reading(tenant) as reader:
+        with rt.services.ledger.reading(tenant) as reader:
             for budget, signed in _set_back(there, reader):
-                back = limited_now(after, replace(budget, limit_nanos=_without_raise(budget, signed)), rt.clock_us())
+                back = limited_now(
+                    after, replace(budget, limit_nanos=_without_raise(budget, signed)), rt.services.clock_us()
+                )
                 found.append((signed, back))
     return [(before, back) for before, back in found if before.limit_nanos != back.limit_nanos]
 
@@ -139,13 +141,13 @@ def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]
     back = []
     for tenant in _tenants(rt):  # first, and one by one: whoever is killed on the way leaves the limits locked
         there = in_tenant(rt, tenant)
-        with rt.ledger.reading(tenant) as reader:
+        with rt.services.ledger.reading(tenant) as reader:
             raised = _set_back(there, reader)
         for budget, signed in raised:
             limit = _without_raise(budget, signed)
             reason = "unlocked without the passphrase"
             back.append((set_budget(there, budget.name, limit, reason=reason, authority=authority), budget.limit_nanos))
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": authority.actor, "reason": "the passphrase was lost"}
         tx.append(LockKind.LOST, [], by=rt.by, note=note)
     return back
@@ -153,15 +155,15 @@ def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]
 
 def _tenants(rt: Runtime) -> list[str]:
     """Whose limits are locked. Raises `Conflict` where none are."""
-    with rt.ledger.reading(DEFAULT_TENANT) as reader:
-        if rt.locks.standing(rt.ledger.ledger_id, reader).lock is None:
+    with rt.services.ledger.reading(DEFAULT_TENANT) as reader:
+        if rt.services.locks.standing(rt.services.ledger.ledger_id, reader).lock is None:
             raise _not_locked()
         return sorted({DEFAULT_TENANT, *reader.tenants()})
 
 
 def _set_back(rt: Runtime, reader: Reader) -> list[tuple[Budget, Budget]]:
     """The budgets that were raised above their rules and are not over: as they stand, and as far as it was signed."""
-    at_us = rt.clock_us()
+    at_us = rt.services.clock_us()
     found = (each for each in _raised(rt, reader, at_us) if each.rule_limit is not None)
     return [
         (each, as_signed(rt, reader, each))
@@ -190,8 +192,8 @@ def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
     seal = authority.lock
     if seal is None or not seal.is_open or seal.public != lock.public:
         raise locked(Loosening.LEDGER_ACCEPT)
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
-        there = rt.locks.standing(rt.ledger.ledger_id, tx).lock
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
+        there = rt.services.locks.standing(rt.services.ledger.ledger_id, tx).lock
         if there is not None and there.public != lock.public:
             raise Conflict(
                 "This ledger is locked with another passphrase than the one before it.",
@@ -205,7 +207,7 @@ def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
             return
         heads = {}
         for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
-            with rt.ledger.reading(tenant) as reader:
+            with rt.services.ledger.reading(tenant) as reader:
                 heads[tenant] = reader.head().seq
         rows = {
             tenant: [[name, each.limit, each.rule] for name, each in limits.items()]
@@ -218,6 +220,6 @@ def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
 
 def tell_lost(rt: Runtime, at_us: int, by: str) -> None:
     """Tell the journal of a lock that was ended without its passphrase while no ledger could tell of it."""
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": by, "reason": "the passphrase was lost", CARRIED: at_us}
         tx.append(LockKind.LOST, [], by=rt.by, note=note)

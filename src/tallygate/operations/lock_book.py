@@ -249,13 +249,13 @@ def locks_remembered_in(folders: Iterable[Path]) -> list[tuple[str, Lock]]:
 
 def remember_lock(rt: Runtime, marks: LockMarks) -> None:
     """Have the lock as it stands remembered beside the ledger, or none."""
-    with rt.ledger.reading(DEFAULT_TENANT) as reader:
-        lock = rt.locks.standing(rt.ledger.ledger_id, reader).lock
+    with rt.services.ledger.reading(DEFAULT_TENANT) as reader:
+        lock = rt.services.locks.standing(rt.services.ledger.ledger_id, reader).lock
         events = reader.lock_events() if lock is not None else []
     if lock is None:
         marks.forget()
         return
-    marks.write(keyid_of(lock), rt.ledger.ledger_id, since_set(events, lock))
+    marks.write(keyid_of(lock), rt.services.ledger.ledger_id, since_set(events, lock))
 
 
 def keyid_of(lock: Lock) -> str:
@@ -299,13 +299,13 @@ def told_of(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -
 
 def standing_now(rt: Runtime) -> Standing:
     """Whether the limits are locked now."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        return rt.locks.standing(rt.ledger.ledger_id, reader)
+    with rt.reading() as reader:
+        return rt.services.locks.standing(rt.services.ledger.ledger_id, reader)
 
 
 def bounds_now(rt: Runtime, reader: Reader) -> Bounds | None:
     """Which limits the user has signed, as things stand in a transaction; None where nothing is locked."""
-    return rt.locks.bounds(rt.ledger.ledger_id, reader)
+    return rt.services.locks.bounds(rt.services.ledger.ledger_id, reader)
 
 
 def as_opened(
@@ -316,7 +316,7 @@ def as_opened(
     Whose it is, which budgets it spends, and what makes those is said there: rows in tables are anybody's to change.
     What they count, and a limit below that of the opening, is the tables' to say.
     """
-    opened = rt.locks.opened(rt.ledger.ledger_id, reader, session)
+    opened = rt.services.locks.opened(rt.services.ledger.ledger_id, reader, session)
     if lacking := opened.spends - {budget.budget_id for budget in own}:
         found = reader.budgets_named(sorted(lacking))
         if len(found) < len(lacking):
@@ -354,7 +354,7 @@ def _own_as_opened(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     for session_id in dict.fromkeys((budget.budget_id, name, name.rpartition(":")[0])):
         session = reader.session(session_id) if session_id else None
         if session is not None and session.is_open:
-            return _as_opened(rt.locks.opened(rt.ledger.ledger_id, reader, session), budget)
+            return _as_opened(rt.services.locks.opened(rt.services.ledger.ledger_id, reader, session), budget)
     return budget
 
 
@@ -370,12 +370,12 @@ def as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
 
 def unsigned_limits(rt: Runtime) -> list[Budget]:
     """Budgets whose limit stands above what the user has signed, of those that were used last."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         bounds = bounds_now(rt, reader)
         if bounds is None:
             return []
         budgets = (_own_as_opened(rt, reader, each) for each in reader.budgets(BUDGETS_LOOKED_AT))
-        return [each for each in budgets if is_above(bounds, each, rt.clock_us())]
+        return [each for each in budgets if is_above(bounds, each, rt.services.clock_us())]
 
 
 def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
@@ -387,8 +387,8 @@ def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
 
 def lost_text(rt: Runtime, reader: Reader) -> str | None:
     """What is said at the start of sessions while it is news that a lock was ended without its passphrase."""
-    standing = rt.locks.standing(rt.ledger.ledger_id, reader)
-    if standing.lost_us is None or standing.lost_us < rt.clock_us() - LOST_NEWS_US:
+    standing = rt.services.locks.standing(rt.services.ledger.ledger_id, reader)
+    if standing.lost_us is None or standing.lost_us < rt.services.clock_us() - LOST_NEWS_US:
         return None
     return (
         f"On {iso(standing.lost_us)} the lock of the limits was ended without its passphrase, by {standing.lost_by}: "
@@ -398,7 +398,7 @@ def lost_text(rt: Runtime, reader: Reader) -> str | None:
 
 def signing(rt: Runtime, tx: Reader, authority: Authority, what: Loosening) -> Sign | None:
     """What signs an event that loosens; None where nothing is locked. Raises `Locked` without the passphrase."""
-    lock = rt.locks.standing(rt.ledger.ledger_id, tx).lock
+    lock = rt.services.locks.standing(rt.services.ledger.ledger_id, tx).lock
     if lock is None:
         return None
     seal = authority.lock
@@ -409,7 +409,7 @@ def signing(rt: Runtime, tx: Reader, authority: Authority, what: Loosening) -> S
 
 def signing_as_far(rt: Runtime, tx: Reader, authority: Authority) -> Sign | None:
     """What signs an event of a ledger that was put in place: where that is locked with another key, nobody does."""
-    lock = rt.locks.standing(rt.ledger.ledger_id, tx).lock
+    lock = rt.services.locks.standing(rt.services.ledger.ledger_id, tx).lock
     seal = authority.lock
     fits = lock is not None and seal is not None and seal.is_open and seal.public == lock.public
     return seal.sign if fits and seal is not None else None
@@ -419,7 +419,7 @@ def note_loosened(rt: Runtime, authority: Authority, what: Loosening, about: str
     """Tell the journal of something that the user has loosened and that has no event of its own; only while locked."""
     if authority.lock is None:
         return
-    with rt.ledger.writing(DEFAULT_TENANT) as tx:
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         sign = signing(rt, tx, authority, what)
         if sign is not None:
             note: dict[str, Value] = {"actor": authority.actor, "what": what.value, "about": about}

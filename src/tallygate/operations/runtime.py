@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import merge
@@ -126,7 +127,8 @@ def _taught(kind: str, *sources: _Samples) -> Learner:
 
 
 # --- runtime ---------------------------------------------------------------------------------------------------------
-# What every operation needs and never makes itself: the ledger, prices, the clock, ids and the user's policy.
+# What every operation needs and never makes itself, apart by how long it holds: the program's own parts, what is set
+# where the work is done, what was remembered, and for whom just now.
 
 
 class RunLog(Protocol):
@@ -142,17 +144,25 @@ class Presence(Protocol):
     def is_alive(self, server_id: str) -> bool: ...
 
 
-def nothing_to_follow() -> None:
-    """Where no transcripts are read, there is nothing to catch up with before a decision."""
+class Following(Protocol):
+    """What reads on in clients' transcripts, before anything is decided on what they hold."""
+
+    def catch_up(self) -> object:
+        """Read on in the files that are known."""
+
+    def include(self, client: str, transcript: Path | None, session: str | None) -> None:
+        """Read one more, or that of a client's session."""
+
+    def read_whole(self, client: str, transcript: Path | None, session: str | None) -> tuple[str, ...] | None:
+        """The files of a client's session where all of them was read, else None."""
 
 
-def nobody_follows(client: str, transcript: Path | None, session: str | None) -> None:
-    """Where no transcripts are read, one more is not read either."""
+class NothingFollowed:
+    """Where no transcripts are read: there is nothing to catch up with, and nobody knows that all of one was."""
 
-
-def nothing_is_whole(_client: str, _transcript: Path | None, _session: str | None) -> tuple[str, ...] | None:
-    """Where no transcripts are read, nobody knows that all of one was."""
-    return None
+    def catch_up(self) -> None: ...
+    def include(self, client: str, transcript: Path | None, session: str | None) -> None: ...
+    def read_whole(self, _client: str, _transcript: Path | None, _session: str | None) -> None: ...
 
 
 def nothing_weakens(_: HookEvent) -> str | None:
@@ -196,70 +206,112 @@ class SessionHead(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """The composed program, as operations see it. `by` names who acts, in every event.
+class Services:
+    """The program's own parts, the same whatever work is done.
 
-    `home` is the program's own tenant while it is among the rows of another, which a caller has named for a
-    session. `tenant_of` tells whose a project is, by its folder; `place_of` what a folder belongs to. `folder` is
-    where work is done that belongs to no `project`, `around` what the client's work finds around it, `asked_by` the
-    client that is connected, where an agent asks. `tool_owners` tells which client's session a tool call belongs to,
-    by the id that a hook gave: (client, session). `compactions` tells when a session's agent last summarised its
-    conversation. `keys` sign; without any, nothing is attested. `told_at_start` is what a user is told of the settings
-    when a session begins, `foreign` names variables of the client that do not count. `program` is how a user's shell
-    starts this one, `zone` the time zone that times are told in.
+    `keys` sign; without any, nothing is attested. `locks` tell which limits the user has signed.
     """
 
     ledger: Ledger
-    prices: PriceBook
-    policy: Policy
     clock_us: Callable[[], int]
     new_token: Callable[[int], str]
     run_log: RunLog
-    run_log_path: Path
     presence: Presence
-    exchange: ExchangeBook = field(default_factory=ExchangeBook)
     keys: KeyRing | None = None
-    by: str = "tallygate"
-    program: str = "tallygate"
-    zone: str = "UTC"
-    tenant: str = DEFAULT_TENANT
-    home: str | None = None
-    tenant_of: Callable[[str | None], str | None] = in_no_tenant
+    locks: LockBook = field(default_factory=LockBook)
+    pause_us: Callable[[int], None] = no_waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where work is done, and what the user has set for it.
+
+    `around` is what the client's work finds around it, `folder` where work is done that belongs to no `project`.
+    `place_of` tells what a folder belongs to, `tenant_of` whose a project is, by its folder. `told_at_start` is what a
+    user is told of the settings when a session begins, `foreign` names variables of the client that do not count.
+    `program` is how a user's shell starts this one, `zone` the time zone that times are told in.
+    """
+
+    prices: PriceBook
+    policy: Policy
+    run_log_path: Path
+    exchange: ExchangeBook = field(default_factory=ExchangeBook)
     around: Surroundings = NOWHERE
-    server_id: str | None = None
     project: str | None = None
     folder: str | None = None
-    asked_by: str | None = None
     place_of: PlaceOf = on_paper
-    halt_on_fault: bool = True
-    interrupts: bool = True
-    factors_micros: Mapping[str, int] = field(default_factory=dict)
-    ladder: Callable[[str], tuple[str, ...]] = no_ladder
-    local_model: str | None = None
-    keep_summaries: bool = True
-    abandon_after_us: int = 3_600_000_000
-    default_mode: str = "hard"
-    rules: tuple[Rule, ...] = ()
+    tenant_of: Callable[[str | None], str | None] = in_no_tenant
+    program: str = "tallygate"
+    zone: str = "UTC"
     user: str = "user"
+    rules: tuple[Rule, ...] = ()
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"
-    catch_up: Callable[[], object] = nothing_to_follow
-    follow: Callable[[str, Path | None, str | None], None] = nobody_follows
-    read_whole: Callable[[str, Path | None, str | None], tuple[str, ...] | None] = nothing_is_whole
+    default_mode: str = "hard"
+    ladder: Callable[[str], tuple[str, ...]] = no_ladder
+    local_model: str | None = None
+    factors_micros: Mapping[str, int] = field(default_factory=dict)
+    halt_on_fault: bool = True
+    interrupts: bool = True
+    keep_summaries: bool = True
+    abandon_after_us: int = 3_600_000_000
     told_at_start: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     stand_in: Callable[[HookEvent], str | None] = nothing_weakens
     guarded: Callable[[], Guarded] = Guarded
-    pause_us: Callable[[int], None] = no_waiting
-    session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What a program remembers while it runs; all of it stands in the ledger, or was told by a hook.
+
+    Everything is kept by its tenant, or by ids that a client made. `known_prices` are ids of those that are in the
+    ledger. `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
+    session). `compactions` tells when a session's agent last summarised its conversation.
+    """
+
     learned: Learned = field(default_factory=Learned)
-    locks: LockBook = field(default_factory=LockBook)
-    known_prices: set[str] = field(default_factory=set)
+    known_prices: dict[str, set[str]] = field(default_factory=dict)
+    session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)
+    session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
-    session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
-    tenant_prices: dict[str, set[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The composed program, at work for somebody: among whose rows, and who acts, in every event (`by`).
+
+    `home` is the program's own tenant while it is among the rows of another, which a caller has named for a session.
+    `asked_by` is the client that is connected, where an agent asks; `server_id` the server whose sessions these are.
+    """
+
+    services: Services
+    workspace: Workspace
+    caches: Caches = field(default_factory=Caches)
+    follower: Following = field(default_factory=NothingFollowed)
+    tenant: str = DEFAULT_TENANT
+    home: str | None = None
+    by: str = "tallygate"
+    asked_by: str | None = None
+    server_id: str | None = None
+
+    def reading(self) -> AbstractContextManager[Reader]:
+        """A view of one moment of the tenant's rows."""
+        return self.services.ledger.reading(self.tenant)
+
+    def writing(self) -> AbstractContextManager[Tx]:
+        """One transaction among the tenant's rows."""
+        return self.services.ledger.writing(self.tenant)
+
+    def prove(self) -> None:
+        """Raise `LedgerUnavailable` where nothing could be written down for the tenant now."""
+        self.services.ledger.prove(self.tenant)
+
+    def known_prices(self) -> set[str]:
+        """Ids of prices that are known to be in the tenant's ledger."""
+        return self.caches.known_prices.setdefault(self.tenant, set())
 
 
 # --- scope -----------------------------------------------------------------------------------------------------------
@@ -276,7 +328,7 @@ def scope_of(rt: Runtime, session: Session) -> PriceScope:
 
 def scope_here(rt: Runtime) -> PriceScope:
     """The scope of what is asked outside of any session."""
-    return PriceScope(rt.tenant, rt.project)
+    return PriceScope(rt.tenant, rt.workspace.project)
 
 
 def scope_called(rt: Runtime, session_id: str) -> PriceScope:
@@ -292,33 +344,33 @@ def scope_headed(rt: Runtime, session_id: str, head: SessionHead) -> PriceScope:
 
 def matters(rt: Runtime, prices: str | None) -> bool:
     """Whether the prices of a session may be others than those of anything; most often they are not."""
-    return rt.prices.is_scoped or prices not in (None, rt.prices.list_id)
+    return rt.workspace.prices.is_scoped or prices not in (None, rt.workspace.prices.list_id)
 
 
 def head_of(rt: Runtime, session_id: str) -> SessionHead | None:
     """What never changes of a session, so that a process asks for it once; None where there is no such session."""
-    known = rt.session_heads.get((rt.tenant, session_id))
+    known = rt.caches.session_heads.get((rt.tenant, session_id))
     if known is None:
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             session = reader.session(session_id)
         if session is None:
             return None
-        if len(rt.session_heads) > HEADS_MAX:
-            rt.session_heads.clear()
-        known = rt.session_heads[rt.tenant, session_id] = _head_of(session)
+        if len(rt.caches.session_heads) > HEADS_MAX:
+            rt.caches.session_heads.clear()
+        known = rt.caches.session_heads[rt.tenant, session_id] = _head_of(session)
     return known
 
 
 def remember(rt: Runtime, session: Session) -> None:
     """Know a session that was just opened."""
-    rt.session_heads[rt.tenant, session.session_id] = _head_of(session)
+    rt.caches.session_heads[rt.tenant, session.session_id] = _head_of(session)
 
 
 def prices_kept(rt: Runtime, tx: Tx) -> list[Change]:
     """What is written with a session so that it goes on at the prices it is opened at."""
-    if tx.price_list(rt.prices.list_id) is not None:
+    if tx.price_list(rt.workspace.prices.list_id) is not None:
         return []
-    return [Insert("price_list", {"list_id": rt.prices.list_id, "stated": rt.prices.stated.text})]
+    return [Insert("price_list", {"list_id": rt.workspace.prices.list_id, "stated": rt.workspace.prices.stated.text})]
 
 
 def _head_of(session: Session) -> SessionHead:
@@ -327,20 +379,22 @@ def _head_of(session: Session) -> SessionHead:
 
 def _scope(rt: Runtime, session_id: str, head: SessionHead, tenant: str) -> PriceScope:
     opened_at = head.prices
-    if opened_at in (None, rt.prices.list_id) or not _at_hand(rt, str(opened_at), tenant):
+    if opened_at in (None, rt.workspace.prices.list_id) or not _at_hand(rt, str(opened_at), tenant):
         return PriceScope(tenant, head.project, session_id)
-    return PriceScope(tenant, head.project, session_id, opened_at=opened_at, elsewhere=head.project != rt.project)
+    return PriceScope(
+        tenant, head.project, session_id, opened_at=opened_at, elsewhere=head.project != rt.workspace.project
+    )
 
 
 def _at_hand(rt: Runtime, list_id: str, tenant: str) -> bool:
     """Have a list of prices at hand that was kept with a session; one that cannot be read holds for nobody."""
-    if rt.prices.knows(list_id):
+    if rt.workspace.prices.knows(list_id):
         return True
-    with rt.ledger.reading(tenant) as reader:
+    with rt.services.ledger.reading(tenant) as reader:
         stated = reader.price_list(list_id)
     if stated is None:
         return False
-    rt.prices.keep(list_id, stated)
+    rt.workspace.prices.keep(list_id, stated)
     return True
 
 
@@ -367,7 +421,7 @@ def in_tenant(rt: Runtime, tenant: str) -> Runtime:
     """The program among the rows of a tenant."""
     if tenant == rt.tenant:
         return rt
-    return replace(rt, tenant=tenant, known_prices=rt.tenant_prices.setdefault(tenant, set()))
+    return replace(rt, tenant=tenant)
 
 
 def opened_in(rt: Runtime, tenant: str) -> Runtime:
@@ -387,7 +441,7 @@ def opened_in(rt: Runtime, tenant: str) -> Runtime:
             f"tenant_id {shown(tenant)} is another.",
             hint="Leave tenant_id out.",
         )
-    above = [rule for rule in rt.rules if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
+    above = [rule for rule in rt.workspace.rules if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
     if above and not any(rule.scope is Scope.TENANT and rule.match in (None, tenant) for rule in above):
         raise InvalidArgument(
             "tenant_id",
@@ -405,24 +459,24 @@ def runtime_for_session(rt: Runtime, session_id: str) -> Runtime:
     of any other id that it names nothing, whoever has a session of that id. A ledger that cannot be asked is met by
     the operation itself, which knows what a fault means.
     """
-    tenant = rt.session_tenants.get((rt.tenant, session_id))
+    tenant = rt.caches.session_tenants.get((rt.tenant, session_id))
     if tenant is None:
         try:
-            with rt.ledger.reading(rt.tenant) as reader:
+            with rt.reading() as reader:
                 tenant = reader.reached_session(session_id)
         except LedgerUnavailable:
             return rt
         if tenant is None:
             return rt
-        if len(rt.session_tenants) >= SESSIONS_KEPT:
-            rt.session_tenants.clear()
-        rt.session_tenants[rt.tenant, session_id] = tenant
+        if len(rt.caches.session_tenants) >= SESSIONS_KEPT:
+            rt.caches.session_tenants.clear()
+        rt.caches.session_tenants[rt.tenant, session_id] = tenant
     return _away(rt, tenant)
 
 
 def runtime_for_call(rt: Runtime, call_id: str) -> Runtime:
     """The program among the rows where a call is that may be named here; its own where there is none."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         tenant = reader.reached_call(call_id)
     return rt if tenant is None else _away(rt, tenant)
 
@@ -433,7 +487,7 @@ def _away(rt: Runtime, tenant: str) -> Runtime:
 
 def wherever(rt: Runtime, session_id: str) -> Runtime:
     """The program among the rows of whatever tenant has a session, for the user alone, who may look at all of them."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.tenants_of_session(session_id)
     if not found or rt.tenant in found:
         return rt
@@ -448,7 +502,7 @@ def wherever(rt: Runtime, session_id: str) -> Runtime:
 
 def every_tenant(rt: Runtime) -> list[Runtime]:
     """The program among the rows of each tenant that has any."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.tenants()
     return [rt, *(in_tenant(rt, tenant) for tenant in found if tenant != rt.tenant)]
 
@@ -458,7 +512,7 @@ SUMMARY_MAX = 200
 
 def kept_summary(rt: Runtime, summary: str | None) -> str | None:
     """What is kept of a sentence about the work, as the user's settings say."""
-    if summary is None or not rt.keep_summaries:
+    if summary is None or not rt.workspace.keep_summaries:
         return None
     return summary[:SUMMARY_MAX]
 
@@ -478,7 +532,7 @@ def named_before(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session,
     not told, not even where its rows are among those of the tenant that the caller named.
     """
     home = rt.home or rt.tenant
-    with rt.ledger.reading(home) as own:
+    with rt.services.ledger.reading(home) as own:
         reached = own.reached_session(session_id)
     if reached is not None:
         same_or_conflict(

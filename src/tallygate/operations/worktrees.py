@@ -60,7 +60,7 @@ class Places:
 
 def met(rt: Runtime, tx: Tx, folders: Iterable[str | None]) -> list[Change]:
     """What is kept of the worktrees in which folders lie: they may be gone when somebody asks for their repository."""
-    places = [rt.place_of(folder) for folder in dict.fromkeys(folders)]
+    places = [rt.workspace.place_of(folder) for folder in dict.fromkeys(folders)]
     trees = {
         place.tree: Tree(place.tree, place.project)
         for place in places
@@ -79,7 +79,7 @@ def met(rt: Runtime, tx: Tx, folders: Iterable[str | None]) -> list[Change]:
 
 def met_at_work(rt: Runtime, tx: Tx) -> list[Change]:
     """The same of the project at hand as a session opens: with every worktree that its repository has by then."""
-    place = rt.place_of(rt.project)
+    place = rt.workspace.place_of(rt.workspace.project)
     if place is None or place.project is None:
         return []
-    return met(rt, tx, (rt.project, *trees_of(place.project)))
+    return met(rt, tx, (rt.workspace.project, *trees_of(place.project)))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.transcripts import write_claude
+from tests.world import changed
 
 from tallygate.app import compose, priced_rules, settings_here
 from tallygate.operations.gate.authorize import Step, authorize
@@ -111,7 +112,7 @@ def test_init_takes_the_machines_zone_once(run, claude, monkeypatch):
 
 def test_init_leaves_the_zone_of_windows_that_have_begun(run, claude, made):
     settings_file('[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = 5\n')
-    ruled = replace(made.app, runtime=replace(made.app.runtime, rules=priced_rules(settings_here(), ExchangeBook())))
+    ruled = replace(made.app, runtime=changed(made.app.runtime, rules=priced_rules(settings_here(), ExchangeBook())))
     there = replace(made, app=ruled)
     assert there.call(there.session(5), prompt=100, output=0, tool_name="plan")
     (places(around_here()).config_dir / "config.toml").unlink()

@@ -111,7 +111,7 @@ def test_another_workspace_counts_on_no_ledger_while_nobody_knows_what_of_its_se
     (other / ".git").mkdir(parents=True)
     assert app.ledger.ledger_id
     monkeypatch.setattr("tallygate.app.App._lock_of", lambda self, _: blind())
-    with pytest.raises(LedgerUnavailable), app.runtime_for(other).ledger.reading():
+    with pytest.raises(LedgerUnavailable), app.runtime_for(other).reading():
         pass
     app.close()
 
@@ -127,7 +127,7 @@ def test_what_lets_work_go_on_in_a_fault_does_not_count_where_the_limits_may_be_
         file.write('[policy]\non_fault = "allow"\n')
     with unreadable(signed_one_dollar):
         app = compose(settings_here(), by="mcp")
-        assert app.runtime.halt_on_fault
+        assert app.runtime.workspace.halt_on_fault
         for file in app.settings.paths.key_dir.glob("lock-*.json"):
             file.unlink()
         assert not compose(settings_here(), by="mcp").runtime.halt_on_fault

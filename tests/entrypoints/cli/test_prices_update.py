@@ -331,7 +331,7 @@ def test_a_list_that_was_fetched_before_the_program_was_updated_does_not_count(r
 )
 def test_beneath_an_agent_no_file_and_no_force_makes_work_cheaper(made, taken, models, published, force, allowed):
     data_dir = made.app.settings.paths.data_dir
-    made.app.runtime.prices.catalog = Catalog(data_dir / "prices")
+    made.app.runtime.workspace.prices.catalog = Catalog(data_dir / "prices")
 
     def take(authority):
         return take_prices(
@@ -397,7 +397,7 @@ def test_beneath_an_agent_a_reset_makes_nothing_cheaper(made, run, file, price, 
     data_dir = made.app.settings.paths.data_dir
     dearer = price_list(("claude-opus-4-7", price, price * 5), HAIKU)
     assert run("prices", "update", file(dearer), "--force").exit_code == 0
-    made.app.runtime.prices.catalog = Catalog(data_dir / "prices")
+    made.app.runtime.workspace.prices.catalog = Catalog(data_dir / "prices")
     if allowed:
         assert reset_prices(made.app.runtime, folder=data_dir, authority=AGENT)[1]
         return

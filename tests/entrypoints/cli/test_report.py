@@ -12,6 +12,7 @@ import pytest
 from tests.entrypoints.cli.conftest import Made
 from tests.repositories import repository
 from tests.transcripts import DAY, PROJECT, write_claude
+from tests.world import changed
 
 from tallygate.app import compose, settings_here
 
@@ -136,7 +137,7 @@ def test_a_report_of_a_project_is_about_what_usage_means_by_it(run, run_json, ma
     shop = repository(Path(os.path.realpath(tmp_path)) / "work" / "shop")
     inner, other = repository(shop / "lib"), repository(shop.parent / "workshop")
     for number, folder in enumerate((shop, inner, other), 1):
-        made.app = replace(made.app, runtime=replace(made.app.runtime, project=str(folder)))
+        made.app = replace(made.app, runtime=changed(made.app.runtime, project=str(folder)))
         made.worked()
         write_claude(home, [number], f"s{number}", cwd=str(folder))
     run("sync")

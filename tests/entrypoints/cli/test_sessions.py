@@ -11,6 +11,7 @@ import pytest
 from tests.entrypoints.cli.test_local_days import settings_file
 from tests.reading_rules import Rule
 from tests.transcripts import PROJECT, write_claude
+from tests.world import changed
 
 from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
@@ -188,7 +189,7 @@ def test_a_line_that_cannot_be_written_is_said_and_the_session_ends(run, run_jso
 
 
 def test_a_response_is_named_as_a_correction_takes_it(run, run_json, made, home):
-    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    made.app = replace(made.app, runtime=changed(made.app.runtime, project=PROJECT))
     session_id = made.session()
     write_claude(home, [1, 2], at=datetime.now(UTC) + timedelta(seconds=1))
     run("sync")
@@ -206,7 +207,7 @@ def test_a_response_is_named_as_a_correction_takes_it(run, run_json, made, home)
 
 
 def test_a_response_of_which_something_was_guessed_is_marked(run, run_json, made, home):
-    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    made.app = replace(made.app, runtime=changed(made.app.runtime, project=PROJECT))
     session_id = made.session()
     soon = datetime.now(UTC) + timedelta(seconds=1)
     write_claude(home, [1], at=soon)
@@ -222,11 +223,11 @@ def test_a_response_of_which_something_was_guessed_is_marked(run, run_json, made
 def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_spent_on(run, run_json, made):
     session_id = made.session(model=UNKNOWN_MODEL)
     assert run_json("sessions", "list")["sessions"][0]["main_model"] == "unknown"
+    at = as_datetime(made.app.runtime.services.clock_us())
     rows = [
-        ObservedUsage("codex", "theirs", f"r{n}", as_datetime(made.app.runtime.clock_us()), model, Tokens(output=count),
-                      Rule.CODEX_LAST)
+        ObservedUsage("codex", "theirs", f"r{n}", at, model, Tokens(output=count), Rule.CODEX_LAST)
         for n, (model, count) in enumerate([("claude-haiku-4-5", 10), ("claude-opus-4-7", 10_000)])
-    ]  # fmt: skip
+    ]
     link_session(made.app.runtime, "codex", "theirs", session_id)
     ingest(made.app.runtime, Reading("codex", "/t", rows))
     [found] = run_json("sessions", "list")["sessions"]

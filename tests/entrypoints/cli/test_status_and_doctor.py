@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from tests.world import changed
 
 from tallygate.entrypoints.cli import checks
 from tallygate.ledger.audit import condition
@@ -79,7 +81,7 @@ def test_a_script_learns_by_the_exit_code_that_settings_of_the_project_stop_ever
 
 def test_only_the_last_run_of_this_project_and_those_beside_it_are_told_by_the_exit_code(run, made, monkeypatch):
     def refused(project):
-        made.app = replace(made.app, runtime=replace(made.app.runtime, project=project))
+        made.app = replace(made.app, runtime=changed(made.app.runtime, project=project))
         session_id = made.session(1)
         assert made.call(session_id, prompt=900_000, tool_name="read") == ""
         return session_id
@@ -212,7 +214,7 @@ def test_settings_that_cannot_be_read_end_the_diagnosis_with_file_and_line(run, 
 
 def test_a_clock_behind_the_ledger_is_a_warning(run, made, monkeypatch):
     made.worked()
-    behind = made.app.runtime.clock_us() - 3_600_000_000
+    behind = made.app.runtime.services.clock_us() - 3_600_000_000
     monkeypatch.setattr("tallygate.app.clock_us", lambda: behind)
     found = diagnosis(run)
     assert found["clock"]["state"] == "warn"
@@ -228,11 +230,8 @@ def test_old_prices_are_a_warning(made, days, state):
         def info(self, at):
             return Info
 
-    class Runtime:
-        prices = Prices()
-        clock_us = staticmethod(lambda: 0)
-
-    assert checks.price_table(Runtime()).state == state
+    rt = SimpleNamespace(workspace=SimpleNamespace(prices=Prices()), services=SimpleNamespace(clock_us=lambda: 0))
+    assert checks.price_table(rt).state == state
 
 
 @pytest.mark.parametrize(
@@ -273,8 +272,8 @@ def test_keys_that_others_can_get_at_fail_with_the_command_that_helps(run, made,
 def test_a_key_that_is_lost_is_told_until_verifiers_have_the_new_one(run, made):
     made.worked()
     run("attest", "list")
-    lost = made.app.runtime.keys.public().keyid
-    made.app.runtime.keys.key_file.unlink()
+    lost = made.app.runtime.services.keys.public().keyid
+    made.app.runtime.services.keys.key_file.unlink()
     state, found = keys(run)
     assert (state, lost in found, "give verifiers the new key" in found) == ("warn", True, True)
     run("keys", "show")

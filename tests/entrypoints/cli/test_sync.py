@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from tests.transcripts import COUNTS, FILES, claude, lines, write_all, write_claude
+from tests.world import changed
 
 EVERYTHING = sum(COUNTS.values())
 
@@ -53,7 +54,7 @@ def test_responses_of_a_session_in_their_folder_are_counted_into_its_budget(run,
     from dataclasses import replace
     from datetime import UTC, datetime, timedelta
 
-    made.app = replace(made.app, runtime=replace(made.app.runtime, project="/home/me/project"))
+    made.app = replace(made.app, runtime=changed(made.app.runtime, project="/home/me/project"))
     session_id = made.session()
     write_claude(home, range(3), at=datetime.now(UTC) + timedelta(seconds=1))
     assert "3 responses counted into sessions" in run("sync").stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.repositories import repository, worktree
 from tests.transcripts import COUNTS, DAY, MODEL, PROJECT, write_all, write_claude
+from tests.world import changed
 
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.record import UsageReport, record_usage
@@ -203,7 +204,7 @@ def test_times_at_the_ends_of_the_calendar_are_listed(run_json, run, home, monke
 
 
 def test_a_session_is_shown_with_what_was_used_and_why_it_differs(run, run_json, made, home):
-    made.app = replace(made.app, runtime=replace(made.app.runtime, project=PROJECT))
+    made.app = replace(made.app, runtime=changed(made.app.runtime, project=PROJECT))
     session_id = made.session(10)
     made.call(session_id, prompt=100, output=10, tool_name="edit")
     now = datetime.now(UTC) + timedelta(seconds=1)

@@ -184,7 +184,7 @@ def test_the_first_key_is_enough_after_rotations(run, made, home):
 def test_what_a_lost_key_signed_still_verifies_for_its_user(run, made):
     made.worked()
     run("attest", "list")
-    made.app.runtime.keys.key_file.unlink()
+    made.app.runtime.services.keys.key_file.unlink()
     made.worked()
     run("attest", "list")
     code, said = found(run)
@@ -213,7 +213,7 @@ def test_evidence_that_a_replaced_key_has_signed_is_refused(run, made, home):
     """Somebody kept the key that should be gone, and signs what came later with it."""
     session_id = made.worked()
     run("attest", "list")
-    ring = made.app.runtime.keys
+    ring = made.app.runtime.services.keys
     kept = ring.key_file.read_bytes()
     (home / "first.pem").write_text(run("keys", "export").output)
     run("keys", "rotate")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from types import ModuleType
 
 import pytest
 from tests.statements.server import DAY, KEY, Fault, serving, used_in_march
+from tests.world import changed
 
 from tallygate.core.bills.lines import Gap
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, SettingsError
@@ -39,7 +39,7 @@ def server():
 
 @pytest.fixture
 def rt(world):
-    return replace(world.rt, clock_us=lambda: microseconds(datetime(2026, 3, 31, 12, tzinfo=UTC)))
+    return changed(world.rt, clock_us=lambda: microseconds(datetime(2026, 3, 31, 12, tzinfo=UTC)))
 
 
 def fetched(rt, server, provider, since=None, until=None):
@@ -49,7 +49,7 @@ def fetched(rt, server, provider, since=None, until=None):
 
 
 def counted(rt):
-    with rt.ledger.reading() as reader:
+    with rt.services.ledger.reading() as reader:
         return [each.line for each in reader.billed_between(0, 2**60)]
 
 
@@ -157,7 +157,7 @@ def test_a_wait_is_told_of_and_taken_from_the_clock_that_is_handed_in(rt, server
     waits, told = [], []
     server.faults.append(Fault(429, headers={"retry-after": "30"}))
     source = SOURCES["openrouter"]
-    patient = replace(rt, pause_us=waits.append)
+    patient = changed(rt, pause_us=waits.append)
     days = days_to_fetch(rt, source, None, None)
     assert fetch_bills(patient, source, KEY, days, address=server.url, tell=told.append)
     assert waits == [30_000_000]

@@ -47,7 +47,7 @@ def respond(world, key, tokens, model, *, client="codex", provider=None):
 
 
 def cost(world, model, tokens):
-    return world.rt.prices.quote(model, as_datetime(world.clock.at_us)).cost_nanos(Tokens(output=tokens))
+    return world.rt.workspace.prices.quote(model, as_datetime(world.clock.at_us)).cost_nanos(Tokens(output=tokens))
 
 
 def watched(world, dollars="1000", *rules, **options):
@@ -60,7 +60,7 @@ def watched(world, dollars="1000", *rules, **options):
 
 def test_models_are_as_sure_as_the_tests_take_them(world):
     now = as_datetime(world.clock.at_us)
-    found = [world.rt.prices.quote(model, now).certainty for model in (KNOWN, NEAR, ALIEN)]
+    found = [world.rt.workspace.prices.quote(model, now).certainty for model in (KNOWN, NEAR, ALIEN)]
     assert found == [Certainty.KNOWN, Certainty.APPROXIMATE, Certainty.ASSUMED]
 
 

@@ -35,7 +35,7 @@ def test_a_raise_from_inside_a_session_is_told_everywhere(world):
     with world.ledger.reading(world.rt.tenant) as reader:
         stated = summed(reader, reader.session(session), reader.head())["limitChanges"]
     end_session(world.rt, session)
-    line = next(each for each in lines(world.rt.run_log_path) if each["run_id"] == session)
+    line = next(each for each in lines(world.rt.workspace.run_log_path) if each["run_id"] == session)
     assert line["limit_changes"] == stated == [seen.stated()]
     assert (stated[0]["before"], stated[0]["limit"], stated[0]["inside"]) == ("0.61", "100.61", around)
 

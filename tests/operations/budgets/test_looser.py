@@ -34,7 +34,7 @@ def opened(world, session, **options):
 
 
 def restarted(world, **changes):
-    return world.with_runtime(session_heads={}, known_prices=set(), **changes)
+    return world.with_runtime(session_heads={}, known_prices={}, **changes)
 
 
 # what of the settings changed -> what is said of it
@@ -154,7 +154,7 @@ def test_the_running_session_keeps_its_rules_and_tells_nothing(world):
         (session,) = reader.sessions(state="open", limit=9)
         (budget,) = [each for each in reader.budgets(9) if each.scope == "user"]
     assert budget.reserved_nanos > 0
-    assert (session.prices, len(json.loads(session.rules))) == (world.rt.prices.list_id, 1)
+    assert (session.prices, len(json.loads(session.rules))) == (world.rt.workspace.prices.list_id, 1)
 
 
 def test_what_is_said_is_of_this_project_this_client_and_the_last_days(world):

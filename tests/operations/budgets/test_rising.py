@@ -155,9 +155,9 @@ def test_the_cost_of_a_response_never_falls_whatever_comes_later(data, tmp_path_
 
 def test_a_price_that_has_fallen_since_lowers_nothing(live, session, monkeypatch):
     take(live, response(live))
-    quote = live.rt.prices.quote
+    quote = live.rt.workspace.prices.quote
     monkeypatch.setattr(
-        type(live.rt.prices), "quote", lambda _, model, at, scope=None, terms=None: quote("ollama/foo", at)
+        type(live.rt.workspace.prices), "quote", lambda _, model, at, scope=None, terms=None: quote("ollama/foo", at)
     )
     take(live, response(live, tokens=Tokens(40, 30, 20, 10, 110)))
     assert stored(live).cost_nanos == live.budget(session).spent_nanos == 173 * MICRO

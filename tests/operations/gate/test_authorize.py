@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from tests.world import MINUTE, NANOS
+from tests.world import MINUTE, NANOS, changed
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -318,7 +318,7 @@ class Broken:
 
 def test_a_ledger_that_cannot_be_used_halts(world):
     session = world.start("1")
-    broken = replace(world.rt, ledger=Broken(world.ledger))
+    broken = changed(world.rt, ledger=Broken(world.ledger))
     answer = replace(world, rt=broken).ask(session, model="dear")
     assert (answer.action, answer.reason, answer.call_id) == ("halt", "ledger_unavailable", None)
     assert "disk full" in answer.message
@@ -327,7 +327,7 @@ def test_a_ledger_that_cannot_be_used_halts(world):
 
 def test_a_policy_that_fails_open_says_that_nothing_was_counted(world):
     session = world.start("1")
-    broken = replace(world.rt, ledger=Broken(world.ledger), halt_on_fault=False)
+    broken = changed(world.rt, ledger=Broken(world.ledger), halt_on_fault=False)
     answer = replace(world, rt=broken).ask(session, model="dear")
     assert (answer.action, answer.reason) == ("allow", "warn:ledger_unavailable")
     assert "cannot be counted" in answer.message

@@ -155,7 +155,7 @@ def test_a_price_that_a_failed_commit_took_back_is_written_with_the_next_step(wo
 
     def work(rt):
         if asked is None:
-            return step(world.with_runtime(ledger=rt.ledger), door, session)
+            return step(world.with_runtime(ledger=rt.services.ledger), door, session)
         return record_usage(rt, UsageReport(asked.call_id, Tokens(output=1), model_used="dear"))
 
     full = world.with_runtime(ledger=FullDisk(world.ledger)).rt

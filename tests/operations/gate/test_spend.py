@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reading_rules import Rule as Reading_
-from tests.world import MINUTE, NANOS, as_said
+from tests.world import MINUTE, NANOS, as_said, changed
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -409,7 +409,7 @@ def test_a_tenant_has_its_own_rows_and_its_sessions_are_found_by_id(world):
     for session_id, tenant in (("a", "acme"), ("b", "zeta"), ("c", "default")):
         book(world, 100, session_id)
         assert world.budget(session_id, tenant).spent_nanos == 8 * CENT
-        fresh = replace(world.rt, session_tenants={})
+        fresh = changed(world.rt, session_tenants={})
         assert runtime_for_session(fresh, session_id).tenant == tenant
         call = world.calls(session_id, tenant)[0].call_id
         assert runtime_for_call(world.rt, call).tenant == tenant

@@ -127,7 +127,7 @@ def lasting(tmp_path_factory):
 @settings(max_examples=150)
 @given(steps=steps, pause_us=st.sampled_from([1, 300 * SECOND, 300 * SECOND + 1, 3_600 * SECOND, 3_601 * SECOND]))
 def test_what_has_to_be_read_anew_follows_from_the_last_responses_of_a_session(lasting, steps, pause_us):
-    world, name = lasting, lasting.rt.new_token(4)
+    world, name = lasting, lasting.rt.services.new_token(4)
     world.clock.forward(SECOND)
     session = live_session(world, name)
     rows = []
@@ -137,7 +137,7 @@ def test_what_has_to_be_read_anew_follows_from_the_last_responses_of_a_session(l
         rows.append(replace(response(f"{name}-{number}", world.clock.at_us, **told), session=name))
     ingest(world.rt, Reading(CLIENT, f"/t/{name}", rows))
     world.clock.forward(pause_us)
-    at_us, price = world.clock.at_us, world.rt.prices.quote(OPUS, as_datetime(world.clock.at_us), None)
+    at_us, price = world.clock.at_us, world.rt.workspace.prices.quote(OPUS, as_datetime(world.clock.at_us), None)
     last = [row for row in rows if row.rule is not Rule.CLAUDE_AUXILIARY][-STEPS_LOOKED_AT:]
     for agent in AGENTS:
         mine = of_actor([PastStep(row, 0) for row in last], agent)

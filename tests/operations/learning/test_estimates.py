@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import NANOS, PRICES, Clock, hook_event, make_world
+from tests.world import NANOS, PRICES, Clock, changed, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -158,7 +158,7 @@ def test_a_sample_is_written_with_the_reconciliation_that_shows_it_and_once(worl
 def test_usage_that_comes_after_the_reservation_expired_still_teaches(world):
     session = world.start("1")
     call = world.ask(session, 100).call_id
-    world.clock.forward(world.rt.policy.reservation_ttl_us + 1)
+    world.clock.forward(world.rt.workspace.policy.reservation_ttl_us + 1)
     world.ask(session, 1)
     record_usage(world.rt, UsageReport(call, Tokens(fresh_input=300)))
     assert [sample.call_id for sample in kept(world)] == [call]
@@ -429,7 +429,7 @@ def test_where_no_model_of_the_ladder_pays_the_answer_names_none_and_says_why(wo
     answer = world.ask(session, 29)
     assert (answer.action, answer.target_model) == (Action.REROUTE, None)
     assert "No model of the ladder pays" in answer.message
-    bare = replace(world, rt=replace(world.rt, ladder=lambda _: ()))
+    bare = replace(world, rt=changed(world.rt, ladder=lambda _: ()))
     assert "No [ladder]" in bare.ask(session, 0).message
 
 
@@ -525,7 +525,7 @@ def test_what_was_learned_under_other_spellings_counts(world, monkeypatch, older
     assert len({each.key for each in kept(world)}) == (3 if older else 1)
     [found] = show(world.rt).learned
     assert (found.key.client, found.key.model, found.samples) == ("claude-code", "claude-opus-4-7", 12)
-    for learned in (world.rt.learned, Learned()):
+    for learned in (world.rt.caches.learned, Learned()):
         again = world.with_runtime(learned=learned)
         with again.ledger.reading() as reader:
             assert [

@@ -44,7 +44,7 @@ def halted(refusal):
 
 
 def stated(world, attested):
-    payload = dsse.read(attested.envelope.encode()).opened(world.rt.keys.trusted())
+    payload = dsse.read(attested.envelope.encode()).opened(world.rt.services.keys.trusted())
     assert payload == attested.payload
     return json.loads(payload)
 
@@ -55,7 +55,7 @@ def test_a_refusal_has_its_name_before_anything_is_signed(proving, refusal):
         [due] = reader.attestations_due(10)
         head = reader.head()
     assert (slim.attestation_id, slim.digest, slim.seq) == (due.attestation_id, head.hash.hex(), head.seq)
-    assert slim.keyid == proving.rt.keys.public().keyid
+    assert slim.keyid == proving.rt.services.keys.public().keyid
     assert due.envelope is None
 
 
@@ -185,8 +185,8 @@ def migrations_sql():
 
 def test_the_journal_tells_of_the_key_once_and_of_its_rotation(proving, halted):
     attest.issue_missing(proving.rt)
-    old = proving.rt.keys.public().keyid
-    new = proving.rt.keys.rotate().new.keyid
+    old = proving.rt.services.keys.public().keyid
+    new = proving.rt.services.keys.rotate().new.keyid
     proving.ask(halted, 300)
     attest.issue_missing(proving.rt)
     with proving.ledger.reading() as reader:
@@ -198,27 +198,27 @@ def test_the_journal_tells_of_the_key_once_and_of_its_rotation(proving, halted):
 
 def test_two_rotations_that_a_ledger_did_not_see_are_told_in_their_order(proving, halted):
     attest.issue_missing(proving.rt)
-    chain = [proving.rt.keys.public().keyid, *(proving.rt.keys.rotate().new.keyid for _ in range(2))]
-    attest.announced(proving.rt, proving.rt.keys)
+    chain = [proving.rt.services.keys.public().keyid, *(proving.rt.services.keys.rotate().new.keyid for _ in range(2))]
+    attest.announced(proving.rt, proving.rt.services.keys)
     with proving.ledger.reading() as reader:
         assert [row[0] for row in reader.signing_keys()] == chain
 
 
 def test_a_lost_key_is_replaced_and_the_journal_says_which_was_lost(proving, halted):
     attest.issue_missing(proving.rt)
-    lost = proving.rt.keys.public().keyid
-    proving.rt.keys.key_file.unlink()
+    lost = proving.rt.services.keys.public().keyid
+    proving.rt.services.keys.key_file.unlink()
     proving.ask(halted, 300)
     attest.issue_missing(proving.rt)
     with proving.ledger.reading() as reader:
         *_, last = reader.events_about('"kind":"key.created"')
     note = json.loads(last.body)["note"]
     assert note["lost"] == lost
-    assert note["keyid"] == proving.rt.keys.public().keyid != lost
+    assert note["keyid"] == proving.rt.services.keys.public().keyid != lost
 
 
 def test_a_key_that_others_can_read_signs_nothing_and_the_refusal_stands(proving, halted):
-    proving.rt.keys.key_file.chmod(0o644)
+    proving.rt.services.keys.key_file.chmod(0o644)
     slim = proving.ask(halted, 300).attestation
     assert slim.keyid is None
     assert "chmod 600" in slim.warning
@@ -253,7 +253,7 @@ def test_a_refusal_is_one_commit_and_signs_nothing(proving, monkeypatch, keyed, 
     assert answer.action == "halt"
     assert statements.count("BEGIN IMMEDIATE") == 1
     assert waits == []
-    assert (answer.attestation.keyid is not None) == keyed == proving.rt.keys.key_file.exists()
+    assert (answer.attestation.keyid is not None) == keyed == proving.rt.services.keys.key_file.exists()
 
 
 def test_a_look_at_an_exhausted_budget_names_its_last_refusal_until_the_budget_changes(proving, halted):
@@ -275,7 +275,7 @@ def test_others_wait_only_so_long_while_much_is_signed(proving, slow_us, rounds)
     session_id = proving.start("0.1")
     for _ in range(5):
         proving.ask(session_id, 200)
-    attest.announced(proving.rt, proving.rt.keys)
+    attest.announced(proving.rt, proving.rt.services.keys)
 
     def clock():
         proving.clock.forward(slow_us)
@@ -299,7 +299,7 @@ def test_a_session_that_a_hook_ends_is_signed_at_once(proving):
 
 def test_a_session_that_a_hook_ends_ends_also_where_nothing_can_be_signed(proving):
     attest.ready(proving.rt)
-    proving.rt.keys.key_file.chmod(0o644)
+    proving.rt.services.keys.key_file.chmod(0o644)
     hooked(proving, Moment.SESSION_START)
     answer = hooked(proving, Moment.SESSION_END)
     assert (answer.verdict, "chmod 600" in answer.message) == (Verdict.GO_ON, True)
@@ -328,5 +328,5 @@ def test_a_bundle_is_never_written_over_anything(proving, halted, tmp_path):
 
 def test_a_bundle_never_holds_the_secret_half(proving, halted, tmp_path):
     export_bundle(proving.rt, halted, tmp_path / "evidence")
-    secret = json.loads(proving.rt.keys.key_file.read_text())["d"]
+    secret = json.loads(proving.rt.services.keys.key_file.read_text())["d"]
     assert not any(secret.encode() in path.read_bytes() for path in (tmp_path / "evidence").rglob("*.*"))

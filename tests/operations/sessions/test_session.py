@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.world import MINUTE, NANOS, make_world
+from tests.world import MINUTE, NANOS, changed, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
@@ -20,7 +20,7 @@ from tallygate.operations.sessions.opening import Opening, client_slug, start_se
 
 
 def lines(world):
-    path = world.rt.run_log_path
+    path = world.rt.workspace.run_log_path
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -147,7 +147,7 @@ def test_what_another_model_saved_is_counted_from_its_own_tokens(world):
 def test_a_log_that_cannot_be_written_waits_in_the_ledger_and_blocks_nothing(world):
     blocked = world.folder / "blocked"
     blocked.write_text("a file where a folder should be")
-    elsewhere = replace(world, rt=replace(world.rt, run_log_path=blocked / "runs.jsonl"))
+    elsewhere = replace(world, rt=changed(world.rt, run_log_path=blocked / "runs.jsonl"))
     session = elsewhere.start()
     totals = end_session(elsewhere.rt, session)
     assert totals.session_id == session
@@ -163,7 +163,7 @@ def test_a_log_that_cannot_be_written_waits_in_the_ledger_and_blocks_nothing(wor
 def test_a_line_that_reached_the_log_before_a_crash_is_not_written_again(world):
     session = world.start()
     end_session(world.rt, session)
-    written = world.rt.run_log_path.read_text().strip()
+    written = world.rt.workspace.run_log_path.read_text().strip()
     with world.ledger.writing():
         world.ledger._connection.execute("UPDATE run_log_queue SET written_us = NULL, line = ?", (written,))
     assert flush_run_log(world.rt) == []
@@ -177,7 +177,7 @@ def test_summaries_are_cut_and_can_be_kept_out(world):
     private = world.with_runtime(keep_summaries=False)
     session = private.start(task_summary="secret plan")
     end_session(private.rt, session, task_summary="secret result")
-    assert "secret" not in private.rt.run_log_path.read_text()
+    assert "secret" not in private.rt.workspace.run_log_path.read_text()
 
 
 def test_an_abandoned_session_is_closed_and_logged_by_the_next_start(world):
@@ -193,12 +193,12 @@ def test_an_abandoned_session_is_closed_and_logged_by_the_next_start(world):
 
 def test_a_session_whose_server_lives_is_never_abandoned(world):
     served = world.with_runtime(server_id="a" * 32)
-    world.rt.presence.announce("a" * 32)
+    world.rt.services.presence.announce("a" * 32)
     session = served.start()
     world.clock.forward(600 * MINUTE)
     other = make_world(world.folder, clock=world.clock)
     assert close_abandoned(other.rt) == []
-    world.rt.presence.leave()
+    world.rt.services.presence.leave()
     assert close_abandoned(other.rt) == [session]
     other.ledger.close()
 

@@ -20,7 +20,7 @@ BUDGET = "tenant:acme:never"
 
 
 def on_trial(world, tenant="acme"):
-    return world.with_runtime(tenant=tenant, rules=(TRIAL,), known_prices=set())
+    return world.with_runtime(tenant=tenant, rules=(TRIAL,), known_prices={})
 
 
 def spend(world, session, tokens):
@@ -55,7 +55,7 @@ def test_a_restart_makes_no_trial_fresh(tmp_path):
     world = on_trial(make_world(tmp_path))
     spend(world, world.start("1"), 100)
     world.ledger.close()
-    again = on_trial(make_world(tmp_path, clock=world.clock, tokens=world.rt.new_token))
+    again = on_trial(make_world(tmp_path, clock=world.clock, tokens=world.rt.services.new_token))
     assert spend(again, again.start("1"), 1).action is Action.HALT
     again.ledger.close()
 

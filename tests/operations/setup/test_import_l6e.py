@@ -157,7 +157,7 @@ def test_each_session_is_one_event_that_names_file_digest_and_row(world, old):
 
 def test_no_run_log_line_is_written_for_what_was_imported(world, old):
     taken(world, old)
-    assert not world.rt.run_log_path.exists()
+    assert not world.rt.workspace.run_log_path.exists()
     with world.ledger.reading() as tx:
         assert tx.queued_lines(10) == []
 

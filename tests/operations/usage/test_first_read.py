@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import make_world
+from tests.world import changed, make_world
 
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, priced_as, terms_of
@@ -58,7 +58,7 @@ rows = st.lists(
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory):
     made = make_world(tmp_path_factory.mktemp("listed"))
-    made.rt = replace(made.rt, prices=PriceBook(made.rt.prices.settings))
+    made.rt = changed(made.rt, prices=PriceBook(made.rt.workspace.prices.settings))
     yield made
     made.ledger.close()
 
@@ -68,7 +68,7 @@ def listed(tmp_path_factory):
 def test_every_response_of_a_commit_has_the_price_that_it_has_by_itself(listed, rows):
     pricer = Pricer(listed.rt)
     for row in rows:
-        price = listed.rt.prices.quote(priced_as(row), row.at, ANYWHERE, terms_of(row))
+        price = listed.rt.workspace.prices.quote(priced_as(row), row.at, ANYWHERE, terms_of(row))
         assert pricer.priced(row)[0].cost_nanos == price.cost_nanos(row.tokens)
-        window = listed.rt.prices.context_window(priced_as(row), row.at)
+        window = listed.rt.workspace.prices.context_window(priced_as(row), row.at)
         assert pricer.within(row).tokens.cache_read == min(row.tokens.cache_read, max(window, 100_000))

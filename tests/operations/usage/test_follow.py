@@ -58,7 +58,7 @@ def desk(world, tmp_path):
         with transcript.open("ab") as file:
             file.write(lines(row))
 
-    return world.with_runtime(catch_up=follower.catch_up), follower, respond
+    return world.with_runtime(follower=follower), follower, respond
 
 
 def test_what_a_client_wrote_since_the_last_decision_counts_in_the_next(desk):
@@ -179,7 +179,7 @@ class Gated:
         world = world.with_runtime(rules=(CAP,), session_limit_nanos=100 * NANOS, project="/home/me/p")
         self.follower = Follower(world.rt, (Surroundings({}, None, home),), tuple(REGISTRY.sources.values()), Ticks())
         reads = self.follower
-        self.rt = world.with_runtime(catch_up=reads.catch_up, follow=reads.include, read_whole=reads.read_whole).rt
+        self.rt = world.with_runtime(follower=reads).rt
 
     def hook(self, moment, origin=None, name="s1"):
         self.clock.forward(1_000_000)

@@ -270,7 +270,7 @@ def test_the_run_log_shows_responses_beside_calls(live):
     live.clock.forward(1_000_000)
     take(live, response(live, "r1", 200), response(live, "r2", 10, quality=Quality.PARTIAL))
     end_session(live.rt, session)
-    line = json.loads(live.rt.run_log_path.read_text())
+    line = json.loads(live.rt.workspace.run_log_path.read_text())
     assert line["total_cost"] == "0.21"
     assert line["observed"] == {
         "responses": 2,
@@ -373,7 +373,7 @@ def test_the_line_of_a_session_names_the_model_that_answered_each_call(live):
     take(live, response(live, "r1", 20), response(live, "r2", 900, model="cheap"), response(live, "r3", 0, model=""))
     assert show_session(live.rt, session).models_by_call == {call: "cheap"}
     end_session(live.rt, session)
-    [line] = [json.loads(line) for line in live.rt.run_log_path.read_text().splitlines()]
+    [line] = [json.loads(line) for line in live.rt.workspace.run_log_path.read_text().splitlines()]
     [record] = line["records"]
     assert (record["model_asked"], record["model_used"], record["rerouted"]) == ("dear", "cheap", False)
 

@@ -43,7 +43,7 @@ def costs(found):
 
 
 def of_tenant(world, tenant, **more):
-    return world.with_runtime(**{"tenant": tenant, "known_prices": set(), **more})
+    return world.with_runtime(**{"tenant": tenant, "known_prices": {}, **more})
 
 
 def called(world, session, tokens, *, report_=True):
@@ -300,4 +300,4 @@ def test_a_report_reads_the_rows_of_its_span_and_no_others(world, sql, indexes):
 def test_the_runtime_of_another_tenant_shares_nothing_that_is_one_tenants_own(two):
     acme, _ = two
     other = in_tenant(acme.rt, "globex")
-    assert other.known_prices is not acme.rt.known_prices
+    assert other.known_prices() is not acme.rt.known_prices()

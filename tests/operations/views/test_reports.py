@@ -54,7 +54,7 @@ def respond(world, tokens, key="r1", *, client="claude_code", **options):
 
 
 def logged(world):
-    return [json.loads(line) for line in world.rt.run_log_path.read_text().splitlines()]
+    return [json.loads(line) for line in world.rt.workspace.run_log_path.read_text().splitlines()]
 
 
 # ---------------------------------------------------------------- who told

@@ -92,11 +92,11 @@ def _beside_settings(budget: Budget) -> str | None:
 
 def _none_yet(rt: Runtime) -> str:
     """What to say where no budget has come to be: what the settings have in store, if anything."""
-    if not rt.rules:
+    if not rt.workspace.rules:
         return "No budgets yet: a session brings its own."
     limits = [
         f"{format_amount(each.limit, each.unit)} " + ("in all" if each.period == "never" else f"a {each.period}")
-        for each in rt.rules
+        for each in rt.workspace.rules
     ]
     return output.safe(f"No budgets yet: the next session brings those of the settings ({', '.join(limits)}).", 1000)
 

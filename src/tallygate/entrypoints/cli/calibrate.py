@@ -58,7 +58,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
     zone = zone_of(shown_zone(settings))
     budget_nanos = None if budget is None else parse_amount_nanos("--budget", budget)
     with program.opened(settings) as app, _progress_bar() as progress:
-        now = app.runtime.clock_us()
+        now = app.runtime.services.clock_us()
         period = Period(
             -_ALWAYS_US if since is None else moment_us(since, now, zone),
             _ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
@@ -221,8 +221,8 @@ def show(program: Program, as_json: bool) -> None:
     settings = program.settings()
     with program.opened(settings) as app:
         found = estimates.show(app.runtime)
-        percent = app.runtime.policy.quantile_percent
-        mode = app.runtime.policy.calibration.value
+        percent = app.runtime.workspace.policy.quantile_percent
+        mode = app.runtime.workspace.policy.calibration.value
     if as_json:
         output.document(
             {

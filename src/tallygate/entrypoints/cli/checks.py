@@ -172,11 +172,11 @@ def _lock(ledger: SqliteLedger, _: Runtime) -> Check:
 def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
     """The times of events never go back, so a clock that was ahead once stays among them until it is caught up with."""
     with ledger.reading(runtime.tenant) as reader:
-        ahead_us = reader.head().at_us - runtime.clock_us()
+        ahead_us = reader.head().at_us - runtime.services.clock_us()
     if ahead_us <= CLOCK_SLACK_US:
         return Check("clock", State.OK, f"not behind the ledger{_moves(ledger, runtime)}")
     with ledger.reading(runtime.tenant) as reader:
-        first, dated_us = reader.first_after(runtime.clock_us())
+        first, dated_us = reader.first_after(runtime.services.clock_us())
     found = (
         f"events from number {first} on are dated up to {ahead_us // 1_000_000:,} s ahead of this machine's clock"
         f" (the first {iso(dated_us)}): it stood ahead when they were written, or is behind now"
@@ -265,7 +265,7 @@ def transcripts(runtime: Runtime) -> Check:
     """What could not be read of clients' files, file by file."""
     from tallygate.entrypoints.cli.unread import unread_text
 
-    now_us = runtime.clock_us()
+    now_us = runtime.services.clock_us()
     files = unread_files(runtime)
     if not files:
         return Check("transcripts", State.OK, "all that was read could be used")
@@ -277,7 +277,7 @@ def transcripts(runtime: Runtime) -> Check:
 
 def booked(runtime: Runtime) -> Check:
     """What was told against responses that are booked."""
-    with runtime.ledger.reading(runtime.tenant) as reader:
+    with runtime.reading() as reader:
         count, latest = reader.count_anomalies(), reader.anomalies(FINDINGS_SHOWN)
         odd, newest = reader.count_call_anomalies(), reader.call_anomalies(FINDINGS_SHOWN)
     told = "; ".join(f"{each.call_id}: {ODD_REPORTS.get(each.kind, each.kind)} ({each.told})" for each in newest)
@@ -315,7 +315,7 @@ def run_log(path: Path, database: Path | None) -> Check:
 
 def price_table(runtime: Runtime) -> Check:
     """Which prices are in force, and how recent they are."""
-    info = runtime.prices.info(as_datetime(runtime.clock_us()))
+    info = runtime.workspace.prices.info(as_datetime(runtime.services.clock_us()))
     found = f"{info.source} {info.version}, {output.plural(info.models, 'model')}"
     if info.age_days is None:
         return Check("prices", State.WARN, f"{found}, without dates", "Update with: tallygate prices update")

@@ -59,7 +59,7 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
     if owned:
         if not any(each.places == where.places for each in elsewhere):
             yield of_places(settings, where)
-        yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.clock_us())
+        yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.services.clock_us())
         yield server(runtime, [where.python, *server_arguments(where)])
         yield sessions(runtime)
     elif not elsewhere:
@@ -80,7 +80,7 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
     """How long a client waits for the server it starts, from the start of the process to its first answer."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "doctor", "version": "1"}}
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
-    began = runtime.clock_us()
+    began = runtime.services.clock_us()
     try:
         with subprocess.Popen(  # noqa: S603  # this program itself
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -90,7 +90,7 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
             process.stdin.write(request + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
-            took_ms = (runtime.clock_us() - began) // 1000
+            took_ms = (runtime.services.clock_us() - began) // 1000
             process.communicate(timeout=ANSWER_S)
     except (OSError, subprocess.SubprocessError) as error:
         return Check("server", State.FAIL, f"could not be started: {error}", "Run `tallygate serve` to see why.")
@@ -107,8 +107,8 @@ def sessions(runtime: Runtime) -> Check:
     """Whether the last sessions of clients that have hooks were gated by them."""
     families = {REGISTRY.family_of(client.name) for client in REGISTRY.clients.values() if client.has_hooks}
     # Of what came before a restored backup, the sessions are lost and not the responses: those were gated.
-    since = max([runtime.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted(runtime))])
-    with runtime.ledger.reading(runtime.tenant) as reader:
+    since = max([runtime.services.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted(runtime))])
+    with runtime.reading() as reader:
         last = [
             s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if REGISTRY.family_of(s.client) in families
         ]
@@ -132,7 +132,7 @@ def taken_out(runtime: Runtime, time_zone: str) -> Iterator[Check]:
 
     An agent may have run `tallygate uninstall`. No warning, as a plugin's hooks are not of `init` either.
     """
-    with runtime.ledger.reading(runtime.tenant) as reader:
+    with runtime.reading() as reader:
         last = (s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if is_enforced(reader, s))
         session = next(last, None)
     if session is not None:

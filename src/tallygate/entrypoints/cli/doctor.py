@@ -68,7 +68,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
     authority = program.authority(settings, of=Loosening.REBUILD)
     path = settings.paths.database
     with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
-        now_us = app.runtime.clock_us()
+        now_us = app.runtime.services.clock_us()
         try:
             done = rebuild(path, at_us=now_us, lock_timeout_ms=settings.ledger.lock_timeout_ms)
         except LedgerCorrupt as error:

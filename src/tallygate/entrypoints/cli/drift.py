@@ -72,7 +72,7 @@ def drift(
     zone = zone_of("UTC")
     with program.opened(settings) as app:
         rt = app.runtime
-        now = rt.clock_us()
+        now = rt.services.clock_us()
         session_id = None if session is None else session_called(rt, session)
         rt = rt if session_id is None else wherever(rt, session_id)
         wanted = ReviewWanted(

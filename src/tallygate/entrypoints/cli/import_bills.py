@@ -64,7 +64,9 @@ def fetch(
     address = usable_address(variable, text) if (text := os.environ.get(variable)) else None
     with program.opened(settings, by="import") as app:
         rt = app.runtime
-        days = days_to_fetch(rt, source, _day(since, rt.clock_us()), _day(until, rt.clock_us(), end=True))
+        days = days_to_fetch(
+            rt, source, _day(since, rt.services.clock_us()), _day(until, rt.services.clock_us(), end=True)
+        )
         key = find_key(source.provider, os.environ, from_keyring)
         with output.working(f"asking {source.provider.title}"):
             drafts = fetch_bills(rt, source, key, days, address=address, tell=_tell)

@@ -305,7 +305,7 @@ def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telem
     if not making and not (data_dir / TOKEN_FILE).exists():
         return Telemetry(usage.telemetry_port, "MADE-BY-TALLYGATE-INIT")
     with program.opened(settings, by="init") as app:
-        return Telemetry(usage.telemetry_port, token_of(data_dir, app.runtime.new_token))
+        return Telemetry(usage.telemetry_port, token_of(data_dir, app.runtime.services.new_token))
 
 
 def folder_of(settings: Settings) -> Path:
@@ -341,7 +341,7 @@ def _own_zone(program: Program, settings: Settings) -> str | None:
     if settings.zone_is_set:
         return None
     if settings.paths.database.exists():
-        with program.opened(settings, by="init") as app, app.runtime.ledger.reading(app.runtime.tenant) as reader:
+        with program.opened(settings, by="init") as app, app.runtime.reading() as reader:
             if reader.window_periods():
                 return None
     return machine_zone(os.environ)

@@ -92,7 +92,7 @@ def restore(program: Program, file: Path, reason: str, as_json: bool) -> None:
     with program.opened(settings, by="restore") as app:
         was = app.anchor.read().newest
         with output.working("looking through the backup"):
-            done = restored(database, file, at_us=app.runtime.clock_us(), lock_timeout_ms=timeout_ms)
+            done = restored(database, file, at_us=app.runtime.services.clock_us(), lock_timeout_ms=timeout_ms)
         instead = Instead(Way.RESTORED, "restored", was, file.name)
         head, read = gone_on(app.accepting(), instead, why, authority)
     if as_json:

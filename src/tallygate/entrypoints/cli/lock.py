@@ -131,10 +131,10 @@ def _end_unheld(app: App, named: list[Path], authority: Authority) -> int:
         click.echo("Nothing was changed.")
         return 1
     if app.settings.unread is None:
-        tell_lost(app.runtime, app.runtime.clock_us(), authority.actor)
+        tell_lost(app.runtime, app.runtime.services.clock_us(), authority.actor)
         app.marks.forget()
     else:
-        app.marks.write_lost(app.runtime.clock_us(), authority.actor)
+        app.marks.write_lost(app.runtime.services.clock_us(), authority.actor)
     for file in named:
         file.unlink(missing_ok=True)
     click.echo("Ended without the passphrase; the ledger tells of it from: tallygate ledger accept --reason TEXT")

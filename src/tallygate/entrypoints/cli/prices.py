@@ -101,11 +101,11 @@ def listed(program: Program, query: str | None, provider: str | None, limit: int
     In dollars per million tokens. QUERY is a part of an id, or an id as an agent writes it.
     """
     with program.opened() as app:
-        at = as_datetime(app.runtime.clock_us())
+        at = as_datetime(app.runtime.services.clock_us())
         found = quote.list_models(app.runtime, provider=provider, query=query, limit=limit)
         asked = quote.offered(app.runtime, query, at) if query and provider is None else None
         booked = quote.recorded(app.runtime, query) if query and provider is None else []
-        info = app.runtime.prices.info(at)
+        info = app.runtime.workspace.prices.info(at)
     if as_json:
         output.document(
             {
@@ -180,7 +180,7 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
         else:
             origin = usable_address(ADDRESS_VARIABLE, named) if named else ADDRESS
             with output.working(f"asking {urlsplit(origin).hostname}"):
-                raw = fetched(origin, app.runtime.clock_us, SIZE_MAX)
+                raw = fetched(origin, app.runtime.services.clock_us, SIZE_MAX)
         taken = take_prices(
             app.runtime,
             raw,

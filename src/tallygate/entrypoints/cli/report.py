@@ -64,7 +64,7 @@ def report(
     time_zone = shown_zone(settings)
     zone = zone_of(time_zone)
     with program.opened(settings) as app:
-        now = app.runtime.clock_us()
+        now = app.runtime.services.clock_us()
         wanted = ReportWanted(
             by=SpendBy(by),
             every=Every(period),

@@ -55,7 +55,7 @@ def status(program: Program, tells: bool, as_json: bool) -> int:
         stops = last_stops(app.runtime)
         state = condition(app.ledger)
         lock = standing_now(app.runtime)
-        prices = app.runtime.prices.info(as_datetime(app.runtime.clock_us()))
+        prices = app.runtime.workspace.prices.info(as_datetime(app.runtime.services.clock_us()))
     elsewhere = astray(surroundings(settings))
     shut = settings.fault is not None or any(each.ledger is None for each in elsewhere)
     code = STOPPED if tells and (stops or shut) else 0

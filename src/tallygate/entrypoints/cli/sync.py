@@ -59,8 +59,8 @@ def sync(
     with program.opened(settings) as app:
         rt = app.runtime
         options: dict[str, Any] = {
-            "environ": rt.around.environ,
-            "home": rt.around.home,
+            "environ": rt.workspace.around.environ,
+            "home": rt.workspace.around.home,
             "clients": clients,
             "since_us": since_us(since, rt, zone_of(shown_zone(settings))),
         }
@@ -83,7 +83,7 @@ def sync(
 
 def since_us(since: str | None, rt: Runtime, zone: tzinfo) -> int | None:
     """The moment of `--since`, if it was given."""
-    return None if since is None else moment_us(since, rt.clock_us(), zone)
+    return None if since is None else moment_us(since, rt.services.clock_us(), zone)
 
 
 @contextmanager
@@ -136,7 +136,13 @@ def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
     """Read what is new before it is shown; a ledger that somebody else is writing to is shown as it is."""
     try:
         with progress_bar() as progress:
-            report = synced(rt, environ=rt.around.environ, home=rt.around.home, clients=clients, progress=progress)
+            report = synced(
+                rt,
+                environ=rt.workspace.around.environ,
+                home=rt.workspace.around.home,
+                clients=clients,
+                progress=progress,
+            )
     except LedgerUnavailable as busy:
         if busy.code != "lock_timeout":
             raise

@@ -144,7 +144,7 @@ def _prices(program: Program, loaded: Loaded) -> list[str]:
     if project is None or project.whole.pricing == loaded.settings.pricing:
         return []
     with program.opened(loaded.settings, by="trust") as app:
-        at = as_datetime(app.runtime.clock_us())
+        at = as_datetime(app.runtime.services.clock_us())
         now, then = _book(loaded.settings), _book(project.whole)
         models = [listed.id for listed in now.models(at)][:MODELS_COMPARED]
     models += [row.match for row in project.whole.pricing.overrides]

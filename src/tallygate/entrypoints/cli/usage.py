@@ -86,7 +86,7 @@ def usage(
     zone = zone_of(time_zone)
     with program.opened(settings) as app:
         rt = app.runtime
-        now = rt.clock_us()
+        now = rt.services.clock_us()
         chosen = UsageWanted(
             from_us=-ALWAYS_US if since is None else moment_us(since, now, zone),
             until_us=ALWAYS_US if until is None else moment_us(until, now, zone, end=True),

@@ -45,7 +45,7 @@ def session_drift(runtime: Runtime, session_id: str) -> dict[str, Any]:
     from tallygate.reports.drift import payload
 
     mine = runtime_for_session(runtime, session_id)
-    with mine.ledger.reading(mine.tenant) as reader:
+    with mine.reading() as reader:
         if reader.session(session_id) is None:
             raise NotFound(f"No session {shown(session_id)} is in the ledger.", code="unknown_session")
     found = review(mine, ReviewWanted(session_id=session_id, limit=ENTRIES_MAX))

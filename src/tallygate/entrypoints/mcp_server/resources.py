@@ -83,26 +83,26 @@ class State:
 
         usable(self._runtime)
         view = show_session(runtime_for_session(self._runtime, session_id), session_id)
-        ladder = self._runtime.ladder(view.session.client)
+        ladder = self._runtime.workspace.ladder(view.session.client)
         return {**_view(view), "ladder": [_name(model) for model in ladder]}
 
     def policy(self) -> dict[str, Any]:
         """What the user has decided that an agent meets."""
         runtime = self._runtime
-        policy = runtime.policy
+        policy = runtime.workspace.policy
         moderate, high, critical = policy.pressure_percents
         return {
             "reroute_at_percent": policy.reroute_at_percent,
             "pressure_percents": {"moderate": moderate, "high": high, "critical": critical},
-            "ladder": [_name(model) for model in runtime.ladder("")],
-            "local_model": None if runtime.local_model is None else _name(runtime.local_model),
-            "budget_mode": runtime.default_mode,
-            "on_fault": "halt" if runtime.halt_on_fault else "allow",
+            "ladder": [_name(model) for model in runtime.workspace.ladder("")],
+            "local_model": None if runtime.workspace.local_model is None else _name(runtime.workspace.local_model),
+            "budget_mode": runtime.workspace.default_mode,
+            "on_fault": "halt" if runtime.workspace.halt_on_fault else "allow",
             "reservation_seconds": policy.reservation_ttl_us // 1_000_000,
             "expire_as": policy.expire_as.value,
-            "abandon_after_seconds": runtime.abandon_after_us // 1_000_000,
+            "abandon_after_seconds": runtime.workspace.abandon_after_us // 1_000_000,
             "unknown_model_pricing_mode": self._unknown_price.value,
-            "task_summaries_kept": runtime.keep_summaries,
+            "task_summaries_kept": runtime.workspace.keep_summaries,
         }
 
 

@@ -86,7 +86,7 @@ def serve_stdio(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin(app)
     try:
-        streams.run(server, app.runtime.around.parent)
+        streams.run(server, app.runtime.workspace.around.parent)
     except KeyboardInterrupt:
         pass
     finally:
@@ -121,8 +121,8 @@ def listen_for_hooks(app: Serving, desk: HookDesk) -> HookListener | None:
     runtime = app.runtime
     if runtime.server_id is None:
         return None
-    workspace = None if runtime.project is None else Path(runtime.project)
-    listener = HookListener(desk, app.presence.hook_file(runtime.server_id), workspace, runtime.new_token)
+    workspace = None if runtime.workspace.project is None else Path(runtime.workspace.project)
+    listener = HookListener(desk, app.presence.hook_file(runtime.server_id), workspace, runtime.services.new_token)
     try:
         listener.start()
     except OSError as error:
@@ -148,7 +148,7 @@ def leave(runtime: Runtime) -> None:
         for _ in range(FAREWELLS):
             if not any(left_open(tenant) for tenant in tenants):
                 return
-            runtime.pause_us(FAREWELL_US)
+            runtime.services.pause_us(FAREWELL_US)
         for session_id in [each for tenant in tenants for each in end_left_open(tenant)]:
             log.info("Session %s ended with its client.", session_id)
         sign(runtime, ending=None)

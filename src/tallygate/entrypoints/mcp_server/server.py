@@ -88,7 +88,7 @@ def build_server(
     if answered is not None:
         specs = answered(specs)
     tools: list[Tool] = [
-        build(spec, runtime.ledger.at_once, GateTool if spec.asks is None else AskTool) for spec in specs
+        build(spec, runtime.services.ledger.at_once, GateTool if spec.asks is None else AskTool) for spec in specs
     ]
     if desk is not None:
         tools.append(hook_tool(desk, ends=ends))

@@ -111,7 +111,7 @@ def draft_bill(rt: Runtime, draft: Draft) -> Bill:
         raise InvalidArgument("lines", f"The lines of {shown(draft.name)} add up to more than 4,000,000,000.")
     return Bill(
         tenant=rt.tenant,
-        bill_id=f"bill_{rt.new_token(8)}",
+        bill_id=f"bill_{rt.services.new_token(8)}",
         format=draft.format,
         name=draft.name,
         digest=draft.digest,
@@ -131,7 +131,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
     Raises `Conflict` where another import of the same bill took over meanwhile.
     """
     bill = draft_bill(rt, draft)
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         if (known := tx.live_bill(bill.format, bill.digest)) is not None:
             if not (draft.is_latest and tx.lines_replaced(known.bill_id)):
                 return Kept(known, fresh=False)
@@ -141,7 +141,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
         tx.append("bill.begun", [Insert("bill", rows.BILL.row(bill))], by=rt.by)
     try:
         _write_lines(rt, bill, draft.lines, progress)
-        with rt.ledger.writing(rt.tenant) as tx:
+        with rt.writing() as tx:
             _see_that_it_is_ours(tx, bill)
             row: dict[str, Value] = {"bill_id": bill.bill_id, "complete_us": tx.at_us}
             tx.append("bill.completed", [Update("bill", row)], by=rt.by)
@@ -149,7 +149,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
         with suppress(TallygateError):  # the next import sees to it
             _take_back(rt, bill)
         raise
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         kept = present(reader.bill(bill.bill_id), f"bill {bill.bill_id} was written")
         return Kept(kept, fresh=True, replacing=reader.lines_replacing(bill.bill_id))
 
@@ -159,8 +159,8 @@ def _write_lines(rt: Runtime, bill: Bill, lines: Sequence[BillLine], progress: P
     # Rows are made before the lock is taken: nobody waits for that.
     while batch := list(islice(changes, LINES_AT_ONCE)):
         if done:
-            rt.pause_us(BREATH_US)
-        with rt.ledger.writing(rt.tenant) as tx:
+            rt.services.pause_us(BREATH_US)
+        with rt.writing() as tx:
             _see_that_it_is_ours(tx, bill)
             for start in range(0, len(batch), LINES_PER_EVENT):
                 tx.append("bill.lines", batch[start : start + LINES_PER_EVENT], by=rt.by)
@@ -194,7 +194,7 @@ def _take_back_leftovers(tx: Tx, bill: Bill, *, by: str) -> None:
 
 
 def _take_back(rt: Runtime, bill: Bill) -> None:
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         found = tx.bill(bill.bill_id)
         if found is not None and found.complete_us is None and found.deleted_us is None:
             _mark_deleted(tx, found, by=rt.by, cause="unfinished")
@@ -207,13 +207,13 @@ def _mark_deleted(tx: Tx, bill: Bill, *, by: str, cause: str) -> None:
 
 def list_bills(rt: Runtime, *, limit: int) -> list[Bill]:
     """Bills, the youngest first; also those that count no more."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return reader.bills(limit)
 
 
 def show_bill(rt: Runtime, bill_id: str, *, limit: int) -> BillView:
     """One bill with its first lines."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         bill = reader.bill(bill_id)
         if bill is None:
             raise _unknown(bill_id)
@@ -226,10 +226,10 @@ def delete_bill(rt: Runtime, bill_id: str) -> Deleted:
 
     Deleting it again changes nothing.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         bill = reader.bill(bill_id)
         again = reader.lines_replacing(bill_id) if bill is not None and bill.counts else 0
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         bill = tx.bill(bill_id)
         if bill is None:
             raise _unknown(bill_id)
@@ -275,7 +275,7 @@ def as_kept(rt: Runtime, drafts: Sequence[Draft]) -> list[Kept]:
     """What keeping these would come to, without keeping any."""
     met: dict[tuple[str, str], Kept] = {}
     found = []
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         for draft in drafts:
             key = (draft.format, draft.digest)
             known = reader.live_bill(*key) if key not in met else met[key].bill
@@ -324,7 +324,7 @@ SOURCES: dict[str, Source] = {
 
 def days_to_fetch(rt: Runtime, source: Source, since: date | None, until: date | None) -> Days:
     """The UTC days to ask for, `until` not among them; by default the last 31, or those that the provider still has."""
-    today = as_datetime(rt.clock_us()).date()
+    today = as_datetime(rt.services.clock_us()).date()
     last = today if source.kept_days is not None else today + DAY
     until = last if until is None else min(until, last)
     if (early := min(until, since or until)).year < FIRST_YEAR:
@@ -359,10 +359,10 @@ def fetch_bills(
     Nothing is written. Raises `ProviderUnavailable`.
     """
     provider = source.provider
-    clock = Clock(rt.clock_us, rt.pause_us)
+    clock = Clock(rt.services.clock_us, rt.services.pause_us)
     api = Api(provider, address or provider.address, key, clock, limits or Limits(), tell)
     with api.opened():
-        found = _of_newer(source, api, days, as_datetime(rt.clock_us()).date(), tell)
+        found = _of_newer(source, api, days, as_datetime(rt.services.clock_us()).date(), tell)
         if found is None:
             found = [_asked(report, api, days) for report in source.reports]
     span = f"{days.since} to {days.until - DAY}"

@@ -77,7 +77,7 @@ class ReviewWanted:
 
 def review(rt: Runtime, wanted: ReviewWanted) -> Review:
     """Everything that was estimated, recorded and billed in a span, held against each other."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return _Reviewing(rt, reader, wanted).run()
 
 
@@ -86,7 +86,11 @@ class _Reviewing:
 
     def __init__(self, rt: Runtime, reader: Reader, wanted: ReviewWanted) -> None:
         self.rt, self.reader, self.wanted = rt, reader, wanted
-        self.names, self.bases, self.dollars = ModelNames(rt.prices), Bases(reader), Dollars(rt.exchange)
+        self.names, self.bases, self.dollars = (
+            ModelNames(rt.workspace.prices),
+            Bases(reader),
+            Dollars(rt.workspace.exchange),
+        )
         self.from_us, self.until_us = self._span()
         last = as_datetime(self.until_us).date() if self.until_us < _EVER_US else date.max
         self.matcher = Matcher(self.names.price, last)
@@ -269,7 +273,7 @@ class _Reviewing:
             if session_id is None or session is None:
                 continue
             used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
-            quote = partial(self.rt.prices.quote, scope=scope_of(self.rt, session))
+            quote = partial(self.rt.workspace.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
             calls, asks_again = list(self.reader.calls_of(session_id)), REGISTRY.asks_again(session.client)
             if causes := drift_of(session, calls, used, quote, odd, asks_again=asks_again):
@@ -301,12 +305,12 @@ _FIELDS = {
 
 def pastes_for(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames) -> list[Paste]:
     """For each price that differs the row that would settle it: a discount on the list, else a price of its own."""
-    now = as_datetime(rt.clock_us()).astimezone(UTC)
+    now = as_datetime(rt.services.clock_us()).astimezone(UTC)
     found = []
     for each in differing:
         days, factor, model = "day" if each.days == 1 else "days", _factor(each.micros), names.spelled(each.key)
         why = f"{each.key.text} is billed at {factor} times the recorded price on {each.days:,} {days}"
-        price, rates = rt.prices.quote(model, now), dict(each.rates)
+        price, rates = rt.workspace.prices.quote(model, now), dict(each.rates)
         name = model.replace("\\", "\\\\").replace('"', '\\"')
         rows = ["[[price]]", f'match = "{name}"']
         if not rates and price.source not in _NOT_LISTED:
@@ -332,7 +336,7 @@ def apply_review(rt: Runtime, found: Review, *, authority: Authority) -> dict[st
 
     A model whose estimates an earlier review has corrected gets the factor it has now, also if that is 1.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         known = reader.calibration_factors()
     factors = found.factors()
     for each in found.billed_factors:

@@ -61,7 +61,10 @@ def rules_for(
     rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
 ) -> str | None:
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
-    mine = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, also_client, names_of=REGISTRY.names.of))
+    mine = bound(
+        rt.workspace.rules,
+        Subject(rt.tenant, client, rt.workspace.user, place, also_client, names_of=REGISTRY.names.of),
+    )
     return to_text(_joined(mine, from_text(inherited)))
 
 
@@ -114,16 +117,16 @@ def bound_now(
                 rules=_tighter_text(before, first.rules),
             )
     now, limits = session, None
-    if session.project == rt.project:
+    if session.project == rt.workspace.project:
         limits = dict[str, int]()
-        mine = bound(rt.rules, _subject(rt, session, session.project)) if rt.rules else ()
+        mine = bound(rt.workspace.rules, _subject(rt, session, session.project)) if rt.workspace.rules else ()
         for rule in mine:
             name = rule.budget_id("")
             limits[name] = min(rule.limit, limits.get(name, rule.limit))
         rules = to_text(_joined(mine, from_text(session.rules))) if mine else session.rules
         now = session if rules == session.rules else replace(session, rules=rules)
-    asked = visiting(rt, reader, now, at_us) if here and rt.rules else now
-    found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.place_of, bounds=bounds)
+    asked = visiting(rt, reader, now, at_us) if here and rt.workspace.rules else now
+    found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds)
     return Bound(now, found, before)
 
 
@@ -145,7 +148,7 @@ def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
     ended = budget.resets_us is not None and budget.resets_us <= at_us and not is_head(budget)
     if budget.rule_limit is None or budget.scope == Scope.SESSION.value or ended:
         return budget
-    limits = [rule.limit for rule in rt.rules if _made_by(rule, budget)]
+    limits = [rule.limit for rule in rt.workspace.rules if _made_by(rule, budget)]
     return relimited(budget, min(limits)) if limits else budget
 
 
@@ -169,17 +172,19 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
     the last responses were made is asked as well.
     """
     client, folder = visited_by(rt, session)
-    placed = any(rule.scope is Scope.PROJECT or rule.within is not None for rule in rt.rules)
+    placed = any(rule.scope is Scope.PROJECT or rule.within is not None for rule in rt.workspace.rules)
     worked = _worked_in(reader, session, at_us) if placed else ()
     mine: tuple[Rule, ...] = ()
     for each in dict.fromkeys((folder, *worked)):
-        there = () if each in (None, session.project) else bound(rt.rules, _subject(rt, session, each))
+        there = () if each in (None, session.project) else bound(rt.workspace.rules, _subject(rt, session, each))
         mine += tuple(
             rule for rule in there if (rule.scope is Scope.PROJECT or rule.within is not None) and rule not in mine
         )
     if client is not None:
-        place = rt.place_of(folder or session.project)
-        asking = bound(rt.rules, Subject(rt.tenant, client, rt.user, place, names_of=REGISTRY.names.of))
+        place = rt.workspace.place_of(folder or session.project)
+        asking = bound(
+            rt.workspace.rules, Subject(rt.tenant, client, rt.workspace.user, place, names_of=REGISTRY.names.of)
+        )
         mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
     return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
 
@@ -195,15 +200,15 @@ def _worked_in(reader: Reader, session: Session, at_us: int) -> tuple[str, ...]:
 
 def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
     """The client that asks for a step and the folder it stands in, each where it is not the session's own."""
-    asks, there = rt.asked_by, rt.project or rt.folder
+    asks, there = rt.asked_by, rt.workspace.project or rt.workspace.folder
     names = REGISTRY.names
     is_other = asks is not None and not {*names.of(asks)} <= {"", UNNAMED, *names.all_of(session.clients)}
     return asks if is_other else None, None if there == session.project else there
 
 
 def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
-    place = rt.place_of(folder)
-    return Subject(rt.tenant, session.client, rt.user, place, session.also_client, names_of=REGISTRY.names.of)
+    place = rt.workspace.place_of(folder)
+    return Subject(rt.tenant, session.client, rt.workspace.user, place, session.also_client, names_of=REGISTRY.names.of)
 
 
 def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:
@@ -560,21 +565,21 @@ def budgets_now(
     own, model = reader.budgets_of(session.session_id) if own is None else own, model or session.model
     if session.is_open:
         return bound_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
-    found = binding(reader, session, own, model, at_us, place_of=rt.place_of)
+    found = binding(reader, session, own, model, at_us, place_of=rt.workspace.place_of)
     return found.seen(found.budgets)
 
 
 def usable(rt: Runtime) -> None:
     """Raise `LedgerUnavailable` before somebody is told what is left, where nothing that is spent could be recorded."""
-    if rt.halt_on_fault:
-        rt.ledger.prove(rt.tenant)
+    if rt.workspace.halt_on_fault:
+        rt.prove()
 
 
 def currency_of(rt: Runtime, session: Session, code: str) -> Currency:
     """A currency as a session counts it: its own at its own rate, another at that of the day it began."""
     if session.currency == code:
         return Currency(code, session.usd_nanos)
-    rate = rt.exchange.rate(code, as_datetime(session.started_us))
+    rate = rt.workspace.exchange.rate(code, as_datetime(session.started_us))
     return Currency(code, rate.usd_per_unit_nanos, rate.text)
 
 
@@ -583,5 +588,5 @@ def session_with_standing(rt: Runtime, reader: Reader, session_id: str) -> tuple
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
-    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
     return bound.session, bound.budgets

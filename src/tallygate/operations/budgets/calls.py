@@ -180,10 +180,10 @@ def sweep(rt: Runtime) -> int:
     """Expire every reservation that is past its time; returns how many. Authorize does a few of these itself."""
     expired = 0
     while True:
-        with rt.ledger.writing(rt.tenant) as tx:
+        with rt.writing() as tx:
             due = tx.due_calls(SWEEP_MAX)
             if due:
-                expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
+                expire_calls(tx, due, rt.workspace.policy, by=rt.by, place_of=rt.workspace.place_of, cause="time")
         expired += len(due)
         if len(due) < SWEEP_MAX:
             return expired

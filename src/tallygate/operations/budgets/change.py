@@ -64,14 +64,15 @@ def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, au
 
 def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
     """Whether a limit is above the one that holds now."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         kept = reader.budget(budget_id)
         if kept is not None and is_piece(kept):
             kept = reader.budget(head_id(kept))
         if kept is not None and is_head(kept):
-            kept = rolled(reader, kept, rt.clock_us())
+            kept = rolled(reader, kept, rt.services.clock_us())
         return (
-            kept is not None and limit_nanos > as_signed(rt, reader, limited_now(rt, kept, rt.clock_us())).limit_nanos
+            kept is not None
+            and limit_nanos > as_signed(rt, reader, limited_now(rt, kept, rt.services.clock_us())).limit_nanos
         )
 
 
@@ -93,7 +94,7 @@ def _change(
     authority: Authority,
     seen: Budget | None = None,
 ) -> Budget:
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         stored = tx.budget(budget_id)
         if stored is not None and is_piece(stored):  # an older version named the piece
             stored = tx.budget(head_id(stored))
@@ -227,14 +228,14 @@ class Request:
 
 def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Request:
     """What to ask the user. The budget is the tightest hard one of money that binds the session now."""
-    rt.catch_up()
-    rt.ledger.prove(rt.tenant)  # what the user grants has to be written down
-    with rt.ledger.reading(rt.tenant) as reader:
+    rt.follower.catch_up()
+    rt.prove()  # what the user grants has to be written down
+    with rt.reading() as reader:
         bound, budgets = _money_budgets(rt, reader, session_id)
     session, budget = bound.session, _asked_for(budgets)
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
     if standing_now(rt).lock is not None:
-        hint = f"In a terminal of your own: {raise_by(budget, added, rt.program)}"
+        hint = f"In a terminal of your own: {raise_by(budget, added, rt.workspace.program)}"
         raise locked(Loosening.BUDGET_RAISE, "which is typed in a terminal and nowhere else.", hint=hint)
     amount = format_amount(usd_nanos)
     if budget.unit != "USD":
@@ -244,7 +245,7 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
         f"An agent asks for {amount} more.\n{standing_of(budget)} With that its limit is {after}.\n"
         f"Session: {short_name(session.session_id)}, client {session.client}.\nThe agent's reason: {reason}"
     )
-    return Request(session, budget, question, raise_by(budget, added, rt.program))
+    return Request(session, budget, question, raise_by(budget, added, rt.workspace.program))
 
 
 def grant(
@@ -255,7 +256,7 @@ def grant(
     Raises `Conflict` where its limit is another by now, or it binds the session no more.
     """
     budget_id, limit = seen
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         bound, budgets = _money_budgets(rt, reader, session_id)
         budget = next((b for b in budgets if b.name == budget_id and b.limit_nanos == limit), None)
         whole = next((b for b in bound.to.budgets if b.name == budget_id), None)
@@ -284,7 +285,7 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Bound,
         raise unknown_session(session_id)
     if not found[0].is_open:
         raise session_ended(session_id)
-    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
     return bound, [budget for budget in bound.budgets if budget.unit not in COUNTED]
 
 

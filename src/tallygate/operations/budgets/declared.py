@@ -75,16 +75,16 @@ def unbound(rt: Runtime) -> list[Unbound]:
     All tenants count: what binds in one of them binds. Where nothing was ever spent, nothing can have been bound, but
     for a model that is misspelled.
     """
-    rules = [rule for rule in rt.rules if rule.scope is not Scope.SESSION]
+    rules = [rule for rule in rt.workspace.rules if rule.scope is not Scope.SESSION]
     if not rules:
         return []
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         tenants = dict.fromkeys((rt.tenant, *reader.tenants()))
     used: list[Used] = []
     worked: list[int] = []
     began: list[int] = []
     for tenant in tenants:
-        with rt.ledger.reading(tenant) as reader:
+        with rt.services.ledger.reading(tenant) as reader:
             used += reader.windows_used()
             worked += [at_us for at_us in (reader.worked_us(),) if at_us is not None]
             seq, at_us = reader.first_after(0)
@@ -110,11 +110,11 @@ def _names_none(rt: Runtime, rule: Rule) -> bool:
     """
     if rule.scope is not Scope.MODEL or rule.match is None:
         return False
-    listed = (each.id for each in rt.prices.models(as_datetime(rt.clock_us())))
+    listed = (each.id for each in rt.workspace.prices.models(as_datetime(rt.services.clock_us())))
     if any(binds(rule, model, means) for model in listed if not is_family(one_name(model))):
         return False
     for here in every_tenant(rt):
-        with here.ledger.reading(here.tenant) as reader:
+        with here.reading() as reader:
             if any(binds(rule, model, means) for model in reader.usage_models()):
                 return False
     return True
@@ -201,7 +201,7 @@ class _Held:
 
 def looser_than_before(rt: Runtime, session: Session) -> Loosened | None:
     """What the settings of a session that has just opened leave out of those of the last one here."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         for before in _here(rt, reader):
             if before.session_id != session.session_id and before.client == session.client:
                 changes = tuple(text for _, text in _changes(reader, _held(reader, before), _held(reader, session)))
@@ -215,16 +215,18 @@ def recently_looser(rt: Runtime) -> list[Loosened]:
     What has been tightened again since is none of it: a change is told for as long as it is looser than before.
     """
     found = []
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         later: dict[str, tuple[int | None, _Held]] = {}
         for session in _here(rt, reader):
-            if session.started_us < rt.clock_us() - DAYS_US:
+            if session.started_us < rt.services.clock_us() - DAYS_US:
                 break
             held = _held(reader, session)
             now = _now(rt, session, held)
             at_us, after = later.get(session.client) or (None, now)
-            changed = [*_changes(reader, held, after, now=rt.prices.stated)]
-            still = {what for what, _ in _changes(reader, held, now, now=rt.prices.stated)} if changed else set()
+            changed = [*_changes(reader, held, after, now=rt.workspace.prices.stated)]
+            still = (
+                {what for what, _ in _changes(reader, held, now, now=rt.workspace.prices.stated)} if changed else set()
+            )
             if changes := tuple(text for what, text in changed if what in still):
                 found.append(Loosened(at_us, changes))
             later[session.client] = (session.started_us, held)
@@ -234,7 +236,11 @@ def recently_looser(rt: Runtime) -> list[Loosened]:
 def _here(rt: Runtime, reader: Reader) -> Iterator[Session]:
     """The last sessions of this project that lay in no other, the youngest first."""
     for session in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT):
-        if session.project == rt.project and session.parent_session_id is None and session.opened_from is None:
+        if (
+            session.project == rt.workspace.project
+            and session.parent_session_id is None
+            and session.opened_from is None
+        ):
             yield session
 
 
@@ -249,10 +255,10 @@ def _held(reader: Reader, session: Session) -> _Held:
 
 def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     """What a session of the same client would be held to if it opened now."""
-    place = rt.place_of(session.project or rt.folder)
+    place = rt.workspace.place_of(session.project or rt.workspace.folder)
     rules = rules_for(rt, client=session.client, also_client=session.also_client, place=place)
-    own = _Bounds().beside(BudgetMode(rt.session_mode), rt.session_limit_nanos)
-    return _Held(from_text(rules), None if held.own is None else own, rt.prices.list_id)
+    own = _Bounds().beside(BudgetMode(rt.workspace.session_mode), rt.workspace.session_limit_nanos)
+    return _Held(from_text(rules), None if held.own is None else own, rt.workspace.prices.list_id)
 
 
 def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None = None) -> Iterator[tuple[str, str]]:

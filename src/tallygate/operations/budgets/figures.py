@@ -165,7 +165,7 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
         missing = (asked.of(budget) if own is Certainty.KNOWN else 0) - budget.available_nanos
         if missing <= 0:
             continue
-        unsure = unsure or Unsure(reader, rt.place_of)
+        unsure = unsure or Unsure(reader, rt.workspace.place_of)
         spent = unsure.of_budget(budget, at_us).unsure_nanos
         if spent < missing:
             return None
@@ -178,7 +178,7 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
         rows = (each.row for each in reader.usage_of(request.session_id))
         served = {model, *(priced_as(row) for row in rows if row.model == model)}
     scope = scope_called(rt, request.session_id)
-    settles = bool(model) and any(rt.prices.to_paste(each, as_datetime(at_us), scope) for each in served)
+    settles = bool(model) and any(rt.workspace.prices.to_paste(each, as_datetime(at_us), scope) for each in served)
     return doubtful(most[1], most[0], own, model, settles=settles)
 
 

@@ -57,14 +57,14 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
     head = head_of(rt, step.session_id)
     if head is None:
         raise unknown_session(step.session_id)
-    model, now_us = step.model or head.model, rt.clock_us()
-    price = rt.prices.quote(model, as_datetime(now_us), scope_headed(rt, step.session_id, head))
+    model, now_us = step.model or head.model, rt.services.clock_us()
+    price = rt.workspace.prices.quote(model, as_datetime(now_us), scope_headed(rt, step.session_id, head))
     raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
     counted = Estimated(raw)
     if step.actual is None:
         named = price_key(price, model)
-        with rt.ledger.reading(rt.tenant) as reader:
-            compacted = rt.compactions.get((step.session_id, step.actor.id))
+        with rt.reading() as reader:
+            compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = agent_level(reader, step.session_id, step.actor, anew)
             counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, head.client, named), model, named, raw, level))
@@ -95,12 +95,12 @@ def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState
 
     A ledger in which nothing could be recorded is answered as the gate answers it, however well it can be read.
     """
-    rt.catch_up()
+    rt.follower.catch_up()
     try:
-        rt.ledger.prove(rt.tenant)
+        rt.prove()
         return _checked(rt, session_id, step)
     except LedgerUnavailable as fault:
-        answer = fault_answer(fault, halts=rt.halt_on_fault)
+        answer = fault_answer(fault, halts=rt.workspace.halt_on_fault)
         return BudgetState(session_id, None, answer.pressure, 0, 0, fault=answer)
 
 
@@ -115,9 +115,9 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
 
 def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     request = None if step is None else priced(rt, step)
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if request is not None:
-            outcome = look(rt, reader, request, rt.clock_us())
+            outcome = look(rt, reader, request, rt.services.clock_us())
             session, budgets = outcome.session, outcome.seen
             would = word_answer(rt, reader, outcome)
         else:
@@ -125,7 +125,7 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
             found = reader.session_with_budgets(session_id)
             if found is None:
                 raise unknown_session(session_id)
-            bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.clock_us())
+            bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
             session, budgets = bound.session, bound.budgets
     own = own_budget(session, budgets)
     fullest = policy.most_used(budgets) or own
@@ -134,18 +134,20 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
         session_id=session_id,
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
         # By its pressure alone an agent must not go on in a session that takes nothing more.
-        pressure=policy.pressure(fullest, rt.policy.pressure_percents) if session.is_open else Pressure.CRITICAL,
+        pressure=policy.pressure(fullest, rt.workspace.policy.pressure_percents)
+        if session.is_open
+        else Pressure.CRITICAL,
         used_nanos=fullest.committed_nanos,
         limit_nanos=fullest.limit_nanos,
         would=would,
     )
     if request is None or request.expected is None or not session.is_open:
         return state
-    ahead = prospect(request, tightest, tightest, rt.policy)
+    ahead = prospect(request, tightest, tightest, rt.workspace.policy)
     return replace(
         state,
         estimate_nanos=request.estimate_nanos,
-        factor=shown_factor(request, rt.policy),
+        factor=shown_factor(request, rt.workspace.policy),
         over_micros=ahead.over_micros,
         remaining_steps=ahead.remaining_steps,
     )
@@ -157,7 +159,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
     Raises `NotFound` for an unknown session and `Conflict` for a call id that comes back with other fields. A
     ledger that cannot be used is itself an answer: halt, unless the policy fails open.
     """
-    rt.catch_up()
+    rt.follower.catch_up()
     try:
         request = priced(rt, step)
         door = Door(
@@ -169,7 +171,7 @@ def authorize(rt: Runtime, step: Step) -> GateAnswer:
         )
         return take_step(rt, door)
     except LedgerUnavailable as fault:
-        return fault_answer(fault, halts=rt.halt_on_fault)
+        return fault_answer(fault, halts=rt.workspace.halt_on_fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ def look_before(rt: Runtime, session_id: str, estimate: int, currency: str) -> B
     try:
         return check_budget(rt, session_id, estimate, currency)
     except LedgerUnavailable as fault:
-        answer = fault_answer(fault, halts=rt.halt_on_fault)
+        answer = fault_answer(fault, halts=rt.workspace.halt_on_fault)
         allowed = answer.action is not Action.HALT
         return BudgetChecked(allowed, CheckReason(answer.reason.value), None, 0, 0, currency, message=answer.message)
 
@@ -210,9 +212,9 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     `estimate` is in nano-units of `currency`, which is the session's own where none is named. Raises
     `LedgerUnavailable` where a step could not be recorded, however well the ledger can be read.
     """
-    rt.catch_up()
-    rt.ledger.prove(rt.tenant)
-    with rt.ledger.reading(rt.tenant) as reader:
+    rt.follower.catch_up()
+    rt.prove()
+    with rt.reading() as reader:
         session, budgets = session_with_standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
     spoken = currency_of(rt, session, currency or session.currency)
@@ -224,9 +226,9 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
     command = None
     if refusing is not None:
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             usual = usual_step(reader, session_id, refusing)
-        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual, rt.program)
+        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual, rt.workspace.program)
     nothing_left = verdict.reason is CheckReason.BUDGET_EXHAUSTED and not verdict.allowed
     return BudgetChecked(
         allowed=verdict.allowed,

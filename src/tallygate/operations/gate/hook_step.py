@@ -89,7 +89,7 @@ def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) 
     request = _request(rt, reader, event, session, recent)
     # So little is left that a response which is not counted yet could decide.
     twice = Amount(2 * request.estimate_nanos)
-    budgets = budgets_now(rt, reader, session, rt.clock_us())
+    budgets = budgets_now(rt, reader, session, rt.services.clock_us())
     is_pressed = any(budget.available_nanos < twice.of(budget) for budget in budgets)
     return Ahead(request, recent, is_pressed or _is_ahead(rt, reader, event, session, recent))
 
@@ -101,11 +101,11 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | No
     what the caller has found already.
     """
     if ahead is None:
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             ahead = look_ahead(rt, reader, event, session)
     if ahead.waits:
         let_land(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
-        with rt.ledger.reading(rt.tenant) as reader:  # for the second time: what has landed was in none of it
+        with rt.reading() as reader:  # for the second time: what has landed was in none of it
             ahead = look_ahead(rt, reader, event, session)
     request, recent = ahead.request, ahead.recent
     if event.held:
@@ -156,7 +156,7 @@ class _HookStep:
         self._again |= bool(self._refused) or any(call.state is CallState.DENIED for call in calls[:1])
         if known is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
-            return replace(_for_nothing(request), client_key=HOOK_KEY + self._rt.new_token(8)), False
+            return replace(_for_nothing(request), client_key=HOOK_KEY + self._rt.services.new_token(8)), False
         if event.confirms and not self._refused:
             return _for_nothing(request), False  # reserved when it was first asked for
         reserves, request = _turned(self._rt, tx, event, request, self._recent)
@@ -184,9 +184,9 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     changed since, one that changes with what is left asks anew then, and writes nothing while nothing has changed.
     """
     held = replace(request, client_key=f"{request.client_key}:held")
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         stored, given = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
-        budgets = budgets_now(rt, reader, session, rt.clock_us())
+        budgets = budgets_now(rt, reader, session, rt.services.clock_us())
     if given is not None and given.action is not Action.HALT:
         return None, held  # it may go on, and did not hear it
     if stored is None or stored.reply is None or stored.action is not Action.HALT:
@@ -216,9 +216,9 @@ def _request(
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
     mine = [] if event.begins_unasked else of_actor(past, event.agent_id)
     model, terms = _next_model(reader, event, session, mine or past)
-    at = as_datetime(rt.clock_us())
-    price = rt.prices.quote(model, at, scope_of(rt, session), terms)
-    compacted_us = rt.compactions.get((session.session_id, event.agent_id))
+    at = as_datetime(rt.services.clock_us())
+    price = rt.workspace.prices.quote(model, at, scope_of(rt, session), terms)
+    compacted_us = rt.caches.compactions.get((session.session_id, event.agent_id))
     compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
     forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
     ahead: NextStep = (
@@ -246,7 +246,7 @@ def _request(
         expected=counted.expected,
         billed_micros=counted.billed_micros,
         actor=_actor(event),
-        client_key=HOOK_KEY + (event.key or rt.new_token(8)),
+        client_key=HOOK_KEY + (event.key or rt.services.new_token(8)),
     )
 
 
@@ -297,18 +297,18 @@ def _is_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session, r
     waiting = _waiting(reader, session.session_id, _actor(replace(event, starts_agent=False)))
     if len(waiting) == 1:
         return not any(stored.row.agent_id == event.agent_id for stored in recent)
-    return len(waiting) > 1 and rt.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
+    return len(waiting) > 1 and rt.services.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
 
 
 def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
     """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
     for _ in range(LATE_STEPS if event.facts.writes_late else LANDING_STEPS):
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             waiting = _waiting(reader, session_id, actor)
         if not waiting:
             return True
-        rt.pause_us(LANDING_STEP_US)
-        rt.catch_up()
+        rt.services.pause_us(LANDING_STEP_US)
+        rt.follower.catch_up()
     return False
 
 
@@ -340,12 +340,12 @@ def _turned(
     if event.moment is Moment.PROMPT:
         for call in mine:
             if call.at_us + BROKEN_OFF_US < tx.at_us:
-                void(tx, call, NO_RESPONSE, by=rt.by, place_of=rt.place_of)
+                void(tx, call, NO_RESPONSE, by=rt.by, place_of=rt.workspace.place_of)
     if event.moment is Moment.AGENT_START:
         nameless = [call for call in pending if call.actor_type is ActorType.SUBAGENT and call.actor_id is None]
         if nameless:
             reason = f"handed on to subagent {event.agent_id}"
-            void(tx, nameless[0], reason, by=rt.by, place_of=rt.place_of)
+            void(tx, nameless[0], reason, by=rt.by, place_of=rt.workspace.place_of)
     if event.moment is not Moment.TOOL:
         return event.reserves, request
     if not event.reserves:

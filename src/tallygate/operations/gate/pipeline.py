@@ -82,7 +82,7 @@ def take_step(rt: Runtime, door: Door[T]) -> T:
     be booked at its estimate. A price is known to be in the ledger only after the commit: a commit that fails takes
     its row back.
     """
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         request = door.request
         call_id = call_id_of(rt, request)
         known = None if request.client_key is None else tx.call(call_id)
@@ -94,7 +94,7 @@ def take_step(rt: Runtime, door: Door[T]) -> T:
         if request.client_key != door.request.client_key:
             call_id = call_id_of(rt, request)
         if due := tx.due_calls(DUE_PER_CALL):
-            expire_calls(tx, due, rt.policy, by=rt.by, place_of=rt.place_of, cause="time")
+            expire_calls(tx, due, rt.workspace.policy, by=rt.by, place_of=rt.workspace.place_of, cause="time")
 
         outcome = look(rt, tx, request, tx.at_us, door.decide)
         halts = outcome.decision.action is Action.HALT
@@ -108,14 +108,14 @@ def take_step(rt: Runtime, door: Door[T]) -> T:
         price_id = _write(rt, tx, outcome, _Written(call_id, reply, door.correlation, session_row))
         if door.attested is not None:
             answer = door.attested(tx, answer, call_id)
-    rt.known_prices.add(price_id)
+    rt.known_prices().add(price_id)
     return answer
 
 
 def call_id_of(rt: Runtime, request: CallRequest) -> str:
     """A fresh id, or one that the client's own key always leads to."""
     if request.client_key is None:
-        return f"call_{rt.new_token(12)}"
+        return f"call_{rt.services.new_token(12)}"
     keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
     return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
 
@@ -148,10 +148,10 @@ def stored_answer(call: Call, request: CallRequest) -> GateAnswer:
 
 def with_attestation(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
     """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
-    if answer.action is not Action.HALT or rt.keys is None:
+    if answer.action is not Action.HALT or rt.services.keys is None:
         return answer
     found = reader.attestation_of_call(call_id)
-    return answer if found is None else replace(answer, attestation=slim(rt.keys, found))
+    return answer if found is None else replace(answer, attestation=slim(rt.services.keys, found))
 
 
 def slim(keys: KeyRing, found: Attested) -> SlimAttestation:
@@ -210,9 +210,9 @@ def look(
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
-    local = None if request.price.known or not rt.local_model else _local_target(rt, session, at_us)
+    local = None if request.price.known or not rt.workspace.local_model else _local_target(rt, session, at_us)
     view = GateView(session, bound.budgets, has_open_exactness=waits, local_target=local)
-    decision = policy.decide(view, request, rt.policy) if decide is None else decide(view, request)
+    decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
     if decision.wants_target:
         target, why_no_target = target_of(rt, reader, session, request, decision)
@@ -238,8 +238,8 @@ def look(
 
 def _local_target(rt: Runtime, session: Session, at_us: int) -> RerouteTarget | None:
     """The user's local model where it costs nothing, as a stand-in for one whose price nobody knows."""
-    model = present(rt.local_model, "a local model is set")
-    price = rt.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
+    model = present(rt.workspace.local_model, "a local model is set")
+    price = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
     return RerouteTarget(model, price) if price is not None and price.source == "local" else None
 
 
@@ -284,15 +284,15 @@ def word_answer(rt: Runtime, reader: Reader, outcome: Outcome, call_id: str | No
     """The gate's answer to a step; a halt also says what is spent on what, and which command lets it go on."""
     request, decision = outcome.request, outcome.decision
     tightest, fullest = policy.tightest(outcome.left), policy.most_used(outcome.left)
-    ahead = prospect(request, policy.tightest(outcome.seen), tightest, rt.policy)
-    factor = shown_factor(request, rt.policy)
+    ahead = prospect(request, policy.tightest(outcome.seen), tightest, rt.workspace.policy)
+    factor = shown_factor(request, rt.workspace.policy)
     answer = GateAnswer(
         action=decision.action,
         reason=decision.reason,
         call_id=call_id,
         message=_told(rt, request, decision, ahead.warning or outcome.why_no_target),
         remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
-        pressure=policy.pressure(fullest, rt.policy.pressure_percents),
+        pressure=policy.pressure(fullest, rt.workspace.policy.pressure_percents),
         target_model=None if decision.target is None else decision.target.model,
         saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
         pricing_warning=request.price.warning,
@@ -313,7 +313,7 @@ def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | 
     hooked = request.client_key is not None and request.client_key.startswith(HOOK_KEY)
     if hooked or decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
         return message
-    return " ".join(filter(None, (message, differs(request, rt.policy)))) or None
+    return " ".join(filter(None, (message, differs(request, rt.workspace.policy)))) or None
 
 
 def _halted(
@@ -327,9 +327,15 @@ def _halted(
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
     usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
-    paid = spent_on(reader, decision.binding, request.session_id, outcome.at_us, rt.place_of) if exceeded else None
+    paid = (
+        spent_on(reader, decision.binding, request.session_id, outcome.at_us, rt.workspace.place_of)
+        if exceeded
+        else None
+    )
     spent_by = () if paid is None else paid.by_model
-    command = raise_command(decision.binding, asked, usual, rt.program) if exceeded and decision.binding else None
+    command = (
+        raise_command(decision.binding, asked, usual, rt.workspace.program) if exceeded and decision.binding else None
+    )
     doubt = in_doubt(rt, reader, request, outcome.seen, outcome.at_us) if exceeded else None
     message = halt_message(
         decision,
@@ -340,9 +346,9 @@ def _halted(
         model=request.model,
         because=()
         if command is None
-        else tuple(filter(None, (corrected(request, rt.policy, decision.binding), doubt))),
+        else tuple(filter(None, (corrected(request, rt.workspace.policy, decision.binding), doubt))),
         command=command or "",
-        zone=rt.zone,
+        zone=rt.workspace.zone,
     )
     if request.actual_nanos is not None:
         message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command
@@ -373,7 +379,7 @@ class _Written:
 def _write(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written) -> str:
     """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
     request, decision, session = outcome.request, outcome.decision, outcome.session
-    price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices)
+    price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices())
     call = _call(rt, tx, outcome, written, price_id)
     changes: list[Change] = [*prices]
     changes += changes_of(outcome.bound_to, outcome.after, tx.at_us, touched=bool(call.holds))
@@ -404,7 +410,7 @@ def _write(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written) -> str:
 
 def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: Outcome, call: Call) -> tuple[Call, list[Change]]:
     """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
-    facts = Facts(tx, rt.place_of)
+    facts = Facts(tx, rt.workspace.place_of)
     windows = OpenWindows(tx, facts, tx.at_us)
     mine = {budget.budget_id for budget in outcome.after}
     more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked(call)))
@@ -422,7 +428,7 @@ def _is_moving_here(rt: Runtime, session: Session) -> bool:
     """Whether a session is this server's from now on, as it has none that lives; some clients run several at once."""
     if rt.server_id is None or session.server_id == rt.server_id or not session.is_open:
         return False
-    return session.server_id is None or not rt.presence.is_alive(session.server_id)
+    return session.server_id is None or not rt.services.presence.is_alive(session.server_id)
 
 
 def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: str) -> Call:
@@ -464,7 +470,7 @@ def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: st
         reply=written.reply,
         correlation=written.correlation,
         at_us=tx.at_us,
-        expires_us=tx.at_us + rt.policy.reservation_ttl_us if pending else None,
+        expires_us=tx.at_us + rt.workspace.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,
         holds=tuple([Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in held]),
         cold_nanos=None if expected is None else expected.cold_nanos,
@@ -486,13 +492,13 @@ def target_of(
     rt: Runtime, reader: Reader, session: Session, request: CallRequest, decision: Decision
 ) -> tuple[RerouteTarget | None, str | None]:
     """The cheapest model of the user's ladder for which switching pays with what is left, or None and why."""
-    at = as_datetime(rt.clock_us())
-    ladder = rt.ladder(session.client)
+    at = as_datetime(rt.services.clock_us())
+    ladder = rt.workspace.ladder(session.client)
     if not ladder:
         return None, "No [ladder] of cheaper models is set, so none is named."
     candidates = []
     for model in ladder:
-        price = rt.prices.known_price(model, at, scope_of(rt, session), SERVED_HERE)  # the user names it
+        price = rt.workspace.prices.known_price(model, at, scope_of(rt, session), SERVED_HERE)  # the user names it
         if price is not None:
             candidates.append(Candidate(model, price))
     budget = present(decision.binding, "budget pressure has a budget")

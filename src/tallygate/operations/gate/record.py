@@ -53,14 +53,14 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
 
     The same report again changes nothing and gets the same answer; other values raise `Conflict` with both.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         known = _let_through(reader.call(report.call_id), report.call_id)
         scope = scope_called(rt, known.session_id)
     model = report.model_used or known.model_used or known.model_requested
-    price = rt.prices.quote(model, as_datetime(known.at_us), scope)
+    price = rt.workspace.prices.quote(model, as_datetime(known.at_us), scope)
     cost = price.cost_nanos(report.tokens)
 
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         call = _let_through(tx.call(report.call_id), report.call_id)
         if call.cost_basis == "transcript" and call.actual is None:
             return _answer(rt, tx, call.call_id)  # its responses are counted; the report would count them twice
@@ -68,7 +68,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             _same_usage(call, report)
             return _answer(rt, tx, call.call_id)
         live = tx.is_live(call.session_id)
-        price_id, prices = basis_changes(tx, price, rt.known_prices)
+        price_id, prices = basis_changes(tx, price, rt.known_prices())
         changes: list[Change] = [*prices]
         if not live:  # no record of the client's tells of it: the report is taken at its word, and may be odd
             changes += learned_from(tx, call, cost, Origin.REPORTED)
@@ -84,7 +84,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         resolve_call(
             tx,
             call,
-            place_of=rt.place_of,
+            place_of=rt.workspace.place_of,
             kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
             by=rt.by,
             state=CallState.RECONCILED,
@@ -94,7 +94,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             extra=changes,
         )
         answer = _answer(rt, tx, call.call_id)
-    rt.known_prices.add(price_id)
+    rt.known_prices().add(price_id)
     return answer
 
 
@@ -110,7 +110,7 @@ def _anomaly(tx: Tx, call: Call, kind: Odd, told: str) -> Change:
 
 def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
     """Release the reservation of a call that did not happen; the reason stays in the ledger."""
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         call = _let_through(tx.call(call_id), call_id)
         if call.state is CallState.VOIDED:
             return _answer(rt, tx, call_id)
@@ -123,7 +123,7 @@ def void_call(rt: Runtime, call_id: str, reason: str) -> UsageAnswer:
         in_a_row = tx.voids_in_a_row(call.session_id, call.call_id) + 1
         said = f"{in_a_row} calls in a row did not happen"
         odd = [_anomaly(tx, call, Odd.VOIDS, said)] if voids_are_many(in_a_row) else []
-        void(tx, call, reason, by=rt.by, place_of=rt.place_of, extra=odd)
+        void(tx, call, reason, by=rt.by, place_of=rt.workspace.place_of, extra=odd)
         return _answer(rt, tx, call_id)
 
 
@@ -168,7 +168,9 @@ def _shown(tokens: Tokens | None, model: str | None) -> str:
 def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
     call = present(tx.call(call_id), f"call {call_id} is in the ledger")
     session, static = present(tx.session_with_budgets(call.session_id), f"session {call.session_id} is in the ledger")
-    budgets = budgets_now(rt, tx, session, rt.clock_us(), own=static, model=call.model_used or call.model_requested)
+    budgets = budgets_now(
+        rt, tx, session, rt.services.clock_us(), own=static, model=call.model_used or call.model_requested
+    )
     own = own_budget(session, budgets)
     tightest = policy.tightest(budgets) or own
     return UsageAnswer(
@@ -179,7 +181,7 @@ def _answer(rt: Runtime, tx: Reader, call_id: str) -> UsageAnswer:
         basis=lifecycle.basis_of_call(call),
         spend_nanos=in_usd(own.committed_nanos, own),
         remaining_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=policy.pressure(policy.most_used(budgets), rt.policy.pressure_percents),
+        pressure=policy.pressure(policy.most_used(budgets), rt.workspace.policy.pressure_percents),
         cost_nanos=call.booked_nanos,
     )
 
@@ -239,8 +241,10 @@ def record_call(rt: Runtime, report: CallReport, currency: str = "USD") -> CallR
     The same report under the same id changes nothing and gets the same answer; other fields raise `Conflict`. In a
     session whose client's own record is read the call is kept and books nothing.
     """
-    rt.catch_up()
-    price = rt.prices.quote(report.model, as_datetime(rt.clock_us()), scope_called(rt, report.session_id))
+    rt.follower.catch_up()
+    price = rt.workspace.prices.quote(
+        report.model, as_datetime(rt.services.clock_us()), scope_called(rt, report.session_id)
+    )
     cost = price.cost_nanos(report.tokens)
     request = CallRequest(
         session_id=report.session_id,
@@ -255,7 +259,7 @@ def record_call(rt: Runtime, report: CallReport, currency: str = "USD") -> CallR
         actual_nanos=cost,
         client_key=report.key,
     )
-    note = report.note if rt.keep_summaries else None
+    note = report.note if rt.workspace.keep_summaries else None
     door = Door(
         request,
         stored=lambda _, call: _replayed(call, request, note),
@@ -287,7 +291,7 @@ def _recorded(rt: Runtime, tx: Tx, outcome: Outcome, cost: int, currency: str) -
     spoken = currency_of(rt, session, currency)
     own = own_budget(session, after)
     tightest, fullest = policy.tightest(after) or own, policy.most_used(after) or own
-    status = policy.status_of(after, rt.policy.warn_at_percent)
+    status = policy.status_of(after, rt.workspace.policy.warn_at_percent)
     warnings = []
     if status is SpendStatus.EXHAUSTED:
         empty = policy.tightest(policy.exhausted(after)) or own
@@ -295,9 +299,9 @@ def _recorded(rt: Runtime, tx: Tx, outcome: Outcome, cost: int, currency: str) -
         if not usual:  # its first step, which is the only one that is known
             request = outcome.request
             usual = Amount(cost, request.prompt_tokens + request.completion_tokens, 1).of(empty)
-        warnings.append(nothing_left(empty, usual, rt.program, rt.zone))
+        warnings.append(nothing_left(empty, usual, rt.workspace.program, rt.workspace.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
-        warnings.append(f"{rt.policy.warn_at_percent} % used. {standing_of(fullest)}")
+        warnings.append(f"{rt.workspace.policy.warn_at_percent} % used. {standing_of(fullest)}")
     if outcome.live:
         warnings.append(LIVE)
     if outcome.request.price.warning is not None:

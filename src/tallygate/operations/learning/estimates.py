@@ -144,15 +144,15 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     raw_nanos, key = guess.nanos, guess.key
     if raw_nanos <= 0:
         return Estimated(raw_nanos)
-    expected = rt.learned.expect(reader, key, raw_nanos, guess.level)
-    manual = stated_factor(rt.factors_micros, guess.model, guess.price_key)
+    expected = rt.caches.learned.expect(reader, key, raw_nanos, guess.level)
+    manual = stated_factor(rt.workspace.factors_micros, guess.model, guess.price_key)
     if manual is not None:
         return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
     billed = reader.calibration_factor(guess.price_key) or MILLION
-    if rt.policy.calibration is not CalibrationMode.ENFORCE:
+    if rt.workspace.policy.calibration is not CalibrationMode.ENFORCE:
         return Estimated(raw_nanos, expected=expected, billed_micros=billed)
     nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
-    needed_nanos = expected.needed_nanos(rt.policy.quantile_percent)
+    needed_nanos = expected.needed_nanos(rt.workspace.policy.quantile_percent)
     if expected.source is Source.LEARNED:
         nanos, source = needed_nanos, Source.LEARNED.value
     elif needed_nanos != raw_nanos:
@@ -221,11 +221,11 @@ def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str, *, 
 
     Reservations are multiplied by it from now on; what is spent is never scaled. Lower ones are the user's to take.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         lower = _lower(reader, factors_micros)
     if lower:
         authority.require(Loosening.DRIFT_APPLY)  # before the ledger is held: a passphrase takes its time
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         known = tx.calibration_factors()
         sign = signing(rt, tx, authority, Loosening.DRIFT_APPLY) if lower or _lower(tx, factors_micros) else None
         changes: list[Change] = []
@@ -279,9 +279,9 @@ class Calibrated:
 
 def show(rt: Runtime) -> Calibrated:
     """Everything that estimates are corrected by now."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = [_taught(rt, reader, *entry) for entry in _keys(reader)]
-        return Calibrated(tuple(found), dict(rt.factors_micros), reader.calibration_factors())
+        return Calibrated(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
 
 
 def _keys(reader: Reader) -> list[tuple[SampleKey, int, int]]:
@@ -295,14 +295,14 @@ def _keys(reader: Reader) -> list[tuple[SampleKey, int, int]]:
 
 
 def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
-    first = rt.learned.expect(reader, key, _UNIT_NANOS, Level())
-    later = rt.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
+    first = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level())
+    later = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
     return Taught(
         key=key,
         samples=samples,
         first_micros=first.expected_nanos * MILLION // _UNIT_NANOS,
         later_micros=later.cold_nanos * MILLION // _UNIT_NANOS,
-        reserved_micros=later.upper_nanos(rt.policy.quantile_percent) * MILLION // later.expected_nanos,
+        reserved_micros=later.upper_nanos(rt.workspace.policy.quantile_percent) * MILLION // later.expected_nanos,
         confidence=first.confidence.value,
         last_us=last_us,
     )
@@ -310,13 +310,13 @@ def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: 
 
 def has_learned(rt: Runtime) -> bool:
     """Whether anything was ever learned here."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return reader.last_sample() > 0
 
 
 def samples(rt: Runtime) -> Iterator[Kept]:
     """Every sample that counts, the oldest first within its kind."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         for kind in Kind:
             yield from reader.samples_after(kind.value, 0)
 
@@ -329,7 +329,7 @@ def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Aut
     Raises `NotFound` where nothing was learned of them. The samples stay in the ledger as what happened.
     """
     authority.require(Loosening.CALIBRATE_RESET)
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         chosen = [entry for entry in tx.sample_keys() if _is_of(entry[0], client, model)]
         if not chosen:
             raise NotFound(
@@ -358,7 +358,7 @@ def start_of(tx: Tx, client: str, model: str) -> Change:
 def forget_factors(rt: Runtime, *, authority: Authority) -> int:
     """Let factors from bills count no more; returns how many there were."""
     authority.require(Loosening.CALIBRATE_RESET)
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         found = tx.calibration_factors()
         if found:
             sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)

@@ -117,8 +117,8 @@ class Paid:
 def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:
     """A response with the price that its model had where and when it was made."""
     row = stored.row
-    scope = PriceScope(rt.tenant, row.project) if rt.prices.is_scoped else ANYWHERE
-    return Paid(row, rt.prices.quote(priced_as(row), row.at, scope, terms_of(row)), stored.cost_nanos)
+    scope = PriceScope(rt.tenant, row.project) if rt.workspace.prices.is_scoped else ANYWHERE
+    return Paid(row, rt.workspace.prices.quote(priced_as(row), row.at, scope, terms_of(row)), stored.cost_nanos)
 
 
 class HookSteps:
@@ -229,7 +229,7 @@ def backtest(
     rt: Runtime, period: Period, *, budget_nanos: int | None = None, progress: Callable[[Progress], None] = nobody
 ) -> Backtest:
     """Go through every session the oldest first, each with what those before it teach; nothing is written."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         runs = {Kind.HOOK: _observed(rt, reader, period), Kind.AGENT: _asked(reader, period)}
     sessions = sum(map(len, runs.values()))
     done = 0
@@ -240,14 +240,14 @@ def backtest(
         heard = AccuracySum()
         for run, told in walk_forward(own):
             for gate, found in outcomes.items():
-                found.append(outcome(told, limits[run.group], gate, rt.policy.quantile_percent))
+                found.append(outcome(told, limits[run.group], gate, rt.workspace.policy.quantile_percent))
             for each in told:
                 heard.add(each)
             done += 1
             progress(Progress(done, sessions))
         if own:
             parts.append(Part(kind, {gate: figures(found) for gate, found in outcomes.items()}, heard.result()))
-    return Backtest(rt.policy.quantile_percent, budget_nanos, tuple(parts))
+    return Backtest(rt.workspace.policy.quantile_percent, budget_nanos, tuple(parts))
 
 
 def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
@@ -305,10 +305,10 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
     number of samples.
     """
     authority.require(Loosening.CALIBRATE_REBUILD)
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         made = [*relearned(of_agents(reader)), *relearned(of_hooks(rt, reader))]
     for start in range(0, max(len(made), 1), PER_EVENT):
-        with rt.ledger.writing(rt.tenant) as tx:
+        with rt.writing() as tx:
             changes: list[Change] = [] if start else [start_of(tx, "", "")]
             for step, sample in made[start : start + PER_EVENT]:
                 if tx.has_sample(step.call_id):

@@ -35,23 +35,23 @@ _ROTATIONS_MAX = 1000
 
 def ready(rt: Runtime) -> None:
     """Make the key that will sign where there is none, so that no answer has to. Raises `KeyUnusable`."""
-    if rt.keys is not None:
-        rt.keys.public()
+    if rt.services.keys is not None:
+        rt.services.keys.public()
 
 
 def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = None) -> int:
     """Sign some of what is due, the oldest first; returns how many were signed. Raises `KeyUnusable`."""
-    if rt.keys is None:
+    if rt.services.keys is None:
         return 0
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if not reader.attestations_due(1, session_id):
             return 0
-    signer = announced(rt, rt.keys)
+    signer = announced(rt, rt.services.keys)
     signed = 0
-    with rt.ledger.writing(rt.tenant) as tx:
-        began_us, as_of = rt.clock_us(), tx.head()
+    with rt.writing() as tx:
+        began_us, as_of = rt.services.clock_us(), tx.head()
         for each in tx.attestations_due(limit, session_id):
-            if signed and rt.clock_us() - began_us > HELD_US:
+            if signed and rt.services.clock_us() - began_us > HELD_US:
                 break
             _sign(rt, tx, each, signer, as_of)
             signed += 1
@@ -60,7 +60,7 @@ def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = 
 
 def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> None:
     event = event_of(tx, due.seq)
-    chain_id = f"{rt.ledger.ledger_id}/{rt.tenant}"
+    chain_id = f"{rt.services.ledger.ledger_id}/{rt.tenant}"
     if event.hash != due.event_hash or event.hash != event_hash(chain_id, event.seq, event.previous, event.body):
         raise LedgerCorrupt(
             f"Event {due.seq} is not the one that {due.attestation_id} is about: it was changed after it was written.",
@@ -74,24 +74,24 @@ def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> No
         predicate = summed(tx, session, as_of)
     else:
         predicate = reached(event)
-    payload = statement_bytes(kind, subject_of(rt.ledger.ledger_id, rt.tenant, event), predicate)
+    payload = statement_bytes(kind, subject_of(rt.services.ledger.ledger_id, rt.tenant, event), predicate)
     envelope = enclosed(payload, signer)
     tx.sign_attestation(due.attestation_id, payload, envelope.to_json(), envelope.keyid)
 
 
 def signing(rt: Runtime) -> tuple[list[str], int]:
     """The ids of the keys that a ledger was signed with, in order, and how much waits to be signed."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return [keyid for keyid, *_ in reader.signing_keys()], reader.count_due()
 
 
 def announced(rt: Runtime, keys: KeyRing) -> Signer:
     """The key that signs, after an event has told of it and of those that it took the place of."""
     signer = keys.signer()
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if reader.knows_key(signer.public.keyid):
             return signer
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         signer = keys.signer()
         _tell(rt, tx, keys, signer)
     return signer
@@ -119,28 +119,28 @@ def _tell(rt: Runtime, tx: Tx, keys: KeyRing, signer: Signer) -> None:
 
 def of_session(rt: Runtime, session_id: str) -> list[Attested]:
     """Every attestation of a session, signed by now, the youngest first. Raises `NotFound`, `KeyUnusable`."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if reader.session(session_id) is None:
             raise unknown_session(session_id)
     while issue_missing(rt, session_id=session_id):
         continue
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return reader.attestations_of(session_id)
 
 
 def newest(rt: Runtime, limit: int) -> list[Attested]:
     """The youngest attestations, all signed by now, those noted again whose rows were lost."""
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         tx.due_from_journal()
     while issue_missing(rt):
         continue
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return reader.attestations(limit)
 
 
 def found(rt: Runtime, attestation_id: str) -> Attested:
     """One attestation, signed by now. Raises `NotFound`."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         each = reader.attestation(attestation_id)
     if each is None:
         raise NotFound(
@@ -152,13 +152,13 @@ def found(rt: Runtime, attestation_id: str) -> Attested:
         return each
     while issue_missing(rt, session_id=each.session_id):
         continue
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return present(reader.attestation(attestation_id), "an attestation stays")
 
 
 def summary(rt: Runtime, session_id: str) -> Attested:
     """What a session has come to, signed: as of now while it is open, then as of its end or of what came in later."""
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         known = tx.session_with_budgets(session_id)
         if known is None:
             raise unknown_session(session_id)
@@ -173,7 +173,7 @@ def summary(rt: Runtime, session_id: str) -> Attested:
 
 def slim_summary(rt: Runtime, session_id: str) -> SlimAttestation | None:
     """What a session has come to, signed, as a reply carries it. Raises `KeyUnusable`."""
-    return None if rt.keys is None else slim(rt.keys, summary(rt, session_id))
+    return None if rt.services.keys is None else slim(rt.services.keys, summary(rt, session_id))
 
 
 def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestation | None:
@@ -181,26 +181,26 @@ def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestati
 
     Neither counts where a budget has changed since, at `changed_us`: then what it has come to is signed anew.
     """
-    if rt.keys is None:
+    if rt.services.keys is None:
         return None
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         refusal = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
         if refusal is not None and event_of(reader, refusal.seq).at_us >= changed_us:
-            return slim(rt.keys, refusal)
+            return slim(rt.services.keys, refusal)
         summed_up = reader.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
     if summed_up is not None and (summed_up.issued_us or 0) > changed_us:
-        return slim(rt.keys, summed_up)
+        return slim(rt.services.keys, summed_up)
     return slim_summary(rt, session_id)
 
 
 def checkpoint(rt: Runtime) -> Attested | None:
     """How far the history goes, signed; None where nothing has happened yet. The same head gives the same one."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if reader.head().seq == 0:
             return None
-    if rt.keys is not None:
-        announced(rt, rt.keys)
-    with rt.ledger.writing(rt.tenant) as tx:
+    if rt.services.keys is not None:
+        announced(rt, rt.services.keys)
+    with rt.writing() as tx:
         due = Due(Kind.CHECKPOINT, tx.head())
         if tx.attestation(due.attestation_id) is None:
             tx.attest_later(due)
@@ -212,8 +212,8 @@ def announce_everywhere(rt: Runtime) -> None:
     from tallygate.operations.runtime import every_tenant
 
     for tenant in every_tenant(rt):
-        if tenant.keys is not None:
-            announced(tenant, tenant.keys)
+        if tenant.services.keys is not None:
+            announced(tenant, tenant.services.keys)
 
 
 # --- own keys --------------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:
     main = summary(rt, session_id)
     attested = [each for each in of_session(rt, session_id) if each.kind == Kind.BUDGET_EXHAUSTED]
     reached = present(checkpoint(rt), "a ledger with a session has events")
-    trusted = present(rt.keys, "what is exported is signed").trusted()
+    trusted = present(rt.services.keys, "what is exported is signed").trusted()
     signers = {str(each.keyid): trusted[str(each.keyid)] for each in (main, reached, *attested)}
     files = {
         STATEMENT: main.payload or b"",
@@ -289,7 +289,7 @@ def _line(attested: Attested) -> bytes:
 
 def _events(rt: Runtime, session_id: str, stated: list[int]) -> bytes:
     """The session's events, those that are stated and those that tell of keys, with the bytes of their hashes."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
         found |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
         found |= {seq: event_of(reader, seq) for seq in stated}

@@ -90,7 +90,7 @@ class Accepted:
 
 def accepted(rt: Runtime) -> list[Accepted]:
     """Every such time, as the journal tells of it; reads the whole journal."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         events = [(event.seq, json.loads(event.body)) for event in reader.events_about(LEDGER_TRACE)]
     return [
         Accepted(seq, int(body["at_us"]), said)

@@ -34,8 +34,8 @@ def end_session(
     The ledger is committed first and keeps the line until the log took it, so an unwritable log never blocks the
     end and never loses the line. Ending an ended session changes nothing and answers the same.
     """
-    rt.catch_up()
-    with rt.ledger.writing(rt.tenant) as tx:
+    rt.follower.catch_up()
+    with rt.writing() as tx:
         session = tx.session(session_id)
         if session is None:
             raise unknown_session(session_id)
@@ -44,9 +44,9 @@ def end_session(
         expire_calls(
             tx,
             tx.pending_calls(session_id, PENDING_MAX),
-            rt.policy,
+            rt.workspace.policy,
             by=rt.by,
-            place_of=rt.place_of,
+            place_of=rt.workspace.place_of,
             cause="session_end",
         )
         columns: dict[str, Value] = {
@@ -82,8 +82,8 @@ def end_session(
         )
         note = {LINE_NOTE: fingerprint(told)}
         head = tx.append("session.ended", [Update("session", columns)], by=rt.by, note=note)
-        line = run_line(told, head, rt.ledger.ledger_id)
-        tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.run_log_path), line))
+        line = run_line(told, head, rt.services.ledger.ledger_id)
+        tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.workspace.run_log_path), line))
     flush_run_log(rt)
     return figures.totals
 
@@ -99,17 +99,17 @@ def end_by_user(
 
 def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
     """Write queued run-log lines; returns what failed, one text each. What fails stays queued for the next time."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         waiting = reader.queued_lines(limit)
     failures = []
     for queued in waiting:
-        with rt.ledger.writing(rt.tenant) as tx:
+        with rt.writing() as tx:
             if not tx.is_queued(queued.session_id):
                 continue  # another process wrote it while this one waited for the lock
             try:
                 path = Path(queued.path)
-                if not rt.run_log.holds(path, queued.line):
-                    rt.run_log.append(path, queued.line)
+                if not rt.services.run_log.holds(path, queued.line):
+                    rt.services.run_log.append(path, queued.line)
             except (RunLogError, OSError) as error:
                 failures.append(f"{queued.path}: {error}")
                 tx.line_failed(queued.session_id, str(error))
@@ -120,7 +120,7 @@ def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
 
 def end_account(rt: Runtime, event: HookEvent) -> list[str]:
     """End every open session of a client's session, those inside others first; returns their ids."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         linked = [s for s in reader.sessions_linked(event.client, event.client_session) if s.is_open]
     cause = f"client_ended:{event.cause}" if event.cause else "client_ended"
     for session in reversed(linked):
@@ -132,7 +132,7 @@ def left_open(rt: Runtime) -> list[Session]:
     """The sessions of this server that hooks have opened and nobody has ended, the youngest first."""
     if rt.server_id is None:
         return []
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         mine = [s for s in reader.sessions(state="open", limit=OPEN_LOOKED_AT) if s.server_id == rt.server_id]
         return [s for s in mine if is_enforced(reader, s)]
 
@@ -158,12 +158,12 @@ def close_abandoned(rt: Runtime) -> list[str]:
     Those are sessions whose server is gone: at once where hooks had opened them, since a client that still lives
     goes on with the same budget at its next hook, else after they have been idle for long.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.sessions(state="open", limit=LOOK_AT_MAX)
         left = [s for s in found if _is_idle(rt, reader, s) or _has_lost_its_server(reader, s)]
     closed = []
     for session in left:
-        if session.server_id is not None and rt.presence.is_alive(session.server_id):
+        if session.server_id is not None and rt.services.presence.is_alive(session.server_id):
             continue
         end_session(rt, session.session_id, cause="abandoned")
         closed.append(session.session_id)
@@ -178,5 +178,5 @@ def _has_lost_its_server(reader: Reader, session: Session) -> bool:
 def _is_idle(rt: Runtime, reader: Reader, session: Session) -> bool:
     """Every call touches its session's own budget, so that row tells when the session was last active."""
     own = own_budget(session, reader.budgets_of(session.session_id))
-    now_us = rt.clock_us()
-    return own.touched_us + rt.abandon_after_us <= now_us or is_ahead(own.touched_us, now_us)
+    now_us = rt.services.clock_us()
+    return own.touched_us + rt.workspace.abandon_after_us <= now_us or is_ahead(own.touched_us, now_us)

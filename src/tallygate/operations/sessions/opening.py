@@ -79,16 +79,16 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
 
     A session that has the chosen id already is given back as it is: the caller says what that means.
     """
-    rt.catch_up()
-    at = as_datetime(rt.clock_us())
+    rt.follower.catch_up()
+    at = as_datetime(rt.services.clock_us())
     session_id = opening.session_id or new_session_id(rt, opening.client)
-    price = rt.prices.quote(opening.model, at, replace(scope_here(rt), session=session_id))
-    with rt.ledger.writing(rt.tenant) as tx:
+    price = rt.workspace.prices.quote(opening.model, at, replace(scope_here(rt), session=session_id))
+    with rt.writing() as tx:
         before = None if opening.session_id is None else named_before(rt, tx, session_id)
         if before is not None:
             return Opened(*before, (), None, is_new=False)
         parent, inherited = _parent(tx, opening.parent_session_id)
-        begun = _begin(rt, tx, opening, session_id, parent=parent, inherited=inherited, mode=rt.default_mode)
+        begun = _begin(rt, tx, opening, session_id, parent=parent, inherited=inherited, mode=rt.workspace.default_mode)
         session, own = begun.session, present(begun.own, "a session that is asked for has a budget of its own")
         every = bound_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
@@ -141,7 +141,7 @@ def _is_tighter(other: Budget, own: Budget) -> bool:
 
 def new_session_id(rt: Runtime, client: str) -> str:
     """A fresh session id that tells the client and the day."""
-    return f"session_{client_slug(client)}_{as_datetime(rt.clock_us()):%Y-%m-%d}_{rt.new_token(12)}"
+    return f"session_{client_slug(client)}_{as_datetime(rt.services.clock_us()):%Y-%m-%d}_{rt.services.new_token(12)}"
 
 
 def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budget:
@@ -164,7 +164,7 @@ def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budg
 def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
     """The budgets that the settings give every session beside its own: in other units, or tighter than it asks for."""
     found = []
-    for rule in rt.rules:
+    for rule in rt.workspace.rules:
         if rule.scope is not Scope.SESSION:
             continue
         # A warning at less stands for no stop: a soft budget of its own leaves a higher hard one in force.
@@ -239,19 +239,19 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
         started_us=at_us,
         parent_session_id=opening.parent_session_id,
         task_summary=kept_summary(rt, opening.task_summary),
-        project=rt.project,
-        run_log=str(rt.run_log_path),
+        project=rt.workspace.project,
+        run_log=str(rt.workspace.run_log_path),
         server_id=rt.server_id,
         usd_nanos=opening.usd_nanos,
         rate_day=opening.rate_day,
         opened_from=rt.home,
         also_client=opening.also_client,
-        prices=rt.prices.list_id if parent is None or parent.prices is None else parent.prices,
+        prices=rt.workspace.prices.list_id if parent is None or parent.prices is None else parent.prices,
         rules=rules_for(
             rt,
             client=opening.client,
             also_client=opening.also_client,
-            place=rt.place_of(rt.project or rt.folder),
+            place=rt.workspace.place_of(rt.workspace.project or rt.workspace.folder),
             inherited=None if parent is None else parent.rules,
         ),
     )
@@ -283,7 +283,7 @@ def account_of(rt: Runtime, event: HookEvent) -> Account:
     found = open_session_of(rt, event.client, event.client_session)
     if found is not None:
         return Account(found)
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         linked = tx.sessions_linked(event.client, event.client_session)
         found = _innermost(linked)
         return Account(found) if found is not None else _opened(rt, tx, event, linked)
@@ -291,7 +291,7 @@ def account_of(rt: Runtime, event: HookEvent) -> Account:
 
 def open_session_of(rt: Runtime, client: str, client_session: str) -> Session | None:
     """The innermost open session of a client's session, if it has one."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return innermost_open(reader, client, client_session)
 
 
@@ -323,14 +323,14 @@ def start_within(
 
 
 def _owner(rt: Runtime, client: str, tool_use_id: str | None, client_session: str | None) -> tuple[str, str] | None:
-    if tool_use_id is not None and tool_use_id in rt.tool_owners:
-        return rt.tool_owners[tool_use_id]
+    if tool_use_id is not None and tool_use_id in rt.caches.tool_owners:
+        return rt.caches.tool_owners[tool_use_id]
     its = None if client_session is None else REGISTRY.of_family(client)
     if client_session is not None and its is not None and its.tells_session_in_meta:
         return (its.stored_as, client_session)
     if rt.server_id is None:
         return None
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found: set[tuple[str, str]] = set()
         for session in reader.sessions(state="open", limit=OPEN_LOOKED_AT):
             if session.server_id == rt.server_id and FOUND_BY_HOOK in reader.links_found_by(session.session_id):
@@ -349,7 +349,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
     before = linked[0] if linked else None  # what came later lay inside it, or went on with its budget
     parent = _around(tx, event) if before is None else before
     opening = Opening(
-        limit_nanos=rt.session_limit_nanos,
+        limit_nanos=rt.workspace.session_limit_nanos,
         model=event.model or UNKNOWN_MODEL,
         client=client,
         parent_session_id=None if parent is None else parent.session_id,
@@ -374,7 +374,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
         session_id,
         parent=parent,
         inherited=() if parent is None else tx.budgets_of(parent.session_id),
-        mode=rt.session_mode if before is None else None,
+        mode=rt.workspace.session_mode if before is None else None,
         beside=[Insert("client_session", link)],
         note={"hook": event.name},
     ).session
@@ -395,7 +395,7 @@ def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
     One that is taken up again in a file which is not there yet may begin it with a copy of what was before.
     """
     transcript = None if event.transcript is None else Path(event.transcript)
-    paths = rt.read_whole(event.client, transcript, event.client_session)
+    paths = rt.follower.read_whole(event.client, transcript, event.client_session)
     goes_on = event.origin in (Origin.RESUME, Origin.FORK, Origin.COMPACT)
     if paths is None or (goes_on and any(tx.position(path) is None for path in paths)):
         return False
@@ -442,11 +442,11 @@ def start_budget(
         _check_id(wanted.session_id)
     if wanted.tenant is not None:
         rt = opened_in(rt, wanted.tenant)
-    rate = rt.exchange.rate(wanted.currency, as_datetime(rt.clock_us()))
+    rate = rt.workspace.exchange.rate(wanted.currency, as_datetime(rt.services.clock_us()))
     opened = None
     if wanted.session_id is not None:
-        rt.ledger.prove(rt.tenant)  # a session that is found again is work that goes on
-        with rt.ledger.reading(rt.tenant) as reader:
+        rt.prove()  # a session that is found again is work that goes on
+        with rt.reading() as reader:
             before = named_before(rt, reader, wanted.session_id)
         opened = None if before is None else Opened(*before, (), None, is_new=False)
     if opened is None:

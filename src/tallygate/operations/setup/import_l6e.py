@@ -197,7 +197,7 @@ class _Writer:
         self._brought.sessions = 1
         self._brought.remarks.update(kept.remarks)
         started = self._past(tx.at_us if kept.started_us is None else kept.started_us)
-        keep = self._rt.keep_summaries
+        keep = self._rt.workspace.keep_summaries
         return Session(
             tenant=self._rt.tenant,
             session_id=name,
@@ -221,7 +221,7 @@ class _Writer:
     def _later(self, known: Session, last_us: int) -> Session:
         """The session as it stands there now, where it went on after it was imported."""
         kept = self._kept
-        summary = kept.end_summary[:SUMMARY_MAX] if self._rt.keep_summaries and kept.end_summary else None
+        summary = kept.end_summary[:SUMMARY_MAX] if self._rt.workspace.keep_summaries and kept.end_summary else None
         later = replace(
             known,
             ended_us=max(known.ended_us or 0, self._past(max(kept.ended_us or 0, last_us))),
@@ -443,7 +443,7 @@ class _Importer:
 
     def _take(self, origin: Origin, kept: KeptSession, calls: Callable[[], Iterator[KeptCall]]) -> bool:
         """Take one session; False where it is known, or cannot be taken."""
-        with self._rt.ledger.reading(self._rt.tenant) as reader:
+        with self._rt.reading() as reader:
             known = session_imported(reader, kept.session_id)
         if kept.session_id in self._pretended or (known is not None and not may_have_grown(known, origin)):
             self.report.known += 1
@@ -451,7 +451,7 @@ class _Importer:
         brought = Brought()
         try:
             found = survey(kept, calls())
-            with self._rt.ledger.writing(self._rt.tenant) as tx:
+            with self._rt.writing() as tx:
                 brought = bring(tx, self._rt, origin, found, calls())
                 if self._dry_run:
                     raise _Undone  # noqa: TRY301

@@ -81,7 +81,7 @@ def take_prices(
     """
     from tallygate.pricing.catalog_index import bundled_version, providers_of, rates_listed
 
-    at = as_datetime(rt.clock_us())
+    at = as_datetime(rt.services.clock_us())
     try:
         after = rates_listed(providers_of(raw), at)
     except (ValueError, TypeError, AttributeError) as error:
@@ -89,14 +89,14 @@ def take_prices(
         raise InvalidArgument(
             "FILE", f"{shown(origin)} is no price list: {shown(str(error), 300)}.", hint=hint
         ) from None
-    compared = compare(rates_listed(rt.prices.catalog.providers(), at), after)
+    compared = compare(rates_listed(rt.workspace.prices.catalog.providers(), at), after)
     if not force:
         _refuse_what_is_odd(compared, origin)
     if compared.lowered and (force or not published):
         authority.require(Loosening.PRICES_UPDATE)
         note_loosened(rt, authority, Loosening.PRICES_UPDATE, shown(origin))
-    fresh = rt.prices.catalog.digest != hashlib.sha256(raw).hexdigest()
-    stamp = iso(rt.clock_us()) or ""
+    fresh = rt.workspace.prices.catalog.digest != hashlib.sha256(raw).hexdigest()
+    stamp = iso(rt.services.clock_us()) or ""
     snapshot = keep(folder / FOLDER, raw, fetched_at=stamp, origin=origin, package=bundled_version())
     return Taken(snapshot, compared, fresh)
 
@@ -109,8 +109,8 @@ def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Co
     """
     from tallygate.pricing.catalog_index import bundled_providers, rates_listed
 
-    at = as_datetime(rt.clock_us())
-    compared = compare(rates_listed(rt.prices.catalog.providers(), at), rates_listed(bundled_providers(), at))
+    at = as_datetime(rt.services.clock_us())
+    compared = compare(rates_listed(rt.workspace.prices.catalog.providers(), at), rates_listed(bundled_providers(), at))
     if compared.lowered:
         authority.require(Loosening.PRICES_RESET)
         note_loosened(rt, authority, Loosening.PRICES_RESET)

@@ -45,7 +45,7 @@ def correct_usage(
     if any(name not in CLASSES or not 0 <= count <= MAX_TOKENS for name, count in counts.items()):
         raise InvalidArgument("counts", f"A count is a whole number from 0 to {MAX_TOKENS:,}.")
     pricer = Pricer(rt)
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         before = find_usage(tx, part)
         row = before.row
         tokens = replace(row.tokens, **dict(counts))
@@ -63,7 +63,7 @@ def correct_usage(
         if stored.cost_nanos > AMOUNT_NANOS_MAX:
             raise InvalidArgument("counts", "No response costs as much as these counts would.")
         after = replace(before, row=row, price_id=stored.price_id, cost_nanos=stored.cost_nanos, corrected=why)
-        accounts = Accounts(tx, rt.place_of)
+        accounts = Accounts(tx, rt.workspace.place_of)
         befores = (before,)
         after = accounts.count(after, befores) if session is None else accounts.charge(after, session, befores)
         changes = [

@@ -114,7 +114,7 @@ class Follower:
     def _include_all(self, client: str) -> None:
         if any(source.client == client for source, _ in self._told.values()):
             return
-        oldest_us = self.rt.clock_us() - FRESH_US
+        oldest_us = self.rt.services.clock_us() - FRESH_US
         for source in self.sources:
             for file in self._found(source) if source.client == client else ():
                 stamp = _stamp(file.path)
@@ -140,7 +140,7 @@ class Follower:
 
     def look(self) -> Taken:
         """Find the files that are being written now, and read all that is new in them."""
-        oldest_us = self.rt.clock_us() - FRESH_US
+        oldest_us = self.rt.services.clock_us() - FRESH_US
         found: dict[Path, tuple[Source, TranscriptFile]] = {}
         for source in self.sources:
             for file in self._found(source):
@@ -188,7 +188,7 @@ class Follower:
             return taken  # named before it was there
         try:
             while True:
-                with self.rt.ledger.reading(self.rt.tenant) as reader:
+                with self.rt.reading() as reader:
                     position = FilePosition.from_json(reader.position(key_of(file.path)))
                 more = False
                 for batch in source.read(file, position, None if until_us is None else STEP_BYTES):

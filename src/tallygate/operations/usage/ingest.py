@@ -134,7 +134,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     taken = Taken(refused=len(refused))
     paths = cache(partial(_paths_of, readings))
     prices: set[str] = set()
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         for client, responses in priced.items():
             part, used = _store(rt, tx, client, responses, pricer, paths=paths)
             taken += part
@@ -152,7 +152,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
                 tx.save_check(check)
-    rt.known_prices.update(prices)
+    rt.known_prices().update(prices)
     return taken
 
 
@@ -192,7 +192,7 @@ class Pricer:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._is_scoped = rt.prices.is_scoped
+        self._is_scoped = rt.workspace.prices.is_scoped
         self._bases: dict[int, tuple[Price, str, str]] = {}
         self._quoted: dict[tuple[object, ...], tuple[Price, str, str]] = {}
         self._windows: dict[tuple[str, int], int] = {}
@@ -264,7 +264,7 @@ class Pricer:
         key = (model, half_hour_of(row.at))
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = self._rt.prices.context_window(model, row.at)
+            window = self._windows[key] = self._rt.workspace.prices.context_window(model, row.at)
         return within(row, window)
 
     def _priced(self, row: ObservedUsage, scope: PriceScope) -> Priced:
@@ -275,7 +275,7 @@ class Pricer:
         )  # fmt: skip
         known = self._quoted.get(asked)
         if known is None:
-            quote = self._rt.prices.quote(priced_as(row), row.at, scope, terms_of(row))
+            quote = self._rt.workspace.prices.quote(priced_as(row), row.at, scope, terms_of(row))
             known = self._quoted[asked] = self._based(quote)
         price, price_id, basis = known
         cost = price.cost_nanos(row.tokens)
@@ -297,7 +297,7 @@ class _Batch:
     def __init__(
         self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer, *, paths: Paths
     ) -> None:
-        self.accounts = Accounts(tx, rt.place_of)
+        self.accounts = Accounts(tx, rt.workspace.place_of)
         self.changes: list[Change] = []
         self.prices: dict[str, str] = {}
         self.new = self.corrected = self.attributed = self.elsewhere = 0
@@ -384,7 +384,7 @@ class _Batch:
 
     def _is_elsewhere(self, row: ObservedUsage) -> bool:
         """Whether a response that no session here has was made in a project of another tenant."""
-        return not row.is_told and self._rt.tenant_of(row.project) not in (None, self._rt.tenant)
+        return not row.is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
 
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
         if basis:
@@ -457,7 +457,7 @@ def _store(
 
 def new_prices(rt: Runtime, tx: Tx, prices: Mapping[str, str]) -> list[Change]:
     """The rows of those prices that the ledger does not have yet."""
-    fresh = {key for key in prices if key not in rt.known_prices and not tx.knows_price(key)}
+    fresh = {key for key in prices if key not in rt.known_prices() and not tx.knows_price(key)}
     return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
 
 
@@ -476,7 +476,7 @@ class SessionFinder:
 
     def __init__(self, rt: Runtime, tx: Tx, rows: Iterable[ObservedUsage]) -> None:
         times = [microseconds(row.at) for row in rows]
-        self._place_of = rt.place_of
+        self._place_of = rt.workspace.place_of
         self._tx = tx
         # Where hooks gate a session its client's own are known by id; what is not among them belongs elsewhere.
         found = tx.sessions_in_projects(min(times), max(times)) if times else []
@@ -569,11 +569,11 @@ class SessionFinder:
 
 def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> Taken:
     """Say which budget session a client's session belongs to; responses since its start are counted into it."""
-    with rt.ledger.writing(rt.tenant) as tx:
+    with rt.writing() as tx:
         session = tx.session(session_id)
         if session is None or any(s.session_id == session_id for s in tx.sessions_linked(client, client_session)):
             return Taken()
-        accounts = Accounts(tx, rt.place_of)
+        accounts = Accounts(tx, rt.workspace.place_of)
         accounts.link(session, client, client_session, "registered")
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
         pricer, prices = Pricer(rt), dict[str, str]()

@@ -15,7 +15,7 @@ def named(rt: Runtime, rows: dict[tuple[str, str], ObservedUsage]) -> dict[tuple
     nameless = {key: row for key, row in rows.items() if not row.model}
     if not nameless:
         return rows
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         for key, row in nameless.items():
             near = [each for each in rows.values() if (each.client, each.session) == (row.client, row.session)]
             if (model := _neighbour(reader, row, [each for each in near if each.model])) is not None:

@@ -139,9 +139,9 @@ def watch(
     Looking at very many files takes a while, and then the pause is longer: a tenth of the time goes to looking.
     """
     while True:
-        began = rt.clock_us()
+        began = rt.services.clock_us()
         each(sync(rt, **options))
-        took_s = (rt.clock_us() - began) // _MICROS
+        took_s = (rt.services.clock_us() - began) // _MICROS
         if wait(max(interval_s, 9 * took_s)):
             return
 
@@ -172,7 +172,7 @@ def _wanted(
         chosen = [file for file in found if _written_us(file.path) >= since_us]
         report.older, found = len(found) - len(chosen), chosen
     report.files = len(found)
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         wanted = [Wanted(file, reader.position(key_of(file.path))) for file in found]
     # A response that stands in several files is booked to the session that is read first. Of files that are new
     # together the one that ends first is read first: a copy goes on after what it was made from.
@@ -182,11 +182,11 @@ def _wanted(
 
 def _forget_opened(rt: Runtime) -> None:
     """Say no more of directories that may be looked into by now: what lies in them was read with the others."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         told = [each for each in reader.unread_files() if Skip.BAD_FILE in each.found.why]
     opened = [each for each in told if may_be_searched(Path(each.path))]
     if opened:
-        with rt.ledger.writing(rt.tenant) as tx:
+        with rt.writing() as tx:
             for each in opened:
                 tx.save_unread(each.path, each.client, each.session, Unread(), anew=True)
 

@@ -107,7 +107,7 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
     events = [(record.resource, record.attributes, record.at_ns) for record in logs.records]
     skipped, lost, taken = logs.left, logs.lost, Taken()
     for client, read_events in REGISTRY.telemetry.items():
-        told = read_events(events, as_datetime(rt.clock_us()))
+        told = read_events(events, as_datetime(rt.services.clock_us()))
         skipped = skipped + told.skipped
         if lost:  # whose they were is not known: they are told of once
             told.lost.setdefault(None, Counter()).update(lost)
@@ -127,7 +127,7 @@ def _by_tenant(rt: Runtime, client: str, told: Told, mark: str) -> dict[str, lis
     for row in told.rows:
         rows.setdefault(row.session, []).append(row)
     found: dict[str, list[Reading]] = {}
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         for session in dict.fromkeys((*rows, *told.lost)):
             linked = [] if session is None else reader.tenants_linked(client, session)
             tenant = linked[0] if linked and rt.tenant not in linked else rt.tenant

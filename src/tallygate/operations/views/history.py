@@ -31,7 +31,7 @@ class Past:
 
 def past(rt: Runtime, zone: tzinfo) -> Past:
     """What the ledger knows of the last year, by the days of a time zone."""
-    now_us = rt.clock_us()
+    now_us = rt.services.clock_us()
     today = period_of(now_us, By.DAY, zone)
     ended = [
         line.whole.nanos
@@ -46,7 +46,7 @@ def past(rt: Runtime, zone: tzinfo) -> Past:
 
 def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
     """What was spent today, this week and this month, by model."""
-    now_us = rt.clock_us()
+    now_us = rt.services.clock_us()
     return {
         by: _usage(rt, By.MODEL, period_of(now_us, by, zone).start_us, now_us + 1, zone).total
         for by in (By.DAY, By.WEEK, By.MONTH)
@@ -55,7 +55,7 @@ def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
 
 def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:
     """When anything was used last, however long ago; None where nothing ever was."""
-    whole = _usage(rt, By.MODEL, 0, rt.clock_us() + 1, zone).total.whole
+    whole = _usage(rt, By.MODEL, 0, rt.services.clock_us() + 1, zone).total.whole
     return whole.last_us if whole.responses else None
 
 

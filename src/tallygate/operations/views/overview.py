@@ -110,27 +110,27 @@ class Standing:
 
 def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> list[SessionLine]:
     """Sessions, the youngest first."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.sessions(state=None if state is None else state.value, limit=limit)
-        unsure = Unsure(reader, rt.place_of)
+        unsure = Unsure(reader, rt.workspace.place_of)
         return [_line(rt, reader, session, unsure) for session in found]
 
 
 def show_session(rt: Runtime, session_id: str) -> SessionView:
     """Everything about one session, as of one moment."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         session = reader.session(session_id)
         if session is None:
             raise unknown_session(session_id)
         figures = figures_of(reader, session)
         calls, observed = figures.calls, figures.observed
-        at_us = session.ended_us or rt.clock_us()
+        at_us = session.ended_us or rt.services.clock_us()
         budgets = budgets_now(rt, reader, session, at_us, here=False)
         counted = Counter((call.action, call.reason) for call in calls)
         odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
         responses = reader.usage_of(session_id)
         used = [Used(each.row, each.cost_nanos, each.call_id) for each in responses]
-        unsure = Unsure(reader, rt.place_of)
+        unsure = Unsure(reader, rt.workspace.place_of)
         return SessionView(
             session=session,
             budgets=budgets,
@@ -164,7 +164,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
 
 def _quote(rt: Runtime, session: Session) -> Callable[[str, datetime], Price]:
     """The prices that hold in a session."""
-    return partial(rt.prices.quote, scope=scope_of(rt, session))
+    return partial(rt.workspace.prices.quote, scope=scope_of(rt, session))
 
 
 def _unseen(rt: Runtime, reader: Reader, session: Session) -> list[Cause]:
@@ -195,7 +195,7 @@ def _observed(observed: Observed, calls: list[Call]) -> ObservedSummary | None:
 
 def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
     """Budgets, those touched last first."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = [*reader.budgets(limit), *reader.rolling_budgets()]
         found = [standing_now(rt, reader, budget) for budget in found]
     return sorted(found, key=lambda budget: (-budget.touched_us, budget.budget_id))[:limit]
@@ -203,43 +203,43 @@ def list_budgets(rt: Runtime, *, limit: int) -> list[Budget]:
 
 def splits_of(rt: Runtime, budgets: Iterable[Budget]) -> list[Split]:
     """How much of what is spent of each budget rests on prices that are not sure, in its unit."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        unsure = Unsure(reader, rt.place_of)
-        return [unsure.of_budget(each, rt.clock_us()) for each in budgets]
+    with rt.reading() as reader:
+        unsure = Unsure(reader, rt.workspace.place_of)
+        return [unsure.of_budget(each, rt.services.clock_us()) for each in budgets]
 
 
 def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
     """How the limits of these budgets were changed, the oldest first; one that was set to what it was is none."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
     return [each for each in found if each.limit_nanos != each.before_nanos]
 
 
 def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
     """How limits were changed last, the newest first."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.newest_limit_changes(limit)
     return [each for each in found if each.limit_nanos != each.before_nanos]
 
 
 def standing(rt: Runtime, *, limit: int) -> Standing:
     """Head of the chain, open sessions and waiting run-log lines, as of one moment."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
-        unsure = Unsure(reader, rt.place_of)
+        unsure = Unsure(reader, rt.workspace.place_of)
         lines = [_line(rt, reader, session, unsure) for session in found]
         return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
 def head_of(rt: Runtime) -> Head:
     """The last event: kept elsewhere, its hash shows a history that was rewritten."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return reader.head()
 
 
 def session_called(rt: Runtime, text: str) -> str:
     """The session an id names, in full or by a beginning or an end of it that no other has."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if reader.session(text) is not None:
             return text
         hint = "`tallygate sessions list` shows the sessions."
@@ -248,7 +248,7 @@ def session_called(rt: Runtime, text: str) -> str:
 
 def budget_called(rt: Runtime, text: str) -> str:
     """The budget an id names, in full or by a beginning or an end of it that no other has."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         found = reader.budget(text)
         if found is not None:
             return head_id(found)
@@ -257,7 +257,7 @@ def budget_called(rt: Runtime, text: str) -> str:
 
 def bill_called(rt: Runtime, text: str) -> str:
     """The bill an id names, in full or by a beginning or an end of it that no other has."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         if reader.bill(text) is not None:
             return text
         return _only("bill", text, reader.bills_called, "`tallygate import list` shows the bills.")
@@ -266,7 +266,7 @@ def bill_called(rt: Runtime, text: str) -> str:
 def find_budget(rt: Runtime, text: str) -> Budget:
     """The budget an id names, as `budget_called` finds it."""
     key = budget_called(rt, text)
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         return standing_now(rt, reader, present(reader.budget(key), f"budget {key} is in the ledger"))
 
 
@@ -283,13 +283,13 @@ def beside(rt: Runtime, changed: Budget) -> Beside:
 
     The budget of a session that has ended is still spent where its client has resumed it.
     """
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         session = reader.session(changed.scope_key) if changed.scope == "session" else None
         if session is not None and session.is_open:
-            found = [budgets_now(rt, reader, session, rt.clock_us(), here=False)]
+            found = [budgets_now(rt, reader, session, rt.services.clock_us(), here=False)]
         else:
             opened = reader.sessions(state=SessionState.OPEN.value, limit=_OPEN_LOOKED_AT)
-            each = (budgets_now(rt, reader, one, rt.clock_us(), here=False) for one in opened)
+            each = (budgets_now(rt, reader, one, rt.services.clock_us(), here=False) for one in opened)
             found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
     if len(found) != 1:
         return Beside(ended=session is not None and not found)
@@ -306,7 +306,7 @@ def _leaves_less(other: Budget, changed: Budget) -> bool:
 
 def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     """A budget as it stands, at the limit of its next step: one of a rolling period with what all its pieces hold."""
-    at_us = rt.clock_us()
+    at_us = rt.services.clock_us()
     found = rolled(reader, budget, at_us) if is_head(budget) else budget
     return as_signed(rt, reader, limited_now(rt, found, at_us))
 
@@ -325,7 +325,7 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
 
 
 def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
-    budgets = budgets_now(rt, reader, session, rt.clock_us(), here=False)
+    budgets = budgets_now(rt, reader, session, rt.services.clock_us(), here=False)
     own = drawn_on(reader, session, budgets)
     totals = reader.totals(session.session_id)
     sure = unsure.of_session(session.session_id)
@@ -337,7 +337,7 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
         own=own,
         spent_nanos=spent,
         left_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=policy.pressure(policy.most_used(budgets) or own, rt.policy.pressure_percents),
+        pressure=policy.pressure(policy.most_used(budgets) or own, rt.workspace.policy.pressure_percents),
         totals=totals,
         split=split.within(spent),
         model=used_model(reader, session) or session.model,
@@ -368,11 +368,11 @@ class Stop:
 
 def last_stops(rt: Runtime) -> list[Stop]:
     """What stopped the last run of this project, and those that were at work beside it; the newest first."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         sessions = reader.sessions(state=None, limit=SESSIONS_LOOKED_AT)
         here = _of_project(rt, sessions)
         beside = [each for each in here if each.ended_us is None or each.ended_us >= here[0].started_us]
-        found = [_stop_of(reader, each, rt.clock_us()) for each in beside]
+        found = [_stop_of(reader, each, rt.services.clock_us()) for each in beside]
     return [stop for stop in found if stop is not None]
 
 
@@ -385,7 +385,7 @@ def _stop_of(reader: Reader, session: Session, at_us: int) -> Stop | None:
 
 
 def _of_project(rt: Runtime, sessions: Sequence[Session]) -> list[Session]:
-    if rt.project is None:
+    if rt.workspace.project is None:
         return [each for each in sessions if each.project is None]
-    folders = folders_of(rt, sorted({each.project for each in sessions if each.project}), rt.project)
+    folders = folders_of(rt, sorted({each.project for each in sessions if each.project}), rt.workspace.project)
     return [each for each in sessions if each.project in folders]

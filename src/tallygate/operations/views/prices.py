@@ -65,21 +65,24 @@ def list_models(rt: Runtime, *, provider: str | None, query: str | None, limit: 
 
     Narrowed by provider and by a part of the id. `skip` leaves out as many, for the pages after the first.
     """
-    at = as_datetime(rt.clock_us())
+    at = as_datetime(rt.services.clock_us())
     wanted, of = (query or "").lower(), (provider or "").lower()
     found: dict[tuple[str, str], ModelLine] = {}
     first = _first(rt, at)
     named = set() if wanted else {(maker, one_name(model)) for maker, model, _ in first}
     listed = (
         (each.provider, each.id, each.price)
-        for each in rt.prices.models(at, scope_here(rt))
+        for each in rt.workspace.prices.models(at, scope_here(rt))
         if wanted or (each.provider, one_name(each.id)) not in named
     )
     for maker, model, price in (*first, *listed):
         if of in ("", maker.lower()) and wanted in model.lower():
             spelled = model.lower().replace(".", "-")  # the list and agents write one name with a dot or a dash
             found.setdefault((maker, spelled), ModelLine(maker, model, price, blended(price)))
-    default, pounds = blended(rt.prices.quote("unknown", at, scope_here(rt))), rt.exchange.rate("GBP", at)
+    default, pounds = (
+        blended(rt.workspace.prices.quote("unknown", at, scope_here(rt))),
+        rt.workspace.exchange.rate("GBP", at),
+    )
     shown = tuple(found.values())[skip : skip + limit]
     return ModelList(shown, len(found), default, pounds.usd_per_unit_nanos, pounds.text)
 
@@ -97,10 +100,10 @@ def _first(rt: Runtime, at: datetime) -> list[tuple[str, str, Price]]:
 
 def _in_use(rt: Runtime) -> list[str]:
     """The models that most was spent on of late, as responses name them; none where the ledger cannot be read."""
-    now_us = rt.clock_us()
+    now_us = rt.services.clock_us()
     chosen = UsageFilter(now_us - IN_USE_DAYS * _DAY_US, now_us + _DAY_US)
     try:
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             sums = reader.usage_sums("none", chosen)
     except LedgerUnavailable:
         return []
@@ -130,13 +133,13 @@ def count_text(rt: Runtime, text: str, model: str) -> TokenCount:
     """How many tokens a text has for a model, and how that was found; never asks the network."""
     from tallygate.pricing.tokens import count_tokens
 
-    return count_tokens(text, model, rt.around.environ)
+    return count_tokens(text, model, rt.workspace.around.environ)
 
 
 def offered(rt: Runtime, model: str, at: datetime) -> Price:
     """The price of a model for people: one that runs on their machine is free, and when a gate takes it so is said."""
-    price = rt.prices.quote(model, at, scope_here(rt))
-    here = rt.prices.quote(model, at, scope_here(rt), SERVED_HERE)
+    price = rt.workspace.prices.quote(model, at, scope_here(rt))
+    here = rt.workspace.prices.quote(model, at, scope_here(rt), SERVED_HERE)
     if here == price:
         return price
     note = "Free where it runs on this machine. A gate takes it so once your client's record names the runtime, or"
@@ -162,9 +165,9 @@ class Recorded:
 
 def recorded(rt: Runtime, query: str) -> list[Recorded]:
     """What responses of a model got, the dearest first: who serves it may make another price of it than is listed."""
-    at, scope = as_datetime(rt.clock_us()), scope_here(rt)
+    at, scope = as_datetime(rt.services.clock_us()), scope_here(rt)
     try:
-        with rt.ledger.reading(rt.tenant) as reader:
+        with rt.reading() as reader:
             models = [model for model in reader.usage_models() if model == query or one_name(model) == one_name(query)]
             sums = reader.usage_served(models, RECORDED_MAX) if models else []
             bases = {each.price_id: json.loads(reader.price_basis(each.price_id) or "{}") for each in sums}
@@ -177,7 +180,7 @@ def recorded(rt: Runtime, query: str) -> list[Recorded]:
             continue
         certainty = certainty_of(basis["source"], known=basis["known"], approximate=basis["approximate"])
         rates = basis["rates"]
-        lines = "" if certainty is Certainty.KNOWN else rt.prices.to_paste(served, at, scope)
+        lines = "" if certainty is Certainty.KNOWN else rt.workspace.prices.to_paste(served, at, scope)
         # Two lists, or two days, may have the same price for it.
         told = (basis["key"], certainty, rates["input_nanos"], rates["output_nanos"])
         before = found.get((served, *told))
@@ -200,14 +203,14 @@ class CostEstimate:
 
 def estimate_cost(rt: Runtime, model: str, tokens: Tokens) -> CostEstimate:
     """Price counts of tokens for a model as of now; records nothing."""
-    at = as_datetime(rt.clock_us())
+    at = as_datetime(rt.services.clock_us())
     price = offered(rt, model, at)
     usd = price.cost_nanos(tokens)
-    pounds = rt.exchange.rate("GBP", at)
+    pounds = rt.workspace.exchange.rate("GBP", at)
     return CostEstimate(
         price=price,
         usd_nanos=usd,
         gbp_nanos=to_unit_nanos(usd, pounds.usd_per_unit_nanos),
         exchange=pounds.text,
-        prices_as_of=price.valid_from or rt.prices.info(at).newest_price or "unknown",
+        prices_as_of=price.valid_from or rt.workspace.prices.info(at).newest_price or "unknown",
     )

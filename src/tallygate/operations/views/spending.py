@@ -72,7 +72,7 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     found: list[tuple[int, SpendLine]] = []
     outside: list[SpendPart] = []
     for each in chosen:
-        with each.ledger.reading(each.tenant) as reader:
+        with each.reading() as reader:
             periods = list(_periods(reader, wanted, zone, Unsure(reader)))
         here = _in_project(rt, [one for _, sums in periods for one in sums], wanted.project)
         for period, sums in periods:
@@ -147,9 +147,9 @@ class SpendSummary:
 
 def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendSummary:
     """What a session has spent on which models: its client's own record where that is read, else its calls."""
-    rt.catch_up()
+    rt.follower.catch_up()
     usable(rt)
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         session, budgets = session_with_standing(rt, reader, session_id)
         observed = reader.usage_of(session_id)
         calls = [call for call in reader.calls_of(session_id) if lifecycle.counts(call)]
@@ -166,8 +166,8 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
         tokens=sum((share.tokens for share in shares), Tokens()),
         calls=sum(share.calls for share in shares),
         models=tuple(replace(share, cost=spoken.of_usd(share.cost)) for share in shares),
-        exhausted=policy.status_of(budgets, rt.policy.warn_at_percent) is SpendStatus.EXHAUSTED,
-        at_us=rt.clock_us(),
+        exhausted=policy.status_of(budgets, rt.workspace.policy.warn_at_percent) is SpendStatus.EXHAUSTED,
+        at_us=rt.services.clock_us(),
         exchange=spoken.basis,
     )
 

@@ -34,8 +34,8 @@ class Anomalies:
 
 def what_is_open(rt: Runtime, clients: Collection[str] = ()) -> tuple[UnreadSum, Anomalies]:
     """What could not be read of some clients' files (all by default), and how many anomalies there are."""
-    with rt.ledger.reading(rt.tenant) as reader:
-        return unread_of(reader, rt.clock_us(), clients), anomalies_of(reader)
+    with rt.reading() as reader:
+        return unread_of(reader, rt.services.clock_us(), clients), anomalies_of(reader)
 
 
 def anomalies_of(reader: Reader) -> Anomalies:
@@ -50,8 +50,8 @@ def unread_of(reader: Reader, now_us: int, clients: Collection[str] = ()) -> Unr
 
 def unread_files(rt: Runtime) -> list[UnreadFile]:
     """The files of which something could not be read."""
-    now_us = rt.clock_us()
-    with rt.ledger.reading(rt.tenant) as reader:
+    now_us = rt.services.clock_us()
+    with rt.reading() as reader:
         return [file for file in reader.unread_files() if file.records(now_us)]
 
 
@@ -92,7 +92,7 @@ class UsageWanted:
 
 def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit: int) -> UsageView:
     """Usage by a key, as of one moment. Of periods the last ones are shown, of other keys the first."""
-    with rt.ledger.reading(rt.tenant) as reader:
+    with rt.reading() as reader:
         chosen = _chosen(rt, reader, wanted)
         sure = certainties(reader)
         if by.is_period:
@@ -100,7 +100,7 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
         else:
             sums = [_named(rt, each, by) for each in reader.usage_sums(_KEYS[by], chosen)]
             lines = ordered(lines_of(sums, by, sure), by)
-        unread, anomalies = unread_of(reader, rt.clock_us(), chosen.clients), anomalies_of(reader)
+        unread, anomalies = unread_of(reader, rt.services.clock_us(), chosen.clients), anomalies_of(reader)
     shown = lines[-limit:] if by.is_period else lines[:limit]
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
 
@@ -114,7 +114,7 @@ def _chosen(rt: Runtime, reader: Reader, wanted: UsageWanted) -> UsageFilter:
 
 def folders_of(rt: Runtime, known: Collection[str], project: str) -> tuple[str, ...]:
     """The folders of a project; where no project is meant, those whose path or the end of it is given."""
-    found = tuple(folder for folder in known if meant(rt.place_of(folder), project))
+    found = tuple(folder for folder in known if meant(rt.workspace.place_of(folder), project))
     if found:
         return found
     wanted = project.rstrip("/") or "/"
@@ -142,7 +142,7 @@ def _named(rt: Runtime, each: UsageSum, by: By) -> UsageSum:
 
 def project_name(rt: Runtime, folder: str | None) -> str | None:
     """What reports call the project of a folder: its repository, outside of any the folder itself."""
-    place = rt.place_of(folder)
+    place = rt.workspace.place_of(folder)
     return None if place is None else place.name
 
 
