@@ -356,6 +356,53 @@ def test_a_year_holds_its_months_and_these_hold_their_days():
     assert counted_once(found) == (100 * CENT, 200 * CENT)
 
 
+def test_what_a_year_tells_beyond_its_months_is_not_taken_for_their_days():
+    year = {"at": DAY.replace(month=1, day=1), "grain": Grain.MONTH, "until": DAY.replace(year=2027, month=1, day=1)}
+    bill = [
+        billed(None, 150 * CENT, bill="y", format_="api", **year),
+        billed(None, 100 * CENT, bill="m", format_="api", **MONTH),
+        billed(None, 100 * CENT, bill="d", format_="days"),
+        billed(None, 100 * CENT, bill="e", format_="more days"),
+    ]
+    assert counted_once(match([recorded(1500)], bill, price_of)) == (150 * CENT, 300 * CENT)
+
+
+@pytest.mark.parametrize("whole, days", [((30, "m"), 20), ((20, "m"), 20), ((15, "m"), 20), ((30, "d"), 20)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_month_tells_of_no_model_or_gives_back_is_held_against_the_days_of_another_bill(
+    whole, days, sign, turned
+):
+    """Of one bill a month and a day are two things."""
+    cents, by = whole
+    key = None if sign > 0 else DEAR
+    bill = [
+        billed(None, sign * cents * CENT, key=key, bill=by, format_="month", unit=CENT, **MONTH),
+        billed(None, sign * days * CENT, key=key, bill="d", format_="days", unit=CENT),
+    ]
+    found = match([recorded(1), recorded(1, at=OTHER)], bill[::-1] if turned else bill, price_of)
+    once = cents + days if by == "d" else max(cents, days)
+    counted = sum(found.credits.values()) if sign < 0 else found.unplaced.shares[Gap.NO_MODEL].billed.total_nanos
+    again = found.unplaced.shares.get(Gap.TOLD_AGAIN)
+    assert counted == sign * once * CENT
+    assert (again.billed.total_nanos if again else 0) == sign * (cents + days - once) * CENT
+
+
+def test_what_two_formats_give_back_or_tell_of_no_model_counts_once():
+    bill = [billed(None, cents * CENT, format_=name, bill=name) for cents, name in ((-5, "f"), (-3, "g"))]
+    bill += [billed(None, 7 * CENT, key=None, format_=name, bill=name) for name in ("f", "g")]
+    found = match([recorded(1)], bill, price_of)
+    assert found.credits == {(date(2026, 9, 21), DEAR): -5 * CENT}
+    assert found.unplaced.shares[Gap.NO_MODEL].billed.total_nanos == 7 * CENT
+    assert found.unplaced.shares[Gap.TOLD_AGAIN].billed.total_nanos == 4 * CENT
+    assert gaps(found)[Gap.NO_MODEL] == 2
+
+
+def test_money_that_names_neither_model_nor_class_is_other_money():
+    found = match([recorded(1)], [billed(None, 5, key=None)], price_of)
+    assert found.unplaced.shares[Gap.NO_MODEL].billed.nanos == {Part.OTHER: 5}
+
+
 def test_a_record_without_a_provider_is_billed_by_whoever_bills_that_model():
     router = ModelKey("openrouter", "dear")
     line = recorded(100, is_bare=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from tallygate.core.bills.lines import (
     Billed,
@@ -262,11 +263,22 @@ class _Request:
     recorded: dict[ModelKey, Row] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Place:
+class _Span(NamedTuple):
+    """Days of a model that lines are of, and whether a plan covers them."""
+
     day: date
+    last: date
     key: ModelKey
-    included: bool
+    included: bool = False
+
+    @property
+    def is_day(self) -> bool:
+        return self.day == self.last
+
+    def holds(self, part: _Span) -> bool:
+        """Whether another one is of some of its days."""
+        inside = part.key == self.key and self.day <= part.day and part.last <= self.last
+        return inside and part.included == self.included and part != self
 
 
 # What bills tell, by format and bill: formats may tell the same, and so may bills of one that are of other spans.
@@ -286,16 +298,15 @@ class Matcher:
         self._price_of = price_of
         self._until = until
         self._requests: dict[str, _Request] = {}
-        self._told: dict[_Place, _Told] = {}
-        self._told_by_id: dict[_Place, dict[str, Row]] = {}
-        self._spans: dict[tuple[_Place, date], _Told] = {}
+        self._told: dict[_Span, _Told] = {}
+        # Compared with nothing: of no model, under who bills it, and what is given back, as amounts above zero.
+        self._nameless: dict[_Span, _Told] = {}
+        self._credits: dict[_Span, _Told] = {}
+        self._told_by_id: dict[_Span, dict[str, Row]] = {}
         self._recorded: dict[tuple[date, ModelKey, bool], Row] = {}
-        self._by_request: dict[tuple[_Place, ModelKey | None], Cell] = {}
+        self._by_request: dict[tuple[_Span, ModelKey | None], Cell] = {}
         self._covered: dict[tuple[str, str], tuple[date, date]] = {}
         self._unplaced = Outcome()
-        # By who gives it and by the format that tells it: one format tells what another one told, too.
-        self._credits: dict[tuple[date, ModelKey | None], dict[str, dict[str, int]]] = {}
-        self._credits_end: dict[tuple[date, ModelKey | None], date] = {}
         self._days: set[date] = set()
 
     def covers(self, bill_id: str, provider: str, first: date, last: date) -> None:
@@ -307,35 +318,29 @@ class Matcher:
         """Take in one line of a bill."""
         if line.key is not None:
             self.covers(line.bill_id, line.key.provider, line.day, line.last_day)
-        told = told_of(line)
+        told, told_by = told_of(line), self._told
+        span = _Span(line.day, line.last_day, line.key or ModelKey(line.line.provider, ""), line.is_included)
         if line.is_credit:
-            self._credit(line, told)
+            # What is given back belongs to no usage: it is billed, and stands apart.
+            if told is not None and told.total_tokens:
+                self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Row(told.tokens))
+            told = Row(nanos={Part.OTHER: -(line.nanos or 0)}, tolerance={Part.OTHER: line.unit_nanos})
+            span, told_by = span._replace(included=False), self._credits
         elif told is None:
             self._unplaced.miss(Gap.NOTHING_TOLD)
+            return
         elif line.key is None:
-            self._unplaced.set_aside(Gap.NO_MODEL).bill(told)
+            self._unplaced.miss(Gap.NO_MODEL)
+            told_by = self._nameless
         elif line.last_day >= self._until:
             self._unplaced.set_aside(Gap.SPAN_CUT).bill(told)
+            return
         elif line.line.request_id is not None:
             request = self._requests.setdefault(line.line.request_id, _Request(line.day))
             request.day = min(request.day, line.day)
             request.told.setdefault((line.format, line.key, line.is_included), Row()).merge(told)
-        else:
-            place = _Place(line.day, line.key, line.is_included)
-            if line.last_day == line.day:
-                by_bill = self._told.setdefault(place, {})
-            else:
-                by_bill = self._spans.setdefault((place, line.last_day), {})
-            by_bill.setdefault((line.format, line.bill_id), Row()).merge(told)
-
-    def _credit(self, line: Billed, told: Row | None) -> None:
-        """What is given back belongs to no usage: it is billed, and stands apart."""
-        place = (line.day, line.key)
-        told_by = self._credits.setdefault(place, {}).setdefault(line.line.provider, {})
-        self._credits_end[place] = max(self._credits_end.get(place, line.day), line.last_day)
-        told_by[line.format] = told_by.get(line.format, 0) + (line.nanos or 0)
-        if told is not None and told.total_tokens:
-            self._unplaced.share(Bucket.BILL_ONLY).billed.merge(Row(told.tokens))
+            return
+        told_by.setdefault(span, {}).setdefault((line.format, line.bill_id), Row()).merge(told)
 
     def recorded(self, line: LedgerLine) -> None:
         """Take in one line of the ledger; bills of the days around it have come before."""
@@ -358,32 +363,32 @@ class Matcher:
         (format_, key, included), told = min(
             request.told.items(), key=lambda item: (-item[1].total_tokens, not item[1].nanos, item[0])
         )
-        place = _Place(request.day, key, included)
+        span = _Span(request.day, request.day, key, included)
         for again in request.told.values():
             if again is not told:
-                self._cell_of(place, None).outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
+                self._cell_of(span, None).outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
         if not request.recorded:
             told.by_request = True
-            self._told.setdefault(place, {}).setdefault((format_, _REQUESTS), Row()).merge(told)
+            self._told.setdefault(span, {}).setdefault((format_, _REQUESTS), Row()).merge(told)
             return
-        self._told_by_id.setdefault(place, {}).setdefault(format_, Row()).merge(told)
+        self._told_by_id.setdefault(span, {}).setdefault(format_, Row()).merge(told)
         named, recorded = min(request.recorded.items(), key=lambda item: item[0])
         for other_key, more in request.recorded.items():
             if other_key != named:
                 recorded.merge(more)
-        cell = self._cell_of(_Place(request.day, named, included), None if named.name == key.name else key)
-        cell.take(self._compare(recorded, told, place), recorded)
+        cell = self._cell_of(span._replace(key=named), None if named.name == key.name else key)
+        cell.take(self._compare(recorded, told, span), recorded)
 
-    def _cell_of(self, place: _Place, billed_as: ModelKey | None) -> Cell:
-        if (place, billed_as) not in self._by_request:
-            made = Cell(place.day, place.key, How.REQUEST, place.included, billed_as=billed_as)
-            self._by_request[place, billed_as] = made
-        return self._by_request[place, billed_as]
+    def _cell_of(self, span: _Span, billed_as: ModelKey | None) -> Cell:
+        if (span, billed_as) not in self._by_request:
+            made = Cell(span.day, span.key, How.REQUEST, span.included, billed_as=billed_as)
+            self._by_request[span, billed_as] = made
+        return self._by_request[span, billed_as]
 
-    def _compare(self, recorded: Row, told: Row | None, place: _Place) -> Outcome:
+    def _compare(self, recorded: Row, told: Row | None, span: _Span) -> Outcome:
         """What was recorded in its buckets; where no bill tells of it, all of it is the ledger's alone."""
         if told is not None:
-            return compare(recorded, told, lambda part: self._price_of(place.key, place.day, part))
+            return compare(recorded, told, lambda part: self._price_of(span.key, span.day, part))
         outcome = Outcome()
         outcome.share(Bucket.LEDGER_ONLY).recorded.merge(recorded)
         return outcome
@@ -396,17 +401,24 @@ class Matcher:
         for cell in cells:
             self._uncover(cell)
         cells.sort(key=lambda cell: (cell.day, cell.key, cell.how, cell.included, cell.billed_as or ModelKey("", "")))
+        for span in self._nameless:
+            if (told := self._beyond_parts(self._nameless, span, self._unplaced)) is not None:
+                self._unplaced.share(Gap.NO_MODEL).bill(told)
         return Matched(cells, self._unplaced, self._given())
 
     def _given(self) -> dict[tuple[date, ModelKey | None], int]:
-        """What is given back by day and model; of a day outside what was recorded it is compared with nothing."""
+        """What is given back by day and model, once; of days outside what was recorded it is compared with nothing."""
         given: dict[tuple[date, ModelKey | None], int] = {}
-        for (day, key), providers in self._credits.items():
-            nanos = sum(min(formats.values()) for formats in providers.values())
-            if self._is_outside(day, self._credits_end[day, key]):
-                self._unplaced.set_aside(Gap.NOT_RECORDED).billed.add(Part.OTHER, None, nanos)
-            else:
-                given[day, key] = nanos
+        for span, by_bill in self._credits.items():
+            inside = _told_in(self._credits, span, {bill for _, bill in by_bill}, once=_most_given)
+            nanos = less(_most_given(by_bill), inside)[0].total_nanos
+            if again := sum(row.total_nanos for row in by_bill.values()) - nanos:
+                self._unplaced.set_aside(Gap.TOLD_AGAIN).billed.add(Part.OTHER, None, -again)
+            if nanos and self._is_outside(span.day, span.last):
+                self._unplaced.set_aside(Gap.NOT_RECORDED).billed.add(Part.OTHER, None, -nanos)
+            elif nanos:
+                place = (span.day, span.key if span.key.name else None)
+                given[place] = given.get(place, 0) - nanos
         return given
 
     def _is_outside(self, first: date, last: date) -> bool:
@@ -416,40 +428,28 @@ class Matcher:
     def _days_compared(self) -> Iterator[Cell]:
         """Day by day and model by model; what a bill charges comes before what it says that a plan covers."""
         recorded = self._resolved()
-        for place in sorted({*self._told, *(_Place(day, key, False) for day, key in recorded)}):
-            left = recorded.pop((place.day, place.key), None)
-            later = _Place(place.day, place.key, True)
-            if left is not None and place not in self._told and later in self._told:
-                recorded[place.day, place.key] = left
+        told = {span for span in self._told if span.is_day}
+        for span in sorted(told | {_Span(day, day, key) for day, key in recorded}):
+            left = recorded.pop((span.day, span.key), None)
+            later = span._replace(included=True)
+            if left is not None and span not in told and later in told:
+                recorded[span.day, span.key] = left
                 continue
-            cell = Cell(place.day, place.key, How.DAY, place.included)
+            cell = Cell(span.day, span.key, How.DAY, span.included)
             left = left or Row()
-            told = self._once(_by_format(self._told.get(place, {})), self._told_by_id.get(place, {}), cell)
-            cell.take(self._compare(left, told, place), left)
-            if not place.included and later in self._told and (rest := cell.rest()) is not None:
-                recorded[later.day, later.key] = rest
+            once = _once(self._told.get(span, {}), self._told_by_id.get(span, {}), cell.outcome)
+            cell.take(self._compare(left, once, span), left)
+            if not span.included and later in told and (rest := cell.rest()) is not None:
+                recorded[span.day, span.key] = rest
             yield cell
-
-    def _once(self, formats: dict[str, Row], by_id: dict[str, Row], cell: Cell) -> Row | None:
-        """What the bills of a cell tell, of which several may tell the same; by request first, then the fullest."""
-        if not formats:
-            return None
-        order = sorted(formats, key=lambda name: (not formats[name].by_request, -formats[name].total_tokens, name))
-        once, before = Row(), dict(by_id)
-        for name in order:
-            kept, again = beyond(formats[name], [each for other, each in before.items() if other != name])
-            if again.total_tokens or again.total_nanos:
-                cell.outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
-            once.merge(kept)
-            before[name] = formats[name]
-        return once
 
     def _resolved(self) -> dict[tuple[date, ModelKey], Row]:
         """What was recorded, under the provider that bills it: where no record names one, a bill's, if it is one."""
         resolved = {(day, key): row for (day, key, bare), row in self._recorded.items() if not bare}
         billed: dict[tuple[date, str], set[ModelKey]] = {}
-        for place in self._told:
-            billed.setdefault((place.day, place.key.name), set()).add(place.key)
+        for span in self._told:
+            if span.is_day:
+                billed.setdefault((span.day, span.key.name), set()).add(span.key)
         for (day, key, bare), row in sorted(self._recorded.items(), key=lambda item: item[0]):
             if bare:
                 named = billed.get((day, key.name), set())
@@ -459,62 +459,51 @@ class Matcher:
         return resolved
 
     def _spans_compared(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Lines of several days against what the days have left, by the ledger and by bills that tell them apart.
+        """Lines of several days against what the days have left, by the ledger and by bills that tell them apart."""
+        made: list[Cell] = []
+        known = list(cells)
+        spans = (span for span in self._told if not span.is_day)
+        for span in sorted(spans, key=lambda span: (span.last - span.day, span)):
+            cell = Cell(span.day, span.key, How.SPAN, span.included)
+            made.append(cell)
+            if (told := self._beyond_parts(self._told, span, cell.outcome)) is None:
+                continue
+            left = Row()
+            for other in known:
+                inside = other.key == span.key and span.day <= other.day <= span.last
+                if inside and (rest := other.rest()) is not None:
+                    left.merge(rest)
+            cell.take(self._compare(left, told, span), left)
+        return made
+
+    def _beyond_parts(self, told_by: Mapping[_Span, _Told], span: _Span, outcome: Outcome) -> Row | None:
+        """What lines of a span tell, each thing once, beyond what other bills tell of parts of it; None where nothing.
 
         One bill says each thing once; another one that tells of the same days holds their sum.
         """
-        made: list[Cell] = []
-        known = list(cells)
-        for (place, last), by_bill in sorted(
-            self._spans.items(), key=lambda item: (item[0][1] - item[0][0].day, item[0])
-        ):
-            span = Cell(place.day, place.key, How.SPAN, place.included)
-            told = self._beyond_days(place, last, self._once(_by_format(by_bill), {}, span), span)
-            made.append(span)
-            if told is None:
-                continue
-            left = Row()
-            for cell in known:
-                if cell.key == place.key and place.day <= cell.day <= last and (rest := cell.rest()) is not None:
-                    left.merge(rest)
-            span.take(self._compare(left, told, place), left)
-        return made
-
-    def _beyond_days(self, place: _Place, last: date, told: Row | None, cell: Cell) -> Row | None:
-        """What lines of several days tell beyond what other bills tell of single ones; None where nothing."""
-        mine = {bill for _, bill in self._spans[place, last]}
-        inside = Row()
-        for day, by_bill in self._told.items():
-            if (day.key, day.included) == (place.key, place.included) and place.day <= day.day <= last:
-                inside.merge(_told_once(by_bill, mine | {_REQUESTS}))
-        for (other, end), by_bill in self._spans.items():
-            shorter = place.day <= other.day and end <= last and (other.day, end) != (place.day, last)
-            same = (other.key, other.included) == (place.key, place.included)
-            if shorter and same and mine.isdisjoint(bill for _, bill in by_bill):
-                for row in by_bill.values():
-                    inside.merge(row)
+        told = _once(told_by[span], {}, outcome)
+        inside = _told_in(told_by, span, {bill for _, bill in told_by[span]})
         if told is None or not (inside.nanos or inside.tokens):
             return told
         kept, again = less(told, inside)
         if again.total_tokens or again.total_nanos:
-            cell.outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
+            outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
         return kept if kept.total_tokens or kept.total_nanos else None
 
     def _uncover(self, cell: Cell) -> None:
-        """Take out of the buckets what the other side says nothing of: no bill tells of the day, or no record."""
-        shares = cell.outcome.shares
-        mine = shares.get(Bucket.LEDGER_ONLY)
-        if mine is not None and cell.how is not How.SPAN and not self._is_covered(cell.day, cell.key.provider):
-            del shares[Bucket.LEDGER_ONLY]
-            cell.outcome.set_aside(Gap.NO_BILL).merge(mine)
-        theirs = shares.get(Bucket.BILL_ONLY)
-        if theirs is not None and self._is_outside(cell.day, cell.day) and cell.how is not How.SPAN:
-            del shares[Bucket.BILL_ONLY]
-            cell.outcome.set_aside(Gap.NOT_RECORDED).merge(theirs)
+        """Take out of the buckets what the other side says nothing of: no bill tells of the day, or no record.
 
-    def _is_covered(self, day: date, provider: str) -> bool:
-        """Whether a bill tells of a provider on a day; of a model whose maker nobody knows, whether any bill does."""
-        return any(first <= day <= last and provider in (of, "") for (_, of), (first, last) in self._covered.items())
+        Of a model whose maker nobody knows any bill may tell.
+        """
+        shares, provider = cell.outcome.shares, cell.key.provider
+        if cell.how is How.SPAN:
+            return
+        if Bucket.LEDGER_ONLY in shares and not any(
+            first <= cell.day <= last and provider in (of, "") for (_, of), (first, last) in self._covered.items()
+        ):
+            cell.outcome.set_aside(Gap.NO_BILL).merge(shares.pop(Bucket.LEDGER_ONLY))
+        if Bucket.BILL_ONLY in shares and self._is_outside(cell.day, cell.day):
+            cell.outcome.set_aside(Gap.NOT_RECORDED).merge(shares.pop(Bucket.BILL_ONLY))
 
 
 def match(ledger: Iterable[LedgerLine], bill: Iterable[Billed], price_of: PriceOf) -> Matched:
@@ -536,6 +525,20 @@ def _by_format(by_bill: _Told, without: AbstractSet[str] = frozenset()) -> dict[
     return formats
 
 
+def _once(by_bill: _Told, by_id: Mapping[str, Row], outcome: Outcome) -> Row | None:
+    """What bills tell, of which several may tell the same; by request first, then the fullest."""
+    formats = _by_format(by_bill)
+    order = sorted(formats, key=lambda name: (not formats[name].by_request, -formats[name].total_tokens, name))
+    once, before = Row(), dict(by_id)
+    for name in order:
+        kept, again = beyond(formats[name], [each for other, each in before.items() if other != name])
+        if again.total_tokens or again.total_nanos:
+            outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
+        once.merge(kept)
+        before[name] = formats[name]
+    return once if formats else None
+
+
 def _told_once(by_bill: _Told, without: AbstractSet[str]) -> Row:
     """What the bills of a day tell together, but for some; several formats may tell the same."""
     once, before = Row(), list[Row]()
@@ -544,3 +547,23 @@ def _told_once(by_bill: _Told, without: AbstractSet[str]) -> Row:
             once.merge(beyond(row, before)[0])
             before.append(row)
     return once
+
+
+def _most_given(by_bill: _Told, without: AbstractSet[str] = frozenset()) -> Row:
+    """The largest credit that a format tells of."""
+    return max(_by_format(by_bill, without).values(), key=lambda row: row.total_nanos, default=Row())
+
+
+def _told_in(
+    told_by: Mapping[_Span, _Told],
+    span: _Span,
+    without: AbstractSet[str],
+    once: Callable[[_Told, AbstractSet[str]], Row] = _told_once,
+) -> Row:
+    """What other bills tell of parts of a span: of each what it tells beyond its own parts."""
+    inside = Row()
+    for part, by_bill in told_by.items():
+        if span.holds(part):
+            told = once(by_bill, {*without, _REQUESTS})
+            inside.merge(told if part.is_day else less(told, _told_in(told_by, part, without, once))[0])
+    return inside
