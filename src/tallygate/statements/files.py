@@ -117,7 +117,7 @@ def read_bill(
     with opened(path) as content:
         faults, currencies = Faults(content.name), _Currencies()
         source = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
-        form = _recognised(source, content.name, formats) if forced is None else _fitting(source, content.name, forced)
+        form = _form_of(source, content.name, formats, forced)
         lines = _lines(source, form, faults, currencies)
         digest = content.digest()
     faults.refuse()
@@ -136,29 +136,24 @@ def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, 
     return read_table(content, first, lambda header: any(fits(form, header) for form in formats), faults)
 
 
-def _recognised(source: Source, name: str, formats: Sequence[BillFormat]) -> BillFormat:
+def _form_of(source: Source, name: str, formats: Sequence[BillFormat], forced: BillFormat | None) -> BillFormat:
+    header = shown(", ".join(source.header), _HEADER_SHOWN)
+    if forced is not None:
+        if missing := forced.lacks(source.header):
+            lacking = f"it lacks {', '.join(missing)}; its header is {header}"
+            message = f"{shown(name)} cannot be read as {forced.name}: {lacking}."
+            raise _unusable(message, "Choose another --format, or leave it out.")
+        return forced
     found = [form for form in formats if form.recognises(source.header)]
     if len(found) == 1:
         return found[0]
+    listed = ", ".join(form.name for form in found or formats)
     if found:
-        listed = ", ".join(form.name for form in found)
         raise _unusable(f"{shown(name)} could be of several formats: {listed}.", "Name one with --format.")
     if not source.header:
         raise _unusable(f"{shown(name)} holds no rows.", "Export other days.")
-    listed = ", ".join(form.name for form in formats)
-    header = shown(", ".join(source.header), _HEADER_SHOWN)
-    raise _unusable(
-        f"{shown(name)} is of no format that is known; its header is {header}.",
-        f"Force one with --format: {listed}.",
-    )
-
-
-def _fitting(source: Source, name: str, form: BillFormat) -> BillFormat:
-    if missing := form.lacks(source.header):
-        header = shown(", ".join(source.header), _HEADER_SHOWN)
-        message = f"{shown(name)} cannot be read as {form.name}: it lacks {', '.join(missing)}; its header is {header}."
-        raise _unusable(message, "Choose another --format, or leave it out.")
-    return form
+    message = f"{shown(name)} is of no format that is known; its header is {header}."
+    raise _unusable(message, f"Force one with --format: {listed}.")
 
 
 def _lines(source: Source, form: BillFormat, faults: Faults, currencies: _Currencies) -> list[BillLine]:

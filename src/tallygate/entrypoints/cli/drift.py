@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
-from tallygate.core.authority import Authority
 from tallygate.core.bills.lines import Bucket
 from tallygate.core.money import format_amount
 from tallygate.core.words import client_name
@@ -26,7 +25,6 @@ from tallygate.reports.usage import ALWAYS_US
 
 if TYPE_CHECKING:
     from tallygate.core.bills.review import Finding, Line
-    from tallygate.operations.runtime import Runtime
 
 _MODEL_MAX = 20
 _CAUSES_SHOWN, _WHYS_SHOWN = 3, 20
@@ -88,7 +86,13 @@ def drift(
         with output.working("Reading the ledger and the bills"):
             found = review(rt, wanted)
         if applying:
-            _apply(rt, found, program.authority(settings))
+            factors = apply_review(rt, found, authority=program.authority(settings))
+            listed = ", ".join(f"{model} x{factor_text(micros)}" for model, micros in factors.items())
+            output.aside(
+                f"applied to estimates from now on: {listed}. `tallygate calibrate show` has them."
+                if listed
+                else "nothing to apply: no model was billed otherwise than recorded over enough responses."
+            )
         unread, anomalies = what_is_open(rt)
     if as_json:
         output.document(payload(found) | {"unread": unread_json(unread), **anomalies.stated()})
@@ -98,18 +102,6 @@ def drift(
         _show(found)
     for text in () if as_json else left_open(unread, anomalies):
         output.aside(text)
-
-
-def _apply(rt: Runtime, found: Review, authority: Authority) -> None:
-    factors = apply_review(rt, found, authority=authority)
-    if factors:
-        output.aside(f"applied to estimates from now on: {_listed(factors)}. `tallygate calibrate show` has them.")
-    else:
-        output.aside("nothing to apply: no model was billed otherwise than recorded over enough responses.")
-
-
-def _listed(factors: Mapping[str, int]) -> str:
-    return ", ".join(f"{model} x{factor_text(micros)}" for model, micros in factors.items())
 
 
 def _show(found: Review) -> None:
@@ -146,7 +138,9 @@ def _lines(found: Review) -> None:
     if found.has_bills:
         columns.append(output.money("BILLED", [(line.billed_nanos, "USD") for line in lines]))
         columns.append(output.going(2, _ratios("BILL/REC", [line.billed_micros for line in lines])))
-    columns.append(output.going(4, output.words("CAUSE", [*(_cause(line, found) for line in found.lines), ""])))
+    causes = [main_cause(line, found.causes) for line in found.lines]
+    words = [None if cause is None else cause_word(cause) for cause in causes]
+    columns.append(output.going(4, output.words("CAUSE", [*words, ""])))
     output.table(*columns)
     total = found.total
     if total.recorded_nanos is not None and total.split.unsure_nanos:
@@ -166,11 +160,6 @@ def _who(line: Line) -> str:
         if who.session_id
         else output.safe(client_name(who.client), 11)
     )
-
-
-def _cause(line: Line, found: Review) -> str | None:
-    cause = main_cause(line, found.causes)
-    return None if cause is None else cause_word(cause)
 
 
 def _causes(found: Review) -> None:

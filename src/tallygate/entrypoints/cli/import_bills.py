@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, date, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,21 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
-from tallygate.operations.bills.keep import BillView, Draft, Kept, delete_bill, keep_bill, list_bills, show_bill
+from tallygate.operations.bills.keep import (
+    SOURCES,
+    Draft,
+    Kept,
+    Progress,
+    as_kept,
+    days_to_fetch,
+    delete_bill,
+    fetch_bills,
+    ignore,
+    keep_bill,
+    list_bills,
+    read_files,
+    show_bill,
+)
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.views.overview import bill_called
 
@@ -55,8 +70,6 @@ def fetch(
     OPENAI_ADMIN_KEY, OPENROUTER_MANAGEMENT_KEY. Days that were fetched before are replaced by what is billed now; where
     nothing has changed, or nothing was billed, nothing is written.
     """
-    # Other commands start without what asks.
-    from tallygate.operations.bills.keep import SOURCES, as_kept, days_to_fetch, fetch_bills, keep_bill
     from tallygate.statements.apis.asking import find_key, from_keyring, usable_address
 
     source, settings = SOURCES[provider], program.settings()
@@ -74,10 +87,12 @@ def fetch(
         kept = as_kept(rt, drafts)
         if not dry_run:
             kept = [keep_bill(rt, draft) for draft in drafts]
-    if as_json:
-        output.document(fetch_json(provider, days, kept, dry_run=dry_run))
-    else:
+    if not as_json:
         _say(source.provider.title, days, kept, dry_run=dry_run)
+        return
+    bills = [_kept_json(each, dry_run=dry_run) for each in kept]
+    since, until = days.since.isoformat(), (days.until - DAY).isoformat()
+    output.document({"dry_run": dry_run, "provider": provider, "since": since, "until": until, "bills": bills})
 
 
 def _day(text: str | None, now_us: int, *, end: bool = False) -> date | None:
@@ -101,41 +116,33 @@ def told_twice(lines: int, bills: str, counting: str) -> str:
     return f"{output.plural(lines, 'line')} {stand} in {bills} bills as well, and {count} {counting}"
 
 
-def fetch_json(provider: str, days: Days, kept: list[Kept], *, dry_run: bool) -> dict[str, Any]:
-    """What was fetched, for programs; a bill that a dry run would write has no id."""
-    # That module brings this command with it.
-
-    bills = [{"new": each.fresh, "replacing": each.replacing, **bill_json(each.bill)} for each in kept]
-    if dry_run:
-        bills = [bill | {"bill_id": None, "state": None, "replacing": None} if bill["new"] else bill for bill in bills]
-    return {
-        "dry_run": dry_run,
-        "provider": provider,
-        "since": days.since.isoformat(),
-        "until": (days.until - DAY).isoformat(),
-        "bills": bills,
-    }
-
-
 def _say(title: str, days: Days, kept: list[Kept], *, dry_run: bool) -> None:
     span = f"{days.since} to {days.until - DAY}"
     if not kept:
         output.aside(f"{title} tells of nothing from {span}: no bill was made.")
         return
-    bills, fresh = [each.bill for each in kept], "would be new" if dry_run else "imported"
+    bills = [each.bill for each in kept]
     click.echo(f"{title}, {span}, in UTC:")
     output.table(
         output.words("format", [bill.format for bill in bills]),
         output.numbers("lines", [bill.lines for bill in bills]),
         output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
-        output.words("result", [fresh if each.fresh else "was there already" for each in kept]),
-        output.words("bill", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
+        *_outcomes(kept, dry_run=dry_run),
     )
     for each in kept:
         if each.fresh and each.replacing:
             output.aside(f"{each.bill.format}: {told_twice(each.replacing, 'earlier', 'here from now on')}.")
     if dry_run:
         output.aside("this was a dry run: nothing was written.")
+
+
+def _outcomes(kept: Sequence[Kept], *, dry_run: bool) -> list[output.Column]:
+    """What became of bills, and their ids: one that a dry run would write has none."""
+    fresh = "would be new" if dry_run else "imported"
+    return [
+        output.words("result", [fresh if each.fresh else "was there already" for each in kept]),
+        output.words("bill", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
+    ]
 
 
 # --- import bills ----------------------------------------------------------------------------------------------------
@@ -159,15 +166,14 @@ def files(
 
     All files are read and checked before any is kept. What was imported before is not imported again.
     """
-    from tallygate.operations.bills.keep import as_kept, read_files  # all formats: other commands start without them
-
     with program.opened(by="import") as app:
         rt = app.runtime
-        with _progress(len(paths)) as told:
-            drafts = read_files(paths, form=form, currency=currency, tell=told.reads)
-            kept = as_kept(rt, drafts) if dry_run else [keep_bill(rt, each, progress=told.writes) for each in drafts]
+        with _progress(len(paths)) as (reads, writes):
+            drafts = read_files(paths, form=form, currency=currency, tell=reads)
+            kept = as_kept(rt, drafts) if dry_run else [keep_bill(rt, each, progress=writes) for each in drafts]
     if as_json:
-        bills = [_kept_json(path, each, dry_run=dry_run) for path, each in zip(paths, kept, strict=True)]
+        told = zip(paths, kept, strict=True)
+        bills = [{"file": str(path), **_kept_json(each, dry_run=dry_run)} for path, each in told]
         output.document({"dry_run": dry_run, "bills": bills})
         return
     _kept_table(drafts, kept, dry_run=dry_run)
@@ -186,49 +192,36 @@ def import_() -> None:
     """
 
 
-class _Told:
-    """What is said while it takes long; nothing where nobody is looking."""
-
-    def reads(self, path: Path) -> None:
-        """A file is being read."""
-
-    def writes(self, done: int, lines: int) -> None:
-        """So many lines of a bill are written."""
-
-
 @contextmanager
-def _progress(count: int) -> Iterator[_Told]:
+def _progress(count: int) -> Iterator[tuple[Callable[[Path], None], Progress]]:
+    """What is told of files that are read and of lines that are written; nothing where nobody is looking."""
     if not sys.stderr.isatty():
-        yield _Told()
+        yield ignore, lambda _done, _lines: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    class Shown(_Told):
-        def reads(self, path: Path) -> None:
-            bar.update(task, doing=f"reading {output.safe(path.name, 40)}", total=None, refresh=True)
+    def reads(path: Path) -> None:
+        bar.update(task, doing=f"reading {output.safe(path.name, 40)}", total=None, refresh=True)
 
-        def writes(self, done: int, lines: int) -> None:
-            of = f" of {output.plural(count, 'file')}" if count >= _SEVERAL else ""
-            bar.update(task, doing=f"writing lines{of}", completed=done, total=lines, refresh=done == lines)
+    def writes(done: int, lines: int) -> None:
+        of = f" of {output.plural(count, 'file')}" if count >= _SEVERAL else ""
+        bar.update(task, doing=f"writing lines{of}", completed=done, total=lines, refresh=done == lines)
 
     columns = (TextColumn("{task.fields[doing]}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, doing="reading")
-        yield Shown()
+        yield reads, writes
 
 
 def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool) -> None:
-    bills = [each.bill for each in kept]
-    fresh = "would be new" if dry_run else "imported"
-    results = [fresh if each.fresh else "was there already" for each in kept]
-    ids = [None if dry_run and each.fresh else each.bill.bill_id for each in kept]
+    bills, outcomes = [each.bill for each in kept], _outcomes(kept, dry_run=dry_run)
     if len(bills) == 1:
-        [bill] = bills
-        total = "no money" if bill.total_nanos is None else format_amount(bill.total_nanos, bill.currency)
-        parts = [bill.format, output.plural(bill.lines, "line"), f"{_days(bill)} (UTC)", total, *filter(None, ids)]
-        click.echo(output.safe(f"{drafts[0].name} {results[0]}: {', '.join(parts)}", 1000))
+        [bill], (result, bill_id) = bills, (column.cells[0] for column in outcomes)
+        parts = [bill.format, output.plural(bill.lines, "line"), f"{_days(bill)} (UTC)", _sum(bill)]
+        parts += [] if dry_run and kept[0].fresh else [bill_id]
+        click.echo(output.safe(f"{drafts[0].name} {result}: {', '.join(parts)}", 1000))
     else:
         output.table(
             output.words("file", [draft.name for draft in drafts], tight=False),
@@ -236,8 +229,7 @@ def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool)
             output.numbers("lines", [bill.lines for bill in bills]),
             output.words("days (UTC)", map(_days, bills)),
             output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
-            output.words("result", results),
-            output.words("bill", ids),
+            *outcomes,
         )
     for draft, each in zip(drafts, kept, strict=True):
         if each.replacing:
@@ -251,6 +243,10 @@ def _days(bill: Bill) -> str:
         return output.NOTHING
     first, last = as_datetime(bill.from_us), as_datetime(max(bill.from_us, bill.until_us - 1))
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}" if first.date() != last.date() else f"{first:%Y-%m-%d}"
+
+
+def _sum(bill: Bill) -> str:
+    return "no money" if bill.total_nanos is None else format_amount(bill.total_nanos, bill.currency)
 
 
 def _state(bill: Bill) -> str:
@@ -277,11 +273,9 @@ def bill_json(bill: Bill) -> dict[str, Any]:
     }
 
 
-def _kept_json(path: Path, kept: Kept, *, dry_run: bool) -> dict[str, Any]:
-    answer = {"file": str(path), "new": kept.fresh, "replacing": kept.replacing, **bill_json(kept.bill)}
-    if dry_run and kept.fresh:
-        answer |= {"bill_id": None, "state": None, "replacing": None}
-    return answer
+def _kept_json(kept: Kept, *, dry_run: bool) -> dict[str, Any]:
+    answer = {"new": kept.fresh, "replacing": kept.replacing, **bill_json(kept.bill)}
+    return answer | dict.fromkeys(("bill_id", "state", "replacing") if dry_run and kept.fresh else ())
 
 
 @import_.command("list")
@@ -328,44 +322,35 @@ def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
         answer = {"replacing": view.replacing, "replaced": view.replaced}
         output.document({**bill_json(view.bill), **answer, "first_lines": [_line_json(line) for line in view.lines]})
         return
-    _view_facts(view, shown_zone(settings))
-    if view.lines:
-        output.heading("lines" if len(view.lines) == view.bill.lines else f"the first {len(view.lines):,} lines")
-        _lines_table(view.lines, view.bill.currency)
-
-
-def _view_facts(view: BillView, time_zone: str) -> None:
-    bill = view.bill
-    total = "no money" if bill.total_nanos is None else format_amount(bill.total_nanos, bill.currency)
-    rows = [
-        ("bill", bill.bill_id),
-        ("state", _state(bill)),
-        ("name", bill.name),
-        ("format", bill.format),
-        ("sha256", bill.digest),
-        ("imported", f"{output.when(bill.imported_us, time_zone)} {output.zone_at(bill.imported_us, time_zone)}"),
-        ("days", f"{_days(bill)}, in UTC"),
-        ("lines", f"{bill.lines:,}"),
-        ("sum", total),
+    found, zone = view.bill, shown_zone(settings)
+    facts = [
+        ("bill", found.bill_id),
+        ("state", _state(found)),
+        ("name", found.name),
+        ("format", found.format),
+        ("sha256", found.digest),
+        ("imported", f"{output.when(found.imported_us, zone)} {output.zone_at(found.imported_us, zone)}"),
+        ("days", f"{_days(found)}, in UTC"),
+        ("lines", f"{found.lines:,}"),
+        ("sum", _sum(found)),
     ]
     if view.replacing:
-        rows.append(("replacing", told_twice(view.replacing, "earlier", "here")))
+        facts.append(("replacing", told_twice(view.replacing, "earlier", "here")))
     if view.replaced:
-        rows.append(("replaced", told_twice(view.replaced, "later", "there")))
-    output.facts(rows)
-
-
-def _lines_table(lines: Sequence[BillLine], currency: str) -> None:
-    output.table(
-        output.numbers("line", [line.number for line in lines]),
-        output.words("time (UTC)", [output.when(microseconds(line.at)) for line in lines]),
-        output.words("of", [line.grain.value for line in lines]),
-        output.words("provider", [line.provider for line in lines]),
-        output.words("model", [line.model for line in lines], tight=False),
-        output.words("tokens", [_tokens_text(line) for line in lines]),
-        output.money("cost", [(line.cost_nanos, currency) for line in lines]),
-        output.words("charged", [line.billing.value for line in lines]),
-    )
+        facts.append(("replaced", told_twice(view.replaced, "later", "there")))
+    output.facts(facts)
+    if view.lines:
+        output.heading("lines" if len(view.lines) == found.lines else f"the first {len(view.lines):,} lines")
+        output.table(
+            output.numbers("line", [line.number for line in view.lines]),
+            output.words("time (UTC)", [output.when(microseconds(line.at)) for line in view.lines]),
+            output.words("of", [line.grain.value for line in view.lines]),
+            output.words("provider", [line.provider for line in view.lines]),
+            output.words("model", [line.model for line in view.lines], tight=False),
+            output.words("tokens", [_tokens_text(line) for line in view.lines]),
+            output.money("cost", [(line.cost_nanos, found.currency) for line in view.lines]),
+            output.words("charged", [line.billing.value for line in view.lines]),
+        )
 
 
 def _tokens_text(line: BillLine) -> str:
@@ -378,7 +363,6 @@ def _tokens_text(line: BillLine) -> str:
 
 
 def _line_json(line: BillLine) -> dict[str, Any]:
-    tokens = line.tokens
     return {
         "line": line.number,
         "grain": line.grain.value,
@@ -386,13 +370,7 @@ def _line_json(line: BillLine) -> dict[str, Any]:
         "until": None if line.until is None else iso(microseconds(line.until)),
         "provider": line.provider,
         "model": line.model,
-        "tokens": {
-            "fresh_input": tokens.fresh_input,
-            "cache_read": tokens.cache_read,
-            "cache_write": tokens.cache_write,
-            "output": tokens.output,
-            "read": tokens.read,
-        },
+        "tokens": asdict(line.tokens),
         "token_class": None if line.token_class is None else line.token_class.value,
         "requests": line.requests,
         "cost": None if line.cost_nanos is None else exact_text(line.cost_nanos),

@@ -137,7 +137,11 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
                 return Kept(known, fresh=False)
             _mark_deleted(tx, known, by=rt.by, cause="told again")
         bill = replace(bill, imported_us=tx.at_us)
-        _take_back_leftovers(tx, bill, by=rt.by)
+        # What killed imports left: earlier attempts at this bill at once, others when nobody can be at them still.
+        for left in tx.unfinished_bills():
+            same = (left.format, left.digest) == (bill.format, bill.digest)
+            if same or left.imported_us + ABANDONED_US <= tx.at_us:
+                _mark_deleted(tx, left, by=rt.by, cause="unfinished")
         tx.append("bill.begun", [Insert("bill", rows.BILL.row(bill))], by=rt.by)
     try:
         _write_lines(rt, bill, draft.lines, progress)
@@ -183,14 +187,6 @@ def _see_that_it_is_ours(tx: Tx, bill: Bill) -> None:
             f"{shown(bill.name)} was not imported: the import was taken back while it ran.",
             hint="Another import of the same bill runs; look with `tallygate import list`, then try again.",
         )
-
-
-def _take_back_leftovers(tx: Tx, bill: Bill, *, by: str) -> None:
-    """Mark what killed imports left: earlier attempts at this bill at once, others when nobody can be at them still."""
-    for left in tx.unfinished_bills():
-        same = (left.format, left.digest) == (bill.format, bill.digest)
-        if same or left.imported_us + ABANDONED_US <= tx.at_us:
-            _mark_deleted(tx, left, by=by, cause="unfinished")
 
 
 def _take_back(rt: Runtime, bill: Bill) -> None:

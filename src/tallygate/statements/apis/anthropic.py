@@ -61,7 +61,8 @@ def costs(api: Api, days: Days) -> Statement:
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         cost = row.cost("amount", shift=CENTS)
-        told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": _token_class(row)}
+        token_class = class_of(row.text("token_type"), row.text("cost_type"))
+        told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": token_class}
         names = [row.text(name) for name in _COST_NAMES]
         lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=cost, **told))
     return Statement(COSTS, "Anthropic cost report", currency, tuple(lines), digest_of(rows))
@@ -85,9 +86,8 @@ def tokens_of(row: Fields) -> BilledTokens:
     return BilledTokens(fresh, cached, written, row.count("output_tokens"), read)
 
 
-def _token_class(row: Fields) -> TokenClass | None:
-    """None where the report does not say what kind of tokens were paid."""
-    kind, of = row.text("token_type"), row.text("cost_type")
+def class_of(kind: str | None, of: str | None) -> TokenClass | None:
+    """What money was paid for, by the kind of tokens and of cost; None where the report does not say which tokens."""
     if kind is not None:
         return CLASSES.get(kind, TokenClass.OTHER)
     return None if of in (None, "tokens") else TokenClass.OTHER

@@ -90,10 +90,6 @@ _YEARS = range(2000, 2100)
 _api_lacks = needs("sku", "unittype", *_API_AMOUNTS)
 
 
-def _is_api(header: Sequence[str]) -> bool:
-    return not _api_lacks(header) and (_YEAR in header or "date" in header)
-
-
 def _span(row: Row) -> Span:
     """The days of an item: its own date, or the period of the report it stands in."""
     if cells.said(row, "date"):
@@ -115,7 +111,7 @@ OF_API = Columns(
     name="copilot_api",
     title="GitHub, answer of the billing API for Copilot",
     needs=_api_lacks,
-    recognises=_is_api,
+    recognises=lambda header: not _api_lacks(header) and (_YEAR in header or "date" in header),
     provider=_PROVIDER,
     first=("date", _YEAR),
     skips=_is_of_another,

@@ -134,7 +134,8 @@ def _member(name: str, file: IO[bytes], size: int, stack: ExitStack) -> IO[bytes
     _see_directory(name, file, size)
     try:
         archive = stack.enter_context(zipfile.ZipFile(file))
-        found = [each for each in archive.infolist() if _is_table(each.filename)]
+        names = {each: each.filename for each in archive.infolist()}
+        found = [each for each, name in names.items() if name.lower().endswith(_ENDINGS) and name[:9] != "__MACOSX/"]
         if len(found) != 1:
             message = f"{shown(name)} holds {len(found)} files that could be a bill, not one."
             raise _unusable(message, "Unpack it, and pass the files that are bills; save a workbook as CSV.")
@@ -143,10 +144,6 @@ def _member(name: str, file: IO[bytes], size: int, stack: ExitStack) -> IO[bytes
         return stack.enter_context(archive.open(found[0]))
     except _UNPACKING as error:
         _damaged(name, error)
-
-
-def _is_table(member: str) -> bool:
-    return member.lower().endswith(_ENDINGS) and not member.startswith("__MACOSX/")
 
 
 def _see_directory(name: str, file: IO[bytes], size: int) -> None:

@@ -75,7 +75,12 @@ def read_table(content: Content, first: str, recognised: Recognised, faults: Fau
     head = list(islice(lines, PREAMBLE_MAX + 1))
     place, delimiter, cells = _header(head, recognised)
     header = names_of(cells)
-    _see_header(content.name, header, place + 1)
+    if not any(header):
+        raise _refused(content.name, "it has no header")
+    if len(header) > COLUMNS_MAX:
+        raise _refused(content.name, f"its header has {len(header):,} columns; at most {COLUMNS_MAX} are read")
+    if twice := sorted({each for each in header if each and header.count(each) > 1}):
+        raise _refused(content.name, f"its header in line {place + 1} names {shown(twice[0])} twice")
     rows = _rows(chain(head[place + 1 :], lines), delimiter, header, place + 1, faults)
     return Source(tuple(name for name in header if name), place + 1, rows)
 
@@ -107,16 +112,6 @@ def _header(head: list[str], recognised: Recognised) -> tuple[int, str, list[str
     return best
 
 
-def _see_header(name: str, header: tuple[str, ...], line: int) -> None:
-    if not any(header):
-        raise _refused(name, "it has no header")
-    if len(header) > COLUMNS_MAX:
-        raise _refused(name, f"its header has {len(header):,} columns; at most {COLUMNS_MAX} are read")
-    twice = sorted({each for each in header if each and header.count(each) > 1})
-    if twice:
-        raise _refused(name, f"its header in line {line} names {shown(twice[0])} twice")
-
-
 def _rows(
     lines: Iterator[str], delimiter: str, header: tuple[str, ...], above: int, faults: Faults
 ) -> Iterator[Numbered]:
@@ -128,7 +123,10 @@ def _rows(
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            faults.add(number, _wrong_quotes(error))
+            text = str(error)
+            is_open = "end of data" in text or "field larger" in text
+            why = "a quote is opened there and not closed" if is_open else f"its quotes do not pair up ({text})"
+            faults.add(number, why)
             continue
         if cells is None:
             return
@@ -144,13 +142,6 @@ def _rows(
         row.update(zip(header, cells, strict=False))
         row.pop("", None)
         yield number, row if delimiter == "," else LocalRow(row, marks)
-
-
-def _wrong_quotes(error: csv.Error) -> str:
-    text = str(error)
-    if "end of data" in text or "field larger" in text:
-        return "a quote is opened there and not closed"
-    return f"its quotes do not pair up ({text})"
 
 
 def _refused(name: str, why: str) -> InvalidArgument:
