@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.bills.lines import Billed, Bucket, Gap, How, LedgerLine, ModelKey, Part, Who, split_cost, unit_of
-from tallygate.core.bills.matching import Matcher, match
+from tallygate.core.bills.matching import Matcher
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
 
@@ -91,6 +91,16 @@ def alike(line, **more):
     written = tokens.cache_write_5m + tokens.cache_write_1h
     told = counts(tokens.fresh_input, tokens.cache_read, written, tokens.output)
     return billed(told, line.cost_nanos, **{"key": line.key, "at": DAY.replace(day=line.day.day)} | more)
+
+
+def match(ledger, bill, price_of):
+    """Hold all lines of some bills against all lines of a ledger."""
+    matcher = Matcher(price_of)
+    for line in bill:
+        matcher.billed(line)
+    for line in ledger:
+        matcher.recorded(line)
+    return matcher.result()
 
 
 def buckets(found):

@@ -39,13 +39,19 @@ RateOf = Callable[[Part], int | None]
 
 @dataclass(slots=True)
 class _Split:
-    """One part of a cell: what both sides have in common, and what each has beyond that."""
+    """One part of a cell: what both sides have in common, and tokens and money that each has beyond that."""
 
     part: Part
-    common: tuple[int | None, int, int | None]
-    rest_recorded: tuple[int | None, int]
+    tokens: int
+    recorded: int
+    billed: int
+    rest_recorded: tuple[int, int]
     rest_billed: tuple[int | None, int | None]
     by_tokens: bool
+
+    @property
+    def rest_off(self) -> int:
+        return (self.rest_billed[1] or 0) - self.rest_recorded[1]
 
 
 def compare(recorded: Row, told: Row, rate_of: RateOf) -> Outcome:
@@ -74,7 +80,7 @@ def compare(recorded: Row, told: Row, rate_of: RateOf) -> Outcome:
             split = _by_counts(part, left, billed_tokens, billed_nanos, rate_of)
             splits.append(split)
             if billed_nanos is None:
-                outcome.priced_nanos += (split.common[2] or 0) + (split.rest_billed[1] or 0)
+                outcome.priced_nanos += split.billed + (split.rest_billed[1] or 0)
                 if split.rest_billed[1] is None:
                     outcome.miss(Gap.UNKNOWN_PRICE)
         elif billed_nanos is not None and not uncounted:
@@ -126,7 +132,7 @@ def _by_money(part: Part, left: Row, money: int) -> _Split:
     tokens, nanos = left.tokens.get(part, 0), left.nanos.get(part, 0)
     common = max(min(nanos, money), 0)
     kept = tokens * common // nanos if nanos else tokens
-    return _Split(part, (kept, common, common), (tokens - kept, nanos - common), (None, money - common), False)
+    return _Split(part, kept, common, common, (tokens - kept, nanos - common), (None, money - common), False)
 
 
 def _by_counts(part: Part, left: Row, count: int, money: int | None, rate_of: RateOf) -> _Split:
@@ -139,7 +145,7 @@ def _by_counts(part: Part, left: Row, count: int, money: int | None, rate_of: Ra
         rest: int | None = money - theirs
     else:
         theirs, rest = mine, _priced(count - both, part, left, rate_of)
-    return _Split(part, (both, mine, theirs), (tokens - both, nanos - mine), (count - both, rest), True)
+    return _Split(part, both, mine, theirs, (tokens - both, nanos - mine), (count - both, rest), True)
 
 
 def _untold(part: Part, left: Row, billed: int | None, outcome: Outcome, *, known_as_none: bool) -> None:
@@ -169,48 +175,32 @@ def _judge(splits: list[_Split], tolerance: int, outcome: Outcome) -> None:
     """Give the common parts to matched or price drift, and the rest to the side that has it."""
     by_money = [split for split in splits if not split.by_tokens]
     counted = [split for split in splits if split.by_tokens]
-    off = sum((split.common[2] or 0) - split.common[1] for split in counted)
-    used = any(split.common[0] for split in counted)
-    if used and by_money:
-        # Beside counted parts under one amount, fees are a part of what is judged.
-        off += sum((split.rest_billed[1] or 0) - split.rest_recorded[1] for split in by_money)
-    else:
-        apart = sum((split.rest_billed[1] or 0) - split.rest_recorded[1] for split in by_money)
-        # What one side does not have at all is no rounding of the other.
-        if any(split.common[1] for split in by_money) and abs(apart) <= tolerance:
-            for split in by_money:
-                _put_whole(split, Bucket.MATCHED, outcome)
-            by_money = []
-    verdict = Bucket.MATCHED if abs(off) <= tolerance else Bucket.PRICE_DRIFT
+    off, apart = sum(split.billed - split.recorded for split in counted), sum(split.rest_off for split in by_money)
+    used = any(split.tokens for split in counted)
+    # Beside counted parts under one amount, fees are a part of what is judged.
+    verdict = Bucket.MATCHED if abs(off + (apart if used else 0)) <= tolerance else Bucket.PRICE_DRIFT
+    # What one side does not have at all is no rounding of the other.
+    whole = used or (any(split.recorded for split in by_money) and abs(apart) <= tolerance)
     for split in counted:
         _put(split, verdict, outcome)
     for split in by_money:
-        if used:
-            _put_whole(split, verdict, outcome)
-        else:
-            _put(split, Bucket.MATCHED, outcome)
+        _put(split, verdict if used else Bucket.MATCHED, outcome, whole=whole)
 
 
-def _put(split: _Split, bucket: Bucket, outcome: Outcome) -> None:
-    tokens, mine, theirs = split.common
-    if tokens or mine or theirs:
+def _put(split: _Split, bucket: Bucket, outcome: Outcome, *, whole: bool = False) -> None:
+    """Put what is common into a bucket and the rest to its side; or the `whole` of it into the bucket."""
+    mine, theirs = (split.tokens, split.recorded), split.billed
+    if whole:
+        mine = (mine[0] + split.rest_recorded[0], mine[1] + split.rest_recorded[1])
+        theirs += split.rest_billed[1] or 0
+    if any(mine) or theirs:
         share = outcome.share(bucket)
-        share.recorded.add(split.part, tokens, mine)
-        share.billed.add(split.part, tokens if split.by_tokens else None, theirs)
-    if any(split.rest_recorded):
+        share.recorded.add(split.part, *mine)
+        share.billed.add(split.part, split.tokens if split.by_tokens else None, theirs)
+    if any(split.rest_recorded) and not whole:
         outcome.share(Bucket.LEDGER_ONLY).recorded.add(split.part, *split.rest_recorded)
-    if any(split.rest_billed):
+    if any(split.rest_billed) and not whole:
         outcome.share(Bucket.BILL_ONLY).billed.add(split.part, *split.rest_billed)
-
-
-def _put_whole(split: _Split, bucket: Bucket, outcome: Outcome) -> None:
-    if not any((*split.common, *split.rest_recorded, *split.rest_billed)):
-        return
-    share = outcome.share(bucket)
-    for tokens, nanos in ((split.common[0], split.common[1]), split.rest_recorded):
-        share.recorded.add(split.part, tokens, nanos)
-    for amount in (split.common[2], split.rest_billed[1]):
-        share.billed.add(split.part, None, amount)
 
 
 def _with_whole(left: Row, right: Row, rate_of: RateOf) -> dict[Part, int]:
@@ -504,16 +494,6 @@ class Matcher:
             cell.outcome.set_aside(Gap.NO_BILL).merge(shares.pop(Bucket.LEDGER_ONLY))
         if Bucket.BILL_ONLY in shares and self._is_outside(cell.day, cell.day):
             cell.outcome.set_aside(Gap.NOT_RECORDED).merge(shares.pop(Bucket.BILL_ONLY))
-
-
-def match(ledger: Iterable[LedgerLine], bill: Iterable[Billed], price_of: PriceOf) -> Matched:
-    """Hold all lines of some bills against all lines of a ledger."""
-    matcher = Matcher(price_of)
-    for billed in bill:
-        matcher.billed(billed)
-    for line in ledger:
-        matcher.recorded(line)
-    return matcher.result()
 
 
 def _by_format(by_bill: _Told, without: AbstractSet[str] = frozenset()) -> dict[str, Row]:

@@ -209,11 +209,6 @@ def currency_code(row: Row, column: str) -> str | None:
     return text.upper() or None
 
 
-def day_or_hour(at: datetime, timed: bool) -> tuple[Grain, datetime]:
-    """What a line of one date or of one full hour stands for, and when it ends."""
-    return (Grain.HOUR, at + HOUR) if timed else (Grain.DAY, at + DAY)
-
-
 def identity(bill: str, grain: Grain, at: datetime, *names: str | int | None) -> tuple[str, ...]:
     """What makes a line the same one in a later export."""
     return (bill, grain.value, at.isoformat(), *("" if each is None else str(each) for each in names))
