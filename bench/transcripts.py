@@ -11,6 +11,7 @@ second, a tail of ten responses on a large file, and memory for a large file.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import resource
@@ -173,6 +174,7 @@ def main() -> None:
     # First, while nothing else has made the process large.
     memory()
     tail(chosen.rounds)
+    gc.disable()  # as in the process that reads a history
     claude: dict[str, Maker] = {"rows": claude_reader, "parse": lambda _: ClaudeParsing(session="s")}
     codex: dict[str, Maker] = {"rows": codex_reader, "parse": lambda _: CodexParsing(thread="t")}
     for folder, makers in (("claude", claude), ("codex", codex)):

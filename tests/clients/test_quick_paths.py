@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tallygate.clients.codex import transcripts as codex
 from tallygate.clients.reading.lines import MAX_LINE, Skip, Unreadable, count, counts, decode
 from tallygate.core.usage import MAX_TOKENS
 
@@ -94,3 +95,30 @@ def test_several_counts_are_as_each_by_itself(keys, holder):
     odd, wrong = set[str](), set[str]()
     assert counts(holder, keys, odd) == [count(holder, key, wrong) for key in keys]
     assert odd == wrong
+
+
+HEADS = [
+    b'{"timestamp":"2026-03-01T10:00:00.000Z","type":"event_msg","payload":{"type":"token_count"',
+    b'{"timestamp":"2026-03-01T10:00:00Z","type":"response_item","payload":{"type":"function_call","call_id":"c"',
+    b'{"timestamp":"2026-03-01T10:00:00.000Z","ordinal":3,"type":"event_msg","payload":{"type":"agent_message"',
+    b'{"timestamp": "2026-03-01T10:00:00.000Z", "type": "turn_context", "payload": {"cwd":"/p"',
+]
+SPLICES = st.sampled_from(
+    [b"", b'"', b"\\", b" ", b"\n", b',"type":"', b'"payload":{"type":"x"', b"9" * 70, b"session_meta"]
+)
+
+
+@given(
+    head=st.sampled_from(HEADS),
+    cut=st.integers(0, 120),
+    upto=st.integers(0, 20),
+    splice=SPLICES,
+    before=st.binary(max_size=9),
+)
+def test_how_a_line_of_codex_begins_is_told_alike_by_both_ways(head, cut, upto, splice, before):
+    line = before + head[:cut] + splice + head[cut + upto :] + b',"info":{}}}'
+    usual = codex._USUAL.match(line, len(before))
+    plain = codex._HEAD.match(line, len(before))
+    assert usual is None or (plain is not None and usual.groups() == plain.groups())
+    for each in HEADS[:2]:
+        assert codex._USUAL.match(each) is not None

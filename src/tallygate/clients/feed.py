@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,16 +57,17 @@ def pieces(wanted: Sequence[Wanted], start: int = 0) -> Generator[Piece]:
         yield Piece(number, None, fault)
 
 
-def pieces_from_beside(wanted: Sequence[Wanted]) -> Generator[Piece]:
+def pieces_from_beside(wanted: Sequence[Wanted], meanwhile: Callable[[], object] = tuple) -> Generator[Piece]:
     """Read the files in a process of their own; what that cannot do is done here.
 
-    The pipe between the two holds the other one back when this one does not keep up, and ends it when this one ends.
+    It takes a moment to start, in which `meanwhile` is done: what will be needed here anyway. The pipe between the two
+    holds the other one back when this one does not keep up, and ends it when this one ends.
     """
     done = 0
     worker = _started()
     if worker is not None:
         try:
-            for piece in _received(worker, wanted):
+            for piece in _received(worker, wanted, meanwhile):
                 yield piece
                 done = piece.number + (piece.batch is None)
         finally:
@@ -104,10 +105,13 @@ def _started() -> subprocess.Popen[bytes] | None:
         return None
 
 
-def _received(worker: subprocess.Popen[bytes], wanted: Sequence[Wanted]) -> Iterator[Piece]:
+def _received(
+    worker: subprocess.Popen[bytes], wanted: Sequence[Wanted], meanwhile: Callable[[], object]
+) -> Iterator[Piece]:
     """The pieces that come through the pipe, until all have or the pipe breaks."""
     if worker.stdin is None or worker.stdout is None:
         return
+    meanwhile()
     try:
         with worker.stdin as out:
             pickle.dump(wanted, out, protocol=5)

@@ -368,6 +368,16 @@ def test_what_the_process_beside_leaves_undone_is_read_here(user, take, beside, 
     assert (report.taken.new, report.read, report.faults) == (EVERYTHING, FILES, [])
 
 
+def test_while_the_process_beside_starts_something_else_is_done_once(user):
+    write_all(user)
+    wanted = [feed.Wanted(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
+    done = []
+    found = feed.pieces_from_beside(wanted, lambda: done.append("prices"))
+    assert (next(found).number, done) == (0, ["prices"])
+    assert len({piece.number for piece in found} | {0}) == FILES
+    assert done == ["prices"]
+
+
 def test_no_memory_is_looked_through_while_a_large_history_comes_in_and_it_is_afterwards(user, take, beside):
     write_all(user)
     seen = []

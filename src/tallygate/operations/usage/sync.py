@@ -93,9 +93,10 @@ def sync(
     progress(Progress(0, report.files, 0))
     changed = False
     is_large = fresh > WORTH_A_PROCESS
+    list_prices = rt.prices.catalog.providers
     with (
         _uncollected() if is_large else nullcontext(),
-        closing((pieces_from_beside if is_large else pieces)(wanted)) as found,
+        closing(pieces_from_beside(wanted, list_prices) if is_large else pieces(wanted)) as found,
     ):
         for piece in found:
             if piece.batch is not None:
