@@ -17,8 +17,9 @@ SESSIONS, DAYS = 50, 30
 # So many must be known before they say more than our own figures do.
 ENOUGH = 10
 SESSION_NANOS, DAY_NANOS = 15 * NANOS, 50 * NANOS
-# Propose anew after so many sessions under the limit that stands, or where so many of the last were stopped by it.
-ANEW_AFTER = (20, 50)
+# Propose anew once so many sessions have ended under the limit that stands, during the ten that follow, or where so
+# many of the last were stopped by it.
+ANEW_AFTER, ANEW_FOR = (20, 50), 10
 STOPPED_OF, STOPPED = 20, 4
 
 # Half a dollar, then what people use for limits; above ten dollars the same again for each ten times as much.
@@ -57,6 +58,11 @@ def proposals(sessions: Sequence[int], days: Sequence[int]) -> Proposals:
     """
     session = _proposal(sessions[-SESSIONS:], SESSION_NANOS)
     return Proposals(session, _proposal(days[-DAYS:], DAY_NANOS, 2 * session.limit_nanos))
+
+
+def is_due(ended: int, stopped: int) -> bool:
+    """Whether a limit is looked at again, by how many sessions ended, and how many of the last 20 were stopped."""
+    return (ended >= STOPPED_OF and stopped >= STOPPED) or any(at <= ended < at + ANEW_FOR for at in ANEW_AFTER)
 
 
 def _proposal(costs: Sequence[int], ours_nanos: int, least_nanos: int = 0) -> Proposal:

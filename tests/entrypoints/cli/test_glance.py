@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.entrypoints.cli.test_init import content, worked
 
+from tallygate.core.proposals import is_due
+
 
 @pytest.fixture
 def terminal(monkeypatch):
@@ -59,3 +61,44 @@ def test_once_it_is_set_up_it_reads_the_ledger_and_names_the_limits_command(run,
 
 def test_a_pipe_is_served_as_before(run, home):
     assert "today" not in run().stdout
+
+
+def test_status_begins_with_what_was_spent_and_the_limits_it_counts_against(run, run_json, home, on_the_28th):
+    (home / ".claude").mkdir()
+    worked(home, 2)
+    run("init", "--client", "claude-code", "--day-limit", "20")
+    told = run("status").stdout
+    assert told.splitlines()[0].split() == ["SPENT", "COST", "MODELS"]
+    assert told.index("this month") < told.index("No open sessions") < told.index("ledger ")
+    found = run_json("status")
+    assert found["spent"]["this_month"]["cost"] == 3.0
+    assert found["proposed_session_limit"] is None
+
+
+def test_status_names_init_where_no_client_is_set_up(run, home):
+    assert "Nothing stops your agents yet. " in run("status").stderr
+
+
+@pytest.mark.parametrize(
+    ("ended", "stopped", "due"),
+    [(19, 19, False), (20, 0, True), (29, 0, True), (30, 3, False), (30, 4, True), (50, 0, True), (60, 0, False)],
+)
+def test_a_limit_is_looked_at_again_after_20_and_50_sessions_and_where_many_were_stopped(ended, stopped, due):
+    assert is_due(ended, stopped) is due
+
+
+def test_status_proposes_another_limit_where_many_of_the_last_sessions_were_stopped(run, home, made):
+    worked(home, *[1] * 27)
+    config = home / ".config" / "tallygate" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[[budget]]\nscope = "session"\nlimit_usd = 1.00\n')
+    for number in range(20):
+        session_id = made.session(1)
+        if number % 4 == 0:
+            made.call(session_id, prompt=900_000, tool_name="read")
+        made.end(session_id)
+    told = run("status").stderr
+    assert (
+        "5 of the last 20 sessions were stopped at $1.00. $2.00 a session would have stopped none of your last" in told
+    )
+    assert f"It is set in {config}." in told

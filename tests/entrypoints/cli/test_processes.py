@@ -45,7 +45,7 @@ def test_a_misspelt_command_never_starts_the_server(spawn):
     assert "Did you mean 'serve'?" in done.stderr
 
 
-def test_a_person_at_a_terminal_is_shown_help(environ):
+def test_a_person_at_a_terminal_is_shown_what_was_spent(environ):
     import pty
 
     leader, follower = pty.openpty()
@@ -61,7 +61,7 @@ def test_a_person_at_a_terminal_is_shown_help(environ):
     os.close(follower)
     os.close(leader)
     assert done.returncode == 0
-    assert done.stdout.startswith("Usage: tallygate ")
+    assert done.stdout.startswith("SPENT ")
 
 
 def test_a_server_without_a_ledger_still_answers_with_a_halt(environ, home):

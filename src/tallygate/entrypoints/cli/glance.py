@@ -18,7 +18,7 @@ from tallygate.operations.views.history import last_spent_us, spent_lately
 from tallygate.reports.usage import By, UsageLine
 from tallygate.settings import Settings
 
-_NAMES = {By.DAY: "today", By.WEEK: "this week", By.MONTH: "this month"}
+NAMES = {By.DAY: "today", By.WEEK: "this week", By.MONTH: "this month"}
 _MODELS_SHOWN = 3
 
 
@@ -40,7 +40,7 @@ def glance(program: Program) -> None:
 def spending(spent: Mapping[By, UsageLine]) -> None:
     """Print what was spent in each period, one a line, with the models that it went to."""
     output.table(
-        output.words("SPENT", [_NAMES[by] for by in spent]),
+        output.words("SPENT", [NAMES[by] for by in spent]),
         output.amounts("COST", [format_amount(line.whole.nanos) for line in spent.values()]),
         output.words("MODELS", [_models(line) for line in spent.values()], tight=False),
     )

@@ -2,143 +2,247 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from tallygate.core.costing import SURE
+from tallygate.core.gate.rules import Scope
 from tallygate.core.lock import Standing
-from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
-from tallygate.core.money import json_number
+from tallygate.core.money import format_amount, json_number
+from tallygate.core.usage import UnreadSum
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.budget import budget_json, budget_table
+from tallygate.entrypoints.cli.glance import NAMES, spending
 from tallygate.entrypoints.cli.init import surroundings
 from tallygate.entrypoints.cli.install_checks import Astray, astray
 from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.options import as_json_option
-from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
+from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.cli.usage import part_json
 from tallygate.entrypoints.runnable import runnable
-from tallygate.ledger.audit.condition import condition
+from tallygate.ledger.audit.condition import Condition, condition
 from tallygate.operations.budgets.declared import Loosened, recently_looser
 from tallygate.operations.lock_book import standing_now
-from tallygate.operations.views.overview import last_stops, standing
-from tallygate.operations.views.usage import what_is_open
+from tallygate.operations.views import overview
+from tallygate.operations.views.history import Fitting, fitting, spent_lately
+from tallygate.operations.views.overview import last_stops, list_budgets, standing
+from tallygate.operations.views.usage import Anomalies, what_is_open
+from tallygate.pricing.catalog import CatalogInfo
 from tallygate.reports.run_line import stop_stated
+from tallygate.reports.usage import By, UsageLine
 from tallygate.settings import Settings
 
 _SESSIONS_MAX = 100
+_BUDGETS_LOOKED_AT = 200
 _OLD_DAYS = 30
 _OLD = "the price list is more than a month old: `tallygate prices update` fetches a newer one."
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Everything that is shown, as of one look."""
+
+    settings: Settings
+    zone: str
+    spent: Mapping[By, UsageLine]
+    windows: Sequence[Budget]
+    other: Fitting | None
+    stands: overview.Standing
+    unread: UnreadSum
+    anomalies: Anomalies
+    looser: Sequence[Loosened]
+    stops: Sequence[overview.Stop]
+    state: Condition
+    lock: Standing
+    prices: CatalogInfo
+    elsewhere: Sequence[Astray]
+
+    @property
+    def every_step_is_stopped(self) -> bool:
+        """Whether no step is let through here, whatever it costs."""
+        return self.settings.fault is not None or any(each.ledger is None for each in self.elsewhere)
 
 
 @click.command()
 @click.option(
     "--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run here was stopped, or every step is."
 )
+@reading_first
 @as_json_option
 @pass_program
-def status(program: Program, tells: bool, as_json: bool) -> int:
+def status(program: Program, *, tells: bool, syncing: bool, as_json: bool) -> int:
     """Show how everything stands.
 
-    The ledger, its open sessions with what is left, runs that were stopped, the run log, prices, and the settings in
-    force. A run is stopped where an agent of it was refused last and no limit was raised since; every step is where the
-    project's settings cannot be read, or a client's entries name places that are not there.
+    What was spent today, this week and this month, what is left of the limits of days and the like, open sessions, runs
+    that were stopped, and where everything is: the ledger, the run log, prices, the settings in force. A run is stopped
+    where an agent of it was refused last and no limit was raised since; every step is where the project's settings
+    cannot be read, or a client's entries name places that are not there.
     """
     settings = program.settings()
-    with program.opened(settings) as app:
-        stands = standing(app.runtime, limit=_SESSIONS_MAX)
-        unread, anomalies = what_is_open(app.runtime)
-        looser = recently_looser(app.runtime)
-        stops = last_stops(app.runtime)
-        state = condition(app.ledger)
-        lock = standing_now(app.runtime)
-        prices = app.runtime.workspace.prices.info(as_datetime(app.runtime.services.clock_us()))
-    elsewhere = astray(surroundings(settings))
-    shut = settings.fault is not None or any(each.ledger is None for each in elsewhere)
-    code = STOPPED if tells and (stops or shut) else 0
-    paths, zone = settings.paths, shown_zone(settings)
-    files = list(paths.settings_files)
+    seen = _look(program, settings, shown_zone(settings), syncing=syncing)
     if as_json:
-        output.document(
-            {
-                "ledger": {
-                    "path": str(paths.database),
-                    "id": state.ledger_id,
-                    "size_bytes": state.size_bytes,
-                    "schema": state.schema,
-                    "events": stands.head.seq,
-                    "head": stands.head.hash.hex(),
-                    "last_event_at": iso(stands.head.at_us or None),
-                },
-                "run_log": {"path": str(paths.run_log), "waiting": [line.session_id for line in stands.waiting]},
-                "settings": _settings_json(settings, looser),
-                "prices": {
-                    "source": prices.source,
-                    "version": prices.version,
-                    "newest_price": prices.newest_price,
-                    "age_days": prices.age_days,
-                    "models": prices.models,
-                    "fetched_at": prices.fetched_at,
-                    "notice": prices.notice,
-                },
-                "lock": _lock_json(lock),
-                "every_step_is_stopped": shut,
-                "installed_elsewhere": [_astray_json(each) for each in elsewhere],
-                "stopped": [{"session_id": stop.session_id, **stop_stated(stop.call)} for stop in stops],
-                "open_sessions": [line_json(line) for line in stands.open_sessions],
-                "unread": unread_json(unread),
-                **anomalies.stated(),
-                "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
-            }
+        output.document(_document(seen))
+    else:
+        _show_work(seen)
+        click.echo()
+        _show_places(seen)
+        for text in _notices(seen):
+            output.aside(text)
+    return STOPPED if tells and (seen.stops or seen.every_step_is_stopped) else 0
+
+
+def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> _Seen:
+    with program.opened(settings) as app:
+        rt = app.runtime
+        if syncing:
+            read_news(rt)
+        unread, anomalies = what_is_open(rt)
+        now_us = rt.services.clock_us()
+        windows = [
+            each
+            for each in list_budgets(rt, limit=_BUDGETS_LOOKED_AT)
+            if each.scope != Scope.SESSION and (each.resets_us is None or each.resets_us > now_us)
+        ]
+        return _Seen(
+            settings=settings,
+            zone=zone,
+            spent=spent_lately(rt, zone_of(zone)),
+            windows=windows,
+            other=fitting(rt, zone_of(zone)),
+            stands=standing(rt, limit=_SESSIONS_MAX),
+            unread=unread,
+            anomalies=anomalies,
+            looser=recently_looser(rt),
+            stops=last_stops(rt),
+            state=condition(app.ledger),
+            lock=standing_now(rt),
+            prices=rt.workspace.prices.info(as_datetime(rt.services.clock_us())),
+            elsewhere=astray(surroundings(settings)),
         )
-        return code
-    waiting = len(stands.waiting)
+
+
+def _document(seen: _Seen) -> dict[str, Any]:
+    paths, stands, prices, state = seen.settings.paths, seen.stands, seen.prices, seen.state
+    return {
+        "spent": {NAMES[by].replace(" ", "_"): part_json(line.whole) for by, line in seen.spent.items()},
+        "budgets": [budget_json(each) for each in seen.windows],
+        "proposed_session_limit": None if seen.other is None else json_number(seen.other.proposed.limit_nanos),
+        "ledger": {
+            "path": str(paths.database),
+            "id": state.ledger_id,
+            "size_bytes": state.size_bytes,
+            "schema": state.schema,
+            "events": stands.head.seq,
+            "head": stands.head.hash.hex(),
+            "last_event_at": iso(stands.head.at_us or None),
+        },
+        "run_log": {"path": str(paths.run_log), "waiting": [line.session_id for line in stands.waiting]},
+        "settings": _settings_json(seen.settings, seen.looser),
+        "prices": {
+            "source": prices.source,
+            "version": prices.version,
+            "newest_price": prices.newest_price,
+            "age_days": prices.age_days,
+            "models": prices.models,
+            "fetched_at": prices.fetched_at,
+            "notice": prices.notice,
+        },
+        "lock": _lock_json(seen.lock),
+        "every_step_is_stopped": seen.every_step_is_stopped,
+        "installed_elsewhere": [_astray_json(each) for each in seen.elsewhere],
+        "stopped": [{"session_id": stop.session_id, **stop_stated(stop.call)} for stop in seen.stops],
+        "open_sessions": [line_json(line) for line in stands.open_sessions],
+        "unread": unread_json(seen.unread),
+        **seen.anomalies.stated(),
+        "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
+    }
+
+
+def _show_work(seen: _Seen) -> None:
+    """What was spent against which limits, what runs, and what was stopped."""
+    spending(seen.spent)
+    if seen.windows:
+        click.echo()
+        budget_table(seen.windows, [SURE] * len(seen.windows), seen.zone)
+    if seen.stands.open_sessions:
+        output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
+        session_table(seen.stands.open_sessions, seen.zone)
+    else:
+        click.echo("\nNo open sessions.")
+    for stop in seen.stops:
+        at = output.when(stop.call.at_us, seen.zone)
+        why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
+        why = runnable(why, whole=seen.lock.lock is not None)
+        click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
+
+
+def _show_places(seen: _Seen) -> None:
+    """Where everything is."""
+    settings, paths, prices, head = seen.settings, seen.settings.paths, seen.prices, seen.stands.head
+    waiting = len(seen.stands.waiting)
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
     output.facts(
         [
-            ("ledger", f"{paths.database} ({output.size(state.size_bytes)}, schema {state.schema})"),
-            ("chain", _chain(stands.head.seq, output.when(stands.head.at_us, zone))),
-            *([("head", stands.head.hash.hex())] if stands.head.seq else []),
+            ("ledger", f"{paths.database} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
+            ("chain", _chain(head.seq, output.when(head.at_us, seen.zone))),
+            *([("head", head.hash.hex())] if head.seq else []),
             ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
-            ("settings", ", ".join(map(str, files)) or "the defaults: no settings file"),
-            *([("locked", _locked(lock.lock.since_us, zone))] if lock.lock is not None else []),
-            ("time zone", _zone(settings, zone)),
+            ("settings", ", ".join(map(str, paths.settings_files)) or "the defaults: no settings file"),
+            *([("locked", _locked(seen.lock.lock.since_us, seen.zone))] if seen.lock.lock is not None else []),
+            ("time zone", _zone(settings, seen.zone)),
             *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
             ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
         ]
     )
+
+
+def _notices(seen: _Seen) -> Iterator[str]:
+    """What waits for somebody, and the next step."""
+    settings, prices = seen.settings, seen.prices
     if settings.fault is not None:
-        output.aside("Every step in this project is stopped until its settings can be read.")
-    for each in elsewhere:
-        output.aside(f"{each.text}. {each.to_do}")
-    old = prices.age_days is not None and prices.age_days > _OLD_DAYS
-    for notice in (*settings.notices, *([prices.notice] if prices.notice else [_OLD] if old else [])):
-        output.aside(notice)
-    if lock.lost_us is not None:
-        output.aside(
-            f"The lock of the limits was ended without its passphrase on {output.when(lock.lost_us, zone)} by "
-            f"{lock.lost_by}. tallygate lock sets a new one."
+        yield "Every step in this project is stopped until its settings can be read."
+    for each in seen.elsewhere:
+        yield f"{each.text}. {each.to_do}"
+    yield from settings.notices
+    if prices.notice:
+        yield prices.notice
+    elif prices.age_days is not None and prices.age_days > _OLD_DAYS:
+        yield _OLD
+    if seen.lock.lost_us is not None:
+        yield (
+            f"The lock of the limits was ended without its passphrase on {output.when(seen.lock.lost_us, seen.zone)} "
+            f"by {seen.lock.lost_by}. tallygate lock sets a new one."
         )
-    for change in looser:
-        since = "from now on" if change.at_us is None else f"since {output.when(change.at_us, zone)}"
-        output.aside(f"The settings became looser for sessions that open {since}: {change.text}.")
-    for text in left_open(unread, anomalies):
-        output.aside(text)
-    if stands.open_sessions:
-        output.heading(f"{output.plural(len(stands.open_sessions), 'open session')}")
-        session_table(stands.open_sessions, zone)
-    else:
-        click.echo("\nNo open sessions.")
-    for stop in stops:
-        at = output.when(stop.call.at_us, zone)
-        why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
-        why = runnable(why, whole=lock.lock is not None)
-        click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
-    return code
+    for change in seen.looser:
+        since = "from now on" if change.at_us is None else f"since {output.when(change.at_us, seen.zone)}"
+        yield f"The settings became looser for sessions that open {since}: {change.text}."
+    yield from left_open(seen.unread, seen.anomalies)
+    if seen.other is not None:
+        yield _proposal(seen.other, settings)
+    if not settings.paths.is_installed and not seen.elsewhere:
+        yield "Nothing stops your agents yet. `tallygate init` proposes limits from your history and sets them."
+
+
+def _proposal(other: Fitting, settings: Settings) -> str:
+    """Why another limit for sessions fits better, and where it is set."""
+    stands, better = settings.session_budget.limit, other.proposed
+    file = next(iter(settings.paths.settings_files), None)
+    where = "" if file is None else f" It is set in {file}."
+    return (
+        f"{other.stopped} of the last {other.of} sessions were stopped at {format_amount(stands)}. "
+        f"{format_amount(better.limit_nanos)} a session would have stopped {better.over or 'none'} of your last "
+        f"{better.known}.{where}"
+    )
 
 
 def _settings_json(settings: Settings, looser: Sequence[Loosened]) -> dict[str, Any]:

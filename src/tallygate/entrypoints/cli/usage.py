@@ -305,7 +305,7 @@ def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[s
         "currency": "USD",
         "lines": [_line_json(line, by, breakdown=breakdown) for line in view.lines],
         "hidden_lines": view.hidden,
-        "total": _part_json(view.total.whole)
+        "total": part_json(view.total.whole)
         | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
         "unread": unread_json(view.unread),
         **view.anomalies.stated(),
@@ -314,17 +314,18 @@ def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[s
 
 def _line_json(line: UsageLine, by: By, *, breakdown: bool) -> dict[str, Any]:
     names = [title.lower() for title in _TITLES[by]]
-    found = dict(zip(names, line.key, strict=True)) | _part_json(line.whole)
+    found = dict(zip(names, line.key, strict=True)) | part_json(line.whole)
     if breakdown and by is not By.MODEL:
         found["models"] = _models_json(line)
     return found
 
 
 def _models_json(line: UsageLine) -> list[dict[str, Any]]:
-    return [{"model": model, **_part_json(part)} for model, part in line.models.items()]
+    return [{"model": model, **part_json(part)} for model, part in line.models.items()]
 
 
-def _part_json(part: UsagePart) -> dict[str, Any]:
+def part_json(part: UsagePart) -> dict[str, Any]:
+    """What responses add up to, for programs."""
     tokens, empty = part.tokens, part.responses == 0
     return {
         "responses": part.responses,

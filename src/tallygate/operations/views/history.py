@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from tallygate.core.proposals import Proposals, proposals
+from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
+from tallygate.core.words import SessionState
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.views.overview import list_sessions
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import By, UsageLine, period_of
 
@@ -42,6 +44,28 @@ def past(rt: Runtime, zone: tzinfo) -> Past:
     days = [line.whole.nanos for line in before.lines if line.whole.nanos > 0]
     spent_today = _usage(rt, By.MODEL, today.start_us, now_us + 1, zone).total.whole.nanos
     return Past(proposals(ended, days), len(ended), len(days), spent_today)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A session limit that fits what was spent better than the one that stands; `stopped` are of the last `of`."""
+
+    proposed: Proposal
+    stopped: int
+    of: int
+
+
+def fitting(rt: Runtime, zone: tzinfo) -> Fitting | None:
+    """Whether another session limit is to be proposed; None while the one that stands has not been tried for long."""
+    ended = list_sessions(rt, state=SessionState.ENDED, limit=max(ANEW_AFTER) + ANEW_FOR)
+    last = ended[:STOPPED_OF]
+    stopped = sum(line.totals.denied > 0 for line in last)
+    if not is_due(len(ended), stopped):
+        return None
+    proposed = past(rt, zone).proposals.session
+    if proposed.is_ours or proposed.limit_nanos == rt.workspace.session_limit_nanos:
+        return None
+    return Fitting(proposed, stopped, len(last))
 
 
 def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
