@@ -93,7 +93,7 @@ def sync(
     progress(Progress(0, report.files, 0))
     changed = False
     is_large = fresh > WORTH_A_PROCESS
-    list_prices = rt.prices.catalog.providers
+    list_prices = rt.workspace.prices.catalog.providers
     with (
         _uncollected() if is_large else nullcontext(),
         closing(pieces_from_beside(wanted, list_prices) if is_large else pieces(wanted)) as found,
