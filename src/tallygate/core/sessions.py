@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tallygate.core.costing import Tokens
 from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
-from tallygate.core.usage import Observed
+from tallygate.core.usage import Observed, ObservedUsage, Quality
 from tallygate.core.words import Action, ActorType, CallState, Exactness, UsageBasis
 
 # --- attribution -----------------------------------------------------------------------------------------------------
@@ -79,6 +80,36 @@ def closed_by(current: Call, pending: Sequence[Call]) -> list[Call]:
         for call in pending
         if call.at_us < current.at_us and (call.actor_type, call.actor_id) == (current.actor_type, current.actor_id)
     ]
+
+
+# --- totals ---------------------------------------------------------------------------------------------------------
+# Clients that write down no responses, and only what a session has used so far.
+
+
+def grown(total: ObservedUsage, counted: Iterable[ObservedUsage]) -> ObservedUsage | None:
+    """What a session has used since the last total of it that counts, as a response of its own; None where nothing.
+
+    The key says which total it reaches. So the same one, an older one, and one that is read again after the positions
+    of all files were lost, add nothing, by whomever they are read. The first stands for all that was before.
+    """
+    reached = [0] * 5
+    for row in counted:
+        counts = row.response_key.rpartition("/")[2].split(".")
+        if len(counts) == len(reached) and all(map(str.isdecimal, counts)):
+            reached = [max(pair) for pair in zip(reached, map(int, counts), strict=True)]
+    tokens = total.tokens
+    now = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output)
+    more = Tokens(*(max(count - before, 0) for count, before in zip(now, reached, strict=True)))
+    if not more.total:
+        return None
+    is_first = not any(reached)
+    return replace(
+        total,
+        response_key=f"{total.response_key}/{'.'.join(str(max(pair)) for pair in zip(now, reached, strict=True))}",
+        tokens=more,
+        quality=Quality.SESSION_TOTAL if is_first else Quality.FINAL,
+        reasoning=total.reasoning if is_first else 0,
+    )
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class ResponseKind(StrEnum):
     TELEMETRY_SUBAGENT = "telemetry_subagent"
     AUXILIARY = "auxiliary"  # told by telemetry alone, and no part of a conversation
     MOVED_TOTAL = "moved_total"  # by how much a total moved, which may stand for several responses
+    RUNNING_TOTAL = "running_total"  # what a session has used so far: only what it grew by is stored
     COMPACTION = "compaction"  # a summary of the conversation: what the cache holds of it begins another way
 
 
@@ -307,7 +308,7 @@ def needs_window(row: ObservedUsage) -> bool:
         or tokens.cache_write_5m > SMALL_COUNT
         or tokens.cache_write_1h > SMALL_COUNT
         or tokens.output > SMALL_COUNT
-    ) and row.quality is not Quality.SESSION_TOTAL
+    ) and not (row.quality is Quality.SESSION_TOTAL or row.rule.kind is ResponseKind.RUNNING_TOTAL)
 
 
 def within(row: ObservedUsage, window: int) -> ObservedUsage:

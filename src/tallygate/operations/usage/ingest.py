@@ -16,10 +16,11 @@ from tallygate.core.costing import Price, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
-from tallygate.core.sessions import session_for
+from tallygate.core.sessions import grown, session_for
 from tallygate.core.usage import (
     ObservedUsage,
     Oddity,
+    ResponseKind,
     SessionCheck,
     Unread,
     better,
@@ -48,6 +49,8 @@ from tallygate.pricing.overrides import ANYWHERE
 
 # The one reason of ours among those of the readers, for which a response is not stored.
 REFUSED = "impossible_cost"
+# Totals of a session reach further and further: the last ones say how far.
+TOTALS_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +315,12 @@ class _Batch:
     def take(self, found: Priced) -> None:
         """Count one response: as a new one, or by what it adds to one that is known."""
         row = found[0].row
+        if row.rule.kind is ResponseKind.RUNNING_TOTAL:
+            counted = self._tx.recent_usage(row.client, row.session, TOTALS_LOOKED_AT)
+            more = grown(row, (stored.row for stored in counted))
+            if more is None:
+                return
+            found, row = self._pricer.priced(more), more
         before = self._stored.before(row)
         told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
