@@ -13,4 +13,5 @@ FOLDERS = (
     "zed",
     "qwen",
     "copilot",
+    "droid",
 )

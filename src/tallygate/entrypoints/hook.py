@@ -36,6 +36,7 @@ WORKSPACE_VARIABLES = (
     "TALLYGATE_PROJECT_DIR",
     "CLAUDE_PROJECT_DIR",
     "GEMINI_PROJECT_DIR",
+    "FACTORY_PROJECT_DIR",
 )
 # What moves nothing where a command is installed.
 MOVES_NOTHING = (

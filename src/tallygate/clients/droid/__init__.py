@@ -1,0 +1,1 @@
+"""Droid, by Factory: built from its public documentation, not measured."""
