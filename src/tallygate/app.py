@@ -26,6 +26,7 @@ from tallygate.core.hooks import HookEvent
 from tallygate.core.lock import Standing
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
+from tallygate.core.words import UnknownPrice
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.lock_marks import LockMarks
 from tallygate.ledger.port import Ledger, LedgerBusy
@@ -179,6 +180,11 @@ class App:
     def is_blind(self) -> bool:
         """Whether nobody could tell, when the settings were read, what of them is signed."""
         return self.settings.unread is not None
+
+    @property
+    def unknown_price(self) -> UnknownPrice:
+        """What a session is opened with that says nothing of models without a price."""
+        return self.settings.policy.unknown_price
 
     def renewed(self) -> App | None:
         """The same server by settings as they are signed, once the ledger can tell; None where these are in force."""
@@ -433,8 +439,8 @@ def runtime_of(
         folder=None if paths.folder is None else str(paths.folder),
         place_of=places.of,
         tenant_of=tenants_of_projects(start),
-        # A passphrase is typed only into the full path.
-        program=command_line(around.environ if settings.lock is None else {}, sys.executable),
+        program=command_line(around.environ, sys.executable),
+        program_in_full=command_line({}, sys.executable),
         zone=told_in(settings, around.environ),
         user=user_name(),
         rules=priced_rules(settings, exchange),

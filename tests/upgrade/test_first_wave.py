@@ -74,6 +74,15 @@ def older(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Older]:
         assert not audit(ledger)
 
 
+def test_the_ledger_of_the_older_version_verifies_although_nobody_has_opened_it_yet(older: Older) -> None:
+    done = older.run("verify")
+    assert done["verifies"]
+    assert any("older version" in note for note in done["notes"])
+    assert not older.run("verify")["notes"]
+    with closing(sqlite3.connect(older.home / LEDGER)) as database:
+        assert database.execute("PRAGMA user_version").fetchone()[0] >= 23
+
+
 @pytest.fixture
 def app(older: Older) -> Iterator[App]:
     made = compose(settings_here(), by="test")

@@ -72,13 +72,14 @@ class Lock:
 class Standing:
     """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
 
-    `keys` are those of every lock that this history has had.
+    `keys` are those of every lock that this history has had; `carried_us` is when this one came from another ledger.
     `unread` is why the ledger could not tell: then nobody knows, and nothing is let through as if it were not locked.
     """
 
     lock: Lock | None = None
     lost_us: int | None = None
     lost_by: str = ""
+    carried_us: int | None = None
     keys: frozenset[str] = frozenset()
     unread: LedgerUnavailable | None = None
 
@@ -101,17 +102,22 @@ def after(standing: Standing, told: Told) -> Standing:
         lock = standing.lock
         if kind == LockKind.SET:
             fits = lock is None and told.signed_by(str(note["public"]))
-            return Standing(_set(note, at_us), keys=standing.keys | {str(note["public"])}) if fits else standing
+            if not fits:
+                return standing
+            carried_us = at_us if CARRIED in note else None
+            return Standing(_set(note, at_us), carried_us=carried_us, keys=standing.keys | {str(note["public"])})
         if kind == LockKind.LOST:
             # Of a lock that no ledger could tell of when it was ended, the next one tells.
             known = lock is not None or CARRIED in note
-            return Standing(None, at_us, str(note.get("actor", "")), standing.keys) if known else standing
+            return Standing(None, at_us, str(note.get("actor", "")), keys=standing.keys) if known else standing
         if lock is None or not told.signed_by(lock.public):
             return standing
         if kind == LockKind.ENDED:
             return Standing(keys=standing.keys)
         if kind == LockKind.SETTINGS:
-            return replace(standing, lock=replace(lock, settings=str(note["settings"]), settings_us=at_us))
+            carried_us = at_us if CARRIED in note else standing.carried_us
+            lock = replace(lock, settings=str(note["settings"]), settings_us=at_us)
+            return replace(standing, lock=lock, carried_us=carried_us)
         if kind == LockKind.TRUSTED:
             project, trusted = str(note["project"]), dict(lock.trusted)
             trusted[project] = trusted.get(project, frozenset()) | {str(note["hash"])}

@@ -31,7 +31,7 @@ from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.declared import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import Gated, gate_step, let_land, look_ahead
-from tallygate.operations.lock_book import lost_text
+from tallygate.operations.lock_book import lock_news
 from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
@@ -423,7 +423,7 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
 def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     with rt.reading() as reader:
         budgets = budgets_now(rt, reader, account.session, rt.services.clock_us())
-        lost = lost_text(rt, reader)
+        news = lock_news(rt, reader)
     stops, warns = _tightest(budgets)
     text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
     if warns is not None:
@@ -432,7 +432,7 @@ def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
         text += " This budget is soft: it only warns."
     looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
-    changed += [] if lost is None else [lost]
+    changed += [] if news is None else [news]
     return " ".join(
         [text, *changed, *rt.workspace.told_at_start, foreign_text((*rt.workspace.foreign, *foreign))]
     ).rstrip()

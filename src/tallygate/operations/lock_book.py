@@ -33,7 +33,7 @@ BUDGETS_LOOKED_AT = 200
 SESSIONS_KEPT = 512
 _ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # So long every session begins with it.
-LOST_NEWS_US = 7 * 86_400_000_000
+NEWS_US = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,14 +385,26 @@ def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
     return most is not None and budget.limit_nanos + added > most
 
 
-def lost_text(rt: Runtime, reader: Reader) -> str | None:
-    """What is said at the start of sessions while it is news that a lock was ended without its passphrase."""
+def program_now(rt: Runtime, reader: Reader) -> str:
+    """How a command is written for a person: in full while a passphrase is typed into it."""
+    is_locked = rt.services.locks.standing(rt.services.ledger.ledger_id, reader).lock is not None
+    return rt.workspace.program_in_full if is_locked else rt.workspace.program
+
+
+def lock_news(rt: Runtime, reader: Reader) -> str | None:
+    """What is said at the start of sessions while it is news that a lock was lost, or came from another ledger."""
     standing = rt.services.locks.standing(rt.services.ledger.ledger_id, reader)
-    if standing.lost_us is None or standing.lost_us < rt.services.clock_us() - LOST_NEWS_US:
+    happened_us = standing.lost_us or standing.carried_us
+    if happened_us is None or happened_us < rt.services.clock_us() - NEWS_US:
         return None
+    if standing.lost_us is not None:
+        return (
+            f"On {iso(happened_us)} the lock of the limits was ended without its passphrase, by {standing.lost_by}: "
+            "they are those of the settings file."
+        )
     return (
-        f"On {iso(standing.lost_us)} the lock of the limits was ended without its passphrase, by {standing.lost_by}: "
-        "they are those of the settings file."
+        f"On {iso(happened_us)} another ledger took the place of the locked one, with the passphrase: "
+        "the limits are locked as they were signed."
     )
 
 

@@ -229,7 +229,8 @@ class Workspace:
     `around` is what the client's work finds around it, `folder` where work is done that belongs to no `project`.
     `place_of` tells what a folder belongs to, `tenant_of` whose a project is, by its folder. `told_at_start` is what a
     user is told of the settings when a session begins, `foreign` names variables of the client that do not count.
-    `program` is how a user's shell starts this one, `zone` the time zone that times are told in.
+    `program` is how a user's shell starts this one, `program_in_full` by its path, `zone` the time zone that times are
+    told in.
     """
 
     prices: PriceBook
@@ -242,6 +243,7 @@ class Workspace:
     place_of: PlaceOf = on_paper
     tenant_of: Callable[[str | None], str | None] = in_no_tenant
     program: str = "tallygate"
+    program_in_full: str = "tallygate"
     zone: str = "UTC"
     user: str = "user"
     rules: tuple[Rule, ...] = ()

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+from mcp import Client
 from tests.entrypoints.cli.conftest import Made
 from tests.terminal import type_at
 
@@ -20,6 +22,7 @@ from tallygate.entrypoints import runnable as own_command
 from tallygate.entrypoints.cli import lock as lock_command
 from tallygate.entrypoints.cli import passphrase, whose
 from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.settings import Places
 
 WORDS = "correct horse battery"
@@ -336,6 +339,18 @@ def test_a_lost_lock_leaves_the_limits_that_the_file_has_and_says_so_before_and_
         each.app.close()
 
 
+def over_mcp(app):
+    """What a server that was made of a program answers to a step beyond every limit."""
+
+    async def main():
+        async with Client(build_server(app.runtime)) as client:
+            begun = await client.call_tool("l6e_run_start", {"budget_usd": 0.0001, "model": "claude-opus-4.7"})
+            step = {"session_id": begun.structured_content["session_id"], "tool_name": "x"}
+            return (await client.call_tool("l6e_authorize_call", step)).structured_content
+
+    return anyio.run(main)
+
+
 def test_while_locked_a_stop_names_the_full_path_that_the_passphrase_is_typed_into(
     run, typed, home, monkeypatch, tmp_path
 ):
@@ -359,7 +374,10 @@ def test_while_locked_a_stop_names_the_full_path_that_the_passphrase_is_typed_in
         assert f"runs: {own} budget raise" in said(app, session)
         assert f"{own} budget raise" in said(app, session, "tallygate raise 2")
         assert "tallygate budget" not in said(app, session).replace(own, "")
-    assert run("status").stdout.count(f"runs: {own} budget raise") == 3, "also of a stop before the lock"
+        halted = over_mcp(app)
+        assert f"{own} budget raise" in halted["message"]
+        assert "tallygate budget" not in str(halted).replace(own, "")
+    assert run("status").stdout.count(f"runs: {own} budget raise") == 5, "also of a stop before the lock"
     for app in (before, after):
         app.close()
 
@@ -394,12 +412,12 @@ def test_what_was_accepted_before_the_lock_goes_on_counting(run, things, typed):
 
 
 def test_a_session_begins_with_the_news_that_a_lock_was_lost(run, made, locked):
-    from tallygate.operations.lock_book import lost_text
+    from tallygate.operations.lock_book import lock_news
 
     locked[:] = ["lost"]
     assert run("unlock", "--lost").exit_code == 0
     with made.app.ledger.reading() as reader:
-        assert "without its passphrase" in lost_text(made.app.runtime, reader)
+        assert "without its passphrase" in lock_news(made.app.runtime, reader)
 
 
 def test_a_terminal_is_set_back_when_the_program_is_ended_by_a_signal(bare, home, tmp_path):

@@ -11,6 +11,7 @@ from tests.entrypoints.cli.test_lock import WORDS, day_budget, limit_in_force, l
 
 from tallygate.app import compose, settings_here
 from tallygate.core.words import Action
+from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.operations.gate.authorize import Step, authorize
 from tallygate.operations.lock_book import marks_of
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -56,6 +57,14 @@ def edited(path):
         other.execute("UPDATE event SET body = CAST(REPLACE(CAST(body AS TEXT), ?, ?) AS BLOB)", (old, new))
 
 
+def greeted():
+    """What a session of a client begins with."""
+    app = compose(settings_here(), by="test")
+    said = HookDesk(app.runtime_for).answer("claude_code", "SessionStart", {"session_id": "s1", "source": "startup"})
+    app.close()
+    return str(said.body)
+
+
 @pytest.mark.parametrize("lose", [gone, older])
 def test_going_on_with_another_ledger_asks_for_the_passphrase_and_goes_on_locked(
     run, run_json, typed, signed, home, lose
@@ -72,6 +81,7 @@ def test_going_on_with_another_ledger_asks_for_the_passphrase_and_goes_on_locked
     assert run_json("status")["lock"]["locked"] is True
     assert limit_in_force() == 10  # what was signed, and not what the file says by now
     assert settings_here().loosened
+    assert "another ledger took the place of the locked one" in greeted()
     verified = run("verify")
     assert verified.exit_code == 0, verified.stdout
     assert "locked" in verified.stdout

@@ -8,6 +8,7 @@ import os
 import anyio
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 from tests.entrypoints.cli.test_lock import WORDS, day_budget, locked, typed
 
 from tallygate.app import compose, settings_here
@@ -35,7 +36,7 @@ def unreadable(path):
 @pytest.fixture
 def signed_one_dollar(run, typed, home, made):
     """Limits locked at a dollar a day, and a file that says fifty by now."""
-    day_budget(home, 1)
+    day_budget(home, 1, '[policy]\nunknown_price = "halt_on_unknown_pricing"')
     typed[:] = [WORDS, WORDS]
     done = run("lock")
     assert done.exit_code == 0, done.stderr
@@ -56,6 +57,17 @@ def asked(server, *calls):
     return found
 
 
+def read(server, uri):
+    async def main():
+        async with Client(server) as client:
+            try:
+                return (await client.read_resource(uri)).contents[0].text
+            except MCPError as error:
+                return str(error)
+
+    return anyio.run(main)
+
+
 def test_a_server_that_began_while_the_ledger_could_not_be_read_is_shut_and_then_goes_by_what_was_signed(
     signed_one_dollar,
 ):
@@ -63,8 +75,11 @@ def test_a_server_that_began_while_the_ledger_could_not_be_read_is_shut_and_then
         app = compose(settings_here(), by="mcp")
         assert app.is_blind
         begun = []
-        renewing = Renewing(app, tool_specs, begun.append)
-        server = build_server(app.runtime, desk=HookDesk(renewing.runtime_for), answered=renewing.specs)
+        renewing = Renewing(app, lambda made: tool_specs(made.runtime, made.unknown_price), begun.append)
+        server = build_server(
+            app.runtime, desk=HookDesk(renewing.runtime_for), answered=renewing.specs, now=renewing.answering
+        )
+        assert "storage_unsafe" in read(server, "tally://sessions")
         [start] = asked(server, ("l6e_run_start", {"budget_usd": 30, "model": "claude-opus-4.7"}))
         assert start.is_error
         [gate] = asked(server, ("l6e_authorize_call", {"session_id": "s", "tool_name": "x"}))
@@ -77,6 +92,8 @@ def test_a_server_that_began_while_the_ledger_could_not_be_read_is_shut_and_then
     step = {"session_id": session, "tool_name": "x", "estimated_prompt_tokens": 300_000}
     [gate] = asked(server, ("l6e_authorize_call", step))
     assert (gate.structured_content["action"], gate.structured_content["budget"]["limit"]) == ("halt", 1.0)
+    assert session in read(server, "tally://sessions")
+    assert "halt_on_unknown_pricing" in read(server, "tally://policy"), "what was signed of it, not the file's word"
     assert len(begun) == 1
     assert not begun[0].is_blind
     begun[0].close()

@@ -73,7 +73,6 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     answered = None if apart is None else partial(shut_to_clients, fault=apart)
     serve_stdio(
         app,
-        unknown_price=settings.policy.unknown_price,
         log_level=_LEVELS[settings.log_level],
         family=tools,
         answered=answered,

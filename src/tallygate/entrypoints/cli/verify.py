@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from tallygate.attest.keyring import KeyRing
-from tallygate.core.errors import InvalidArgument, NotProven
+from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotProven
 from tallygate.core.proof import missing
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
@@ -38,6 +38,7 @@ CODES = {
     Part.LOCK: 18,
 }
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
+_TOO_OLD = "ledger_too_old"
 _EPILOG = (
     "Exit codes when something is broken, the gravest first: 10 file, 11 schema, 12 chain, 13 tables or counters, "
     "14 head, 15 attestation, 16 key, 17 run log, 18 lock."
@@ -79,7 +80,7 @@ def verify(
             ours = settings.paths.run_log
             asked = replace(asked, anchor=_remembered(program, settings), log=log or (ours if ours.is_file() else None))
         with output.working("verifying the ledger"):
-            report = verify_ledger(own if db is None else db, asked)
+            report = _verified(program, settings, own if db is None else db, asked)
     if attestation is not None:
         _attested(report, attestation, asked, db)
     _say(report, as_json=as_json)
@@ -94,6 +95,20 @@ def _remembered(program: Program, settings: Settings) -> Remembered:
     if remembered.newest is not None and is_nothing(own):
         raise missing(str(own), remembered.newest, empty=own.is_file())
     return remembered
+
+
+def _verified(program: Program, settings: Settings, ledger: Path, asked: Asked) -> Report:
+    """What a check of a ledger finds. The user's own of an older version is brought up to date, as by any command."""
+    try:
+        return verify_ledger(ledger, asked)
+    except LedgerUnavailable as error:
+        if error.code != _TOO_OLD or ledger.absolute() != settings.paths.database:
+            raise
+    with program.opened(settings, by="verify") as app:
+        _ = app.ledger
+    report = verify_ledger(ledger, asked)
+    report.notes.append("The ledger was of an older version and has been brought up to date first.")
+    return report
 
 
 def _attested(report: Report, path: Path, asked: Asked, db: Path | None) -> None:

@@ -70,7 +70,9 @@ def drift_text(runtime: Runtime, given: Mapping[str, Any]) -> str:
 
 
 def attach(
-    server: MCPServer, runtime: Runtime, reading: Callable[[str, Callable[[], dict[str, Any]]], Callable[[], str]]
+    server: MCPServer,
+    now: Callable[[], Runtime],
+    reading: Callable[[str, Callable[[], dict[str, Any]]], Callable[[], str]],
 ) -> None:
     """Give a server the resource and the prompt; `reading` is how a resource fails."""
 
@@ -82,7 +84,7 @@ def attach(
         mime_type="application/json",
     )
     def drift(session_id: str) -> str:
-        return reading(DRIFT, lambda: session_drift(runtime, session_id))()
+        return reading(DRIFT, lambda: session_drift(now(), session_id))()
 
     server.add_prompt(
         DriftPrompt(
@@ -93,7 +95,7 @@ def attach(
                 PromptArgument(name=each.name, description=str(each.schema["description"]), required=each.required)
                 for each in ARGUMENTS
             ],
-            fn=lambda given: drift_text(runtime, given),
+            fn=lambda given: drift_text(now(), given),
             context_kwarg=None,
         )
     )

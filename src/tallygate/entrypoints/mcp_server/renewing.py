@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec
 from tallygate.operations.runtime import Runtime
@@ -21,18 +22,19 @@ class Renewable(Protocol):
 
     @property
     def runtime(self) -> Runtime: ...
+    @property
+    def unknown_price(self) -> UnknownPrice: ...
     def renewed(self) -> Self | None: ...
     def runtime_for(self, workspace: Path | None) -> Runtime: ...
 
 
 Made = TypeVar("Made", bound=Renewable)
-SpecsOf = Callable[[Runtime], list[ToolSpec]]
 
 
 class Renewing(Generic[Made]):
     """The program of a server at each moment; `begin` is called once with the one that takes the place of the first."""
 
-    def __init__(self, app: Made, specs_of: SpecsOf, begin: Callable[[Made], None]) -> None:
+    def __init__(self, app: Made, specs_of: Callable[[Made], list[ToolSpec]], begin: Callable[[Made], None]) -> None:
         self._app = app
         self._specs_of = specs_of
         self._begin = begin
@@ -44,7 +46,7 @@ class Renewing(Generic[Made]):
         """The program by settings as they are in force."""
         with self._guard:
             if self._later is None and (later := self._app.renewed()) is not None:
-                self._specs = {spec.name: spec for spec in self._specs_of(later.runtime)}
+                self._specs = {spec.name: spec for spec in self._specs_of(later)}
                 self._begin(later)
                 self._later = later
             return self._later or self._app
@@ -53,6 +55,11 @@ class Renewing(Generic[Made]):
     def last(self) -> Made:
         """The program that was made last, for whoever ends it."""
         return self._later or self._app
+
+    def answering(self) -> tuple[Runtime, UnknownPrice]:
+        """The program of the moment, as resources ask for it."""
+        made = self.now()
+        return made.runtime, made.unknown_price
 
     def runtime_for(self, workspace: Path | None) -> Runtime:
         """The program of a workspace, as hooks ask for it."""

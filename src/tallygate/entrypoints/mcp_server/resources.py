@@ -59,36 +59,41 @@ session would be no way around it.
 The task: {task}"""
 
 
+# The program of the moment, and what its user has decided of models without a price.
+Now = Callable[[], tuple[Runtime, UnknownPrice]]
+
+
 class State:
     """What the resources answer: one look at the ledger each, in the words of the tools.
 
     What looks at the ledger is imported with the first read, since most servers are never asked for one.
     """
 
-    def __init__(self, runtime: Runtime, unknown_price: UnknownPrice) -> None:
-        self._runtime = runtime
-        self._unknown_price = unknown_price
+    def __init__(self, now: Now) -> None:
+        self._now = now
 
     def sessions(self) -> dict[str, Any]:
         """The open sessions, the youngest first."""
         from tallygate.operations.views.overview import list_sessions
 
-        usable(self._runtime)
-        lines = list_sessions(self._runtime, state=SessionState.OPEN, limit=SESSIONS_MAX)
+        runtime, _ = self._now()
+        usable(runtime)
+        lines = list_sessions(runtime, state=SessionState.OPEN, limit=SESSIONS_MAX)
         return {"sessions": [_line(line) for line in lines]}
 
     def session(self, session_id: str) -> dict[str, Any]:
         """One session in figures; what people wrote about it stays out."""
         from tallygate.operations.views.overview import show_session
 
-        usable(self._runtime)
-        view = show_session(runtime_for_session(self._runtime, session_id), session_id)
-        ladder = self._runtime.workspace.ladder(view.session.client)
+        runtime, _ = self._now()
+        usable(runtime)
+        view = show_session(runtime_for_session(runtime, session_id), session_id)
+        ladder = runtime.workspace.ladder(view.session.client)
         return {**_view(view), "ladder": [_name(model) for model in ladder]}
 
     def policy(self) -> dict[str, Any]:
         """What the user has decided that an agent meets."""
-        runtime = self._runtime
+        runtime, unknown_price = self._now()
         policy = runtime.workspace.policy
         moderate, high, critical = policy.pressure_percents
         return {
@@ -101,7 +106,7 @@ class State:
             "reservation_seconds": policy.reservation_ttl_us // 1_000_000,
             "expire_as": policy.expire_as.value,
             "abandon_after_seconds": runtime.workspace.abandon_after_us // 1_000_000,
-            "unknown_model_pricing_mode": self._unknown_price.value,
+            "unknown_model_pricing_mode": unknown_price.value,
             "task_summaries_kept": runtime.workspace.keep_summaries,
         }
 
@@ -117,9 +122,9 @@ class TaskPrompt(Prompt):
             raise MCPError(INVALID_PARAMS, str(error)) from error
 
 
-def attach(server: MCPServer, runtime: Runtime, unknown_price: UnknownPrice) -> None:
+def attach(server: MCPServer, now: Now) -> None:
     """Give a server the resources and the prompts; what it lists as tools stays as it is."""
-    state = State(runtime, unknown_price)
+    state = State(now)
     for uri, name, title, description, answer in (
         (SESSIONS, "sessions", "Open sessions", "Open sessions with what is left of their budgets.", state.sessions),
         (POLICY, "policy", "Settings in force", "Thresholds and rules that the gate follows.", state.policy),
@@ -158,7 +163,7 @@ def attach(server: MCPServer, runtime: Runtime, unknown_price: UnknownPrice) -> 
             context_kwarg=None,
         )
     )
-    drift_review.attach(server, runtime, _reading)
+    drift_review.attach(server, lambda: now()[0], _reading)
 
 
 def task_text(given: Mapping[str, Any]) -> str:

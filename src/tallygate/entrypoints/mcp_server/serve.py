@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +42,8 @@ class Serving(Protocol):
     def presence(self) -> ServerPresence: ...
     @property
     def is_blind(self) -> bool: ...
+    @property
+    def unknown_price(self) -> UnknownPrice: ...
     def renewed(self) -> Serving | None: ...
     def runtime_for(self, workspace: Path | None) -> Runtime: ...
     def receive(self, stop: threading.Event) -> None: ...
@@ -52,7 +53,6 @@ class Serving(Protocol):
 def serve_stdio(
     app: Serving,
     *,
-    unknown_price: UnknownPrice,
     log_level: LogLevel,
     family: Family = "all",
     answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
@@ -67,19 +67,22 @@ def serve_stdio(
         for thread in more:
             thread.start()
 
-    specs_of = partial(tool_specs, unknown_price=unknown_price, family=family)
+    def specs_of(made: Serving) -> list[ToolSpec]:
+        return tool_specs(made.runtime, made.unknown_price, family)
+
     renewing = Renewing(app, specs_of, begin) if app.is_blind else None
     desk = HookDesk(app.runtime_for if renewing is None else renewing.runtime_for)
     prepare_key(app.runtime)
     server = build_server(
         app.runtime,
         desk=desk,
-        unknown_price=unknown_price,
+        unknown_price=app.unknown_price,
         family=family,
         log_level=log_level,
         ends=True,
         unattended=unattended,
         answered=answered if renewing is None else renewing.specs,
+        now=None if renewing is None else renewing.answering,
     )
     listener = listen_for_hooks(app, desk)
     # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.

@@ -18,7 +18,7 @@ from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
 from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
 from tallygate.entrypoints.mcp_server.request_tool import AskTool, RequestTool, nobody_knows
-from tallygate.entrypoints.mcp_server.resources import attach
+from tallygate.entrypoints.mcp_server.resources import Now, attach
 from tallygate.entrypoints.mcp_server.session_tools import SessionTools
 from tallygate.entrypoints.mcp_server.tools import GateTool, ToolSpec, build
 from tallygate.operations.hooks import Prompts
@@ -78,11 +78,12 @@ def build_server(
     ends: bool = False,
     unattended: Callable[[], bool] = nobody_knows,
     answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
+    now: Now | None = None,
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving.
 
     With `ends` its hooks may end the run of the client that started it; where that is `unattended`, no form is put.
-    `answered` puts other answers in the place of the tools' own.
+    `answered` puts other answers in the place of the tools' own; `now` is by what resources and prompts are answered.
     """
     specs = tool_specs(runtime, unknown_price, family, None if desk is None else desk.prompts, unattended)
     if answered is not None:
@@ -103,6 +104,6 @@ def build_server(
         log_level=log_level,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
     )
-    attach(server, runtime, unknown_price)
+    attach(server, now or (lambda: (runtime, unknown_price)))
     logging.getLogger("mcp").setLevel(log_level)
     return server

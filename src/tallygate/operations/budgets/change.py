@@ -235,7 +235,7 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     session, budget = bound.session, _asked_for(budgets)
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
     if standing_now(rt).lock is not None:
-        hint = f"In a terminal of your own: {raise_by(budget, added, rt.workspace.program)}"
+        hint = f"In a terminal of your own: {raise_by(budget, added, rt.workspace.program_in_full)}"
         raise locked(Loosening.BUDGET_RAISE, "which is typed in a terminal and nowhere else.", hint=hint)
     amount = format_amount(usd_nanos)
     if budget.unit != "USD":

@@ -30,6 +30,7 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     shown_factor,
 )
+from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, head_of, scope_headed
 
 # --- a step, priced --------------------------------------------------------------------------------------------------
@@ -227,8 +228,8 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     command = None
     if refusing is not None:
         with rt.reading() as reader:
-            usual = usual_step(reader, session_id, refusing)
-        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual, rt.workspace.program)
+            usual, program = usual_step(reader, session_id, refusing), program_now(rt, reader)
+        command = raise_command(refusing, spoken.needed_of(estimate, refusing), usual, program)
     nothing_left = verdict.reason is CheckReason.BUDGET_EXHAUSTED and not verdict.allowed
     return BudgetChecked(
         allowed=verdict.allowed,

@@ -40,6 +40,7 @@ from tallygate.operations.budgets.applicable import Binding, bound_now, budget_c
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
+from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
 
@@ -334,7 +335,9 @@ def _halted(
     )
     spent_by = () if paid is None else paid.by_model
     command = (
-        raise_command(decision.binding, asked, usual, rt.workspace.program) if exceeded and decision.binding else None
+        raise_command(decision.binding, asked, usual, program_now(rt, reader))
+        if exceeded and decision.binding
+        else None
     )
     doubt = in_doubt(rt, reader, request, outcome.seen, outcome.at_us) if exceeded else None
     message = halt_message(

@@ -25,6 +25,7 @@ from tallygate.operations.budgets.calls import resolve_call, void
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import Door, Outcome, take_step
 from tallygate.operations.learning.estimates import learned_from
+from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called
 from tallygate.pricing.identifiers import identify
 
@@ -299,7 +300,7 @@ def _recorded(rt: Runtime, tx: Tx, outcome: Outcome, cost: int, currency: str) -
         if not usual:  # its first step, which is the only one that is known
             request = outcome.request
             usual = Amount(cost, request.prompt_tokens + request.completion_tokens, 1).of(empty)
-        warnings.append(nothing_left(empty, usual, rt.workspace.program, rt.workspace.zone))
+        warnings.append(nothing_left(empty, usual, program_now(rt, tx), rt.workspace.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.workspace.policy.warn_at_percent} % used. {standing_of(fullest)}")
     if outcome.live:
