@@ -147,7 +147,7 @@ def test_what_lets_work_go_on_in_a_fault_does_not_count_where_the_limits_may_be_
         assert app.runtime.workspace.halt_on_fault
         for file in app.settings.paths.key_dir.glob("lock-*.json"):
             file.unlink()
-        assert not compose(settings_here(), by="mcp").runtime.halt_on_fault
+        assert not compose(settings_here(), by="mcp").runtime.workspace.halt_on_fault
 
 
 def test_what_loosens_asks_for_the_passphrase_also_while_the_ledger_cannot_tell(signed_one_dollar, typed):
