@@ -214,6 +214,27 @@ CAUGHT = {
     f"flock --timeout 5 {DATA}/ledger.db sleep 600": "the ledger",
     f"nohup setsid flock --exclusive {DATA} sleep 600": "the data",
     f"exec 9>{DATA}/ledger.db.lock; flock 9": "the data",
+    f"exec 9<{DATA}/ledger.db.lock; flock 9; sleep 600": "the data",
+    f"exec 9<>{DATA}/ledger.db && flock -x 9 && sleep 600": "the ledger",
+    f"( flock -w 5 9 && sleep 600 ) 9< {DATA}/ledger.db": "the ledger",
+    f"{{ flock --timeout 5 8; sleep 600; }} 8<{DATA}/ledger.db": "the ledger",
+    f"exec {{fd}}<{DATA}/ledger.db; flock $fd": "the ledger",
+    f"bash -c 'exec 9<{DATA}/ledger.db'; bash -c 'flock 9; sleep 600'": "the ledger",
+    f"flock 0 < {DATA}/ledger.db": "the ledger",
+    f"""perl -e 'open(F, "<", "{DATA}/ledger.db"); flock(F, 2); sleep 600'""": "the ledger",
+    f"""perl -MFcntl -e 'open my $f, "<{DATA}/ledger.db"; flock $f, LOCK_EX; sleep 600'""": "the ledger",
+    f"""ruby -e 'f = File.open("{DATA}/ledger.db"); f.flock File::LOCK_EX; sleep'""": "the ledger",
+    f"""ruby -e 'File.open("{DATA}/ledger.db").flock(2); sleep'""": "the ledger",
+    # awk that prints into files, or runs something
+    f"""awk 'BEGIN {{print "x" > "{CONFIG}/config.toml"}}'""": "the settings file",
+    f"""awk 'BEGIN {{printf "%s", "x" >> "{CONFIG}/config.toml"}}'""": "the settings file",
+    f"""gawk -v f={CONFIG}/config.toml 'BEGIN {{print "[policy]" > f}}'""": "the settings file",
+    f"""awk -vf={CONFIG}/config.toml '{{print $1 > f}}' notes.txt""": "the settings file",
+    f"""awk '{{print $1 > f}}' f={CONFIG}/config.toml notes.txt""": "the settings file",
+    f"""awk 'BEGIN {{f = "{DATA}/ledger.db"; print "" > f}}'""": "the ledger",
+    f"""awk 'BEGIN {{system("rm {DATA}/ledger.db")}}'""": "the ledger",
+    f"""awk 'BEGIN {{print "x" | "tee {CONFIG}/config.toml"}}'""": "the settings file",
+    f"""cd {CONFIG} && awk '{{print > "config.toml"}}' /tmp/mine.toml""": "the settings file",
     f"""python -c 'import fcntl; f = open("{DATA}/ledger.db"); fcntl.flock(f, 2); input()'""": "the ledger",
     f"""python -c 'import fcntl; fcntl.lockf(open("{DATA}/ledger.db", "rb+"), 2)'""": "the ledger",
     # sqlite3 on the ledger for what is no plain read
@@ -346,6 +367,18 @@ echo 'select 1' | sqlite3 {DATA}/ledger.db
 sqlite3 app.db < schema.sql
 sqlite3 app.db 'begin exclusive; update a set b = 1'
 flock /tmp/build.lock make
+( flock 9 && wc -l < /srv/shop/.l6e/runs.jsonl ) 9>/tmp/build.lock
+exec 9>/tmp/build.lock; flock 9; cat < {DATA}/ledger.db > /tmp/copy.db
+exec 9<{DATA}/ledger.db; cat <&9 | wc -c
+exec {{fd}}</tmp/a; flock $fd make
+perl -e 'open(F, "<", "{DATA}/ledger.db"); print -s F'
+perl -ne 'print if /flock/' {DATA}/ledger.db
+awk '{{print $1 > "/tmp/first"}}' {CONFIG}/config.toml
+awk -v most=5 '{{if ($2 > most) print $1, $2 > most}}' {DATA}/ledger.db
+awk '{{print ($1 > $2) ? "a" : "b"}}' {CONFIG}/config.toml
+awk '/"tallygate"/ {{print $2}}' {CONFIG}/config.toml > /tmp/mine
+awk 'BEGIN {{"cat {CONFIG}/config.toml" | getline line; print line}}'
+awk 'BEGIN {{system("ls {DATA}")}}'
 flock -w 5 build.lock -c 'cat {DATA}/ledger.db'
 flock /tmp/a cp {DATA}/ledger.db /tmp
 gawk -i inplace 1 notes.txt

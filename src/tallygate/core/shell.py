@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 # In single quotes a dollar is a dollar: this stands for it until it is certain that no shell reads the word again.
 _DOLLAR = "\ue000"
 _SIGN = re.compile(r"&>>|&>|>>|>\||>&|<<<|<<-|<<|<>|<&|\|\||\|&|&&|;;|[<>|;&()\n`]")
+# What is opened gets this number, or one that a variable is to hold.
+_NUMBER = re.compile(r"(\d+)|\{(\w+)\}")
 _RUN = re.compile(r"[^\\'\"# \t\r<>|;&()\n`]+|#")
 _HEREDOC_WORD = re.compile(r"[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|\\?([^\s;&|<>()'\"]+))")
 # A variable, also with what stands in for one that is not set; one that holds another is filled from the inside.
@@ -29,7 +31,7 @@ class Simple:
     """One simple command: its words, the files that it writes by `>`, and what it is given to read.
 
     `appends` says that every such file is added to. `given` is the text of a heredoc or a here-string; `piped` says
-    that the command before feeds this one.
+    that the command before feeds this one. `opens` are the files it opens, to read or to write, by their numbers.
     """
 
     words: list[str] = field(default_factory=list)
@@ -37,10 +39,11 @@ class Simple:
     appends: bool = True
     given: str | None = None
     piped: bool = False
+    opens: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.words or self.writes)
+        return not (self.words or self.writes or self.opens)
 
 
 def commands(text: str) -> Iterator[Simple]:
@@ -49,10 +52,10 @@ def commands(text: str) -> Iterator[Simple]:
     >>> [(each.words, each.writes) for each in commands("cd /a && echo 'x y' > b; rm c # gone")]
     [(['cd', '/a'], []), (['echo', 'x y'], ['b']), (['rm', 'c'], [])]
     """
-    now, sign = Simple(), ""
+    now, sign, number = Simple(), "", ""
     for token in _tokens(text):
         if token.is_sign:
-            sign = token.text
+            sign, number = token.text, token.number
             if sign in _ENDS:
                 if not now.is_empty:
                     yield now
@@ -61,10 +64,13 @@ def commands(text: str) -> Iterator[Simple]:
             if sign != ">&" or not (token.text.isdigit() or token.text == "-"):
                 now.writes.append(token.text)
                 now.appends = now.appends and ">>" in sign
+                now.opens[number or "1"] = token.text
             sign = ""
         elif sign.startswith("<<"):
             now.given, sign = token.text, ""
         elif sign:
+            if sign in {"<", "<>"}:
+                now.opens[number or "0"] = token.text
             sign = ""
         elif now.words or token.text not in _KEYWORDS:
             now.words.append(token.text)
@@ -79,6 +85,7 @@ _ENDS = frozenset({"||", "|&", "&&", ";;", "|", ";", "&", "(", ")", "\n", "`"})
 class _Token:
     text: str
     is_sign: bool = False
+    number: str = ""
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -108,10 +115,11 @@ def _tokens(text: str) -> Iterator[_Token]:
             word, at = None, at + 1
         elif (found := _SIGN.match(text, at)) is not None:
             sign, at = found[0], found.end()
-            if word is not None and not (word.isdigit() and sign[0] in "<>"):
+            number = _NUMBER.fullmatch(word) if word is not None and sign[0] in "<>" else None
+            if word is not None and number is None:
                 yield _Token(word)
             word = None
-            yield _Token(sign, is_sign=True)
+            yield _Token(sign, is_sign=True, number="" if number is None else number[1] or number[2])
             heredocs += sign in {"<<", "<<-"}
             if (
                 sign in {"<<", "<<-"}

@@ -152,6 +152,8 @@ class _Look:
         self.made: set[str] = set()
         self.scripts: dict[str, str] = {}
         self.links: dict[str, str] = {}
+        self.opened: dict[str, str] = {}
+        self.held: set[str] = set()
         self.text = ""
         self.names_left = _NAMES_MAX
 
@@ -171,7 +173,7 @@ class _Look:
         known = {**self.known, **sets}
         inner = _Look(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
         inner.made, inner.links, inner.text, inner.twin = self.made, self.links, self.text, self.twin
-        inner.scripts = self.scripts
+        inner.scripts, inner.opened, inner.held = self.scripts, self.opened, self.held
         return inner.shell(plain(text))
 
     def _simple(self, each: Simple, before: Simple | None) -> Found | None:
@@ -179,7 +181,12 @@ class _Look:
         words, inner, sets = verbs.unwrapped(whole)
         # What holds the ledger's lock keeps every step waiting.
         name = verbs.held(whole, len(whole) - len(words))
-        if name is not None and (found := self._same(name)) is not None:
+        self.opened |= {number: self.full(opened) for number, opened in each.opens.items()}
+        self.held |= verbs.held_numbers(whole, len(whole) - len(words))
+        by_number = [self.opened[number] for number in self.held & self.opened.keys()]
+        if (
+            found := next(filter(None, map(self._same, [*([] if name is None else [name]), *by_number])), None)
+        ) is not None:
             return found
         fed = verbs.fed(each, before)
         for target in each.writes:
@@ -230,7 +237,7 @@ class _Look:
         if (run := verbs.run_within(program, given)) is not None:
             return self._program(run, feeder, fed, sets)
         if verbs.INTERPRETERS.fullmatch(program) and (code := verbs.code_of(program, given, fed)) is not None:
-            return self.code(plain(code))
+            return (self._awk(given, plain(code), sets) if program.endswith("awk") else None) or self.code(plain(code))
         if program in {"xargs", "parallel"}:
             verb, named = (verbs.of_xargs(given), []) if program == "xargs" else verbs.of_parallel(given)
             listed = [] if feeder is None else [filled(word, self.variables) for word in feeder.words]
@@ -244,6 +251,13 @@ class _Look:
             names, changes = of_sqlite(given, fed)
             return next(filter(None, map(self.written, names)), None) if changes else None
         return self._verb(words, fed)
+
+    def _awk(self, given: list[str], code: str, sets: Mapping[str, str]) -> Found | None:
+        """What a program of awk prints into, and what the commands do that it runs."""
+        names, runs = verbs.of_awk(given, code)
+        found = (self.written(name, Edit(self.full(name))) for name in names)
+        inner = (self._inner(each, sets) for each in runs)
+        return next(filter(None, (*found, *inner)), None)
 
     def _script(self, words: list[str]) -> str | None:
         """What a file holds that this command has written before and now runs, itself or by its interpreter."""

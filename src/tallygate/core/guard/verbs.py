@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from tallygate.core.authority import Loosening
 from tallygate.core.guard import sql
@@ -51,12 +51,12 @@ _ENVIRONMENTS = frozenset({"uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pix
 CODE_REMOVES = re.compile(r"\bunlink|\.remove\(|rmtree|rmSync|\brm\(")
 CODE = re.compile(
     rf"{CODE_REMOVES.pattern}|\brename|\bos\.link\(|hardlink|\blinkSync|\bwrite|truncate|appendFile|copyfile|\.replace\(|shutil\.(?:copy|move)"
-    rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{sql.CHANGES.pattern}|\bflock\(|\blockf\(",
+    rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{sql.CHANGES.pattern}|\bflock\b|\blockf\(",
     re.IGNORECASE,
 )
 # Files that Python runs by itself before the program that it is started for.
 CUSTOMIZES = re.compile(r"\.pth\b|(?:site|user)customize")
-_MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)")
+_MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)|\bopen\s*\(?\s*(?:my\s+)?\$?(\w+)\s*,")
 _READS = re.compile(r"\.execute\(|\.read|readFile|\bload|fetch")
 # What a command says that takes our entries, or all hooks or servers, out of a client's settings.
 DROPS = re.compile(
@@ -169,7 +169,7 @@ def code_of(program: str, given: list[str], text: str | None) -> str | None:
     if program.endswith("awk") and awk_edits(given):
         return None
     if program.endswith("awk"):
-        return next((word for word in given if not word.startswith("-")), None)
+        return next(iter(without_options(given, "vFfile")), None)
     for letter in "cepr":
         if (code := after(given, letter)) is not None:
             return code
@@ -191,6 +191,30 @@ def held(words: list[str], first: int) -> str | None:
     return next((word for word in without_options(words[at + 1 :], "wE") if not re.fullmatch(r"[\d.]+", word)), None)
 
 
+def held_numbers(words: list[str], first: int) -> set[str]:
+    """The numbers of open files that `flock` holds, or the variables that have them."""
+    at = next((at for at, word in enumerate(words[:first]) if name_of(word) == "flock"), len(words))
+    given = takewhile(re.compile(r"-.*|[\d.]+|\$\{?\w+\}?").fullmatch, words[at + 1 :])
+    return {word.strip("${}") for word in given if not word.startswith("-")}
+
+
+_AWK_INTO = re.compile(r"\bprintf?\b[^;}\n]*?>>?\s*(?:\"([^\"]*)\"|([A-Za-z_]\w*))")
+_AWK_RUNS = re.compile(r"\bsystem\(\s*\"([^\"]*)\"|\|&?\s*\"([^\"]*)\"|\"([^\"]*)\"\s*\|&?\s*getline")
+_AWK_SETS = re.compile(r"\b([A-Za-z_]\w*)\s*=\s*\"([^\"]*)\"")
+
+
+def of_awk(given: list[str], code: str) -> tuple[list[str], list[str]]:
+    """The files that a program of awk prints into, and the commands that it runs, where it names them.
+
+    >>> of_awk(["-v", "f=/a", "..."], 'NR > 1 {print $1 > f; print "x" >> "/b"; system("rm /c")}')
+    (['/a', '/b'], ['rm /c'])
+    """
+    known = dict(_AWK_SETS.findall(code))
+    known |= {pair[1]: pair[2] for word in given if (pair := _ASSIGNED.fullmatch(word.removeprefix("-v"))) is not None}
+    names = [text or known.get(name, "") for text, name in _AWK_INTO.findall(code)]
+    return [name for name in names if name], ["".join(found) for found in _AWK_RUNS.findall(code)]
+
+
 def statements(code: str, names: Iterable[str]) -> Iterator[str]:
     """The statements of a program that have to do with one of these names, or with a variable that stands for it."""
     known = re.compile("|".join(map(re.escape, names)))
@@ -199,7 +223,7 @@ def statements(code: str, names: Iterable[str]) -> Iterator[str]:
             continue
         yield each
         if (made := _MADE.search(each)) is not None and not _READS.search(each):
-            known = re.compile(rf"{known.pattern}|\b{made[1] or made[2]}\b")
+            known = re.compile(rf"{known.pattern}|\b{made[1] or made[2] or made[3]}\b")
 
 
 def after(given: list[str], letter: str) -> str | None:
