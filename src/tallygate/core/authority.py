@@ -79,6 +79,7 @@ FREE: Mapping[str, str] = {
     "usage": "adds what was spent",
     "usage anomalies": "reads",
     "verify": "reads",
+    "why": "reads",
 }
 
 

@@ -24,7 +24,7 @@ def test_help_lists_every_command_with_a_whole_sentence(run):
     assert sorted(found) == [
         "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import",
         "import-l6e", "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status",
-        "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify",
+        "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify", "why",
     ]  # fmt: skip
     assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "unlock": "lock:unlock",
     "usage": "usage:usage",
     "verify": "verify:verify",
+    "why": "why:why",
 }
 
 
