@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -137,22 +136,19 @@ def identity_digest(form: str, identity: tuple[str, ...]) -> str:
 
 def unfit(line: BillLine) -> str | None:
     """Why a line cannot be kept, as a sentence without its number; None where it can."""
-    return next(_faults(line), None)
-
-
-def _faults(line: BillLine) -> Iterator[str]:
     ensure(line.number > 0, f"a line of a bill has the number {line.number}")
     for name, at in (("time", line.at), ("end", line.until)):
         if at is not None and not _FIRST <= at < _LAST:
-            yield f"the {name} {at:%Y-%m-%d} lies outside of the years 2000 to 2199"
+            return f"the {name} {at:%Y-%m-%d} lies outside of the years 2000 to 2199"
     if line.until is not None and line.until < line.at:
-        yield f"the end {line.until.isoformat()} lies before the beginning {line.at.isoformat()}"
+        return f"the end {line.until.isoformat()} lies before the beginning {line.at.isoformat()}"
     tokens = line.tokens
     counts = (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.read, line.requests)
     for count in counts:
         if count is not None and not 0 <= count <= COUNT_MAX:
-            yield f"the count {shown(count)} is not one from 0 to {COUNT_MAX:,}"
+            return f"the count {shown(count)} is not one from 0 to {COUNT_MAX:,}"
     if line.cost_nanos is not None and abs(line.cost_nanos) > LINE_NANOS_MAX:
-        yield "the amount is above 4,000,000"
+        return "the amount is above 4,000,000"
     if not line.provider:
-        yield "nobody is named who bills it"
+        return "nobody is named who bills it"
+    return None

@@ -152,19 +152,71 @@ def payload(review: Review, most: int | None = None) -> dict[str, Any]:
         "until": iso(review.until_us) if used else None,
         "time_zone": "UTC",
         "currency": "USD",
-        "bills": [_bill(bill) for bill in review.bills[:most]],
+        "bills": [
+            {
+                "bill_id": bill.bill_id,
+                "format": bill.format,
+                "currency": bill.currency,
+                "lines": bill.lines,
+                "total": _money(bill.nanos),
+                "total_usd": _money(bill.usd_nanos),
+            }
+            for bill in review.bills[:most]
+        ],
         "exchange_rates": dict(review.rates),
         "lines": [_line(line, most) for line in review.lines[:most]],
         "hidden_lines": review.hidden + len(review.lines[most:] if most is not None else ()),
         "total": _amounts(review.total),
         "causes": [{"session_id": session_id, **_finding(cause)} for session_id, cause in told[:most]],
-        "buckets": [_bucket(each) for each in review.buckets if each.bucket is not Bucket.UNCOMPARED],
+        "buckets": [
+            {
+                "bucket": each.bucket.value,
+                "model_days": each.cells,
+                "tokens": each.tokens,
+                "recorded": None if each.bucket is Bucket.BILL_ONLY else json_number(each.recorded_nanos),
+                "billed": None if each.bucket is Bucket.LEDGER_ONLY else json_number(each.billed_nanos),
+            }
+            for each in review.buckets
+            if each.bucket is not Bucket.UNCOMPARED
+        ],
         "tolerance": json_number(review.tolerance_nanos),
         "priced_by_list": json_number(review.priced_nanos),
-        "not_compared": [_gap(gap) for gap in review.gaps],
+        "not_compared": [
+            {
+                "reason": gap.gap.value,
+                "text": gap.text,
+                "count": gap.count,
+                "tokens": gap.tokens,
+                "recorded": _money(gap.recorded_nanos),
+                "billed": _money(gap.billed_nanos),
+            }
+            for gap in review.gaps
+        ],
         "calibration": {
-            "billed": [_billed_factor(factor) for factor in review.billed_factors[:most]],
-            "estimates": [_estimate_factor(factor) for factor in review.estimate_factors[:most]],
+            "billed": [
+                {
+                    "model": factor.key.text,
+                    "estimated_as": list(factor.prices),
+                    "responses": factor.responses,
+                    "tokens": factor.tokens,
+                    "recorded": json_number(factor.recorded_nanos),
+                    "billed": json_number(factor.billed_nanos),
+                    "factor": factor_number(factor.micros),
+                    "would_apply": factor.is_off,
+                }
+                for factor in review.billed_factors[:most]
+            ],
+            "estimates": [
+                {
+                    "client": cleaned(client_name(factor.client), _NAME_MAX),
+                    "model": cleaned(factor.model, _NAME_MAX),
+                    "calls": factor.calls,
+                    "estimate": json_number(factor.estimate_nanos),
+                    "recorded": json_number(factor.recorded_nanos),
+                    "factor": factor_number(factor.micros),
+                }
+                for factor in review.estimate_factors[:most]
+            ],
         },
         "settings_to_add": [{"why": paste.why, "text": paste.text} for paste in review.pastes[:most]],
     }
@@ -203,62 +255,6 @@ def _amounts(line: Line) -> dict[str, Any]:
 
 def _finding(cause: Finding) -> dict[str, Any]:
     return {"cause": str(cause.cause), "amount": _money(cause.nanos), "text": cleaned(cause.text, 1000)}
-
-
-def _bucket(each: EndSum) -> dict[str, Any]:
-    return {
-        "bucket": each.bucket.value,
-        "model_days": each.cells,
-        "tokens": each.tokens,
-        "recorded": None if each.bucket is Bucket.BILL_ONLY else json_number(each.recorded_nanos),
-        "billed": None if each.bucket is Bucket.LEDGER_ONLY else json_number(each.billed_nanos),
-    }
-
-
-def _gap(gap: GapSum) -> dict[str, Any]:
-    return {
-        "reason": gap.gap.value,
-        "text": gap.text,
-        "count": gap.count,
-        "tokens": gap.tokens,
-        "recorded": _money(gap.recorded_nanos),
-        "billed": _money(gap.billed_nanos),
-    }
-
-
-def _bill(bill: BillShown) -> dict[str, Any]:
-    return {
-        "bill_id": bill.bill_id,
-        "format": bill.format,
-        "currency": bill.currency,
-        "lines": bill.lines,
-        "total": _money(bill.nanos),
-        "total_usd": _money(bill.usd_nanos),
-    }
-
-
-def _billed_factor(factor: BilledFactor) -> dict[str, Any]:
-    return {
-        "model": factor.key.text,
-        "estimated_as": list(factor.prices),
-        "responses": factor.responses,
-        "tokens": factor.tokens,
-        "recorded": json_number(factor.recorded_nanos),
-        "billed": json_number(factor.billed_nanos),
-        "factor": factor_number(factor.micros),
-        "would_apply": factor.is_off,
-    }
-
-
-def _estimate_factor(factor: EstimateFactor) -> dict[str, Any]:
-    return {
-        "client": cleaned(client_name(factor.client), _NAME_MAX),
-        "model": cleaned(factor.model, _NAME_MAX),
-        "calls": factor.calls,
-        "estimate": json_number(factor.estimate_nanos),
-        "recorded": json_number(factor.recorded_nanos),
-        "factor": factor_number(factor.micros),
-    }
 
 
 def _money(nanos: int | None) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument
@@ -67,30 +67,20 @@ class Statement:
     lines: list[BillLine]
 
 
-@dataclass(slots=True)
-class _Currencies:
-    """The currencies that rows name, each with the first line that does."""
-
-    lines: dict[str, int] = field(default_factory=dict)
-
-    def one(self, form: BillFormat, wanted: str | None, name: str) -> str:
-        """The currency of the bill."""
-        if len(self.lines) > 1:
-            listed = ", ".join(f"{code} (line {number})" for code, number in self.lines.items())
-            hint = "A bill has one currency: split the file by it, or export one account at a time."
-            raise _unusable(f"The rows of {shown(name)} name several currencies: {listed}.", hint)
-        for named, number in self.lines.items():
-            if wanted not in (None, named):
-                raise InvalidArgument(
-                    "--currency",
-                    f"{shown(name)} is in {named}, not in {wanted}: line {number} names it.",
-                    hint="Leave --currency out; it is for files that name no currency.",
-                )
-            return named
-        found = wanted or form.currency
-        if found is None:
-            raise _unusable(f"Nothing in {shown(name)} names its currency.", "Name it with --currency, such as EUR.")
-        return found
+def _currency(named: Mapping[str, int], form: BillFormat, wanted: str | None, name: str) -> str:
+    """The currency of a bill: the one that its rows name, each with the first line that does, else what it is given."""
+    if len(named) > 1:
+        listed = ", ".join(f"{code} (line {number})" for code, number in named.items())
+        hint = "A bill has one currency: split the file by it, or export one account at a time."
+        raise _unusable(f"The rows of {shown(name)} name several currencies: {listed}.", hint)
+    for code, number in named.items():
+        if wanted not in (None, code):
+            message = f"{shown(name)} is in {code}, not in {wanted}: line {number} names it."
+            hint = "Leave --currency out; it is for files that name no currency."
+            raise InvalidArgument("--currency", message, hint=hint)
+    if (found := next(iter(named), wanted or form.currency)) is None:
+        raise _unusable(f"Nothing in {shown(name)} names its currency.", "Name it with --currency, such as EUR.")
+    return found
 
 
 def currency_code(text: str) -> str:
@@ -115,7 +105,7 @@ def read_bill(
 ) -> Statement:
     """Read a whole file. Raises `InvalidArgument` with everything that is wrong, and then nothing of it is used."""
     with opened(path) as content:
-        faults, currencies = Faults(content.name), _Currencies()
+        faults, currencies = Faults(content.name), dict[str, int]()
         source = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
         form = _form_of(source, content.name, formats, forced)
         lines = _lines(source, form, faults, currencies)
@@ -125,7 +115,7 @@ def read_bill(
         raise _unusable(
             f"{shown(content.name)} holds no line that counts: {form.title} without usage.", "Export other days."
         )
-    return Statement(form, content.name, digest, currencies.one(form, currency, content.name), lines)
+    return Statement(form, content.name, digest, _currency(currencies, form, currency, content.name), lines)
 
 
 def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, forced: bool) -> Source:
@@ -156,7 +146,7 @@ def _form_of(source: Source, name: str, formats: Sequence[BillFormat], forced: B
     raise _unusable(message, f"Force one with --format: {listed}.")
 
 
-def _lines(source: Source, form: BillFormat, faults: Faults, currencies: _Currencies) -> list[BillLine]:
+def _lines(source: Source, form: BillFormat, faults: Faults, currencies: dict[str, int]) -> list[BillLine]:
     lines: list[BillLine] = []
     for number, row in source.rows:
         try:
@@ -168,7 +158,7 @@ def _lines(source: Source, form: BillFormat, faults: Faults, currencies: _Curren
         if code is not None and found:
             if not _CURRENCY.fullmatch(code):
                 faults.add(number, f"{shown(code)} is no currency")
-            currencies.lines.setdefault(code, number)
+            currencies.setdefault(code, number)
         for line in found:
             if (why := unfit(line)) is not None:
                 faults.add(number, why)

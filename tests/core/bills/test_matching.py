@@ -51,7 +51,6 @@ def recorded(fresh=0, read=0, written=0, output=0, *, key=DEAR, at=DAY, extra=0,
     cost = price.cost_nanos(tokens) + extra
     return LedgerLine(
         at=at + timedelta(hours=9),
-        model=key.name,
         key=key,
         tokens=tokens,
         nanos=split_cost(tokens, price, cost),

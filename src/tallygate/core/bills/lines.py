@@ -274,7 +274,6 @@ class LedgerLine:
     """
 
     at: datetime
-    model: str
     key: ModelKey
     tokens: Tokens
     nanos: tuple[int, int, int, int, int]

@@ -267,8 +267,8 @@ class _Span(NamedTuple):
 
     def holds(self, part: _Span) -> bool:
         """Whether another one is of some of its days."""
-        inside = part.key == self.key and self.day <= part.day and part.last <= self.last
-        return inside and part.included == self.included and part != self
+        inside = self.day <= part.day and part.last <= self.last
+        return inside and part.key == self.key and part.included == self.included and part != self
 
 
 # What bills tell, by format and bill: formats may tell the same, and so may bills of one that are of other spans.
@@ -451,7 +451,9 @@ class Matcher:
     def _spans_compared(self, cells: Iterable[Cell]) -> list[Cell]:
         """Lines of several days against what the days have left, by the ledger and by bills that tell them apart."""
         made: list[Cell] = []
-        known = list(cells)
+        known: dict[ModelKey, list[Cell]] = {}
+        for cell in cells:
+            known.setdefault(cell.key, []).append(cell)
         spans = (span for span in self._told if not span.is_day)
         for span in sorted(spans, key=lambda span: (span.last - span.day, span)):
             cell = Cell(span.day, span.key, How.SPAN, span.included)
@@ -459,9 +461,8 @@ class Matcher:
             if (told := self._beyond_parts(self._told, span, cell.outcome)) is None:
                 continue
             left = Row()
-            for other in known:
-                inside = other.key == span.key and span.day <= other.day <= span.last
-                if inside and (rest := other.rest()) is not None:
+            for other in known.get(span.key, ()):
+                if span.day <= other.day <= span.last and (rest := other.rest()) is not None:
                     left.merge(rest)
             cell.take(self._compare(left, told, span), left)
         return made
@@ -472,7 +473,8 @@ class Matcher:
         One bill says each thing once; another one that tells of the same days holds their sum.
         """
         told = _once(told_by[span], {}, outcome)
-        inside = _told_in(told_by, span, {bill for _, bill in told_by[span]})
+        same = {each: by_bill for each, by_bill in told_by.items() if each.key == span.key}
+        inside = _told_in(same, span, {bill for _, bill in told_by[span]})
         if told is None or not (inside.nanos or inside.tokens):
             return told
         kept, again = less(told, inside)

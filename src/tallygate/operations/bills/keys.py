@@ -140,7 +140,6 @@ def line_of_response(stored: StoredUsage, client: str, names: ModelNames, bases:
     whole = row.response_key
     return LedgerLine(
         at=row.at,
-        model=row.model,
         key=key,
         tokens=row.tokens,
         nanos=split_cost(row.tokens, price, stored.cost_nanos),
@@ -166,7 +165,6 @@ def line_of_call(call: Call, client: str, names: ModelNames, bases: Bases) -> Le
     kept = [str(value) for name, value in sorted(told.items()) if name not in _NO_IDS and value]
     return LedgerLine(
         at=as_datetime(call.at_us),
-        model=model,
         key=key,
         tokens=tokens,
         nanos=split_cost(tokens, rated, call.booked_nanos, is_basis=rated is price),
@@ -198,13 +196,11 @@ class Dollars:
         line = billed.line
         key = None if line.model is None else names.billed(line.model, line.provider)
         rate = self._rate(billed.currency, line.at) if line.cost_nanos is not None else None
-        if line.cost_nanos is None or rate is None:
-            return Billed(line, billed.bill_id, billed.format, key, None)
-        unit = unit_of(line.cost_nanos)
-        if rate == NANOS_PER_UNIT:
-            return Billed(line, billed.bill_id, billed.format, key, line.cost_nanos, unit)
-        nanos = (2 * line.cost_nanos * rate + NANOS_PER_UNIT) // (2 * NANOS_PER_UNIT)
-        return Billed(line, billed.bill_id, billed.format, key, nanos, -(-unit * rate // NANOS_PER_UNIT) + 1)
+        nanos, unit = None, 1
+        if line.cost_nanos is not None and rate is not None:
+            nanos = (2 * line.cost_nanos * rate + NANOS_PER_UNIT) // (2 * NANOS_PER_UNIT)
+            unit = -(-unit_of(line.cost_nanos) * rate // NANOS_PER_UNIT) + (rate != NANOS_PER_UNIT)
+        return Billed(line, billed.bill_id, billed.format, key, nanos, unit)
 
     def _rate(self, currency: str, at: datetime) -> int | None:
         if currency == USD:

@@ -176,15 +176,12 @@ class Api:
         attempt = 1
         while isinstance(found := self._once(path, query, headers), _Fault):
             if found.final or attempt >= self.limits.attempts:
-                raise self._failed(found, attempt)
+                tries = f" It was asked {attempt} times." if attempt > 1 else ""
+                hint = found.hint or "Nothing was imported. Try again later."
+                raise found.kind(f"{self.provider.title} {found.why}.{tries}", hint=hint)
             self._wait(found, attempt)
             attempt += 1
         return _object(found)
-
-    def _failed(self, found: _Fault, attempt: int) -> ProviderUnavailable:
-        tries = f" It was asked {attempt} times." if attempt > 1 else ""
-        hint = found.hint or "Nothing was imported. Try again later."
-        return found.kind(f"{self.provider.title} {found.why}.{tries}", hint=hint)
 
     def _wait(self, fault: _Fault, attempt: int) -> None:
         wait_us = (1 << attempt - 1) * _SECOND_US if fault.wait_us is None else fault.wait_us

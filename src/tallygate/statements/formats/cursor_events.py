@@ -46,7 +46,7 @@ FORMAT = Columns(
     recognises=_recognises,
     provider="cursor",
     first=("timestamp",),
-    span=lambda row: (Grain.REQUEST, cells.epoch_ms(row, "timestamp"), None),
+    span=lambda row: (Grain.REQUEST, cells.epoch(row, "timestamp", per_second=1000), None),
     parts={
         "model": "model",
         "tokens": lambda row: BilledTokens(

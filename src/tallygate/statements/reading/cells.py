@@ -34,6 +34,8 @@ _MOMENT = re.compile(
     r" ?(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_MS = re.compile(r"(?P<whole>\d{12,13})", re.ASCII)
 _EPOCH_SECONDS = re.compile(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
 
 
@@ -182,22 +184,12 @@ def moment(row: Row, column: str) -> tuple[datetime, bool]:
     return at.replace(microsecond=int((found["part"] or "")[:6].ljust(6, "0"))), found["time"] is not None
 
 
-def epoch(row: Row, column: str) -> datetime:
-    """Seconds since 1970 as a time in UTC."""
-    found = _EPOCH_SECONDS.fullmatch(said(row, column))
-    at = datetime.fromtimestamp(int(found["whole"]), UTC) if found else None
+def epoch(row: Row, column: str, *, per_second: int = 1) -> datetime:
+    """Seconds since 1970, or thousandths, as a time in UTC."""
+    found = (_EPOCH_SECONDS if per_second == 1 else _EPOCH_MS).fullmatch(said(row, column))
+    at = _EPOCH + timedelta(seconds=1) * int(found["whole"]) / per_second if found else None
     if at is None or not 2000 <= at.year < 2100:
-        raise bad(row, column, "a time in seconds since 1970")
-    return at
-
-
-def epoch_ms(row: Row, column: str) -> datetime:
-    """Milliseconds since 1970 as a time in UTC."""
-    text = said(row, column)
-    found = re.fullmatch(r"\d{12,13}", text, re.ASCII)
-    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(text)) if found else None
-    if at is None or not 2000 <= at.year < 2100:
-        raise bad(row, column, "a time in milliseconds since 1970")
+        raise bad(row, column, f"a time in {'seconds' if per_second == 1 else 'milliseconds'} since 1970")
     return at
 
 
