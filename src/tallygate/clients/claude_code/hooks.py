@@ -11,14 +11,11 @@ from tallygate.clients.reading.hooks import (
     cause_of,
     context,
     denial,
-    event_name,
+    event_of,
     file_path,
     hooks_of,
     identifier,
     key_of,
-    message_of,
-    origin_of,
-    session_of,
     tool_calls_of,
 )
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
@@ -44,11 +41,7 @@ _BLOCKED = frozenset({"UserPromptSubmit", "PreCompact", "ConfigChange"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolBatch", "SubagentStart"})
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
-    moment = MOMENTS[event]
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     agent = identifier(raw, "agent_id")
     tool = identifier(raw, "tool_name") if moment is Moment.TOOL else None
     transcript = file_path(raw, "transcript_path")
@@ -57,11 +50,11 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
     calls: tuple[str, ...] = ()
     if moment in {Moment.TOOL, Moment.TOOLS_DONE}:
         calls = tool_calls_of(raw if moment is Moment.TOOLS_DONE else {"tool_use_id": raw.get("tool_use_id")})
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
-        client_session=session_of(raw),
-        name=event,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         key=_key(raw, moment, calls, agent),
         tool=tool,
         tool_use_ids=calls,
@@ -70,8 +63,6 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         agent_type=identifier(raw, "agent_type"),
         model=identifier(raw, "model"),
         transcript=transcript,
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
         cause=cause_of(raw, "error" if event == "StopFailure" else "reason"),
         answered=_form(raw) if moment is Moment.FORM_ANSWERED else None,
         changed_file=file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
@@ -112,11 +103,8 @@ def _form(raw: Mapping[str, Any]) -> tuple[str, str | None] | None:
     return action, None if amount is None else str(amount)[:LONGEST_ID]
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     """Always an object: an `mcp_tool` hook that says nothing counts as one that failed."""
-    message = message_of(answer)
-    if message is None:
-        return Reply({})
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse" and answer.tool_only:
@@ -129,4 +117,4 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
     return Reply({"decision": "block", "reason": message} if name in _BLOCKED else {})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS, silence=Reply({}))

@@ -8,16 +8,13 @@ from typing import Any
 
 from tallygate.clients.reading.hooks import (
     Reply,
-    cause_of,
     context,
     denial,
-    event_name,
+    event_of,
     file_path,
     hooks_of,
     identifier,
     key_of,
-    message_of,
-    origin_of,
     session_of,
 )
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
@@ -38,12 +35,8 @@ _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse"})
 _THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     session = session_of(raw)
-    moment = MOMENTS[event]
     transcript = file_path(raw, "transcript_path")
     agent = identifier(raw, "agent_id") or _agent_of(transcript, session)
     if moment is Moment.PROMPT and agent is not None:
@@ -53,11 +46,12 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
     at_tool = moment in {Moment.TOOL, Moment.TOOL_DONE}
     tool = identifier(raw, "tool_name") if at_tool else None
     call = identifier(raw, "tool_use_id") if at_tool else None
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         client_session=session,
-        name=event,
         key=_key(raw, event, call),
         tool=tool,
         tool_use_ids=() if call is None else (call,),
@@ -66,9 +60,6 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         agent_type=identifier(raw, "agent_type"),
         model=identifier(raw, "model"),
         transcript=transcript,
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
-        cause=cause_of(raw),
     )
 
 
@@ -87,11 +78,8 @@ def _key(raw: Mapping[str, Any], name: str, call: str | None) -> str | None:
     return key_of({"PreToolUse": "tool", "PostToolUse": "done"}[name], call) if call is not None else None
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     """Never `continue`, `stopReason`, `suppressOutput` or `ask`: they void the whole answer, and the tool runs."""
-    message = message_of(answer)
-    if message is None:
-        return Reply({})
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse":
@@ -99,4 +87,4 @@ def _answered(name: str, answer: HookAnswer) -> Reply:
     return Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS, silence=Reply({}))

@@ -6,18 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    Reply,
-    cause_of,
-    event_name,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    message_of,
-    origin_of,
-    session_of,
-)
+from tallygate.clients.reading.hooks import Reply, event_of, file_path, hooks_of, identifier, key_of, session_of
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 from tallygate.core.text import shown
@@ -44,11 +33,7 @@ _TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse",
 _LATEST_MS = 10**15
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
-    moment = MOMENTS[event]
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     session, agent = session_of(raw, "sessionId"), identifier(raw, "agentId")
     if agent is not None and agent == session:
         # In a subagent this is its own id, and the session's stands as that of whoever started it.
@@ -56,20 +41,18 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
     if agent is not None:
         moment = _IN_AGENT.get(moment, moment)
     tool = identifier(raw, "toolName") if moment is Moment.TOOL else None
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         client_session=session,
-        name=event,
         key=_key(raw, event, agent),
         tool=tool,
         starts_agent=tool in _AGENT_TOOLS,
         agent_id=agent,
         agent_type=identifier(raw, "agentType"),
         transcript=file_path(raw, "transcriptPath"),
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
-        cause=cause_of(raw),
         confirms=event == _QUESTION,
         confirmed=event == _ASKED_AGAIN and tool in _QUESTIONED,
         key_of_response=moment is Moment.TOOL and event != _QUESTION,
@@ -93,10 +76,7 @@ def _time(raw: Mapping[str, Any]) -> str | None:
     return str(value)
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
-    message = message_of(answer)
-    if message is None:
-        return Reply()
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     if not answer.stops:
         return Reply({"additionalContext": message} if name in _TAKES_CONTEXT else None)
     if name == _QUESTION:
@@ -113,7 +93,8 @@ def _reply(event: HookEvent, answer: HookAnswer) -> Reply:
     """
     if event.confirmed and answer.ends and not answer.unconfirmed:
         return Reply(settled=True)
-    return replace(_answered(event.name, answer), settled=event.confirms or not answer.again)
+    return replace(_SAID.reply(event, answer), settled=event.confirms or not answer.again)
 
 
-HOOKS = replace(hooks_of(CLIENT, _read, _answered, MOMENTS), reply=_reply)
+_SAID = hooks_of(CLIENT, _read, _answered, MOMENTS)
+HOOKS = replace(_SAID, reply=_reply)

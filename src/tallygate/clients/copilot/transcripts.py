@@ -19,8 +19,8 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     directory_of,
-    files_below,
     read_lines,
+    transcripts_below,
 )
 from tallygate.clients.reading.lines import (
     Fields,
@@ -378,13 +378,10 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """The event files there are; a session's folder may hold any other file beside its own."""
-    closed: list[Path] = []
-    for root in locations(env, home):
-        for path in files_below(root, (EVENTS,), closed):
-            inside = path.relative_to(root).parts
-            if len(inside) == 2 and path.name == EVENTS:  # the session's folder and the file
-                yield TranscriptFile(CLIENT, path)
-    yield from (TranscriptFile(CLIENT, path) for path in closed)
+    # A session's folder, and the file in it.
+    return transcripts_below(
+        CLIENT, locations(env, home), (EVENTS,), lambda inside: inside[-1] == EVENTS and len(inside) == 2
+    )
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

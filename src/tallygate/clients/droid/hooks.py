@@ -6,20 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.droid.transcripts import TRANSCRIPT, USED
-from tallygate.clients.reading.hooks import (
-    Reply,
-    cause_of,
-    context,
-    denial,
-    event_name,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    message_of,
-    origin_of,
-    session_of,
-)
+from tallygate.clients.reading.hooks import Reply, context, denial, event_of, file_path, hooks_of, identifier, key_of
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "droid"
@@ -35,33 +22,24 @@ MOMENTS: Mapping[str, Moment] = {
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit"})
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
-    moment, written = MOMENTS[event], file_path(raw, "transcript_path")
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
+    written = file_path(raw, "transcript_path")
     call = identifier(raw, "tool_use_id") if moment is Moment.TOOL else None
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
-        client_session=session_of(raw),
-        name=event,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         key=key_of("tool", call),
         # A subagent is a session of its own, with hooks of its own: the tool that starts one is as any other.
         tool=identifier(raw, "tool_name") if moment is Moment.TOOL else None,
         tool_use_ids=() if call is None else (call,),
         # What it used stands in the file beside the conversation.
         transcript=written and written.removesuffix(TRANSCRIPT) + USED,
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
-        cause=cause_of(raw),
     )
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
-    message = message_of(answer)
-    if message is None:
-        return Reply()
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     ends = {"continue": False, "stopReason": message}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tallygate.clients.droid.client import TOTAL
 from tallygate.clients.reading.documents import MAX_DOCUMENT, read_document
-from tallygate.clients.reading.files import Batch, FilePosition, Source, TranscriptFile, files_below, unique
+from tallygate.clients.reading.files import Batch, FilePosition, Source, TranscriptFile, transcripts_below
 from tallygate.clients.reading.lines import (
     Fields,
     Odd,
@@ -118,10 +118,7 @@ def locations(_: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """What each session has used, those of subagents included; the copy before the last one has another ending."""
-    closed: list[Path] = []
-    for root in locations(env, home):
-        yield from (TranscriptFile(CLIENT, path) for path in files_below(root, (USED,), closed))
-    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
+    return transcripts_below(CLIENT, locations(env, home), (USED,))
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, _: int | None = None) -> Iterator[Batch]:

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    Reply,
-    cause_of,
-    context,
-    event_name,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    message_of,
-    origin_of,
-    session_of,
-)
+from tallygate.clients.reading.hooks import Reply, context, event_of, hooks_of, identifier, key_of
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "gemini"
@@ -34,36 +22,25 @@ _BLOCKED = frozenset({"BeforeAgent", "BeforeModel"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "BeforeAgent"})
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
-    moment = MOMENTS[event]
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     if moment is Moment.COMPACTION and identifier(raw, "trigger") != "manual":
         # Fires before every model call, ahead of the look at whether there is anything to compress.
         return None
     request = raw.get("llm_request")
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
-        client_session=session_of(raw),
-        name=event,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         # Two tools may start within the thousandth of a second that this tells; one agent's calls and turns cannot.
         key=key_of(event, identifier(raw, "timestamp")) if moment in {Moment.PROMPT, Moment.MODEL} else None,
         # A subagent's calls come by BeforeModel like all others and do not say whose they are: none is started here.
         tool=identifier(raw, "tool_name") if moment is Moment.TOOL else None,
         model=identifier(request, "model") if isinstance(request, dict) else None,
-        transcript=file_path(raw, "transcript_path"),
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
-        cause=cause_of(raw),
     )
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
-    message = message_of(answer)
-    if message is None:
-        return Reply()
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "BeforeTool" and answer.tool_only:

@@ -18,9 +18,9 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     directory_of,
-    files_below,
     listed,
     read_lines,
+    transcripts_below,
     unique,
 )
 from tallygate.clients.reading.lines import (
@@ -201,13 +201,11 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """The chat files there are, subagents' included; other files beside them are no transcripts."""
-    closed: list[Path] = []
-    for root in locations(env, home):
-        for path in files_below(root, (".json", ".jsonl"), closed):
-            inside = path.relative_to(root).parts
-            if "chats" in inside[:-1] and (inside[-2] != "chats" or inside[-1].startswith("session-")):
-                yield TranscriptFile(CLIENT, path)
-    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
+    return transcripts_below(CLIENT, locations(env, home), (".json", ".jsonl"), _is_chat)
+
+
+def _is_chat(inside: tuple[str, ...]) -> bool:
+    return "chats" in inside[:-1] and (inside[-2] != "chats" or inside[-1].startswith("session-"))
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    Reply,
-    event_name,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    message_of,
-    session_of,
-)
+from tallygate.clients.reading.hooks import Reply, file_path, hooks_of, identifier, key_of, session_of
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 from tallygate.core.text import shown
@@ -39,14 +30,11 @@ _AGENT_TOOLS = frozenset({"task"})
 _MOST_STEPS = 10**9
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     own = session_of(raw, "sessionID")
     root = identifier(raw, "rootID") or own
     agent = None if root == own else own
-    moment = MOMENTS[event] if agent is None else _IN_AGENT.get(MOMENTS[event], MOMENTS[event])
+    moment = moment if agent is None else _IN_AGENT.get(moment, moment)
     tool = identifier(raw, "tool") if moment is Moment.TOOL else None
     call = identifier(raw, "callID") if moment is Moment.TOOL else None
     model = raw.get("model")
@@ -92,13 +80,10 @@ def _step(raw: Mapping[str, Any]) -> str | None:
     return str(value)
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     """Always an object: to the plugin no answer is a fault."""
-    message = message_of(answer)
-    if message is None:
-        return Reply({})
     stop = answer.stops and name in {"chat.message", "chat.params", "tool.execute.before"}
     return Reply({"stop": True, "message": message} if stop else {"message": message})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS)
+HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS, silence=Reply({}))

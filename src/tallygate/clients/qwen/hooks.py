@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    Reply,
-    cause_of,
-    context,
-    denial,
-    event_name,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    message_of,
-    origin_of,
-    session_of,
-)
+from tallygate.clients.reading.hooks import Reply, context, denial, event_of, hooks_of, identifier, key_of
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "qwen"
@@ -37,11 +24,7 @@ _BLOCKED = frozenset({"UserPromptSubmit", "PreCompact"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit"})
 
 
-def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    event = event_name(raw, name, MOMENTS)
-    if event is None:
-        return None
-    moment = MOMENTS[event]
+def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     if moment is Moment.PROMPT and not raw.get("prompt"):
         # The same event tells of every later model call of the turn, which has no prompt.
         moment = Moment.MODEL
@@ -49,11 +32,11 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
     # `tool_use_id` is made for the hooks alone; this is the one that the transcript has.
     call = identifier(raw, "tool_call_id") or identifier(raw, "tool_use_id") if moment is Moment.TOOL else None
     agent = identifier(raw, "agent_id")
-    return HookEvent(
-        client=CLIENT,
-        moment=moment,
-        client_session=session_of(raw),
-        name=event,
+    return event_of(
+        CLIENT,
+        raw,
+        event,
+        moment,
         key=_key(raw, moment, call, agent),
         tool=tool,
         tool_use_ids=() if call is None else (call,),
@@ -61,10 +44,6 @@ def _read(raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
         agent_id=agent,
         agent_type=identifier(raw, "agent_type"),
         model=identifier(raw, "model"),
-        transcript=file_path(raw, "transcript_path"),
-        folder=file_path(raw, "cwd"),
-        origin=origin_of(raw) if moment is Moment.SESSION_START else None,
-        cause=cause_of(raw),
     )
 
 
@@ -77,10 +56,7 @@ def _key(raw: Mapping[str, Any], moment: Moment, call: str | None, agent: str | 
     return key_of("tool", call) if call is not None else None
 
 
-def _answered(name: str, answer: HookAnswer) -> Reply:
-    message = message_of(answer)
-    if message is None:
-        return Reply()
+def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
     if not answer.stops:
         return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse":

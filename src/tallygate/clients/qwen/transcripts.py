@@ -16,9 +16,9 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     directory_of,
-    files_below,
     listed,
     read_lines,
+    transcripts_below,
     unique,
 )
 from tallygate.clients.reading.lines import (
@@ -176,12 +176,7 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """The chat files there are. What subagents used stands in the chat that started them, so theirs are not read."""
-    closed: list[Path] = []
-    for root in locations(env, home):
-        for path in files_below(root, (".jsonl",), closed):
-            if "chats" in path.relative_to(root).parts[:-1]:
-                yield TranscriptFile(CLIENT, path)
-    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
+    return transcripts_below(CLIENT, locations(env, home), (".jsonl",), lambda inside: "chats" in inside[:-1])
 
 
 def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:

@@ -215,6 +215,18 @@ class TranscriptFile:
     path: Path
 
 
+def transcripts_below(
+    client: str, roots: Iterable[Path], suffixes: tuple[str, ...], belongs: Callable[[tuple[str, ...]], bool] = bool
+) -> Iterator[TranscriptFile]:
+    """The transcripts below some directories, as far as what leads to them says so; closed directories come last."""
+    closed: list[Path] = []
+    for root in roots:
+        for path in files_below(root, suffixes, closed):
+            if belongs(path.relative_to(root).parts):
+                yield TranscriptFile(client, path)
+    yield from (TranscriptFile(client, path) for path in unique(closed))
+
+
 def nothing_beside(_: Path) -> Iterator[Path]:
     """A session that is written down in one file only."""
     return iter(())

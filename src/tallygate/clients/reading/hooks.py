@@ -74,28 +74,53 @@ class Hooks:
     moments: Mapping[str, Moment]
 
 
+# What a client's own words for a hook say: None where they are of no interest.
+Read = Callable[[Mapping[str, Any], str, Moment], HookEvent | None]
+
+
 def hooks_of(
     client: str,
-    read: Callable[[Mapping[str, Any], str | None], HookEvent | None],
-    answered: Callable[[str, HookAnswer], Reply],
+    read: Read,
+    answered: Callable[[str, HookAnswer, str], Reply],
     moments: Mapping[str, Moment],
+    *,
+    silence: Reply = Reply(),
 ) -> Hooks:
-    """The hooks of a client whose answer turns on the event's name alone, which holds for all so far."""
+    """The hooks of a client whose answer turns on the event's name and words alone; `silence` is its answer for none.
+
+    `read` is asked only of events that are known.
+    """
+
+    def said(name: str, answer: HookAnswer) -> Reply:
+        message = message_of(answer)
+        return silence if message is None else answered(name, answer, message)
+
     return Hooks(
         client=client,
-        read=partial(_with_wish, read),
-        reply=lambda event, answer: answered(event.name, answer),
-        refuse=lambda name, message: answered(name, HookAnswer(Verdict.STOP, message)),
-        tell=lambda name, message: answered(name, HookAnswer(Verdict.GO_ON, message)),
+        read=partial(_with_wish, read, moments),
+        reply=lambda event, answer: said(event.name, answer),
+        refuse=lambda name, message: said(name, HookAnswer(Verdict.STOP, message)),
+        tell=lambda name, message: said(name, HookAnswer(Verdict.GO_ON, message)),
         moments=moments,
     )
 
 
-def _with_wish(
-    read: Callable[[Mapping[str, Any], str | None], HookEvent | None], raw: Mapping[str, Any], name: str | None
-) -> HookEvent | None:
+def event_of(client: str, raw: Mapping[str, Any], name: str, moment: Moment, **told: Any) -> HookEvent:
+    """An event with what most clients say in the same words; `told` is what this one says besides, or in others."""
+    if "client_session" not in told:
+        told["client_session"] = session_of(raw)
+    if "transcript" not in told:
+        told["transcript"] = file_path(raw, "transcript_path")
+    if "cause" not in told:
+        told["cause"] = cause_of(raw)
+    origin = origin_of(raw) if moment is Moment.SESSION_START else None
+    return HookEvent(client, moment, name=name, folder=file_path(raw, "cwd"), origin=origin, **told)
+
+
+def _with_wish(read: Read, moments: Mapping[str, Moment], raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
     """The event, at a prompt of the main agent what it asks to raise, and at a tool what that is about to be given."""
-    event = read(raw, name)
+    fired = event_name(raw, name, moments)
+    event = None if fired is None else read(raw, fired, moments[fired])
     if event is not None and event.moment is Moment.TOOL:
         return replace(event, reach=reach_of(raw, event.tool))
     if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
