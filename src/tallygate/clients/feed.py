@@ -7,11 +7,12 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from tallygate.clients.reading.files import Batch, Change, FilePosition, TranscriptFile
 from tallygate.clients.reading.lines import ReadReport
@@ -22,6 +23,10 @@ from tallygate.core.usage import ObservedUsage, Quality, rule_of
 # What the process beside us runs: our own search path, since an installation may be found only through that.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from tallygate.clients.feed import serve; serve()"
 _QUALITIES = {quality.value: quality for quality in Quality}
+
+# So much that was read may wait for who stores it.
+_AHEAD_BYTES = 4 * 1024 * 1024
+_BUFFER = 1024 * 1024
 
 Packed = tuple[Any, ...]
 
@@ -83,10 +88,61 @@ def serve() -> None:
     out = os.fdopen(os.dup(1), "wb")
     # Nothing that is printed by mistake may stand between the pieces.
     os.dup2(2, 1)
+    ahead = _Ahead(out)
     with suppress(BrokenPipeError), out:
         for piece in pieces(wanted):
-            pickle.dump(_packed(piece), out, protocol=5)
-            out.flush()
+            ahead.put(pickle.dumps(_packed(piece), protocol=5))
+        ahead.close()
+
+
+class _Ahead:
+    """Writes into a pipe from a thread of its own, so that reading goes on while the one at its end is busy.
+
+    A pipe by itself holds less than what one commit stores: the two processes would take turns.
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._is_over = self._is_broken = False
+        self._changed = threading.Condition()
+        self._writer = threading.Thread(target=self._write, daemon=True)
+        self._writer.start()
+
+    def put(self, data: bytes) -> None:
+        """Have bytes written, and wait where too many do. Raises `BrokenPipeError` where nobody takes them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size < _AHEAD_BYTES or self._is_broken)
+            if self._is_broken:
+                raise BrokenPipeError
+            self._waiting.append(data)
+            self._size += len(data)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        self._writer.join()
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_over)
+                waiting, self._waiting = self._waiting, []
+            if not waiting:
+                return
+            together = b"".join(waiting)
+            try:
+                self._out.write(together)
+                self._out.flush()
+            except OSError:
+                self._is_broken = True
+            with self._changed:
+                self._size -= len(together)
+                self._changed.notify_all()
 
 
 def _started() -> subprocess.Popen[bytes] | None:
@@ -99,6 +155,7 @@ def _started() -> subprocess.Popen[bytes] | None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=_BUFFER,
             start_new_session=True,  # an interrupt is for us; it ends when we let go of the pipe
         )
     except OSError:
