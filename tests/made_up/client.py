@@ -19,10 +19,6 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("MADE_UP_HOME", ".made-up")
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     folder = _folder(where) if scope is Scope.USER else where.root / ".made-up"
     command = {"type": "command", "command": hook_command(where, "made_up", "Ask")}
@@ -41,6 +37,6 @@ CLIENT = Client(
     facts=HookFacts(reserves_at=frozenset({Moment.PROMPT}), first_model="dear", first_call=Tokens(output=100)),
     rules=(ANSWER, TITLE),
     gating_events=("Ask",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
 )

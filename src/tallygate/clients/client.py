@@ -107,6 +107,11 @@ class Stop(StrEnum):
     NOTHING = "nothing"
 
 
+def nothing_more(_: Surroundings) -> tuple[Path, ...]:
+    """A client that leaves no other sign than its folder."""
+    return ()
+
+
 def nothing_wrong(_: Surroundings) -> Iterator[Finding]:
     """A client whose hooks nothing is known to switch off."""
     return iter(())
@@ -145,8 +150,8 @@ class Client:
     `transcripts`, `hooks` and `telemetry` are what reads it; `variables` name one more place of what it writes,
     `workspace_variables` where it is at work, for its hooks, and `project_variables` the same for its servers.
 
-    `signs` are places that show it is there, `binaries` the names of what starts it, of its `program` or of an editor;
-    `findings` looks for what would
+    The `folder` of its settings shows that it is there, or one of other `signs`; `binaries` are the names of what
+    starts it, of its `program` or of an editor. `findings` looks for what would
     keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
     away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would. In one whose
     `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
@@ -157,8 +162,9 @@ class Client:
 
     name: str
     title: str
-    signs: Callable[[Surroundings], tuple[Path, ...]]
+    folder: Callable[[Surroundings], Path]
     wanted: Callable[[Surroundings, Scope], Installation]
+    signs: Callable[[Surroundings], tuple[Path, ...]] = nothing_more
     program: Program | None = None
     binaries: tuple[str, ...] = ()
     stored_as: str = ""
@@ -193,6 +199,10 @@ class Client:
             object.__setattr__(self, "binaries", self.program.names)
         if (self.hooks is None) != (self.facts is None):
             raise ValueError(f"{self.name} has hooks without facts, or facts without hooks")
+
+    def is_here(self, where: Surroundings) -> bool:
+        """Whether something of it lies here."""
+        return any(sign.exists() for sign in (self.folder(where), *self.signs(where)))
 
     @property
     def has_hooks(self) -> bool:

@@ -137,7 +137,7 @@ def subscribed(where: Surroundings) -> bool:
     """
     if any(where.environ.get(name) for name in _PAID_BY_USE):
         return False
-    config = where.folder("CLAUDE_CONFIG_DIR", ".claude")
+    config = _folder(where)
     if "apiKeyHelper" in (_object(content_of(config / "settings.json"))):
         return False
     signed_in = _object(content_of(config / ".credentials.json")).get("claudeAiOauth")
@@ -153,7 +153,7 @@ def subscribed(where: Surroundings) -> bool:
 
 def findings(where: Surroundings) -> Iterator[Finding]:
     """What switches the hooks off in the settings that are in force here."""
-    files = [where.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"]
+    files = [_folder(where) / "settings.json"]
     if where.project is not None:
         folder = where.project / ".claude"
         files += [folder / "settings.json", folder / "settings.local.json"]
@@ -237,8 +237,12 @@ def _foreign(variables: Any) -> list[str]:
     return sorted(names - set(telemetry(0, "")) if has_our_telemetry(variables) else names)
 
 
+def _folder(where: Surroundings) -> Path:
+    return where.folder("CLAUDE_CONFIG_DIR", ".claude")
+
+
 def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (where.folder("CLAUDE_CONFIG_DIR", ".claude"), _server_file(where))
+    return (_server_file(where),)
 
 
 def _server_file(where: Surroundings) -> Path:
@@ -264,7 +268,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
     telemetry_edits = _telemetry_edits(where, notes)
     if scope is Scope.USER:
-        folder = where.folder("CLAUDE_CONFIG_DIR", ".claude")
+        folder = _folder(where)
         return Installation(
             (
                 FileEdits(_server_file(where), (server,)),
@@ -391,6 +395,7 @@ CLIENT = Client(
     project_variables=("CLAUDE_PROJECT_DIR",),
     call_meta=("claudecode/toolUseId",),
     keys_of_calls=("claudecode/toolUseId",),
+    folder=_folder,
     signs=_signs,
     wanted=_wanted,
     program=PROGRAM,

@@ -13,10 +13,6 @@ def _folder(where: Surroundings) -> Path:
     return application_data(where) / "Claude"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     if scope is Scope.PROJECT:
         return Installation((), ("Claude Desktop knows no projects: run it with --scope user.",))
@@ -28,6 +24,6 @@ CLIENT = Client(
     name="claude-desktop",
     title="Claude Desktop",
     calls_itself=("claudedesktop", "claudeai"),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
 )

@@ -89,8 +89,8 @@ _CLIENT = "codex"
 HOOKS = ("PreToolUse", "SessionStart", "UserPromptSubmit", "Stop", "SubagentStop", "SessionEnd")
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (where.folder("CODEX_HOME", ".codex"),)
+def _folder(where: Surroundings) -> Path:
+    return where.folder("CODEX_HOME", ".codex")
 
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
@@ -105,7 +105,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     ]
     notes = ["Codex runs no hook that you have not trusted, and says nothing: start codex, open /hooks and trust them."]
     if scope is Scope.USER:
-        folder = where.folder("CODEX_HOME", ".codex")
+        folder = _folder(where)
         override = folder / "AGENTS.override.md"
         rule = override if override.is_file() else folder / "AGENTS.md"
         shared = False
@@ -199,7 +199,7 @@ CLIENT = Client(
     variables=("CODEX_HOME",),
     call_meta=("callId",),
     tells_session_in_meta=True,
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
     findings=findings,

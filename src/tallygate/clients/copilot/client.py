@@ -32,10 +32,6 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("COPILOT_HOME", ".copilot")
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _hook(where: Surroundings, event: str) -> Hook:
     command = hook_command(where, _CLIENT, TOLD_AS.get(event, event))
     return Hook(("hooks", event), {"type": "command", "bash": command}, flat=True)
@@ -65,33 +61,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-# --- nested ----------------------------------------------------------------------------------------------------------
-# One that an agent starts in a shell, and what takes the hooks from it.
-
-
-_NESTED = NestedClient(
-    PROGRAM.packages[0], ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
-)
-
-
-# --- client ----------------------------------------------------------------------------------------------------------
-# Everything that is true of it.
-
-
 # How its readers come to a row: texts that stand in ledgers, and never change.
 RECORD = ReadingRule("copilot.usage_record")
 COMPACTION = ReadingRule("copilot.compaction", ResponseKind.COMPACTION)
 SHUTDOWN = ReadingRule("copilot.shutdown_total")
-# It has only the tool itself, and ends a turn by its answer to the question whether a tool may run, in a terminal too;
-# where a tool raises no question, the second refusal is the last. It writes down several responses at once.
-_FACTS = HookFacts(
-    reserves_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
-    first_model="gpt-4.1",
-    writes_late=True,
-    ends_at=frozenset({Moment.TOOL}),
-    first_fault_ends=False,
-    told_at_end=frozenset({"userPromptSubmitted"}),
-)
 CLIENT = Client(
     name=_CLIENT,
     title="GitHub Copilot CLI",
@@ -100,12 +73,23 @@ CLIENT = Client(
     family="copilot",
     transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
-    facts=_FACTS,
+    # It has only the tool itself, and ends a turn by its answer to the question whether a tool may run, in a terminal
+    # too; where a tool raises no question, the second refusal is the last. It writes down several responses at once.
+    facts=HookFacts(
+        reserves_at=frozenset({Moment.PROMPT, Moment.TOOL, Moment.AGENT_START}),
+        first_model="gpt-4.1",
+        writes_late=True,
+        ends_at=frozenset({Moment.TOOL}),
+        first_fault_ends=False,
+        told_at_end=frozenset({"userPromptSubmitted"}),
+    ),
     gating_events=("preToolUse", "preToolUse.permissionRequest", "permissionRequest", "userPromptSubmitted"),
-    nested=_NESTED,
+    nested=NestedClient(
+        PROGRAM.packages[0], ".copilot", "/.copilot/", folders={"COPILOT_HOME": ".copilot"}, options=("--config-dir",)
+    ),
     rules=(RECORD, COMPACTION, SHUTDOWN),
     variables=("COPILOT_HOME",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
 )

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tallygate.clients.reading.hooks import Reply, event_of, file_path, hooks_of, identifier, key_of, session_of
-from tallygate.core.errors import InvalidArgument
+from tallygate.clients.reading.hooks import Reply, event_of, file_path, hooks_of, identifier, key_of, number, session_of
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
-from tallygate.core.text import shown
 
 CLIENT = "copilot"
 # Named so where the session has our entry for permissionRequest as well; older installations name preToolUse alone.
@@ -30,7 +28,7 @@ MOMENTS: Mapping[str, Moment] = {
 _IN_AGENT = {Moment.PROMPT: Moment.AGENT_START, Moment.TURN_END: Moment.AGENT_END}
 _AGENT_TOOLS = frozenset({"task"})
 _TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse", _ASKED_AGAIN})
-_LATEST_MS = 10**15
+_LATEST_MS = 10**15 - 1
 
 
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
@@ -62,18 +60,12 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
 def _key(raw: Mapping[str, Any], event: str, agent: str | None) -> str | None:
     """A prompt by its time; tools by that of their response, which is told for each of them. Nothing else has one."""
     if event == "userPromptSubmitted":
-        return key_of("prompt", _time(raw))
-    return key_of("tools", agent or "", _time(raw)) if event in {"preToolUse", _ASKED_AGAIN} else None
-
-
-def _time(raw: Mapping[str, Any]) -> str | None:
-    """When the event fired, in thousandths of a second."""
-    value = raw.get("timestamp")
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LATEST_MS:
-        raise InvalidArgument("timestamp", f"timestamp must be a time in milliseconds, not {shown(value)}.")
-    return str(value)
+        return key_of("prompt", number(raw, "timestamp", _LATEST_MS))
+    return (
+        key_of("tools", agent or "", number(raw, "timestamp", _LATEST_MS))
+        if event in {"preToolUse", _ASKED_AGAIN}
+        else None
+    )
 
 
 def _answered(name: str, answer: HookAnswer, message: str) -> Reply:

@@ -12,8 +12,8 @@ from tallygate.editing.ours import SERVER
 FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (where.home / ".cursor",)
+def _folder(where: Surroundings) -> Path:
+    return where.home / ".cursor"
 
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
@@ -23,7 +23,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
             "Cursor keeps rules for all projects in its own settings, not in a file: "
             "`tallygate init --client cursor --scope project` writes the rule into a project."
         )
-        return Installation((FileEdits(where.home / ".cursor" / "mcp.json", (server,)),), (note,))
+        return Installation((FileEdits(_folder(where) / "mcp.json", (server,)),), (note,))
     folder = where.root / ".cursor"
     return Installation(
         (
@@ -37,7 +37,7 @@ CLIENT = Client(
     name="cursor",
     title="Cursor",
     calls_itself=("cursor",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
     binaries=("cursor", "cursor-agent"),

@@ -39,10 +39,6 @@ def _folder(where: Surroundings) -> Path:
     return where.home / ".factory"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _hooks_file(folder: Path) -> Path:
     """The file that its hooks are read from: where there is one of hooks alone, those among the settings are not."""
     alone = (folder / "hooks.json", folder / "hooks" / "hooks.json")
@@ -99,7 +95,7 @@ CLIENT = Client(
     nested=NestedClient(PROGRAM.packages[0], ".factory", "/.factory/", frozenset({"--no-hooks"})),
     rules=(TOTAL,),
     workspace_variables=("FACTORY_PROJECT_DIR",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     findings=findings,
     install_notes_page="guides/droid.md",

@@ -29,10 +29,6 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("GEMINI_CLI_HOME") / ".gemini"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def matcher_of(event: str) -> str:
     """When a hook fires. PreCompress does before every model call, too, of which BeforeModel tells."""
     return "manual" if event == "PreCompress" else "*"
@@ -60,26 +56,8 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-# --- nested ----------------------------------------------------------------------------------------------------------
-# One that an agent starts in a shell, and what takes the hooks from it.
-
-
-_NESTED = NestedClient(
-    PROGRAM.packages[0],
-    ".gemini",
-    "/.gemini/",
-    folders={"GEMINI_CLI_HOME": ""},
-    files=("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "GEMINI_CLI_SYSTEM_DEFAULTS_PATH"),
-)
-
-
-# --- client ----------------------------------------------------------------------------------------------------------
-# Everything that is true of it.
-
-
 # How its readers come to a row: texts that stand in ledgers, and never change.
 MESSAGE = ReadingRule("gemini.message")
-_FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45)
 CLIENT = Client(
     name=_CLIENT,
     title="Gemini CLI",
@@ -88,13 +66,19 @@ CLIENT = Client(
     family="gemini",
     transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
-    facts=_FACTS,
+    facts=HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45),
     gating_events=("BeforeAgent", "BeforeModel", "BeforeTool"),
-    nested=_NESTED,
+    nested=NestedClient(
+        PROGRAM.packages[0],
+        ".gemini",
+        "/.gemini/",
+        folders={"GEMINI_CLI_HOME": ""},
+        files=("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "GEMINI_CLI_SYSTEM_DEFAULTS_PATH"),
+    ),
     rules=(MESSAGE,),
     variables=("GEMINI_CLI_HOME", "GEMINI_DATA_DIR"),
     workspace_variables=("GEMINI_PROJECT_DIR",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
 )

@@ -40,7 +40,7 @@ def _folder(where: Surroundings) -> Path:
 
 
 def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where), where.folder("XDG_DATA_HOME", ".local", "share") / "opencode")
+    return (where.folder("XDG_DATA_HOME", ".local", "share") / "opencode",)
 
 
 def _settings(folder: Path) -> Path:
@@ -65,29 +65,10 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-# --- nested ----------------------------------------------------------------------------------------------------------
-# One that an agent starts in a shell, and what takes the hooks from it.
-
-
-_NESTED = NestedClient(
-    PROGRAM.packages[0],
-    ".config/opencode",
-    "/opencode",
-    frozenset({"--pure"}),
-    ("OPENCODE_PURE",),
-    {"XDG_CONFIG_HOME": ".config"},
-)
-
-
-# --- client ----------------------------------------------------------------------------------------------------------
-# Everything that is true of it.
-
-
 # How its readers come to a row: texts that stand in ledgers, and never change.
 INSIDE = ReadingRule("opencode.reasoning_inside")
 BESIDE = ReadingRule("opencode.reasoning_beside")
 UNPROVEN = ReadingRule("opencode.reasoning_unproven")
-_FACTS = HookFacts(reserves_at=frozenset({Moment.MODEL}), auxiliary_agents=frozenset({"title"}))
 CLIENT = Client(
     name=_CLIENT,
     title="opencode",
@@ -95,11 +76,19 @@ CLIENT = Client(
     family="opencode",
     transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
-    facts=_FACTS,
+    facts=HookFacts(reserves_at=frozenset({Moment.MODEL}), auxiliary_agents=frozenset({"title"})),
     gating_events=("chat.params", "chat.message", "tool.execute.before"),
-    nested=_NESTED,
+    nested=NestedClient(
+        PROGRAM.packages[0],
+        ".config/opencode",
+        "/opencode",
+        frozenset({"--pure"}),
+        ("OPENCODE_PURE",),
+        {"XDG_CONFIG_HOME": ".config"},
+    ),
     rules=(INSIDE, BESIDE, UNPROVEN),
     variables=("OPENCODE_DATA_DIR", "OPENCODE_DB", "OPENCODE_DB_PREFIX"),
+    folder=_folder,
     signs=_signs,
     wanted=_wanted,
     program=PROGRAM,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import Reply, file_path, hooks_of, identifier, key_of, session_of
-from tallygate.core.errors import InvalidArgument
+from tallygate.clients.reading.hooks import Reply, file_path, hooks_of, identifier, key_of, number, session_of
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
-from tallygate.core.text import shown
 
 CLIENT = "opencode"
 MOMENTS: Mapping[str, Moment] = {
@@ -62,22 +60,13 @@ def _key(raw: Mapping[str, Any], moment: Moment, own: str, call: str | None) -> 
         case Moment.PROMPT:
             return key_of("prompt", message)
         case Moment.MODEL:
-            return key_of("model", message, _step(raw))
+            return key_of("model", message, number(raw, "step", _MOST_STEPS))
         case Moment.TOOL:
             return key_of("tool", call)
         case Moment.AGENT_START:
             return key_of("agent", own)
         case _:
             return None
-
-
-def _step(raw: Mapping[str, Any]) -> str | None:
-    value = raw.get("step")
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_STEPS:
-        raise InvalidArgument("step", f"step must be a count from 0 to {_MOST_STEPS}, not {shown(value)}.")
-    return str(value)
 
 
 def _answered(name: str, answer: HookAnswer, message: str) -> Reply:

@@ -30,10 +30,6 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("QWEN_HOME", ".qwen")
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _command(where: Surroundings, event: str) -> str:
     return hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
 
@@ -58,35 +54,8 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-# --- nested ----------------------------------------------------------------------------------------------------------
-# One that an agent starts in a shell, and what takes the hooks from it.
-
-
-_NESTED = NestedClient(
-    PROGRAM.packages[0],
-    ".qwen",
-    "/.qwen/",
-    frozenset({"--bare", "--safe-mode"}),
-    ("QWEN_CODE_SAFE_MODE", "QWEN_CODE_SIMPLE"),
-    {"QWEN_HOME": ".qwen"},
-    files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
-)
-
-
-# --- client ----------------------------------------------------------------------------------------------------------
-# Everything that is true of it.
-
-
 # How its readers come to a row: texts that stand in ledgers, and never change.
 RESPONSE = ReadingRule("qwen.api_response")
-# No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
-_FACTS = HookFacts(
-    reserves_at=frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
-    first_model="qwen3-coder-plus",
-    ends_at=GATED,
-    agents_ask_again=True,
-    held_s=45,
-)
 CLIENT = Client(
     name=_CLIENT,
     title="Qwen Code",
@@ -94,12 +63,27 @@ CLIENT = Client(
     family="qwen",
     transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
     hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
-    facts=_FACTS,
+    # No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
+    facts=HookFacts(
+        reserves_at=frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),
+        first_model="qwen3-coder-plus",
+        ends_at=GATED,
+        agents_ask_again=True,
+        held_s=45,
+    ),
     gating_events=GATING,
-    nested=_NESTED,
+    nested=NestedClient(
+        PROGRAM.packages[0],
+        ".qwen",
+        "/.qwen/",
+        frozenset({"--bare", "--safe-mode"}),
+        ("QWEN_CODE_SAFE_MODE", "QWEN_CODE_SIMPLE"),
+        {"QWEN_HOME": ".qwen"},
+        files=("QWEN_CODE_SYSTEM_SETTINGS_PATH", "QWEN_CODE_SYSTEM_DEFAULTS_PATH"),
+    ),
     rules=(RESPONSE,),
     variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
 )

@@ -170,6 +170,16 @@ def identifier(raw: Mapping[str, Any], argument: str) -> str | None:
     return text
 
 
+def number(raw: Mapping[str, Any], argument: str, most: int) -> str | None:
+    """A whole number from a client as it stands in a key, or None where it was left out."""
+    value = raw.get(argument)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidArgument(argument, f"{argument} must be a whole number from 0 to {most}, not {shown(value)}.")
+    return str(value)
+
+
 def file_path(raw: Mapping[str, Any], argument: str) -> str | None:
     """The name of a file or folder from a client, or None where it was left out."""
     text = _text(raw, argument, LONGEST_PATH)

@@ -25,7 +25,7 @@ def _folder(where: Surroundings) -> Path:
 
 
 def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where), where.home / ".vscode")
+    return (where.home / ".vscode",)
 
 
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
@@ -47,6 +47,7 @@ CLIENT = Client(
     title="VS Code",
     calls_itself=("visualstudiocode", "vscode"),
     says_beside=("microsoft", "vscode", "insiders"),
+    folder=_folder,
     signs=_signs,
     wanted=_wanted,
     binaries=("code",),

@@ -22,10 +22,6 @@ def _folder(where: Surroundings) -> Path:
     return where.home / ".codeium" / "windsurf"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     if scope is Scope.USER:
         folder = _folder(where)
@@ -44,7 +40,7 @@ CLIENT = Client(
     name="windsurf",
     title="Windsurf",
     calls_itself=("windsurf",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     binaries=("windsurf",),
 )

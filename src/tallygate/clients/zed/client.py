@@ -28,10 +28,6 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("XDG_CONFIG_HOME", ".config") / "zed"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
-    return (_folder(where),)
-
-
 def _wanted(where: Surroundings, scope: Scope) -> Installation:
     server = Member(("context_servers", SERVER), {"source": "custom", **server_command(where)})
     if scope is Scope.USER:
@@ -52,7 +48,7 @@ CLIENT = Client(
     name="zed",
     title="Zed",
     calls_itself=("zed",),
-    signs=_signs,
+    folder=_folder,
     wanted=_wanted,
     binaries=("zed", "zeditor"),
 )

@@ -76,11 +76,7 @@ class Plan:
 
 def detected(clients: Iterable[Client], where: Surroundings, on_path: Callable[[str], bool]) -> list[Client]:
     """The clients that are on this machine, by their files or their programs."""
-    return [
-        client
-        for client in clients
-        if any(sign.exists() for sign in client.signs(where)) or any(on_path(name) for name in client.binaries)
-    ]
+    return [client for client in clients if client.is_here(where) or any(on_path(name) for name in client.binaries)]
 
 
 def plan_install(
