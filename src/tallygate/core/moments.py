@@ -25,21 +25,22 @@ def time_now(wall_us: int, last_us: int) -> int:
 class ClockWatch:
     """Whether the wall clock was moved while a program ran: it then parts from one that only ever goes forward.
 
-    A span in which nothing happened is no move: both clocks go on in it.
+    A span in which nothing happened is no move: both clocks go on in it. `apart_us` is how far apart they were when
+    somebody was told last; who takes back what was told sets it back.
     """
 
     def __init__(self, wall_us: Callable[[], int], steady_us: Callable[[], int]) -> None:
         self._wall_us, self._steady_us = wall_us, steady_us
-        self._apart_us = wall_us() - steady_us()
+        self.apart_us = wall_us() - steady_us()
 
     def parted_us(self) -> int | None:
         """By how much the wall was moved, forward or back, and nobody was told yet; None where it was not."""
-        moved = self._wall_us() - self._steady_us() - self._apart_us
+        moved = self._wall_us() - self._steady_us() - self.apart_us
         return moved if abs(moved) > CLOCK_SLACK_US else None
 
     def told(self) -> None:
         """The move is written down: from now on the clocks are as far apart as they are."""
-        self._apart_us = self._wall_us() - self._steady_us()
+        self.apart_us = self._wall_us() - self._steady_us()
 
 
 def is_ahead(at_us: int, now_us: int) -> bool:

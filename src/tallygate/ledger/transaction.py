@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, called_for, canonical_bytes, event_hash, signed_bytes
@@ -135,6 +138,13 @@ LINE_WRITTEN = (
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 
+def _refuse(*_: object) -> NoReturn:
+    raise LedgerUnavailable(
+        "The database took back a whole transaction, and not one step of it.",
+        hint="Nothing of it was counted. Try again.",
+    )
+
+
 class StoreReader(
     UsageReads,
     SpendReads,
@@ -149,6 +159,8 @@ class StoreReader(
     ReportReads,
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
+
+    is_changing = False  # whether rows may be seen that are not committed
 
     def session(self, session_id: str) -> Session | None:
         row = self._one(SELECT_SESSION, session_id=session_id)
@@ -252,13 +264,54 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         rules: Rules | None = None,
     ) -> None:
         super().__init__(execute, tenant, rules)
+        self._execute_many = execute_many
         self._tables = SqlTables(execute, execute_many, rows.COLUMNS)
         self._watch = watch
+        self._apart_us = 0 if watch is None else watch.apart_us
         self._chain_id = f"{ledger_id}/{tenant}"
         self.newest = self.head()  # of the chain, the events of this transaction among them
         self.row: int | None = None  # where the last event of this transaction stands in the file
         self._wall_us = wall_us
         self.at_us = time_now(wall_us, self.newest.at_us)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One of many steps in this transaction, at a time of its own; of one that fails nothing is left.
+
+        What the transaction knows of itself goes back with the rows: the next event would else follow one that is
+        gone, and the move of a clock would never be told.
+        """
+        before = (self.newest, self.row, self.newest_lock, self.at_us, self.is_changing)
+        apart_us = 0 if self._watch is None else self._watch.apart_us
+        self._execute("SAVEPOINT step", {})
+        self.at_us = time_now(self._wall_us, self.newest.at_us)
+        try:
+            yield
+        except BaseException:
+            self._tables = SqlTables(self._execute, self._execute_many, rows.COLUMNS)  # without rows that wait in it
+            self.newest, self.row, self.newest_lock, self.at_us, self.is_changing = before
+            if self._watch is not None:
+                self._watch.apart_us = apart_us
+            self._back_to_the_step()
+            raise
+        self._execute("RELEASE step", {})
+
+    def _back_to_the_step(self) -> None:
+        """Take back what was written since; where that fails, nothing more may be written in this transaction.
+
+        A database that has ended the transaction by itself, as on a full disk, would commit every later statement.
+        """
+        try:
+            self._execute("ROLLBACK TO step", {})
+            self._execute("RELEASE step", {})
+        except Exception:
+            self._execute = self._execute_many = _refuse
+            raise
+
+    def taken_back(self) -> None:
+        """The transaction did not commit: a clock that was moved is told of by the next."""
+        if self._watch is not None:
+            self._watch.apart_us = self._apart_us
 
     def due_calls(self, limit: int) -> list[Call]:
         ahead_us = self.at_us + CLOCK_SLACK_US
@@ -322,6 +375,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self.row = self._execute(INSERT_EVENT, event).lastrowid
         self.newest = Head(seq, digest, event_at)
         self.newest_lock = None  # it may be this one
+        self.is_changing = True
         if (called := called_for(kind, stated)) is not None:
             self.attest_later(Due(called[0], self.newest, *called[1:]))
         return self.newest

@@ -77,6 +77,9 @@ class Learned:
     def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
         starts, last = reader.calibration_state()
         known = self._kinds.get((reader.tenant, kind))
+        fits = known is not None and known.starts == starts and last <= known.last
+        if reader.is_changing and not fits:  # what is not committed may be taken back, and must not be remembered
+            return _OfKind(starts, last, _taught(kind, partial(reader.samples_of_kind, kind, WINDOW)))
         if known is None or known.starts != starts:
             pool = _taught(kind, partial(reader.samples_of_kind, kind, WINDOW))
             known = self._kinds[reader.tenant, kind] = _OfKind(starts, last, pool)

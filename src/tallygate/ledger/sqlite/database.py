@@ -349,7 +349,9 @@ class ReadTransaction:
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
-            return StoreReader(handle.connection.execute, self._tenant, handle.rules)
+            reader = StoreReader(handle.connection.execute, self._tenant, handle.rules)
+            reader.is_changing = self._nested
+            return reader
         except BaseException as error:
             handle.guard.release()
             if isinstance(error, sqlite3.DatabaseError):
@@ -420,10 +422,13 @@ class WriteTransaction:
             try:
                 self._handle.connection.execute("COMMIT")
             except BaseException as failed:
+                self._tx.taken_back()
                 self._leave(failed)
                 raise
             if self._handle.held is not None:
                 self._handle.held.committed(self._tx)
+        else:
+            self._tx.taken_back()
         self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:

@@ -76,41 +76,56 @@ class Door(Generic[T]):
 
 
 def take_step(rt: Runtime, door: Door[T]) -> T:
-    """Take one step through a door, in one transaction; a door that does not reserve writes down only a halt.
+    """Take one step through a door, in one transaction; a door that does not reserve writes down only a halt."""
+    with rt.writing() as tx:
+        answer, price_id = _taken(rt, tx, door)
+    if price_id is not None:  # known to be in the ledger only now: a commit that fails takes its row back
+        rt.known_prices().add(price_id)
+    return answer
+
+
+def take_step_in(rt: Runtime, tx: Tx, door: Door[T]) -> T:
+    """The same in an open transaction of the tenant, which may settle many steps at once.
+
+    A step that raises leaves nothing, and the others hold; nothing holds before the commit.
+    """
+    with tx.step():
+        return _taken(rt, tx, door)[0]
+
+
+def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
+    """What a step is answered, and the price that was written down with it.
 
     The order is held by tests. A known step comes first: who asks again must get what was answered, whatever has
     expired or ended since. What the step's event ends is released before what is past its time expires: else it would
-    be booked at its estimate. A price is known to be in the ledger only after the commit: a commit that fails takes
-    its row back.
+    be booked at its estimate.
     """
-    with rt.writing() as tx:
-        request = door.request
+    request = door.request
+    call_id = call_id_of(rt, request)
+    known = None if request.client_key is None else tx.call(call_id)
+    if known is not None and (stored := door.stored(tx, known)) is not None:
+        return stored, None
+    reserves = True
+    if door.begin is not None:
+        request, reserves = door.begin(tx, known)
+    if request.client_key != door.request.client_key:
         call_id = call_id_of(rt, request)
-        known = None if request.client_key is None else tx.call(call_id)
-        if known is not None and (stored := door.stored(tx, known)) is not None:
-            return stored
-        reserves = True
-        if door.begin is not None:
-            request, reserves = door.begin(tx, known)
-        if request.client_key != door.request.client_key:
-            call_id = call_id_of(rt, request)
-        if due := tx.due_calls(DUE_PER_CALL):
-            expire_calls(tx, due, rt.workspace.policy, by=rt.by, place_of=rt.workspace.place_of, cause="time")
+    if due := tx.due_calls(DUE_PER_CALL):
+        expire_calls(tx, due, rt.workspace.policy, by=rt.by, place_of=rt.workspace.place_of, cause="time")
 
-        outcome = look(rt, tx, request, tx.at_us, door.decide)
-        halts = outcome.decision.action is Action.HALT
-        answer = door.word(tx, outcome, call_id if reserves and not halts else None)
-        if not (reserves or halts):
-            return answer
+    outcome = look(rt, tx, request, tx.at_us, door.decide)
+    halts = outcome.decision.action is Action.HALT
+    answer = door.word(tx, outcome, call_id if reserves and not halts else None)
+    if not (reserves or halts):
+        return answer, None
 
-        # Kept for who asks again under the same key, and of a refusal for the run log.
-        reply = door.kept(answer) if halts or request.client_key is not None else None
-        session_row = {} if door.session_row is None else door.session_row(outcome, answer)
-        price_id = _write(rt, tx, outcome, _Written(call_id, reply, door.correlation, session_row))
-        if door.attested is not None:
-            answer = door.attested(tx, answer, call_id)
-    rt.known_prices().add(price_id)
-    return answer
+    # Kept for who asks again under the same key, and of a refusal for the run log.
+    reply = door.kept(answer) if halts or request.client_key is not None else None
+    session_row = {} if door.session_row is None else door.session_row(outcome, answer)
+    price_id = _write(rt, tx, outcome, _Written(call_id, reply, door.correlation, session_row))
+    if door.attested is not None:
+        answer = door.attested(tx, answer, call_id)
+    return answer, price_id
 
 
 def call_id_of(rt: Runtime, request: CallRequest) -> str:
