@@ -204,7 +204,7 @@ def test_whatever_is_answered_is_one_object_of_clean_short_text(which, answer):
         assert client not in ALWAYS_SPEAK
         return
     assert json.loads(json.dumps(body)) == body
-    assert all(word.isprintable() and len(word) <= LONGEST_MESSAGE for word in words_in(body))
+    assert all(word.replace("\n", "").isprintable() and len(word) <= LONGEST_MESSAGE for word in words_in(body))
 
 
 @pytest.mark.parametrize("client, name", STOPS)
@@ -216,8 +216,8 @@ def test_a_stop_without_words_still_stops(client, name, empty):
 
 
 @pytest.mark.parametrize("client, name", STOPS)
-def test_long_and_dirty_messages_are_cut_and_cleaned(client, name):
+def test_long_and_dirty_messages_are_cut_and_cleaned_line_by_line(client, name):
     message = "over\x1b[2J\u202e\n" + "x" * 100_000
     longest = max(words_in(body_of(client, name, HookAnswer(Verdict.STOP, message))), key=len)
-    assert longest.startswith("over [2J x")
+    assert longest.startswith("over [2J\nx")
     assert len(longest) == LONGEST_MESSAGE

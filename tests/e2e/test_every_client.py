@@ -69,7 +69,7 @@ def test_a_session_is_opened_counted_ended_and_logged_by_itself(machine: Make, c
 
 def test_a_spent_budget_stops_the_work_and_a_raise_lets_it_go_on(machine: Make, client: Client) -> None:
     # Codex cannot be stopped within a turn, only its tools; so the model has to heed what it is told.
-    heeds, last_words = ("does not carry this step", 1) if client.name == "codex" else (None, 0)
+    heeds, last_words = ("the next step may cost", 1) if client.name == "codex" else (None, 0)
     here = machine(client, many(client), heeds=heeds, ending=Turn("All done.", tokens=COSTLY))
     here.init(limit(client))
     run = here.run()
@@ -94,7 +94,7 @@ def test_a_spent_budget_stops_the_work_and_a_raise_lets_it_go_on(machine: Make, 
 
 def test_a_budget_that_is_cut_while_a_tool_runs_stops_the_next_call(machine: Make, client: Client) -> None:
     waiting = Turn("Waiting.", (client.shell("echo ran >> marks; until [ -e go ]; do sleep 0.05; done"),), COSTLY)
-    here = machine(client, [waiting, *[at_work(client)] * 3], heeds="does not carry this step")
+    here = machine(client, [waiting, *[at_work(client)] * 3], heeds="the next step may cost")
     here.init()
     started = here.start()
     wait_for(lambda: marks(here) == 1, "the first command runs")
@@ -241,7 +241,7 @@ def test_two_sessions_at_once_keep_their_accounts_apart(machine: Make, one: Clie
 @PAIRS
 def test_two_clients_at_once_spend_one_project_budget(machine: Make, one: Client, other: Client) -> None:
     agents = {"ONE": many(one), "TWO": many(other)}
-    here = machine(one, agents=agents, heeds="does not carry this step")
+    here = machine(one, agents=agents, heeds="the next step may cost")
     there = here.beside(other)
     here.init("50.00", project_usd="1.00")
     there.init("50.00", project_usd="1.00")

@@ -67,7 +67,7 @@ def test_a_stop_is_seen_whatever_the_client_leaves_with(machine: Make, client: C
     run = here.run_heard()
     assert (run.code, says_how_to_go_on(run)) == (in_turn, True), run.shown[-2000:]
     line = wait_for(here.run_lines, "the run log has its line")[0]
-    assert line["stopped"]["message"].partition("the user runs: ")[2].count(COMMAND) == 1
+    assert line["stopped"]["message"].partition("To go on, run: ")[2].count(COMMAND) == 1
     assert stopped_by_exit_code(here) == 8
     calls = len(here.api.served)
     again = here.run_heard("Go on.", resume=run.seen.session)

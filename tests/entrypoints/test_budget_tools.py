@@ -412,7 +412,7 @@ def test_a_user_who_accepts_raises_the_budget_and_the_work_goes_on(world, mode):
         "message": "The user raised the budget of work by £1.60; its limit is £2.60 now.",
     }
     (shown,) = user.shown
-    for part in ("$2.00 (£1.60)", "of £1.00 £0.88 are spent", "work", "the tests are still red"):
+    for part in ("$2.00 (£1.60)", "£0.12 left of £1.00: £0.88 spent.", "work", "the tests are still red"):
         assert part in shown.message
     assert shown.requested_schema["properties"]["amount_usd"]["default"] == 2
     [(body,)] = world.ledger.rows("SELECT body FROM event ORDER BY id DESC LIMIT 1")

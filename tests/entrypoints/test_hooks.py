@@ -407,4 +407,4 @@ def test_a_budget_of_projects_holds_the_first_session_in_a_folder_without_a_repo
     finally:
         app.close()
     assert said.body["decision"] == "block"
-    assert f"project {home}/plain" in said.body["reason"]
+    assert f"Project {home}/plain" in said.body["reason"]

@@ -162,7 +162,7 @@ def test_a_running_server_counts_what_its_client_writes_down(environment, tmp_pa
         "action"
     ] != "halt":
         assert time.monotonic() < deadline, answer
-    assert "$1.10 are spent" in answer["structuredContent"]["message"]
+    assert "($1.10 spent); " in answer["structuredContent"]["message"]
     ended = ask(call(4, "l6e_run_end", session_id=session))["structuredContent"]
     assert (ended["total_cost_usd"], ended["savings_confidence"]) == (1.1, "exact")
     server.communicate(timeout=30)

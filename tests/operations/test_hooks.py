@@ -334,7 +334,7 @@ def test_a_resumed_session_is_offered_what_the_work_before_it_usually_took(world
     (first,) = [hook(world, Moment.TOOL, "t1", tool="Bash")]
     hook(world, Moment.SESSION_END)
     (again,) = [hook(world, Moment.PROMPT, "p2")]
-    command = first.message.partition("the user runs: ")[2]
+    command = first.message.partition("To go on, run: ")[2]
     assert command.endswith(" 11.00")
     assert again.message.endswith(command), "the same command, and nothing behind it"
 
@@ -493,8 +493,8 @@ def test_a_refused_tool_of_codex_says_that_the_next_one_is_held_and_ends_with_th
     hook(world, Moment.PROMPT, "prompt:1", client="codex")
     respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))
     told = codex_tool(world, 1).message
-    assert "presses Esc and types `tallygate raise 2`" in told
-    assert re.search(r"runs in another terminal: tallygate budget raise \S+ [\d.]+$", told)
+    assert "press Esc and type `tallygate raise 2`" in told
+    assert re.search(r"in another terminal run: tallygate budget raise \S+ [\d.]+$", told)
     assert "held" not in codex_tool(world.with_runtime(interrupts=False), 3).message
 
 
@@ -987,13 +987,13 @@ def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_o
 
 def test_a_run_that_is_ended_at_its_first_prompt_says_that_it_never_began_and_a_raise_of_its_own_is_no_way_on(world):
     first = hook(world.with_runtime(session_limit_nanos=1), Moment.PROMPT, "p1", session="new")
-    assert "Stop and tell the user. To go on, the user runs: tallygate budget raise" in first.message
+    assert "\nTo go on, run: tallygate budget raise" in first.message
     assert first.last.endswith("raise the limit of a session in your settings file, and start it again.")
     assert "budget raise" not in first.last
     day = rules.Rule(rules.Scope.GLOBAL, 1, period="day")
     above = hook(world.with_runtime(rules=(day,)), Moment.PROMPT, "p1", session="other")
-    assert "This run never began: start it again after the raise. To go on, the user runs: tallygate" in above.last
-    assert above.last.endswith(above.message.rpartition(" runs: ")[2]), "the command stays the last word"
+    assert "This run never began: start it again after the raise.\nTo go on, run: tallygate" in above.last
+    assert above.last.endswith(above.message.rpartition(" run: ")[2]), "the command stays the last word"
 
 
 def test_a_run_that_has_spent_something_or_is_another_clients_is_ended_with_the_refusal_alone(world):

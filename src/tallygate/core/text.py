@@ -18,6 +18,12 @@ def cleaned(text: str, longest: int) -> str:
     return " ".join(head.split())[:longest].rstrip()
 
 
+def cleaned_lines(text: str, longest: int) -> str:
+    """The same of a text whose lines stay lines; empty ones are left out."""
+    lines = (cleaned(line, longest) for line in text[: longest * 4].split("\n"))
+    return "\n".join(filter(None, lines))[:longest].rstrip()
+
+
 def shown(value: object, longest: int = 80) -> str:
     """A value as it may stand in a message: quoted, cleaned, cut."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**18:

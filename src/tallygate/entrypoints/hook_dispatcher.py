@@ -14,7 +14,7 @@ from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, messa
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import HookEvent, HookFacts, Moment
-from tallygate.core.text import cleaned, shown
+from tallygate.core.text import cleaned_lines, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.runnable import runnable
@@ -130,7 +130,7 @@ class HookDesk:
             answer = replace(answer, message=runnable(answer.message, whole=whole))
         reply = hooks.reply(event, answer)
         if answer.parting is not None:
-            words = cleaned(runnable(answer.parting, whole=whole), LONGEST_MESSAGE)
+            words = cleaned_lines(runnable(answer.parting, whole=whole), LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
@@ -203,7 +203,7 @@ def refused(
     if moment is None or facts is None or reply.settled:
         return reply
     silent = ends and _silent(facts, moment, lasting=lasting, subagent=subagent)
-    return replace(reply, last_words=cleaned(text, LONGEST_MESSAGE)) if silent else reply
+    return replace(reply, last_words=cleaned_lines(text, LONGEST_MESSAGE)) if silent else reply
 
 
 def _silent(facts: HookFacts, moment: Moment, *, lasting: bool, subagent: bool) -> bool:

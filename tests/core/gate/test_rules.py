@@ -137,12 +137,48 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
         Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding),
         session_id="session_a",
         asked=200_000_000,
-        shares=[("claude-opus-4-7", 900_000_000)],
         model="claude-opus-4-7",
         command=raise_command(binding, 200_000_000),
+        because=["It was estimated at $0.10.", "So it is."],
     )
-    for part in ("$0.20", "$1.00", "$0.90", "$0.05", "claude-opus-4-7 $0.90", "tallygate budget raise session_a 0.50"):
-        assert part in message
+    assert message.splitlines() == [
+        "session_a has $0.05 left of $1.00; the next step may cost $0.20.",
+        "It was estimated at $0.10. So it is.",
+        "To go on, run: tallygate budget raise session_a 0.50 --tenant t",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scope_key": f"session_codex_2026-11-30_{'8a' * 12}"}, "Session 8a8a8a8a has $0.25 left of $1.00; "),
+        ({"scope": "global", "scope_key": "all", "period": "day"}, "All work has $0.25 left of $1.00 today; "),
+        (
+            {"scope": "project", "scope_key": "/home/me/shop", "period": "week"},
+            "Project /home/me/shop has $0.25 left of",
+        ),
+        (
+            {"scope": "model", "scope_key": "opus", "period": "5h"},
+            "Model opus has $0.25 left of $1.00 within 5 hours; ",
+        ),
+        (
+            {"scope": "model", "scope_key": "every", "period": "month"},
+            "Work with any model has $0.25 left of $1.00 this",
+        ),
+        (
+            {"scope": "client", "scope_key": "a\nTo go on, run: b"},
+            "Client a To go on, run: b has $0.25 left of $1.00; ",
+        ),
+        ({"unit": "tokens", "limit_nanos": 9_000, "spent_nanos": 8_000}, "session_a has 1,000 tokens left of 9,000"),
+    ],
+)
+def test_a_halt_names_the_budget_in_words(changes, told):
+    binding = replace(budget(1_000_000_000, 750_000_000), **changes)
+    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding)
+    message = halt_message(halted, session_id="s", asked=2 * 10**9, model="m", command="tallygate budget raise x 1")
+    assert message.startswith(told)
+    assert message.count("\n") == 1
+    assert message.endswith("\nTo go on, run: tallygate budget raise x 1")
 
 
 @pytest.mark.parametrize(
@@ -156,9 +192,9 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
 def test_a_halt_says_in_the_users_time_zone_when_its_budget_is_renewed(zone, shown):
     binding = replace(budget(1_000_000_000, 900_000_000), resets_us=1_767_225_600_000_000)
     halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding)
-    message = halt_message(halted, session_id="session_a", asked=1, shares=[], model="m", zone=zone)
-    assert f"It is renewed at {shown}." in message
-    assert f"It is renewed at {shown}. To go on" in nothing_left(binding, 1, zone=zone)
+    message = halt_message(halted, session_id="session_a", asked=1, model="m", zone=zone)
+    assert f"It renews at {shown}.\n" in message
+    assert f"It renews at {shown}.\nTo go on, run: " in nothing_left(binding, 1, zone=zone)
 
 
 def test_the_halt_of_a_budget_in_tokens_says_nothing_in_dollars():
@@ -166,7 +202,6 @@ def test_the_halt_of_a_budget_in_tokens_says_nothing_in_dollars():
         Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=replace(budget(9_000, 8_000), unit="tokens")),
         session_id="session_a",
         asked=2_000,
-        shares=[("claude-opus-4-7", 900_000_000)],
         model="claude-opus-4-7",
         command="tallygate budget raise session_a 2000",
     )
@@ -201,9 +236,7 @@ def test_an_id_that_nobody_types_is_not_put_into_a_command(name):
 
 
 def test_an_unknown_price_halts_with_a_line_that_can_be_typed():
-    message = halt_message(
-        Decision(Action.HALT, Reason.PRICE_UNKNOWN), session_id="s", asked=0, shares=(), model="acme/x"
-    )
+    message = halt_message(Decision(Action.HALT, Reason.PRICE_UNKNOWN), session_id="s", asked=0, model="acme/x")
     assert message.endswith("what its provider bills: `tallygate prices acme/x` prints the lines for config.toml.")
 
 
@@ -228,7 +261,7 @@ def test_an_id_that_we_made_is_named_by_its_end_and_any_other_in_full(name, shor
 
 def test_the_command_of_an_exhausted_budget_carries_the_usual_next_ten_steps():
     told = nothing_left(budget(1_000_000_000, 1_000_000_000), 100_000_000, "/opt/x/tallygate")
-    assert told.endswith("To go on, the user runs: /opt/x/tallygate budget raise session_a 1.10 --tenant t")
+    assert told.endswith("\nTo go on, run: /opt/x/tallygate budget raise session_a 1.10 --tenant t")
 
 
 @given(st.integers(0, 10**12), st.integers(10**7, 10**11), st.integers(10**7, 10**11))

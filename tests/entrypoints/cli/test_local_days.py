@@ -83,7 +83,7 @@ def test_a_halt_tells_times_as_lists_do_and_moves_no_budget(home, monkeypatch):
     with closing(compose(settings_here(), by="test")) as app:
         opened = start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test"))
         answer = authorize(app.runtime, Step(opened.session.session_id, "edit", prompt_tokens=500_000))
-    assert re.search(r"It is renewed at \d{4}-\d\d-\d\d 09:00 JST", answer.message)
+    assert re.search(r"It renews at \d{4}-\d\d-\d\d 09:00 JST", answer.message)
     assert answer.binding.resets_us % (24 * 3_600_000_000) == 0, "which is midnight of UTC, where no zone is set"
 
 

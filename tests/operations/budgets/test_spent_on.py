@@ -36,7 +36,6 @@ def test_a_shared_budget_names_what_all_sessions_spent_of_it(world, rule):
     answer = world.ask(session, 500)
     assert answer.binding.budget_id.startswith(rule.scope)
     assert answer.spent_by == (("dear", 420_000_000), ("cheap", 300_000_000))
-    assert "Spent by: dear $0.42, cheap $0.30." in answer.message
 
 
 def test_what_was_spent_before_the_day_is_not_named(world):
@@ -55,7 +54,6 @@ def test_where_a_window_is_long_only_the_session_is_told_and_that_is_said(world)
     spend(world, session, 300)
     answer = world.ask(session, 500)
     assert answer.spent_by == (("dear", 300_000_000),)
-    assert "In this session spent by: dear $0.30." in answer.message
 
 
 @pytest.mark.parametrize("rule", [None, *SHARED], ids=lambda rule: "own" if rule is None else f"{rule.scope}")
@@ -65,7 +63,6 @@ def test_what_is_reserved_is_not_named_as_spent(world, rule):
     world.ask(session, 700)
     answer = world.ask(session, 900)
     assert (answer.action, answer.spent_by) == ("halt", ())
-    assert "pent by" not in answer.message
 
 
 def test_a_session_s_budget_names_what_those_inside_it_spent_of_it(world):

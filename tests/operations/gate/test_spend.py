@@ -229,7 +229,7 @@ def test_the_warning_is_said_once_and_the_status_stays(world):
     assert [len(a.warnings) for a in answers] == [0, 1, 0, 0, 1]
     assert "£1.00" in answers[1].warnings[0]
     # Eight pence a step in the middle: ten more of them, a margin, and what is past the limit.
-    assert answers[4].warnings[0].endswith("To go on, the user runs: tallygate budget raise work 0.88")
+    assert answers[4].warnings[0].endswith("\nTo go on, run: tallygate budget raise work 0.88")
 
 
 def test_from_which_share_on_it_warns_is_the_users_choice(world):

@@ -129,7 +129,7 @@ def test_the_run_log_line_keeps_every_field_of_its_predecessor_and_says_more(wor
     stopped = line["stopped"]
     assert {name: stopped[name] for name in line["refused"][0]} == line["refused"][0]
     assert (stopped["stage"], stopped["budget_id"]) == ("huge", session)
-    assert "does not carry this step" in stopped["message"]
+    assert "the next step may cost" in stopped["message"]
     assert line["prices"][first["estimate"]["price"]]["source"] == "override"
     with world.ledger.reading() as reader:
         assert line["ledger"] == {"id": "ab" * 16, "seq": reader.head().seq, "hash": reader.head().hash.hex()}

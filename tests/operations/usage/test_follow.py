@@ -229,7 +229,7 @@ def test_what_is_spent_now_counts_now_whatever_time_its_client_tells(gated, at_u
     gated.write("a", 150, at_us)
     answer = gated.hook(Moment.PROMPT)
     assert answer.stops
-    assert "$1.50 are spent" in answer.message
+    assert "$0.00 left of $1.00 today ($1.50 spent); " in answer.message
     assert gated.days() == {"2026-11-28": 150}
     assert gated.anomalies() == [("impossible_time", said)]
     session = open_session_of(gated.rt, "claude_code", "s1")

@@ -13,7 +13,7 @@ from typing import Any
 from tallygate.clients.reading.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Origin, Verdict
-from tallygate.core.text import cleaned, shown
+from tallygate.core.text import cleaned, cleaned_lines, shown
 
 LONGEST_ID = 200
 LONGEST_PATH = 4096
@@ -223,7 +223,7 @@ def tool_calls_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 def message_of(answer: HookAnswer) -> str | None:
     """The answer's words, safe to print and to hand to a model; a refusal always has some."""
-    text = cleaned(answer.message or "", LONGEST_MESSAGE)
+    text = cleaned_lines(answer.message or "", LONGEST_MESSAGE)
     return text or (_REFUSED if answer.stops else None)
 
 

@@ -18,7 +18,7 @@ STEPS_AHEAD = 10
 _MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
 # Nobody types a longer id.
 _TYPED_MAX = 80
-_GO_ON = "To go on, the user runs: "
+_GO_ON = "To go on, run: "
 _PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
 # An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
 _MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)*)", re.DOTALL)
@@ -42,6 +42,22 @@ def budget_name(budget: Budget) -> str:
 
 
 _SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "month": "this month"}
+
+
+def has_left(budget: Budget, left: str, limit: str) -> str:
+    """What a budget has left and whose it is, as the beginning of a sentence: `Session 1a2b has $1 left of $5`."""
+    key = cleaned(short_name(budget.scope_key), _NAME_MAX)
+    match budget.scope:
+        case "session" if key == budget.scope_key:
+            whose = key  # an id of the agent's own choice says what it is
+        case "global":
+            whose = "All work"
+        case "model" if budget.scope_key == EVERY_MODEL:
+            whose = "Work with any model"
+        case _:
+            whose = f"{budget.scope.capitalize()} {key}"
+    span = _SPANS.get(budget.period, f"within {budget.period.removesuffix('h')} hours")
+    return f"{whose} has {left} left of {limit} {span}".rstrip()
 
 
 def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:
@@ -110,7 +126,8 @@ def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
 def standing_of(budget: Budget) -> str:
     """How a budget stands, as a sentence."""
     limit, spent, reserved, left = told_apart(amounts_of(budget), budget.unit)
-    return f"The budget of {budget_name(budget)}: of {limit} {spent} are spent and {reserved} reserved, {left} left."
+    held = f", {reserved} reserved" if budget.reserved_nanos else ""
+    return f"{has_left(budget, left, limit)}: {spent} spent{held}."
 
 
 def amounts_of(budget: Budget) -> tuple[int, int, int, int]:
@@ -121,15 +138,19 @@ def amounts_of(budget: Budget) -> tuple[int, int, int, int]:
 
 def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM, zone: str = "UTC") -> str:
     """What to say of a budget that is exhausted, with the command to go on; `usual` is what a step takes of it."""
-    refused = "The next step is refused. " if budget.mode is BudgetMode.HARD else ""
-    renewed = "".join(f"{each} " for each in _renewal(budget, zone))
+    refused = ["The next step is refused."] if budget.mode is BudgetMode.HARD else []
     command = raise_command(budget, usual, usual, program)
-    return f"{standing_of(budget)} {refused}{renewed}To go on, the user runs: {command}"
+    return _way_on(" ".join([standing_of(budget), *refused, *_renewal(budget, zone)]), command)
 
 
 def _renewal(budget: Budget, zone: str) -> tuple[str, ...]:
     """When a budget begins anew, in the user's time zone; nothing where it does not."""
-    return () if budget.resets_us is None else (f"It is renewed at {spoken(budget.resets_us, zone)}.",)
+    return () if budget.resets_us is None else (f"It renews at {spoken(budget.resets_us, zone)}.",)
+
+
+def _way_on(message: str, command: str) -> str:
+    """A message with the command to go on as its last line: nothing stands behind it that a copy would catch."""
+    return f"{message}\n{_GO_ON}{command}"
 
 
 def halt_message(
@@ -137,17 +158,12 @@ def halt_message(
     *,
     session_id: str,
     asked: int,
-    shares: Sequence[tuple[str, int]],
-    here: bool = False,
     model: str,
     because: Sequence[str] = (),
     command: str = "",
     zone: str = "UTC",
 ) -> str:
-    """One paragraph for the agent to pass on: what stopped it, the numbers, the `command` to go on.
-
-    `shares` are of what the budget has spent; `here` says that they are of this session only.
-    """
+    """At most three lines to pass on: what is left of which budget and what the step needs, why, the `command`."""
     budget = decision.binding
     match decision.reason:
         case Reason.SESSION_ENDED:
@@ -172,38 +188,27 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            because = (*_renewal(budget, zone), *because)
-            return _budget_message(budget, asked, _spent_by(shares, here=here), because, command)
+            return _budget_message(budget, asked, _renewal(budget, zone), because, command)
         case _:
             return "The step was stopped."
 
 
-def _spent_by(shares: Sequence[tuple[str, int]], *, here: bool) -> str:
-    listed = ", ".join(f"{label} {format_amount(nanos)}" for label, nanos in shares)
-    return f"{'In this session spent by' if here else 'Spent by'}: {listed}." if shares else ""
-
-
-def _budget_message(budget: Budget, asked: int, spent_by: str, because: Sequence[str], command: str) -> str:
-    needed, limit, spent, reserved, left = told_apart([asked, *amounts_of(budget)], budget.unit)
-    needs = (
-        f"The budget of {budget_name(budget)} does not carry this step: it needs {needed}, "
-        f"of {limit} {spent} are spent and {reserved} reserved, {left} left."
-    )
-    parts = [needs, *because]
-    if spent_by and budget.unit not in COUNTED:  # shares are dollars, which say nothing of tokens and calls
-        parts.append(spent_by)
-    parts.append(f"Stop and tell the user. {_GO_ON}{command}")
-    return " ".join(parts)
+def _budget_message(budget: Budget, asked: int, renewal: Sequence[str], because: Sequence[str], command: str) -> str:
+    needed, limit, spent, _, left = told_apart([asked, *amounts_of(budget)], budget.unit)
+    over = f" ({spent} spent)" if budget.available_nanos < 0 else ""
+    takes = "may take" if budget.unit in COUNTED else "may cost"
+    first = " ".join([f"{has_left(budget, left, limit)}{over}; the next step {takes} {needed}.", *renewal])
+    return _way_on("\n".join(filter(None, [first, " ".join(because)])), command)
 
 
 def held_next(message: str, command: str | None) -> str:
     """A refusal with what becomes of the next tool; the command to go on stays the last word of it."""
-    if command is None or not message.endswith(_GO_ON + command):
+    head = _without_way_on(message, command)
+    if head is None:
         return message
-    head = message.removesuffix(_GO_ON + command)
     return (
-        f"{head}Another tool is held until there is more, or its run is ended. To go on, the user presses Esc and "
-        f"types `tallygate raise 2`, or runs in another terminal: {command}"
+        f"{head} The next tool waits until there is more.\nTo go on, press Esc and type `tallygate raise 2`, "
+        f"or in another terminal run: {command}"
     )
 
 
@@ -212,12 +217,18 @@ def never_began(message: str, command: str | None, *, own: bool) -> str:
 
     `own` says that the budget is the run's own, which the next run does not have.
     """
-    if command is None or not message.endswith(_GO_ON + command):
+    head = _without_way_on(message, command)
+    if head is None or command is None:
         return f"{message} This run never began, so it cannot be resumed: start it again."
-    head = message.removesuffix(_GO_ON + command)
     if own:
-        return f"{head}This run never began: raise the limit of a session in your settings file, and start it again."
-    return f"{head}This run never began: start it again after the raise. {_GO_ON}{command}"
+        return f"{head}\nThis run never began: raise the limit of a session in your settings file, and start it again."
+    return _way_on(f"{head} This run never began: start it again after the raise.", command)
+
+
+def _without_way_on(message: str, command: str | None) -> str | None:
+    """What a message says before its command; None where it has none."""
+    end = None if command is None else _way_on("", command)
+    return None if end is None or not message.endswith(end) else message.removesuffix(end)
 
 
 def doubtful(budget: Budget, spent: int, own: Certainty, model: str, *, settles: bool) -> str:

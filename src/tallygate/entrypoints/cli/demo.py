@@ -211,9 +211,8 @@ def _demo(program: Program, folder: Path, *, kept: bool) -> None:
     if talk.failure is not None:
         raise DemoFailed(talk.failure)
     output.heading("What the agent is to tell its user")
-    said, _, command = talk.halt_message.rpartition(": ")
-    click.echo(_wrapped(said + ":"))
-    click.echo(command)  # on a line of its own, since it is there to be copied
+    *said, command = talk.halt_message.splitlines()
+    click.echo("\n".join([*map(_wrapped, said), output.safe(command, 2000)]))  # the command is there to be copied
 
     settings = program.settings(environ, folder)
     with program.opened(settings, by="demo") as app:

@@ -191,28 +191,23 @@ SHARES_SHOWN = 3
 _SUMMED_US = 8 * 24 * 3600 * 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SpentOn:
-    """Models with what they cost in nano-dollars, the dearest first; `in_session` where only one session is told."""
-
-    by_model: tuple[tuple[str, int], ...]
-    in_session: bool = False
-
-
 def spent_on(
     reader: Reader, budget: Budget | None, session_id: str, at_us: int, place_of: PlaceOf = on_paper
-) -> SpentOn | None:
-    """What a budget was spent on; of one whose window is long, what the session itself was. Reserved is not spent."""
+) -> tuple[tuple[str, int], ...]:
+    """Models with what they cost of a budget in nano-dollars, the dearest first. Reserved is not spent.
+
+    Of a budget whose window is long it is what the session itself cost.
+    """
     if budget is None:
-        return None
+        return ()
     if budget.scope == "session":
         found = reader.paid_by_model(budget.scope_key, SHARES_SHOWN, budget.budget_id)
-        return SpentOn(tuple((share.label, share.nanos) for share in found))
+        return tuple((share.label, share.nanos) for share in found)
     start_us, until_us = _span_of_budget(budget, at_us)
     if until_us - start_us <= _SUMMED_US:
-        return SpentOn(_in_window(reader, budget, (start_us, until_us), place_of))
+        return _in_window(reader, budget, (start_us, until_us), place_of)
     alone = reader.paid_by_model(session_id, SHARES_SHOWN)
-    return SpentOn(tuple((share.label, share.nanos) for share in alone), in_session=True)
+    return tuple((share.label, share.nanos) for share in alone)
 
 
 def _in_window(reader: Reader, budget: Budget, span: tuple[int, int], place_of: PlaceOf) -> tuple[tuple[str, int], ...]:

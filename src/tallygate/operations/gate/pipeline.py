@@ -343,12 +343,8 @@ def _halted(
     exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
     asked = 0 if decision.binding is None else needed(request).of(decision.binding)
     usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
-    paid = (
-        spent_on(reader, decision.binding, request.session_id, outcome.at_us, rt.workspace.place_of)
-        if exceeded
-        else None
-    )
-    spent_by = () if paid is None else paid.by_model
+    paid_for = decision.binding if exceeded else None
+    spent_by = spent_on(reader, paid_for, request.session_id, outcome.at_us, rt.workspace.place_of)
     command = (
         raise_command(decision.binding, asked, usual, program_now(rt, reader))
         if exceeded and decision.binding
@@ -359,8 +355,6 @@ def _halted(
         decision,
         session_id=request.session_id,
         asked=asked,
-        shares=spent_by,
-        here=paid is not None and paid.in_session,
         model=request.model,
         because=()
         if command is None
