@@ -89,7 +89,7 @@ def test_the_command_of_a_halt_can_be_run_as_it_stands(run, made):
 def test_setting_gives_another_limit_also_below_what_is_spent(run, run_json, made):
     session_id = made.worked()
     result = run("budget", "set", session_id, "0.10", "--reason", "enough")
-    assert (result.exit_code, "-$0.0250 left" in result.stdout) == (0, True)
+    assert (result.exit_code, "the limit is $0.10 now, $0.00 left ($" in result.stdout) == (0, True)
     assert limits(run_json) == {session_id: 0.1}
 
 

@@ -137,7 +137,7 @@ def test_uninstalling_brings_back_what_was_there(run, home, claude):
 
 def test_uninstalling_where_nothing_is_says_so(run, home, claude):
     before = content(home)
-    assert "nothing to do" in run("uninstall").stderr
+    assert "nothing to take out: Tallygate is not installed in any client." in run("uninstall").stderr
     assert content(home) == before
 
 

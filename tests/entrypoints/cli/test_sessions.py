@@ -7,7 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
+from click.testing import CliRunner
 from tests.entrypoints.cli.test_local_days import settings_file
 from tests.reading_rules import Rule
 from tests.transcripts import PROJECT, write_claude
@@ -17,8 +19,11 @@ from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage
+from tallygate.entrypoints.cli.sessions import session_table
+from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.views.overview import list_sessions
 
 
 def test_an_empty_ledger_has_no_sessions(run, run_json):
@@ -80,7 +85,7 @@ def test_one_session_is_shown_with_what_it_spent_on_what(run, run_json, made):
     assert found["budgets"][0]["left"] == 0.875
     assert "calls" not in found
     text = run("sessions", "show", session_id).stdout
-    for part in (session_id, "mend the parser", "helper", "budget_pressure:halt", "partial_exact", "$0.0750"):
+    for part in (session_id, "mend the parser", "helper", "budget_pressure:halt", "in part", "$0.0750"):
         assert part in text
 
 
@@ -246,3 +251,41 @@ def test_a_budget_of_tokens_has_a_short_id_that_the_command_takes(run, run_json,
     assert any(line.startswith(f"{short} ") for line in run("budget", "list").stdout.splitlines())
     assert run("budget", "raise", short, "1000").exit_code == 0
     assert {each["limit"] for each in run_json("budget", "list")["budgets"]} == {1.0, 51_000}
+
+
+def test_a_budget_is_shown_once_however_many_sessions_live_on_it(made):
+    own = made.session()
+    with made.app.ledger.reading(made.app.runtime.tenant) as reader:
+        line = list_sessions(made.app.runtime, state=None, limit=1)[0]
+        other = reader.session(own)
+    again = replace(line, session=replace(other, session_id="session_codex_2026-11-30_" + "ab" * 12))
+    for lines, limits in (([again, line], ["-", "$1.00"]), ([again, again], ["$1.00", "-"]), ([line], ["$1.00"])):
+        runner = CliRunner()
+        told = runner.invoke(click.Command("x", callback=lambda lines=lines: session_table(lines, "UTC"))).stdout
+        head, *rows = told.splitlines()
+        at = head.index("LIMIT")
+        assert [row[at - 2 : at + 6].split()[0] for row in rows] == limits
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("run_end", "by its agent"),
+        ("client_gone", "when its client had left"),
+        ("client_ended:clear", "by its client (clear)"),
+        ("something:new", "by something:new"),
+    ],
+)
+def test_what_ended_a_session_is_told_in_words(run, run_json, made, cause, words):
+    session_id = made.session()
+    end_session(made.app.runtime, session_id, cause=cause)
+    assert words in run("sessions", "show", session_id).stdout.splitlines()[1]
+    assert run_json("sessions", "show", session_id)["end_cause"] == cause
+
+
+def test_how_much_is_counted_is_told_in_words_and_in_json_by_its_name(run, run_json, made):
+    session_id = made.worked()
+    text = run("sessions", "show", session_id).stdout
+    assert "counted      in part: the rest is estimated, or said by the agent itself" in text
+    assert "exact" not in text
+    assert run_json("sessions", "show", session_id)["exactness_state"] == "partial_exact"

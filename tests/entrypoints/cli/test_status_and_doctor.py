@@ -62,6 +62,23 @@ def test_a_script_learns_by_the_exit_code_that_the_last_run_was_stopped_until_it
     assert run("status", "--exit-kode").exit_code == 2, "wrong usage is no halt"
 
 
+def test_outside_of_any_project_the_last_run_is_that_of_any(run, made, home, monkeypatch, tmp_path):
+    (tmp_path / "shop" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shop")
+    session_id = made.session(1)
+    assert made.call(session_id, prompt=900_000, tool_name="read") == ""
+    monkeypatch.chdir(home)
+    told = run("status", "--exit-code")
+    assert (told.exit_code, f"Session {session_id[-8:]} was stopped at" in told.stdout) == (8, True)
+
+
+@pytest.mark.parametrize("command", [[], ["status"], ["budget"], ["budget", "raise"], ["prices"], ["usage"]])
+def test_help_is_asked_for_with_one_letter_too(run, command):
+    told = run(*command, "-h")
+    assert (told.exit_code, told.stdout) == (0, run(*command, "--help").stdout)
+    assert ("8 " in told.stdout) == (command in ([], ["status"]))
+
+
 def test_a_script_learns_by_the_exit_code_that_settings_of_the_project_stop_every_step(
     run, home, monkeypatch, tmp_path
 ):
@@ -79,7 +96,11 @@ def test_a_script_learns_by_the_exit_code_that_settings_of_the_project_stop_ever
     assert run("status", "--exit-code").exit_code == 0
 
 
-def test_only_the_last_run_of_this_project_and_those_beside_it_are_told_by_the_exit_code(run, made, monkeypatch):
+def test_only_the_last_run_of_this_folder_and_those_beside_it_are_told_by_the_exit_code(
+    run, made, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+
     def refused(project):
         made.app = replace(made.app, runtime=changed(made.app.runtime, project=project))
         session_id = made.session(1)

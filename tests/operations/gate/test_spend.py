@@ -553,3 +553,15 @@ def test_nobody_is_asked_about_an_ended_session(world):
     end_session(world.rt, "work")
     with pytest.raises(Conflict):
         request_of(world.rt, "work", NANOS, "r")
+
+
+def test_the_share_that_is_used_is_of_the_budget_whose_rest_is_told(world):
+    day = Rule(Scope.GLOBAL, 20 * NANOS, period="day")
+    world = world.with_runtime(rules=(day,))
+    start(world, "16.00", session_id="dear")
+    book(world, 18_000, session_id="dear")
+    start(world, "1")
+    done = book(world, 500)
+    assert (done.remaining, done.used, done.limit) == (60 * CENT, 40 * CENT, 100 * CENT), "the day has more left"
+    looked = check_budget(world.rt, "work")
+    assert (looked.remaining, looked.used, looked.limit) == (60 * CENT, 40 * CENT, 100 * CENT)

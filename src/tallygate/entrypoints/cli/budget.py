@@ -208,7 +208,7 @@ def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: 
     )
     touched = [each.touched_us for each in budgets]
     used = "USED" if any(renewed) else output.zoned("USED", touched, time_zone)
-    shown = [told_apart([*amounts_of(each)[:3], each.available_nanos], each.unit) for each in budgets]
+    shown = [told_apart(amounts_of(each), each.unit) for each in budgets]
     output.table(
         output.ids("BUDGET", [output.short_id(each.name) for each in budgets], 24),
         output.going(5, output.words("SCOPE", [each.scope for each in budgets])),
@@ -254,11 +254,12 @@ def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
 
 def _say(rt: Runtime, changed: Budget) -> None:
     """What the limit is now and what is left, also where something else leaves less."""
-    limit, left = told_apart((changed.limit_nanos, changed.available_nanos), changed.unit)
+    limit, spent, _, left = told_apart(amounts_of(changed), changed.unit)
+    over = f" ({spent} spent)" if changed.available_nanos < 0 else ""
     also = beside(rt, changed)
     but = ""
     if also.tighter is not None:
         less = format_amount(max(also.tighter.available_nanos, 0), also.tighter.unit)
         but = f", but the budget of {output.safe(budget_name(also.tighter), 300)} leaves {less}"
     ended = " The session has ended: it takes no more calls unless its client resumes it." if also.ended else ""
-    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{but}.{ended}")
+    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{over}{but}.{ended}")

@@ -433,7 +433,10 @@ def _say(
     for title, note in plan.notes:
         output.aside(_sentence(title, note))
     titles = ", ".join(client.title for client in clients)
-    if not changed:
+    if not changed and verb == "taken out":
+        where = "any client" if len(clients) == len(REGISTRY.clients) else titles
+        output.aside(f"nothing to take out: Tallygate is not installed in {where}.")
+    elif not changed:
         output.aside(f"nothing to do: {'everything' if sound else 'what is installed'} is as it should be ({titles}).")
     elif dry_run:
         how = "" if diff else "; --diff shows how"

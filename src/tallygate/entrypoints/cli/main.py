@@ -11,7 +11,7 @@ from tallygate.entrypoints.cli.program import Program, Root
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
-    "7 the user's alone."
+    "7 the user's alone, 8 a run was stopped (status --exit-code), 130 interrupted."
 )
 
 
@@ -49,8 +49,14 @@ COMMANDS = {
 }
 
 
-@click.group(cls=Root, where=COMMANDS, invoke_without_command=True, epilog=EPILOG)
-@click.version_option(__version__, prog_name="tallygate", message="%(prog)s %(version)s")
+@click.group(
+    cls=Root,
+    where=COMMANDS,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="tallygate", message="%(prog)s %(version)s")
 @click.pass_context
 def tallygate(ctx: click.Context) -> None:
     """Spend gate and tally for AI agents.

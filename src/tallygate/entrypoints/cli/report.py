@@ -103,7 +103,8 @@ def _table(found: SpendReport, by: SpendBy, period: str) -> None:
         output.words(period, [*(line.period for line in lines), None]),
         output.going(2, output.numbers("SESSIONS", [len(part.sessions) for part in parts])),
         output.going(4, output.counts("RESP", [part.responses for part in parts])),
-        output.going(5, output.counts("CALLS", [part.calls for part in parts])),
+        # Those that count by themselves; of a session whose client writes its responses down there are none.
+        *([output.going(5, output.counts("CALLS", [part.calls for part in parts]))] if found.total.calls else []),
         output.going(6, output.counts("INPUT", [part.input_tokens for part in parts])),
         output.going(3, output.counts("OUTPUT", [part.output_tokens for part in parts])),
         output.money("COST", [(part.nanos, "USD") for part in parts]),

@@ -10,13 +10,14 @@ from tallygate.core.bills.causes import Cause
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.gate import lifecycle
+from tallygate.core.gate.wording import amounts_of
 from tallygate.core.model import Call, Session, unit_number
 from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.proof import SlimAttestation
 from tallygate.core.text import cleaned
 from tallygate.core.usage import UNKNOWN_MODEL
-from tallygate.core.words import SessionState, client_name
+from tallygate.core.words import SessionExactness, SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -126,9 +127,15 @@ def _signed(rt: Runtime, session_id: str) -> SlimAttestation | None:
 def session_table(lines: list[SessionLine], time_zone: str) -> None:
     """Sessions as a table; what eighty columns do not hold is in the JSON.
 
-    Where one lives on a budget that is not its own, the budgets are named.
+    Where one lives on a budget that is not its own, the budgets are named, and each is shown once: with the session
+    that it was made for, or else with the first of those that live on it.
     """
-    shown = [told_apart([line.own.limit_nanos, line.own.available_nanos], line.own.unit) for line in lines]
+    at: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        if line.own.name not in at or line.own.name == line.session.session_id:
+            at[line.own.name] = number
+    again = output.NOTHING, output.NOTHING
+    shown = [_standing(line) if at[line.own.name] == number else again for number, line in enumerate(lines)]
     others = any(line.own.name != line.session.session_id for line in lines)
     output.table(
         output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
@@ -147,6 +154,12 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         output.going(3, output.words("MODEL", [line.model for line in lines], tight=False)),
         output.going(7, output.words("TASK", [line.session.task_summary for line in lines], tight=False)),
     )
+
+
+def _standing(line: SessionLine) -> tuple[str, str]:
+    """The limit of the budget that a session lives on, and what it has left."""
+    limit, _, _, left = told_apart(amounts_of(line.own), line.own.unit)
+    return limit, left
 
 
 def line_json(line: SessionLine) -> dict[str, Any]:
@@ -324,18 +337,48 @@ def _main_model(view: SessionView) -> str:
     return named[0] if view.session.model == UNKNOWN_MODEL and named else view.session.model
 
 
+_COUNTED = {
+    SessionExactness.ALL_ESTIMATE_ONLY: "nothing yet: all of it is estimated",
+    SessionExactness.PARTIAL_EXACT: "in part: the rest is estimated, or said by the agent itself",
+    SessionExactness.FULLY_EXACT: "all of it",
+    SessionExactness.DEGRADED: "less than it should be: some calls will never be counted",
+}
+
+
+def _counted(view: SessionView) -> str:
+    """How much of a total is actual usage, in words; programs have `exactness_state`."""
+    pending = view.totals.pending_exact_calls
+    waits = f"; {output.plural(pending, 'call')} still to be counted" if pending else ""
+    return _COUNTED[SessionExactness(view.totals.stated)] + waits
+
+
+# What ended a session, in words; programs have `end_cause`. A client says of itself why it ends one.
+_ENDED = {
+    "run_end": "by its agent",
+    "user": "by you",
+    "client_ended": "by its client",
+    "client_gone": "when its client had left",
+    "abandoned": "when nobody was at work in it any more",
+}
+
+
+def _ended(session: Session, time_zone: str) -> str:
+    cause, _, why = (session.end_cause or "").partition(":")
+    words = _ENDED.get(cause, f"by {session.end_cause}") + (f" ({why})" if why and cause in _ENDED else "")
+    return f", ended {output.when(session.ended_us, time_zone)} {words}" if session.ended_us else ""
+
+
 def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     session, totals, unit = view.session, view.totals, "USD"  # whatever the budgets are in, costs are in dollars
     total = output.split_amount(totals.total_nanos, view.split.within(totals.total_nanos))
     started = f"{output.when(session.started_us, time_zone)} {output.zone_at(session.started_us, time_zone)}"
-    ended = f", ended {output.when(session.ended_us, time_zone)} by {session.end_cause}" if session.ended_us else ""
     pairs = [
         ("session", session.session_id),
-        ("state", f"{session.state}, started {started}{ended}"),
+        ("state", f"{session.state}, started {started}{_ended(session, time_zone)}"),
         ("client", f"{_clients(session)}, model {output.safe(_main_model(view))}"),
         ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
-        ("exactness", f"{totals.stated}, {totals.pending_exact_calls} pending ({session.accounting_mode})"),
+        ("counted", _counted(view)),
         ("told by", TOLD_BY[totals.basis]),
         ("run log", output.safe(session.run_log, 1000)),
     ]

@@ -85,7 +85,10 @@ def status(program: Program, *, tells: bool, syncing: bool, as_json: bool) -> in
     What was spent today, this week and this month, what is left of the limits of days and the like, open sessions, runs
     that were stopped, and where everything is: the ledger, the run log, prices, the settings in force. A run is stopped
     where an agent of it was refused last and no limit was raised since; every step is where the project's settings
-    cannot be read, or a client's entries name places that are not there.
+    cannot be read, or a client's entries name places that are not there. Outside of a project the last run is that of
+    any.
+
+    Exit codes: 0 done; with --exit-code 8 where the last run here was stopped, or every step is.
     """
     settings = program.settings()
     seen = _look(program, settings, shown_zone(settings), syncing=syncing)

@@ -223,7 +223,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         GateView(session, budgets, has_open_exactness=waits), lambda budget: spoken.needed_of(estimate, budget)
     )
     own = own_budget(session, budgets)
-    tightest, fullest = policy.tightest(budgets) or own, policy.most_used(budgets) or own
+    tightest = policy.tightest(budgets) or own
     refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
     command = None
     if refusing is not None:
@@ -235,8 +235,8 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         allowed=verdict.allowed,
         reason=verdict.reason,
         remaining=spoken.of(tightest.available_nanos, tightest),
-        used=fullest.committed_nanos,
-        limit=fullest.limit_nanos,
+        used=tightest.committed_nanos,
+        limit=tightest.limit_nanos,
         currency=spoken.unit,
         binding=refusing,
         command=command,

@@ -386,6 +386,7 @@ def _stop_of(reader: Reader, session: Session, at_us: int) -> Stop | None:
 
 def _of_project(rt: Runtime, sessions: Sequence[Session]) -> list[Session]:
     if rt.workspace.project is None:
-        return [each for each in sessions if each.project is None]
+        anywhere = rt.workspace.folder is None
+        return [each for each in sessions if anywhere or each.project is None]
     folders = folders_of(rt, sorted({each.project for each in sessions if each.project}), rt.workspace.project)
     return [each for each in sessions if each.project in folders]
