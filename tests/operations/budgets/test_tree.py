@@ -19,9 +19,10 @@ from tests.world import MINUTE, NANOS, Clock, as_said, make_world
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
-from tallygate.core.words import Action, BudgetMode, Reason
+from tallygate.core.words import Action, ActorType, BudgetMode, Reason
 from tallygate.ledger.audit.audit import audit
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import sweep
@@ -506,6 +507,33 @@ def test_a_session_whose_responses_are_made_in_a_project_is_asked_there_wherever
         assert here.ask(session, 40).action is Action.HALT, "its subagent may still be at work there"
         here.clock.forward(20 * MINUTE)
     assert here.ask(session, 40).action is not Action.HALT, "it works elsewhere by now"
+
+
+@pytest.mark.parametrize("agent", [None, "a1"])
+def test_a_session_that_a_project_has_halted_goes_on_elsewhere_where_its_client_tells_the_truth_of_folders(
+    world, tmp_path, agent
+):
+    disk = Path(os.path.realpath(tmp_path))
+    home, shop, other = (repository(disk / name) for name in ("home", "shop", "other"))
+    limit = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    here, there, elsewhere = (at_work(world, folder, limit) for folder in (home, shop, other))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    actor = Actor() if agent is None else Actor(ActorType.SUBAGENT, agent)
+    assert there.ask(session, 40, actor=actor).action is not Action.HALT
+    here.clock.forward(1_000_000)
+    respond(there, "r1", 499, project=str(shop), agent=agent)
+    for _ in range(40):
+        assert there.ask(session, 40, actor=actor).action is Action.HALT, "it stands there still"
+    assert elsewhere.ask(session, 40).action is not Action.HALT, "its work is elsewhere by now"
+    assert here.ask(session, 40).action is not Action.HALT
+    # Said to stand elsewhere, and at work in the project all the same.
+    here.clock.forward(1_000_000)
+    respond(here, "r2", 1, project=str(shop / "sub"), agent=agent)
+    if agent is None:
+        assert elsewhere.ask(session, 40).action is Action.HALT
+        assert here.ask(session, 40).action is Action.HALT
 
 
 @pytest.mark.parametrize("done", ["reported", "expired", "told at once"])

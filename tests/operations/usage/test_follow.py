@@ -116,6 +116,20 @@ def test_a_decision_does_not_wait_longer_than_its_time_for_transcripts(desk):
     assert follower.look().new == 1
 
 
+def test_the_session_of_a_hook_is_read_on_in_however_late_it_is(desk, tmp_path):
+    world, follower, respond = desk
+    follower.look()
+    world.start("10", client="claude-code")
+    folder = tmp_path / "home" / ".claude" / "projects" / "p"
+    follower.include("claude_code", folder / "s1.jsonl")
+    respond("a", 100)
+    assert follower.catch_up(budget_us=0).new == 1
+    follower.include("claude_code", folder / "s2.jsonl")
+    respond("b", 100)
+    assert follower.catch_up(budget_us=0).new == 0, "it is another session's step"
+    assert follower.catch_up().new == 1
+
+
 def test_a_reader_at_work_is_not_waited_for(desk):
     world, follower, respond = desk
     follower.look()

@@ -1,7 +1,8 @@
 """Follow the transcripts of the work at hand, so that the gate decides on what was really used.
 
 Before a step is decided, the files known to be growing are read on from where they were left, for as long as the
-time allowed; new files are looked for, and long ones caught up with, in the background.
+time allowed, and those of the step's own session at least for a while; new files are looked for, and long ones caught
+up with, in the background.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Follower:
     """The files that are followed, wherever a client may keep them by any of `places`.
 
     `ticks_us` is a clock that only goes forward. One server has one. `catch_up` is called by whoever is about to
-    decide, `look` by a thread of its own; a lock lets one of them read at a time, and the decider never waits for it.
+    decide, `look` by a thread of its own; a lock lets one of them read at a time, and the decider waits no longer
+    for it than it would read itself.
     """
 
     rt: Runtime
@@ -50,16 +52,25 @@ class Follower:
     _told: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _asked: threading.Event = field(default_factory=threading.Event)
+    # What the hook that a thread answers has named.
+    _at_hand: threading.local = field(default_factory=threading.local)
 
     def catch_up(self, budget_us: int = BUDGET_US) -> Taken:
-        """Read on in the followed files within a time; what is left over is read in the background."""
+        """Read on in the followed files within a time; what is left over is read in the background.
+
+        The files of the session at hand are read on in however late it is: on a busy machine the time may be over
+        before it has begun, and the step would be decided without the response before it.
+        """
         self._asked.set()
-        if not self._reading.acquire(blocking=False):
+        until = self.ticks_us() + budget_us
+        if not self._reading.acquire(timeout=budget_us / 1_000_000):
             return Taken()
         try:
-            until = self.ticks_us() + budget_us
             taken = Taken()
-            for source, file in self._followed():
+            at_hand, others = self._followed()
+            for source, file in at_hand:
+                taken += self._read_on(source, file, until)
+            for source, file in others:
                 if self.ticks_us() >= until:
                     break
                 taken += self._read_on(source, file, until)
@@ -75,6 +86,7 @@ class Follower:
         """
         if transcript is None and session is not None:
             transcript = self._file_of(client, session)
+        self._at_hand.named = (client, transcript)
         if transcript is None:
             self._include_all(client)
             return
@@ -130,13 +142,17 @@ class Follower:
                     seen.add(file.path)
                     yield file
 
-    def _followed(self) -> list[tuple[Source, TranscriptFile]]:
-        """The files to read on in before a decision: those of the session at hand first."""
-        found = dict(self._told)
-        for source, file in list(self._told.values()):
-            for path in source.beside(file.path):
-                found[path] = (source, TranscriptFile(source.client, path))
-        return list({**found, **self._files}.values())
+    def _followed(self) -> tuple[list[tuple[Source, TranscriptFile]], list[tuple[Source, TranscriptFile]]]:
+        """The files to read on in before a decision: those of the session at hand, and all others."""
+        client, named = getattr(self._at_hand, "named", (None, None))
+        at_hand: dict[Path, tuple[Source, TranscriptFile]] = {}
+        others: dict[Path, tuple[Source, TranscriptFile]] = {}
+        for path, (source, file) in list(self._told.items()):
+            found = at_hand if source.client == client and named in (None, path) else others
+            found[path] = (source, file)
+            found |= {each: (source, TranscriptFile(source.client, each)) for each in source.beside(path)}
+        others |= {path: told for path, told in self._files.items() if path not in others}
+        return list(at_hand.values()), [told for path, told in others.items() if path not in at_hand]
 
     def look(self) -> Taken:
         """Find the files that are being written now, and read all that is new in them."""
