@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate import __main__
+from tallygate import __main__, machine
 from tallygate.core.errors import InvalidArgument, SettingsError
 from tallygate.core.hooks import foreign_text, names_in
 from tallygate.core.words import BudgetMode, UnknownPrice
@@ -117,6 +117,41 @@ def test_of_a_data_folder_that_is_shared_each_has_places_of_its_own(
     assert has_been_installed(home / "data")
     (folder / PLACES_FILE).write_text(replace(installed, system="here").as_text())
     assert install_folder(home / "data", home) == folder
+
+
+@pytest.fixture
+def forgotten():
+    """What the program has found out of the machine it is on, forgotten as often as it is called."""
+
+    def forget():
+        for each in (machine.machine, machine.system):
+            each.cache_clear()
+
+    yield forget
+    forget()
+
+
+def test_two_containers_without_an_id_of_a_machine_that_have_a_home_under_other_names_keep_their_places(
+    tmp_path, installed, monkeypatch, forgotten
+):
+    monkeypatch.setattr(machine, "_IDS", ())
+    volume, kept = tmp_path / "volume", {}
+    (volume / "init").mkdir(parents=True)
+    for name in ("one", "two", "one", "two"):
+        monkeypatch.setattr(machine, "host_name", lambda name=name: name)
+        forgotten()
+        for mounted in tmp_path.glob("home-*"):
+            mounted.unlink()
+        home = tmp_path / f"home-{name}"
+        home.symlink_to(volume)
+        folder = install_folder(home, home)
+        if name not in kept:
+            folder.mkdir(exist_ok=True)
+            given = replace(installed, home=str(home), data=str(home), system=machine.own_system())
+            (folder / PLACES_FILE).write_text(given.as_text())
+            kept[name] = os.path.realpath(folder)
+        assert os.path.realpath(folder) == kept[name]
+    assert kept["one"] != kept["two"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\0", b"home\n"])

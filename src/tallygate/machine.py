@@ -29,6 +29,11 @@ def system() -> str:
     return hashlib.sha256(f"tallygate system\0{_system_id()}".encode()).hexdigest()[:16]
 
 
+def own_system() -> str:
+    """The system, and where it has no id of its own its host: two containers without one are not the same."""
+    return system() if _system_id() or sys.platform == "darwin" else machine()
+
+
 def _system_id() -> str:
     return next((text for path in _IDS if (text := _line(path))), "")
 

@@ -1,12 +1,14 @@
-"""Which repository a folder belongs to that is not there any more: as the ledger knows it, or a repository names it."""
+"""Which repository a folder belongs to that is not there any more, and in which folders a session is at work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.model import Session
 from tallygate.core.places import Place, Tree
-from tallygate.ledger.port import Change, Insert, Ledger, Tx, Update
+from tallygate.core.words import Action
+from tallygate.ledger.port import Change, Insert, Ledger, Reader, Tx, Update
 from tallygate.operations.runtime import Runtime
 from tallygate.workspace import place_of, trees_of
 
@@ -83,3 +85,36 @@ def met_at_work(rt: Runtime, tx: Tx) -> list[Change]:
     if place is None or place.project is None:
         return []
     return met(rt, tx, (rt.workspace.project, *trees_of(place.project)))
+
+
+# How many responses are looked at for where a session is at work, and how long an agent that went quiet is.
+RESPONSES_LOOKED_AT = 16
+AT_WORK_US = 15 * 60 * 1_000_000
+STEPS_LOOKED_AT = 32
+
+
+def still_worked_in(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tuple[str, ...]:
+    """Where the agents of a session have made their last responses and may be still; always of the very last one."""
+    last: dict[str | None, tuple[str, int]] = {}
+    for folder, agent_id, made_us in reader.worked_in(session.session_id, RESPONSES_LOOKED_AT):
+        if not last or made_us > at_us - AT_WORK_US:
+            last.setdefault(agent_id, (folder, made_us))
+    left = {agent_id for agent_id, made in last.items() if _has_left(rt, reader, session, agent_id, made)}
+    return tuple(folder for agent_id, (folder, _) in last.items() if agent_id not in left)
+
+
+def _has_left(rt: Runtime, reader: Reader, session: Session, agent_id: str | None, made: tuple[str, int]) -> bool:
+    """Whether the work has gone on elsewhere since an agent's last response, as the client says.
+
+    Its word is good where it was borne out: that response was made where the step before it was said to stand. One
+    that tells other folders of its steps than of its responses is asked where these are made.
+    """
+    lies = rt.workspace.place_of
+    folder, made_us = made
+    at, stands = lies(folder), lies(rt.workspace.project or rt.workspace.folder)
+    if at is None or stands is None or at.name is None or stands.name in (None, at.name):
+        return False
+    calls = reader.recent_calls(session.session_id, made_us, STEPS_LOOKED_AT)
+    step = next((call for call in calls if call.actor_id == agent_id and call.action is not Action.HALT), None)
+    said = None if step is None else lies(step.folder or session.project)
+    return said is not None and said.name == at.name

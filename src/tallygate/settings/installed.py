@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument, SettingsError
-from tallygate.machine import system
+from tallygate.machine import own_system, system
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     CLIENT_VARIABLES,
@@ -88,7 +88,8 @@ def install_folder(data_dir: Path, home: Path) -> Path:
     except SettingsError:
         return usual
     theirs, ours = (rows.get("home"), rows.get("data")), (str(home), str(data_dir))
-    elsewhere = rows.get("system", system()) != system() or theirs[1] == ours[1]
+    here = {own_system(), system()}  # earlier versions wrote down the system also where it has no id
+    elsewhere = rows.get("system", system()) not in here or theirs[1] == ours[1]
     if theirs == ours or not (elsewhere or any(_is_there(was, now) for was, now in zip(theirs, ours, strict=True))):
         return usual
     return usual / hashlib.sha256("\0".join(ours).encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -29,7 +29,7 @@ from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.entrypoints.cli.whose import changes_users_client
-from tallygate.machine import system
+from tallygate.machine import own_system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, read_installed, worth_keeping
@@ -292,7 +292,7 @@ def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[Fil
         l6e_settings=str(file) if file is not None and theirs else None,
         log=log,
         on_fault=settings.policy.on_fault.value,
-        system=system(),
+        system=own_system(),
         environment=worth_keeping(environ),
     )
 

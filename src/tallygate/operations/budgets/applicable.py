@@ -32,7 +32,7 @@ from tallygate.core.model import Budget, Call, Currency, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.places import Place
 from tallygate.core.values import value
-from tallygate.core.words import UNNAMED, Action
+from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update, Value
 from tallygate.operations.lock_book import as_opened, bounds_now
@@ -51,6 +51,7 @@ from tallygate.operations.windows import (
     piece_at,
     rule_of,
 )
+from tallygate.operations.worktrees import still_worked_in
 from tallygate.pricing.identity import means
 
 # --- a session's rules -----------------------------------------------------------------------------------------------
@@ -159,12 +160,6 @@ def _made_by(rule: Rule, budget: Budget) -> bool:
     return may_limit(rule, budget.scope_key)
 
 
-# How many responses are looked at for where a session is at work, and how long an agent that went quiet is.
-RESPONSES_LOOKED_AT = 16
-AT_WORK_US = 15 * 60 * 1_000_000
-STEPS_LOOKED_AT = 32
-
-
 def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Session:
     """A session for one step that stands in another project than its own, or is asked for by another client.
 
@@ -174,7 +169,7 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
     """
     client, folder = visited_by(rt, session)
     placed = any(rule.scope is Scope.PROJECT or rule.within is not None for rule in rt.workspace.rules)
-    worked = _worked_in(rt, reader, session, at_us) if placed else ()
+    worked = still_worked_in(rt, reader, session, at_us) if placed else ()
     mine: tuple[Rule, ...] = ()
     for each in dict.fromkeys((folder, *worked)):
         there = () if each in (None, session.project) else bound(rt.workspace.rules, _subject(rt, session, each))
@@ -188,33 +183,6 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
         )
         mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
     return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
-
-
-def _worked_in(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tuple[str, ...]:
-    """Where the agents of a session have made their last responses and may be still; always of the very last one."""
-    last: dict[str | None, tuple[str, int]] = {}
-    for folder, agent_id, made_us in reader.worked_in(session.session_id, RESPONSES_LOOKED_AT):
-        if not last or made_us > at_us - AT_WORK_US:
-            last.setdefault(agent_id, (folder, made_us))
-    left = {agent_id for agent_id, made in last.items() if _has_left(rt, reader, session, agent_id, made)}
-    return tuple(folder for agent_id, (folder, _) in last.items() if agent_id not in left)
-
-
-def _has_left(rt: Runtime, reader: Reader, session: Session, agent_id: str | None, made: tuple[str, int]) -> bool:
-    """Whether the work has gone on elsewhere since an agent's last response, as the client says.
-
-    Its word is good where it was borne out: that response was made where the step before it was said to stand. One
-    that tells other folders of its steps than of its responses is asked where these are made.
-    """
-    place_of = rt.workspace.place_of
-    folder, made_us = made
-    at, stands = place_of(folder), place_of(rt.workspace.project or rt.workspace.folder)
-    if at is None or stands is None or at.name is None or stands.name in (None, at.name):
-        return False
-    calls = reader.recent_calls(session.session_id, made_us, STEPS_LOOKED_AT)
-    step = next((call for call in calls if call.actor_id == agent_id and call.action is not Action.HALT), None)
-    said = None if step is None else place_of(step.folder or session.project)
-    return said is not None and said.name == at.name
 
 
 def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
