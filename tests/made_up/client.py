@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Part, Scope, Surroundings, hook_command, server_command
+from tallygate.clients.client import Client, Deferred, Requirements, Scope, Surroundings, hook_command, server_command
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -19,11 +19,11 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("MADE_UP_HOME", ".made-up")
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     folder = _folder(where) if scope is Scope.USER else where.root / ".made-up"
     command = {"type": "command", "command": hook_command(where, "made_up", "Ask")}
     server = Member(("servers", SERVER), server_command(where))
-    return Installation((FileEdits(folder / "settings.json", (server, Hook(("hooks", "Ask"), command))),))
+    return Requirements((FileEdits(folder / "settings.json", (server, Hook(("hooks", "Ask"), command))),))
 
 
 CLIENT = Client(
@@ -32,8 +32,8 @@ CLIENT = Client(
     stored_as="made_up",
     calls_itself=("madeup",),
     family="made",
-    transcripts=Part("tests.made_up.transcripts", "SOURCE"),
-    hooks=Part("tests.made_up.hooks", "HOOKS"),
+    transcripts=Deferred("tests.made_up.transcripts", "SOURCE"),
+    hooks=Deferred("tests.made_up.hooks", "HOOKS"),
     facts=HookFacts(reserves_at=frozenset({Moment.PROMPT}), first_model="dear", first_call=Tokens(output=100)),
     rules=(ANSWER, TITLE),
     gating_events=("Ask",),

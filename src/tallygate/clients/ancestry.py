@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallygate.clients.program import Program, programs
+from tallygate.clients.program import ClientProgram, programs
 
 DEPTH_MAX = 64
 _INTERPRETERS = re.compile(r"(?:node|nodejs|bun|deno|python[\d.]*|MainThread)\Z")
@@ -30,7 +30,7 @@ class Process:
     words: tuple[str, ...]
 
 
-def agent_of(process: Process) -> Program | None:
+def agent_of(process: Process) -> ClientProgram | None:
     """The agent's client that a process is; None for everything else."""
     script = ""
     first = process.words[0] if process.words else ""

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from tallygate.clients.program import Program
+from tallygate.clients.program import ClientProgram
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
@@ -84,7 +84,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class Requirements:
     """Everything that one client needs in one scope, and what the user has to do or know."""
 
     files: tuple[FileEdits, ...]
@@ -92,14 +92,14 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Obstacle:
     """Something that keeps a client's hooks from running, and what the user does about it."""
 
     what: str
     to_do: str
 
 
-class Stop(StrEnum):
+class Ends(StrEnum):
     """What a refusal ends in a client; where it ends less than the turn, the model is asked once more."""
 
     TURN = "the turn"
@@ -112,13 +112,13 @@ def nothing_more(_: Surroundings) -> tuple[Path, ...]:
     return ()
 
 
-def nothing_wrong(_: Surroundings) -> Iterator[Finding]:
+def nothing_wrong(_: Surroundings) -> Iterator[Obstacle]:
     """A client whose hooks nothing is known to switch off."""
     return iter(())
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[T]):
+class Deferred(Generic[T]):
     """Something of a client that is imported where it is used: what reads transcripts takes longer than a command."""
 
     module: str
@@ -163,20 +163,20 @@ class Client:
     name: str
     title: str
     folder: Callable[[Surroundings], Path]
-    wanted: Callable[[Surroundings, Scope], Installation]
+    wanted: Callable[[Surroundings, Scope], Requirements]
     signs: Callable[[Surroundings], tuple[Path, ...]] = nothing_more
-    program: Program | None = None
+    program: ClientProgram | None = None
     binaries: tuple[str, ...] = ()
     stored_as: str = ""
     calls_itself: tuple[str, ...] = ()
     says_beside: tuple[str, ...] = ()
     family: str | None = None
-    transcripts: Part[Source] | None = None
-    hooks: Part[Hooks] | None = None
+    transcripts: Deferred[Source] | None = None
+    hooks: Deferred[Hooks] | None = None
     facts: HookFacts | None = None
     gating_events: tuple[str, ...] = ()
     nested: NestedClient | None = None
-    telemetry: Part[ReadEvents] | None = None
+    telemetry: Deferred[ReadEvents] | None = None
     rules: tuple[ReadingRule, ...] = ()
     variables: tuple[str, ...] = ()
     workspace_variables: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ class Client:
     call_meta: tuple[str, ...] = ()
     keys_of_calls: tuple[str, ...] = ()
     tells_session_in_meta: bool = False
-    findings: Callable[[Surroundings], Iterator[Finding]] = nothing_wrong
+    findings: Callable[[Surroundings], Iterator[Obstacle]] = nothing_wrong
     weakened: Callable[[Path, Path | None, Path, Mapping[str, str]], str | None] | None = None
     stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
     hooks_answer_forms: bool = False
@@ -215,11 +215,11 @@ class Client:
         return self.title if self.is_measured else f"{self.title} (not measured)"
 
     @property
-    def can_stop(self) -> Stop:
+    def can_stop(self) -> Ends:
         """What ends where it is refused a tool; without hooks only an agent that asks is told to stop."""
         if self.facts is None:
-            return Stop.NOTHING
-        return Stop.TOOL if self.facts.asks_again else Stop.TURN
+            return Ends.NOTHING
+        return Ends.TOOL if self.facts.asks_again else Ends.TURN
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

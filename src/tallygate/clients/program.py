@@ -53,7 +53,7 @@ def from_input(words: Words, is_terminal: Terminal, _environ: Mapping[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class ClientProgram:
     """A client's own program, and its runs of one prompt before which nobody sits.
 
     `title` is for people, `names` are those of its file, `packages` what it is installed as, and `versions` a folder
@@ -114,13 +114,13 @@ class Program:
 
 
 @cache
-def programs() -> tuple[Program, ...]:
+def programs() -> tuple[ClientProgram, ...]:
     """Those of all clients that have one, in the registry's order."""
     here = Path(__file__).parent
     having = (folder for folder in FOLDERS if (here / folder / "program.py").is_file())
     return tuple(import_module(f"tallygate.clients.{folder}.program").PROGRAM for folder in having)
 
 
-def program_called(stored: str) -> Program | None:
+def program_called(stored: str) -> ClientProgram | None:
     """The program of a client, by the name its rows are stored under."""
     return next((program for program in programs() if program.stored_as == stored), None)

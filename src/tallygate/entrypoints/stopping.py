@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.clients.ancestry import Process, agent_of
-from tallygate.clients.program import Program, is_spoken_to, program_called, programs
+from tallygate.clients.program import ClientProgram, is_spoken_to, program_called, programs
 
 PROC = Path("/proc")
 DEPTH_MAX = 16
@@ -26,7 +26,7 @@ _TERMINALS = ("/dev/pts/", "/dev/tty")
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientProcess:
     """A client's process, by everything that tells it from another that got its number later."""
 
     pid: int
@@ -61,7 +61,9 @@ def hook_after_end(client: str) -> str:
     return "" if program is None else program.hook_after_end
 
 
-def _sent(process: Client, how: signal.Signals, text: bytes, wait_s: int, also: Client | None = None) -> bool:
+def _sent(
+    process: ClientProcess, how: signal.Signals, text: bytes, wait_s: int, also: ClientProcess | None = None
+) -> bool:
     """Send one signal to a process once it is certain that it is still the one that was found; wait for its end."""
     try:
         handle = os.pidfd_open(process.pid)
@@ -100,7 +102,7 @@ def parting(client: str, *, always: bool, proc: Path = PROC) -> int:
     return program.shows_at_end if always or not _heard(proc / str(found[0].pid) / "fd" / "2") else 0
 
 
-def _wrapper(program: Program, parent: int, proc: Path) -> Client | None:
+def _wrapper(program: ClientProgram, parent: int, proc: Path) -> ClientProcess | None:
     """The script of a client that started its program and waits for it, where one did."""
     found = _look(parent, proc) if program.has_wrapper else None
     if found is None:
@@ -110,7 +112,7 @@ def _wrapper(program: Program, parent: int, proc: Path) -> Client | None:
     return process if ours and Path(process.program).name.startswith("node") else None
 
 
-def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] | None:
+def running(client: str, parent: int, proc: Path = PROC) -> tuple[ClientProcess, int] | None:
     """The client that started this, where it is this one, ours, seen by its own number, and runs a prompt by itself."""
     program, pid = program_called(client), parent
     for _ in range(DEPTH_MAX):
@@ -128,12 +130,12 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[Client, int] |
     return None
 
 
-def runs_one_prompt(program: Program, pid: int, words: tuple[str, ...], proc: Path = PROC) -> bool:
+def runs_one_prompt(program: ClientProgram, pid: int, words: tuple[str, ...], proc: Path = PROC) -> bool:
     """Whether a client runs one prompt and ends: it was told to, or no person could type there."""
     return program.runs_one_prompt(words, lambda number: _is_terminal(pid, number, proc), os.environ)
 
 
-def _is_ours(process: Client, program: Program, proc: Path) -> bool:
+def _is_ours(process: ClientProcess, program: ClientProgram, proc: Path) -> bool:
     """Whether a process is the client's, the user's own, and has the same number here as for itself."""
     found = agent_of(Process(process.pid, process.program, process.words))
     return found is program and process.uid == os.getuid() and _same_numbers(process.pid, proc)
@@ -187,7 +189,7 @@ def _by_hand(pid: int, proc: Path) -> bool:
     return all(told.get(each.entry) in (None, *each.by_hand) for each in programs() if each.entry)
 
 
-def _look(pid: int, proc: Path = PROC) -> tuple[Client, int] | None:
+def _look(pid: int, proc: Path = PROC) -> tuple[ClientProcess, int] | None:
     """One process and the number of its parent."""
     place = proc / str(pid)
     try:
@@ -199,7 +201,7 @@ def _look(pid: int, proc: Path = PROC) -> tuple[Client, int] | None:
         program = str((place / "exe").readlink()).removesuffix(" (deleted)")
     except (OSError, ValueError, IndexError, StopIteration):
         return None
-    return (Client(pid, uid, program, words, started), parent) if pid > 1 else None
+    return (ClientProcess(pid, uid, program, words, started), parent) if pid > 1 else None
 
 
 def _same_numbers(pid: int, proc: Path) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 from tallygate.clients.claude_code.program import PROGRAM
 from tallygate.clients.client import (
     Client,
-    Finding,
-    Installation,
-    Part,
+    Deferred,
+    Obstacle,
+    Requirements,
     Scope,
     Surroundings,
     content_of,
@@ -151,7 +151,7 @@ def subscribed(where: Surroundings) -> bool:
 # Why Claude Code would run none of the gate's hooks, though they are installed.
 
 
-def findings(where: Surroundings) -> Iterator[Finding]:
+def findings(where: Surroundings) -> Iterator[Obstacle]:
     """What switches the hooks off in the settings that are in force here."""
     files = [_folder(where) / "settings.json"]
     if where.project is not None:
@@ -160,11 +160,11 @@ def findings(where: Surroundings) -> Iterator[Finding]:
     for file in files:
         settings = object_in(content_of(file))
         if settings is not None and settings.get("disableAllHooks") is True:
-            yield Finding(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
+            yield Obstacle(f"{file} switches all hooks off", f"Take disableAllHooks out of {file}.")
     if where.project is not None and (why := stand_in(where.project, where.home, where.environ)) is not None:
-        yield Finding(why.removesuffix(f" {CURE}").removesuffix("."), CURE)
+        yield Obstacle(why.removesuffix(f" {CURE}").removesuffix("."), CURE)
     if where.environ.get("CLAUDE_CODE_SIMPLE"):
-        yield Finding("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")
+        yield Obstacle("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")
 
 
 # --- install ---------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def _server_file(where: Surroundings) -> Path:
     return where.home / ".claude.json" if given == where.home else given / ".claude.json"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     notes: list[str] = []
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where), "alwaysLoad": True})
     events = (*TOOL_HOOKS, *COMMAND_HOOKS)
@@ -269,7 +269,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     telemetry_edits = _telemetry_edits(where, notes)
     if scope is Scope.USER:
         folder = _folder(where)
-        return Installation(
+        return Requirements(
             (
                 FileEdits(_server_file(where), (server,)),
                 FileEdits(folder / "settings.json", (*hooks, status, *telemetry_edits)),
@@ -287,7 +287,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
         files.append(FileEdits(folder / "settings.local.json", telemetry_edits))
         notes.append(".claude/settings.local.json holds a token of this machine: keep it out of version control.")
     notes.append("Claude Code asks once whether the project's server may run: say yes.")
-    return Installation(tuple(files), tuple(notes))
+    return Requirements(tuple(files), tuple(notes))
 
 
 def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
@@ -383,13 +383,13 @@ CLIENT = Client(
     calls_itself=("claudecode", "claude"),
     says_beside=("anthropic",),
     family="claude",
-    transcripts=Part("tallygate.clients.claude_code.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.claude_code.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.claude_code.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.claude_code.hooks", "HOOKS"),
     facts=_FACTS,
     gating_events=_GATING,
     nested=_NESTED,
     rules=(RESPONSE, SUBAGENT, SIDECHAIN, PROGRESS, ADVISOR, TELEMETRY, TELEMETRY_SUBAGENT, AUXILIARY),
-    telemetry=Part("tallygate.clients.claude_code.telemetry", "read_events"),
+    telemetry=Deferred("tallygate.clients.claude_code.telemetry", "read_events"),
     variables=("CLAUDE_CONFIG_DIR",),
     workspace_variables=("CLAUDE_PROJECT_DIR",),
     project_variables=("CLAUDE_PROJECT_DIR",),

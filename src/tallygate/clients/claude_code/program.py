@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from tallygate.clients.program import Program, Terminal, Words
+from tallygate.clients.program import ClientProgram, Terminal, Words
 
 _ENTRY, _IN_PRINT_MODE = "CLAUDE_CODE_ENTRYPOINT", "sdk-cli"
 
@@ -14,7 +14,7 @@ def _by_ends(_words: Words, is_terminal: Terminal, environ: Mapping[str, str]) -
     return environ.get(_ENTRY) == _IN_PRINT_MODE and is_terminal(1) is False
 
 
-PROGRAM = Program(
+PROGRAM = ClientProgram(
     stored_as="claude_code",
     title="Claude Code",
     names=("claude",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Scope, Surroundings, application_data, server_command
+from tallygate.clients.client import Client, Requirements, Scope, Surroundings, application_data, server_command
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -13,11 +13,11 @@ def _folder(where: Surroundings) -> Path:
     return application_data(where) / "Claude"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     if scope is Scope.PROJECT:
-        return Installation((), ("Claude Desktop knows no projects: run it with --scope user.",))
+        return Requirements((), ("Claude Desktop knows no projects: run it with --scope user.",))
     server = Member(("mcpServers", SERVER), server_command(where))
-    return Installation((FileEdits(_folder(where) / "claude_desktop_config.json", (server,)),))
+    return Requirements((FileEdits(_folder(where) / "claude_desktop_config.json", (server,)),))
 
 
 CLIENT = Client(

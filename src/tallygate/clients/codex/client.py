@@ -10,9 +10,9 @@ from typing import Any
 
 from tallygate.clients.client import (
     Client,
-    Finding,
-    Installation,
-    Part,
+    Deferred,
+    Obstacle,
+    Requirements,
     Scope,
     Surroundings,
     content_of,
@@ -36,7 +36,7 @@ from tallygate.editing.ours import SERVER, is_ours
 _TRUST = "Start codex, open /hooks and trust the hooks of Tallygate."
 
 
-def findings(where: Surroundings) -> Iterator[Finding]:
+def findings(where: Surroundings) -> Iterator[Obstacle]:
     """The hooks that Codex skips without a word; read from its own record of trust, which is never written."""
     folders = [where.folder("CODEX_HOME", ".codex")]
     if where.project is not None:
@@ -48,9 +48,9 @@ def findings(where: Surroundings) -> Iterator[Finding]:
         untrusted = [event for event, key in ours if not mapping(state.get(key)).get("trusted_hash")]
         off = [event for event, key in ours if mapping(state.get(key)).get("enabled") is False]
         if untrusted:
-            yield Finding(f"Codex has not been told to trust {', '.join(untrusted)} of {file}, and skips them", _TRUST)
+            yield Obstacle(f"Codex has not been told to trust {', '.join(untrusted)} of {file}, and skips them", _TRUST)
         if off:
-            yield Finding(f"{', '.join(off)} of {file} are switched off in Codex", "Switch them on in /hooks.")
+            yield Obstacle(f"{', '.join(off)} of {file} are switched off in Codex", "Switch them on in /hooks.")
 
 
 def _ours(file: Path) -> Iterator[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("CODEX_HOME", ".codex")
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     table = Table(("mcp_servers", SERVER), {**server_command(where), "required": True})
     hooks = [
         Hook(
@@ -117,7 +117,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
         FileEdits(folder / "hooks.json", tuple(hooks), shared),
         FileEdits(rule, (rule_block(),), shared),
     )
-    return Installation(files, tuple(notes))
+    return Requirements(files, tuple(notes))
 
 
 # --- nested ----------------------------------------------------------------------------------------------------------
@@ -190,8 +190,8 @@ CLIENT = Client(
     calls_itself=("codex",),
     says_beside=("openai",),
     family="codex",
-    transcripts=Part("tallygate.clients.codex.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.codex.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.codex.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.codex.hooks", "HOOKS"),
     facts=_FACTS,
     gating_events=("PreToolUse", "UserPromptSubmit"),
     nested=_NESTED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 
-from tallygate.clients.program import Program, Words
+from tallygate.clients.program import ClientProgram, Words
 
 # Options that take no value; after any other the next word is taken for its value.
 _FLAGS = frozenset({
@@ -34,7 +34,7 @@ def _interrupt(pid: int, words: Words, data: bytes, environ: Mapping[str, str]) 
     return interrupt_turn(pid, words, data, environ)
 
 
-PROGRAM = Program(
+PROGRAM = ClientProgram(
     stored_as="codex",
     title="Codex",
     names=("codex",),

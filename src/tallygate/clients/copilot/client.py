@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
-    Part,
+    Deferred,
+    Requirements,
     Scope,
     Surroundings,
     hook_command,
@@ -37,12 +37,12 @@ def _hook(where: Surroundings, event: str) -> Hook:
     return Hook(("hooks", event), {"type": "command", "bash": command}, flat=True)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     server = Member(("mcpServers", SERVER), {"type": "local", **server_command(where), "tools": ["*"]})
     hooks = tuple(_hook(where, event) for event in EVENTS)
     if scope is Scope.USER:
         folder = _folder(where)
-        return Installation(
+        return Requirements(
             (
                 FileEdits(folder / "mcp-config.json", (server,)),
                 FileEdits(folder / "settings.json", hooks),
@@ -51,7 +51,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
         )
     folder = where.root / ".github"
     version = Member(("version",), 1)
-    return Installation(
+    return Requirements(
         (
             FileEdits(folder / "mcp.json", (server,), shared=True),
             FileEdits(folder / "hooks" / "tallygate.json", (version, *hooks), shared=True),
@@ -71,8 +71,8 @@ CLIENT = Client(
     calls_itself=("githubcopilot", "copilot"),
     says_beside=("developer",),
     family="copilot",
-    transcripts=Part("tallygate.clients.copilot.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.copilot.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.copilot.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.copilot.hooks", "HOOKS"),
     # It has only the tool itself, and ends a turn by its answer to the question whether a tool may run, in a terminal
     # too; where a tool raises no question, the second refusal is the last. It writes down several responses at once.
     facts=HookFacts(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from tallygate.clients.program import Program, from_input
+from tallygate.clients.program import ClientProgram, from_input
 
-PROGRAM = Program(
+PROGRAM = ClientProgram(
     stored_as="copilot",
     title="Copilot CLI",
     names=("copilot",),

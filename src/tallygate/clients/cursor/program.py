@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tallygate.clients.program import Program
+from tallygate.clients.program import ClientProgram
 
-PROGRAM = Program(
+PROGRAM = ClientProgram(
     stored_as="cursor",
     title="Cursor's agent",
     names=("cursor-agent",),

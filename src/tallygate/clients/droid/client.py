@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Finding,
-    Installation,
-    Part,
+    Deferred,
+    Obstacle,
+    Requirements,
     Scope,
     Surroundings,
     content_of,
@@ -55,13 +55,13 @@ def _hook(where: Surroundings, event: str) -> Hook:
     return Hook(("hooks", event), {"type": "command", "command": command}, "*" if event == "PreToolUse" else None)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     user = scope is Scope.USER
     folder = _folder(where) if user else where.root / ".factory"
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where)})
     hooks = tuple(_hook(where, event) for event in EVENTS)
     rule = (folder if user else where.root) / "AGENTS.md"
-    return Installation(
+    return Requirements(
         (
             FileEdits(folder / "mcp.json", (server,), not user),
             FileEdits(_hooks_file(folder), hooks, not user),
@@ -71,12 +71,12 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     )
 
 
-def findings(where: Surroundings) -> Iterator[Finding]:
+def findings(where: Surroundings) -> Iterator[Obstacle]:
     """Files of settings that switch all hooks off."""
     folders = [_folder(where), *([] if where.project is None else [where.project / ".factory"])]
     for file in (folder / name for folder in folders for name in _SETTINGS):
         if _settings(file).get("hooksDisabled") is True:
-            yield Finding(f"{file} switches all hooks off", f"Take hooksDisabled out of {file}.")
+            yield Obstacle(f"{file} switches all hooks off", f"Take hooksDisabled out of {file}.")
 
 
 # How its readers come to a row: texts that stand in ledgers, and never change.
@@ -88,8 +88,8 @@ CLIENT = Client(
     says_beside=("factory",),
     family="droid",
     program=PROGRAM,
-    transcripts=Part("tallygate.clients.droid.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.droid.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.droid.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.droid.hooks", "HOOKS"),
     facts=HookFacts(reserves_at=frozenset({Moment.PROMPT, Moment.TOOL}), held_s=45),
     gating_events=GATING,
     nested=NestedClient(PROGRAM.packages[0], ".factory", "/.factory/", frozenset({"--no-hooks"})),

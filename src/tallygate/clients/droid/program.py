@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallygate.clients.program import Program, Words, options_of
+from tallygate.clients.program import ClientProgram, Words, options_of
 
 
 def _runs(words: Words) -> bool:
@@ -10,4 +10,4 @@ def _runs(words: Words) -> bool:
     return words[1:2] == ("exec",) and not any("jsonrpc" in word for word in options_of(words))
 
 
-PROGRAM = Program(stored_as="droid", title="Droid", names=("droid",), packages=("droid",), runs_by_words=_runs)
+PROGRAM = ClientProgram(stored_as="droid", title="Droid", names=("droid",), packages=("droid",), runs_by_words=_runs)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
-    Part,
+    Deferred,
+    Requirements,
     Scope,
     Surroundings,
     hook_command,
@@ -34,7 +34,7 @@ def matcher_of(event: str) -> str:
     return "manual" if event == "PreCompress" else "*"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = (
         Hook(
@@ -47,7 +47,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     user = scope is Scope.USER
     folder = _folder(where) if user else where.root / ".gemini"
     rule = folder / "GEMINI.md" if user else where.root / "GEMINI.md"
-    return Installation(
+    return Requirements(
         (
             FileEdits(folder / "settings.json", (server, *hooks), not user),
             FileEdits(rule, (rule_block(),), not user),
@@ -64,8 +64,8 @@ CLIENT = Client(
     calls_itself=("gemini",),
     says_beside=("google",),
     family="gemini",
-    transcripts=Part("tallygate.clients.gemini.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.gemini.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.gemini.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.gemini.hooks", "HOOKS"),
     facts=HookFacts(reserves_at=frozenset({Moment.MODEL}), first_model="gemini-2.5-pro", held_s=45),
     gating_events=("BeforeAgent", "BeforeModel", "BeforeTool"),
     nested=NestedClient(

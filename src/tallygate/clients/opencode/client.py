@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
-    Part,
+    Deferred,
+    Requirements,
     Scope,
     Surroundings,
     hook_arguments,
@@ -49,14 +49,14 @@ def _settings(folder: Path) -> Path:
     return commented if commented.exists() else folder / "opencode.json"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     command = [where.python, *server_arguments(where)]
     server = Member(("mcp", SERVER), {"type": "local", "command": command, "enabled": True})
     user = scope is Scope.USER
     folder = _folder(where) if user else where.root
     plugins = folder / "plugin" if user else where.root / ".opencode" / "plugin"
     plugin = opencode_plugin(hook_arguments(where, _CLIENT), faults_pass=where.faults_pass)
-    return Installation(
+    return Requirements(
         (
             FileEdits(_settings(folder), (server,), not user),
             FileEdits(plugins / "tallygate.js", (plugin,), not user),
@@ -74,8 +74,8 @@ CLIENT = Client(
     title="opencode",
     calls_itself=("opencode",),
     family="opencode",
-    transcripts=Part("tallygate.clients.opencode.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.opencode.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.opencode.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.opencode.hooks", "HOOKS"),
     facts=HookFacts(reserves_at=frozenset({Moment.MODEL}), auxiliary_agents=frozenset({"title"})),
     gating_events=("chat.params", "chat.message", "tool.execute.before"),
     nested=NestedClient(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
-    Part,
+    Deferred,
+    Requirements,
     Scope,
     Surroundings,
     hook_command,
@@ -34,7 +34,7 @@ def _command(where: Surroundings, event: str) -> str:
     return hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = tuple(
         Hook(
@@ -48,7 +48,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Installation:
     folder = _folder(where) if user else where.root / ".qwen"
     rule = folder / "QWEN.md" if user else where.root / "QWEN.md"
     notes = () if user else ("Qwen Code asks before it starts a server of a project: `qwen mcp approve tallygate`.",)
-    return Installation(
+    return Requirements(
         (FileEdits(folder / "settings.json", (server, *hooks), not user), FileEdits(rule, (rule_block(),), not user)),
         notes,
     )
@@ -61,8 +61,8 @@ CLIENT = Client(
     title="Qwen Code",
     calls_itself=("qwencode", "qwen"),
     family="qwen",
-    transcripts=Part("tallygate.clients.qwen.transcripts", "SOURCE"),
-    hooks=Part("tallygate.clients.qwen.hooks", "HOOKS"),
+    transcripts=Deferred("tallygate.clients.qwen.transcripts", "SOURCE"),
+    hooks=Deferred("tallygate.clients.qwen.hooks", "HOOKS"),
     # No answer ends the work of a subagent, and a prompt that is refused is not told in print mode.
     facts=HookFacts(
         reserves_at=frozenset({Moment.PROMPT, Moment.MODEL, Moment.AGENT_START}),

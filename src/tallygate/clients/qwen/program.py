@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from tallygate.clients.program import Program, Terminal, Words, from_input
+from tallygate.clients.program import ClientProgram, Terminal, Words, from_input
 
 # Options that take no value, and those that take one; others may take several.
 _FLAGS = frozenset({
@@ -53,7 +53,7 @@ def _first(words: Words) -> str | None:
     return next((word for word in rest if word != "--"), None)
 
 
-PROGRAM = Program(
+PROGRAM = ClientProgram(
     stored_as="qwen",
     title="Qwen Code",
     names=("qwen",),

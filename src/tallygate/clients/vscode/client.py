@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
+    Requirements,
     Scope,
     Surroundings,
     application_data,
@@ -28,13 +28,13 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
     return (where.home / ".vscode",)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     server = Member(("servers", SERVER), {"type": "stdio", **server_command(where)})
     rule = (rule_block(_FRONT),)
     if scope is Scope.USER:
         folder = _folder(where)
-        return Installation((FileEdits(folder / "mcp.json", (server,)), FileEdits(folder / "prompts" / _RULE, rule)))
-    return Installation(
+        return Requirements((FileEdits(folder / "mcp.json", (server,)), FileEdits(folder / "prompts" / _RULE, rule)))
+    return Requirements(
         (
             FileEdits(where.root / ".vscode" / "mcp.json", (server,), shared=True),
             FileEdits(where.root / ".github" / "instructions" / _RULE, rule, shared=True),

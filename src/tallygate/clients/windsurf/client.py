@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
-    Installation,
+    Requirements,
     Scope,
     Surroundings,
     rule_block,
@@ -22,18 +22,18 @@ def _folder(where: Surroundings) -> Path:
     return where.home / ".codeium" / "windsurf"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     if scope is Scope.USER:
         folder = _folder(where)
         server = Member(("mcpServers", SERVER), server_command(where))
-        return Installation(
+        return Requirements(
             (
                 FileEdits(folder / "mcp_config.json", (server,)),
                 FileEdits(folder / "memories" / "global_rules.md", (rule_block(),)),
             )
         )
     rule = FileEdits(where.root / ".windsurf" / "rules" / "tallygate.md", (rule_block(_FRONT),), shared=True)
-    return Installation((rule,), ("Windsurf has no servers of a project: run it with --scope user, too.",))
+    return Requirements((rule,), ("Windsurf has no servers of a project: run it with --scope user, too.",))
 
 
 CLIENT = Client(

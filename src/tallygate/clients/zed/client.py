@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Installation, Scope, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, Requirements, Scope, Surroundings, rule_block, server_command
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -28,15 +28,15 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("XDG_CONFIG_HOME", ".config") / "zed"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Installation:
+def _wanted(where: Surroundings, scope: Scope) -> Requirements:
     server = Member(("context_servers", SERVER), {"source": "custom", **server_command(where)})
     if scope is Scope.USER:
         folder = _folder(where)
-        return Installation(
+        return Requirements(
             (FileEdits(folder / "settings.json", (server,)), FileEdits(folder / "AGENTS.md", (rule_block(),)))
         )
     rule = next((where.root / name for name in _RULES if (where.root / name).is_file()), where.root / "AGENTS.md")
-    return Installation(
+    return Requirements(
         (
             FileEdits(where.root / ".zed" / "settings.json", (server,), shared=True),
             FileEdits(rule, (rule_block(),), shared=True),
