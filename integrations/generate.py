@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from tallygate.clients.cursor.client import FRONT as CURSOR_FRONT
 from tallygate.clients.gemini.client import EVENTS, matcher_of
 
 FOLDER = Path(__file__).resolve().parent
-PLUGIN, EXTENSION = "claude-code-plugin", "gemini-extension"
+PROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ADDRESS = PROJECT["urls"]["Repository"]
+PLUGIN, EXTENSION, BUNDLE = "claude-code-plugin", "gemini-extension", "mcpb"
+# The registry's name of what is at that address; the README says it too, by which the registry knows whose it is.
+REGISTERED = "io.github." + "/".join(ADDRESS.split("/")[3:])
+SHORT = "Stops AI coding agents at the amount you set, by what they really used. Local, no account."
 ABOUT = "Spend gate and tally for AI agents: what is really spent is counted, and a spent budget stops the work."
 # A package cannot know where Tallygate is installed: its programs are looked up.
 SERVER = {"command": "tallygate", "args": ["serve"]}
@@ -85,8 +91,55 @@ def packages() -> dict[str, str]:
         ),
         f"{EXTENSION}/GEMINI.md": rule_text(),
         f"{EXTENSION}/hooks/hooks.json": document({"hooks": dict(gemini_hooks())}),
+        "registry/server.json": document(registry_entry()),
+        f"{BUNDLE}/manifest.json": document(bundle_manifest()),
         "AGENTS.md": rule_block().text,
         "cursor/tallygate.mdc": CURSOR_FRONT + rule_block().text,
+    }
+
+
+def registry_entry() -> dict[str, Any]:
+    """What the registry of MCP servers is told; schema 2025-12-11."""
+    return {
+        "$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json",
+        "name": REGISTERED,
+        "title": "Tallygate",
+        "description": SHORT,
+        "repository": {"url": ADDRESS, "source": "github"},
+        "version": __version__,
+        "packages": [
+            {
+                "registryType": "pypi",
+                "identifier": PROJECT["name"],
+                "version": __version__,
+                "runtimeHint": "uvx",
+                "packageArguments": [{"type": "positional", "value": "serve"}],
+                "transport": {"type": "stdio"},
+            }
+        ],
+    }
+
+
+def bundle_manifest() -> dict[str, Any]:
+    """The manifest of a bundle for desktop clients, which fetch Python and libraries themselves; version 0.4."""
+    return {
+        "manifest_version": "0.4",
+        "name": PROJECT["name"],
+        "display_name": "Tallygate",
+        "version": __version__,
+        "description": SHORT,
+        "author": {"name": "Tallygate"},
+        "repository": {"type": "git", "url": ADDRESS},
+        "license": PROJECT["license"],
+        "keywords": PROJECT["keywords"],
+        "server": {
+            "type": "uv",
+            "entry_point": "src/tallygate/__main__.py",
+            "mcp_config": {"command": "uv", "args": ["run", "--directory", "${__dirname}", "tallygate", "serve"]},
+        },
+        "tools_generated": True,
+        "prompts_generated": True,
+        "compatibility": {"platforms": ["darwin", "linux"], "runtimes": {"python": PROJECT["requires-python"]}},
     }
 
 
