@@ -33,7 +33,11 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode, client_name
-from tallygate.ledger.port import Change, Insert, Ledger, Reader, Tx
+from tallygate.ledger.port.changes import Change, Insert
+from tallygate.ledger.port.learning import LearningReader
+from tallygate.ledger.port.ledger import Ledger, Reader, Tx
+from tallygate.ledger.port.proof import ProofReader, ProofWriter
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.lock_book import LockBook
 from tallygate.pricing.book import PriceBook, PriceScope
 from tallygate.pricing.exchange import ExchangeBook
@@ -99,7 +103,7 @@ def one_key(key: SampleKey) -> SampleKey:
     return SampleKey(key.kind, client_name(key.client), one_name(key.model))
 
 
-def _learner(reader: Reader, of_kind: _OfKind, key: SampleKey) -> Learner:
+def _learner(reader: LearningReader, of_kind: _OfKind, key: SampleKey) -> Learner:
     found = of_kind.by_key.get(key)
     if found is not None:
         return found
@@ -371,7 +375,7 @@ def remember(rt: Runtime, session: Session) -> None:
     rt.caches.session_heads[rt.tenant, session.session_id] = _head_of(session)
 
 
-def prices_kept(rt: Runtime, tx: Tx) -> list[Change]:
+def prices_kept(rt: Runtime, tx: ProofReader) -> list[Change]:
     """What is written with a session so that it goes on at the prices it is opened at."""
     if tx.price_list(rt.workspace.prices.list_id) is not None:
         return []
@@ -522,7 +526,7 @@ def kept_summary(rt: Runtime, summary: str | None) -> str | None:
     return summary[:SUMMARY_MAX]
 
 
-def basis_changes(tx: Tx, price: Price, seen: set[str]) -> tuple[str, list[Insert]]:
+def basis_changes(tx: ProofWriter, price: Price, seen: set[str]) -> tuple[str, list[Insert]]:
     """The id of a price's basis, and the row to insert where the ledger does not have it yet."""
     price_id, basis = basis_of(price)
     if price_id in seen or tx.knows_price(price_id):
@@ -530,7 +534,7 @@ def basis_changes(tx: Tx, price: Price, seen: set[str]) -> tuple[str, list[Inser
     return price_id, [Insert("price", {"price_id": price_id, "basis": basis})]
 
 
-def named_before(rt: Runtime, reader: Reader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+def named_before(rt: Runtime, reader: SessionReader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
     """The session that has an id which a caller chose, with its budgets.
 
     An id names one session of those that can be reached from the program's own tenant. What others have under it is

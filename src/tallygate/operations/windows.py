@@ -25,7 +25,9 @@ from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.usage import priced_as_standard
 from tallygate.core.words import CallState
-from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.ledger.port.budgets import BudgetReader
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.usage import StoredUsage
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.pricing.identity import means
 
@@ -111,7 +113,7 @@ def booked(call: Call) -> Amount:
 
 
 def on_record(
-    reader: Reader,
+    reader: BudgetReader,
     facts: Facts,
     budget: Budget,
     span: tuple[int, int],
@@ -147,7 +149,7 @@ def begun(budget: Budget, amount: int) -> Budget:
     )
 
 
-def begin(reader: Reader, facts: Facts, budget: Budget, start_us: int, end_us: int | None) -> Budget:
+def begin(reader: BudgetReader, facts: Facts, budget: Budget, start_us: int, end_us: int | None) -> Budget:
     """A calendar window with all that is on record in it.
 
     One that was opened keeps its counter, also where its days begin at another hour by now: it then reaches over both

@@ -8,7 +8,10 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Session
 from tallygate.core.places import Place, Tree
 from tallygate.core.words import Action
-from tallygate.ledger.port import Change, Insert, Ledger, Reader, Tx, Update
+from tallygate.ledger.port.budgets import BudgetReader
+from tallygate.ledger.port.changes import Change, Insert, Update
+from tallygate.ledger.port.ledger import Ledger, Reader
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.runtime import Runtime
 from tallygate.workspace import place_of, trees_of
 
@@ -60,7 +63,7 @@ class Places:
         return None
 
 
-def met(rt: Runtime, tx: Tx, folders: Iterable[str | None]) -> list[Change]:
+def met(rt: Runtime, tx: BudgetReader, folders: Iterable[str | None]) -> list[Change]:
     """What is kept of the worktrees in which folders lie: they may be gone when somebody asks for their repository."""
     places = [rt.workspace.place_of(folder) for folder in dict.fromkeys(folders)]
     trees = {
@@ -79,7 +82,7 @@ def met(rt: Runtime, tx: Tx, folders: Iterable[str | None]) -> list[Change]:
     return changes
 
 
-def met_at_work(rt: Runtime, tx: Tx) -> list[Change]:
+def met_at_work(rt: Runtime, tx: BudgetReader) -> list[Change]:
     """The same of the project at hand as a session opens: with every worktree that its repository has by then."""
     place = rt.workspace.place_of(rt.workspace.project)
     if place is None or place.project is None:
@@ -103,7 +106,9 @@ def still_worked_in(rt: Runtime, reader: Reader, session: Session, at_us: int) -
     return tuple(folder for agent_id, (folder, _) in last.items() if agent_id not in left)
 
 
-def _has_left(rt: Runtime, reader: Reader, session: Session, agent_id: str | None, made: tuple[str, int]) -> bool:
+def _has_left(
+    rt: Runtime, reader: SessionReader, session: Session, agent_id: str | None, made: tuple[str, int]
+) -> bool:
     """Whether the work has gone on elsewhere since an agent's last response, as the client says.
 
     Its word is good where it was borne out: that response was made where the step before it was said to stand. One

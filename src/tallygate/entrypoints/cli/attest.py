@@ -17,7 +17,7 @@ from tallygate.operations.proof.attest import found, newest, of_session
 from tallygate.operations.views.overview import session_called
 
 if TYPE_CHECKING:
-    from tallygate.ledger.port import Attested
+    from tallygate.ledger.port.proof import Attested
 
 
 @click.group(cls=Commands)

@@ -9,7 +9,8 @@ from tallygate.core.gate.rules import Scope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
-from tallygate.ledger.port import PricedSum, SpendShare, Used, Weighed
+from tallygate.ledger.port.budgets import PricedSum, Used, Weighed
+from tallygate.ledger.port.sessions import SpendShare
 from tallygate.ledger.rows import Statements
 
 _BUDGET = rows.BUDGET.select("b")

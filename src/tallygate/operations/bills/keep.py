@@ -22,7 +22,9 @@ from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.statements import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.text import shown
 from tallygate.ledger import rows
-from tallygate.ledger.port import Insert, Tx, Update, Value
+from tallygate.ledger.port.bills import BillReader
+from tallygate.ledger.port.changes import Insert, Update, Value
+from tallygate.ledger.port.ledger import Tx
 from tallygate.operations.runtime import Runtime
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
 from tallygate.statements.apis.answers import DAY, Days, Statement
@@ -180,7 +182,7 @@ def _changes(bill: Bill, lines: Sequence[BillLine]) -> Iterator[Insert]:
         yield Insert("bill_line", rows.from_line(line, bill, part))
 
 
-def _see_that_it_is_ours(tx: Tx, bill: Bill) -> None:
+def _see_that_it_is_ours(tx: BillReader, bill: Bill) -> None:
     found = tx.bill(bill.bill_id)
     if found is None or found.deleted_us is not None:
         raise Conflict(

@@ -16,7 +16,9 @@ from tallygate.core.model import Budget, Session
 from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_unit_nanos
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.ledger.port.changes import Change, Insert, Update, Value
+from tallygate.ledger.port.ledger import Reader, Tx
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import Bound, aged_out_us, bound_now, budget_change, limited_now, rolled
 from tallygate.operations.lock_book import as_signed, signing, standing_now
 from tallygate.operations.runtime import Runtime
@@ -76,7 +78,7 @@ def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
         )
 
 
-def started_in(reader: Reader, authority: Authority) -> str | None:
+def started_in(reader: SessionReader, authority: Authority) -> str | None:
     """The open session of the client that this was started in, by the servers around; None where there is none."""
     if not authority.servers:
         return None

@@ -13,7 +13,10 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import BudgetMode
-from tallygate.ledger.port import Reader, Used
+from tallygate.ledger.port.budgets import Used
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.proof import ProofReader
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import rules_for
 from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.pricing.identity import is_family, means, one_name
@@ -233,7 +236,7 @@ def recently_looser(rt: Runtime) -> list[Loosened]:
     return found
 
 
-def _here(rt: Runtime, reader: Reader) -> Iterator[Session]:
+def _here(rt: Runtime, reader: SessionReader) -> Iterator[Session]:
     """The last sessions of this project that lay in no other, the youngest first."""
     for session in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT):
         if (
@@ -261,7 +264,9 @@ def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     return _Held(from_text(rules), None if held.own is None else own, rt.workspace.prices.list_id)
 
 
-def _changes(reader: Reader, before: _Held, after: _Held, now: PriceList | None = None) -> Iterator[tuple[str, str]]:
+def _changes(
+    reader: ProofReader, before: _Held, after: _Held, now: PriceList | None = None
+) -> Iterator[tuple[str, str]]:
     """What became looser: which thing, and how, in words."""
     if before.own is not None and after.own is not None and (said := before.own.loosened(after.own)):
         yield "session", f"the budget of a session {said}"
@@ -293,7 +298,7 @@ def _bounds(rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, _Bounds]]:
     return found
 
 
-def _list(reader: Reader, list_id: str) -> PriceList | None:
+def _list(reader: ProofReader, list_id: str) -> PriceList | None:
     stated = reader.price_list(list_id)
     return None if stated is None else PriceList.from_text(stated)
 

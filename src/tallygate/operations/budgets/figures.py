@@ -20,7 +20,11 @@ from tallygate.core.money import COUNTED
 from tallygate.core.sessions import SessionTotals, totals_of
 from tallygate.core.usage import UNKNOWN_MODEL, Observed, priced_as
 from tallygate.core.words import BudgetMode
-from tallygate.ledger.port import PricedSum, Reader
+from tallygate.ledger.port.budgets import PricedSum
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.proof import ProofReader
+from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port.usage import UsageReader
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called
 from tallygate.operations.windows import FOR_EVER_US, Facts, counts, on_record
 
@@ -45,7 +49,7 @@ def figures_of(reader: Reader, session: Session) -> SessionFigures:
     )
 
 
-def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:
+def _is_whole(reader: UsageReader, session: Session, calls: list[Call]) -> bool:
     """Whether nothing says that a client had a response which is in no record.
 
     Its own total of the session may be more than what was seen of it. And some clients ask their model again when a
@@ -68,7 +72,7 @@ def _is_whole(reader: Reader, session: Session, calls: list[Call]) -> bool:
 _DEPTH_MAX = 32
 
 
-def certainties(reader: Reader) -> dict[str, Certainty]:
+def certainties(reader: ProofReader) -> dict[str, Certainty]:
     """How sure each price is that anything on record was priced at, by its id."""
     found = {}
     for price_id, basis in reader.prices().items():
@@ -238,7 +242,7 @@ STEPS_LOOKED_AT = 24
 SESSIONS_LOOKED_AT = 8
 
 
-def usual_step(reader: Reader, session_id: str, budget: Budget) -> int:
+def usual_step(reader: SessionReader, session_id: str, budget: Budget) -> int:
     """What the middle one of a session's last steps took of a budget, in its unit; 0 before there is one.
 
     A session that has had none yet goes by the one whose work it took up, or that it lies inside.
@@ -265,7 +269,7 @@ def _taken(call: Call) -> Amount:
     return Amount(nanos, tokens, 1)
 
 
-def used_model(reader: Reader, session: Session) -> str | None:
+def used_model(reader: UsageReader, session: Session) -> str | None:
     """The model a session spent most on, where nobody said at its start which it would be."""
     if session.model != UNKNOWN_MODEL:
         return None
@@ -276,7 +280,7 @@ def used_model(reader: Reader, session: Session) -> str | None:
 ANCESTORS_MAX = 32
 
 
-def drawn_on(reader: Reader, session: Session, budgets: tuple[Budget, ...]) -> Budget:
+def drawn_on(reader: SessionReader, session: Session, budgets: tuple[Budget, ...]) -> Budget:
     """The budget a session lives on: its own, else that of the nearest session around it, else the tightest."""
     named = {budget.budget_id: budget for budget in budgets}
     around: Session | None = session
@@ -289,7 +293,7 @@ def drawn_on(reader: Reader, session: Session, budgets: tuple[Budget, ...]) -> B
     return policy.tightest(budgets) or own_budget(session, budgets)
 
 
-def is_enforced(reader: Reader, session: Session) -> bool:
+def is_enforced(reader: SessionReader, session: Session) -> bool:
     """Whether hooks of the client gate a session, or one that it lies inside; else only an agent's own asking does."""
     for _ in range(ANCESTORS_MAX):
         if FOUND_BY_HOOK in reader.links_found_by(session.session_id):

@@ -25,7 +25,9 @@ from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, Cal
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
-from tallygate.ledger.port import Reader, StoredUsage, Tx
+from tallygate.ledger.port.ledger import Reader, Tx
+from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import Door, Outcome, call_id_of, take_step, with_attestation, word_answer
@@ -200,7 +202,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 
 
-def _recent(reader: Reader, event: HookEvent) -> list[StoredUsage]:
+def _recent(reader: UsageReader, event: HookEvent) -> list[StoredUsage]:
     """The last responses of the session, and of a subagent that its client keeps as a session of its own."""
     found = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
     if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in found):
@@ -285,7 +287,9 @@ def _actor(event: HookEvent) -> Actor:
     return Actor()
 
 
-def _is_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session, recent: Sequence[StoredUsage]) -> bool:
+def _is_ahead(
+    rt: Runtime, reader: SessionReader, event: HookEvent, session: Session, recent: Sequence[StoredUsage]
+) -> bool:
     """Whether a client that writes late has had a further response while an earlier one is not written down.
 
     Then nothing is known of what its steps cost, however fast it spends; so it is after the first response of an agent,
@@ -312,7 +316,7 @@ def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None
     return False
 
 
-def _waiting(reader: Reader, session_id: str, actor: Actor | None) -> list[Call]:
+def _waiting(reader: SessionReader, session_id: str, actor: Actor | None) -> list[Call]:
     """The calls of an agent (None: of any) whose responses are not written down, the newest first."""
     calls = reader.recent_calls(session_id, 2**62, STEPS_LOOKED_AT)
     pending = (call for call in calls if call.state is CallState.PENDING and call.is_model_call)
@@ -355,7 +359,7 @@ def _turned(
     return True, request
 
 
-def _goes_on(tx: Tx, event: HookEvent, row: Sequence[Call]) -> bool:
+def _goes_on(tx: UsageReader, event: HookEvent, row: Sequence[Call]) -> bool:
     """Whether an agent had more than a last word since it was first refused: then its client does not heed that."""
     if not row:
         return False

@@ -35,7 +35,10 @@ from tallygate.core.proof import SlimAttestation
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallState, Reason
 from tallygate.ledger import rows
-from tallygate.ledger.port import Attested, Change, Insert, Reader, Tx, Update, Value
+from tallygate.ledger.port.changes import Change, Insert, Update, Value
+from tallygate.ledger.port.ledger import Reader, Tx
+from tallygate.ledger.port.proof import Attested, ProofReader
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import Binding, bound_now, budget_change, changes_of, visited_by
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
@@ -162,7 +165,7 @@ def stored_answer(call: Call, request: CallRequest) -> GateAnswer:
     return GateAnswer.from_json(str(call.reply))
 
 
-def with_attestation(rt: Runtime, reader: Reader, answer: GateAnswer, call_id: str) -> GateAnswer:
+def with_attestation(rt: Runtime, reader: ProofReader, answer: GateAnswer, call_id: str) -> GateAnswer:
     """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
     if answer.action is not Action.HALT or rt.services.keys is None:
         return answer
@@ -530,7 +533,7 @@ def target_of(
     return None, f"No model of the ladder pays with what is left: {state}."
 
 
-def _is_warm(reader: Reader, request: CallRequest) -> bool:
+def _is_warm(reader: SessionReader, request: CallRequest) -> bool:
     """Whether whoever asks has been let through before: what it has read is in the cache of its model."""
     calls = reader.recent_calls(request.session_id, 2**62, CALLS_LOOKED_AT)
     asks = (request.actor.type, request.actor.id)

@@ -30,7 +30,11 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import priced_as
 from tallygate.core.values import value
 from tallygate.core.words import ActorType, CalibrationMode, client_name
-from tallygate.ledger.port import Change, Delete, Insert, Reader, Tx, Update, Value
+from tallygate.ledger.port.changes import Change, Delete, Insert, Update, Value
+from tallygate.ledger.port.learning import LearningReader
+from tallygate.ledger.port.ledger import Reader, Tx
+from tallygate.ledger.port.proof import ProofReader
+from tallygate.ledger.port.usage import UsageReader
 from tallygate.ledger.rows import from_sample
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime, one_key
@@ -50,7 +54,7 @@ def switches(past: Sequence[PastStep], model: str) -> bool:
 
 
 def anew_nanos(
-    reader: Reader,
+    reader: UsageReader,
     session_id: str,
     actor: Actor,
     model: str,
@@ -177,7 +181,7 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     )
 
 
-def agent_level(reader: Reader, session_id: str, actor: Actor, anew_nanos: int = 0) -> Level:
+def agent_level(reader: LearningReader, session_id: str, actor: Actor, anew_nanos: int = 0) -> Level:
     """What the steps cost by now that an agent of a session asks for itself."""
     return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS), anew_nanos)
 
@@ -209,7 +213,7 @@ def sample_row(
     return from_sample(key, sample, call_id=call_id, session_id=session_id, agent=agent, at_us=tx.at_us)
 
 
-def recorded_model(reader: Reader, call: Call) -> str:
+def recorded_model(reader: ProofReader, call: Call) -> str:
     """The model of a call by the name of the price that it was estimated at."""
     basis = None if call.price_id is None else reader.price_basis(call.price_id)
     told: Mapping[str, object] = {} if basis is None else json.loads(basis)
@@ -236,7 +240,7 @@ def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str, *, 
             tx.append("calibration.applied", changes, by=rt.by, note={"span": span}, sign=sign)
 
 
-def _lower(reader: Reader, factors_micros: Mapping[str, int]) -> bool:
+def _lower(reader: LearningReader, factors_micros: Mapping[str, int]) -> bool:
     """Whether one of these factors reserves less than is reserved now."""
     known = reader.calibration_factors()
     return any(micros < known.get(model, (MILLION,))[0] for model, micros in factors_micros.items())
@@ -284,7 +288,7 @@ def show(rt: Runtime) -> Calibrated:
         return Calibrated(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
 
 
-def _keys(reader: Reader) -> list[tuple[SampleKey, int, int]]:
+def _keys(reader: LearningReader) -> list[tuple[SampleKey, int, int]]:
     """Every key that something was learned of, each once, by its one name; those with most samples first."""
     sums: dict[SampleKey, tuple[int, int]] = {}
     for spelled, count, last_us in reader.sample_keys():

@@ -27,7 +27,10 @@ from tallygate.core.learning.replay import (
 from tallygate.core.learning.steps import ASIDE, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, UsageFilter, priced_as, terms_of
-from tallygate.ledger.port import Change, Delete, Insert, Reader, StoredUsage
+from tallygate.ledger.port.changes import Change, Delete, Insert
+from tallygate.ledger.port.learning import LearningReader
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.operations.learning.estimates import (
     PER_EVENT,
     STEPS_LOOKED_AT,
@@ -88,7 +91,7 @@ def of_agents(reader: Reader) -> Iterator[Step]:
             yield Step(call.call_id, call.session_id, key, ask)
 
 
-def _actual(reader: Reader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
+def _actual(reader: UsageReader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
     """What a call cost: as it was booked, or what its responses add up to where the client's record is read."""
     if call.cost_basis == "actual":
         return call.booked_nanos
@@ -150,7 +153,7 @@ class HookSteps:
         return Ask(key, row.agent_id or "", ahead.nanos, paid.nanos, is_level=True, anew_nanos=ahead.anew_nanos)
 
 
-def of_hooks(rt: Runtime, reader: Reader) -> Iterator[Step]:
+def of_hooks(rt: Runtime, reader: UsageReader) -> Iterator[Step]:
     """The last responses that clients wrote down, each as its hook would have asked for it."""
     steps = HookSteps()
     for stored in deque(responses(reader, -EVER_US, EVER_US), maxlen=LOOKED_AT):
@@ -163,7 +166,7 @@ def _name(key: SampleKey) -> str:
     return f"{key.client} {key.model}"
 
 
-def responses(reader: Reader, from_us: int, until_us: int) -> Iterator[StoredUsage]:
+def responses(reader: UsageReader, from_us: int, until_us: int) -> Iterator[StoredUsage]:
     """Every response of a span, the oldest first; a client's sum of a whole session is none."""
     chosen = UsageFilter(from_us, until_us)
     while (at_us := reader.usage_next(chosen)) is not None:
@@ -257,7 +260,7 @@ def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
         yield steps.ask(each, session_of(each.row))
 
 
-def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
+def _observed(rt: Runtime, reader: UsageReader, period: Period) -> list[Run]:
     """The sessions that clients wrote down."""
     found: dict[tuple[str, str], list[Paid]] = {}
     for stored in responses(reader, period.from_us, period.until_us):
@@ -269,7 +272,7 @@ def _observed(rt: Runtime, reader: Reader, period: Period) -> list[Run]:
     ]
 
 
-def _asked(reader: Reader, period: Period) -> list[Run]:
+def _asked(reader: LearningReader, period: Period) -> list[Run]:
     """The sessions whose agents said what a step would cost, as far as it is known what it did."""
     found: dict[str, list[Ask]] = {}
     groups: dict[str, str] = {}

@@ -16,7 +16,8 @@ from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound, pres
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
 from tallygate.files import create
-from tallygate.ledger.port import Attested, Due, Tx
+from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port.proof import Attested, Due
 from tallygate.operations.gate.pipeline import slim
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.proof.evidence import ATTESTATIONS, CHECKPOINT, ENVELOPE, EVENTS, KEY_TRACE, STATEMENT

@@ -13,7 +13,9 @@ from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX
-from tallygate.ledger.port import JournalEvent, Reader, SpendShare
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.proof import JournalEvent, ProofReader
+from tallygate.ledger.port.sessions import SpendShare
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.figures import figures_of, is_enforced
 
@@ -131,7 +133,7 @@ def reached(event: JournalEvent) -> dict[str, object]:
     return {"events": event.seq, "at": iso(event.at_us)}
 
 
-def event_of(reader: Reader, seq: int) -> JournalEvent:
+def event_of(reader: ProofReader, seq: int) -> JournalEvent:
     """An event that something else names. Raises `LedgerCorrupt` where it is gone."""
     event = reader.journal_event(seq)
     if event is None:

@@ -14,7 +14,9 @@ from tallygate.core.moments import is_ahead
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.sessions import SessionTotals
 from tallygate.core.words import SessionState
-from tallygate.ledger.port import QueuedLine, Reader, Update, Value
+from tallygate.ledger.port.budgets import BudgetReader
+from tallygate.ledger.port.changes import Update, Value
+from tallygate.ledger.port.sessions import QueuedLine, SessionReader
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import figures_of, is_enforced, used_model
@@ -170,12 +172,12 @@ def close_abandoned(rt: Runtime) -> list[str]:
     return closed
 
 
-def _has_lost_its_server(reader: Reader, session: Session) -> bool:
+def _has_lost_its_server(reader: SessionReader, session: Session) -> bool:
     """Whether hooks opened a session in a server; the caller asks whether that one is alive."""
     return session.server_id is not None and FOUND_BY_HOOK in reader.links_found_by(session.session_id)
 
 
-def _is_idle(rt: Runtime, reader: Reader, session: Session) -> bool:
+def _is_idle(rt: Runtime, reader: BudgetReader, session: Session) -> bool:
     """Every call touches its session's own budget, so that row tells when the session was last active."""
     own = own_budget(session, reader.budgets_of(session.session_id))
     now_us = rt.services.clock_us()

@@ -20,7 +20,9 @@ from tallygate.core.text import shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
+from tallygate.ledger.port.changes import Change, Insert, Value
+from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import bound_now, rules_for
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.gate.record import ID_MAX
@@ -203,7 +205,7 @@ def client_slug(client: str) -> str:
     return slug or "unknown"
 
 
-def _parent(tx: Tx, parent_session_id: str | None) -> tuple[Session | None, tuple[Budget, ...]]:
+def _parent(tx: SessionReader, parent_session_id: str | None) -> tuple[Session | None, tuple[Budget, ...]]:
     """A session's parent with the budgets of it and its ancestors."""
     if parent_session_id is None:
         return None, ()
@@ -295,7 +297,7 @@ def open_session_of(rt: Runtime, client: str, client_session: str) -> Session | 
         return innermost_open(reader, client, client_session)
 
 
-def innermost_open(reader: Reader, client: str, client_session: str) -> Session | None:
+def innermost_open(reader: SessionReader, client: str, client_session: str) -> Session | None:
     """The same, in a reading that is under way."""
     return _innermost(reader.sessions_linked(client, client_session))
 
@@ -381,7 +383,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
     return Account(session, opened=True, continues=None if before is None else before.session_id)
 
 
-def _around(tx: Tx, event: HookEvent) -> Session | None:
+def _around(tx: SessionReader, event: HookEvent) -> Session | None:
     """The session of the client that this one was started in, by an agent in a shell: it spends that one's budgets."""
     if not event.inside:
         return None

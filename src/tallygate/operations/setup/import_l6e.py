@@ -20,7 +20,9 @@ from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, opened
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
 from tallygate.l6e.run_log import LoggedSession, RunLog, Unfinished, opened_log
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Reader, Tx, Update, Value
+from tallygate.ledger.port.changes import Change, Insert, Update, Value
+from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.runtime import SUMMARY_MAX, Runtime
 
 # --- what is imported ------------------------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ def survey(session: KeptSession, calls: Iterator[KeptCall]) -> Survey:
     return Survey(session, last_us)
 
 
-def session_imported(reader: Reader, kept_id: str) -> Session | None:
+def session_imported(reader: SessionReader, kept_id: str) -> Session | None:
     """The session of ours that an earlier import made of one of theirs."""
     for name in _names(kept_id, 200):
         found = reader.session(name)

@@ -12,7 +12,8 @@ from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import MAX_TOKENS, Quality
 from tallygate.core.words import client_name
-from tallygate.ledger.port import Reader, StoredUsage, Update, Value
+from tallygate.ledger.port.changes import Update, Value
+from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.ledger.rows import from_usage
 from tallygate.operations.budgets.metering import Accounts
 from tallygate.operations.lock_book import signing
@@ -84,7 +85,7 @@ def correct_usage(
     return Corrected(before, after)
 
 
-def find_usage(reader: Reader, part: str) -> StoredUsage:
+def find_usage(reader: UsageReader, part: str) -> StoredUsage:
     """The response of a key, or the one whose key begins with a text; also as `calibrate export` names it."""
     found = reader.usage_called(part, _CANDIDATES)
     if not found and part.startswith(RESPONSE_PREFIX):

@@ -37,7 +37,10 @@ from tallygate.core.usage import (
     terms_of,
     within,
 )
-from tallygate.ledger.port import Anomaly, Change, Delete, Insert, StoredUsage, Tx, Update, Value
+from tallygate.ledger.port.changes import Change, Delete, Insert, Update, Value
+from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port.proof import ProofWriter
+from tallygate.ledger.port.usage import Anomaly, StoredUsage
 from tallygate.ledger.rows import USAGE_ANOMALY, from_usage, new_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Accounts, Stored
@@ -464,7 +467,7 @@ def _store(
     return taken, set(batch.prices)
 
 
-def new_prices(rt: Runtime, tx: Tx, prices: Mapping[str, str]) -> list[Change]:
+def new_prices(rt: Runtime, tx: ProofWriter, prices: Mapping[str, str]) -> list[Change]:
     """The rows of those prices that the ledger does not have yet."""
     fresh = {key for key in prices if key not in rt.known_prices() and not tx.knows_price(key)}
     return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tallygate.core.usage import GUESSED_MODEL, UNKNOWN_MODEL, ObservedUsage, joined_odd
-from tallygate.ledger.port import Reader
+from tallygate.ledger.port.ledger import Reader
 from tallygate.operations.runtime import Runtime
 
 

@@ -11,7 +11,8 @@ from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, Session
 from tallygate.core.words import Action
-from tallygate.ledger.port import JournalEvent, Reader
+from tallygate.ledger.port.budgets import BudgetReader
+from tallygate.ledger.port.proof import JournalEvent, ProofReader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import session_called
 
@@ -84,7 +85,7 @@ def why(rt: Runtime, text: str) -> Why:
     return Why(session, call, event, price, budgets, answer)
 
 
-def _event_of(reader: Reader, call: Call) -> Iterator[tuple[JournalEvent, Row]]:
+def _event_of(reader: ProofReader, call: Call) -> Iterator[tuple[JournalEvent, Row]]:
     """The event that stated the call first, and how: what is told of it later changes it, and names it too."""
     for event in reader.events_about(call.call_id):
         for mark, table, row in json.loads(event.body)["rows"]:
@@ -103,7 +104,7 @@ def _denied(call: Call, answer: GateAnswer | None, event: JournalEvent) -> Itera
     )
 
 
-def _held(reader: Reader, event: JournalEvent, stated: Row) -> Iterator[BudgetThen]:
+def _held(reader: BudgetReader, event: JournalEvent, stated: Row) -> Iterator[BudgetThen]:
     """The budgets that a step holds something of, as they stood before: the event states them as it left them."""
     after = {row["budget_id"]: row for _, table, row in json.loads(event.body)["rows"] if table == "budget"}
     for budget_id, amount, *_ in json.loads(str(stated.get("holds", "[]"))):

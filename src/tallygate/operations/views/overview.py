@@ -23,7 +23,9 @@ from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL, Observed
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
-from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.sessions import ActivityTotals, QueuedLine, SpendShare
+from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled
 from tallygate.operations.budgets.figures import Unsure, drawn_on, figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import as_signed
@@ -167,7 +169,7 @@ def _quote(rt: Runtime, session: Session) -> Callable[[str, datetime], Price]:
     return partial(rt.workspace.prices.quote, scope=scope_of(rt, session))
 
 
-def _unseen(rt: Runtime, reader: Reader, session: Session) -> list[Cause]:
+def _unseen(rt: Runtime, reader: UsageReader, session: Session) -> list[Cause]:
     """Where a client's own totals differ; one that was read before its session went on says nothing any more."""
     kept = [each for each in reader.session_checks(session.session_id) if each.last_us <= each.read_us]
     found = [unseen(each.check, each.seen, as_datetime(each.last_us), _quote(rt, session)) for each in kept]

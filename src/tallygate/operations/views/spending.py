@@ -12,7 +12,8 @@ from tallygate.core.gate.policy import own_budget
 from tallygate.core.model import Call, Session
 from tallygate.core.usage import SpendSum
 from tallygate.core.words import SpendStatus
-from tallygate.ledger.port import Reader, StoredUsage
+from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port.usage import StoredUsage
 from tallygate.operations.budgets.applicable import currency_of, session_with_standing, usable
 from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id
@@ -93,7 +94,7 @@ def _in_project(rt: Runtime, sums: Iterable[SpendSum], project: str | None) -> C
 
 
 def _periods(
-    reader: Reader, wanted: ReportWanted, zone: tzinfo, unsure: Unsure
+    reader: SessionReader, wanted: ReportWanted, zone: tzinfo, unsure: Unsure
 ) -> Iterator[tuple[Period, list[SpendSum]]]:
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us = wanted.from_us

@@ -10,7 +10,8 @@ from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
 from tallygate.core.usage import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
 from tallygate.core.words import client_name
-from tallygate.ledger.port import Reader
+from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.usage import UsageReader
 from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import listed_name, means, one_name
@@ -43,7 +44,7 @@ def anomalies_of(reader: Reader) -> Anomalies:
     return Anomalies(reader.count_anomalies(), reader.count_call_anomalies())
 
 
-def unread_of(reader: Reader, now_us: int, clients: Collection[str] = ()) -> UnreadSum:
+def unread_of(reader: UsageReader, now_us: int, clients: Collection[str] = ()) -> UnreadSum:
     """What could not be read, added up."""
     return unread_sum((file for file in reader.unread_files() if not clients or file.client in clients), now_us)
 
@@ -105,7 +106,7 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
 
 
-def _chosen(rt: Runtime, reader: Reader, wanted: UsageWanted) -> UsageFilter:
+def _chosen(rt: Runtime, reader: UsageReader, wanted: UsageWanted) -> UsageFilter:
     """The responses that are wanted, by the folders and the ids that they name."""
     folders = None if wanted.project is None else folders_of(rt, reader.usage_folders(), wanted.project)
     models = None if wanted.model is None else _models(reader.usage_models(), wanted.model)
@@ -147,7 +148,7 @@ def project_name(rt: Runtime, folder: str | None) -> str | None:
 
 
 def _periods(
-    reader: Reader, chosen: UsageFilter, by: By, zone: tzinfo, sure: Mapping[str, Certainty]
+    reader: UsageReader, chosen: UsageFilter, by: By, zone: tzinfo, sure: Mapping[str, Certainty]
 ) -> Iterator[UsageLine]:
     """The periods that have responses, each summed by the ledger between the moments it has in the time zone."""
     rest = chosen

@@ -1,0 +1,1 @@
+"""What operations may ask of a ledger, by subject."""
