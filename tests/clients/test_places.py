@@ -45,6 +45,40 @@ def test_a_variable_that_names_nothing_is_said(tmp_path):
     environ = {"CODEX_HOME": f"{tmp_path}/there,{tmp_path}/gone"}
     assert list(missing(environ, ("CODEX_HOME",), tmp_path)) == [("CODEX_HOME", tmp_path / "gone")]
     assert misnamed("codex", environ, tmp_path) == [f"CODEX_HOME names {tmp_path}/gone, and nothing is there"]
+
+
+@pytest.mark.parametrize(
+    ("client", "variable"),
+    [
+        ("claude_code", "CLAUDE_CONFIG_DIR"),
+        ("gemini", "GEMINI_DATA_DIR"),
+        ("gemini", "GEMINI_CLI_HOME"),
+        ("opencode", "OPENCODE_DATA_DIR"),
+        ("opencode", "OPENCODE_DB"),
+        ("qwen", "QWEN_DATA_DIR"),
+        ("qwen", "QWEN_RUNTIME_DIR"),
+        ("qwen", "QWEN_HOME"),
+        ("copilot", "COPILOT_HOME"),
+    ],
+)
+def test_every_variable_that_names_a_place_is_told_where_nothing_is_there(client, variable, tmp_path):
+    place = tmp_path / "gone"
+    told = [f"{variable} names {place}, and nothing is there"]
+    assert misnamed(client, {variable: str(place)}, tmp_path) == told
+    place.mkdir()
+    assert misnamed(client, {variable: str(place)}, tmp_path) == []
+    assert misnamed(client, {variable: ""}, tmp_path) == []
+
+
+def test_a_database_of_opencode_that_is_named_is_looked_for_where_the_client_looks_for_it(tmp_path):
+    environ = {"OPENCODE_DB": "mine.db", "XDG_DATA_HOME": str(tmp_path)}
+    assert misnamed("opencode", environ, tmp_path) == [
+        f"OPENCODE_DB names {tmp_path}/opencode/mine.db, and nothing is there"
+    ]
+    (tmp_path / "opencode").mkdir()
+    (tmp_path / "opencode" / "mine.db").touch()
+    assert misnamed("opencode", environ, tmp_path) == []
+    assert misnamed("opencode", environ | {"OPENCODE_DB": ":memory:"}, tmp_path) == []
     assert misnamed("claude_code", environ, tmp_path) == []
 
 

@@ -400,4 +400,4 @@ def of_session(env: Mapping[str, str], home: Path, session: str) -> Path:
     return locations(env, home)[0] / session / EVENTS
 
 
-SOURCE = Source(CLIENT, locations, discover, read, of_session=of_session)
+SOURCE = Source(CLIENT, locations, discover, read, of_session=of_session, variables=("COPILOT_HOME",))

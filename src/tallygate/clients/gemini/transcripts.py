@@ -239,4 +239,4 @@ def _project(folder: Path) -> str:
     return root if 0 < len(root) <= PATH_BYTES_MAX and root.isprintable() else folder.name
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+SOURCE = Source(CLIENT, locations, discover, read, variables=("GEMINI_DATA_DIR", "GEMINI_CLI_HOME"))

@@ -379,6 +379,11 @@ def named_databases(env: Mapping[str, str], home: Path) -> list[Path]:
     return unique([_default(env, home) / path for path in listed(env, "OPENCODE_DB", home) if str(path) != ":memory:"])
 
 
+def named_by_variable(env: Mapping[str, str], home: Path) -> list[tuple[str, Path]]:
+    """The same with the variable."""
+    return [("OPENCODE_DB", path) for path in named_databases(env, home)]
+
+
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     """Databases, one a release channel, and the message files from before there was a database."""
     prefix = env.get("OPENCODE_DB_PREFIX", "opencode")
@@ -411,4 +416,4 @@ def read(file: TranscriptFile, position: FilePosition | None = None, _max_bytes:
     return read_database(file.path, position)
 
 
-SOURCE = Source(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",))
+SOURCE = Source(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",), named=named_by_variable)

@@ -189,4 +189,4 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return QwenReader(stem=path.stem, state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+SOURCE = Source(CLIENT, locations, discover, read, variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"))

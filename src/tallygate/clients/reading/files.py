@@ -227,6 +227,11 @@ def transcripts_below(
     yield from (TranscriptFile(client, path) for path in unique(closed))
 
 
+def nothing_named(_env: Mapping[str, str], _home: Path) -> Iterable[tuple[str, Path]]:
+    """A client for which no variable names a file."""
+    return ()
+
+
 def nothing_beside(_: Path) -> Iterator[Path]:
     """A session that is written down in one file only."""
     return iter(())
@@ -247,7 +252,8 @@ class Source:
     read: Callable[[TranscriptFile, FilePosition | None, int | None], Iterator[Batch]]
     beside: Callable[[Path], Iterator[Path]] = nothing_beside
     of_session: Callable[[Mapping[str, str], Path, str], Path] | None = None
-    variables: tuple[str, ...] = ()  # that add folders to look in
+    variables: tuple[str, ...] = ()  # that name folders to look in
+    named: Callable[[Mapping[str, str], Path], Iterable[tuple[str, Path]]] = nothing_named  # files that variables name
 
 
 class TranscriptReader(ABC):

@@ -194,7 +194,9 @@ def _forget_opened(rt: Runtime) -> None:
 
 def misnamed(client: str, environ: Mapping[str, str], home: Path) -> list[str]:
     """What variables of a client name and is not there, a sentence each."""
-    named = missing(environ, REGISTRY.sources[client].variables, home)
+    source = REGISTRY.sources[client]
+    named = [*missing(environ, source.variables, home)]
+    named += [each for each in source.named(environ, home) if not each[1].exists()]
     return [f"{variable} names {cleaned(str(path), _FAULT_MAX)}, and nothing is there" for variable, path in named]
 
 
