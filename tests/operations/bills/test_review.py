@@ -22,7 +22,7 @@ from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill
 from tallygate.operations.bills.keys import ModelNames
 from tallygate.operations.bills.review import DAY_US, ReviewWanted, apply_review, review
 from tallygate.operations.budgets.calls import sweep
-from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 from tallygate.reports.drift import main_cause, payload
@@ -372,6 +372,37 @@ def test_a_response_stands_beside_the_estimate_of_its_call_whatever_model_it_nam
     [mine] = found.lines
     assert (mine.place.model, mine.estimate_nanos, mine.recorded_nanos) == ("cheap", 300 * MILL, 20 * MILL)
     assert "other_model" in {cause.cause for cause in found.causes[session]}
+
+
+def test_an_estimate_stands_where_the_first_response_of_its_call_does(live):
+    session = live.start("100", client="claude-code", model="dear")
+    live.clock.forward(DAY_US - T0 % DAY_US - 10_000_000)
+    live.ask(session, 300)
+    take(live, response(live, "r1", 10, seconds=20, model="cheap"))
+    take(live, response(live, "r2", 10, seconds=30))
+    found = [(each.place.day, each.place.model) for each in look(live).lines if each.estimate_nanos]
+    assert found == [(TODAY.date() + timedelta(days=1), "cheap")]
+
+
+def test_calls_that_did_not_happen_or_were_on_other_days_have_no_estimate_in_a_review(world):
+    session = worked(world, Tokens(100), estimate=300)
+    void_call(world.rt, world.ask(session, 500).call_id, "not needed")
+    assert [each.estimate_nanos for each in look(world).lines] == [300 * MILL]
+    world.clock.forward(3 * DAY_US)
+    record_usage(world.rt, UsageReport(world.ask(session, 700).call_id, Tokens(7)))
+    later = T0 + 2 * DAY_US
+    assert [each.estimate_nanos for each in look(world, from_us=later).lines] == [700 * MILL]
+    assert [each.estimate_nanos for each in look(world, until_us=later).lines] == [300 * MILL]
+
+
+def test_a_review_of_a_session_is_of_all_days_that_it_has_a_call_or_a_response_on(live):
+    session = live.start("100", client="claude-code", model="dear")
+    live.ask(session, 300)
+    take(live, response(live, "r1", 10, seconds=1))
+    live.clock.forward(5 * DAY_US)
+    take(live, response(live, "r2", 10))
+    days = {each.place.day for each in look(live, session_id=session).lines}
+    assert days == {TODAY.date(), TODAY.date() + timedelta(days=5)}
 
 
 def test_use_outside_any_session_that_costs_the_same_as_a_session_is_listed_beside_it(live):

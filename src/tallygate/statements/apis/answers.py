@@ -154,8 +154,7 @@ class Fields:
     def _optional(self, name: str, kind: type) -> Any:
         value = self.values.get(name)
         if value is not None and (not isinstance(value, kind) or isinstance(value, Number)):
-            found = (each for each in _NAMES if isinstance(value, each) and not isinstance(value, Number))
-            raise BadAnswer(f"{self._place(name)} is {_NAMES.get(next(found, int), 'a number')}, not {_NAMES[kind]}")
+            raise BadAnswer(f"{self._place(name)} is {_kind(value)}, not {_NAMES[kind]}")
         return value
 
     def _needed(self, name: str, kind: type) -> Any:
@@ -168,6 +167,12 @@ class Fields:
 
 
 _NAMES: Mapping[type, str] = {list: "a list", dict: "an object", str: "text", bool: "true or false"}
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Number):
+        return "a number"
+    return next((name for kind, name in _NAMES.items() if isinstance(value, kind)), "a number")
 
 
 # A row of an answer with the day it belongs to.
