@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallygate.core.bills.causes import Cause
 from tallygate.core.bills.lines import Bucket, Gap
-from tallygate.core.bills.review import MILLION, BilledFactor, EndSum, EstimateFactor, Finding, Line
+from tallygate.core.bills.review import MILLION, BilledFactor, EndSum, EstimateFactor, Line
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.core.text import cleaned
@@ -87,7 +88,7 @@ class Review:
     estimate_factors: list[EstimateFactor]
     bills: list[BillShown]
     pastes: list[Paste] = field(default_factory=list)
-    causes: dict[str, list[Finding]] = field(default_factory=dict)
+    causes: dict[str, list[Cause]] = field(default_factory=dict)
     rates: Mapping[str, str] = field(default_factory=dict)
     tolerance_nanos: int = 0
     priced_nanos: int = 0
@@ -110,12 +111,12 @@ class Review:
         }
 
 
-def main_cause(line: Line, causes: Mapping[str, Sequence[Finding]]) -> Finding | None:
+def main_cause(line: Line, causes: Mapping[str, Sequence[Cause]]) -> Cause | None:
     """The cause that moved a line most: of its own those with an amount, then those of its session."""
     who = line.place.who
     of_session = () if who is None or who.session_id is None else causes.get(who.session_id, ())
     return max(
-        [*line.findings, *of_session], key=lambda cause: (cause.nanos is not None, abs(cause.nanos or 0)), default=None
+        [*line.causes, *of_session], key=lambda cause: (cause.nanos is not None, abs(cause.nanos or 0)), default=None
     )
 
 
@@ -138,9 +139,9 @@ _WORDS = {
 }
 
 
-def cause_word(cause: Finding) -> str:
+def cause_word(cause: Cause) -> str:
     """A cause in a word, for a column."""
-    return _WORDS.get(str(cause.cause), str(cause.cause))
+    return _WORDS.get(str(cause.kind), str(cause.kind))
 
 
 def payload(review: Review, most: int | None = None) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def payload(review: Review, most: int | None = None) -> dict[str, Any]:
         "lines": [_line(line, most) for line in review.lines[:most]],
         "hidden_lines": review.hidden + len(review.lines[most:] if most is not None else ()),
         "total": _amounts(review.total),
-        "causes": [{"session_id": session_id, **_finding(cause)} for session_id, cause in told[:most]],
+        "causes": [{"session_id": session_id, **_cause(cause)} for session_id, cause in told[:most]],
         "buckets": [
             {
                 "bucket": each.bucket.value,
@@ -232,7 +233,7 @@ def _line(line: Line, most: int | None) -> dict[str, Any]:
         "model": cleaned(line.place.model, _NAME_MAX),
         **_amounts(line),
         "billed_by_share": line.is_shared,
-        "causes": [_finding(cause) for cause in line.findings[:most]],
+        "causes": [_cause(cause) for cause in line.causes[:most]],
     }
 
 
@@ -253,8 +254,8 @@ def _amounts(line: Line) -> dict[str, Any]:
     }
 
 
-def _finding(cause: Finding) -> dict[str, Any]:
-    return {"cause": str(cause.cause), "amount": _money(cause.nanos), "text": cleaned(cause.text, 1000)}
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {"cause": str(cause.kind), "amount": _money(cause.nanos), "text": cleaned(cause.text, 1000)}
 
 
 def _money(nanos: int | None) -> Any:

@@ -74,7 +74,7 @@ def look(world, **wanted):
 
 
 def causes(found):
-    return {str(finding.cause) for each in found.lines for finding in each.findings}
+    return {str(cause.kind) for each in found.lines for cause in each.causes}
 
 
 def gaps(found):
@@ -117,8 +117,8 @@ def test_a_session_that_named_the_wrong_model_is_named_by_the_request_id(world):
     bill(world, line((300, 0, 0, 0), 30, model="cheap", request_id=request(session), grain=Grain.REQUEST))
     found = look(world)
     [mine] = found.lines
-    assert main_cause(mine, found.causes).cause == "other_model"
-    assert "dear was named, the bill has cheap for the same requests: $0.27 less" in mine.findings[0].text
+    assert main_cause(mine, found.causes).kind == "other_model"
+    assert "dear was named, the bill has cheap for the same requests: $0.27 less" in mine.causes[0].text
     assert (mine.recorded_nanos, mine.billed_nanos) == (300 * MILL, 30 * MILL)
     assert found.pastes == [], "another model is no other price"
     assert found.factors() == {}
@@ -140,14 +140,14 @@ def test_two_models_that_were_swapped_for_a_day_are_told(world):
     bill(world, line((300, 0, 0, 40), 34, model="cheap"))
     found = look(world)
     assert "other_model" in causes(found)
-    assert "dear was named; the bill has cheap with the same counts that day" in found.lines[0].findings[0].text
+    assert "dear was named; the bill has cheap with the same counts that day" in found.lines[0].causes[0].text
 
 
 def test_a_session_in_which_the_cache_dominates_says_so(world):
     worked(world, Tokens(100, cache_read=5_000))
     bill(world, line((100, 5_000, 0, 0), 600))
     [mine] = look(world).lines
-    finding = next(each for each in mine.findings if each.cause == "cache_dominates")
+    finding = next(each for each in mine.causes if each.kind == "cache_dominates")
     assert "83 %" in finding.text
     assert (mine.estimate_nanos, mine.recorded_nanos, mine.billed_nanos) == (100 * MILL, 600 * MILL, 600 * MILL)
 
@@ -157,8 +157,8 @@ def test_a_session_whose_reasoning_is_hidden_says_so(world):
     bill(world, line((100, 0, 0, 90), 190, request_id=request(session), grain=Grain.REQUEST))
     found = look(world)
     [mine] = found.lines
-    assert main_cause(mine, found.causes).cause == "hidden_reasoning"
-    assert "70 tokens of output were billed that nobody saw" in mine.findings[0].text
+    assert main_cause(mine, found.causes).kind == "hidden_reasoning"
+    assert "70 tokens of output were billed that nobody saw" in mine.causes[0].text
     assert (mine.billed_nanos, sums(found)[Bucket.BILL_ONLY]) == (190 * MILL, (70, 0, 70))
 
 
@@ -371,7 +371,7 @@ def test_a_response_stands_beside_the_estimate_of_its_call_whatever_model_it_nam
     found = look(live)
     [mine] = found.lines
     assert (mine.place.model, mine.estimate_nanos, mine.recorded_nanos) == ("cheap", 300 * MILL, 20 * MILL)
-    assert "other_model" in {cause.cause for cause in found.causes[session]}
+    assert "other_model" in {cause.kind for cause in found.causes[session]}
 
 
 def test_an_estimate_stands_where_the_first_response_of_its_call_does(live):

@@ -65,12 +65,15 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One cause. `nanos` is what it added to the estimate, below zero what it saved; None where nobody can tell."""
+    """One cause of a difference between two figures, in a word, and how many responses show it.
 
-    kind: CauseKind
-    responses: int
+    `nanos` is what it adds to the earlier figure, below zero what it takes off; None where nobody can tell.
+    """
+
+    kind: str
     nanos: int | None
     text: str
+    responses: int = 0
 
 
 def drift_of(
@@ -93,7 +96,7 @@ def drift_of(
     found = [_cache(responses), _no_response(calls, usages, asks_again=asks_again), _doubtful(calls, anomalies)]
     for kind, (applies, tell) in _CAUSES.items():
         if (chosen := [each for each in responses if applies(each)]) and (told := tell(chosen, responses)):
-            found.append(Cause(kind, len(chosen), *told))
+            found.append(Cause(kind, *told, len(chosen)))
     return largest_first(cause for cause in found if cause is not None)
 
 
@@ -111,12 +114,12 @@ def _no_response(calls: Sequence[Call], usages: Sequence[Used], *, asks_again: b
             f"{len(lost)} of the calls that were let through had no response written down: broken off, or made by the "
             f"client for itself; estimated at {estimated}, in no cost"
         )
-        return Cause(CauseKind.NO_RESPONSE, 0, None, text)
+        return Cause(CauseKind.NO_RESPONSE, None, text)
     refused_us = asked_after_refusal_us(calls) if asks_again else None
     if refused_us is None or any(microseconds(used.row.at) > refused_us for used in usages):
         return None
     text = "a tool was refused, the client asked its model again, and had no response written down: in no cost"
-    return Cause(CauseKind.NO_RESPONSE, 0, None, text)
+    return Cause(CauseKind.NO_RESPONSE, None, text)
 
 
 def _doubtful(calls: Sequence[Call], anomalies: Sequence[CallAnomaly]) -> Cause | None:
@@ -128,7 +131,7 @@ def _doubtful(calls: Sequence[Call], anomalies: Sequence[CallAnomaly]) -> Cause 
     kinds = Counter(each.kind.replace("_", " ") for each in anomalies)
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
     text = f"the agent's own reports of calls that it had estimated at {format_amount(asked)} are odd: {listed}"
-    return Cause(CauseKind.DOUBTFUL, 0, None, text)
+    return Cause(CauseKind.DOUBTFUL, None, text)
 
 
 class _Response:
@@ -178,7 +181,7 @@ def _cache(responses: Iterable[_Response]) -> Cause | None:
     if not count:
         return None
     text = f"{tokens:,} tokens came from or went into the cache beyond the estimated prompts: {format_amount(nanos)}"
-    return Cause(CauseKind.CACHE, count, nanos, text)
+    return Cause(CauseKind.CACHE, nanos, text, count)
 
 
 # What a cause amounts to and says, of the responses that it applies to and of all; None where it comes to nothing.
@@ -305,7 +308,7 @@ def unseen(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_
             f"the client counts {missing:,} tokens more than was seen of it{about}; calls that no transcript has, "
             "such as compaction and titles, are seen only where telemetry is received"
         )
-    return Cause(CauseKind.UNSEEN, 0, nanos, text)
+    return Cause(CauseKind.UNSEEN, nanos, text)
 
 
 def _missing_nanos(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_of: PriceOf) -> int | None:

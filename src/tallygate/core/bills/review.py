@@ -8,6 +8,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
+from tallygate.core.bills.causes import Cause
 from tallygate.core.bills.lines import (
     Bucket,
     Cell,
@@ -45,15 +46,6 @@ class Why(StrEnum):
     CREDIT = "credit"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One cause with what it adds to the earlier figure, below zero what it takes off; None where nobody can tell."""
-
-    cause: str
-    nanos: int | None
-    text: str
-
-
 class Place(NamedTuple):
     """What a line of the review stands for; nobody: it is in bills alone."""
 
@@ -86,7 +78,7 @@ class Line:
     split: Split = SURE
     is_shared: bool = False
     included_nanos: int | None = None
-    findings: list[Finding] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
     by_estimate: tuple[int, int] | None = None
     by_record: tuple[int, int] | None = None
 
@@ -178,7 +170,7 @@ class Lines:
         for (day, key), nanos in sorted(matched.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
             line = self.at(Place(None, day, "" if key is None else key.name))
             line.bill(nanos, included=False)
-            line.findings.append(Finding(Why.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
+            line.causes.append(Cause(Why.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
 
     def explained(self) -> None:
         """Say of each line what its record shows by itself, where there is an estimate that it explains."""
@@ -186,7 +178,7 @@ class Lines:
             if line.estimate_nanos is not None and line.recorded_nanos and line.cache_nanos * 2 > line.recorded_nanos:
                 percent = line.cache_nanos * 100 // line.recorded_nanos
                 text = f"the cache is {percent} % of what was recorded: {format_amount(line.cache_nanos)}"
-                line.findings.append(Finding(Why.CACHE, line.cache_nanos, text))
+                line.causes.append(Cause(Why.CACHE, line.cache_nanos, text))
 
     def _bill_sessions(self, cell: Cell) -> None:
         """A cell by its sessions, each by what it was recorded with: to the last nano, in order."""
@@ -206,7 +198,7 @@ class Lines:
             if compared or cell.hidden[0]:
                 line.bill(part.of(billed), included=cell.included)
                 line.is_shared |= len(weights) > 1
-            line.findings += _of_cell(cell, part)
+            line.causes += _of_cell(cell, part)
 
     def _bill_alone(self, cell: Cell) -> None:
         """What a bill has and the ledger has not, as a line of its own; hidden output stands with its sessions."""
@@ -221,7 +213,7 @@ class Lines:
         line = self.at(Place(None, cell.day, cell.key.name))
         line.bill(nanos, included=cell.included)
         text = f"{_tokens(tokens)} of {cell.key.text} are in the bill and not in the ledger: {format_amount(nanos)}"
-        line.findings.append(Finding(Why.BILL_ONLY, nanos, text))
+        line.causes.append(Cause(Why.BILL_ONLY, nanos, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +228,7 @@ class _Fraction:
         return amount * self.upto // self.whole - amount * self.since // self.whole
 
 
-def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
+def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Cause]:
     """Why a session's part of a cell is billed otherwise than recorded: another model before another price."""
     shares = cell.outcome.shares
     drift, alone = shares.get(Bucket.PRICE_DRIFT), shares.get(Bucket.LEDGER_ONLY)
@@ -262,15 +254,15 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Finding]:
     if alone is not None:
         nanos, tokens = part.of(alone.recorded.total_nanos), part.of(alone.recorded.total_tokens)
         text = f"{_tokens(tokens)} of {cell.key.text} were recorded and are in no bill: {format_amount(nanos)}"
-        yield Finding(Why.LEDGER_ONLY, -nanos, text)
+        yield Cause(Why.LEDGER_ONLY, -nanos, text)
     if cell.included:
         compared = shares.get(Bucket.MATCHED)
         nanos = 0 if compared is None else part.of(compared.billed.total_nanos)
-        yield Finding(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
+        yield Cause(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
 
 
-def _moved(why: Why, nanos: int, text: str) -> Finding:
-    return Finding(why, nanos, f"{text}: {more_or_less(nanos)}")
+def _moved(why: Why, nanos: int, text: str) -> Cause:
+    return Cause(why, nanos, f"{text}: {more_or_less(nanos)}")
 
 
 def _tokens(count: int) -> str:

@@ -24,7 +24,8 @@ from tallygate.reports.drift import Review, cause_word, factor_text, main_cause,
 from tallygate.reports.usage import ALWAYS_US
 
 if TYPE_CHECKING:
-    from tallygate.core.bills.review import Finding, Line
+    from tallygate.core.bills.causes import Cause
+    from tallygate.core.bills.review import Line
 
 _MODEL_MAX = 20
 _CAUSES_SHOWN, _WHYS_SHOWN = 3, 20
@@ -164,12 +165,12 @@ def _who(line: Line) -> str:
 
 def _causes(found: Review) -> None:
     """The causes in words: of a session's record, and of what is billed otherwise than recorded."""
-    told: list[tuple[str, Finding]] = []
+    told: list[tuple[str, Cause]] = []
     for session_id, causes in found.causes.items():
         told += [(output.short_id(session_id)[-output.ID_END :], cause) for cause in causes[:_CAUSES_SHOWN]]
     seen: set[tuple[str, str]] = set()
     for line in found.lines:
-        for cause in line.findings:
+        for cause in line.causes:
             if (_who(line), cause.text) not in seen:
                 seen.add((_who(line), cause.text))
                 told.append((f"{_who(line)} {line.place.day:%m-%d}", cause))

@@ -243,7 +243,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         "observed": None if view.observed is None else _observed_json(view.observed),
         "drift": [
             {
-                "cause": cause.kind.value,
+                "cause": str(cause.kind),
                 "responses": cause.responses,
                 "amount": None if cause.nanos is None else json_number(cause.nanos),
                 "text": cause.text,
@@ -445,7 +445,7 @@ def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
         output.heading("Why it is not what was estimated")
         output.table(
             output.money("AMOUNT", [(cause.nanos, "USD") for cause in drift]),
-            output.words("CAUSE", [cause.kind.value for cause in drift]),
+            output.words("CAUSE", [str(cause.kind) for cause in drift]),
             output.words("WHAT HAPPENED", [cause.text for cause in drift], tight=False),
         )
 

@@ -10,13 +10,12 @@ from functools import partial
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority
-from tallygate.core.bills.causes import Used, drift_of
+from tallygate.core.bills.causes import Cause, Used, drift_of
 from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
     MILLION,
     EndSum,
-    Finding,
     Line,
     Lines,
     Place,
@@ -207,7 +206,7 @@ class _Reviewing:
             text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
             for who in mine.recorded.sessions:
                 line = self.lines.at(Place(who, mine.day, mine.key.name))
-                line.findings.insert(0, Finding(Why.OTHER_MODEL, nanos, text))
+                line.causes.insert(0, Cause(Why.OTHER_MODEL, nanos, text))
 
     def _is_wanted(self, model: str, sessions: Iterable[str | None]) -> bool:
         """Whether something of a model and of these sessions is to be shown."""
@@ -265,9 +264,9 @@ class _Reviewing:
         amounts.setdefault(Gap.ASSUMED, (None, assumed, None))
         return [GapSum(gap, counts[gap], *amounts.get(gap, ())) for gap in Gap if counts[gap]]
 
-    def _causes(self, lines: Iterable[Line]) -> dict[str, list[Finding]]:
+    def _causes(self, lines: Iterable[Line]) -> dict[str, list[Cause]]:
         """Why the record of the sessions shown is not what was estimated."""
-        found: dict[str, list[Finding]] = {}
+        found: dict[str, list[Cause]] = {}
         for session_id in dict.fromkeys(line.place.who.session_id for line in lines if line.place.who):
             session = None if session_id is None else self._session(session_id)
             if session_id is None or session is None:
@@ -276,9 +275,8 @@ class _Reviewing:
             quote = partial(self.rt.workspace.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
             calls, asks_again = list(self.reader.calls_of(session_id)), REGISTRY.asks_again(session.client)
-            if causes := drift_of(session, calls, used, quote, odd, asks_again=asks_again):
-                found[session_id] = [Finding(each.kind, each.nanos, each.text) for each in causes]
-        return found
+            found[session_id] = drift_of(session, calls, used, quote, odd, asks_again=asks_again)
+        return {session_id: causes for session_id, causes in found.items() if causes}
 
 
 def _order(line: Line) -> tuple[object, ...]:
