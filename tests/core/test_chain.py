@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.proof import GENESIS, Head, Link, canonical_bytes, event_hash, first_break
+from tallygate.core.proof import GENESIS, Head, Link, Walk, canonical_bytes, event_hash
 
 
 def links(count, chain_id="ledger/t"):
@@ -27,6 +27,13 @@ def test_an_event_s_hash_is_built_as_documented():
 
 def test_canonical_bytes_do_not_depend_on_the_order_of_keys():
     assert canonical_bytes({"b": 1, "a": "ü"}) == canonical_bytes({"a": "ü", "b": 1}) == '{"a":"ü","b":1}'.encode()
+
+
+def first_break(chain_id, links, head):
+    """What is wrong with a chain first; None where it holds, up to its head where one is expected."""
+    walk = Walk(chain_id)
+    broken = next(filter(None, map(walk.take, links)), None)
+    return broken or (None if head is None else walk.end(head))
 
 
 def test_a_whole_chain_holds():

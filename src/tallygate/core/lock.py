@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any
 
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.proof import SIGNATURE
 
 LOCK_TRACE = '"kind":"lock.'
 # In the note of an event that is put into a ledger for one that is gone.
@@ -178,12 +177,6 @@ LOOSENING: Mapping[str, Callable[[Mapping[str, Any]], bool] | None] = {
     "ledger.restored": None,
     "ledger.rebuilt": None,
 }
-
-
-def is_signed(event: Mapping[str, Any]) -> bool:
-    """Whether an event carries a signature, whoever's it is."""
-    note = event.get("note")
-    return isinstance(note, Mapping) and SIGNATURE in note
 
 
 def loosens(event: Mapping[str, Any]) -> bool:

@@ -102,15 +102,6 @@ class Walk:
         return None
 
 
-def first_break(chain_id: str, links: Iterable[Link], head: Head | None) -> Break | None:
-    """Walk a chain from its first event; None if every link holds, and the head where one is expected."""
-    walk = Walk(chain_id)
-    for link in links:
-        if (broken := walk.take(link)) is not None:
-            return broken
-    return None if head is None else walk.end(head)
-
-
 # --- attested --------------------------------------------------------------------------------------------------------
 # What is attested of a ledger: which events call for a signed statement, and the id it has before it is signed.
 

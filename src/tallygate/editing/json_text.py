@@ -257,12 +257,6 @@ def find(text: str, path: Path) -> Node | None:
     return node
 
 
-def value_at(text: str, path: Path) -> Any:
-    """What stands at a path; None where nothing does."""
-    node = find(text, path)
-    return None if node is None else plain(text, node)
-
-
 def add_member(text: str, path: Path, value: Any) -> Put:
     """Put a member that is not there yet at the end of its object; objects around it that are missing are made."""
     depth = len(path) - 1

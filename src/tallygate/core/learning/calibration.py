@@ -369,11 +369,6 @@ def level_from(costs: Sequence[tuple[int, Origin]], anew_nanos: int = 0) -> Leve
     return Level(level, level if len(observed) == len(costs) else level_of(observed), anew_nanos)
 
 
-def geometric_mean(one: int, other: int) -> int:
-    """The middle between two logarithms, in whole numbers and rounded up; nothing counts as one."""
-    return isqrt(max(one, 1) * max(other, 1) - 1) + 1
-
-
 def confidence(reconciled: int) -> Confidence:
     """How much to make of what so many reconciled calls teach."""
     if reconciled < LEARNED_AT:

@@ -477,11 +477,6 @@ def _window(rule: Rule, at_us: int) -> Window:
     return window_of(rule.period, at_us, ZoneInfo(rule.zone))
 
 
-def window_id(rule: Rule, at_us: int) -> str:
-    """The id of the budget that a rule has at a time."""
-    return rule.budget_id(_window(rule, at_us).name)
-
-
 def _older(rule: Rule, at_us: int) -> list[str]:
     """The ids of the earlier pieces that a rolling period still holds.
 
