@@ -335,7 +335,7 @@ NAME = "tallygate"
 COMMANDS = (
     "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import", "import-l6e",
     "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status", "statusline",
-    "sync", "trust", "uninstall", "unlock", "usage", "verify",
+    "sync", "trust", "uninstall", "unlock", "usage", "verify", "why",
 )  # fmt: skip
 # A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
 # `tallygate raise` is none: it is typed as a prompt.
