@@ -39,11 +39,11 @@ def floor(path: Path) -> int:
 def check(path: Path) -> int:
     """What `tallygate verify` does to the same file, with what is signed and the run log; returns what is wrong."""
     from tallygate.attest.keyring import KeyRing
-    from tallygate.operations.proof.verify import Asked, verify_ledger
+    from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 
     log = path.with_name(LOG)
     keys = KeyRing(path.with_name("keys")).trusted()
-    return len(verify_ledger(path, Asked(keys, log=log if log.exists() else None)).broken)
+    return len(verify_ledger(path, OutsideEvidence(keys, log=log if log.exists() else None)).broken)
 
 
 def prove(home: Path) -> int:

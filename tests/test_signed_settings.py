@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from tallygate.core.gate.rules import Scope
-from tallygate.core.lock import Lock, Standing
+from tallygate.core.lock import Lock, LockStanding
 from tallygate.settings import Places, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.signed import NEUTRAL, users_rows
@@ -36,7 +36,7 @@ class Home:
 
     def load(self, **environ):
         lock = Lock("key", 0, self.rows, 0)
-        return load_settings(environ, self.folder, self.places, lambda _: Standing(lock))
+        return load_settings(environ, self.folder, self.places, lambda _: LockStanding(lock))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import Rule, Scope, is_money
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
-from tallygate.core.lock import Standing
+from tallygate.core.lock import LockStanding
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.words import UnknownPrice
@@ -252,7 +252,7 @@ class App:
         nearest = next((folder for folder in workspace.parents if folder.is_dir()), workspace)
         return self.start.around.folder if nearest == Path(workspace.anchor) else nearest
 
-    def _lock_of(self, paths: Paths) -> Standing:
+    def _lock_of(self, paths: Paths) -> LockStanding:
         """Whether the limits are locked, by the ledger that is open where it is the one that is meant."""
         from tallygate.operations.lock_book import standing_now
 
@@ -323,7 +323,7 @@ def settings_here(
     return load_settings(environ, cwd or start.around.folder, start.places, standing or lock_of)
 
 
-def lock_of(paths: Paths) -> Standing:
+def lock_of(paths: Paths) -> LockStanding:
     """Whether the limits of the ledger are locked."""
     from tallygate.operations import lock_book
 

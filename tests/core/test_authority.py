@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tallygate.core.authority import Authority, Door, Loosening, the_user
+from tallygate.core.authority import Authority, EntryDoor, Loosening, the_user
 from tallygate.core.errors import UsersOnly
 
-AGENT = Authority(Door.COMMAND, "anna", beneath="Claude Code (process 42)")
+AGENT = Authority(EntryDoor.COMMAND, "anna", beneath="Claude Code (process 42)")
 
 
 @pytest.mark.parametrize("what", [*Loosening])
@@ -25,11 +25,11 @@ def test_the_user_may(what):
 
 
 def test_a_ledger_of_tests_is_nobodys_money():
-    Authority(Door.COMMAND, "anna", beneath="Codex", guarded=False).require(Loosening.BUDGET_RAISE)
+    Authority(EntryDoor.COMMAND, "anna", beneath="Codex", guarded=False).require(Loosening.BUDGET_RAISE)
 
 
 def test_the_user_can_leave_single_commands_to_agents():
-    left = Authority(Door.COMMAND, "anna", beneath="Codex", agents_may=frozenset({"sessions end"}))
+    left = Authority(EntryDoor.COMMAND, "anna", beneath="Codex", agents_may=frozenset({"sessions end"}))
     left.require(Loosening.SESSIONS_END)
     with pytest.raises(UsersOnly):
         left.require(Loosening.BUDGET_RAISE)

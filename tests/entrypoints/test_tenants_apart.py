@@ -16,8 +16,8 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.ledger.store import sessions as tenant_store
 from tallygate.operations.gate.authorize import Step, authorize
-from tallygate.operations.proof.evidence import Part
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.evidence import Area
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.runtime import in_tenant, wherever
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
@@ -189,8 +189,8 @@ def test_each_line_of_equal_ids_is_held_against_the_journal_of_its_own_tenant(wo
         opened(each)
         ok(each, "record_call", session_id="nightly", model="dear", input_tokens=int(each is acme), output_tokens=0)
         ok(each, "l6e_run_end", session_id="nightly")
-    report = verify_ledger(world.ledger.path, Asked({}, log=world.rt.workspace.run_log_path))
-    assert (report.counted[Part.RUN_LOG], dict(report.facts)["run log"]) == (0, "2 lines of this ledger, 0 of others")
+    report = verify_ledger(world.ledger.path, OutsideEvidence({}, log=world.rt.workspace.run_log_path))
+    assert (report.counted[Area.RUN_LOG], dict(report.facts)["run log"]) == (0, "2 lines of this ledger, 0 of others")
 
 
 def test_what_a_program_remembers_of_a_session_is_that_of_its_own_tenant(world):

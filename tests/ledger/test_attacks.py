@@ -25,8 +25,8 @@ from tallygate.ledger.port.changes import Insert
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.proof import attest
-from tallygate.operations.proof.evidence import Part
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.evidence import Area
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.ending import end_session
 
 EVENTS, ROWS_MIN = 10_000, 40
@@ -134,7 +134,7 @@ def edited(path, *statements):
 
 
 def reported(history, path, **asked):
-    return verify_ledger(path, Asked(history.keys, **asked))
+    return verify_ledger(path, OutsideEvidence(history.keys, **asked))
 
 
 def kinds(report):
@@ -185,34 +185,34 @@ def test_an_attack_on_an_event_breaks_the_chain_there(history, copy, attack, seq
     far = EVENTS + 1 - seq if seq != MIDDLE else MIDDLE + 7
     edited(copy, *([sql.format(seq, seq + far, far)] for sql in ON_EVENTS[attack]))
     report = reported(history, copy)
-    assert Part.CHAIN in kinds(report)
-    first = min(int(each.where.split()[1]) for each in report.broken if each.part is Part.CHAIN)
+    assert Area.CHAIN in kinds(report)
+    first = min(int(each.where.split()[1]) for each in report.broken if each.part is Area.CHAIN)
     assert first in (seq, seq + 1, min(seq, far))
 
 
 @pytest.mark.parametrize("attack", ["T2 edited bytes", "edited hash", "edited time"])
 def test_an_attack_on_the_last_event_breaks_the_chain(history, copy, attack):
     edited(copy, *([sql.format(EVENTS)] for sql in ON_EVENTS[attack]))
-    assert Part.CHAIN in kinds(reported(history, copy))
+    assert Area.CHAIN in kinds(reported(history, copy))
 
 
 @pytest.mark.parametrize("kept", [EVENTS - 1, EVENTS - 3, MIDDLE, 1])
 def test_a_tail_that_was_cut_off_leaves_tables_and_signatures_that_no_event_explains(history, copy, kept):
     """T3: the job half done."""
     edited(copy, ["DELETE FROM event WHERE seq > ?", kept])
-    assert {Part.PROJECTION} <= kinds(reported(history, copy))
-    assert Part.HEAD in kinds(reported(history, copy, head=history.head))
+    assert {Area.PROJECTION} <= kinds(reported(history, copy))
+    assert Area.HEAD in kinds(reported(history, copy, head=history.head))
 
 
 def test_a_tail_that_was_cut_off_with_all_its_traces_is_told_by_what_was_kept_elsewhere(history, copy):
     """T3: the tables made anew, what was signed removed."""
     edited(copy, ["DELETE FROM event WHERE seq > ?", EVENTS - 500])
     assert rebuild(copy, at_us=0, lock_timeout_ms=500) is not None
-    assert kinds(reported(history, copy)) == {Part.HEAD, Part.KEY}, "something was signed of the events that are gone"
+    assert kinds(reported(history, copy)) == {Area.HEAD, Area.KEY}, "something was signed of the events that are gone"
     later = "seq > (SELECT MAX(seq) FROM event)"
     edited(copy, *([f"DELETE FROM {table} WHERE {later}"] for table in ("attestation", "signing_key")))
     assert kinds(reported(history, copy)) == set(), "nothing inside can tell"
-    assert kinds(reported(history, copy, head=history.head)) == {Part.HEAD}
+    assert kinds(reported(history, copy, head=history.head)) == {Area.HEAD}
 
 
 # ---------------------------------------------------------------- tables
@@ -258,7 +258,7 @@ def test_each_column_of_single_rows_that_were_edited_is_named(history, copy, tab
     chosen = list(dict.fromkeys(chosen))
     edited(copy, *([f"UPDATE {table} SET {name} = {other.format(name)} WHERE {row.place}"] for row, name in chosen))
     report = reported(history, copy)
-    found = {(each.where, each.what.split(" is ")[0]) for each in report.broken if each.part is Part.PROJECTION}
+    found = {(each.where, each.what.split(" is ")[0]) for each in report.broken if each.part is Area.PROJECTION}
     assert found == {(row.name, name) for row, name in chosen}
 
 
@@ -273,7 +273,7 @@ def test_single_rows_that_were_deleted_or_given_another_key_are_named(history, c
         *([f"DELETE FROM {table} WHERE {row.place}"] for row in gone),
         [f"UPDATE {table} SET {key} = {other} WHERE {renamed.place}"],
     )
-    found = [(each.where, each.what) for each in reported(history, copy).broken if each.part is Part.PROJECTION]
+    found = [(each.where, each.what) for each in reported(history, copy).broken if each.part is Area.PROJECTION]
     assert {where for where, what in found if what == "is missing"} == {row.name for row in (*gone, renamed)}
     assert [what for where, what in found if what != "is missing"] == ["is in no event"]
 
@@ -301,7 +301,7 @@ def test_rows_that_were_swapped_are_both_named(history, copy, table):
     with closing(sqlite3.connect(copy)) as connection:
         for _, sql in unique:
             connection.execute(sql)
-    found = {each.where for each in reported(history, copy).broken if each.part is Part.PROJECTION}
+    found = {each.where for each in reported(history, copy).broken if each.part is Area.PROJECTION}
     assert found == {one.name, other.name}
 
 
@@ -325,8 +325,8 @@ def test_each_column_of_an_attestation_that_was_edited_is_reported(history, copy
     chosen = [rows[0], rows[len(rows) // 2], rows[-1]]
     edited(copy, *([f"UPDATE attestation SET {name} = {edit} WHERE id = ?", number] for number, _ in chosen))
     report = reported(history, copy)
-    assert kinds(report) == {Part.ATTESTATION}
-    assert report.counted[Part.ATTESTATION] >= 3
+    assert kinds(report) == {Area.ATTESTATION}
+    assert report.counted[Area.ATTESTATION] >= 3
     if name != "attestation_id":
         assert {each.where.removeprefix("attestation ") for each in report.broken} == {each for _, each in chosen}
 
@@ -334,7 +334,7 @@ def test_each_column_of_an_attestation_that_was_edited_is_reported(history, copy
 def test_attestations_that_were_deleted_are_said_to_be_missing_and_can_be_made_again(history, copy):
     edited(copy, ["DELETE FROM attestation WHERE kind = 'budget-exhausted' AND id % 2 = 0"])
     report = reported(history, copy)
-    assert kinds(report) == {Part.ATTESTATION}
+    assert kinds(report) == {Area.ATTESTATION}
     assert "call for an attestation and have none" in report.broken[0].what
 
 
@@ -344,7 +344,7 @@ def test_an_envelope_of_another_row_is_reported(history, copy):
     columns = "payload, envelope, keyid"
     other = f"SELECT {columns} FROM attestation WHERE id = {last}"
     edited(copy, [f"UPDATE attestation SET ({columns}) = ({other}) WHERE id = {first}"])
-    assert kinds(reported(history, copy)) == {Part.ATTESTATION}
+    assert kinds(reported(history, copy)) == {Area.ATTESTATION}
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNING_KEY_COLUMNS if name != "tenant"])
@@ -352,12 +352,12 @@ def test_each_column_of_a_signing_key_that_was_edited_is_reported(history, copy,
     """T29: a key of somebody else in the place of one that signed."""
     other = f"CASE typeof({name}) WHEN 'integer' THEN {name} + 1 ELSE 'x' || {name} END"
     edited(copy, [f"UPDATE signing_key SET {name} = {other} WHERE seq = (SELECT MIN(seq) FROM signing_key)"])
-    assert kinds(reported(history, copy)) == {Part.KEY}
+    assert kinds(reported(history, copy)) == {Area.KEY}
 
 
 def test_a_signing_key_that_was_deleted_is_reported(history, copy):
     edited(copy, ["DELETE FROM signing_key WHERE seq = (SELECT MAX(seq) FROM signing_key)"])
-    assert kinds(reported(history, copy)) == {Part.KEY}
+    assert kinds(reported(history, copy)) == {Area.KEY}
 
 
 # ---------------------------------------------------------------- a whole forgery
@@ -386,16 +386,16 @@ def forged(path):
 def test_a_whole_forgery_is_told_by_what_was_signed_and_without_that_by_an_anchor_alone(history, copy):
     """T5: chain, tables and schema hold. T6: the same is true of an older copy."""
     forged(copy)
-    assert Part.HEAD in kinds(reported(history, copy))
-    assert not {Part.CHAIN, Part.PROJECTION, Part.SCHEMA, Part.COUNTERS} & kinds(reported(history, copy))
+    assert Area.HEAD in kinds(reported(history, copy))
+    assert not {Area.CHAIN, Area.PROJECTION, Area.SCHEMA, Area.COUNTERS} & kinds(reported(history, copy))
     edited(copy, ["DELETE FROM attestation"])
-    assert kinds(reported(history, copy)) == {Part.ATTESTATION}, "what was signed is gone; nothing else inside can tell"
-    assert kinds(reported(history, copy, head=history.head)) == {Part.ATTESTATION, Part.HEAD}
+    assert kinds(reported(history, copy)) == {Area.ATTESTATION}, "what was signed is gone; nothing else inside can tell"
+    assert kinds(reported(history, copy, head=history.head)) == {Area.ATTESTATION, Area.HEAD}
 
 
 def test_a_forgery_is_told_by_the_lines_of_a_run_log(history, copy):
     forged(copy)
     edited(copy, ["DELETE FROM attestation"])
     report = reported(history, copy, log=history.log)
-    assert kinds(report) == {Part.RUN_LOG, Part.ATTESTATION}
-    assert report.counted[Part.RUN_LOG] == 1, "the others ended before the event that was forged"
+    assert kinds(report) == {Area.RUN_LOG, Area.ATTESTATION}
+    assert report.counted[Area.RUN_LOG] == 1, "the others ended before the event that was forged"

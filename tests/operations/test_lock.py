@@ -12,7 +12,7 @@ from tests.world import NANOS, make_world
 
 from tallygate.attest.keys import b64url, new_signer
 from tallygate.attest.sealed import Cost, file_of, find, keep, seal
-from tallygate.core.authority import Authority, Door, the_user
+from tallygate.core.authority import Authority, EntryDoor, the_user
 from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
 from tallygate.core.gate.rules import Rule, Scope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
@@ -20,8 +20,8 @@ from tallygate.core.words import Action
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import falling, lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import LockBook, note_loosened, standing_now, unsigned_limits
-from tallygate.operations.proof.evidence import Part
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.evidence import Area
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.views.overview import list_budgets
 
 LEAST = Cost(1, 8192)
@@ -69,8 +69,8 @@ def raised(world, session, by=1, *, authority):
 
 
 def faults(world):
-    report = verify_ledger(world.ledger.path, Asked({}))
-    return [each for each in report.broken if each.part is Part.LOCK], report
+    report = verify_ledger(world.ledger.path, OutsideEvidence({}))
+    return [each for each in report.broken if each.part is Area.LOCK], report
 
 
 def append_raw(world, body, *, tenant="default", tables=True):
@@ -155,7 +155,7 @@ def test_neither_elicitation_nor_prompt_raises_and_the_command_for_a_terminal_is
         request_of(world.rt, session, NANOS, "more work")
     assert "tallygate budget raise 00000001 1.00" in refused.value.hint
     assert "terminal of your own" in refused.value.hint
-    for door in (Door.ELICITATION, Door.PROMPT):
+    for door in (EntryDoor.ELICITATION, EntryDoor.PROMPT):
         with pytest.raises(Locked):
             grant(world.rt, session, (session, NANOS), NANOS, "more", authority=Authority(door, "user"))
     assert world.budget(session).limit_nanos == NANOS
@@ -449,7 +449,7 @@ def test_unlocking_without_the_passphrase_is_loud_sets_raises_back_and_is_refuse
     session = world.start("1")
     user = lock(world)
     raised(world, session, 4, authority=user)
-    agent = Authority(Door.COMMAND, "anna", beneath="Codex (process 7)", guarded=False)
+    agent = Authority(EntryDoor.COMMAND, "anna", beneath="Codex (process 7)", guarded=False)
     with pytest.raises(Locked, match="Codex"):
         unlock_lost(world.rt, authority=agent)
     assert standing_now(world.rt).lock is not None

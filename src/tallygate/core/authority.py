@@ -83,7 +83,7 @@ FREE: Mapping[str, str] = {
 }
 
 
-class Door(StrEnum):
+class EntryDoor(StrEnum):
     """By which way somebody speaks to the program."""
 
     COMMAND = "cli"
@@ -112,7 +112,7 @@ class Authority:
     this was started in. `lock` is the key that the limits are locked with, where they are.
     """
 
-    door: Door
+    door: EntryDoor
     actor: str
     beneath: str | None = None
     guarded: bool = True
@@ -152,7 +152,7 @@ _WAY_OUT = {
 }
 
 
-def the_user(actor: str, door: Door = Door.COMMAND) -> Authority:
+def the_user(actor: str, door: EntryDoor = EntryDoor.COMMAND) -> Authority:
     """The user, who speaks through a door that no agent stands in."""
     return Authority(door, actor)
 

@@ -68,7 +68,7 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LockStanding:
     """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
 
     `keys` are those of every lock that this history has had; `carried_us` is when this one came from another ledger.
@@ -84,14 +84,14 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LockEvent:
     """One event: what it says, and whether a public key has signed it where it stands."""
 
     body: Mapping[str, Any]
     signed_by: Callable[[str], bool]
 
 
-def after(standing: Standing, told: Told) -> Standing:
+def after(standing: LockStanding, told: LockEvent) -> LockStanding:
     """How the limits stand after an event. What is not signed by the key in force changes nothing, but for one.
 
     A passphrase that was lost ends the lock unsigned: loudly, and back to the limits of the user's file.
@@ -104,15 +104,15 @@ def after(standing: Standing, told: Told) -> Standing:
             if not fits:
                 return standing
             carried_us = at_us if CARRIED in note else None
-            return Standing(_set(note, at_us), carried_us=carried_us, keys=standing.keys | {str(note["public"])})
+            return LockStanding(_set(note, at_us), carried_us=carried_us, keys=standing.keys | {str(note["public"])})
         if kind == LockKind.LOST:
             # Of a lock that no ledger could tell of when it was ended, the next one tells.
             known = lock is not None or CARRIED in note
-            return Standing(None, at_us, str(note.get("actor", "")), keys=standing.keys) if known else standing
+            return LockStanding(None, at_us, str(note.get("actor", "")), keys=standing.keys) if known else standing
         if lock is None or not told.signed_by(lock.public):
             return standing
         if kind == LockKind.ENDED:
-            return Standing(keys=standing.keys)
+            return LockStanding(keys=standing.keys)
         if kind == LockKind.SETTINGS:
             carried_us = at_us if CARRIED in note else standing.carried_us
             lock = replace(lock, settings=str(note["settings"]), settings_us=at_us)
@@ -136,7 +136,7 @@ def _set(note: Mapping[str, Any], at_us: int) -> Lock:
     return Lock(str(note["public"]), at_us, str(note["settings"]), at_us, trusted, limits, heads)
 
 
-def limits_after(known: Limits, events: Iterable[Told], public: str) -> Limits:
+def limits_after(known: Limits, events: Iterable[LockEvent], public: str) -> Limits:
     """The limits that the user has signed after events that changed some.
 
     A lower one is anybody's to set. What was raised without a signature stays what it was before.

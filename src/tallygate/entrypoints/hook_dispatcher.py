@@ -185,7 +185,7 @@ def refused(
 ) -> Reply:
     """The client's own refusal of a step that nothing can be said about.
 
-    A run in print mode that would end in silence, and as if all were well, is ended with the reason, or says it as it
+    A run in print mode that would end in silence, and as if all were well, is ended with the reason, or says it
     ends. What is `lasting` refuses the next step as well: a client whose model is asked
     once more need not be asked for that one.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from tallygate.core.authority import Authority, Door
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError, present
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
@@ -210,7 +210,7 @@ def _take(rt: Runtime, prompts: Prompts, owner: Owner, wanted: tuple[int, str], 
             "That is not the code that was shown for this amount within two minutes; nothing was changed. "
             "Type the line without a code for a new one."
         )
-    user = Authority(Door.PROMPT, "user at the prompt")
+    user = Authority(EntryDoor.PROMPT, "user at the prompt")
     changed = change.grant(rt, session_id, shown.seen, usd_nanos, NO_REASON, authority=user)
     return f"{change.granted(shown.seen[1], changed)} Go on with your next prompt."
 

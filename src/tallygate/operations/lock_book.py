@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
-from tallygate.core.lock import Bounds, Limits, Lock, LockKind, Standing, Told, after, limits_after
+from tallygate.core.lock import Bounds, Limits, Lock, LockEvent, LockKind, LockStanding, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-UNLOCKED = Standing()
+UNLOCKED = LockStanding()
 BUDGETS_LOOKED_AT = 200
 SESSIONS_KEPT = 512
 _ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -44,12 +44,12 @@ class _Read:
 
     seq: int = 0
     hash: bytes = b""
-    standing: Standing = UNLOCKED
+    standing: LockStanding = UNLOCKED
     limits: Mapping[str, tuple[int, bytes, Limits]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpeningEvent:
     """A session as the event that opened it states it: its row, its own budgets, and all those that it spends."""
 
     session: Session
@@ -67,9 +67,9 @@ class LockBook:
     def __init__(self, settings_by: str | None = None) -> None:
         self._read = _Read()
         self._settings_by = settings_by
-        self._opened: dict[tuple[str, str], Opened] = {}
+        self._opened: dict[tuple[str, str], OpeningEvent] = {}
 
-    def standing(self, ledger_id: str, reader: Reader) -> Standing:
+    def standing(self, ledger_id: str, reader: Reader) -> LockStanding:
         """How the limits stand by the events of this moment."""
         return self._upto(ledger_id, reader).standing
 
@@ -95,13 +95,13 @@ class LockBook:
             chain_id = f"{ledger_id}/{reader.tenant}"
             heard = (told(chain_id, each) for each in events if lost_us is None or each.at_us >= lost_us)
             if lock is None:
-                heard = (Told(each.body, _anybody) for each in heard)
+                heard = (LockEvent(each.body, _anybody) for each in heard)
             limits = limits_after(limits, heard, "" if lock is None else lock.public)
             kept = {**known.limits, reader.tenant: (events[-1].seq, events[-1].hash, limits)}
             self._read = _Read(known.seq, known.hash, known.standing, kept)
         return Bounds(limits)
 
-    def opened(self, ledger_id: str, reader: Reader, session: Session) -> Opened:
+    def opened(self, ledger_id: str, reader: Reader, session: Session) -> OpeningEvent:
         """A session as it was opened, with the budgets of those around it. Raises `LedgerCorrupt` where no event says.
 
         Read once: an opening never changes. Rows of tables are anybody's to change who can write the file.
@@ -146,7 +146,7 @@ class LockBook:
         return known
 
 
-def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> Opened | None:
+def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> OpeningEvent | None:
     """What an event says of a session that it opened; None where it is none, or not as it was written."""
     if event_hash(chain_id, event.seq, event.previous, event.body) != event.hash:
         return None
@@ -154,7 +154,7 @@ def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> Opened |
         stated = [(table, row) for op, table, row in json.loads(event.body)["rows"] if op == "+"]
         row = next(row for table, row in stated if table == "session" and row["session_id"] == session.session_id)
         budgets = [_row_of(rows.BUDGET, row, session) for table, row in stated if table == "budget"]
-        return Opened(
+        return OpeningEvent(
             _row_of(rows.SESSION, row, session),
             {budget.budget_id: budget for budget in budgets},
             frozenset(str(row["budget_id"]) for table, row in stated if table == "session_budget"),
@@ -177,7 +177,7 @@ def _begun(lock: Lock, tenant: str) -> tuple[int, bytes, Limits]:
     return lock.heads.get(tenant, 0), b"", lock.limits.get(tenant, {})
 
 
-def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: Standing = UNLOCKED) -> Standing:
+def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: LockStanding = UNLOCKED) -> LockStanding:
     """How the limits stand after events of the lock. Raises `LedgerCorrupt` where one is not as it was written."""
     for event in events:
         if event_hash(f"{ledger_id}/{DEFAULT_TENANT}", event.seq, event.previous, event.body) != event.hash:
@@ -194,31 +194,31 @@ def marks_of(paths: Paths) -> LockMarks:
     return LockMarks(Anchor(paths.database, paths.anchor_folders, passing=paths.is_passing))
 
 
-def lock_of(paths: Paths) -> Standing:
+def lock_of(paths: Paths) -> LockStanding:
     """Whether the limits of the ledger are locked, by its own journal and by what is remembered beside it."""
     return standing_at(paths.database, marks_of(paths))
 
 
-def standing_of_installed(database: Path, keys: Path, settings: Path) -> Standing:
+def standing_of_installed(database: Path, keys: Path, settings: Path) -> LockStanding:
     """Whether the limits of a ledger are locked that installed commands go by."""
     return standing_at(database, LockMarks(Anchor(database, (keys / "anchors", settings / "anchors"))))
 
 
-def standing_at(database: Path, marks: LockMarks) -> Standing:
+def standing_at(database: Path, marks: LockMarks) -> LockStanding:
     """How the limits of a ledger's file stand, before it is opened; of one that cannot be read nobody knows."""
     from tallygate.ledger.audit.foreign import lock_events_in
 
     keyids = [mark.keyid for mark in marks.read()]
     if not os.access(database, os.F_OK):
-        return Standing(unread=lock_missing(keyids[0])) if keyids else UNLOCKED
+        return LockStanding(unread=lock_missing(keyids[0])) if keyids else UNLOCKED
     try:
         ledger_id, events = lock_events_in(database)
         found = standing_of(ledger_id, events)
     except LedgerUnavailable as error:
-        return Standing(unread=error)
+        return LockStanding(unread=error)
     had = {PublicKey(unb64url(public, "the lock")).keyid for public in found.keys} if keyids else set()
     gone = next((keyid for keyid in keyids if keyid not in had), None)
-    return found if gone is None else Standing(unread=lock_missing(gone))
+    return found if gone is None else LockStanding(unread=lock_missing(gone))
 
 
 def lock_missing(keyid: str) -> LedgerRolledBack:
@@ -273,7 +273,7 @@ def since_set(events: list[JournalEvent], lock: Lock) -> list[JournalEvent]:
     return [] if first is None else events[first:]
 
 
-def told(chain_id: str, event: JournalEvent) -> Told:
+def told(chain_id: str, event: JournalEvent) -> LockEvent:
     """An event with who has signed it; one that cannot be read says nothing."""
     try:
         body = json.loads(event.body)
@@ -282,7 +282,7 @@ def told(chain_id: str, event: JournalEvent) -> Told:
     return told_of(chain_id, event.seq, event.previous, body if isinstance(body, dict) else {})
 
 
-def told_of(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -> Told:
+def told_of(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -> LockEvent:
     """An event at its place in a chain, with who has signed it."""
 
     def signed_by(public: str) -> bool:
@@ -296,10 +296,10 @@ def told_of(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -
         except (KeyUnusable, ValueError, TypeError):
             return False
 
-    return Told(body, signed_by)
+    return LockEvent(body, signed_by)
 
 
-def standing_now(rt: Runtime) -> Standing:
+def standing_now(rt: Runtime) -> LockStanding:
     """Whether the limits are locked now."""
     with rt.reading() as reader:
         return rt.services.locks.standing(rt.services.ledger.ledger_id, reader)
@@ -330,7 +330,7 @@ def as_opened(
     return opened.session, tuple(_as_opened(opened, budget) for budget in own)
 
 
-def _as_opened(opened: Opened, budget: Budget) -> Budget:
+def _as_opened(opened: OpeningEvent, budget: Budget) -> Budget:
     """A budget of a session as it was opened, with what it counts and its limit by now."""
     first = opened.budgets.get(budget.budget_id)
     if first is None or (

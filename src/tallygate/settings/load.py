@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import Scope
-from tallygate.core.lock import Standing
+from tallygate.core.lock import LockStanding
 from tallygate.core.places import WILD
 from tallygate.core.words import client_name
 from tallygate.pricing.overrides import Discount, PriceOverride
@@ -41,7 +41,7 @@ from tallygate.settings.variables import (
 from tallygate.surroundings import Surroundings
 from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
 
-UNLOCKED = Standing()
+UNLOCKED = LockStanding()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")

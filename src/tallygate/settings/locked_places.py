@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable, SettingsError
-from tallygate.core.lock import Standing
+from tallygate.core.lock import LockStanding
 from tallygate.settings.model import Paths
 from tallygate.settings.signed import signed_document
 from tallygate.settings.source import Document
 
 # Whether the limits of a ledger at some places are locked.
-StandingOf = Callable[[Paths], Standing]
+StandingOf = Callable[[Paths], LockStanding]
 PathsBy = Callable[[Document | None], Paths]
 
 
 def where_locked(
     paths_by: PathsBy, user: Document | None, folders: Sequence[Path], standing: StandingOf
-) -> tuple[Paths, Standing]:
+) -> tuple[Paths, LockStanding]:
     """The places by the user's file, or by what they have signed of it, and how the limits stand there.
 
     `folders` is where locks are remembered; none where somebody names other places than the file.
@@ -34,7 +34,7 @@ def where_locked(
     if found and paths.database not in found:
         if len(found) > 1:
             listed = " and ".join(sorted(map(str, found)))
-            return paths, Standing(
+            return paths, LockStanding(
                 unread=LedgerUnavailable(
                     f"Locks of several ledgers are remembered, {listed}, and the settings name another one.",
                     hint="Name the right one in [paths] of your settings file.",

@@ -134,9 +134,9 @@ def test_another_workspace_counts_on_no_ledger_while_nobody_knows_what_of_its_se
 
 
 def blind():
-    from tallygate.core.lock import Standing
+    from tallygate.core.lock import LockStanding
 
-    return Standing(unread=LedgerUnavailable("The ledger cannot be read."))
+    return LockStanding(unread=LedgerUnavailable("The ledger cannot be read."))
 
 
 def test_what_lets_work_go_on_in_a_fault_does_not_count_where_the_limits_may_be_locked(signed_one_dollar, home):

@@ -17,14 +17,14 @@ import pytest
 from tests.transcripts import write_claude
 
 from tallygate.app import settings_here
-from tallygate.core.authority import Authority, Door, the_user
+from tallygate.core.authority import Authority, EntryDoor, the_user
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, UsersOnly
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.operations.setup.price_list import reset_prices, take_prices
 from tallygate.pricing.catalog import Catalog
 from tallygate.statements.apis.price_list import fetched
 
-AGENT = Authority(Door.COMMAND, "anna", beneath="Codex")
+AGENT = Authority(EntryDoor.COMMAND, "anna", beneath="Codex")
 
 
 def price_list(*models, provider="anthropic"):

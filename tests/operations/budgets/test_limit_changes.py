@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tallygate.core.authority import Authority, Door, the_user
+from tallygate.core.authority import Authority, EntryDoor, the_user
 from tallygate.core.model import LimitChange
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.proof.statements import summed
@@ -17,7 +17,7 @@ from tallygate.operations.views.overview import limit_changes, list_budgets, new
 
 NANOS = 10**9
 BENEATH = Authority(
-    Door.COMMAND, "anna", beneath="Codex (process 7)", agents_may=frozenset({"budget raise"}), servers=("ab" * 8,)
+    EntryDoor.COMMAND, "anna", beneath="Codex (process 7)", agents_may=frozenset({"budget raise"}), servers=("ab" * 8,)
 )
 
 

@@ -19,7 +19,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
 from tallygate.core.usage import ObservedUsage, Quality
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all
 
@@ -73,7 +73,7 @@ def test_one_appended_line_takes_nothing_away_and_is_named(live, session):
     events = live.events()
     take(live, forged)
     assert (live.events(), told(live)) == (events, [("r1", "lower"), ("r1", "other_model")])
-    assert any("told of again" in note for note in verify_ledger(live.ledger.path, Asked({})).notes)
+    assert any("told of again" in note for note in verify_ledger(live.ledger.path, OutsideEvidence({})).notes)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tallygate.core.hooks import Moment, Origin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooks import on_hook
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.follow import Follower, _stamp
 from tallygate.surroundings import Surroundings
@@ -253,7 +253,7 @@ def test_what_is_spent_now_counts_now_whatever_time_its_client_tells(gated, at_u
     gated.write("a", 150, at_us)
     gated.hook(Moment.PROMPT)
     assert len(gated.anomalies()) == 1, "the same line again tells nothing new"
-    assert any("cannot be right" in note for note in verify_ledger(gated.ledger.path, Asked({})).notes)
+    assert any("cannot be right" in note for note in verify_ledger(gated.ledger.path, OutsideEvidence({})).notes)
 
 
 @pytest.mark.parametrize("minutes, counts", [(-14, True), (14, True), (-16, False), (16, False)])

@@ -350,7 +350,7 @@ def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_pa
 
 SHORT_LIVED = """
 import itertools, sys; sys.path[:] = sys.argv[1:]
-import tallygate.clients.feed as feed; real = feed.pieces
+import tallygate.clients.feed; real = feed.pieces
 feed.pieces = lambda wanted: itertools.islice(real(wanted), 3); feed.serve()
 """
 NONSENSE = "import sys; sys.stdin.buffer.read(); sys.stdout.write('no pickle')"

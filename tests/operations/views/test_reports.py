@@ -19,7 +19,7 @@ from tallygate.core.usage import BROKEN_OFF, ModelTotal, ObservedUsage, Quality,
 from tallygate.core.words import UsageBasis
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.proof.statements import summed
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.operations.views.overview import show_session
@@ -190,7 +190,7 @@ def test_a_session_voided_down_to_nothing_is_named_in_session_drift_run_log_and_
     with world.ledger.reading() as reader:
         assert len(summed(reader, reader.session(session), reader.head())["anomalies"]) == 3
     assert what_is_open(world.rt)[1] == Anomalies(responses=0, reports=3)
-    assert any("3 of agents' reports" in note for note in verify_ledger(world.ledger.path, Asked({})).notes)
+    assert any("3 of agents' reports" in note for note in verify_ledger(world.ledger.path, OutsideEvidence({})).notes)
 
 
 def test_the_same_report_again_is_told_once(world):

@@ -10,7 +10,7 @@ import click
 
 from tallygate.core.costing import SURE
 from tallygate.core.gate.rules import Scope
-from tallygate.core.lock import Standing
+from tallygate.core.lock import LockStanding
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number
@@ -56,13 +56,13 @@ class _Seen:
     spent: Mapping[By, UsageLine]
     windows: Sequence[Budget]
     other: Fitting | None
-    stands: overview.Standing
+    stands: overview.LedgerStanding
     unread: UnreadSum
     anomalies: Anomalies
     looser: Sequence[Loosened]
     stops: Sequence[overview.Stop]
     state: Condition
-    lock: Standing
+    lock: LockStanding
     prices: CatalogInfo
     elsewhere: Sequence[Astray]
 
@@ -272,7 +272,7 @@ def _astray_json(found: Astray) -> dict[str, Any]:
     }
 
 
-def _lock_json(standing: Standing) -> dict[str, Any]:
+def _lock_json(standing: LockStanding) -> dict[str, Any]:
     lock = standing.lock
     since = None if lock is None else iso(lock.since_us)
     return {"locked": lock is not None, "since": since, "ended_without_passphrase": iso(standing.lost_us)}

@@ -21,21 +21,21 @@ from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.sqlite.files import is_nothing
-from tallygate.operations.proof.evidence import Part, Report
-from tallygate.operations.proof.verify import Asked, verify_ledger
+from tallygate.operations.proof.evidence import Area, Report
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.settings import Settings
 
 CODES = {
-    Part.FILE: 10,
-    Part.SCHEMA: 11,
-    Part.CHAIN: 12,
-    Part.PROJECTION: 13,
-    Part.COUNTERS: 13,
-    Part.HEAD: 14,
-    Part.ATTESTATION: 15,
-    Part.KEY: 16,
-    Part.RUN_LOG: 17,
-    Part.LOCK: 18,
+    Area.FILE: 10,
+    Area.SCHEMA: 11,
+    Area.CHAIN: 12,
+    Area.PROJECTION: 13,
+    Area.COUNTERS: 13,
+    Area.HEAD: 14,
+    Area.ATTESTATION: 15,
+    Area.KEY: 16,
+    Area.RUN_LOG: 17,
+    Area.LOCK: 18,
 }
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _TOO_OLD = "ledger_too_old"
@@ -73,7 +73,7 @@ def verify(
         raise InvalidArgument("--head", "--head takes the 64 hexadecimal digits of a hash.")
     keys = {each.keyid: each for each in keys_in(key)} if key else KeyRing(settings.paths.key_dir).trusted()
     own = settings.paths.database
-    asked = Asked(keys, None if head is None else bytes.fromhex(head), log)
+    asked = OutsideEvidence(keys, None if head is None else bytes.fromhex(head), log)
     report = Report()
     if db is not None or attestation is None or head is not None or log is not None:
         if db is None or db.absolute() == own:
@@ -97,7 +97,7 @@ def _remembered(program: Program, settings: Settings) -> Remembered:
     return remembered
 
 
-def _verified(program: Program, settings: Settings, ledger: Path, asked: Asked) -> Report:
+def _verified(program: Program, settings: Settings, ledger: Path, asked: OutsideEvidence) -> Report:
     """What a check of a ledger finds. The user's own of an older version is brought up to date, as by any command."""
     try:
         return verify_ledger(ledger, asked)
@@ -111,14 +111,14 @@ def _verified(program: Program, settings: Settings, ledger: Path, asked: Asked) 
     return report
 
 
-def _attested(report: Report, path: Path, asked: Asked, db: Path | None) -> None:
+def _attested(report: Report, path: Path, asked: OutsideEvidence, db: Path | None) -> None:
     from tallygate.operations.proof.evidence import verify_attestations
     from tallygate.operations.proof.verify import held_against
 
     try:
         proven = verify_attestations(report, path, asked.keys)
     except NotProven as error:
-        report.add(Part.ATTESTATION, str(path), error.message, "this proves nothing")
+        report.add(Area.ATTESTATION, str(path), error.message, "this proves nothing")
         return
     if db is not None:
         held_against(report, db, proven)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.clients.ancestry import ancestors, beneath
-from tallygate.core.authority import Authority, Door
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import SettingsError
 from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
@@ -33,10 +33,10 @@ def authority_here(settings: Settings, environ: Mapping[str, str] | None = None)
     above = list(ancestors(os.getppid()))
     agent = beneath(iter(above), environ)
     if agent is None:
-        return Authority(Door.COMMAND, user_name())
+        return Authority(EntryDoor.COMMAND, user_name())
     own = own_places()
     return Authority(
-        Door.COMMAND,
+        EntryDoor.COMMAND,
         user_name(),
         beneath=agent,
         guarded=is_guarded(settings, environ, own),

@@ -358,7 +358,7 @@ _MANY_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """One thing that is wrong: where, what, and what it means for whoever relies on the ledger."""
 
     kind: Kind
@@ -387,12 +387,12 @@ class Listener(Protocol):
     def hear(self, tenant: str, link: proof.Link, previous: bytes, event: Mapping[str, Any]) -> None: ...
 
 
-def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[Finding]:
+def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[AuditFinding]:
     """Everything that is wrong with a ledger; an empty list is a ledger that verifies."""
     return [*damage(ledger), *edits(ledger, rows_max=rows_max)][:FINDINGS_MAX]
 
 
-def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | None = None) -> list[Finding]:
+def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | None = None) -> list[AuditFinding]:
     """What somebody did to a ledger: events, tables, counters and schema that do not fit.
 
     Reads every event once; memory holds at most `rows_max` rows of each table, however long the journal is.
@@ -405,20 +405,20 @@ def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | Non
     return found[:FINDINGS_MAX]
 
 
-def damage(ledger: Audited) -> list[Finding]:
+def damage(ledger: Audited) -> list[AuditFinding]:
     """What is wrong with the file: pages that SQLite cannot read, rows that refer to nothing."""
     return list(islice(_damage(ledger), FINDINGS_MAX))
 
 
-def _damage(ledger: Audited) -> Iterator[Finding]:
+def _damage(ledger: Audited) -> Iterator[AuditFinding]:
     for (answer,) in ledger.rows("PRAGMA quick_check(20)"):
         if answer != "ok":
-            yield Finding("file", str(ledger.path), str(answer), "the file is damaged: restore a backup")
+            yield AuditFinding("file", str(ledger.path), str(answer), "the file is damaged: restore a backup")
     for row in ledger.rows("PRAGMA foreign_key_check"):
-        yield Finding("file", str(row[0]), f"row {row[1]} refers to nothing in {row[2]}", "rows were removed")
+        yield AuditFinding("file", str(row[0]), f"row {row[1]} refers to nothing in {row[2]}", "rows were removed")
 
 
-def _schema(ledger: Audited) -> Iterator[Finding]:
+def _schema(ledger: Audited) -> Iterator[AuditFinding]:
     """A trigger or table that does not ship with the program could change what the program writes."""
     model = sqlite3.connect(":memory:")
     for _, sql in migrations():
@@ -429,10 +429,10 @@ def _schema(ledger: Audited) -> Iterator[Finding]:
     model.close()
     actual = set(ledger.rows(query))
     for kind, name, _ in sorted(actual - expected):
-        yield Finding("schema", f"{kind} {name}", "is not as this program made it", "writes may have been altered")
+        yield AuditFinding("schema", f"{kind} {name}", "is not as this program made it", "writes may have been altered")
     for kind, name, _ in sorted(expected - actual):
         if not any(other[:2] == (kind, name) for other in actual):
-            yield Finding("schema", f"{kind} {name}", "is missing", "a guard of the journal was taken away")
+            yield AuditFinding("schema", f"{kind} {name}", "is missing", "a guard of the journal was taken away")
 
 
 @dataclass(slots=True)
@@ -440,25 +440,25 @@ class _Journal:
     """The events of one tenant, as far as they were read."""
 
     walk: proof.Walk
-    found: list[Finding] = field(default_factory=list)
-    broken: Finding | None = None
-    faults: list[Finding] = field(default_factory=list)
+    found: list[AuditFinding] = field(default_factory=list)
+    broken: AuditFinding | None = None
+    faults: list[AuditFinding] = field(default_factory=list)
     at_us: int = 0
     previous: bytes = proof.GENESIS
 
     def add(self, where: str, what: str, meaning: str) -> None:
         """Remember what is wrong with an event."""
         if len(self.found) < FINDINGS_MAX:
-            self.found.append(Finding("chain", where, what, meaning))
+            self.found.append(AuditFinding("chain", where, what, meaning))
 
     def take_faults(self, faults: list[str]) -> None:
         """Remember what the fold has against an event."""
         for fault in faults[: FINDINGS_MAX - len(self.faults)]:
-            self.faults.append(Finding("projection", "events", fault, "an event contradicts an earlier one"))
+            self.faults.append(AuditFinding("projection", "events", fault, "an event contradicts an earlier one"))
         faults.clear()
 
 
-def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -> list[Finding]:
+def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -> list[AuditFinding]:
     """Walk all events in the order in which they were written, each tenant's chain on its own."""
     traces = () if listener is None else tuple(listener.traces)
     journals: dict[str, _Journal] = {}
@@ -487,7 +487,7 @@ def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -
             journal.at_us, journal.previous = at_us, digest
             if journal.broken is None and (broken := journal.walk.take(proof.Link(seq, body, digest))) is not None:
                 meaning = "the history was edited after it was written"
-                journal.broken = Finding("chain", f"event {broken.seq}", broken.what, meaning)
+                journal.broken = AuditFinding("chain", f"event {broken.seq}", broken.what, meaning)
             if fold.faults:
                 journal.take_faults(fold.faults)
         fold.relieve()
@@ -498,22 +498,22 @@ def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -
     return [*found, *(fault for read in ordered for fault in read.faults)]
 
 
-def _projection(fold: SettlingTables, table: str) -> Iterator[Finding]:
+def _projection(fold: SettlingTables, table: str) -> Iterator[AuditFinding]:
     for key, row, expected in fold.differences(table):
         if row is None:
-            yield Finding("projection", _name(table, key), "is missing", "a row was deleted")
+            yield AuditFinding("projection", _name(table, key), "is missing", "a row was deleted")
         elif expected is None:
-            yield Finding("projection", _name(table, key), "is in no event", "a row was added by hand")
+            yield AuditFinding("projection", _name(table, key), "is in no event", "a row was added by hand")
         else:
             for name in sorted(row.keys() | expected.keys()):
                 if row.get(name) != expected.get(name):
                     what = f"{name} is {row.get(name)!r}, the events say {expected.get(name)!r}"
-                    yield Finding("projection", _name(table, key), what, "a row was edited by hand")
+                    yield AuditFinding("projection", _name(table, key), what, "a row was edited by hand")
 
 
-def _counters(fold: SettlingTables) -> Iterator[Finding]:
+def _counters(fold: SettlingTables) -> Iterator[AuditFinding]:
     for (table, key), error in fold.unsummed.items():
-        yield Finding("counters", _name(table, key), f"has no amount: {error}", "what the events say is none")
+        yield AuditFinding("counters", _name(table, key), f"has no amount: {error}", "what the events say is none")
     for key, budget, (spent, reserved) in fold.budgets():
         if ("budget", key) in fold.unsummed:
             continue
@@ -521,11 +521,13 @@ def _counters(fold: SettlingTables) -> Iterator[Finding]:
         if spent or reserved:
             summed = (counted[0] - spent, counted[1] - reserved)
             what = f"spent and reserved are {counted}, its calls and responses add up to {summed}"
-            yield Finding("counters", _name("budget", key), what, "a counter is wrong: this is a fault of the program")
+            yield AuditFinding(
+                "counters", _name("budget", key), what, "a counter is wrong: this is a fault of the program"
+            )
         limit = int(budget["limit_nanos"]) + int(budget["overage_nanos"])
         if budget["mode"] == "hard" and sum(counted) > limit:
             what = f"spent and reserved {sum(counted)} are above limit and overage {limit}"
-            yield Finding("counters", _name("budget", key), what, "a call was let through beyond a hard budget")
+            yield AuditFinding("counters", _name("budget", key), what, "a call was let through beyond a hard budget")
 
 
 def _name(table: str, key: Key) -> str:

@@ -37,7 +37,7 @@ class Books:
         self.known: dict[str, Budget] = {}
 
     def settle(self, call: Call, after: Call, cost: Amount) -> tuple[Hold, ...]:
-        """Settle a call on every budget it holds, and on every window that counts it; `after` is it as it will be.
+        """Settle a call on every budget it holds, and on every window that counts it; `after` is it will be.
 
         Returns the holds with what is booked now. A window that the call did not hold counts it all the same: its
         rule came later, or binds other sessions.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from tallygate.core.authority import Authority, Door, Loosening, locked
+from tallygate.core.authority import Authority, EntryDoor, Loosening, locked
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, present, session_ended, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.rules import rolling_us
@@ -215,7 +215,7 @@ def _rolling_change(
 
 
 # The user answers a form of the client; whether the client may ask is the entry point's to know.
-ASKED = Authority(Door.ELICITATION, "user via elicitation")
+ASKED = Authority(EntryDoor.ELICITATION, "user via elicitation")
 
 
 @dataclass(frozen=True, slots=True)

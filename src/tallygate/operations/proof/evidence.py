@@ -16,7 +16,7 @@ from tallygate.attest.keyring import Rotation
 from tallygate.attest.keys import PublicKey, public_keys_from
 from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.errors import KeyUnusable, NotProven
-from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, Standing, after, loosens, what_of
+from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, after, loosens, what_of
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Kind, Link, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
@@ -26,7 +26,7 @@ from tallygate.operations.lock_book import told_of
 SHOWN_MAX = 100
 
 
-class Part(StrEnum):
+class Area(StrEnum):
     """What can be broken, the gravest first."""
 
     FILE = "file"
@@ -45,7 +45,7 @@ class Part(StrEnum):
 class Broken:
     """One thing that is wrong: where, what, and what it means for whoever relies on it."""
 
-    part: Part
+    part: Area
     where: str
     what: str
     meaning: str
@@ -60,9 +60,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
     elsewhere: int = 0  # lines of the run log that tell of other ledgers
     lost: int = 0  # and those of events that the user went on without
-    counted: Counter[Part] = field(default_factory=Counter)
+    counted: Counter[Area] = field(default_factory=Counter)
 
-    def add(self, part: Part, where: str, what: str, meaning: str) -> None:
+    def add(self, part: Area, where: str, what: str, meaning: str) -> None:
         """One more thing that is wrong; of each kind only the first are kept, all are counted."""
         self.counted[part] += 1
         if self.counted[part] <= SHOWN_MAX:
@@ -127,7 +127,7 @@ class Keys:
 
 
 @dataclass(slots=True, eq=False)
-class Told:
+class JournalKeys:
     """What one tenant's journal told: keys given from outside and those they signed over to, and what is amiss."""
 
     known: dict[str, PublicKey]
@@ -185,7 +185,7 @@ class LockHeard:
 
     def __init__(self, ledger_id: str) -> None:
         self._ledger_id = ledger_id
-        self.standing = Standing()
+        self.standing = LockStanding()
         self.signed = 0
         self.faults: list[tuple[str, str]] = []
         self.notes: list[str] = []
@@ -212,7 +212,7 @@ class LockHeard:
             self.faults.append((f"event {seq} of {tenant}", "another lock was set over the one in force"))
 
 
-class Heard:
+class JournalReview:
     """Listens to an audit, so that the journal is read once."""
 
     traces = tuple(trace.encode() for trace in (KEY_TRACE, LEDGER_TRACE, *LOCK_TRACES, *TRACES))
@@ -220,16 +220,16 @@ class Heard:
     def __init__(self, ledger: ForeignLedger, given: Mapping[str, PublicKey]) -> None:
         self._ledger = ledger
         self._given = given
-        self._tenants: dict[str, Told] = {}
+        self._tenants: dict[str, JournalKeys] = {}
         self.lock = LockHeard(ledger.ledger_id)
 
-    def tenants(self) -> list[tuple[str, Told]]:
+    def tenants(self) -> list[tuple[str, JournalKeys]]:
         """Everybody who has events, and what theirs told."""
         return sorted(self._tenants.items(), key=lambda named: named[0])
 
     def begin(self, tenant: str) -> None:
         """Take the first event of a tenant."""
-        self._tenants[tenant] = Told(dict(self._given))
+        self._tenants[tenant] = JournalKeys(dict(self._given))
 
     def hear(self, tenant: str, link: Link, previous: bytes, event: Mapping[str, Any]) -> None:
         """Take an event that may tell of a key or of a lock, or call for an attestation."""
@@ -261,7 +261,7 @@ RATIO_MAX = 200
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedBundle:
     """What a file, folder or archive with attestations holds: envelopes by name, statement and events where given."""
 
     envelopes: dict[str, bytes]
@@ -270,7 +270,7 @@ class Opened:
     keys: list[PublicKey] = field(default_factory=list)
 
 
-def opened(path: Path) -> Opened:
+def opened(path: Path) -> OpenedBundle:
     """Read an envelope, or a bundle. Raises `NotProven` where it is neither."""
     try:
         files = _from_folder(path) if path.is_dir() else _from_file(path)
@@ -279,7 +279,7 @@ def opened(path: Path) -> Opened:
     if ENVELOPE not in files:
         raise NotProven(f"{path} has no {ENVELOPE}.", hint="Pass an envelope, or a folder or zip of `attest export`.")
     names = [name for name in files if name in (ENVELOPE, CHECKPOINT) or name.startswith(ATTESTATIONS)]
-    found = Opened({name: files[name] for name in names}, files.get(STATEMENT), files.get(EVENTS))
+    found = OpenedBundle({name: files[name] for name in names}, files.get(STATEMENT), files.get(EVENTS))
     for name in ("public-key.pem", "public-key.jwks.json"):
         if name in files:
             try:
@@ -334,37 +334,39 @@ def verify_attestations(report: Report, path: Path, keys: Mapping[str, PublicKey
             payload = envelope.opened(told.known)
             stated = read_statement(payload)
         except NotProven as error:
-            part = Part.KEY if error.code == "key_untrusted" else Part.ATTESTATION
+            part = Area.KEY if error.code == "key_untrusted" else Area.ATTESTATION
             report.add(part, name, error.message, "this proves nothing")
             continue
         if stated.seq > told.retired.get(envelope.keyid, stated.seq):
-            report.add(Part.KEY, name, "the key that signed had been replaced before", "somebody kept a key")
+            report.add(Area.KEY, name, "the key that signed had been replaced before", "somebody kept a key")
             continue
         proven.append((stated, payload))
         report.facts.append(
             ("proven", f"{name}: {stated.kind.value} about {stated.name}, sha256 {stated.digest.hex()}")
         )
         if name == ENVELOPE and bundle.statement is not None and bundle.statement != payload:
-            report.add(Part.ATTESTATION, STATEMENT, "is not what was signed", "it was edited after it was exported")
+            report.add(Area.ATTESTATION, STATEMENT, "is not what was signed", "it was edited after it was exported")
     if bundle.events is not None and proven:
         _in_events(report, proven, events)
     return proven
 
 
-def _told(report: Report, given: Mapping[str, PublicKey], events: Mapping[int, tuple[bytes, bytes, bytes]]) -> Told:
+def _told(
+    report: Report, given: Mapping[str, PublicKey], events: Mapping[int, tuple[bytes, bytes, bytes]]
+) -> JournalKeys:
     """What a bundle's events tell of keys: both have signed that one took the place of the other, so it is believed."""
-    told = Told(dict(given))
+    told = JournalKeys(dict(given))
     for seq in sorted(events):
         try:
             event = json.loads(events[seq][2])
             is_of_key = event["kind"].startswith("key.")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            report.add(Part.CHAIN, f"{EVENTS}, event {seq}", "is no event", "the bundle was edited")
+            report.add(Area.CHAIN, f"{EVENTS}, event {seq}", "is no event", "the bundle was edited")
             continue
         if is_of_key:
             told.key(seq, event)
     for where, what in told.faults:
-        report.add(Part.KEY, f"{EVENTS}, {where}", what, "a key was put in by hand")
+        report.add(Area.KEY, f"{EVENTS}, {where}", what, "a key was put in by hand")
     report.notes += told.notes
     return told
 
@@ -378,7 +380,7 @@ def _hashed(report: Report, raw: bytes | None) -> dict[int, tuple[bytes, bytes, 
             place = bytes.fromhex(told["previous"]), bytes.fromhex(told["hash"]), str(told["body"]).encode()
             found[int(told["seq"])] = place
         except (ValueError, KeyError, TypeError, RecursionError):
-            report.add(Part.CHAIN, f"{EVENTS} line {number}", "is no event", "the bundle was edited")
+            report.add(Area.CHAIN, f"{EVENTS} line {number}", "is no event", "the bundle was edited")
     return found
 
 
@@ -390,11 +392,11 @@ def _in_events(
     for seq, (previous, digest, body) in events.items():
         if event_hash(f"{first.ledger_id}/{first.tenant}", seq, previous, body) != digest:
             what = "its hash is not that of its bytes"
-            report.add(Part.CHAIN, f"{EVENTS}, event {seq}", what, "the event was edited")
+            report.add(Area.CHAIN, f"{EVENTS}, event {seq}", what, "the event was edited")
     for stated, _ in proven:
         where = f"{EVENTS}, event {stated.seq}"
         if stated.seq not in events:
             if stated.kind is not Kind.CHECKPOINT:
-                report.add(Part.CHAIN, where, "is missing", "the event that was signed is not in the bundle")
+                report.add(Area.CHAIN, where, "is missing", "the event that was signed is not in the bundle")
         elif events[stated.seq][1] != stated.digest:
-            report.add(Part.CHAIN, where, "its hash is not the one that was signed", "the event was edited")
+            report.add(Area.CHAIN, where, "its hash is not the one that was signed", "the event was edited")

@@ -26,7 +26,7 @@ from tallygate.ledger.port.ledger import Reader
 from tallygate.ledger.port.proof import JournalEvent
 from tallygate.ledger.sqlite.held import bears_out
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS
-from tallygate.operations.proof.evidence import LEDGER_TRACE, Heard, Keys, Part, Report, Told, lost_with
+from tallygate.operations.proof.evidence import LEDGER_TRACE, Area, JournalKeys, JournalReview, Keys, Report, lost_with
 from tallygate.operations.proof.statements import exhausted, subject_of
 from tallygate.reports.run_line import LEDGER, LINE_NOTE, fingerprint
 
@@ -96,11 +96,11 @@ def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], pa
                 raise TypeError  # noqa: TRY301
             run_id.encode()  # half a character is in no session's id
         except (ValueError, KeyError, TypeError, RecursionError):
-            report.add(Part.RUN_LOG, where, "is not a line of a run log", "the line was torn or edited")
+            report.add(Area.RUN_LOG, where, "is not a line of a run log", "the line was torn or edited")
             continue
         seen[run_id] += 1
         if not ours:
-            report.add(Part.RUN_LOG, where, "names another ledger for an event of this one", "the line was edited")
+            report.add(Area.RUN_LOG, where, "names another ledger for an event of this one", "the line was edited")
         elif (found := _line(report, ledger, tenants, _Line(where, run_id, seq, digest, told), lost)) is not None:
             tenant, session_id, other = found
             others.setdefault((tenant, session_id), []).append(other)
@@ -188,16 +188,16 @@ def _line(
         report.lost += 1
         return None
     if not having:
-        report.add(Part.RUN_LOG, line.where, f"session {name} is not in the ledger", "the session was taken out")
+        report.add(Area.RUN_LOG, line.where, f"session {name} is not in the ledger", "the session was taken out")
         return None
     if found is None:
         what = f"names event {line.seq} with a hash that the journal does not have there"
-        report.add(Part.RUN_LOG, line.where, what, "the history was rewritten or cut after this line was written")
+        report.add(Area.RUN_LOG, line.where, what, "the history was rewritten or cut after this line was written")
         return None
     tenant, event = found
     kept = _kept(event.body, line.run_id)
     if kept is None or kept not in (True, fingerprint(line.told)):
-        report.add(Part.RUN_LOG, line.where, f"does not say of session {name} what its end said", "the line was edited")
+        report.add(Area.RUN_LOG, line.where, f"does not say of session {name} what its end said", "the line was edited")
         return None
     total, counted = line.told.get("total_cost"), exact_text(_total(ledger, tenant, line.run_id))
     if counted == total:
@@ -261,7 +261,7 @@ def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, 
                 report.notes.append(f"{other.where}: {named} has {other.counted} now, since event {last} told of more.")
             else:
                 what = f"{named} has {other.told} here and {other.counted} in the ledger"
-                report.add(Part.RUN_LOG, other.where, what, "the line was edited")
+                report.add(Area.RUN_LOG, other.where, what, "the line was edited")
 
 
 # --- verify ----------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OutsideEvidence:
     """What is held against a ledger from outside: trusted keys by id, a head that was written down, run log, anchor."""
 
     keys: Mapping[str, PublicKey]
@@ -278,7 +278,7 @@ class Asked:
     anchor: Remembered | None = None
 
 
-def verify_ledger(path: Path, asked: Asked) -> Report:
+def verify_ledger(path: Path, asked: OutsideEvidence) -> Report:
     """Everything that is wrong with a ledger's file. Raises `LedgerUnavailable` where it cannot be opened as one."""
     return examined(path, lambda ledger: _verified(ledger, asked))
 
@@ -295,23 +295,23 @@ def verify_lines(path: Path, log: Path) -> Report:
     return examined(path, look)
 
 
-def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
+def _verified(ledger: ForeignLedger, asked: OutsideEvidence) -> Report:
     report = Report()
     print_there, print_here = schema_of(ledger), expected_fingerprint()
     report.facts += [("ledger", f"{ledger.path}, id {ledger.ledger_id}"), ("schema", f"sha256 {print_there}")]
     if odd := unreadable_tables(ledger):
         for name in odd:
-            report.add(Part.SCHEMA, f"table {name}", "is not as this program made it", "nothing in the file was read")
+            report.add(Area.SCHEMA, f"table {name}", "is not as this program made it", "nothing in the file was read")
         return report
     with ledger.reading():
-        heard = Heard(ledger, asked.keys)
+        heard = JournalReview(ledger, asked.keys)
         with ThreadPoolExecutor(1) as pool:  # SQLite looks through the pages meanwhile
             pages = pool.submit(ledger.apart, damage)
             edited = edits(ledger, listener=heard)
         for finding in (*pages.result(), *edited):
-            report.add(Part(finding.kind), finding.where, finding.what, finding.meaning)
-        if print_there != print_here and not report.counted[Part.SCHEMA]:
-            report.add(Part.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
+            report.add(Area(finding.kind), finding.where, finding.what, finding.meaning)
+        if print_there != print_here and not report.counted[Area.SCHEMA]:
+            report.add(Area.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
         seen = Counter[str]()
         for tenant, told in heard.tenants():
             with ledger.reading(tenant) as reader:
@@ -327,23 +327,23 @@ def _verified(ledger: ForeignLedger, asked: Asked) -> Report:
     return report
 
 
-def _locked(report: Report, heard: Heard) -> None:
+def _locked(report: Report, heard: JournalReview) -> None:
     """What the user's lock says of the events that loosened while it was in force."""
     lock = heard.lock
     if lock.standing.lock is not None:
         since = iso(lock.standing.lock.since_us)
         report.facts.append(("locked", f"since {since}; {lock.signed:,} later events carry its signature"))
     for where, what in lock.faults:
-        report.add(Part.LOCK, where, what, "it was not the user: the gate does not go by it")
+        report.add(Area.LOCK, where, what, "it was not the user: the gate does not go by it")
     report.notes += lock.notes
 
 
-def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, seen: Counter[str]) -> None:
+def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: JournalKeys, seen: Counter[str]) -> None:
     head = reader.head()
     report.facts.append(("chain", f"{reader.tenant}: {head.seq:,} events, head {head.hash.hex()}"))
     told.compare(reader.signing_keys())
     for where, what in told.faults:
-        report.add(Part.KEY, where, what, "a key was put in or taken out by hand")
+        report.add(Area.KEY, where, what, "a key was put in or taken out by hand")
     report.notes += told.notes
     keys = told.keys()
     if anomalies := reader.count_anomalies():
@@ -365,7 +365,7 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Told, s
     if told.unnoted:
         what = f"{told.unnoted:,} events call for an attestation and have none"
         report.add(
-            Part.ATTESTATION,
+            Area.ATTESTATION,
             reader.tenant,
             what,
             "they were lost; `tallygate attest list` makes them again from the journal",
@@ -385,18 +385,18 @@ def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mappin
         payload = envelope.opened(keys.by_id)
         stated = read_statement(payload)
     except NotProven as error:
-        part = Part.KEY if error.code == "key_untrusted" else Part.ATTESTATION
+        part = Area.KEY if error.code == "key_untrusted" else Area.ATTESTATION
         report.add(part, where, error.message, "nobody you trust has signed this")
         return
     if payload != row["payload"] or envelope.keyid != row["keyid"]:
-        report.add(Part.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
+        report.add(Area.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
     expected = attestation_id(stated.kind, stated.digest, row["session_id"])
     said = stated.kind.value, expected, stated.digest, stated.seq, stated.predicate.get("call")
     if said != (row["kind"], row["attestation_id"], row["event_hash"], row["seq"], row["call_id"]):
-        report.add(Part.ATTESTATION, where, "the envelope is about something else", "an envelope was swapped")
+        report.add(Area.ATTESTATION, where, "the envelope is about something else", "an envelope was swapped")
     if (retired := keys.retired.get(envelope.keyid)) is not None and stated.seq > retired:
         what = f"signed by a key that was replaced at event {retired}, before event {stated.seq}"
-        report.add(Part.KEY, where, what, "somebody kept a key that should be gone")
+        report.add(Area.KEY, where, what, "somebody kept a key that should be gone")
     against_journal(report, ledger, reader, stated, payload)
 
 
@@ -404,12 +404,12 @@ def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, state
     """Hold a signed statement against the event that it is about."""
     where = f"statement about {stated.name}"
     if (stated.ledger_id, stated.tenant) != (ledger.ledger_id, reader.tenant):
-        report.add(Part.ATTESTATION, where, f"this is ledger {ledger.ledger_id}", "it belongs to another ledger")
+        report.add(Area.ATTESTATION, where, f"this is ledger {ledger.ledger_id}", "it belongs to another ledger")
         return
     event = reader.journal_event(stated.seq)
     if event is None or event.hash != stated.digest:
         what = "the journal does not reach so far" if event is None else "the event there has another hash"
-        report.add(Part.HEAD, where, what, "the history was rewritten or cut after this was signed")
+        report.add(Area.HEAD, where, what, "the history was rewritten or cut after this was signed")
         return
     if stated.kind is Kind.BUDGET_EXHAUSTED:
         try:
@@ -419,7 +419,7 @@ def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, state
         except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
             again = b""
         if again != payload:
-            report.add(Part.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
+            report.add(Area.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
 
 
 def _remembered(report: Report, ledger: ForeignLedger, remembered: Remembered) -> None:
@@ -427,7 +427,7 @@ def _remembered(report: Report, ledger: ForeignLedger, remembered: Remembered) -
     try:
         bears_out(ledger.path, ledger.ledger_id, remembered, ledger.rows)
     except LedgerUnavailable as error:
-        report.add(Part.HEAD, "anchor", error.message, "an older copy or another ledger was put in its place")
+        report.add(Area.HEAD, "anchor", error.message, "an older copy or another ledger was put in its place")
         return
     if (mark := remembered.newest) is not None and mark.row:
         report.facts.append(("anchor", f"{mark.tenant}: event {mark.seq:,} is there"))
@@ -440,7 +440,7 @@ def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:
         report.facts.append(("anchor", f"{tenant}: event {seq:,}, {later:,} later"))
         return
     report.add(
-        Part.HEAD,
+        Area.HEAD,
         "expected head",
         f"no event has the hash {head.hex()}",
         "the history up to it was rewritten or cut, an older copy was put in place, or it is another ledger's head",

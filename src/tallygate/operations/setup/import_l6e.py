@@ -159,7 +159,7 @@ class _Writer:
         )
 
     def take(self, kept: KeptCall, number: int) -> None:
-        """Take one call, unless the ledger has it as it is."""
+        """Take one call, unless the ledger has it is."""
         known = None
         for name in _names(kept.call_id, 128, self._kept.session_id):
             found = self._tx.call(name)

@@ -102,7 +102,7 @@ class SessionView:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LedgerStanding:
     """How the ledger stands now."""
 
     head: Head
@@ -224,13 +224,13 @@ def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
     return [each for each in found if each.limit_nanos != each.before_nanos]
 
 
-def standing(rt: Runtime, *, limit: int) -> Standing:
+def standing(rt: Runtime, *, limit: int) -> LedgerStanding:
     """Head of the chain, open sessions and waiting run-log lines, as of one moment."""
     with rt.reading() as reader:
         found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
         unsure = Unsure(reader, rt.workspace.place_of)
         lines = [_line(rt, reader, session, unsure) for session in found]
-        return Standing(reader.head(), lines, reader.queued_lines(WAITING_MAX))
+        return LedgerStanding(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
 def head_of(rt: Runtime) -> Head:
