@@ -40,9 +40,9 @@ from tallygate.core.learning.replay import (
     Ask,
     Figures,
     Gate,
-    Outcome,
+    ReplayedCall,
+    ReplayOutcome,
     Run,
-    Told,
     figures,
     outcome,
     usual_budget,
@@ -158,15 +158,18 @@ def budgets(runs: Sequence[Run], percents: Sequence[int]) -> dict[str, list[int]
 class Results:
     """What became of sessions, by project, and how good the numbers of their calls were."""
 
-    outcomes: dict[Gate, dict[str, list[Outcome]]]
+    outcomes: dict[Gate, dict[str, list[ReplayOutcome]]]
     accuracy: Accuracy
 
     @classmethod
     def of(
-        cls, walked: Iterable[tuple[Run, list[Told]]], limits: dict[str, list[int]], gates: Iterable[Gate] = Gate
+        cls,
+        walked: Iterable[tuple[Run, list[ReplayedCall]]],
+        limits: dict[str, list[int]],
+        gates: Iterable[Gate] = Gate,
     ) -> Results:
         """Let every gate decide about sessions that were gone through, under each budget of their project."""
-        outcomes: dict[Gate, dict[str, list[Outcome]]] = {gate: defaultdict(list) for gate in gates}
+        outcomes: dict[Gate, dict[str, list[ReplayOutcome]]] = {gate: defaultdict(list) for gate in gates}
         heard = AccuracySum()
         for run, told in walked:
             for each in told:
@@ -195,19 +198,19 @@ def _weighted(parts: Iterable[tuple[int | None, int]]) -> list[float]:
     return [sum(value * weight for value, weight in known) / whole] if whole else []
 
 
-def fresh(runs: Sequence[Run]) -> Iterator[tuple[Run, list[Told]]]:
+def fresh(runs: Sequence[Run]) -> Iterator[tuple[Run, list[ReplayedCall]]]:
     """Every project by itself, by somebody who has just installed the program."""
     for members in by_project(runs).values():
         yield from walk_forward(members)
 
 
-def experienced(runs: Sequence[Run]) -> Iterator[tuple[Run, list[Told]]]:
+def experienced(runs: Sequence[Run]) -> Iterator[tuple[Run, list[ReplayedCall]]]:
     """Every project by itself, by somebody who has worked on all the others before."""
     for group, members in by_project(runs).items():
         yield from walk_forward(members, before=[run for run in runs if run.group != group])
 
 
-def with_past(runs: Sequence[Run], past: int, least: int) -> Iterator[tuple[Run, list[Told]]]:
+def with_past(runs: Sequence[Run], past: int, least: int) -> Iterator[tuple[Run, list[ReplayedCall]]]:
     """Sessions that have at least so many before them in their project, knowing only some of these."""
     for members in by_project(runs).values():
         for at in range(least, len(members)):

@@ -20,7 +20,7 @@ from pathlib import Path
 from tallygate.clients.claude_code.client import RESPONSE
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.learning.calibration import MILLION, Source
-from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, Told
+from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, ReplayedCall
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.learning.replay import Paid
 
@@ -81,7 +81,7 @@ class Tally:
     calls_that_fit: int = 0
     calls_refused_falsely: int = 0
 
-    def add(self, told: Sequence[Told], budget_nanos: int, usual_nanos: int, gate: Gate, percent: int) -> None:
+    def add(self, told: Sequence[ReplayedCall], budget_nanos: int, usual_nanos: int, gate: Gate, percent: int) -> None:
         """Let a gate decide about one session: until its first refusal, and call by call as if it went on."""
         cost = sum(each.ask.actual_nanos for each in told)
         spent = counted = until = 0
@@ -153,7 +153,7 @@ def _share(part: int, whole: int) -> float | None:
     return part * 100 / whole if whole else None
 
 
-def coverage(told: Iterable[Told]) -> tuple[float | None, ...]:
+def coverage(told: Iterable[ReplayedCall]) -> tuple[float | None, ...]:
     """The shares of calls that cost no more than their upper bounds, of those of which something was learned."""
     known = 0
     below = [0] * len(COVERED_PERCENTS)

@@ -15,7 +15,7 @@ from tallygate.core.learning.replay import (
     Figures,
     Gate,
     Memory,
-    Outcome,
+    ReplayOutcome,
     Run,
     budget_of,
     figures,
@@ -52,7 +52,7 @@ SESSION = run((10, 10), (10, 40), (10, 40), (10, 40))
     ],
 )
 def test_a_gate_lets_calls_through_until_the_first_it_refuses(gate, budget, spent, halted):
-    assert outcome(walked(SESSION), budget, gate, 80) == Outcome(130, spent, budget, halted)
+    assert outcome(walked(SESSION), budget, gate, 80) == ReplayOutcome(130, spent, budget, halted)
 
 
 def test_a_gate_that_has_learned_halts_before_a_budget_is_passed():
@@ -61,7 +61,7 @@ def test_a_gate_that_has_learned_halts_before_a_budget_is_passed():
     told = walked(session, *before)
     assert all(each.expectation.source is Source.LEARNED for each in told)
     assert outcome(told, 150, Gate.NAIVE, 80).over_micros > 0
-    assert outcome(told, 150, Gate.LEARNED, 80) == Outcome(400, 120, 150, halted=True)
+    assert outcome(told, 150, Gate.LEARNED, 80) == ReplayOutcome(400, 120, 150, halted=True)
 
 
 def test_the_level_of_an_estimate_that_was_taken_from_past_calls_is_the_estimate():
@@ -115,12 +115,12 @@ def test_sessions_are_met_with_what_those_before_them_teach():
 
 def test_figures_by_hand():
     outcomes = [
-        Outcome(cost_nanos=200, spent_nanos=110, budget_nanos=100, halted=True),
-        Outcome(cost_nanos=200, spent_nanos=104, budget_nanos=100, halted=True),
-        Outcome(cost_nanos=200, spent_nanos=80, budget_nanos=100, halted=True),
-        Outcome(cost_nanos=200, spent_nanos=100, budget_nanos=100, halted=True),
-        Outcome(cost_nanos=90, spent_nanos=60, budget_nanos=100, halted=True),
-        Outcome(cost_nanos=90, spent_nanos=90, budget_nanos=100, halted=False),
+        ReplayOutcome(cost_nanos=200, spent_nanos=110, budget_nanos=100, halted=True),
+        ReplayOutcome(cost_nanos=200, spent_nanos=104, budget_nanos=100, halted=True),
+        ReplayOutcome(cost_nanos=200, spent_nanos=80, budget_nanos=100, halted=True),
+        ReplayOutcome(cost_nanos=200, spent_nanos=100, budget_nanos=100, halted=True),
+        ReplayOutcome(cost_nanos=90, spent_nanos=60, budget_nanos=100, halted=True),
+        ReplayOutcome(cost_nanos=90, spent_nanos=90, budget_nanos=100, halted=False),
     ]
     assert figures(outcomes) == Figures(
         sessions=6,

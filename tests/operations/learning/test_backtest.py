@@ -13,11 +13,11 @@ from tallygate.core.learning.calibration import Kind
 from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.learning.replay import Period, Progress, backtest
+from tallygate.operations.learning.replay import BacktestProgress, ReplayPeriod, backtest
 from tallygate.operations.usage.ingest import Reading, ingest
 
 CENT = NANOS // 100
-ALWAYS = Period(-(2**62), 2**62)
+ALWAYS = ReplayPeriod(-(2**62), 2**62)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,7 +61,7 @@ def test_sessions_that_clients_wrote_down_are_gone_through_as_their_hooks_would_
     # Thirty steps of ten cents fit: what costs the same again and again is known at once.
     assert part.figures[Gate.LEARNED].over_mean == 0
     assert part.figures[Gate.LEARNED].unused_mean == part.figures[Gate.ORACLE].unused_mean == 16_393
-    assert told == [Progress(done, 5) for done in range(1, 6)]
+    assert told == [BacktestProgress(done, 5) for done in range(1, 6)]
     assert world.events() == events, "nothing is written"
 
 
@@ -88,9 +88,9 @@ def test_only_the_period_that_is_asked_for_is_gone_through(world):
     for at in range(3):
         observed(world, f"s{at}", [10] * 4, after=timedelta(days=20 * at))
     day = 86_400_000_000
-    [part] = backtest(world.rt, Period(T0 + 10 * day, T0 + 40 * day)).parts
+    [part] = backtest(world.rt, ReplayPeriod(T0 + 10 * day, T0 + 40 * day)).parts
     assert (part.figures[Gate.ORACLE].sessions, part.accuracy.asks) == (1, 4)
-    [part] = backtest(world.rt, Period(T0 + 10 * day, T0 + 40 * day + 1)).parts
+    [part] = backtest(world.rt, ReplayPeriod(T0 + 10 * day, T0 + 40 * day + 1)).parts
     assert (part.figures[Gate.ORACLE].sessions, part.accuracy.asks) == (2, 5)
 
 

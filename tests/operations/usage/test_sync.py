@@ -35,7 +35,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.usage import ingest as ingesting
 from tallygate.operations.usage import sync as syncing
 from tallygate.operations.usage.ingest import Taken
-from tallygate.operations.usage.sync import Progress, sync, watch
+from tallygate.operations.usage.sync import SyncProgress, sync, watch
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 EVERYTHING = sum(COUNTS.values())
@@ -289,8 +289,8 @@ def test_progress_counts_files_and_responses(user, take):
     write_all(user)
     said = []
     take(progress=said.append)
-    assert said[0] == Progress(0, FILES, 0)
-    assert said[-1] == Progress(FILES, FILES, EVERYTHING)
+    assert said[0] == SyncProgress(0, FILES, 0)
+    assert said[-1] == SyncProgress(FILES, FILES, EVERYTHING)
     assert [step.files_done for step in said] == sorted(step.files_done for step in said)
 
 

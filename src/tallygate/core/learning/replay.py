@@ -73,7 +73,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReplayedCall:
     """A call, and what was expected of it before it was made; nothing is of one without an estimate."""
 
     ask: Ask
@@ -99,7 +99,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayOutcome:
     """What became of one session under a gate: spent until the first refusal, and what it had to spend."""
 
     cost_nanos: int
@@ -161,19 +161,19 @@ class Memory:
         self._pool = Learner()
         self._costs: dict[tuple[str, str], list[tuple[int, Origin]]] = {}
 
-    def walk(self, run: Run) -> list[Told]:
+    def walk(self, run: Run) -> list[ReplayedCall]:
         """Go through a session that nothing else lies between."""
         told = [self.meet(run.name, ask) for ask in run.asks]
         self._costs.clear()
         return told
 
-    def meet(self, session: str, ask: Ask) -> Told:
+    def meet(self, session: str, ask: Ask) -> ReplayedCall:
         """Say of one call of a session what is expected, then learn what it cost."""
         mine = self._costs.setdefault((session, ask.agent), [])
         level = level_from(mine, ask.anew_nanos)
         if level.nanos is not None and ask.is_level:
             level = Level.of(ask.estimate_nanos, ask.anew_nanos)
-        told = Told(ask, self._expected(ask, level))
+        told = ReplayedCall(ask, self._expected(ask, level))
         if ask.actual_nanos > 0:
             mine.append((ask.actual_nanos, ask.origin))
             del mine[:-LEVEL_STEPS]
@@ -190,7 +190,7 @@ class Memory:
 
 def walk_forward(
     runs: Sequence[Run], *, before: Iterable[Run] = (), past: int | None = None
-) -> Iterator[tuple[Run, list[Told]]]:
+) -> Iterator[tuple[Run, list[ReplayedCall]]]:
     """Go through sessions, the oldest first; each is met with what those `before` and all before it teach.
 
     With `past` they are only so many of those right before it, and sessions that have fewer are left out.
@@ -211,7 +211,7 @@ def _after(runs: Iterable[Run]) -> Memory:
     return memory
 
 
-def outcome(told: Sequence[Told], budget_nanos: int, gate: Gate, percent: int) -> Outcome:
+def outcome(told: Sequence[ReplayedCall], budget_nanos: int, gate: Gate, percent: int) -> ReplayOutcome:
     """Let a gate decide about the calls of one session until it refuses one; filling a budget exactly is allowed."""
     spent = counted = 0
     halted = False
@@ -221,10 +221,10 @@ def outcome(told: Sequence[Told], budget_nanos: int, gate: Gate, percent: int) -
             break
         spent += each.ask.actual_nanos
         counted += each.ask.estimate_nanos if gate is Gate.SUM else each.ask.actual_nanos
-    return Outcome(sum(each.ask.actual_nanos for each in told), spent, budget_nanos, halted)
+    return ReplayOutcome(sum(each.ask.actual_nanos for each in told), spent, budget_nanos, halted)
 
 
-def figures(outcomes: Iterable[Outcome]) -> Figures:
+def figures(outcomes: Iterable[ReplayOutcome]) -> Figures:
     """Sum up what became of many sessions."""
     every = list(outcomes)
     binding = [each for each in every if each.is_binding]
@@ -250,7 +250,7 @@ class AccuracySum:
         self._learned = 0
         self._covered = [0] * len(COVERED_PERCENTS)
 
-    def add(self, told: Told) -> None:
+    def add(self, told: ReplayedCall) -> None:
         actual_nanos, expected = told.ask.actual_nanos, told.expectation
         if expected is None or actual_nanos <= 0:
             return

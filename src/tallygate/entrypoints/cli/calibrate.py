@@ -21,7 +21,14 @@ from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.learning import estimates, replay
 from tallygate.operations.learning.estimates import Taught
-from tallygate.operations.learning.replay import BUDGET_PERCENT, Backtest, Part, Period, Progress, nobody
+from tallygate.operations.learning.replay import (
+    BUDGET_PERCENT,
+    Backtest,
+    BacktestPart,
+    BacktestProgress,
+    ReplayPeriod,
+    nobody,
+)
 from tallygate.operations.learning.replay import backtest as gone_through
 
 # --- calibrate backtest ----------------------------------------------------------------------------------------------
@@ -59,7 +66,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
     budget_nanos = None if budget is None else parse_amount_nanos("--budget", budget)
     with program.opened(settings) as app, _progress_bar() as progress:
         now = app.runtime.services.clock_us()
-        period = Period(
+        period = ReplayPeriod(
             -_ALWAYS_US if since is None else moment_us(since, now, zone),
             _ALWAYS_US if until is None else moment_us(until, now, zone, end=True),
         )
@@ -74,7 +81,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+def _progress_bar() -> Iterator[Callable[[BacktestProgress], None]]:
     """Progress on stderr, where somebody is looking."""
     if not sys.stderr.isatty():
         yield nobody
@@ -161,7 +168,7 @@ def _json(found: Backtest) -> dict[str, Any]:
     }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: BacktestPart) -> dict[str, Any]:
     accuracy = part.accuracy
     return {
         "kind": part.kind.value,

@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.usage.sync import FileFault, Progress, SyncReport, nobody, watch
+from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, nobody, watch
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.operations.views.usage import what_is_open
 
@@ -87,7 +87,7 @@ def since_us(since: str | None, rt: Runtime, zone: tzinfo) -> int | None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
+def progress_bar() -> Iterator[Callable[[SyncProgress], None]]:
     """Progress on stderr, where somebody is looking."""
     if not sys.stderr.isatty():
         yield nobody
@@ -100,7 +100,7 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, rows="")
 
-        def show(now: Progress) -> None:
+        def show(now: SyncProgress) -> None:
             bar.update(task, completed=now.files_done, total=now.files, rows=output.plural(now.rows, "response"))
 
         yield show

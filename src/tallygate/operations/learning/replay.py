@@ -17,7 +17,7 @@ from tallygate.core.learning.replay import (
     Figures,
     Gate,
     Memory,
-    Outcome,
+    ReplayOutcome,
     Run,
     figures,
     outcome,
@@ -57,7 +57,7 @@ _WEEK_US = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LearnedStep:
     """One step of a session, and the key under which it is looked at."""
 
     call_id: str
@@ -66,7 +66,7 @@ class Step:
     ask: Ask
 
 
-def relearned(steps: Iterable[Step]) -> Iterator[tuple[Step, Sample]]:
+def relearned(steps: Iterable[LearnedStep]) -> Iterator[tuple[LearnedStep, Sample]]:
     """Each step, in the order in which its cost came to be known, with what those before it let expect."""
     memory = Memory()
     for step in steps:
@@ -74,7 +74,7 @@ def relearned(steps: Iterable[Step]) -> Iterator[tuple[Step, Sample]]:
             yield step, sample
 
 
-def of_agents(reader: Reader) -> Iterator[Step]:
+def of_agents(reader: Reader) -> Iterator[LearnedStep]:
     """The calls whose estimates agents gave."""
     sessions: dict[str, Session | None] = {}
     costs: dict[str, dict[str | None, int]] = {}
@@ -88,7 +88,7 @@ def of_agents(reader: Reader) -> Iterator[Step]:
             origin = Origin.REPORTED if call.cost_basis == "actual" else Origin.OBSERVED
             actual = _actual(reader, call, costs)
             ask = Ask(_name(key), agent, call.raw_estimate_nanos, actual, origin=origin)
-            yield Step(call.call_id, call.session_id, key, ask)
+            yield LearnedStep(call.call_id, call.session_id, key, ask)
 
 
 def _actual(reader: UsageReader, call: Call, costs: dict[str, dict[str | None, int]]) -> int:
@@ -153,13 +153,13 @@ class HookSteps:
         return Ask(key, row.agent_id or "", ahead.nanos, paid.nanos, is_level=True, anew_nanos=ahead.anew_nanos)
 
 
-def of_hooks(rt: Runtime, reader: UsageReader) -> Iterator[Step]:
+def of_hooks(rt: Runtime, reader: UsageReader) -> Iterator[LearnedStep]:
     """The last responses that clients wrote down, each as its hook would have asked for it."""
     steps = HookSteps()
     for stored in deque(responses(reader, -EVER_US, EVER_US), maxlen=LOOKED_AT):
         row, paid = stored.row, paid_of(rt, stored)
         session = session_of(row)
-        yield Step(f"response:{row.client}:{row.response_key}", session, paid.key, steps.ask(paid, session))
+        yield LearnedStep(f"response:{row.client}:{row.response_key}", session, paid.key, steps.ask(paid, session))
 
 
 def _name(key: SampleKey) -> str:
@@ -191,7 +191,7 @@ BUDGET_PERCENT = 75
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class ReplayPeriod:
     """Which responses and calls are gone through; `until_us` is the first moment after them."""
 
     from_us: int
@@ -199,7 +199,7 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BacktestPart:
     """What became of the sessions of one kind of estimate: those of hooks, or those that agents gave."""
 
     kind: Kind
@@ -213,23 +213,27 @@ class Backtest:
 
     quantile_percent: int
     budget_nanos: int | None
-    parts: tuple[Part, ...]
+    parts: tuple[BacktestPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BacktestProgress:
     """How many sessions were gone through, of how many."""
 
     done: int
     sessions: int
 
 
-def nobody(_: Progress) -> None:
+def nobody(_: BacktestProgress) -> None:
     """Progress that nobody looks at."""
 
 
 def backtest(
-    rt: Runtime, period: Period, *, budget_nanos: int | None = None, progress: Callable[[Progress], None] = nobody
+    rt: Runtime,
+    period: ReplayPeriod,
+    *,
+    budget_nanos: int | None = None,
+    progress: Callable[[BacktestProgress], None] = nobody,
 ) -> Backtest:
     """Go through every session the oldest first, each with what those before it teach; nothing is written."""
     with rt.reading() as reader:
@@ -239,7 +243,7 @@ def backtest(
     parts = []
     for kind, own in runs.items():
         limits = _limits(own, budget_nanos)
-        outcomes: dict[Gate, list[Outcome]] = {gate: [] for gate in Gate}
+        outcomes: dict[Gate, list[ReplayOutcome]] = {gate: [] for gate in Gate}
         heard = AccuracySum()
         for run, told in walk_forward(own):
             for gate, found in outcomes.items():
@@ -247,9 +251,9 @@ def backtest(
             for each in told:
                 heard.add(each)
             done += 1
-            progress(Progress(done, sessions))
+            progress(BacktestProgress(done, sessions))
         if own:
-            parts.append(Part(kind, {gate: figures(found) for gate, found in outcomes.items()}, heard.result()))
+            parts.append(BacktestPart(kind, {gate: figures(found) for gate, found in outcomes.items()}, heard.result()))
     return Backtest(rt.workspace.policy.quantile_percent, budget_nanos, tuple(parts))
 
 
@@ -260,7 +264,7 @@ def hook_asks(responses: Iterable[Paid]) -> Iterator[Ask]:
         yield steps.ask(each, session_of(each.row))
 
 
-def _observed(rt: Runtime, reader: UsageReader, period: Period) -> list[Run]:
+def _observed(rt: Runtime, reader: UsageReader, period: ReplayPeriod) -> list[Run]:
     """The sessions that clients wrote down."""
     found: dict[tuple[str, str], list[Paid]] = {}
     for stored in responses(reader, period.from_us, period.until_us):
@@ -272,7 +276,7 @@ def _observed(rt: Runtime, reader: UsageReader, period: Period) -> list[Run]:
     ]
 
 
-def _asked(reader: LearningReader, period: Period) -> list[Run]:
+def _asked(reader: LearningReader, period: ReplayPeriod) -> list[Run]:
     """The sessions whose agents said what a step would cost, as far as it is known what it did."""
     found: dict[str, list[Ask]] = {}
     groups: dict[str, str] = {}

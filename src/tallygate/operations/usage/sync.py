@@ -33,7 +33,7 @@ _MICROS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SyncProgress:
     """How far a sync is."""
 
     files_done: int
@@ -68,7 +68,7 @@ class SyncReport:
     misnamed: list[str] = field(default_factory=list)
 
 
-def nobody(_: Progress) -> None:
+def nobody(_: SyncProgress) -> None:
     """Progress that nobody looks at."""
 
 
@@ -79,7 +79,7 @@ def sync(
     home: Path,
     clients: Sequence[str] | None = None,
     since_us: int | None = None,
-    progress: Callable[[Progress], None] = nobody,
+    progress: Callable[[SyncProgress], None] = nobody,
 ) -> SyncReport:
     """Read what is new in every transcript and store it; what is wrong with one file is reported, never fatal.
 
@@ -90,7 +90,7 @@ def sync(
     wanted = _wanted(rt, _named(clients), environ=environ, home=home, since_us=since_us, report=report)
     fresh = sum(_size(want.file.path) for want in wanted if want.position is None)
     store = _Store(rt, wanted, report)
-    progress(Progress(0, report.files, 0))
+    progress(SyncProgress(0, report.files, 0))
     changed = False
     is_large = fresh > WORTH_A_PROCESS
     list_prices = rt.workspace.prices.catalog.providers
@@ -108,10 +108,10 @@ def sync(
             report.read += changed
             report.unchanged += not changed
             changed = False
-            progress(Progress(piece.number + 1, report.files, store.rows))
+            progress(SyncProgress(piece.number + 1, report.files, store.rows))
     store.flush()
     _forget_opened(rt)
-    progress(Progress(report.files, report.files, store.rows))
+    progress(SyncProgress(report.files, report.files, store.rows))
     return report
 
 
