@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.figures import Ratio, microseconds, percentile, report
 from bench.fill import LIMIT, MODEL, open_in, reserved
 from bench.wire import environment
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.sessions.opening import Opening, start_session
 
 WRITERS = 8
@@ -55,8 +55,8 @@ def one_process(home: Path, rounds: int, times: int) -> int:
     with closing(app), closing(bare):
         rt = app.runtime
         session = start_session(rt, Opening(LIMIT, MODEL)).session.session_id
-        step = Step(session, "edit_file")
-        again = Step(session, "edit_file", client_key="the same")
+        step = StatedStep(session, "edit_file")
+        again = StatedStep(session, "edit_file", client_key="the same")
         authorize(rt, again)
 
         def reserve() -> None:
@@ -129,7 +129,7 @@ def writer(kind: str, home: Path, session: str, seconds: float) -> None:
             bare.insert()
 
     def ledger_turn() -> None:
-        authorize(app.runtime, Step(session, "edit_file"))
+        authorize(app.runtime, StatedStep(session, "edit_file"))
 
     ledger_turn()
     work = {"bare": bare_turn, "ledger": ledger_turn}[kind]

@@ -133,7 +133,7 @@ def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
         sid = started.session.session_id
 
         def ask(tokens: int, actor: Actor | None = None) -> str:
-            step = asked.Step(sid, "edit", prompt_tokens=tokens, actor=actor or Actor())
+            step = asked.StatedStep(sid, "edit", prompt_tokens=tokens, actor=actor or Actor())
             return authorize.authorize(rt, step).call_id or ""
 
         used = ask(1000, Actor(ActorType.SUBAGENT, "a1", "tests"))

@@ -16,7 +16,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.runtime import Runtime, Services, Workspace
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -83,7 +83,9 @@ class World:
 
     def ask(self, session_id: str, tokens: int = 100, **options: Any):
         """Authorize a step of this many prompt tokens and no completion, at a tenth of a cent a token."""
-        step = Step(session_id, options.pop("tool_name", "edit"), prompt_tokens=tokens, completion_tokens=0, **options)
+        step = StatedStep(
+            session_id, options.pop("tool_name", "edit"), prompt_tokens=tokens, completion_tokens=0, **options
+        )
         return authorize(self.rt, step)
 
     def with_policy(self, **changes: Any) -> World:

@@ -17,7 +17,7 @@ from tallygate.clients.droid.transcripts import SOURCE, discover, read
 from tallygate.clients.reading.files import TranscriptFile
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import HookAnswer, Moment, Verdict
+from tallygate.core.hooks import HookAnswer, HookVerdict, Moment
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import Quality
 from tallygate.entrypoints.hook_dispatcher import HookDesk
@@ -128,7 +128,7 @@ def test_a_total_that_grew_counts_once_however_often_and_in_whatever_order_it_is
 # --- hooks ---
 
 COMMON = {"session_id": "s1", "transcript_path": "/h/.factory/sessions/-w/s1.jsonl", "cwd": "/w"}
-STOP, NOTICE = HookAnswer(Verdict.STOP, "Spent."), HookAnswer(Verdict.GO_ON, "$1.00 is left.")
+STOP, NOTICE = HookAnswer(HookVerdict.STOP, "Spent."), HookAnswer(HookVerdict.GO_ON, "$1.00 is left.")
 DENIED = {
     "hookSpecificOutput": {
         "hookEventName": "PreToolUse",

@@ -17,7 +17,7 @@ from tallygate.clients.opencode.hooks import MOMENTS as OPENCODE
 from tallygate.clients.qwen.hooks import MOMENTS as QWEN
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Verdict
+from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment
 
 MOMENTS = {
     "claude_code": CLAUDE_CODE,
@@ -30,8 +30,8 @@ MOMENTS = {
 ALL = [(client, name) for client, moments in MOMENTS.items() for name in moments]
 # These take an answer for a failure where it says nothing; the others take one that says nothing for consent.
 ALWAYS_SPEAK = {"claude_code", "codex", "opencode"}
-STOP = HookAnswer(Verdict.STOP, "Spent.")
-NOTICE = HookAnswer(Verdict.GO_ON, "$1.00 is left.")
+STOP = HookAnswer(HookVerdict.STOP, "Spent.")
+NOTICE = HookAnswer(HookVerdict.GO_ON, "$1.00 is left.")
 DENIED = {
     "hookSpecificOutput": {
         "hookEventName": "PreToolUse",
@@ -119,7 +119,7 @@ def test_a_notice_goes_to_the_model_where_it_is_heard(client, name):
     ("client", "name"), [("claude_code", "PreToolUse"), ("gemini", "BeforeTool"), ("codex", "PreToolUse")]
 )
 def test_a_tool_that_alone_is_refused_does_not_end_the_turn(client, name):
-    body = body_of(client, name, HookAnswer(Verdict.STOP, "Not this one.", tool_only=True))
+    body = body_of(client, name, HookAnswer(HookVerdict.STOP, "Not this one.", tool_only=True))
     assert keys_in(body).isdisjoint({"continue", "stopReason"})
     assert {"deny", "Not this one."} <= set(words_in(body))
 
@@ -143,7 +143,9 @@ def test_copilot_leaves_a_spent_step_to_the_question_that_ends_the_turn_only_whe
     event = REGISTRY.hooks["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
     assert event is not None
     body = (
-        REGISTRY.hooks["copilot"].reply(event, HookAnswer(Verdict.STOP, "Spent.", ends, unconfirmed=unconfirmed)).body
+        REGISTRY.hooks["copilot"]
+        .reply(event, HookAnswer(HookVerdict.STOP, "Spent.", ends, unconfirmed=unconfirmed))
+        .body
     )
     assert (body is None) if said is None else (body is not None and body[said] in {"deny", True})
 
@@ -164,11 +166,11 @@ def test_copilot_has_to_be_ended_only_where_its_answer_ends_nothing_for_the_seco
 ):
     event = REGISTRY.hooks["copilot"].read({"sessionId": "s1", "toolName": tool}, name)
     assert event is not None
-    answer = HookAnswer(Verdict.STOP, "Spent.", ends=True, again=again, unconfirmed=unconfirmed)
+    answer = HookAnswer(HookVerdict.STOP, "Spent.", ends=True, again=again, unconfirmed=unconfirmed)
     assert REGISTRY.hooks["copilot"].reply(event, answer).settled is settled
 
 
-ANSWERS = st.builds(HookAnswer, st.sampled_from(Verdict), st.none() | st.text(max_size=60))
+ANSWERS = st.builds(HookAnswer, st.sampled_from(HookVerdict), st.none() | st.text(max_size=60))
 
 
 def words_in(value: Any) -> list[str]:
@@ -210,7 +212,7 @@ def test_whatever_is_answered_is_one_object_of_clean_short_text(which, answer):
 @pytest.mark.parametrize("client, name", STOPS)
 @pytest.mark.parametrize("empty", [None, "", " \n\x1b"])
 def test_a_stop_without_words_still_stops(client, name, empty):
-    body = body_of(client, name, HookAnswer(Verdict.STOP, empty))
+    body = body_of(client, name, HookAnswer(HookVerdict.STOP, empty))
     assert keys_in(body) == keys_in(STOPS[client, name])
     assert all(words_in(body))
 
@@ -218,6 +220,6 @@ def test_a_stop_without_words_still_stops(client, name, empty):
 @pytest.mark.parametrize("client, name", STOPS)
 def test_long_and_dirty_messages_are_cut_and_cleaned_line_by_line(client, name):
     message = "over\x1b[2J\u202e\n" + "x" * 100_000
-    longest = max(words_in(body_of(client, name, HookAnswer(Verdict.STOP, message))), key=len)
+    longest = max(words_in(body_of(client, name, HookAnswer(HookVerdict.STOP, message))), key=len)
     assert longest.startswith("over [2J\nx")
     assert len(longest) == LONGEST_MESSAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Edit, Found, Guarded, Reach, Tree, reaches
+from tallygate.core.guard.fence import Edit, GitTree, Guarded, GuardFinding, Reach, reaches
 
 HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
@@ -20,12 +20,12 @@ TWINS = {
 KEPT = {f"{HOME}/.config": ("tallygate/config.toml",), "/srv/shop": (".l6e/runs.jsonl",), f"{HOME}/.claude": ()}
 
 
-def tree(folder: str, git_dir: str | None) -> Tree | None:
+def tree(folder: str, git_dir: str | None) -> GitTree | None:
     """Three repositories: dotfiles that keep our settings, a project, and a folder in which nothing is kept."""
     if git_dir is not None:
-        return Tree(folder, lambda name: name == ".config/tallygate/config.toml")
+        return GitTree(folder, lambda name: name == ".config/tallygate/config.toml")
     top = next((each for each in KEPT if folder == each or folder.startswith(each + "/")), None)
-    return None if top is None else Tree(top, lambda name: name in KEPT[top])
+    return None if top is None else GitTree(top, lambda name: name in KEPT[top])
 
 
 OWN = Guarded(
@@ -622,7 +622,7 @@ def test_an_edit_of_a_second_name_that_leaves_our_entries_passes():
 )
 def test_a_program_in_any_language_is_judged_as_code_and_as_a_command(code, what):
     found = reaches(Reach(code, code=True), OWN, "/srv/shop")
-    assert found == (None if what is None else Found(what))
+    assert found == (None if what is None else GuardFinding(what))
 
 
 def test_the_tables_are_long_enough_to_say_something():

@@ -15,7 +15,7 @@ from tests.world import NANOS, World, changed
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.ledger.store import sessions as tenant_store
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.proof.evidence import Area
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.runtime import in_tenant, wherever
@@ -198,7 +198,7 @@ def test_what_a_program_remembers_of_a_session_is_that_of_its_own_tenant(world):
     for tenant, model in (("beta", "dear"), ("acme", "cheap")):
         here = in_tenant(world.rt, tenant)
         start_session(here, Opening(NANOS, model, session_id="nightly"))
-        answer = authorize(here, Step("nightly", "t", prompt_tokens=100, completion_tokens=0))
+        answer = authorize(here, StatedStep("nightly", "t", prompt_tokens=100, completion_tokens=0))
         assert answer.remaining_nanos == NANOS - {"dear": NANOS // 10, "cheap": NANOS // 100}[model]
 
 

@@ -23,7 +23,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock
 from tallygate.ledger.sqlite.migrate import migrations, statements
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 
 USAGE = ObservedUsage(
     client="claude_code",
@@ -142,11 +142,11 @@ def test_a_ledger_that_cannot_be_opened_yet_halts_and_is_tried_again(tmp_path):
     deferred = DeferredLedger(lambda: open_ledger(blocked / "ledger.db"))
     rt = changed(make_world(tmp_path).rt, ledger=deferred)
     for _ in range(2):
-        answer = authorize(rt, Step("session_a", "t", model="dear"))
+        answer = authorize(rt, StatedStep("session_a", "t", model="dear"))
         assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
     blocked.unlink()
     with pytest.raises(NotFound):
-        authorize(rt, Step("session_a", "t", model="dear"))
+        authorize(rt, StatedStep("session_a", "t", model="dear"))
     deferred.close()
     rt.services.ledger.close()
 

@@ -22,7 +22,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import rules
 from tallygate.core.guard.fence import Guarded, Reach
-from tallygate.core.hooks import Moment, Origin, Verdict
+from tallygate.core.hooks import HookVerdict, Moment, Origin
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
@@ -119,7 +119,7 @@ def test_a_session_opens_by_itself_with_the_budget_of_the_policy(world):
     assert session.client == "claude-code"
     assert session.project == "/home/me/p"
     assert world.budget(session.session_id).limit_nanos == DOLLAR
-    assert answer.verdict is Verdict.GO_ON
+    assert answer.verdict is HookVerdict.GO_ON
     assert "$1.00 of $1.00 left" in answer.message
 
 
@@ -1014,12 +1014,14 @@ def test_a_run_of_claude_code_is_ended_when_its_main_agent_is_refused_and_nothin
     hook(world, Moment.AGENT_START, "a1", agent_id="agent-1")
     respond(world, "r1", 60)
     mine = hook(world, Moment.TOOL, "t1", tool="Bash", tool_use_ids=("t1",))
-    assert (mine.verdict, mine.ends, mine.waits) == (Verdict.STOP, True, True), "the subagent's response is in flight"
+    assert (mine.verdict, mine.ends, mine.waits) == (HookVerdict.STOP, True, True), (
+        "the subagent's response is in flight"
+    )
     respond(world, "r2", 50, agent_id="agent-1")
     theirs = hook(world, Moment.TOOL, "t2", tool="Bash", agent_id="agent-1")
-    assert (theirs.verdict, theirs.ends) == (Verdict.STOP, False)
+    assert (theirs.verdict, theirs.ends) == (HookVerdict.STOP, False)
     again = hook(world, Moment.TOOLS_DONE, "b1")
-    assert (again.verdict, again.ends, again.waits) == (Verdict.STOP, True, False)
+    assert (again.verdict, again.ends, again.waits) == (HookVerdict.STOP, True, False)
     gentle = world.with_runtime(interrupts=False)
     assert not hook(gentle, Moment.TOOLS_DONE, "b2").ends
 

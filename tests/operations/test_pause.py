@@ -10,10 +10,10 @@ from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import Moment, Verdict
+from tallygate.core.hooks import HookVerdict, Moment
 from tallygate.core.learning.steps import PastStep, is_compacted
 from tallygate.core.usage import ObservedUsage
-from tallygate.operations.gate.authorize import Step, check
+from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import Reading, ingest
@@ -47,7 +47,7 @@ def responded(world, tokens):
     ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
 
 
-@pytest.mark.parametrize(("minutes", "verdict"), [(5, Verdict.GO_ON), (6, Verdict.STOP)])
+@pytest.mark.parametrize(("minutes", "verdict"), [(5, HookVerdict.GO_ON), (6, HookVerdict.STOP)])
 def test_a_prompt_after_the_cache_was_lost_needs_what_the_whole_conversation_costs(world, minutes, verdict):
     start = hook_event("claude_code", Moment.SESSION_START, "client-1", "SessionStart", "0", model="dear")
     on_hook(world.rt, start)
@@ -98,7 +98,7 @@ def test_what_an_agent_says_after_a_compaction_is_held_against_the_whole_convers
     told(world, Moment.SESSION_START, "SessionStart")
     responded(world, Tokens(cache_write_5m=300, output=10))
     world.clock.forward(1)
-    step = Step(account(world), "plan", "dear", prompt_tokens=10, completion_tokens=0)
+    step = StatedStep(account(world), "plan", "dear", prompt_tokens=10, completion_tokens=0)
     before = check(world.rt, account(world), step)
     assert held_by(world, Moment.COMPACTION, "PreCompact", None) == 0
     after = check(world.rt, account(world), step)

@@ -17,7 +17,7 @@ from tests.world import NANOS, PRICES, as_said
 
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.usage.ingest import Reading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -47,7 +47,7 @@ def restarted(world, settings, **changes):
 
 def cost_of(world, session, model="dear"):
     before = world.budget(session).reserved_nanos
-    authorize(world.rt, Step(session, "t", model=model, prompt_tokens=1, completion_tokens=0))
+    authorize(world.rt, StatedStep(session, "t", model=model, prompt_tokens=1, completion_tokens=0))
     return world.budget(session).reserved_nanos - before
 
 
@@ -111,10 +111,10 @@ def test_the_session_of_another_project_is_priced_by_its_own_settings_alone(worl
 
 def test_a_row_that_makes_a_model_known_makes_it_so_in_open_sessions_at_what_was_assumed(world):
     session = world.start("10")
-    assumed = authorize(world.rt, Step(session, "t", model="nobodys-model", prompt_tokens=9, completion_tokens=0))
+    assumed = authorize(world.rt, StatedStep(session, "t", model="nobodys-model", prompt_tokens=9, completion_tokens=0))
     assert assumed.pricing_warning
     known = restarted(world, prices(0, "nobodys-model"))
-    answer = authorize(known.rt, Step(session, "t", model="nobodys-model", prompt_tokens=9, completion_tokens=0))
+    answer = authorize(known.rt, StatedStep(session, "t", model="nobodys-model", prompt_tokens=9, completion_tokens=0))
     assert answer.pricing_warning is None
     assert cost_of(known, session, "nobodys-model") > 0
 

@@ -24,7 +24,7 @@ from tallygate.core.model import Policy
 from tallygate.core.words import Action
 from tallygate.ledger.sqlite.migrate import migrations
 from tallygate.operations.budgets.calls import sweep
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_session
@@ -80,7 +80,7 @@ class Worker:
     def authorize(self) -> None:
         session = self.chance.choice([*self.shared, *self.own])
         tokens = self.chance.choice((10, 200, 5_000, 100_000))
-        answer = authorize(self.rt, Step(session, "work", prompt_tokens=tokens, completion_tokens=tokens // 10))
+        answer = authorize(self.rt, StatedStep(session, "work", prompt_tokens=tokens, completion_tokens=tokens // 10))
         self.done[f"answered {answer.action.value}"] += 1
         if answer.action is not Action.HALT:
             assert answer.call_id is not None
@@ -158,7 +158,9 @@ def open_sessions_until_halted(seed: int) -> None:
     wait_for_go()
     for admitted in range(1000):
         session = start_session(app.runtime, Opening(1000 * CENT, MODEL, client=f"client-{chance.random()}")).session
-        step = Step(session.session_id, "edit", prompt_tokens=chance.randint(10_000, 400_000), completion_tokens=0)
+        step = StatedStep(
+            session.session_id, "edit", prompt_tokens=chance.randint(10_000, 400_000), completion_tokens=0
+        )
         answer = authorize(app.runtime, step)
         if answer.action is Action.HALT:
             say(state="halted", admitted=admitted, budget=answer.binding.budget_id if answer.binding else None)
@@ -181,7 +183,7 @@ def open_as(uid: int, session: str) -> None:
     except TallygateError as error:
         say(state="refused", code=error.code, message=error.message, hint=error.hint)
         return
-    answer = authorize(app.runtime, Step(session, "edit"))
+    answer = authorize(app.runtime, StatedStep(session, "edit"))
     say(state="asked", action=answer.action.value, reason=answer.reason.value, message=answer.message)
     app.close()
 

@@ -26,7 +26,7 @@ from tallygate.app import App, compose
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.mcp_server.serve import look_after
 from tallygate.ledger.audit.audit import audit
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -87,10 +87,10 @@ def whole_session(app: App, acknowledge: Callable[[str, str], None]) -> None:
     acknowledge(session, "open")
     calls = []
     for number in range(3):
-        answer = authorize(rt, Step(session, f"step {number}", prompt_tokens=100, completion_tokens=10))
+        answer = authorize(rt, StatedStep(session, f"step {number}", prompt_tokens=100, completion_tokens=10))
         calls.append(str(answer.call_id))
         acknowledge(calls[-1], "pending")
-    authorize(rt, Step(session, "too dear", prompt_tokens=900_000_000, completion_tokens=10))
+    authorize(rt, StatedStep(session, "too dear", prompt_tokens=900_000_000, completion_tokens=10))
     acknowledge(session, "denied one")
     record_usage(rt, UsageReport(calls[0], Tokens(fresh_input=90, output=9)))
     acknowledge(calls[0], "reconciled")
@@ -162,7 +162,7 @@ def one_kill(folder: Path, before: int) -> dict[str, Any]:
         "ended": next(app.ledger.rows("SELECT COUNT(*) FROM session WHERE state = 'ended'"))[0],
     }
     again = start_session(app.runtime, Opening(10**9, MODEL)).session.session_id
-    answer = authorize(app.runtime, Step(again, "goes on"))
+    answer = authorize(app.runtime, StatedStep(again, "goes on"))
     report["goes_on"] = answer.action.value
     app.close()
     return report
@@ -216,7 +216,7 @@ def one_first_start(folder: Path, before: int) -> dict[str, Any]:
         with doomed(doom):
             app = compose(settings, by=f"starter {number}")
             session = start_session(app.runtime, Opening(10**9, MODEL)).session.session_id
-            answer = authorize(app.runtime, Step(session, "first"))
+            answer = authorize(app.runtime, StatedStep(session, "first"))
             append(folder / "acks", f"{answer.call_id} pending")
             app.close()
 

@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.main import tallygate as program
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 
 ARCHIVE = Path(__file__).with_name("first-wave.zip")
@@ -109,7 +109,7 @@ def test_its_sessions_and_budgets_stand_as_they_stood(older):
 
 def test_a_call_that_was_answered_is_answered_the_same(older, app):
     running = older.told["running"]
-    step = Step(running["step"]["session_id"], "plan", prompt_tokens=3000, client_key="again")
+    step = StatedStep(running["step"]["session_id"], "plan", prompt_tokens=3000, client_key="again")
     answer = authorize(app.runtime, step)
     assert (answer.call_id, answer.action.value) == (running["answer"]["call_id"], running["answer"]["action"])
 
@@ -128,10 +128,10 @@ def test_usage_that_was_recorded_is_known_and_other_usage_for_it_is_refused(olde
 
 def test_the_session_that_was_open_goes_on_within_its_raised_limit(older, app):
     session_id = older.told["running"]["run"]["session_id"]
-    answer = authorize(app.runtime, Step(session_id, "edit", prompt_tokens=2000))
+    answer = authorize(app.runtime, StatedStep(session_id, "edit", prompt_tokens=2000))
     assert answer.action.value == "allow"
     record_usage(app.runtime, UsageReport(answer.call_id, Tokens(fresh_input=2000, output=400)))
-    assert authorize(app.runtime, Step(session_id, "edit", prompt_tokens=600_000)).action.value == "halt"
+    assert authorize(app.runtime, StatedStep(session_id, "edit", prompt_tokens=600_000)).action.value == "halt"
     with app.runtime.services.ledger.reading() as reader:
         assert reader.budget(session_id).limit_nanos == 1_750_000_000
 

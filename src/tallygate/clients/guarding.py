@@ -14,7 +14,7 @@ from typing import Any
 
 import tallygate
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guard.fence import Edit, Guarded, Tree
+from tallygate.core.guard.fence import Edit, GitTree, Guarded
 from tallygate.core.guard.nested import NestedClient
 from tallygate.editing import json_text as at
 from tallygate.editing.json_text import Malformed, plain
@@ -135,7 +135,7 @@ class Twins:
                 return
 
 
-def repository(folder: str, git_dir: str | None) -> Tree | None:
+def repository(folder: str, git_dir: str | None) -> GitTree | None:
     """The git repository that a folder lies in, or whose own things are told to be elsewhere; git itself is not run."""
     top = Path(folder)
     own = None if git_dir is None else Path(git_dir)
@@ -146,7 +146,7 @@ def repository(folder: str, git_dir: str | None) -> Tree | None:
         top, own = found, found / ".git"
         if own.is_file():
             own = top / (read_text(str(own)) or "").removeprefix("gitdir:").strip()
-    return Tree(str(top), lambda relative: _keeps(own / "index", relative))
+    return GitTree(str(top), lambda relative: _keeps(own / "index", relative))
 
 
 def _keeps(index: Path, relative: str) -> bool | None:

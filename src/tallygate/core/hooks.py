@@ -196,7 +196,7 @@ class HookEvent:
         return self.facts.held_s
 
 
-class Verdict(StrEnum):
+class HookVerdict(StrEnum):
     """Whether the client may go on."""
 
     GO_ON = "go_on"
@@ -217,7 +217,7 @@ class HookAnswer:
     `parting` is why it was stopped, and `ends` that its run was ended for that.
     """
 
-    verdict: Verdict = Verdict.GO_ON
+    verdict: HookVerdict = HookVerdict.GO_ON
     message: str | None = None
     ends: bool = False
     tool_only: bool = False
@@ -230,7 +230,7 @@ class HookAnswer:
 
     @property
     def stops(self) -> bool:
-        return self.verdict is Verdict.STOP
+        return self.verdict is HookVerdict.STOP
 
 
 # --- foreign ---------------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from tallygate.core.hooks import (
     NOBODYS,
     HookAnswer,
     HookEvent,
+    HookVerdict,
     Moment,
-    Verdict,
     foreign_text,
 )
 from tallygate.core.model import NO_REASON, Budget, Session
@@ -58,7 +58,7 @@ Owner = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownCode:
     """A code that waits for its answer, and what it was shown for."""
 
     code: str
@@ -71,7 +71,7 @@ class Shown:
 class Prompts:
     """What one server remembers of prompts that raise: in memory alone, where no file tells a code."""
 
-    shown: dict[Owner, Shown] = field(default_factory=dict)
+    shown: dict[Owner, ShownCode] = field(default_factory=dict)
     wrong: dict[Owner, list[int]] = field(default_factory=dict)
     tools: dict[Owner, set[str]] = field(default_factory=dict)
     faults: dict[Owner, str | None] = field(default_factory=dict)
@@ -191,7 +191,7 @@ def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ch
     while len(prompts.shown) >= KEPT_MAX:
         prompts.shown.pop(next(iter(prompts.shown)))
     seen = (found.budget.name, found.budget.limit_nanos)
-    prompts.shown[owner] = Shown(code, usd_nanos, seen, rt.services.clock_us() + CODE_LASTS_US)
+    prompts.shown[owner] = ShownCode(code, usd_nanos, seen, rt.services.clock_us() + CODE_LASTS_US)
     amount = format_amount(usd_nanos)
     return (
         f"{standing_of(found.budget)} To raise its limit by {amount}, type within two minutes: "
@@ -216,7 +216,7 @@ def _take(rt: Runtime, prompts: Prompts, owner: Owner, wanted: tuple[int, str], 
 
 
 def _said(text: str) -> HookAnswer:
-    return HookAnswer(Verdict.STOP, f"Tallygate: {text}")
+    return HookAnswer(HookVerdict.STOP, f"Tallygate: {text}")
 
 
 # --- a firing --------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> Ho
         # A run that is stopped for this looks no less like success; some turns are left to what can be asked first.
         ends = rt.workspace.interrupts and (again or event.facts.first_fault_ends) and event.ends_run(again=again)
         held = event.held_s(again=again, goes_on=False) if ends else 0
-        return HookAnswer(Verdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
+        return HookAnswer(HookVerdict.STOP, f"Tallygate: {answer.message}", ends, again=again, held_s=held)
 
 
 def _told_of(rt: Runtime, event: HookEvent, fault: LedgerUnavailable) -> HookAnswer:
@@ -300,7 +300,7 @@ def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
     else:
         way = "Reading it is free; changing it is the user's, in a terminal outside the agent."
         text = f"this tool would change {found.what} of Tallygate. {way}"
-    return HookAnswer(Verdict.STOP, f"Tallygate: {text}", tool_only=True)
+    return HookAnswer(HookVerdict.STOP, f"Tallygate: {text}", tool_only=True)
 
 
 def _remember(rt: Runtime, event: HookEvent) -> None:
@@ -327,7 +327,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         and (why := rt.workspace.stand_in(event)) is not None
     ):
         # The hooks of tools would be answered by that server: this is the last moment that is ours.
-        return HookAnswer(Verdict.STOP, f"Tallygate: {why}")
+        return HookAnswer(HookVerdict.STOP, f"Tallygate: {why}")
     if event.moment is Moment.SESSION_START:
         said = _welcome(rt, account_of(rt, event), event.foreign)
         return HookAnswer(message=" ".join(filter(None, (said, rt.workspace.stand_in(event)))))
@@ -343,7 +343,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.moment is Moment.SESSION_END:
         return _end(rt, event)
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.workspace.weakens(event)) is not None:
-        return HookAnswer(Verdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
+        return HookAnswer(HookVerdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
 
 
@@ -377,7 +377,7 @@ def _gated(rt: Runtime, event: HookEvent, gated: Gated, session: Session) -> Hoo
         message = answer.message or ""
         if acts and not ends and event.holds_next:
             message = held_next(message, answer.command)
-        told = HookAnswer(Verdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
+        told = HookAnswer(HookVerdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
         held = event.held_s(again=gated.again, goes_on=gated.goes_on) if ends else 0
         anew = ends and event.facts.begins_anew and event.moment is Moment.PROMPT
         last = _never_began(rt, session, answer) if anew else None

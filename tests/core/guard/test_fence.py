@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Edit, Found, Guarded, Reach, reaches
+from tallygate.core.guard.fence import Edit, Guarded, GuardFinding, Reach, reaches
 
 HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
@@ -470,7 +470,7 @@ def test_an_edit_of_a_clients_settings_is_judged_by_what_comes_of_it(edit, kept)
 
 
 def test_a_command_runs_in_the_folder_that_its_tool_is_given():
-    assert reaches(Reach("rm ledger.db", folder=DATA), OWN, "/srv/shop") == Found("the ledger")
+    assert reaches(Reach("rm ledger.db", folder=DATA), OWN, "/srv/shop") == GuardFinding("the ledger")
     assert reaches(Reach("rm ledger.db", folder="build"), OWN, "/srv/shop") is None
 
 
@@ -516,11 +516,11 @@ def test_in_a_project_that_has_the_gate_in_files_of_its_own_no_home_makes_uninst
     own = Guarded(OWN.places, HOME, frozenset({"/srv/shop/.claude/settings.json"}),
                   {"/srv/shop/.claude/settings.json": "the entries"})  # fmt: skip
     command = "HOME=/tmp/h tallygate uninstall"
-    assert reaches(Reach(command), own, "/srv/shop/src") == Found("`tallygate uninstall`", True)
+    assert reaches(Reach(command), own, "/srv/shop/src") == GuardFinding("`tallygate uninstall`", True)
     assert reaches(Reach(command), own, "/srv/other") is None
 
 
 def test_a_link_to_the_home_is_the_home():
     own = Guarded(OWN.places, HOME, real=lambda path: path.replace("/srv/me", HOME))
     command = "HOME=/srv/me TALLYGATE_HOME=/tmp/t tallygate uninstall"
-    assert reaches(Reach(command), own, "/srv/shop") == Found("`tallygate uninstall`", True)
+    assert reaches(Reach(command), own, "/srv/shop") == GuardFinding("`tallygate uninstall`", True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Found, Guarded, Reach, reaches
+from tallygate.core.guard.fence import Guarded, GuardFinding, Reach, reaches
 from tallygate.core.guard.nested import Around, ungated
 
 HOME = "/home/me"
@@ -34,7 +34,7 @@ OWN = Guarded(PLACES, HOME, entries=ENTRIES, text_of=READ.get, clients=REGISTRY.
 def started(command: str, own: Guarded = OWN) -> str | None:
     """What of a command is refused, in the project `shop`."""
     found = reaches(Reach(command), own, "/srv/shop")
-    assert found is None or found == Found(found.what, client=True), found
+    assert found is None or found == GuardFinding(found.what, client=True), found
     return None if found is None else found.what
 
 

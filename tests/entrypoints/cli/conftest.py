@@ -20,7 +20,7 @@ from tallygate.core.model import Actor
 from tallygate.core.words import ActorType
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.cli.program import Program
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -71,7 +71,7 @@ class Made:
         return start_session(self.app.runtime, opening).session.session_id
 
     def call(self, session_id: str, *, prompt: int = 10_000, output: int = 1_000, **more: Any) -> str:
-        step = Step(session_id=session_id, prompt_tokens=prompt, completion_tokens=output, **more)
+        step = StatedStep(session_id=session_id, prompt_tokens=prompt, completion_tokens=output, **more)
         return authorize(self.app.runtime, step).call_id or ""
 
     def worked(self) -> str:

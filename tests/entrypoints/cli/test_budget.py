@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tallygate.core.costing import Tokens
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, record_call
 from tallygate.operations.sessions.opening import BudgetWanted, start_budget
 
@@ -77,7 +77,7 @@ def test_raising_adds_to_the_limit(run, run_json, made):
 
 def test_the_command_of_a_halt_can_be_run_as_it_stands(run, made):
     session_id = made.session(1)
-    step = Step(session_id=session_id, prompt_tokens=900_000, completion_tokens=1_000, tool_name="read")
+    step = StatedStep(session_id=session_id, prompt_tokens=900_000, completion_tokens=1_000, tool_name="read")
     refused = authorize(made.app.runtime, step)
     program, command = shlex.split(refused.command)[0], shlex.split(refused.command)[1:]
     assert refused.message.endswith(refused.command), "nothing follows that a copy would catch"

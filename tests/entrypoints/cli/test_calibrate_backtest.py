@@ -11,7 +11,7 @@ from tests.entrypoints.cli.conftest import MODEL, PROGRAM
 from tallygate.app import compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.cli.main import tallygate
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.opening import Opening, start_session
 
@@ -30,7 +30,7 @@ def worked(home):
     app = compose(settings_here(), by="test")
     session = start_session(app.runtime, Opening(50 * 10**9, MODEL)).session.session_id
     for _ in range(20):
-        answer = authorize(app.runtime, Step(session, "edit", prompt_tokens=10_000, completion_tokens=0))
+        answer = authorize(app.runtime, StatedStep(session, "edit", prompt_tokens=10_000, completion_tokens=0))
         record_usage(app.runtime, UsageReport(answer.call_id, Tokens(fresh_input=30_000)))
     app.close()
 

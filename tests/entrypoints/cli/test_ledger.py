@@ -14,7 +14,7 @@ from tallygate.app import compose, settings_here
 from tallygate.core.errors import LedgerMissing, SettingsError
 from tallygate.core.words import Action
 from tallygate.entrypoints.hook_dispatcher import answer_alone
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 
 PROMPT = {"hook_event_name": "UserPromptSubmit", "session_id": "s", "prompt_id": "p1", "prompt": "go"}
 
@@ -75,7 +75,7 @@ def test_every_gate_halts_with_the_reason_and_the_way_out_until_the_user_goes_on
     fault(database)
     app = compose(settings_here(), by="mcp")
     with contextlib.closing(app):
-        answer = authorize(app.runtime, Step("any", "edit"))
+        answer = authorize(app.runtime, StatedStep("any", "edit"))
     assert (answer.action, answer.reason.value) == (Action.HALT, code)
     assert "tallygate ledger accept --reason" in answer.message
     for command in (["status"], ["sessions", "list"], ["budget", "list"]):

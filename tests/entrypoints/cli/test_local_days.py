@@ -13,7 +13,7 @@ from tests.transcripts import write_claude
 from tests.world import changed
 
 from tallygate.app import compose, priced_rules, settings_here
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.settings import places
@@ -82,7 +82,7 @@ def test_a_halt_tells_times_as_lists_do_and_moves_no_budget(home, monkeypatch):
     monkeypatch.setenv("TZ", TOKYO)
     with closing(compose(settings_here(), by="test")) as app:
         opened = start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test"))
-        answer = authorize(app.runtime, Step(opened.session.session_id, "edit", prompt_tokens=500_000))
+        answer = authorize(app.runtime, StatedStep(opened.session.session_id, "edit", prompt_tokens=500_000))
     assert re.search(r"It renews at \d{4}-\d\d-\d\d 09:00 JST", answer.message)
     assert answer.binding.resets_us % (24 * 3_600_000_000) == 0, "which is midnight of UTC, where no zone is set"
 

@@ -12,7 +12,7 @@ from tests.entrypoints.cli.test_lock import WORDS, day_budget, limit_in_force, l
 from tallygate.app import compose, settings_here
 from tallygate.core.words import Action
 from tallygate.entrypoints.hook_dispatcher import HookDesk
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.lock_book import marks_of
 from tallygate.operations.sessions.opening import Opening, start_session
 
@@ -106,7 +106,7 @@ def test_a_ledger_without_the_lock_that_is_remembered_of_it_is_never_taken_for_u
     assert settings.unread is not None
     assert settings.unread.code == "ledger_rolled_back"
     app = compose(settings, by="mcp")
-    answer = authorize(app.runtime, Step(session_id="s", tool_name="x"))
+    answer = authorize(app.runtime, StatedStep(session_id="s", tool_name="x"))
     assert answer.action is Action.HALT
     assert answer.reason.value.startswith("ledger_")
     assert answer.message
@@ -178,7 +178,7 @@ def test_a_server_whose_ledger_loses_the_lock_while_it_runs_halts(signed):
     edited(signed)
     with contextlib.closing(sqlite3.connect(signed, isolation_level=None)) as other:
         other.execute("UPDATE event SET hash = zeroblob(32) WHERE instr(body, CAST('lick.set' AS BLOB))")
-    answer = authorize(app.runtime, Step(session_id=opened.session.session_id, tool_name="x"))
+    answer = authorize(app.runtime, StatedStep(session_id=opened.session.session_id, tool_name="x"))
     assert (answer.action, answer.reason.value[:7]) == (Action.HALT, "ledger_")
     app.close()
 

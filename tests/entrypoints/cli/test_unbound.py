@@ -10,7 +10,7 @@ import pytest
 from tallygate.app import clock_us, compose, settings_here
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import Rule, Scope, may_limit
-from tallygate.operations.gate.authorize import Step, authorize
+from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.opening import Opening, start_session
 
@@ -52,7 +52,7 @@ def work(client: str = "test-client", *, asks: bool = True) -> None:
     app = compose(settings_here(), by="test")
     session = start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client=client)).session
     if asks:
-        step = Step(session.session_id, prompt_tokens=1000, completion_tokens=100, tool_name="plan")
+        step = StatedStep(session.session_id, prompt_tokens=1000, completion_tokens=100, tool_name="plan")
         call_id = authorize(app.runtime, step).call_id or ""
         record_usage(app.runtime, UsageReport(call_id, Tokens(fresh_input=1000, output=100)))
     app.close()

@@ -12,7 +12,7 @@ from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, ExpireAs, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.gate.authorize import Step, authorize, check
+from tallygate.operations.gate.authorize import StatedStep, authorize, check
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 
@@ -102,7 +102,7 @@ def test_check_only_is_a_pure_read(world):
 def test_a_look_shows_what_the_gate_would_answer_and_writes_nothing(world, first, tokens, action):
     session = world.start("1")
     world.ask(session, first)
-    step = Step(session, "x", "dear", prompt_tokens=tokens, completion_tokens=0)
+    step = StatedStep(session, "x", "dear", prompt_tokens=tokens, completion_tokens=0)
     before = (world.events(), world.budget(session), world.calls(session))
     would = check(world.rt, session, step).would
     assert (world.events(), world.budget(session), world.calls(session)) == before

@@ -22,7 +22,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import AccountingMode, Action, BudgetMode, Reason, SessionState
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
-from tallygate.operations.gate.authorize import Step, authorize, check_budget
+from tallygate.operations.gate.authorize import StatedStep, authorize, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.operations.sessions.ending import end_session
@@ -461,7 +461,7 @@ def test_the_command_of_a_tenants_budget_names_the_tenant(world):
 
 def test_a_session_of_one_family_is_spent_by_the_other(world):
     start(world)
-    allowed = authorize(world.rt, Step("work", "edit", model="dear", prompt_tokens=500, completion_tokens=0))
+    allowed = authorize(world.rt, StatedStep("work", "edit", model="dear", prompt_tokens=500, completion_tokens=0))
     assert allowed.action is Action.ALLOW
     assert check_budget(world.rt, "work", 60 * CENT + 1).reason == "estimated_overage", "40 pence are reserved"
     record_usage(world.rt, UsageReport(allowed.call_id, Tokens(fresh_input=250)))

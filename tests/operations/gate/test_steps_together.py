@@ -22,7 +22,7 @@ from tallygate.core.words import Action
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.port.changes import Insert
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.operations.gate.authorize import Step, priced
+from tallygate.operations.gate.authorize import StatedStep, priced
 from tallygate.operations.gate.pipeline import Door, stored_answer, take_step, take_step_in, word_answer
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.estimates import learned_from, sample_key
@@ -38,7 +38,7 @@ class Gone(Exception):
 
 def door(world, session, tokens=1, *, key=None, fails=False):
     """The agent's way in; one that fails does so when everything of its step is written."""
-    request = priced(world.rt, Step(session, "t", prompt_tokens=tokens, completion_tokens=0, client_key=key))
+    request = priced(world.rt, StatedStep(session, "t", prompt_tokens=tokens, completion_tokens=0, client_key=key))
 
     def attested(_tx, _answer, _call_id):
         raise Gone

@@ -22,7 +22,7 @@ from tallygate.core.learning.calibration import MILLION, Level, SampleKey
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType, CalibrationMode
-from tallygate.operations.gate.authorize import Step, check
+from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
@@ -218,9 +218,9 @@ def test_a_higher_quantile_reserves_more(world):
     session = world.start("1000", client="codex")
     for cost in range(100, 500, 10):
         step(world, session, cost=cost)
-    low = check(world.rt, session, Step(session, "t", prompt_tokens=100, completion_tokens=0))
+    low = check(world.rt, session, StatedStep(session, "t", prompt_tokens=100, completion_tokens=0))
     high = world.with_policy(quantile_percent=95)
-    high = check(high.rt, session, Step(session, "t", prompt_tokens=100, completion_tokens=0))
+    high = check(high.rt, session, StatedStep(session, "t", prompt_tokens=100, completion_tokens=0))
     assert low.estimate_nanos < high.estimate_nanos
 
 
@@ -228,7 +228,7 @@ def test_a_look_tells_the_numbers_that_the_gate_would_use_and_writes_nothing(wor
     session = taught(world).start("1.5", client="codex")
     for _ in range(6):
         events = world.events()
-        asked = Step(session, "edit", prompt_tokens=100, completion_tokens=0)
+        asked = StatedStep(session, "edit", prompt_tokens=100, completion_tokens=0)
         state = check(world.rt, session, asked)
         assert world.events() == events
         held = world.budget(session).reserved_nanos
@@ -455,7 +455,7 @@ def test_one_absurd_estimate_changes_little(world):
     taught(world, steps=30)
     session = world.start("1000", client="codex")
     step(world, session)
-    asked = Step(session, "edit", prompt_tokens=100, completion_tokens=0)
+    asked = StatedStep(session, "edit", prompt_tokens=100, completion_tokens=0)
     before = check(world.rt, session, asked).estimate_nanos
     elsewhere = world.start("900000", client="codex")
     step(world, elsewhere, said=10_000_000, cost=1)
@@ -466,7 +466,7 @@ def test_one_absurd_estimate_changes_little(world):
 def test_threads_that_ask_at_once_all_see_what_the_ledger_holds(world):
     taught(world, steps=30)
     session = world.start("1000", client="codex")
-    asked = Step(session, "edit", prompt_tokens=100, completion_tokens=0)
+    asked = StatedStep(session, "edit", prompt_tokens=100, completion_tokens=0)
     fresh = world.with_runtime(learned=Learned())
     wanted = check(world.rt, session, asked).estimate_nanos
     found: list[int | None] = []

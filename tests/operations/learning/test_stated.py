@@ -19,7 +19,7 @@ from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType
 from tallygate.operations.budgets.metering import Accounts
-from tallygate.operations.gate.authorize import Step, check
+from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import sample_row, samples
@@ -70,7 +70,7 @@ def observed(world, session, said, cost, name="client-1", **options):
 
 def reserved_for(world, session, said, **options):
     """What a look says that a step would reserve."""
-    asked = Step(session, "edit", model="dear", prompt_tokens=said, completion_tokens=0, **options)
+    asked = StatedStep(session, "edit", model="dear", prompt_tokens=said, completion_tokens=0, **options)
     state = check(world.rt, session, asked)
     return said * CENT // 10 if state.estimate_nanos is None else state.estimate_nanos
 
@@ -345,7 +345,7 @@ def test_what_is_said_holds_no_less_than_a_conversation_that_has_to_be_read_anew
     )
     ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
     world.clock.forward(pause_s * SECOND)
-    asked = Step(session, "edit", model=model, prompt_tokens=5, completion_tokens=0)
+    asked = StatedStep(session, "edit", model=model, prompt_tokens=5, completion_tokens=0)
     state = check(world.rt, session, asked)
     told = world.ask(session, 5, model=model).message or ""
     assert told.endswith("the whole conversation has to be read anew.") is anew

@@ -13,7 +13,7 @@ from tallygate.attest.keys import Signer
 from tallygate.attest.statement import read_statement
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
-from tallygate.core.hooks import HookAnswer, Moment, Verdict
+from tallygate.core.hooks import HookAnswer, HookVerdict, Moment
 from tallygate.core.proof import Kind
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import on_hook
@@ -302,7 +302,7 @@ def test_a_session_that_a_hook_ends_ends_also_where_nothing_can_be_signed(provin
     proving.rt.services.keys.key_file.chmod(0o644)
     hooked(proving, Moment.SESSION_START)
     answer = hooked(proving, Moment.SESSION_END)
-    assert (answer.verdict, "chmod 600" in answer.message) == (Verdict.GO_ON, True)
+    assert (answer.verdict, "chmod 600" in answer.message) == (HookVerdict.GO_ON, True)
     with proving.ledger.reading() as reader:
         assert len(reader.attestations_due(10)) == 1
 

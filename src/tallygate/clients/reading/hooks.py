@@ -12,7 +12,7 @@ from typing import Any
 
 from tallygate.clients.reading.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.hooks import HookAnswer, HookEvent, Moment, Origin, Verdict
+from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, Origin
 from tallygate.core.text import cleaned, cleaned_lines, shown
 
 LONGEST_ID = 200
@@ -99,8 +99,8 @@ def hooks_of(
         client=client,
         read=partial(_with_wish, read, moments),
         reply=lambda event, answer: said(event.name, answer),
-        refuse=lambda name, message: said(name, HookAnswer(Verdict.STOP, message)),
-        tell=lambda name, message: said(name, HookAnswer(Verdict.GO_ON, message)),
+        refuse=lambda name, message: said(name, HookAnswer(HookVerdict.STOP, message)),
+        tell=lambda name, message: said(name, HookAnswer(HookVerdict.GO_ON, message)),
         moments=moments,
     )
 

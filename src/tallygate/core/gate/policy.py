@@ -110,7 +110,7 @@ def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERC
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BudgetVerdict:
     """Whether the next step may be made, why, and the budget that says so."""
 
     allowed: bool
@@ -118,28 +118,28 @@ class Verdict:
     binding: Budget | None
 
 
-def judge(view: GateView, needed: Callable[[Budget], int]) -> Verdict:
+def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
     """Whether the next step may be made; `needed` says what it takes of a budget. The first rule that applies wins.
 
     A budget with nothing left stops, also a step that is said to need nothing. A soft budget only says so.
     """
     if not view.session.is_open:
-        return Verdict(False, CheckReason.SESSION_ENDED, tightest(view.budgets))
+        return BudgetVerdict(False, CheckReason.SESSION_ENDED, tightest(view.budgets))
 
     hard = [b for b in view.budgets if b.mode is BudgetMode.HARD]
     soft = [b for b in view.budgets if b.mode is BudgetMode.SOFT]
     if spent := exhausted(hard):
-        return Verdict(False, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
+        return BudgetVerdict(False, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
     if over := [b for b in hard if needed(b) > b.available_nanos]:
-        return Verdict(False, CheckReason.ESTIMATED_OVERAGE, tightest(over))
+        return BudgetVerdict(False, CheckReason.ESTIMATED_OVERAGE, tightest(over))
     if view.has_open_exactness:
-        return Verdict(False, CheckReason.EXACTNESS_REQUIRED, tightest(view.budgets))
+        return BudgetVerdict(False, CheckReason.EXACTNESS_REQUIRED, tightest(view.budgets))
 
     if spent := exhausted(soft):
-        return Verdict(True, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
+        return BudgetVerdict(True, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
     if over := [b for b in soft if needed(b) > b.available_nanos]:
-        return Verdict(True, CheckReason.ESTIMATED_OVERAGE, tightest(over))
-    return Verdict(True, CheckReason.WITHIN_BUDGET, tightest(view.budgets))
+        return BudgetVerdict(True, CheckReason.ESTIMATED_OVERAGE, tightest(over))
+    return BudgetVerdict(True, CheckReason.WITHIN_BUDGET, tightest(view.budgets))
 
 
 def exhausted(budgets: Sequence[Budget]) -> list[Budget]:

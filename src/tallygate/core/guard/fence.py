@@ -63,7 +63,7 @@ def unseen(_: Edit) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class GitTree:
     """The work tree of a git repository: its top, and whether git keeps a file below it, or one in a folder there.
 
     None is for a repository that does not say.
@@ -99,7 +99,7 @@ class Guarded:
     program: bool = False
     agents_may: frozenset[str] = frozenset()
     twins: Callable[[], Callable[[str], str | None]] = lambda: nowhere
-    tree: Callable[[str, str | None], Tree | None] = nowhere
+    tree: Callable[[str, str | None], GitTree | None] = nowhere
     text_of: Callable[[str], str | None] = nowhere
     alone: bool = True
     starts: frozenset[str] = frozenset()
@@ -108,7 +108,7 @@ class Guarded:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class GuardFinding:
     """What a tool reaches for, in a word; `command` says that it is a command which only the user runs.
 
     `client` says that it is what would start another client without the gate, `clock` that it sets the system's clock.
@@ -120,7 +120,7 @@ class Found:
     clock: bool = False
 
 
-def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
+def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> GuardFinding | None:
     """What of the gate's own a tool would change; None where it changes nothing that can be seen here.
 
     >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
@@ -129,7 +129,7 @@ def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
     """
     if not guarded.places:
         return None
-    look = _Look(guarded, folder or "")
+    look = _Shell(guarded, folder or "")
     for edit in reach.edits:
         if (found := look.written(edit.path, edit)) is not None:
             return found
@@ -141,7 +141,7 @@ def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> Found | None:
     return (look.code(command) if reach.code else None) or look.shell(command)
 
 
-class _Look:
+class _Shell:
     """A shell that runs nothing: where it is, which variables it knows, and what the commands before have made."""
 
     def __init__(self, guarded: Guarded, folder: str, known: Mapping[str, str] | None = None, depth: int = 0) -> None:
@@ -157,7 +157,7 @@ class _Look:
         self.text = ""
         self.names_left = _NAMES_MAX
 
-    def shell(self, text: str) -> Found | None:
+    def shell(self, text: str) -> GuardFinding | None:
         """What the commands of a text reach for, one after the other."""
         self.text += text
         before: Simple | None = None
@@ -167,16 +167,16 @@ class _Look:
             before = each
         return None
 
-    def _inner(self, text: str, sets: Mapping[str, str], folder: str | None = None) -> Found | None:
+    def _inner(self, text: str, sets: Mapping[str, str], folder: str | None = None) -> GuardFinding | None:
         if self.depth >= _NESTED_MAX:
             return None
         known = {**self.known, **sets}
-        inner = _Look(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
+        inner = _Shell(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
         inner.made, inner.links, inner.text, inner.twin = self.made, self.links, self.text, self.twin
         inner.scripts, inner.opened, inner.held = self.scripts, self.opened, self.held
         return inner.shell(plain(text))
 
-    def _simple(self, each: Simple, before: Simple | None) -> Found | None:
+    def _simple(self, each: Simple, before: Simple | None) -> GuardFinding | None:
         whole = [filled(word, self.variables) for word in each.words]
         words, inner, sets = verbs.unwrapped(whole)
         # What holds the ledger's lock keeps every step waiting.
@@ -216,12 +216,12 @@ class _Look:
 
     def _program(
         self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]
-    ) -> Found | None:
+    ) -> GuardFinding | None:
         program, given = verbs.name_of(words[0]), words[1:]
         if (found := self._ours(words[0], given, {**self.known, **sets})) is not None:
             return found
         if verbs.sets_clock(program, given):
-            return Found(f"`{' '.join([program, *given])[:60]}`", clock=True)
+            return GuardFinding(f"`{' '.join([program, *given])[:60]}`", clock=True)
         if (found := self._client(program, given, {**self.known, **sets})) is not None:
             return found
         if self.scripts and (script := self._script(words)) is not None:
@@ -252,7 +252,7 @@ class _Look:
             return next(filter(None, map(self.written, names)), None) if changes else None
         return self._verb(words, fed)
 
-    def _awk(self, given: list[str], code: str, sets: Mapping[str, str]) -> Found | None:
+    def _awk(self, given: list[str], code: str, sets: Mapping[str, str]) -> GuardFinding | None:
         """What a program of awk prints into, and what the commands do that it runs."""
         names, runs = verbs.of_awk(given, code)
         found = (self.written(name, Edit(self.full(name))) for name in names)
@@ -269,20 +269,20 @@ class _Look:
         names = [word for word in given if not word.startswith("-")]
         return self.scripts.get(self.full(names[0])) if names else None
 
-    def _ours(self, word: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+    def _ours(self, word: str, given: list[str], known: Mapping[str, str]) -> GuardFinding | None:
         """A command that loosens or takes the program out, where it is not said that another ledger is meant."""
         program = verbs.name_of(word)
         if (named := verbs.loosened(program, given)) is not None:
             free = named in self.guarded.agents_may or self._elsewhere(named, known)
-            return None if free else Found(f"`tallygate {named}`", True)
+            return None if free else GuardFinding(f"`tallygate {named}`", True)
         if (
             self.guarded.program
             and verbs.replaces(program, given, alone=self.guarded.alone)
             and ("/" not in word or program in {"uv", "pipx", "brew"} or self._beside_program(word))
         ):
-            return Found("the program")
+            return GuardFinding("the program")
         if self.guarded.entries and leaves(program, given, self.guarded.clients):
-            return Found("the entries in the settings")
+            return GuardFinding("the entries in the settings")
         return None
 
     def _elsewhere(self, named: str, known: Mapping[str, str]) -> bool:
@@ -326,7 +326,7 @@ class _Look:
         environment = posixpath.dirname(posixpath.dirname(self.full(word)))
         return any(place.startswith(f"{environment}/") for place in self.guarded.starts)
 
-    def _git(self, given: list[str]) -> Found | None:
+    def _git(self, given: list[str]) -> GuardFinding | None:
         """What git takes away or puts back; in a project that is work like any other."""
         work = verbs.of_git(given)
         if work is None:
@@ -344,17 +344,17 @@ class _Look:
                     continue
                 kept = tree.keeps(place[len(tree.top.rstrip("/")) + 1 :])
                 if kept is None or (work.tracked if kept else work.untracked):
-                    return Found(word)
+                    return GuardFinding(word)
         return None
 
-    def _client(self, program: str, given: list[str], known: Mapping[str, str]) -> Found | None:
+    def _client(self, program: str, given: list[str], known: Mapping[str, str]) -> GuardFinding | None:
         """Another client that would be started without our hooks."""
         entries = (*self.guarded.entries, *self.guarded.places)
         around = Around(
             self.guarded.home, entries, known, self.full, self.text, self.guarded.text_of, self.guarded.clients
         )
         how = ungated(program, given, around)
-        return None if how is None else Found(how, client=True)
+        return None if how is None else GuardFinding(how, client=True)
 
     def _verb(
         self,
@@ -362,7 +362,7 @@ class _Look:
         fed: str | None,
         more: list[str] | None = None,
         patterns: verbs.Patterns | None = None,
-    ) -> Found | None:
+    ) -> GuardFinding | None:
         """What a verb does to the files that it names; `more` are given to it by another program."""
         program, given = verbs.name_of(words[0]), words[1:]
         goes, comes = verbs.touched(program, given)
@@ -389,18 +389,18 @@ class _Look:
                 self.links |= dict.fromkeys(map(self.full, paths), copied)
         return None
 
-    def written(self, name: str, edit: Edit | None = None, *, modes: bool = False) -> Found | None:
+    def written(self, name: str, edit: Edit | None = None, *, modes: bool = False) -> GuardFinding | None:
         """What a name stands for that is written, or whose rights are changed."""
         for path in self._paths(name, follow=True):
             if (word := self._at(path, self.guarded.places, whole=False)) is not None:
-                return Found(word)
+                return GuardFinding(word)
             if self.guarded.starts and self._runs_before(path):
-                return Found("the program")
+                return GuardFinding("the program")
             if not modes and (word := self._at(path, self.guarded.entries, whole=False)) is not None:
                 known = edit is not None and (edit.text is not None or edit.swaps or edit.source is not None)
                 asked = Edit(path) if edit is None else Edit(path, edit.text, edit.swaps, edit.source)
                 if self.guarded.loses(asked) if known or not self.text else verbs.DROPS.search(self.text):
-                    return Found(word)
+                    return GuardFinding(word)
             self.made.add(path)
         return None
 
@@ -409,35 +409,35 @@ class _Look:
         folder, _, name = path.rpartition("/")
         return folder in self.guarded.starts and verbs.CUSTOMIZES.search(name) is not None
 
-    def _same(self, name: str) -> Found | None:
+    def _same(self, name: str) -> GuardFinding | None:
         """What gets a second name, under which it could be written where nobody looks."""
         for path in self._paths(name, follow=True):
             for places in (self.guarded.places, self.guarded.entries):
                 if (word := self._at(path, places, whole=False)) is not None:
-                    return Found(word)
+                    return GuardFinding(word)
         return None
 
-    def _removed(self, name: str, patterns: verbs.Patterns | None = None) -> Found | None:
+    def _removed(self, name: str, patterns: verbs.Patterns | None = None) -> GuardFinding | None:
         """What a name stands for that is taken away, also as a part of it."""
         for path in self._paths(name, follow=False):
             for places in (self.guarded.places, self.guarded.entries):
                 if (word := self._at(path, places, whole=True, patterns=patterns)) is not None:
-                    return Found(word)
+                    return GuardFinding(word)
         return None
 
-    def code(self, code: str) -> Found | None:
+    def code(self, code: str) -> GuardFinding | None:
         """Code that writes where it names a place, in full or by its way from the home folder."""
         if not verbs.CODE.search(code):
             return None
         if any(start in code and verbs.CUSTOMIZES.search(code) for start in self.guarded.starts):
-            return Found("the program")
+            return GuardFinding("the program")
         for place, word in {**self.guarded.entries, **self.guarded.places}.items():
             names = {place, place.removeprefix(self.guarded.home + "/")}
             written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
             if not written:
                 continue
             if place in self.guarded.places or verbs.DROPS.search(code) or any(map(verbs.CODE_REMOVES.search, written)):
-                return Found(word)
+                return GuardFinding(word)
         return None
 
     def full(self, name: str) -> str:

@@ -47,7 +47,7 @@ class DemoFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DemoStep:
     """One tool call as it is told."""
 
     name: str
@@ -60,7 +60,7 @@ class Step:
 class Talk:
     """What was said, and the first answer that was wrong."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[DemoStep] = field(default_factory=list)
     session_id: str = ""
     halt_message: str = ""
     failure: str | None = None
@@ -88,7 +88,7 @@ async def _session(client: Client, talk: Talk) -> None:
     """A session that meets every answer of the gate; the amounts are those of the model's list prices."""
     answer = await _ask(client, "l6e_run_start", budget_usd=1.00, model=MODEL, task_summary="Tallygate demo")
     talk.session_id = str(answer["session_id"])
-    talk.steps.append(Step("start", f"$1.00 for {MODEL}", "session opened", 1_000_000_000))
+    talk.steps.append(DemoStep("start", f"$1.00 for {MODEL}", "session opened", 1_000_000_000))
 
     call = await _authorize(client, talk, "plan", (20_000, 2_000), expect="allow")
     await _record(client, talk, "plan", call, {"fresh": 6_000, "cache_read": 40_000, "output": 1_200})
@@ -102,7 +102,7 @@ async def _session(client: Client, talk: Talk) -> None:
     total, calls = _usd(answer["total_cost_usd"]), answer["calls_made"]
     _must(calls == 3 and total is not None and total > 0, f"3 calls and a cost, not {answer}")
     said = f"{calls} calls, {format_amount(total or 0)}, savings confidence {answer['savings_confidence']}"
-    talk.steps.append(Step("end", "the session's totals", said, None))
+    talk.steps.append(DemoStep("end", "the session's totals", said, None))
 
 
 async def _authorize(
@@ -128,7 +128,7 @@ async def _authorize(
         _must("call_id" not in answer and "tallygate budget raise" in talk.halt_message, f"{tool}: a way to go on")
         said += f" ({answer['reason']})"
     asked = f"{tool}? {_thousands(tokens[0])} in, {_thousands(tokens[1])} out"
-    talk.steps.append(Step("ask", asked, said, _usd(answer["remaining_usd"])))
+    talk.steps.append(DemoStep("ask", asked, said, _usd(answer["remaining_usd"])))
     return str(answer.get("call_id", ""))
 
 
@@ -148,7 +148,7 @@ async def _record(
     cached = f" + {_thousands(used['cache_read'])} cached" if "cache_read" in used else ""
     asked = f"{tool}: {_thousands(used['fresh'])}{cached} in, {_thousands(used['output'])} out"
     said = f"recorded, {format_amount(_usd(answer['spend_so_far_usd']) or 0)} spent"
-    talk.steps.append(Step("record", asked, said, _usd(answer["remaining_usd"])))
+    talk.steps.append(DemoStep("record", asked, said, _usd(answer["remaining_usd"])))
 
 
 async def _ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _talk(environ: dict[str, str], log: Path) -> Talk:
         raise DemoFailed(f"No session could be held: {error}.{last}") from error
 
 
-def _tell(steps: list[Step]) -> None:
+def _tell(steps: list[DemoStep]) -> None:
     output.table(
         output.words("STEP", [step.name for step in steps]),
         output.words("ASKED", [step.asked for step in steps], tight=False),

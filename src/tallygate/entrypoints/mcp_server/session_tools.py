@@ -159,7 +159,7 @@ class SessionTools:
         if not read and not written and actual is None:
             # No step takes no tokens: what says so is no estimate, and would hold nothing of any budget.
             read, written = DEFAULT_PROMPT_TOKENS, DEFAULT_COMPLETION_TOKENS
-        step = authorize.Step(
+        step = authorize.StatedStep(
             session_id=session_id,
             tool_name=(given.name("tool_name") or "look") if look else given.required_name("tool_name"),
             model=given.name("model"),

@@ -38,7 +38,7 @@ from tallygate.operations.runtime import Runtime, head_of, scope_headed
 
 
 @value(frozen=True, slots=True)
-class Step:
+class StatedStep:
     """What an agent says about the step it asks for; token counts are checked at the door."""
 
     session_id: str
@@ -53,7 +53,7 @@ class Step:
     client_key: str | None = None
 
 
-def priced(rt: Runtime, step: Step) -> CallRequest:
+def priced(rt: Runtime, step: StatedStep) -> CallRequest:
     """The step as the gate looks at it. Raises `NotFound` for an unknown session."""
     head = head_of(rt, step.session_id)
     if head is None:
@@ -91,7 +91,7 @@ def priced(rt: Runtime, step: Step) -> CallRequest:
     )
 
 
-def check(rt: Runtime, session_id: str, step: Step | None = None) -> BudgetState:
+def check(rt: Runtime, session_id: str, step: StatedStep | None = None) -> BudgetState:
     """What is left of a session, and what a step would count for, as a pure read: records and reserves nothing.
 
     A ledger in which nothing could be recorded is answered as the gate answers it, however well it can be read.
@@ -114,7 +114,7 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
     return GateAnswer(Action.ALLOW, Reason.LEDGER_UNAVAILABLE_OPEN, None, Pressure.CRITICAL, message=message)
 
 
-def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
+def _checked(rt: Runtime, session_id: str, step: StatedStep | None) -> BudgetState:
     request = None if step is None else priced(rt, step)
     with rt.reading() as reader:
         if request is not None:
@@ -154,7 +154,7 @@ def _checked(rt: Runtime, session_id: str, step: Step | None) -> BudgetState:
     )
 
 
-def authorize(rt: Runtime, step: Step) -> GateAnswer:
+def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
     """Answer allow, reroute or halt for one step, and record the answer with what it reserves.
 
     Raises `NotFound` for an unknown session and `Conflict` for a call id that comes back with other fields. A

@@ -30,7 +30,7 @@ from tallygate.ledger.port.sessions import SessionReader
 from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import void
-from tallygate.operations.gate.pipeline import Door, Outcome, call_id_of, take_step, with_attestation, word_answer
+from tallygate.operations.gate.pipeline import Door, GateOutcome, call_id_of, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
     Estimated,
@@ -164,7 +164,7 @@ class _HookStep:
         reserves, request = _turned(self._rt, tx, event, request, self._recent)
         return request, reserves
 
-    def word(self, tx: Tx, outcome: Outcome, call_id: str | None) -> Gated:
+    def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> Gated:
         event, answer = self._event, word_answer(self._rt, tx, outcome, call_id)
         hard = answer.action is Action.HALT and _is_hard(self._rt, tx, self._session, answer)
         left = event.confirmed and _was_left([call.tool_name or "" for call in self._refused], event)

@@ -69,12 +69,12 @@ class Door(Generic[T]):
 
     request: CallRequest
     stored: Callable[[Tx, Call], T | None]
-    word: Callable[[Tx, Outcome, str | None], T]
+    word: Callable[[Tx, GateOutcome, str | None], T]
     kept: Callable[[T], str]
     begin: Callable[[Tx, Call | None], tuple[CallRequest, bool]] | None = None
     decide: Callable[[GateView, CallRequest], Decision] | None = None
     attested: Callable[[Tx, T, str], T] | None = None
-    session_row: Callable[[Outcome, T], Mapping[str, Value]] | None = None
+    session_row: Callable[[GateOutcome, T], Mapping[str, Value]] | None = None
     correlation: str | None = None
 
 
@@ -190,7 +190,7 @@ def slim(keys: KeyRing, found: Attested) -> SlimAttestation:
 
 
 @value(frozen=True, slots=True)
-class Outcome:
+class GateOutcome:
     """What is decided on a request, and what it was decided on.
 
     `seen` are the budgets as the session may spend them before the step, `after` as they are written with it, and
@@ -217,7 +217,7 @@ def look(
     request: CallRequest,
     at_us: int,
     decide: Callable[[GateView, CallRequest], Decision] | None = None,
-) -> Outcome:
+) -> GateOutcome:
     """Decide on one priced request as things stand. Raises `NotFound` for an unknown session."""
     found = reader.session_with_budgets(request.session_id)
     if found is None:
@@ -239,7 +239,7 @@ def look(
 
     weight = _weight_of(request, decision)
     after = _budgets_after(bound_to.budgets, request, decision, weight)
-    return Outcome(
+    return GateOutcome(
         request,
         decision,
         session,
@@ -299,7 +299,7 @@ def _reserved_nanos(request: CallRequest, decision: Decision) -> int:
 # What an agent and a hook are answered, with what lies ahead of the step; a halt says why, and names the way on.
 
 
-def word_answer(rt: Runtime, reader: Reader, outcome: Outcome, call_id: str | None = None) -> GateAnswer:
+def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str | None = None) -> GateAnswer:
     """The gate's answer to a step; a halt also says what is spent on what, and which command lets it go on."""
     request, decision = outcome.request, outcome.decision
     tightest, fullest = policy.tightest(outcome.left), policy.most_used(outcome.left)
@@ -338,7 +338,7 @@ def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | 
 def _halted(
     rt: Runtime,
     reader: Reader,
-    outcome: Outcome,
+    outcome: GateOutcome,
     answer: GateAnswer,
 ) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
@@ -391,7 +391,7 @@ class _Written:
     session_row: Mapping[str, Value]
 
 
-def _write(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written) -> str:
+def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
     request, decision, session = outcome.request, outcome.decision, outcome.session
     price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices())
@@ -423,7 +423,7 @@ def _write(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written) -> str:
     return price_id
 
 
-def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: Outcome, call: Call) -> tuple[Call, list[Change]]:
+def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: GateOutcome, call: Call) -> tuple[Call, list[Change]]:
     """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
     facts = Facts(tx, rt.workspace.place_of)
     windows = OpenWindows(tx, facts, tx.at_us)
@@ -446,7 +446,7 @@ def _is_moving_here(rt: Runtime, session: Session) -> bool:
     return session.server_id is None or not rt.services.presence.is_alive(session.server_id)
 
 
-def _call(rt: Runtime, tx: Tx, outcome: Outcome, written: _Written, price_id: str) -> Call:
+def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id: str) -> Call:
     request, decision, session = outcome.request, outcome.decision, outcome.session
     pending = request.actual is None and decision.action is not Action.HALT
     recorded = request.actual is not None

@@ -24,7 +24,7 @@ from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.operations.budgets.applicable import budgets_now, currency_of
 from tallygate.operations.budgets.calls import resolve_call, void
 from tallygate.operations.budgets.figures import usual_step
-from tallygate.operations.gate.pipeline import Door, Outcome, take_step
+from tallygate.operations.gate.pipeline import Door, GateOutcome, take_step
 from tallygate.operations.learning.estimates import learned_from
 from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called
@@ -281,13 +281,13 @@ def _booked(view: GateView, _: CallRequest) -> Decision:
     return Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(view.budgets))
 
 
-def _warned(outcome: Outcome, answer: CallRecorded) -> dict[str, Value]:
+def _warned(outcome: GateOutcome, answer: CallRecorded) -> dict[str, Value]:
     """A session keeps when it was first told that its budget is nearly used."""
     is_first = answer.status is not SpendStatus.OK and outcome.session.warned_us is None
     return {"warned_us": outcome.at_us} if is_first else {}
 
 
-def _recorded(rt: Runtime, tx: Tx, outcome: Outcome, cost: int, currency: str) -> CallRecorded:
+def _recorded(rt: Runtime, tx: Tx, outcome: GateOutcome, cost: int, currency: str) -> CallRecorded:
     """What is left after the step; a warning of its budget is said once, that nothing is left each time."""
     session, after = outcome.session, outcome.left
     spoken = currency_of(rt, session, currency)

@@ -66,7 +66,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedSession:
     """A new session, with what there is to say about it at once, or the one that has the chosen id already."""
 
     session: Session
@@ -76,7 +76,7 @@ class Opened:
     is_new: bool = True
 
 
-def start_session(rt: Runtime, opening: Opening) -> Opened:
+def start_session(rt: Runtime, opening: Opening) -> OpenedSession:
     """Open a session: its own budget, and those of its ancestors, which its calls also spend.
 
     A session that has the chosen id already is given back as it is: the caller says what that means.
@@ -88,14 +88,14 @@ def start_session(rt: Runtime, opening: Opening) -> Opened:
     with rt.writing() as tx:
         before = None if opening.session_id is None else named_before(rt, tx, session_id)
         if before is not None:
-            return Opened(*before, (), None, is_new=False)
+            return OpenedSession(*before, (), None, is_new=False)
         parent, inherited = _parent(tx, opening.parent_session_id)
         begun = _begin(rt, tx, opening, session_id, parent=parent, inherited=inherited, mode=rt.workspace.default_mode)
         session, own = begun.session, present(begun.own, "a session that is asked for has a budget of its own")
         every = bound_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
-    return Opened(session, every, tighter, price.warning)
+    return OpenedSession(session, every, tighter, price.warning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +304,7 @@ def innermost_open(reader: SessionReader, client: str, client_session: str) -> S
 
 def start_within(
     rt: Runtime, opening: Opening, tool_use_id: str | None = None, client_session: str | None = None
-) -> Opened:
+) -> OpenedSession:
     """Open a session that an agent asks for, inside the one that hooks opened for its client, if there is one.
 
     Whose agent it is comes from the hook that saw its tool call, from what the client says with the call, or from
@@ -450,7 +450,7 @@ def start_budget(
         rt.prove()  # a session that is found again is work that goes on
         with rt.reading() as reader:
             before = named_before(rt, reader, wanted.session_id)
-        opened = None if before is None else Opened(*before, (), None, is_new=False)
+        opened = None if before is None else OpenedSession(*before, (), None, is_new=False)
     if opened is None:
         opening = Opening(
             limit_nanos=wanted.limit,
