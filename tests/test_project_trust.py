@@ -11,7 +11,7 @@ import pytest
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import LOCAL_RUNTIMES
-from tallygate.core.gate.rules import Subject, bound
+from tallygate.core.gate.rules import RuleTarget, bound
 from tallygate.core.places import as_written
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Places, Settings, load_settings, sections
@@ -196,13 +196,15 @@ def test_a_budget_of_a_project_is_a_row_of_its_own_and_binds_work_there_alone(cl
     clone.shop(row.format(1))
     rules = clone.load().budgets
     here = bound(
-        rules, Subject("default", "claude-code", "me", as_written(str(clone.root)), names_of=REGISTRY.names.of)
+        rules, RuleTarget("default", "claude-code", "me", as_written(str(clone.root)), names_of=REGISTRY.names.of)
     )
     below = bound(
-        rules, Subject("default", "claude-code", "me", as_written(str(clone.root / "sub")), names_of=REGISTRY.names.of)
+        rules,
+        RuleTarget("default", "claude-code", "me", as_written(str(clone.root / "sub")), names_of=REGISTRY.names.of),
     )
     elsewhere = bound(
-        rules, Subject("default", "claude-code", "me", as_written(str(clone.root) + "-2"), names_of=REGISTRY.names.of)
+        rules,
+        RuleTarget("default", "claude-code", "me", as_written(str(clone.root) + "-2"), names_of=REGISTRY.names.of),
     )
     ids = [rule.budget_id("2026-11-30") for rule in here]
     assert ids == ["user:me:day:2026-11-30", f"user:me:day:2026-11-30:in:{clone.root}"]

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import Lock, LockStanding
 from tallygate.settings import Places, load_settings, sections
 from tallygate.settings.load import load_from
@@ -114,13 +114,13 @@ def limits(settings):
 def test_of_signed_and_written_limits_the_tighter_holds(user):
     user.sign(DAY.format(10) + SESSION.format(4))
     user.write(DAY.format(50) + SESSION.format(9))
-    assert limits(user.load()) == [(Scope.GLOBAL, "hard", 10), (Scope.SESSION, "hard", 4)]
+    assert limits(user.load()) == [(BudgetScope.GLOBAL, "hard", 10), (BudgetScope.SESSION, "hard", 4)]
     user.write(DAY.format(3) + SESSION.format(2))
-    assert limits(user.load()) == [(Scope.GLOBAL, "hard", 3), (Scope.SESSION, "hard", 2)]
+    assert limits(user.load()) == [(BudgetScope.GLOBAL, "hard", 3), (BudgetScope.SESSION, "hard", 2)]
     user.write("")
-    assert limits(user.load())[0] == (Scope.GLOBAL, "hard", 10)
+    assert limits(user.load())[0] == (BudgetScope.GLOBAL, "hard", 10)
     user.write(DAY.format(10).replace("global", "user") + SESSION.format(4))
-    assert [row[0] for row in limits(user.load())] == [Scope.GLOBAL, Scope.SESSION, Scope.USER]
+    assert [row[0] for row in limits(user.load())] == [BudgetScope.GLOBAL, BudgetScope.SESSION, BudgetScope.USER]
 
 
 def test_a_file_that_is_gone_leaves_what_was_signed_in_force(user):
@@ -128,7 +128,7 @@ def test_a_file_that_is_gone_leaves_what_was_signed_in_force(user):
     (user.places.config_dir / "config.toml").unlink()
     found = user.load()
     assert found.policy.unknown_price == "halt_on_unknown_pricing"
-    assert (Scope.GLOBAL, "hard", 10) in limits(found)
+    assert (BudgetScope.GLOBAL, "hard", 10) in limits(found)
     assert found.loosened
 
 

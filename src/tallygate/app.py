@@ -20,7 +20,7 @@ from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable, SettingsError
-from tallygate.core.gate.rules import Rule, Scope, is_money
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, is_money
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.lock import LockStanding
@@ -475,14 +475,16 @@ def with_local(pricing: PricingSettings, settings: Settings) -> PricingSettings:
     return replace(pricing, local_models=tuple(filter(None, named)))
 
 
-def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[Rule, ...]:
+def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[BudgetRule, ...]:
     """The budgets of the settings in the user's time zone, those in another currency with the rate of today."""
     found = []
     for rule in settings.budgets:
         if is_money(rule.unit) and rule.unit != "USD":
             rate = exchange.rate(rule.unit, as_datetime(clock_us()))
             rule = replace(rule, usd_nanos=rate.usd_per_unit_nanos, rate_day=rate.day.isoformat())  # noqa: PLW2901
-        also = also_meant(rule.match, settings.pricing.aliases) if rule.scope is Scope.MODEL and rule.match else ()
+        also = (
+            also_meant(rule.match, settings.pricing.aliases) if rule.scope is BudgetScope.MODEL and rule.match else ()
+        )
         found.append(replace(rule, zone=settings.time_zone, also=also))
     return tuple(found)
 

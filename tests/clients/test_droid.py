@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.world import NANOS, as_said, make_world
 
-from tallygate.clients.client import Scope, Surroundings
+from tallygate.clients.client import InstallScope, Surroundings
 from tallygate.clients.droid.client import CLIENT, TOTAL
 from tallygate.clients.droid.transcripts import SOURCE, discover, read
 from tallygate.clients.reading.files import TranscriptFile
@@ -205,18 +205,22 @@ def test_a_spent_session_is_stopped_at_its_next_prompt_and_its_next_tool(world, 
 # --- installation ---
 
 
-def wanted_in(home: Path, scope=Scope.USER):
+def wanted_in(home: Path, scope=InstallScope.USER):
     where = Surroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf", project=home / "p")
     return CLIENT.wanted(where, scope)
 
 
-def wanted(home: Path, scope=Scope.USER):
+def wanted(home: Path, scope=InstallScope.USER):
     return {file.path.relative_to(home).as_posix(): file for file in wanted_in(home, scope).files}
 
 
 def test_the_server_the_hooks_and_the_rule_stand_in_files_of_its_own(tmp_path):
     assert list(wanted(tmp_path)) == [".factory/mcp.json", ".factory/hooks.json", ".factory/AGENTS.md"]
-    assert list(wanted(tmp_path, Scope.PROJECT)) == ["p/.factory/mcp.json", "p/.factory/hooks.json", "p/AGENTS.md"]
+    assert list(wanted(tmp_path, InstallScope.PROJECT)) == [
+        "p/.factory/mcp.json",
+        "p/.factory/hooks.json",
+        "p/AGENTS.md",
+    ]
     hooks = {edit.path[1]: edit.item for edit in wanted(tmp_path)[".factory/hooks.json"].edits}
     assert hooks["PreToolUse"]["matcher"] == "*"
     assert hooks["PreToolUse"]["hooks"][0]["command"].endswith("|| exit 2")

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from tallygate.clients.claude_code.client import TOOL_INPUT, telemetry
-from tallygate.clients.client import Scope, Surroundings, Telemetry, hook_command, rule_text
+from tallygate.clients.client import InstallScope, Surroundings, Telemetry, hook_command, rule_text
 from tallygate.clients.qwen.client import GATING as QWEN_GATING
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing import documents
@@ -25,7 +25,7 @@ SERVERS = ("mcpServers", "mcp_servers", "servers", "context_servers", "mcp")
 FILE = "/h/d/init/places.conf"
 SERVE = ["-I", "-m", "tallygate", "serve", "--places", FILE]
 
-USER, IN_PROJECT = Scope.USER, Scope.PROJECT
+USER, IN_PROJECT = InstallScope.USER, InstallScope.PROJECT
 FILES = {
     ("claude-code", USER): [".claude.json", ".claude/settings.json", ".claude/CLAUDE.md"],
     ("claude-code", IN_PROJECT): ["p/.mcp.json", "p/.claude/settings.json", "p/CLAUDE.md"],
@@ -134,7 +134,7 @@ def test_the_server_s_entry_says_what_its_client_asks_for(name, path, words):
 
 
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini", "qwen", "copilot"])
-@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("scope", InstallScope)
 def test_every_hook_is_one_that_its_client_s_reader_knows(name, scope):
     client = REGISTRY.hooks[name.replace("-", "_")]
     session = {
@@ -231,7 +231,7 @@ def test_the_user_is_told_to_trust_codex_hooks_and_nothing_does_it_for_them():
     assert "trust" not in json.dumps(texts("codex")[".codex/config.toml"])
 
 
-@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("scope", InstallScope)
 @pytest.mark.parametrize("name", REGISTRY.clients)
 def test_the_rule_is_the_one_of_all_clients(name, scope):
     blocks = [edit for file in wanted(name, scope).files for edit in file.edits if isinstance(edit, Block)]

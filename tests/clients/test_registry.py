@@ -17,14 +17,14 @@ from tests.world import NANOS, as_said, make_world
 import tallygate
 from tallygate.app import compose, settings_here
 from tallygate.clients import FOLDERS
-from tallygate.clients.client import Client, Scope, Surroundings
+from tallygate.clients.client import Client, InstallScope, Surroundings
 from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Source
 from tallygate.clients.reading.hooks import Hooks
 from tallygate.clients.registry import REGISTRY, Registry
 from tallygate.core.authority import the_user
-from tallygate.core.gate.rules import Rule
-from tallygate.core.gate.rules import Scope as Limits
+from tallygate.core.gate.rules import BudgetRule
+from tallygate.core.gate.rules import BudgetScope as Limits
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ReadingRule, ResponseKind, rule_of
@@ -247,7 +247,7 @@ def said(home: Path, world, *lines: dict[str, object]) -> Path:
 
 
 def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Client, world, tmp_path):
-    rule = Rule(Limits.CLIENT, 50 * NANOS, match="Made Up", mode=BudgetMode.HARD, period="day")
+    rule = BudgetRule(Limits.CLIENT, 50 * NANOS, match="Made Up", mode=BudgetMode.HARD, period="day")
     world = world.with_runtime(session_limit_nanos=NANOS, project="/home/me/p", rules=(rule,))
     desk = HookDesk(lambda _: world.rt)
 
@@ -295,9 +295,9 @@ def test_a_new_client_is_installed_and_taken_out_again(made_up, home):
     settings.write_text('{"mine": 1}\n')
     where = Surroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf")
     manifest = Manifest(home / "data" / "init")
-    carry_out(plan_install([made_up], where, Scope.USER, manifest), manifest, the_user("me"))
+    carry_out(plan_install([made_up], where, InstallScope.USER, manifest), manifest, the_user("me"))
     installed = json.loads(settings.read_text())
     assert "--client made_up --event Ask" in json.dumps(installed["hooks"])
     assert installed["servers"]["tallygate"]["command"] == "/opt/python"
-    carry_out(plan_uninstall([made_up], where, (Scope.USER,), manifest), manifest, the_user("me"))
+    carry_out(plan_uninstall([made_up], where, (InstallScope.USER,), manifest), manifest, the_user("me"))
     assert settings.read_text() == '{"mine": 1}\n'

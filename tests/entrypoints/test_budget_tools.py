@@ -15,7 +15,7 @@ from mcp.types import ElicitResult, ErrorData, Implementation
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.entrypoints.hook_dispatcher import HookDesk, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
@@ -520,7 +520,7 @@ def test_the_state_of_a_question_cannot_be_made_up_or_used_twice(world):
 
 
 def test_the_tightest_budget_is_the_one_that_is_asked_for_also_above_the_session(world):
-    world = world.with_runtime(rules=(Rule(Scope.GLOBAL, 90 * CENT, period="day"),))
+    world = world.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, 90 * CENT, period="day"),))
     answer = asked(world, User(), mode="auto", amount=1).structured_content
     assert (answer["budget_id"], answer["limit_usd"]) == ("global:all:day:2026-09-21", 1.9)
 
@@ -559,7 +559,7 @@ def test_a_user_is_asked_through_a_server_of_its_own(home, mode):
 
 
 def ruled(world, **limits):
-    rules = [Rule(Scope.CLIENT, cents * CENT, period="never", match=name) for name, cents in limits.items()]
+    rules = [BudgetRule(BudgetScope.CLIENT, cents * CENT, period="never", match=name) for name, cents in limits.items()]
     return world.with_runtime(rules=tuple(rules))
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Deferred, Requirements, Scope, Surroundings, hook_command, server_command
+from tallygate.clients.client import (
+    Client,
+    Deferred,
+    InstallScope,
+    Requirements,
+    Surroundings,
+    hook_command,
+    server_command,
+)
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -19,8 +27,8 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("MADE_UP_HOME", ".made-up")
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
-    folder = _folder(where) if scope is Scope.USER else where.root / ".made-up"
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+    folder = _folder(where) if scope is InstallScope.USER else where.root / ".made-up"
     command = {"type": "command", "command": hook_command(where, "made_up", "Ask")}
     server = Member(("servers", SERVER), server_command(where))
     return Requirements((FileEdits(folder / "settings.json", (server, Hook(("hooks", "Ask"), command))),))

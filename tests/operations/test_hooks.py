@@ -221,7 +221,7 @@ MOVES = st.lists(
 def test_whatever_ends_and_goes_on_a_client_s_session_has_one_budget_that_counts_all_of_it(tmp_path_factory, moves):
     """Responses are made at any time from the first prompt on, and read in that order or much later."""
     folder = tmp_path_factory.mktemp("w")
-    day = rules.Rule(rules.Scope.GLOBAL, 900 * NANOS, period="day")
+    day = rules.BudgetRule(rules.BudgetScope.GLOBAL, 900 * NANOS, period="day")
     world = make_world(folder).with_runtime(session_limit_nanos=90 * DOLLAR, project="/home/me/p", rules=(day,))
     hook(world, Moment.PROMPT, "first", client="copilot")
     own, held, read = account(world, client="copilot").session_id, [], 0
@@ -990,7 +990,7 @@ def test_a_run_that_is_ended_at_its_first_prompt_says_that_it_never_began_and_a_
     assert "\nTo go on, run: tallygate budget raise" in first.message
     assert first.last.endswith("raise the limit of a session in your settings file, and start it again.")
     assert "budget raise" not in first.last
-    day = rules.Rule(rules.Scope.GLOBAL, 1, period="day")
+    day = rules.BudgetRule(rules.BudgetScope.GLOBAL, 1, period="day")
     above = hook(world.with_runtime(rules=(day,)), Moment.PROMPT, "p1", session="other")
     assert "This run never began: start it again after the raise.\nTo go on, run: tallygate" in above.last
     assert above.last.endswith(above.message.rpartition(" run: ")[2]), "the command stays the last word"

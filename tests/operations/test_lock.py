@@ -14,7 +14,7 @@ from tallygate.attest.keys import b64url, new_signer
 from tallygate.attest.sealed import Cost, file_of, find, keep, seal
 from tallygate.core.authority import Authority, EntryDoor, the_user
 from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
 from tallygate.core.words import Action
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
@@ -273,7 +273,7 @@ def test_what_was_raised_before_the_lock_stays_raised_and_a_later_forgery_adds_n
 
 
 def test_a_window_of_the_settings_is_held_to_its_rule_and_to_what_was_signed_beyond(hurt):
-    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),))
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),))
     session = world.start("50")
     assert may_spend(world, session, 100)
     user = lock(world)
@@ -292,7 +292,7 @@ def in_table(world, sql, *values):
 
 @pytest.mark.parametrize("period", ["day", "5h"])
 def test_a_window_that_is_made_soft_in_its_table_is_as_hard_as_its_rule(hurt, period):
-    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period=period),))
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period=period),))
     session = world.start("50")
     assert may_spend(world, session, 100)
     lock(world)
@@ -301,7 +301,7 @@ def test_a_window_that_is_made_soft_in_its_table_is_as_hard_as_its_rule(hurt, pe
 
 
 def test_an_end_of_the_lock_that_somebody_has_written_brings_no_raise_of_a_table_into_force(hurt):
-    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),))
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),))
     session = world.start("50")
     assert may_spend(world, session, 100)
     lock(world)
@@ -316,7 +316,7 @@ def test_an_end_of_the_lock_that_somebody_has_written_brings_no_raise_of_a_table
 
 
 def test_a_rolling_window_is_raised_with_a_signature_only(hurt):
-    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="5h"),))
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="5h"),))
     session = world.start("50")
     assert may_spend(world, session, 100)
     user = lock(world)
@@ -352,7 +352,9 @@ IN_TABLES = {
 @pytest.mark.parametrize("what", IN_TABLES)
 def test_what_a_session_may_spend_is_by_the_event_that_opened_it_whatever_the_tables_say(hurt, what):
     around = hurt.start("1")
-    world = hurt.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period="day"),), project="/work", folder="/work")
+    world = hurt.with_runtime(
+        rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),), project="/work", folder="/work"
+    )
     session = hurt.start("1") if what != "whose the session is" else world.start("50")
     if what in ("which budgets it spends", "what it lies in"):
         session = hurt.start("50", parent_session_id=around)

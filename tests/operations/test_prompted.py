@@ -71,7 +71,7 @@ def test_the_line_shows_a_code_and_the_same_line_with_it_raises_and_says_by_prom
 
 @pytest.mark.parametrize("period", ["day", "5h"])
 def test_a_budget_of_a_period_is_raised_by_the_line_that_was_shown(world, period):
-    desk = Desk(world.with_runtime(rules=(settings.Rule(settings.Scope.GLOBAL, DOLLAR, period=period),)))
+    desk = Desk(world.with_runtime(rules=(settings.BudgetRule(settings.BudgetScope.GLOBAL, DOLLAR, period=period),)))
     desk.hook(Moment.SESSION_START)
     assert "limit is $3.00" in desk.type("2", desk.code())
 

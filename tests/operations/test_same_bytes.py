@@ -13,8 +13,7 @@ from tests.world import MINUTE, NANOS, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule as BudgetRule
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor
 from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, TokenClass
 from tallygate.core.usage import ObservedUsage, Quality
@@ -88,7 +87,7 @@ def take(world, *rows):
 
 def agents_own_reports(world):
     """A parent and a child that estimate and report, with every way out of pending."""
-    rule = BudgetRule(Scope.GLOBAL, limit=50 * NANOS, period="day", unit="USD")
+    rule = BudgetRule(BudgetScope.GLOBAL, limit=50 * NANOS, period="day", unit="USD")
     world = world.with_runtime(rules=(rule,))
     exact = {"accounting_mode": AccountingMode.EXACT_OPTIONAL, "usage_channel": UsageChannel.SELF_HOSTED_RELAY}
     parent = world.start("2", client="house", task_summary="Größe: the whole", **exact)

@@ -18,7 +18,7 @@ from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import PIECES, Rule, Scope, rolling_us
+from tallygate.core.gate.rules import PIECES, BudgetRule, BudgetScope, rolling_us
 from tallygate.core.model import Amount
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
@@ -39,7 +39,7 @@ CENT = NANOS // 100
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 PROJECT = "/home/me/shop"
-EVERYTHING = Rule(Scope.GLOBAL, 20 * NANOS, period="day")
+EVERYTHING = BudgetRule(BudgetScope.GLOBAL, 20 * NANOS, period="day")
 
 
 @pytest.fixture
@@ -81,7 +81,9 @@ def test_what_was_spent_today_before_there_was_a_cap_stops_the_next_step(world):
     assert world.budget("global:all:day:2026-09-21").seed_nanos == 26 * NANOS, "the journal says what it began with"
 
 
-@pytest.mark.parametrize("others", [(), (Rule(Scope.GLOBAL, 99 * NANOS, period="week"),)], ids=["none yet", "a week"])
+@pytest.mark.parametrize(
+    "others", [(), (BudgetRule(BudgetScope.GLOBAL, 99 * NANOS, period="week"),)], ids=["none yet", "a week"]
+)
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_window_that_begins_with_a_response_counts_what_came_in_with_it(world, others, order):
     if others:
@@ -97,20 +99,20 @@ def test_a_window_that_begins_with_a_response_counts_what_came_in_with_it(world,
 @pytest.mark.parametrize(
     "rule, counted",
     [
-        (Rule(Scope.GLOBAL, CENT, period="day"), 15),
-        (Rule(Scope.USER, CENT, period="week"), 15),
-        (Rule(Scope.TENANT, CENT, period="month"), 15),
-        (Rule(Scope.GLOBAL, CENT, period="never"), 31),
-        (Rule(Scope.GLOBAL, CENT, period="5h"), 15),
-        (Rule(Scope.GLOBAL, CENT, period="1h"), 7),
-        (Rule(Scope.GLOBAL, 1, period="day", unit="calls"), 4),
-        (Rule(Scope.GLOBAL, 1, period="5h", unit="tokens"), 150),
-        (Rule(Scope.GLOBAL, CENT, period="day", unit="GBP", usd_nanos=1_250_000_000), 12),
-        (Rule(Scope.PROJECT, CENT, period="day"), 5),
-        (Rule(Scope.CLIENT, CENT, period="day", match="claude*"), 3),
-        (Rule(Scope.MODEL, CENT, period="day", match="cents"), 4),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="day"), 15),
+        (BudgetRule(BudgetScope.USER, CENT, period="week"), 15),
+        (BudgetRule(BudgetScope.TENANT, CENT, period="month"), 15),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="never"), 31),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="5h"), 15),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="1h"), 7),
+        (BudgetRule(BudgetScope.GLOBAL, 1, period="day", unit="calls"), 4),
+        (BudgetRule(BudgetScope.GLOBAL, 1, period="5h", unit="tokens"), 150),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="day", unit="GBP", usd_nanos=1_250_000_000), 12),
+        (BudgetRule(BudgetScope.PROJECT, CENT, period="day"), 5),
+        (BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="claude*"), 3),
+        (BudgetRule(BudgetScope.MODEL, CENT, period="day", match="cents"), 4),
     ],
-    ids=lambda each: each.budget_id("") if isinstance(each, Rule) else "",
+    ids=lambda each: each.budget_id("") if isinstance(each, BudgetRule) else "",
 )
 def test_a_new_window_begins_with_all_that_lies_in_it_whoever_spent_it(world, rule, counted):
     now = world.clock.at_us
@@ -127,9 +129,9 @@ def test_a_new_window_begins_with_all_that_lies_in_it_whoever_spent_it(world, ru
     answer = ruled(world, rule).ask(world.start("9", client="claude-code"), 1, model="cents")
     binding = answer.binding
     seen = {"USD": CENT, "GBP": CENT}.get(rule.unit, 1)
-    if rule.scope is Scope.MODEL:
+    if rule.scope is BudgetScope.MODEL:
         assert binding is None or binding.spent_nanos == 4 * CENT // 100
-    elif rule.scope is Scope.PROJECT:
+    elif rule.scope is BudgetScope.PROJECT:
         assert binding.spent_nanos == CENT + 4 * CENT // 100
     elif rule.unit in ("calls", "tokens"):
         assert binding.spent_nanos == {"calls": 5, "tokens": 150}[rule.unit]
@@ -142,14 +144,14 @@ def test_a_new_window_begins_with_all_that_lies_in_it_whoever_spent_it(world, ru
 @pytest.mark.parametrize(
     "rule, before, after",
     [
-        (Rule(Scope.GLOBAL, CENT, period="day", within=PROJECT), 2 * CENT, 5 * CENT),
-        (Rule(Scope.USER, CENT, period="week", within=PROJECT), 2 * CENT, 5 * CENT),
-        (Rule(Scope.TENANT, CENT, period="never", within=PROJECT), 2 * CENT, 5 * CENT),
-        (Rule(Scope.CLIENT, CENT, period="day", match="codex", within=PROJECT), 2 * CENT, 5 * CENT),
-        (Rule(Scope.MODEL, CENT, period="day", match="dear", within=PROJECT), 2 * CENT, 5 * CENT),
-        (Rule(Scope.GLOBAL, 1, period="5h", unit="tokens", within=PROJECT), 20, 50),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="day", within=PROJECT), 2 * CENT, 5 * CENT),
+        (BudgetRule(BudgetScope.USER, CENT, period="week", within=PROJECT), 2 * CENT, 5 * CENT),
+        (BudgetRule(BudgetScope.TENANT, CENT, period="never", within=PROJECT), 2 * CENT, 5 * CENT),
+        (BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="codex", within=PROJECT), 2 * CENT, 5 * CENT),
+        (BudgetRule(BudgetScope.MODEL, CENT, period="day", match="dear", within=PROJECT), 2 * CENT, 5 * CENT),
+        (BudgetRule(BudgetScope.GLOBAL, 1, period="5h", unit="tokens", within=PROJECT), 20, 50),
     ],
-    ids=lambda each: each.budget_id("") if isinstance(each, Rule) else "",
+    ids=lambda each: each.budget_id("") if isinstance(each, BudgetRule) else "",
 )
 def test_a_window_of_a_projects_own_file_counts_only_what_was_spent_there(world, rule, before, after):
     now = world.clock.at_us
@@ -222,7 +224,7 @@ def test_usage_that_a_client_writes_down_takes_the_place_of_what_its_agent_said(
 
 
 def test_a_ledger_of_an_older_version_counts_the_rest_of_its_windows_from_the_next_step_on(world):
-    capped = ruled(world, EVERYTHING, Rule(Scope.GLOBAL, 30 * NANOS, period="5h"))
+    capped = ruled(world, EVERYTHING, BudgetRule(BudgetScope.GLOBAL, 30 * NANOS, period="5h"))
     session = capped.start("100")
     record_usage(capped.rt, UsageReport(capped.ask(session, 2000).call_id, Tokens(output=2000)))
     with world.ledger.writing() as tx:  # as the version before wrote them
@@ -256,7 +258,7 @@ def test_a_change_of_time_zone_keeps_an_opened_window_and_gives_nothing_twice(wo
 # ---------------------------------------------------------------- rolling periods
 
 
-ROLLING = Rule(Scope.GLOBAL, 10 * CENT, period="5h")
+ROLLING = BudgetRule(BudgetScope.GLOBAL, 10 * CENT, period="5h")
 SIZE = 5 * HOUR // PIECES
 
 
@@ -383,7 +385,7 @@ class Trees:
 
     def counted(self, world):
         """What the repository's day has counted, and what its usage is by the name of the project."""
-        day = Rule(Scope.PROJECT, 20 * NANOS, period="day", match=str(self.shop))
+        day = BudgetRule(BudgetScope.PROJECT, 20 * NANOS, period="day", match=str(self.shop))
         asking = self.work_in(self.shop, day)
         asking.ask(asking.start("9", model="cheap"), 0, model="cheap")
         wanted = UsageWanted(0, 2**62)
@@ -445,15 +447,15 @@ def test_a_folder_of_which_nobody_knows_and_one_that_is_another_repository_now_a
 
 RULES = st.lists(
     st.builds(
-        Rule,
-        scope=st.sampled_from([Scope.GLOBAL, Scope.USER, Scope.PROJECT, Scope.CLIENT, Scope.MODEL]),
+        BudgetRule,
+        scope=st.sampled_from([each for each in BudgetScope if each not in (BudgetScope.SESSION, BudgetScope.TENANT)]),
         limit=st.integers(1, 3_000),
         unit=st.sampled_from(["USD", "USD", "GBP", "tokens", "calls"]),
         period=st.sampled_from(["day", "week", "month", "never", "3h", "24h"]),
         mode=st.sampled_from([BudgetMode.HARD, BudgetMode.SOFT]),
         zone=st.sampled_from(["UTC", "Asia/Tokyo"]),
     ).map(lambda r: replace(r, limit=r.limit * (CENT // 10 if r.unit in ("USD", "GBP") else 1),
-                            match="dear" if r.scope is Scope.MODEL else None,
+                            match="dear" if r.scope is BudgetScope.MODEL else None,
                             usd_nanos=1_310_000_001 if r.unit == "GBP" else NANOS)),
     max_size=4, unique_by=lambda r: r.budget_id(""),
 )  # fmt: skip

@@ -35,7 +35,7 @@ T = TypeVar("T")
 # What a client's folder says is to be put where: a description, without touching anything.
 
 
-class Scope(StrEnum):
+class InstallScope(StrEnum):
     """Whether all work of the user is meant, or that of one project."""
 
     USER = "user"
@@ -163,7 +163,7 @@ class Client:
     name: str
     title: str
     folder: Callable[[Surroundings], Path]
-    wanted: Callable[[Surroundings, Scope], Requirements]
+    wanted: Callable[[Surroundings, InstallScope], Requirements]
     signs: Callable[[Surroundings], tuple[Path, ...]] = nothing_more
     program: ClientProgram | None = None
     binaries: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, same_or_conflict
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.learning.calibration import (
@@ -253,7 +253,7 @@ class Workspace:
     program_in_full: str = "tallygate"
     zone: str = "UTC"
     user: str = "user"
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[BudgetRule, ...] = ()
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"
     default_mode: str = "hard"
@@ -450,8 +450,10 @@ def opened_in(rt: Runtime, tenant: str) -> Runtime:
             f"tenant_id {shown(tenant)} is another.",
             hint="Leave tenant_id out.",
         )
-    above = [rule for rule in rt.workspace.rules if rule.mode is BudgetMode.HARD and rule.scope is not Scope.SESSION]
-    if above and not any(rule.scope is Scope.TENANT and rule.match in (None, tenant) for rule in above):
+    above = [
+        rule for rule in rt.workspace.rules if rule.mode is BudgetMode.HARD and rule.scope is not BudgetScope.SESSION
+    ]
+    if above and not any(rule.scope is BudgetScope.TENANT and rule.match in (None, tenant) for rule in above):
         raise InvalidArgument(
             "tenant_id",
             f"The settings limit more than single sessions and have no budget for the tenant {shown(tenant)}.",

@@ -11,9 +11,9 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import (
     NEVER,
     PIECES,
-    Rule,
-    Scope,
-    Spent,
+    BudgetRule,
+    BudgetScope,
+    SpendFacts,
     counts_in,
     piece_of,
     rolling_us,
@@ -47,15 +47,17 @@ class Facts:
         self._sessions: dict[str, Session | None] = {}
         self._folders: dict[tuple[str | None, ...], tuple[str, ...]] = {}
 
-    def of_call(self, call: Call) -> Spent:
+    def of_call(self, call: Call) -> SpendFacts:
         session = self._session(call.session_id)
         return self._spent(session, call.asked_by, call.folder, (call.model_used or call.model_requested,))
 
-    def of_usage(self, stored: StoredUsage) -> Spent:
+    def of_usage(self, stored: StoredUsage) -> SpendFacts:
         row = stored.row
         return self._spent(self._session(stored.session_id), row.client, row.project, (priced_as_standard(row),))
 
-    def of_names(self, client: str | None, project: str | None, session_id: str | None, model: str | None) -> Spent:
+    def of_names(
+        self, client: str | None, project: str | None, session_id: str | None, model: str | None
+    ) -> SpendFacts:
         return self._spent(self._session(session_id), client, project, () if model is None else (model,))
 
     def _session(self, session_id: str | None) -> Session | None:
@@ -71,12 +73,12 @@ class Facts:
         client: str | None = None,
         project: str | None = None,
         models: tuple[str, ...] = (),
-    ) -> Spent:
+    ) -> SpendFacts:
         clients = (client, *(() if session is None else session.clients))
         folders = self._around(project, None if session is None else session.project)
         if session is not None:
             folders += projects_of(session)
-        return Spent(REGISTRY.names.all_of(clients), folders, models)
+        return SpendFacts(REGISTRY.names.all_of(clients), folders, models)
 
     def _around(self, *projects: str | None) -> tuple[str, ...]:
         """What the folders lie in that something was done in; most responses share theirs."""
@@ -94,11 +96,11 @@ def projects_of(session: Session) -> tuple[str, ...]:
     What it spends counts there wherever its shell stands by then, and also once its worktree is gone from the disk.
     """
     bound = rules_of(session)
-    keys = [rule.key for rule in bound if rule.scope is Scope.PROJECT]
+    keys = [rule.key for rule in bound if rule.scope is BudgetScope.PROJECT]
     return tuple(each for each in (*keys, *(rule.within for rule in bound)) if each is not None)
 
 
-def counts(budget: Budget, spent: Spent) -> bool:
+def counts(budget: Budget, spent: SpendFacts) -> bool:
     """Whether a window counts something that was spent."""
     return counts_in(budget, spent, means)
 
@@ -173,7 +175,7 @@ def begin(reader: BudgetReader, facts: Facts, budget: Budget, start_us: int, end
     return begun(wider, more)
 
 
-def new_window(tenant: str, budget_id: str, rule: Rule, start_us: int | None = None) -> Budget:
+def new_window(tenant: str, budget_id: str, rule: BudgetRule, start_us: int | None = None) -> Budget:
     """An empty window of a rule."""
     return Budget(
         tenant=tenant,
@@ -192,10 +194,10 @@ def new_window(tenant: str, budget_id: str, rule: Rule, start_us: int | None = N
     )
 
 
-def rule_of(budget: Budget) -> Rule:
+def rule_of(budget: Budget) -> BudgetRule:
     """The rule that a budget above the session stands for, as far as the budget tells of it."""
-    return Rule(
-        scope=Scope(budget.scope),
+    return BudgetRule(
+        scope=BudgetScope(budget.scope),
         limit=budget.limit_nanos if budget.rule_limit is None else budget.rule_limit,
         unit=budget.unit,
         period=budget.period,
@@ -258,7 +260,7 @@ def held_by(call: Call, budget: Budget) -> Hold | None:
 
 
 # What was spent, when, and how much of it. By whom and where is worked out only where a window asks for it.
-State = tuple[Callable[[], Spent], int, Amount]
+State = tuple[Callable[[], SpendFacts], int, Amount]
 
 
 class OpenWindows:
@@ -279,7 +281,7 @@ class OpenWindows:
         self._looked_for: set[str] = set()
         self.fresh: dict[str, Budget] = {}
 
-    def open(self, tenant: str, rule: Rule, at_us: int) -> None:
+    def open(self, tenant: str, rule: BudgetRule, at_us: int) -> None:
         """See that a rule has its window of a day, week or month at a time; a rolling period begins when it is asked.
 
         A window that is not there begins with what is on record, and with what this event has changed of that so far.
@@ -322,7 +324,7 @@ class OpenWindows:
         self._changes.append((1, state))
         return True
 
-    def of(self, spent: Spent, at_us: int) -> list[Budget]:
+    def of(self, spent: SpendFacts, at_us: int) -> list[Budget]:
         """The windows that something counts in which was spent at a time."""
         found: list[Budget] = []
         for period in self._periods:
@@ -338,7 +340,7 @@ class OpenWindows:
                 found += [*pieces, *self._missing(period, spent, at_us, pieces)]
         return found
 
-    def _meant(self, budgets: Iterable[Budget], spent: Spent) -> list[Budget]:
+    def _meant(self, budgets: Iterable[Budget], spent: SpendFacts) -> list[Budget]:
         return [budget for budget in budgets if counts(budget, spent)]
 
     def _around(self, period: str, at_us: int, longest_us: int, stretch_us: int) -> list[Budget]:
@@ -353,7 +355,7 @@ class OpenWindows:
         made = [b for b in self.fresh.values() if b.period == period and (b.start_us or 0) <= at_us]
         return [b for b in (*budgets[first:last], *made) if b.resets_us is not None and at_us < b.resets_us]
 
-    def _missing(self, period: str, spent: Spent, at_us: int, there: list[Budget]) -> list[Budget]:
+    def _missing(self, period: str, spent: SpendFacts, at_us: int, there: list[Budget]) -> list[Budget]:
         """The pieces to be made for heads that have none at a time which still counts, or will."""
         length = rolling_us(period) or 0
         if at_us < self._now_us - length - 2 * (length // PIECES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import SESSION, Rule, Scope
+from tallygate.core.gate.rules import SESSION, BudgetRule, BudgetScope
 from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
@@ -19,8 +19,8 @@ _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
 class _Row:
     """A budget as it is written."""
 
-    scope: Scope = setting(
-        MISSING, "scope", checks.choice(Scope), '"project"',
+    scope: BudgetScope = setting(
+        MISSING, "scope", checks.choice(BudgetScope), '"project"',
         "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model` or `global`.",
         required=True,
     )  # fmt: skip
@@ -56,14 +56,14 @@ class _Row:
 BUDGET = table_of(_Row)
 
 
-def read_budgets(document: Document, mode: BudgetMode) -> tuple[Rule, ...]:
+def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]:
     """The budgets of a file; `mode` is that of those which name none."""
     found = []
     for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
         path: KeyPath = ("budget", number)
         limit, unit = _limit(document, path, row)
         found.append(
-            Rule(
+            BudgetRule(
                 scope=row.scope,
                 limit=limit,
                 unit=unit,
@@ -93,7 +93,7 @@ def _limit(document: Document, path: KeyPath, row: _Row) -> tuple[int, str]:
 
 
 def _period(document: Document, path: KeyPath, row: _Row) -> str:
-    if row.scope is Scope.SESSION:
+    if row.scope is BudgetScope.SESSION:
         if row.period not in (None, SESSION):
             raise _wrong(document, path, f"a session has no period {row.period!r}.", "Leave period out.")
         return SESSION
@@ -104,9 +104,9 @@ def _period(document: Document, path: KeyPath, row: _Row) -> str:
 
 
 def _match(document: Document, path: KeyPath, row: _Row) -> str | None:
-    if row.scope is Scope.MODEL and row.match is None:
+    if row.scope is BudgetScope.MODEL and row.match is None:
         raise _wrong(document, path, "a budget of a model lacks match.", 'Add for example: match = "claude-opus-*"')
-    if row.scope in (Scope.SESSION, Scope.GLOBAL) and row.match is not None:
+    if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:
         raise _wrong(document, path, f"match means nothing for {row.scope.value}.", "Leave match out.")
     return row.match
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import LockStanding
 from tallygate.core.places import WILD
 from tallygate.core.words import client_name
@@ -395,10 +395,10 @@ def _placed(settings: Settings, home: Path) -> Settings:
     notices = []
     budgets = []
     for rule in settings.budgets:
-        if rule.scope is Scope.PROJECT and rule.match is not None:
+        if rule.scope is BudgetScope.PROJECT and rule.match is not None:
             rule = replace(rule, match=written_out(rule.match, str(home)))  # noqa: PLW2901
             notices += _no_such_folder(rule.match or "")
-        elif rule.scope is Scope.CLIENT and rule.match is not None:
+        elif rule.scope is BudgetScope.CLIENT and rule.match is not None:
             notices += _no_such_client(rule.match)
         budgets.append(rule)
     placed = replace(

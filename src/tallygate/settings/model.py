@@ -11,7 +11,7 @@ from typing import Any
 
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerUnavailable, SettingsError
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import Lock
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice, client_among
@@ -368,7 +368,7 @@ class Settings:
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
     enforcement: EnforcementSettings = EnforcementSettings()
-    budgets: tuple[Rule, ...] = ()
+    budgets: tuple[BudgetRule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)
     pricing: PricingSettings = field(default_factory=PricingSettings)
@@ -412,7 +412,9 @@ class Settings:
         return self
 
     @property
-    def session_budget(self) -> Rule:
+    def session_budget(self) -> BudgetRule:
         """What a session that opens by itself may cost: the last rule for sessions, a project's before a user's."""
-        rules = [rule for rule in self.budgets if rule.scope is Scope.SESSION and rule.unit == "USD"]
-        return rules[-1] if rules else Rule(Scope.SESSION, SESSION_LIMIT_NANOS, mode=self.policy.budget_mode)
+        rules = [rule for rule in self.budgets if rule.scope is BudgetScope.SESSION and rule.unit == "USD"]
+        return (
+            rules[-1] if rules else BudgetRule(BudgetScope.SESSION, SESSION_LIMIT_NANOS, mode=self.policy.budget_mode)
+        )

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
@@ -126,18 +126,18 @@ def named(settings: Settings, section: str) -> Mapping[str, Any]:
     return found.get(section, {})
 
 
-def _loosens(base: Settings, rule: Rule) -> bool:
+def _loosens(base: Settings, rule: BudgetRule) -> bool:
     """Whether a budget of a project leaves a session more than the user does; any other is one more limit."""
-    if rule.scope is not Scope.SESSION or rule.unit != "USD":
+    if rule.scope is not BudgetScope.SESSION or rule.unit != "USD":
         return False
     mine = base.session_budget
     return rule.limit > mine.limit or (rule.mode is BudgetMode.SOFT and mine.mode is BudgetMode.HARD)
 
 
-def _left_standing(base: Settings, trusted: list[Rule]) -> list[Rule]:
+def _left_standing(base: Settings, trusted: list[BudgetRule]) -> list[BudgetRule]:
     """The user's rules but those that a trusted project replaces: what one session may cost there."""
-    units = {rule.unit for rule in trusted if rule.scope is Scope.SESSION}
-    return [rule for rule in base.budgets if rule.scope is not Scope.SESSION or rule.unit not in units]
+    units = {rule.unit for rule in trusted if rule.scope is BudgetScope.SESSION}
+    return [rule for rule in base.budgets if rule.scope is not BudgetScope.SESSION or rule.unit not in units]
 
 
 def dearer(base: Settings, whole: Settings) -> PricingSettings | None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
@@ -146,7 +146,7 @@ def _priced(signed: Document, now: Document, section: str) -> Iterator[Waiting]:
     yield from (_row(section, f"[[{section}]] gone: {row}", now) for row in before if row not in after)
 
 
-def _budgets(base: Settings, whole: Settings) -> tuple[tuple[Rule, ...], list[str]]:
+def _budgets(base: Settings, whole: Settings) -> tuple[tuple[BudgetRule, ...], list[str]]:
     """The budgets that hold, each with the tighter of its limits, and in words what became looser."""
     mine, theirs = _by_name(base), _by_name(whole)
     held, loose = [], []
@@ -166,11 +166,11 @@ def _budgets(base: Settings, whole: Settings) -> tuple[tuple[Rule, ...], list[st
     return (*held, session), loose
 
 
-def _by_name(settings: Settings) -> dict[tuple[object, ...], Rule]:
+def _by_name(settings: Settings) -> dict[tuple[object, ...], BudgetRule]:
     """Rules by what they limit; of several on one thing the tightest. What one session may cost is apart."""
-    found: dict[tuple[object, ...], Rule] = {}
+    found: dict[tuple[object, ...], BudgetRule] = {}
     for rule in settings.budgets:
-        if rule.scope is Scope.SESSION and rule.unit == "USD":
+        if rule.scope is BudgetScope.SESSION and rule.unit == "USD":
             continue
         name = (rule.scope, rule.match, rule.unit, rule.period, rule.mode)
         if name not in found or rule.limit < found[name].limit:
@@ -178,7 +178,7 @@ def _by_name(settings: Settings) -> dict[tuple[object, ...], Rule]:
     return found
 
 
-def _told(rule: Rule) -> str:
+def _told(rule: BudgetRule) -> str:
     whose = f" {rule.match}" if rule.match else ""
     period = "" if rule.period in ("session", "never") else f", {rule.period}"
     return f"the {rule.mode.value} budget of {rule.scope.value}{whose}{period}"

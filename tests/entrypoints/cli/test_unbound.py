@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.app import clock_us, compose, settings_here
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope, may_limit
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, may_limit
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -150,14 +150,14 @@ def test_what_binds_in_another_tenant_binds(shop, ruled, run_json, monkeypatch):
 @pytest.mark.parametrize(
     ("rule", "key", "may"),
     [
-        (Rule(Scope.PROJECT, 1, match="/srv/shop"), "/srv/shop", True),
-        (Rule(Scope.PROJECT, 1, match="/srv/shop"), "/srv/shop/api", False),
-        (Rule(Scope.PROJECT, 1, match="/srv/*"), "/srv/shop", True),
-        (Rule(Scope.CLIENT, 1, match="claude_code"), "claude-code", True),
-        (Rule(Scope.MODEL, 1), "every", True),
-        (Rule(Scope.MODEL, 1), "opus", False),
-        (Rule(Scope.MODEL, 1, match="opus"), "every", False),
-        (Rule(Scope.SESSION, 1), "s1", False),
+        (BudgetRule(BudgetScope.PROJECT, 1, match="/srv/shop"), "/srv/shop", True),
+        (BudgetRule(BudgetScope.PROJECT, 1, match="/srv/shop"), "/srv/shop/api", False),
+        (BudgetRule(BudgetScope.PROJECT, 1, match="/srv/*"), "/srv/shop", True),
+        (BudgetRule(BudgetScope.CLIENT, 1, match="claude_code"), "claude-code", True),
+        (BudgetRule(BudgetScope.MODEL, 1), "every", True),
+        (BudgetRule(BudgetScope.MODEL, 1), "opus", False),
+        (BudgetRule(BudgetScope.MODEL, 1, match="opus"), "every", False),
+        (BudgetRule(BudgetScope.SESSION, 1), "s1", False),
     ],
 )
 def test_a_budget_is_traced_to_the_rules_that_may_have_made_it(rule, key, may):

@@ -12,8 +12,7 @@ from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, PRICES, as_said, make_world
 
 from tallygate.core.costing import Certainty, Split, Tokens
-from tallygate.core.gate.rules import Rule as BudgetRule
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
@@ -31,11 +30,11 @@ from tallygate.reports.usage import ALWAYS_US
 KNOWN, NEAR, ALIEN = "dear", "gpt-5.3-codex-spark", "wombat-7"
 CENT = NANOS // 100
 WINDOWS = (
-    BudgetRule(Scope.GLOBAL, 900 * NANOS, period="day"),
-    BudgetRule(Scope.GLOBAL, 900 * NANOS, period="5h"),
-    BudgetRule(Scope.CLIENT, 900 * NANOS, period="month", match="codex"),
-    BudgetRule(Scope.MODEL, 900 * NANOS, period="week", match=NEAR),
-    BudgetRule(Scope.GLOBAL, 900_000_000, unit="tokens", period="day"),
+    BudgetRule(BudgetScope.GLOBAL, 900 * NANOS, period="day"),
+    BudgetRule(BudgetScope.GLOBAL, 900 * NANOS, period="5h"),
+    BudgetRule(BudgetScope.CLIENT, 900 * NANOS, period="month", match="codex"),
+    BudgetRule(BudgetScope.MODEL, 900 * NANOS, period="week", match=NEAR),
+    BudgetRule(BudgetScope.GLOBAL, 900_000_000, unit="tokens", period="day"),
 )
 
 
@@ -169,7 +168,7 @@ def test_only_where_known_prices_alone_would_let_it_through(world, limit, near, 
 
 
 def test_a_budget_that_refuses_for_certain_makes_the_halt_certain(world):
-    tokens = BudgetRule(Scope.GLOBAL, 151_000, unit="tokens", period="day")
+    tokens = BudgetRule(BudgetScope.GLOBAL, 151_000, unit="tokens", period="day")
     world, session = watched(world, "3", tokens, model=KNOWN)
     world.ask(session, 1)
     respond(world, "n", 150_000, NEAR)
@@ -178,7 +177,7 @@ def test_a_budget_that_refuses_for_certain_makes_the_halt_certain(world):
 
 
 def test_a_window_that_others_have_filled_with_guesses_says_so_without_a_name(world):
-    day = BudgetRule(Scope.GLOBAL, 3 * NANOS, period="day")
+    day = BudgetRule(BudgetScope.GLOBAL, 3 * NANOS, period="day")
     world = world.with_runtime(rules=(day,))
     other = world.start("100", model=KNOWN)
     world.ask(other, 1)

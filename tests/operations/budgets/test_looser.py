@@ -9,14 +9,14 @@ import pytest
 from tests.operations.test_hooks import hook
 from tests.world import NANOS, PRICES
 
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import BudgetMode
 from tallygate.operations.budgets.declared import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import Discount, PriceOverride
 
-DAY = Rule(Scope.USER, 6 * NANOS // 10, period="day")
+DAY = BudgetRule(BudgetScope.USER, 6 * NANOS // 10, period="day")
 FREE = PricingSettings(overrides=(*PRICES.overrides, PriceOverride("*", Decimal(0), Decimal(0))))
 WEEK_US = 8 * 86_400_000_000
 
@@ -40,11 +40,11 @@ def restarted(world, **changes):
 # what of the settings changed -> what is said of it
 CHANGES = [
     ({}, None),
-    ({"rules": (Rule(Scope.USER, NANOS // 2, period="day"),)}, None),
-    ({"rules": (DAY, Rule(Scope.GLOBAL, NANOS, period="week"))}, None),
+    ({"rules": (BudgetRule(BudgetScope.USER, NANOS // 2, period="day"),)}, None),
+    ({"rules": (DAY, BudgetRule(BudgetScope.GLOBAL, NANOS, period="week"))}, None),
     ({"session_limit_nanos": NANOS // 2}, None),
     (
-        {"rules": (Rule(Scope.USER, 100 * NANOS, period="day"),)},
+        {"rules": (BudgetRule(BudgetScope.USER, 100 * NANOS, period="day"),)},
         "the user budget of me (day) hard $0.60 -> hard $100.00",
     ),
     ({"rules": ()}, "the user budget of me (day) hard $0.60 -> none"),
@@ -96,7 +96,9 @@ HARD, SOFT = BudgetMode.HARD, BudgetMode.SOFT
 
 
 def days(*limits):
-    return tuple(Rule(Scope.PROJECT, cents * NANOS // 100, period="day", mode=mode) for mode, cents in limits)
+    return tuple(
+        BudgetRule(BudgetScope.PROJECT, cents * NANOS // 100, period="day", mode=mode) for mode, cents in limits
+    )
 
 
 # hard limits and soft ones before and after, in cents -> what is said of it

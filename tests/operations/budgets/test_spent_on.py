@@ -6,15 +6,15 @@ import pytest
 from tests.world import MINUTE, NANOS
 
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.operations.gate.record import UsageReport, record_usage
 
 DAY = 24 * 60 * MINUTE
 PROJECT = "/home/me/shop"
 SHARED = [
-    Rule(Scope.GLOBAL, NANOS, period="day"),
-    Rule(Scope.PROJECT, NANOS, period="day", key=PROJECT),
-    Rule(Scope.GLOBAL, NANOS, period="24h"),
+    BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),
+    BudgetRule(BudgetScope.PROJECT, NANOS, period="day", key=PROJECT),
+    BudgetRule(BudgetScope.GLOBAL, NANOS, period="24h"),
 ]
 
 
@@ -39,7 +39,7 @@ def test_a_shared_budget_names_what_all_sessions_spent_of_it(world, rule):
 
 
 def test_what_was_spent_before_the_day_is_not_named(world):
-    world = shop(world, Rule(Scope.GLOBAL, NANOS, period="day"))
+    world = shop(world, BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"))
     spend(world, world.start("9"), 420)
     world.clock.forward(DAY)
     session = world.start("9")
@@ -48,7 +48,7 @@ def test_what_was_spent_before_the_day_is_not_named(world):
 
 
 def test_where_a_window_is_long_only_the_session_is_told_and_that_is_said(world):
-    world = shop(world, Rule(Scope.GLOBAL, NANOS, period="never"))
+    world = shop(world, BudgetRule(BudgetScope.GLOBAL, NANOS, period="never"))
     spend(world, world.start("9"), 420)
     session = world.start("9")
     spend(world, session, 300)
@@ -75,7 +75,7 @@ def test_a_session_s_budget_names_what_those_inside_it_spent_of_it(world):
 
 
 def test_what_was_spent_elsewhere_is_not_named_of_a_project_s_budget(world):
-    there = shop(world, Rule(Scope.PROJECT, NANOS, period="day", key=PROJECT))
+    there = shop(world, BudgetRule(BudgetScope.PROJECT, NANOS, period="day", key=PROJECT))
     elsewhere = world.with_runtime(project="/home/me/other", user="me")
     spend(elsewhere, elsewhere.start("9"), 420)
     session = there.start("9")

@@ -18,7 +18,7 @@ from tests.world import MINUTE, NANOS, Clock, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
@@ -53,11 +53,11 @@ def at(text, zone="UTC"):
 
 
 def day(cents, **options):
-    return Rule(Scope.PROJECT, cents * CENT, period="day", **options)
+    return BudgetRule(BudgetScope.PROJECT, cents * CENT, period="day", **options)
 
 
 def client(match):
-    return Rule(Scope.CLIENT, CENT, period="day", match=match)
+    return BudgetRule(BudgetScope.CLIENT, CENT, period="day", match=match)
 
 
 def bound(world, session_id):
@@ -74,30 +74,34 @@ def bound(world, session_id):
 @pytest.mark.parametrize(
     "rule, options, binds",
     [
-        (Rule(Scope.PROJECT, CENT, period="day"), {}, f"project:{PROJECT}:day"),
-        (Rule(Scope.PROJECT, CENT, period="day", match="shop"), {}, f"project:{PROJECT}:day"),
-        (Rule(Scope.PROJECT, CENT, period="day", match="hop"), {}, None),
-        (Rule(Scope.PROJECT, CENT, period="never", match=PROJECT), {}, f"project:{PROJECT}:never"),
-        (Rule(Scope.TENANT, CENT, period="month"), {}, "tenant:default:month"),
-        (Rule(Scope.TENANT, CENT, period="month", match="acme"), {}, None),
-        (Rule(Scope.USER, CENT, period="week"), {}, "user:me:week"),
-        (Rule(Scope.CLIENT, CENT, period="day"), {"client": "Claude_Code"}, "client:claude-code:day"),
+        (BudgetRule(BudgetScope.PROJECT, CENT, period="day"), {}, f"project:{PROJECT}:day"),
+        (BudgetRule(BudgetScope.PROJECT, CENT, period="day", match="shop"), {}, f"project:{PROJECT}:day"),
+        (BudgetRule(BudgetScope.PROJECT, CENT, period="day", match="hop"), {}, None),
+        (BudgetRule(BudgetScope.PROJECT, CENT, period="never", match=PROJECT), {}, f"project:{PROJECT}:never"),
+        (BudgetRule(BudgetScope.TENANT, CENT, period="month"), {}, "tenant:default:month"),
+        (BudgetRule(BudgetScope.TENANT, CENT, period="month", match="acme"), {}, None),
+        (BudgetRule(BudgetScope.USER, CENT, period="week"), {}, "user:me:week"),
+        (BudgetRule(BudgetScope.CLIENT, CENT, period="day"), {"client": "Claude_Code"}, "client:claude-code:day"),
         (
-            Rule(Scope.CLIENT, CENT, period="day", match="claude_code"),
+            BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="claude_code"),
             {"client": "claude-code"},
             "client:claude-code:day",
         ),
         (
-            Rule(Scope.CLIENT, CENT, period="day", match="Claude Code"),
+            BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="Claude Code"),
             {"client": "claude_code"},
             "client:claude-code:day",
         ),
         (client("claude_*"), {"client": "claude code"}, "client:claude-*:day"),
-        (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "codex-mcp"}, "client:codex*:day"),
-        (Rule(Scope.CLIENT, CENT, period="day", match="codex*"), {"client": "gemini"}, None),
-        (Rule(Scope.MODEL, CENT, period="day", match="d*r"), {}, "model:d*r:day"),
-        (Rule(Scope.MODEL, CENT, period="day", match="cheap"), {}, None),
-        (Rule(Scope.GLOBAL, CENT, period="5h"), {}, "global:all:5h"),
+        (
+            BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="codex*"),
+            {"client": "codex-mcp"},
+            "client:codex*:day",
+        ),
+        (BudgetRule(BudgetScope.CLIENT, CENT, period="day", match="codex*"), {"client": "gemini"}, None),
+        (BudgetRule(BudgetScope.MODEL, CENT, period="day", match="d*r"), {}, "model:d*r:day"),
+        (BudgetRule(BudgetScope.MODEL, CENT, period="day", match="cheap"), {}, None),
+        (BudgetRule(BudgetScope.GLOBAL, CENT, period="5h"), {}, "global:all:5h"),
     ],
 )
 def test_a_rule_binds_the_sessions_of_its_scope(world, rule, options, binds):
@@ -131,7 +135,7 @@ def test_the_answer_names_the_budget_that_binds_with_its_numbers_and_when_it_is_
 
 
 def test_all_or_none_a_call_that_one_budget_refuses_holds_nothing_of_the_others(world):
-    world = ruled(world, day(100), Rule(Scope.GLOBAL, 5 * CENT, period="never"))
+    world = ruled(world, day(100), BudgetRule(BudgetScope.GLOBAL, 5 * CENT, period="never"))
     session = world.start("1")
     assert world.ask(session, 60).action is Action.HALT
     assert all(b.committed_nanos == 0 for b in bound(world, session).values())
@@ -187,7 +191,7 @@ def test_days_are_the_users_own_also_when_clocks_are_changed(world, moment, wind
 
 def test_a_rolling_period_forgets_what_is_older_than_it_piece_by_piece(world):
     world.clock.at_us = at("2026-11-22T00:00")
-    world = ruled(world, Rule(Scope.GLOBAL, 10 * CENT, period="5h"))
+    world = ruled(world, BudgetRule(BudgetScope.GLOBAL, 10 * CENT, period="5h"))
     session = world.start("9")
 
     def spend(tokens):
@@ -214,7 +218,7 @@ def test_a_rolling_period_forgets_what_is_older_than_it_piece_by_piece(world):
 @given(steps=st.lists(st.tuples(st.integers(0, 6 * 60), st.integers(1, 70)), max_size=25))
 def test_no_rolling_window_ever_holds_more_than_its_limit(tmp_path_factory, steps):
     world = make_world(tmp_path_factory.mktemp("w"))
-    world = ruled(world, Rule(Scope.GLOBAL, 100 * CENT // 10, period="5h"))
+    world = ruled(world, BudgetRule(BudgetScope.GLOBAL, 100 * CENT // 10, period="5h"))
     session = world.start("1000")
     spent = []
     for minutes, tokens in steps:
@@ -235,8 +239,8 @@ def test_no_rolling_window_ever_holds_more_than_its_limit(tmp_path_factory, step
 def test_limits_in_tokens_and_in_calls(world):
     world = ruled(
         world,
-        Rule(Scope.PROJECT, 100, unit="tokens", period="day"),
-        Rule(Scope.GLOBAL, 3, unit="calls", period="never"),
+        BudgetRule(BudgetScope.PROJECT, 100, unit="tokens", period="day"),
+        BudgetRule(BudgetScope.GLOBAL, 3, unit="calls", period="never"),
     )
     session = world.start("9")
     assert world.ask(session, 60).action is not Action.HALT
@@ -247,7 +251,9 @@ def test_limits_in_tokens_and_in_calls(world):
 
 
 def test_a_budget_in_another_currency_is_held_at_its_own_rate(world):
-    pounds = Rule(Scope.PROJECT, 10 * CENT, unit="GBP", period="never", usd_nanos=1_250_000_000, rate_day="2026-11-20")
+    pounds = BudgetRule(
+        BudgetScope.PROJECT, 10 * CENT, unit="GBP", period="never", usd_nanos=1_250_000_000, rate_day="2026-11-20"
+    )
     world = ruled(world, pounds)
     session = world.start("9")
     call = world.ask(session, 100).call_id  # 10 cents are 8 pence
@@ -262,7 +268,7 @@ def test_a_budget_in_another_currency_is_held_at_its_own_rate(world):
 
 
 def test_the_settings_bind_a_session_also_where_an_agent_asks_for_more(world):
-    world = ruled(world, Rule(Scope.SESSION, 5 * CENT), Rule(Scope.SESSION, 2, unit="calls"))
+    world = ruled(world, BudgetRule(BudgetScope.SESSION, 5 * CENT), BudgetRule(BudgetScope.SESSION, 2, unit="calls"))
     session = world.start("9")
     assert world.ask(session, 60).binding.budget_id == f"{session}:USD"
     assert [world.ask(session, 1).action is Action.HALT for _ in range(3)] == [False, False, True]
@@ -282,7 +288,7 @@ def respond(world, key, tokens, *, model="dear", seconds=1, project=PROJECT, age
 
 def test_responses_count_in_the_windows_of_their_own_time_and_model(world):
     world.clock.at_us = at("2026-11-22T23:00")
-    world = ruled(world, day(500), Rule(Scope.MODEL, 500, unit="tokens", period="never", match="cheap"))
+    world = ruled(world, day(500), BudgetRule(BudgetScope.MODEL, 500, unit="tokens", period="never", match="cheap"))
     world.start("9", client="claude-code")
     world.clock.forward(MINUTE)
     respond(world, "r1", 100)
@@ -324,7 +330,7 @@ def test_children_in_parallel_roll_up_to_the_root_and_to_the_project_once(world)
 
 def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_was_raised(world):
     name = f"project:{PROJECT}:never"
-    rule = Rule(Scope.PROJECT, 10 * CENT, period="never")
+    rule = BudgetRule(BudgetScope.PROJECT, 10 * CENT, period="never")
     session = ruled(world, rule).start("9")
     ruled(world, rule).ask(session, 50)
     raise_budget(world.rt, name, 5 * CENT, reason="more", authority=the_user("me"))
@@ -345,7 +351,7 @@ def test_a_running_session_keeps_its_limits_and_takes_only_tighter_ones(world, w
     assert ruled(world).ask(session, 60).action is Action.HALT, "nor is a row that was taken out"
     answer = ruled(world, day(7, within=within)).ask(session, 30)
     assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 7 * CENT)
-    added = Rule(Scope.GLOBAL, 6 * CENT, period="never", within=within)
+    added = BudgetRule(BudgetScope.GLOBAL, 6 * CENT, period="never", within=within)
     answer = ruled(world, day(10, within=within), added).ask(session, 20)
     assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 6 * CENT)
 
@@ -354,7 +360,7 @@ def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with
     opened = ruled(world, day(500))
     session = opened.start("9", client="claude-code")
     world.clock.forward(MINUTE)
-    elsewhere = world.with_runtime(project="/elsewhere", rules=(Rule(Scope.GLOBAL, 1, period="never"),))
+    elsewhere = world.with_runtime(project="/elsewhere", rules=(BudgetRule(BudgetScope.GLOBAL, 1, period="never"),))
     respond(elsewhere, "r1", 100)
     assert bound(world, session)[f"project:{PROJECT}:day:2026-09-21"].spent_nanos == 10 * CENT
     assert elsewhere.ask(session, 10).action is not Action.HALT, "its own rules bind only its own sessions"
@@ -362,7 +368,7 @@ def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with
 
 @pytest.mark.parametrize("limits", [(10, 900), (900, 10), (900, 10, 500)], ids=str)
 def test_of_several_limits_for_one_budget_the_tightest_counts_wherever_it_stands(world, limits):
-    world = ruled(world, *(Rule(Scope.GLOBAL, limit * CENT, period="day") for limit in limits))
+    world = ruled(world, *(BudgetRule(BudgetScope.GLOBAL, limit * CENT, period="day") for limit in limits))
     answer = world.ask(world.start("9"), 200)
     assert answer.action is Action.HALT
     assert answer.binding.limit_nanos == 10 * CENT
@@ -382,7 +388,7 @@ def test_a_budget_of_a_repository_is_one_for_its_subfolders_nested_repositories_
     shop = repository(disk / "shop")
     nested, outside = repository(shop / "lib"), worktree(shop, disk / "trees" / "shop-a09")
     (shop / "api").mkdir()
-    rule = Rule(Scope.PROJECT, 10 * CENT, period="never", match=match and match.format(disk=disk))
+    rule = BudgetRule(BudgetScope.PROJECT, 10 * CENT, period="never", match=match and match.format(disk=disk))
     for folder in (shop, shop / "api", nested, outside):
         here = at_work(world, folder, rule)
         assert here.ask(here.start("9"), 20).action is not Action.HALT, folder
@@ -397,7 +403,7 @@ def test_a_budget_of_a_repository_is_one_for_its_subfolders_nested_repositories_
 def test_a_nested_repository_has_its_own_budget_within_that_of_the_outer_one(world, tmp_path):
     outer = repository(Path(os.path.realpath(tmp_path)) / "shop")
     inner = repository(outer / "lib")
-    here = at_work(world, inner, Rule(Scope.PROJECT, 10 * CENT, period="never"))
+    here = at_work(world, inner, BudgetRule(BudgetScope.PROJECT, 10 * CENT, period="never"))
     session = here.start("9")
     here.ask(session, 20)
     assert {each for each in bound(here, session) if each.startswith("project")} == {
@@ -409,7 +415,7 @@ def test_what_a_session_spends_counts_in_its_projects_budget_when_its_worktree_h
     disk = Path(os.path.realpath(tmp_path))
     shop = repository(disk / "shop")
     tree = worktree(shop, disk / "trees" / "shop-a09")
-    here = at_work(world, tree, Rule(Scope.PROJECT, 50 * CENT, period="never"))
+    here = at_work(world, tree, BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never"))
     session = here.start("9", client="claude-code")
     link_session(here.rt, "claude_code", "c1", session)
     here.clock.forward(MINUTE)
@@ -424,7 +430,7 @@ def test_what_a_session_spends_counts_in_its_projects_budget_wherever_its_shell_
     folder, other = disk / "plain", disk / "other"
     folder.mkdir()
     other.mkdir()
-    here = at_work(world, folder, Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(folder)))
+    here = at_work(world, folder, BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(folder)))
     session = here.start("9", client="claude-code")
     link_session(here.rt, "claude_code", "c1", session)
     here.clock.forward(MINUTE)
@@ -435,7 +441,7 @@ def test_what_a_session_spends_counts_in_its_projects_budget_wherever_its_shell_
 def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(world, tmp_path):
     disk = Path(os.path.realpath(tmp_path))
     shop, other = repository(disk / "shop"), repository(disk / "other")
-    rule = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    rule = BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop))
     session = at_work(world, other, rule).start("9")
     there = at_work(world, shop, rule)
     assert there.ask(session, 40).action is not Action.HALT
@@ -452,7 +458,7 @@ def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(
 def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_the_step_stands(world, tmp_path):
     disk = Path(os.path.realpath(tmp_path))
     shop, other = repository(disk / "shop"), repository(disk / "other")
-    rule = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    rule = BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop))
     there, home = at_work(world, shop, rule), at_work(world, other, rule)
     session = home.start("9")
     there.ask(there.start("9"), 460)
@@ -492,7 +498,7 @@ def test_a_session_whose_responses_are_made_in_a_project_is_asked_there_wherever
     disk = Path(os.path.realpath(tmp_path))
     shop, other = repository(disk / "shop"), repository(disk / "other")
     (shop / "sub").mkdir()
-    here = at_work(world, other, Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop)))
+    here = at_work(world, other, BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop)))
     session = here.start("9", client="claude-code")
     link_session(here.rt, "claude_code", "c1", session)
     here.clock.forward(MINUTE)
@@ -515,7 +521,7 @@ def test_a_session_that_a_project_has_halted_goes_on_elsewhere_where_its_client_
 ):
     disk = Path(os.path.realpath(tmp_path))
     home, shop, other = (repository(disk / name) for name in ("home", "shop", "other"))
-    limit = Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    limit = BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop))
     here, there, elsewhere = (at_work(world, folder, limit) for folder in (home, shop, other))
     session = here.start("9", client="claude-code")
     link_session(here.rt, "claude_code", "c1", session)
@@ -540,7 +546,7 @@ def test_a_session_that_a_project_has_halted_goes_on_elsewhere_where_its_client_
 def test_what_a_step_used_counts_once_in_the_project_it_stood_in(world, tmp_path, done):
     disk = Path(os.path.realpath(tmp_path))
     shop, other = repository(disk / "shop"), repository(disk / "other")
-    rules = [Rule(Scope.PROJECT, 50 * CENT, period="never", match=str(each)) for each in (shop, other)]
+    rules = [BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(each)) for each in (shop, other)]
     session = at_work(world, other, *rules).start("9")
     there = at_work(world, shop, *rules)
     if done == "told at once":
@@ -557,7 +563,7 @@ def test_what_a_step_used_counts_once_in_the_project_it_stood_in(world, tmp_path
     assert there.budget(session).spent_nanos == 7 * CENT
     assert not audit(world.ledger)
 
-    asking = at_work(world, shop, Rule(Scope.PROJECT, 500, unit="tokens", period="never", match=str(shop)))
+    asking = at_work(world, shop, BudgetRule(BudgetScope.PROJECT, 500, unit="tokens", period="never", match=str(shop)))
     asking.ask(asking.start("9"), 0)
     assert there.budget(f"project:{shop}:never:tokens").spent_nanos == 70, "so does a budget that begins later"
 
@@ -570,7 +576,7 @@ SPELLINGS = (
 
 @pytest.mark.parametrize("match", ["claude-opus-4-7", "claude-opus-4.7", "claude-opus-4-7*", "claude-opus-*", "opus"])
 def test_a_budget_of_a_model_holds_whatever_spelling_an_agent_or_a_client_chooses(world, match):
-    world = ruled(world, Rule(Scope.MODEL, CENT, period="day", match=match))
+    world = ruled(world, BudgetRule(BudgetScope.MODEL, CENT, period="day", match=match))
     session = world.start("9", model="cheap")
     for model in SPELLINGS:
         answer = world.ask(session, 100_000, model=model)
@@ -580,7 +586,7 @@ def test_a_budget_of_a_model_holds_whatever_spelling_an_agent_or_a_client_choose
 
 
 def test_responses_count_into_the_budget_of_their_model_in_every_spelling(world):
-    world = ruled(world, Rule(Scope.MODEL, 10**9, period="day", match="claude-opus-4-7", unit="tokens"))
+    world = ruled(world, BudgetRule(BudgetScope.MODEL, 10**9, period="day", match="claude-opus-4-7", unit="tokens"))
     world.start("9")
     for number, model in enumerate(SPELLINGS):
         respond(world, f"r{number}", 10, model=model)
@@ -590,7 +596,7 @@ def test_responses_count_into_the_budget_of_their_model_in_every_spelling(world)
 
 
 def test_a_name_that_the_user_gave_a_model_is_bound_with_it(world):
-    world = ruled(world, Rule(Scope.MODEL, CENT, period="day", match="claude-opus-4-7", also=("work",)))
+    world = ruled(world, BudgetRule(BudgetScope.MODEL, CENT, period="day", match="claude-opus-4-7", also=("work",)))
     assert world.ask(world.start("9", model="work"), 100_000).action is Action.HALT
 
 
@@ -599,15 +605,15 @@ def test_a_name_that_the_user_gave_a_model_is_bound_with_it(world):
 
 RULES = st.lists(
     st.builds(
-        Rule,
-        scope=st.sampled_from([Scope.PROJECT, Scope.TENANT, Scope.USER, Scope.CLIENT, Scope.GLOBAL, Scope.SESSION]),
+        BudgetRule,
+        scope=st.sampled_from([each for each in BudgetScope if each is not BudgetScope.MODEL]),
         limit=st.integers(1, 400),
         unit=st.sampled_from(["USD", "GBP", "tokens", "calls"]),
         period=st.sampled_from(["day", "week", "month", "never", "3h", "24h"]),
         mode=st.sampled_from([BudgetMode.HARD, BudgetMode.HARD, BudgetMode.SOFT]),
         zone=st.sampled_from(["UTC", "Europe/London", "Asia/Tokyo"]),
     ).map(lambda r: replace(r, limit=r.limit * (CENT // 10 if r.unit in ("USD", "GBP") else 1),
-                            period="session" if r.scope is Scope.SESSION else r.period,
+                            period="session" if r.scope is BudgetScope.SESSION else r.period,
                             usd_nanos=1_310_000_001 if r.unit == "GBP" else NANOS)),
     max_size=6,
 )  # fmt: skip

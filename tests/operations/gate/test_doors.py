@@ -11,7 +11,7 @@ from tests.world import NANOS, hook_event
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable
-from tallygate.core.gate.rules import Rule, Scope, rules_of
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, rules_of
 from tallygate.core.hooks import Moment
 from tallygate.core.model import NO_RESPONSE
 from tallygate.core.words import Action, CallState, Reason
@@ -125,11 +125,11 @@ def test_a_session_that_has_ended_takes_no_step_of_any_door(world, door):
 @pytest.mark.parametrize("door", DOORS)
 def test_a_step_keeps_the_rules_that_have_come_to_its_session(world, door):
     session = opened(world, door)
-    day = Rule(Scope.GLOBAL, 5 * NANOS, period="day")
+    day = BudgetRule(BudgetScope.GLOBAL, 5 * NANOS, period="day")
     step(world.with_runtime(rules=(day,)), door, session)
     with world.ledger.reading() as reader:
         [kept] = rules_of(reader.session(session))
-    assert (kept.scope, kept.limit, kept.period) == (Scope.GLOBAL, 5 * NANOS, "day")
+    assert (kept.scope, kept.limit, kept.period) == (BudgetScope.GLOBAL, 5 * NANOS, "day")
 
 
 class FullDisk:

@@ -8,7 +8,7 @@ from tests.operations.test_hooks import account, hook
 from tests.world import NANOS
 
 from tallygate.core.authority import the_user
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
@@ -30,8 +30,8 @@ def greeted(world, *rules, session="client-1", **changes):
     return later, message.removeprefix("Tallygate: ").split(" Looser")[0]
 
 
-def day(dollars, mode=BudgetMode.HARD, scope=Scope.PROJECT, **options):
-    return Rule(scope, dollars * NANOS, mode=mode, **{"period": "day", **options})
+def day(dollars, mode=BudgetMode.HARD, scope=BudgetScope.PROJECT, **options):
+    return BudgetRule(scope, dollars * NANOS, mode=mode, **{"period": "day", **options})
 
 
 @pytest.mark.parametrize("period", ["day", "month", "never", "5h"])
@@ -54,7 +54,7 @@ def test_a_look_takes_the_limit_that_the_first_step_will_be_held_to(world, now, 
 
 
 @pytest.mark.parametrize("period", ["day", "month", "never", "5h"])
-@pytest.mark.parametrize("scope", [Scope.PROJECT, Scope.GLOBAL, Scope.CLIENT])
+@pytest.mark.parametrize("scope", [BudgetScope.PROJECT, BudgetScope.GLOBAL, BudgetScope.CLIENT])
 @pytest.mark.parametrize("now", [8, 2])
 def test_a_list_of_budgets_shows_the_limit_that_the_first_step_will_be_held_to(world, now, scope, period):
     before, _ = greeted(world, day(4, scope=scope, period=period), session="first")
@@ -107,11 +107,11 @@ NAMED = [
     ([day(5, period="week")], "$5.00 of $5.00 left this week for this project."),
     ([day(5, period="5h")], "$5.00 of $5.00 left within 5 hours for this project."),
     ([day(5, period="never")], "$5.00 of $5.00 left for this project."),
-    ([day(5, scope=Scope.USER, period="month")], "$5.00 of $5.00 left this month for user me."),
-    ([day(5, scope=Scope.GLOBAL)], "$5.00 of $5.00 left today for all work."),
-    ([day(5, scope=Scope.GLOBAL, within=HERE)], "$5.00 of $5.00 left today for all work here."),
-    ([day(5, scope=Scope.CLIENT)], "$5.00 of $5.00 left today for client claude-code."),
-    ([day(5, scope=Scope.MODEL)], "$5.00 of $5.00 left today for all models."),
+    ([day(5, scope=BudgetScope.USER, period="month")], "$5.00 of $5.00 left this month for user me."),
+    ([day(5, scope=BudgetScope.GLOBAL)], "$5.00 of $5.00 left today for all work."),
+    ([day(5, scope=BudgetScope.GLOBAL, within=HERE)], "$5.00 of $5.00 left today for all work here."),
+    ([day(5, scope=BudgetScope.CLIENT)], "$5.00 of $5.00 left today for client claude-code."),
+    ([day(5, scope=BudgetScope.MODEL)], "$5.00 of $5.00 left today for all models."),
 ]
 
 
@@ -121,7 +121,7 @@ def test_the_greeting_names_whose_budget_it_speaks_of(world, rules, said):
 
 
 def test_a_soft_budget_is_told_beside_the_one_that_stops_and_does_not_hide_it(world):
-    later, said = greeted(world, day(5, SOFT), day(7, scope=Scope.USER))
+    later, said = greeted(world, day(5, SOFT), day(7, scope=BudgetScope.USER))
     soft = " A soft budget, which only warns, has $5.00 of $5.00 left today for this project."
     assert said == "$7.00 of $7.00 left today for user me." + HOOKS + soft
     assert (
@@ -131,7 +131,10 @@ def test_a_soft_budget_is_told_beside_the_one_that_stops_and_does_not_hide_it(wo
 
 
 def test_a_soft_budget_that_leaves_more_is_not_spoken_of(world):
-    assert greeted(world, day(9, SOFT), day(7, scope=Scope.USER))[1] == "$7.00 of $7.00 left today for user me." + HOOKS
+    assert (
+        greeted(world, day(9, SOFT), day(7, scope=BudgetScope.USER))[1]
+        == "$7.00 of $7.00 left today for user me." + HOOKS
+    )
 
 
 def test_where_nothing_stops_that_is_said(world):
@@ -142,7 +145,10 @@ def test_where_nothing_stops_that_is_said(world):
 
 @pytest.mark.parametrize("soft_last", [True, False])
 def test_of_a_soft_and_a_hard_budget_of_a_session_both_hold_in_any_order(world, soft_last):
-    hard, soft = day(2, scope=Scope.SESSION, period="session"), day(1, SOFT, Scope.SESSION, period="session")
+    hard, soft = (
+        day(2, scope=BudgetScope.SESSION, period="session"),
+        day(1, SOFT, BudgetScope.SESSION, period="session"),
+    )
     rules, own = ((hard, soft), soft) if soft_last else ((soft, hard), hard)
     later, said = greeted(world, *rules, session_limit_nanos=own.limit, session_mode=own.mode.value)
     assert said.startswith("$2.00 of $2.00 left for this session.")

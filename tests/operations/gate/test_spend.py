@@ -15,7 +15,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.gate.policy import judge, status_of
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.gate.wording import raise_command
 from tallygate.core.model import Budget, Currency, GateView
 from tallygate.core.moments import as_datetime
@@ -358,7 +358,7 @@ def test_a_currency_nobody_has_a_rate_of_is_refused_with_what_to_add(world):
 
 
 def test_a_look_counts_the_budgets_of_the_settings_also_those_that_no_call_has_met(world):
-    world = world.with_runtime(rules=(Rule(Scope.GLOBAL, 50 * CENT, period="day"),))
+    world = world.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, 50 * CENT, period="day"),))
     start(world)
     before = world.events()
     found = check_budget(world.rt, "work", 41 * CENT, "GBP")
@@ -369,7 +369,7 @@ def test_a_look_counts_the_budgets_of_the_settings_also_those_that_no_call_has_m
 
 
 def test_a_look_says_that_the_calls_are_used_up(world):
-    world = world.with_runtime(rules=(Rule(Scope.SESSION, 2, unit="calls"),))
+    world = world.with_runtime(rules=(BudgetRule(BudgetScope.SESSION, 2, unit="calls"),))
     start(world)
     assert [book(world, 1).status.value for _ in range(2)] == ["ok", "exhausted"]
     found = check_budget(world.rt, "work")
@@ -439,10 +439,10 @@ def test_a_tenant_that_is_none_is_refused(world, tenant):
 
 
 def test_a_tenant_that_the_settings_do_not_know_is_no_way_around_their_limits(world):
-    day = Rule(Scope.GLOBAL, 50 * CENT, period="day")
+    day = BudgetRule(BudgetScope.GLOBAL, 50 * CENT, period="day")
     with pytest.raises(InvalidArgument, match="acme"):
         start(world.with_runtime(rules=(day,)), tenant="acme")
-    trial = Rule(Scope.TENANT, 50 * CENT, period="never", match="acme")
+    trial = BudgetRule(BudgetScope.TENANT, 50 * CENT, period="never", match="acme")
     known = world.with_runtime(rules=(day, trial))
     start(known, tenant="acme")
     assert check_budget(runtime_for_session(known.rt, "work"), "work").remaining == 40 * CENT
@@ -485,9 +485,9 @@ def test_what_the_user_is_shown_has_amount_session_reason_and_what_is_spent(worl
 
 def test_the_tightest_hard_budget_of_money_is_the_one_that_is_asked_for(world):
     rules = (
-        Rule(Scope.GLOBAL, 50 * CENT, period="day"),
-        Rule(Scope.PROJECT, 10 * CENT, period="day", mode=BudgetMode.SOFT),
-        Rule(Scope.USER, 1, unit="calls", period="day"),
+        BudgetRule(BudgetScope.GLOBAL, 50 * CENT, period="day"),
+        BudgetRule(BudgetScope.PROJECT, 10 * CENT, period="day", mode=BudgetMode.SOFT),
+        BudgetRule(BudgetScope.USER, 1, unit="calls", period="day"),
     )
     world = world.with_runtime(rules=rules, project="/shop")
     start(world)
@@ -527,7 +527,7 @@ def test_a_budget_that_has_changed_since_the_user_saw_it_is_left_alone(world):
 @pytest.mark.parametrize("period", ["day", "1h"])
 def test_a_raise_is_good_also_where_the_settings_are_looser_by_now_than_when_the_session_was_opened(world, period):
     def ruled(cents):
-        return world.with_runtime(rules=(Rule(Scope.GLOBAL, cents * CENT, period=period),), project="/shop")
+        return world.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, cents * CENT, period=period),), project="/shop")
 
     start(ruled(50), "9")
     world = ruled(80)
@@ -556,7 +556,7 @@ def test_nobody_is_asked_about_an_ended_session(world):
 
 
 def test_the_share_that_is_used_is_of_the_budget_whose_rest_is_told(world):
-    day = Rule(Scope.GLOBAL, 20 * NANOS, period="day")
+    day = BudgetRule(BudgetScope.GLOBAL, 20 * NANOS, period="day")
     world = world.with_runtime(rules=(day,))
     start(world, "16.00", session_id="dear")
     book(world, 18_000, session_id="dear")

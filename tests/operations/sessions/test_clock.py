@@ -12,7 +12,7 @@ from tests.reading_rules import Rule as Reading_
 from tests.world import MINUTE, NANOS, as_said
 
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
@@ -29,7 +29,7 @@ PERIODS = ("day", "week", "month", "5h")
 
 
 def capped(world, period):
-    return world.with_runtime(rules=(Rule(Scope.GLOBAL, NANOS, period=period),))
+    return world.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period=period),))
 
 
 def use(world, session, tokens):

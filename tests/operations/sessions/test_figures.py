@@ -7,14 +7,14 @@ from tests.operations.test_hooks import account, hook, respond
 from tests.world import NANOS, as_said
 
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.entrypoints.cli.sessions import line_json
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.views.overview import list_sessions, show_session
 
 CENT = NANOS // 100
-DAY = Rule(Scope.GLOBAL, 70 * CENT, period="day")
+DAY = BudgetRule(BudgetScope.GLOBAL, 70 * CENT, period="day")
 
 
 @pytest.fixture

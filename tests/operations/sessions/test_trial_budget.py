@@ -7,7 +7,7 @@ from tests.world import NANOS, as_said, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.words import Action, Reason
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.record import UsageReport, record_usage
@@ -15,7 +15,7 @@ from tallygate.operations.sessions.ending import end_session
 
 CENT = NANOS // 100
 DAY = 24 * 3_600_000_000
-TRIAL = Rule(Scope.TENANT, 10 * CENT, period="never")
+TRIAL = BudgetRule(BudgetScope.TENANT, 10 * CENT, period="never")
 BUDGET = "tenant:acme:never"
 
 

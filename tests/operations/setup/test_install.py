@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallygate import files
-from tallygate.clients.client import Scope, Surroundings, Telemetry
+from tallygate.clients.client import InstallScope, Surroundings, Telemetry
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
@@ -70,21 +70,21 @@ class Machine:
     def manifest(self) -> Manifest:
         return Manifest(self.home / "data" / "init")
 
-    def budget(self, scope: Scope) -> tuple[FileEdits, ...]:
-        root = self.home / ".config" / "tallygate" if scope is Scope.USER else self.project / ".l6e"
+    def budget(self, scope: InstallScope) -> tuple[FileEdits, ...]:
+        root = self.home / ".config" / "tallygate" if scope is InstallScope.USER else self.project / ".l6e"
         return (FileEdits(root / "config.toml", (Whole(BUDGET, keeps=True),)),)
 
-    def plan(self, *names: str, scope: Scope = Scope.USER):
+    def plan(self, *names: str, scope: InstallScope = InstallScope.USER):
         manifest = self.manifest()
         clients = [REGISTRY.clients[name] for name in names or ALL]
         return plan_install(clients, self.where(), scope, manifest, self.budget(scope)), manifest
 
-    def install(self, *names: str, scope: Scope = Scope.USER):
+    def install(self, *names: str, scope: InstallScope = InstallScope.USER):
         plan, manifest = self.plan(*names, scope=scope)
         carry_out(plan, manifest, the_user("me"))
         return plan
 
-    def uninstall(self, *names: str, scopes=tuple(Scope)):
+    def uninstall(self, *names: str, scopes=tuple(InstallScope)):
         manifest = self.manifest()
         plan = plan_uninstall([REGISTRY.clients[name] for name in names or ALL], self.where(), scopes, manifest)
         carry_out(plan, manifest, the_user("me"))
@@ -118,7 +118,7 @@ def lived_in(machine):
     return machine
 
 
-@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("scope", InstallScope)
 @pytest.mark.parametrize("place", ["machine", "lived_in"])
 def test_what_was_installed_goes_without_a_trace(request, place, scope):
     machine = request.getfixturevalue(place)
@@ -131,7 +131,7 @@ def test_what_was_installed_goes_without_a_trace(request, place, scope):
     assert not (machine.home / "data" / "init").exists()
 
 
-@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("scope", InstallScope)
 def test_installing_again_changes_no_byte(lived_in, scope):
     lived_in.install(scope=scope)
     before = lived_in.tree()
@@ -190,7 +190,7 @@ def test_entries_of_an_older_version_are_replaced_and_each_form_is_taken_out_wit
 def test_the_file_of_places_is_written_first_and_goes_with_the_last_client(machine):
     file = machine.home / "data" / "init" / "places.conf"
 
-    def install(name, text, scope=Scope.USER):
+    def install(name, text, scope=InstallScope.USER):
         manifest = machine.manifest()
         plan = plan_install(
             [REGISTRY.clients[name]], machine.where(), scope, manifest, machine.budget(scope), places=text
@@ -202,7 +202,7 @@ def test_the_file_of_places_is_written_first_and_goes_with_the_last_client(machi
     assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"home = /a\n", 0o600)
     (change,) = install("gemini", b"home = /b\n").changed
     assert (change.path, file.read_bytes()) == (file, b"home = /b\n")
-    install("codex", b"home = /b\n", Scope.PROJECT)
+    install("codex", b"home = /b\n", InstallScope.PROJECT)
     machine.uninstall("gemini")
     assert file.exists(), "the project's hooks name it"
     assert (machine.home / ".config" / "tallygate" / "config.toml").exists(), "and go by this"
@@ -269,7 +269,7 @@ def test_a_file_we_made_stays_when_the_user_has_put_something_in(machine):
 
 
 def test_a_client_that_leaves_takes_nothing_from_the_one_that_stays(machine):
-    machine.install("codex", "zed", "copilot", scope=Scope.PROJECT)
+    machine.install("codex", "zed", "copilot", scope=InstallScope.PROJECT)
     machine.uninstall("codex")
     assert (machine.project / "AGENTS.md").exists()
     assert not (machine.project / ".codex").exists()
@@ -280,13 +280,13 @@ def test_a_client_that_leaves_takes_nothing_from_the_one_that_stays(machine):
 def test_uninstalling_one_scope_leaves_the_other(machine):
     machine.install("gemini")
     user = machine.tree()
-    machine.install("gemini", scope=Scope.PROJECT)
-    machine.uninstall("gemini", scopes=(Scope.PROJECT,))
+    machine.install("gemini", scope=InstallScope.PROJECT)
+    machine.uninstall("gemini", scopes=(InstallScope.PROJECT,))
     assert machine.tree() == user
 
 
 def test_uninstalling_elsewhere_names_the_projects_that_have_it_still(machine):
-    machine.install("gemini", scope=Scope.PROJECT)
+    machine.install("gemini", scope=InstallScope.PROJECT)
     first, machine.project = machine.project, machine.home / "q"
     assert (f"{first} has it still: run tallygate uninstall there.") in dict(machine.uninstall().notes)["Tallygate"]
     assert (first / ".gemini").exists()
@@ -294,7 +294,7 @@ def test_uninstalling_elsewhere_names_the_projects_that_have_it_still(machine):
 
 def test_a_client_with_both_scopes_is_told_of(machine):
     assert machine.install("gemini").notes == [("Gemini CLI", machine.install("gemini").notes[0][1])]
-    notes = machine.install("gemini", scope=Scope.PROJECT).notes
+    notes = machine.install("gemini", scope=InstallScope.PROJECT).notes
     assert any("twice" in text for _, text in notes)
 
 
@@ -346,7 +346,7 @@ def test_our_own_file_that_was_edited_goes_and_a_copy_stays(machine):
 
 
 def test_the_starting_budget_stays_when_the_user_has_made_it_theirs(machine):
-    machine.install("codex", scope=Scope.PROJECT)
+    machine.install("codex", scope=InstallScope.PROJECT)
     file = machine.project / ".l6e" / "config.toml"
     file.write_text(BUDGET.replace("5.00", "7.50"))
     machine.uninstall()
@@ -354,7 +354,7 @@ def test_the_starting_budget_stays_when_the_user_has_made_it_theirs(machine):
 
 
 def test_the_starting_budget_goes_with_the_last_client(machine):
-    machine.install("codex", "gemini", scope=Scope.PROJECT)
+    machine.install("codex", "gemini", scope=InstallScope.PROJECT)
     machine.uninstall("codex")
     assert (machine.project / ".l6e" / "config.toml").exists()
     machine.uninstall("gemini")
@@ -363,7 +363,7 @@ def test_the_starting_budget_goes_with_the_last_client(machine):
 
 def test_a_budget_that_is_there_is_never_touched(machine):
     file = machine.write("p/.l6e/config.toml", '[[budget]]\nscope = "session"\nlimit_usd = 1.00\n')
-    machine.install("codex", scope=Scope.PROJECT)
+    machine.install("codex", scope=InstallScope.PROJECT)
     machine.uninstall()
     assert "1.00" in file.read_text()
 
@@ -466,14 +466,14 @@ def test_a_project_cannot_lead_us_to_write_outside_of_it(machine, name):
     (machine.project / name).symlink_to(target)
     before = machine.tree()
     with pytest.raises(InvalidArgument, match="leads out of the project"):
-        machine.install("claude-code", scope=Scope.PROJECT)
+        machine.install("claude-code", scope=InstallScope.PROJECT)
     assert machine.tree() == before
 
 
 def test_one_rule_file_for_two_clients_gets_one_rule(machine):
     machine.write("p/AGENTS.md", "# Ours\n")
     (machine.project / "CLAUDE.md").symlink_to("AGENTS.md")
-    machine.install("claude-code", "codex", scope=Scope.PROJECT)
+    machine.install("claude-code", "codex", scope=InstallScope.PROJECT)
     text = (machine.project / "AGENTS.md").read_text()
     assert text.count("tallygate:begin") == 1
     machine.uninstall("codex")
@@ -485,7 +485,7 @@ def test_one_rule_file_for_two_clients_gets_one_rule(machine):
 def test_modes_stay_and_what_is_new_is_the_user_s_alone_but_in_projects(machine):
     machine.write(".codex/config.toml", TOML).chmod(0o640)
     machine.install("codex")
-    machine.install("codex", scope=Scope.PROJECT)
+    machine.install("codex", scope=InstallScope.PROJECT)
 
     def mode(name):
         return stat.S_IMODE((machine.home / name).stat().st_mode)

@@ -11,7 +11,7 @@ from tests.transcripts import minted
 from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.gate.rules import Rule, Scope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, Origin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
@@ -179,7 +179,7 @@ def test_watching_ends_with_a_last_look(desk):
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 NOON_US = 1_795_867_200_000_000  # 2026-11-28
-CAP = Rule(Scope.GLOBAL, NANOS, period="day")
+CAP = BudgetRule(BudgetScope.GLOBAL, NANOS, period="day")
 
 
 class Gated:

@@ -12,9 +12,9 @@ from tallygate.clients.claude_code.program import PROGRAM
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Obstacle,
     Requirements,
-    Scope,
     Surroundings,
     content_of,
     hook_command,
@@ -251,7 +251,7 @@ def _server_file(where: Surroundings) -> Path:
     return where.home / ".claude.json" if given == where.home else given / ".claude.json"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     notes: list[str] = []
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where), "alwaysLoad": True})
     events = (*TOOL_HOOKS, *COMMAND_HOOKS)
@@ -267,7 +267,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Requirements:
         "has a status line of yours, which stays; `tallygate statusline` prints what it would show.",
     )
     telemetry_edits = _telemetry_edits(where, notes)
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         return Requirements(
             (

@@ -53,7 +53,7 @@ _KINDS = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _TOOL_CALLS = ("tool_use", "server_tool_use")
 
 
-class Spent(NamedTuple):
+class UsageCounts(NamedTuple):
     """What one usage object says."""
 
     tokens: Tokens
@@ -65,7 +65,7 @@ class Spent(NamedTuple):
     odd: tuple[str, ...] = ()
 
 
-def spent(usage: Fields, report: ReadReport) -> Spent:
+def spent(usage: Fields, report: ReadReport) -> UsageCounts:
     """Read a usage object; every field may be missing, null or no number."""
     odd: set[str] = set()
     get = usage.get
@@ -83,7 +83,7 @@ def spent(usage: Fields, report: ReadReport) -> Spent:
         elif short + long > written:
             report.skipped[Skip.INCONSISTENT] += 1
     geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
-    return Spent(
+    return UsageCounts(
         Tokens(fresh, read, short, long, output),
         min(output, count(fields(details), "thinking_tokens")) if type(details) is tuple else 0,
         min(count(fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
@@ -94,7 +94,7 @@ def spent(usage: Fields, report: ReadReport) -> Spent:
     )
 
 
-def advisors(usage: Fields, report: ReadReport) -> Iterator[tuple[str | None, Spent]]:
+def advisors(usage: Fields, report: ReadReport) -> Iterator[tuple[str | None, UsageCounts]]:
     """Advisor calls inside a response: spend of another model that the top level does not contain."""
     iterations = usage.get("iterations")
     if type(iterations) is not list:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Requirements, Scope, Surroundings, application_data, server_command
+from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, application_data, server_command
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -13,8 +13,8 @@ def _folder(where: Surroundings) -> Path:
     return application_data(where) / "Claude"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
-    if scope is Scope.PROJECT:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+    if scope is InstallScope.PROJECT:
         return Requirements((), ("Claude Desktop knows no projects: run it with --scope user.",))
     server = Member(("mcpServers", SERVER), server_command(where))
     return Requirements((FileEdits(_folder(where) / "claude_desktop_config.json", (server,)),))

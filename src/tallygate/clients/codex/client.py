@@ -11,9 +11,9 @@ from typing import Any
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Obstacle,
     Requirements,
-    Scope,
     Surroundings,
     content_of,
     hook_command,
@@ -93,7 +93,7 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("CODEX_HOME", ".codex")
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     table = Table(("mcp_servers", SERVER), {**server_command(where), "required": True})
     hooks = [
         Hook(
@@ -104,7 +104,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Requirements:
         for event in HOOKS
     ]
     notes = ["Codex runs no hook that you have not trusted, and says nothing: start codex, open /hooks and trust them."]
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         override = folder / "AGENTS.override.md"
         rule = override if override.is_file() else folder / "AGENTS.md"

@@ -7,8 +7,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     hook_command,
     rule_block,
@@ -37,10 +37,10 @@ def _hook(where: Surroundings, event: str) -> Hook:
     return Hook(("hooks", event), {"type": "command", "bash": command}, flat=True)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), {"type": "local", **server_command(where), "tools": ["*"]})
     hooks = tuple(_hook(where, event) for event in EVENTS)
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         return Requirements(
             (

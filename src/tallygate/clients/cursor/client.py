@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Requirements, Scope, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, rule_block, server_command
 from tallygate.clients.cursor.program import PROGRAM
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
@@ -16,9 +16,9 @@ def _folder(where: Surroundings) -> Path:
     return where.home / ".cursor"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         note = (
             "Cursor keeps rules for all projects in its own settings, not in a file: "
             "`tallygate init --client cursor --scope project` writes the rule into a project."

@@ -8,9 +8,9 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Obstacle,
     Requirements,
-    Scope,
     Surroundings,
     content_of,
     hook_command,
@@ -55,8 +55,8 @@ def _hook(where: Surroundings, event: str) -> Hook:
     return Hook(("hooks", event), {"type": "command", "command": command}, "*" if event == "PreToolUse" else None)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
-    user = scope is Scope.USER
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+    user = scope is InstallScope.USER
     folder = _folder(where) if user else where.root / ".factory"
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where)})
     hooks = tuple(_hook(where, event) for event in EVENTS)

@@ -7,8 +7,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     hook_command,
     rule_block,
@@ -34,7 +34,7 @@ def matcher_of(event: str) -> str:
     return "manual" if event == "PreCompress" else "*"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = (
         Hook(
@@ -44,7 +44,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Requirements:
         )
         for event in EVENTS
     )
-    user = scope is Scope.USER
+    user = scope is InstallScope.USER
     folder = _folder(where) if user else where.root / ".gemini"
     rule = folder / "GEMINI.md" if user else where.root / "GEMINI.md"
     return Requirements(

@@ -9,8 +9,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     hook_arguments,
     rule_block,
@@ -49,10 +49,10 @@ def _settings(folder: Path) -> Path:
     return commented if commented.exists() else folder / "opencode.json"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     command = [where.python, *server_arguments(where)]
     server = Member(("mcp", SERVER), {"type": "local", "command": command, "enabled": True})
-    user = scope is Scope.USER
+    user = scope is InstallScope.USER
     folder = _folder(where) if user else where.root
     plugins = folder / "plugin" if user else where.root / ".opencode" / "plugin"
     plugin = opencode_plugin(hook_arguments(where, _CLIENT), faults_pass=where.faults_pass)

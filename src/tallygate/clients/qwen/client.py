@@ -7,8 +7,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     Deferred,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     hook_command,
     rule_block,
@@ -34,7 +34,7 @@ def _command(where: Surroundings, event: str) -> str:
     return hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = tuple(
         Hook(
@@ -44,7 +44,7 @@ def _wanted(where: Surroundings, scope: Scope) -> Requirements:
         )
         for event in EVENTS
     )
-    user = scope is Scope.USER
+    user = scope is InstallScope.USER
     folder = _folder(where) if user else where.root / ".qwen"
     rule = folder / "QWEN.md" if user else where.root / "QWEN.md"
     notes = () if user else ("Qwen Code asks before it starts a server of a project: `qwen mcp approve tallygate`.",)

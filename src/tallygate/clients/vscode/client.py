@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     application_data,
     rule_block,
@@ -28,10 +28,10 @@ def _signs(where: Surroundings) -> tuple[Path, ...]:
     return (where.home / ".vscode",)
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("servers", SERVER), {"type": "stdio", **server_command(where)})
     rule = (rule_block(_FRONT),)
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         return Requirements((FileEdits(folder / "mcp.json", (server,)), FileEdits(folder / "prompts" / _RULE, rule)))
     return Requirements(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tallygate.clients.client import (
     Client,
+    InstallScope,
     Requirements,
-    Scope,
     Surroundings,
     rule_block,
     server_command,
@@ -22,8 +22,8 @@ def _folder(where: Surroundings) -> Path:
     return where.home / ".codeium" / "windsurf"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
-    if scope is Scope.USER:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         server = Member(("mcpServers", SERVER), server_command(where))
         return Requirements(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, Requirements, Scope, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, rule_block, server_command
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -28,9 +28,9 @@ def _folder(where: Surroundings) -> Path:
     return where.folder("XDG_CONFIG_HOME", ".config") / "zed"
 
 
-def _wanted(where: Surroundings, scope: Scope) -> Requirements:
+def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     server = Member(("context_servers", SERVER), {"source": "custom", **server_command(where)})
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         folder = _folder(where)
         return Requirements(
             (FileEdits(folder / "settings.json", (server,)), FileEdits(folder / "AGENTS.md", (rule_block(),)))

@@ -119,7 +119,7 @@ def _midnight_us(day: date, zone: tzinfo) -> int:
 EVERY_MODEL = "every"
 
 
-class Scope(StrEnum):
+class BudgetScope(StrEnum):
     """What a budget limits."""
 
     SESSION = "session"
@@ -136,7 +136,7 @@ WITHIN = ":in:"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class BudgetRule:
     """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
 
     `match` narrows a scope: a folder, the end of a project's path, a pattern of either, of clients or of models. `also`
@@ -145,7 +145,7 @@ class Rule:
     whose file has the rule: it limits work there alone, in budgets of its own.
     """
 
-    scope: Scope
+    scope: BudgetScope
     limit: int
     unit: str = "USD"
     period: str = SESSION
@@ -181,7 +181,7 @@ class Rule:
 
 
 @value(frozen=True, slots=True)
-class Subject:
+class RuleTarget:
     """What rules are held against: whose session it is, where, in which client.
 
     `names_of` gives all names that a client is limited by, the first one first.
@@ -201,25 +201,25 @@ class Subject:
         return tuple(dict.fromkeys(name for client in each if client is not None for name in self.names_of(client)))
 
 
-def bound(rules: Iterable[Rule], subject: Subject) -> tuple[Rule, ...]:
+def bound(rules: Iterable[BudgetRule], subject: RuleTarget) -> tuple[BudgetRule, ...]:
     """The rules above the session that bind one, each with what it limits there; those for models bind by call."""
     found = [replace(rule, key=key) for rule in rules for key in _keys(rule, subject)]
     return tuple(dict.fromkeys(found))
 
 
-def _keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
+def _keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
     """What a rule limits there: a project's budget holds in everything inside, so that one place may have several."""
     if rule.within is not None and not meant(subject.place, rule.within):
         return ()
-    if rule.scope is Scope.PROJECT:
+    if rule.scope is BudgetScope.PROJECT:
         return meant(subject.place, rule.match)
-    if rule.scope is Scope.CLIENT:
+    if rule.scope is BudgetScope.CLIENT:
         return _client_keys(rule, subject)
     key = _key(rule, subject)
     return () if key is None else (key,)
 
 
-def _client_keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
+def _client_keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
     """What a client's rule limits: whoever is connected and whoever an agent says it is, so that no name escapes."""
     if rule.match is None:
         each = (subject.client, subject.also_client)
@@ -228,46 +228,46 @@ def _client_keys(rule: Rule, subject: Subject) -> tuple[str, ...]:
     return (match,) if any(fnmatchcase(name, match) for name in subject.clients) else ()
 
 
-def _key(rule: Rule, subject: Subject) -> str | None:
+def _key(rule: BudgetRule, subject: RuleTarget) -> str | None:
     match rule.scope:
-        case Scope.SESSION | Scope.PROJECT | Scope.CLIENT:
+        case BudgetScope.SESSION | BudgetScope.PROJECT | BudgetScope.CLIENT:
             return None
-        case Scope.TENANT:
+        case BudgetScope.TENANT:
             return subject.tenant if rule.match in (None, subject.tenant) else None
-        case Scope.USER:
+        case BudgetScope.USER:
             return subject.user if rule.match in (None, subject.user) else None
-        case Scope.MODEL:
+        case BudgetScope.MODEL:
             return rule.match or EVERY_MODEL
-        case Scope.GLOBAL:
+        case BudgetScope.GLOBAL:
             return "all"
 
 
-def binds(rule: Rule, model: str, means: Callable[[str, str], bool]) -> bool:
+def binds(rule: BudgetRule, model: str, means: Callable[[str, str], bool]) -> bool:
     """Whether a rule that binds a session binds a call of this model; `means` says which ids are one model."""
-    if rule.scope is not Scope.MODEL or rule.match is None:
+    if rule.scope is not BudgetScope.MODEL or rule.match is None:
         return True
     return any(means(match, model) for match in (rule.match, *rule.also))
 
 
-def may_limit(rule: Rule, key: str) -> bool:
+def may_limit(rule: BudgetRule, key: str) -> bool:
     """Whether a rule is one of those that may have made a budget which limits this."""
     match rule.scope:
-        case Scope.PROJECT:
+        case BudgetScope.PROJECT:
             return rule.match is None or key in meant(as_written(key), rule.match)
-        case Scope.CLIENT:
+        case BudgetScope.CLIENT:
             return rule.match is None or client_name(rule.match) == client_name(key)
-        case Scope.MODEL:
+        case BudgetScope.MODEL:
             return key == (rule.match or EVERY_MODEL)
-        case Scope.TENANT | Scope.USER:
+        case BudgetScope.TENANT | BudgetScope.USER:
             return rule.match in (None, key)
-        case Scope.GLOBAL:
+        case BudgetScope.GLOBAL:
             return True
-        case Scope.SESSION:
+        case BudgetScope.SESSION:
             return False
 
 
 @value(frozen=True, slots=True)
-class Spent:
+class SpendFacts:
     """What is known of something that was spent: by which clients with all their names, where, on which models.
 
     A response names them itself, and the session that it counts for may name others: a window that means either
@@ -285,41 +285,41 @@ def within_of(budget_id: str) -> str | None:
     return folder if mark else None
 
 
-def counts_in(budget: Budget, spent: Spent, means: Callable[[str, str], bool]) -> bool:
+def counts_in(budget: Budget, spent: SpendFacts, means: Callable[[str, str], bool]) -> bool:
     """Whether a window counts something that was spent, gated or not, by what it limits."""
     key = budget.scope_key
     within = within_of(budget.budget_id)
     if within is not None and within not in spent.folders:
         return False
     match budget.scope:
-        case Scope.GLOBAL | Scope.TENANT | Scope.USER:
+        case BudgetScope.GLOBAL | BudgetScope.TENANT | BudgetScope.USER:
             return True
-        case Scope.CLIENT:
+        case BudgetScope.CLIENT:
             return any(fnmatchcase(name, client_name(key)) for name in spent.clients)
-        case Scope.PROJECT:
+        case BudgetScope.PROJECT:
             return key in spent.folders
-        case Scope.MODEL:
+        case BudgetScope.MODEL:
             matches = (key, *budget.also)
             return key == EVERY_MODEL or any(means(match, model) for match in matches for model in spent.models)
         case _:
             return False
 
 
-def to_text(rules: Iterable[Rule]) -> str | None:
+def to_text(rules: Iterable[BudgetRule]) -> str | None:
     """Rules as they are kept with a session; None where there are none."""
     entries = [{name: value for name, value in asdict(rule).items() if value not in (None, ())} for rule in rules]
     return json.dumps(entries, separators=(",", ":"), ensure_ascii=False) if entries else None
 
 
 @lru_cache(maxsize=256)
-def from_text(text: str | None) -> tuple[Rule, ...]:
+def from_text(text: str | None) -> tuple[BudgetRule, ...]:
     """The rules kept with a session."""
     entries = json.loads(text) if text else []
     return tuple(
-        Rule(
+        BudgetRule(
             **{
                 **entry,
-                "scope": Scope(entry["scope"]),
+                "scope": BudgetScope(entry["scope"]),
                 "mode": BudgetMode(entry["mode"]),
                 "also": tuple(entry.get("also", ())),
             }
@@ -328,7 +328,7 @@ def from_text(text: str | None) -> tuple[Rule, ...]:
     )
 
 
-def rules_of(session: Session) -> tuple[Rule, ...]:
+def rules_of(session: Session) -> tuple[BudgetRule, ...]:
     """The rules that bind a session."""
     return from_text(session.rules)
 

@@ -9,7 +9,7 @@ import click
 
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name
 from tallygate.core.model import Budget, LimitChange, parse_amount, unit_number
 from tallygate.core.moments import iso
@@ -82,7 +82,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
 
 def _beside_settings(budget: Budget) -> str | None:
     """By how much a budget of the settings stands above or below what they say now, by what was changed by hand."""
-    if budget.scope == Scope.SESSION or budget.rule_limit in (None, budget.limit_nanos):
+    if budget.scope == BudgetScope.SESSION or budget.rule_limit in (None, budget.limit_nanos):
         return None
     rule = budget.rule_limit or 0
     more, theirs = (format_amount(nanos, budget.unit) for nanos in (abs(budget.limit_nanos - rule), rule))

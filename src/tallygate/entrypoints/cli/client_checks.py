@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from tallygate.clients.client import Client, Scope, server_arguments
+from tallygate.clients.client import Client, InstallScope, server_arguments
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.core.words import client_name
@@ -41,8 +41,8 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
         where = surroundings(settings, telemetry_of(program, settings, making=False))
         owned = {(owner, record.scope) for record in manifest.records.values() for owner in record.owners}
         for name, client in REGISTRY.clients.items():
-            scopes = [scope for scope in Scope if (name, scope.value) in owned]
-            here = [scope for scope in scopes if scope is Scope.USER or where.project is not None]
+            scopes = [scope for scope in InstallScope if (name, scope.value) in owned]
+            here = [scope for scope in scopes if scope is InstallScope.USER or where.project is not None]
             if not here:
                 continue
             changed = [

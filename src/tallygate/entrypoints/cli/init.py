@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.client import Client, Scope, Surroundings, Telemetry
+from tallygate.clients.client import Client, InstallScope, Surroundings, Telemetry
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
@@ -52,8 +52,8 @@ _client_option = click.option(
 @_client_option
 @click.option(
     "--scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.USER.value,
+    type=click.Choice([scope.value for scope in InstallScope]),
+    default=InstallScope.USER.value,
     show_default=True,
     help="For all your work, or for this project.",
 )
@@ -98,7 +98,7 @@ def init(
         here.refuse_where_it_will_go()
     settings = program.settings().sound()
     authority = program.authority(settings, of=None if dry_run or printing else Loosening.INIT)
-    wanted = Scope(scope)
+    wanted = InstallScope(scope)
     where = surroundings(settings, telemetry_of(program, settings, making=False))
     _check_project(wanted, where)
     clients = _chosen(names, where)
@@ -136,7 +136,9 @@ def init(
 @click.command()
 @_client_option
 @click.option(
-    "--scope", type=click.Choice([scope.value for scope in Scope]), help="Only there; both where it is not given."
+    "--scope",
+    type=click.Choice([scope.value for scope in InstallScope]),
+    help="Only there; both where it is not given.",
 )
 @click.option("--dry-run", is_flag=True, help="Name the files that would change, and change nothing.")
 @click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
@@ -158,8 +160,12 @@ def uninstall(
     authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
     where = surroundings(settings)
     if scope is not None:
-        _check_project(Scope(scope), where)
-    scopes = [Scope(scope)] if scope else [each for each in Scope if each is Scope.USER or where.project]
+        _check_project(InstallScope(scope), where)
+    scopes = (
+        [InstallScope(scope)]
+        if scope
+        else [each for each in InstallScope if each is InstallScope.USER or where.project]
+    )
     clients = [REGISTRY.clients[name] for name in names] or [*REGISTRY.clients.values()]
     manifest = Manifest(folder_of(settings))
     plan = plan_uninstall(clients, where, scopes, manifest)
@@ -313,8 +319,8 @@ def folder_of(settings: Settings) -> Path:
     return install_folder(settings.paths.data_dir, places(around_here()).home)
 
 
-def _check_project(scope: Scope, where: Surroundings) -> None:
-    if scope is Scope.PROJECT and where.project is None:
+def _check_project(scope: InstallScope, where: Surroundings) -> None:
+    if scope is InstallScope.PROJECT and where.project is None:
         raise InvalidArgument(
             "scope",
             f"{Path.cwd()} belongs to no project.",
@@ -348,7 +354,7 @@ def _own_zone(program: Program, settings: Settings) -> str | None:
 
 
 def _limits(
-    program: Program, settings: Settings, scope: Scope, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
+    program: Program, settings: Settings, scope: InstallScope, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
 ) -> Limits | None:
     """The limits to begin with; None where settings have some already."""
     if settings.budgets:
@@ -361,7 +367,7 @@ def _limits(
             )
         return None
     limits = starting_limits(program, settings, asked, subscribed=subscribed, dry_run=dry_run)
-    if scope is Scope.USER:
+    if scope is InstallScope.USER:
         return limits
     # A project's file only tightens, so more than its sessions have without it would wait for `tallygate trust`.
     stands = settings.session_budget.limit
@@ -375,12 +381,12 @@ def _limits(
 
 
 def _budget(
-    settings: Settings, scope: Scope, where: Surroundings, limits: Limits | None, zone: str | None
+    settings: Settings, scope: InstallScope, where: Surroundings, limits: Limits | None, zone: str | None
 ) -> tuple[FileEdits, ...]:
     """The file with the limits to begin with; the user's own says the time zone of its days too."""
     if limits is None:
         return ()
-    if scope is Scope.PROJECT:
+    if scope is InstallScope.PROJECT:
         return (FileEdits(where.root / PROJECT_FILE, (Whole(limits.settings_text(None), keeps=True),), shared=True),)
     file = settings.paths.user_file or places(around_here()).config_dir / "config.toml"
     return (FileEdits(file, (Whole(limits.settings_text(zone), keeps=True),)),)
@@ -402,7 +408,7 @@ def _say_limits(limits: Limits, file: Path, clients: Sequence[Client], *, dry_ru
 
 
 def _print(
-    clients: Sequence[Client], where: Surroundings, scope: Scope, budget: Sequence[FileEdits], listed: bytes
+    clients: Sequence[Client], where: Surroundings, scope: InstallScope, budget: Sequence[FileEdits], listed: bytes
 ) -> None:
     from tallygate.editing import documents
 

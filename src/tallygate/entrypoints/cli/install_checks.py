@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.client import Scope, Surroundings
+from tallygate.clients.client import InstallScope, Surroundings
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
@@ -67,7 +67,7 @@ def astray(where: Surroundings) -> list[Astray]:
     found: dict[tuple[str, str], Astray] = {}
     for client in REGISTRY.clients.values():
         with suppress(TallygateError, OSError):
-            scopes = [Scope.USER, *([] if where.project is None else [Scope.PROJECT])]
+            scopes = [InstallScope.USER, *([] if where.project is None else [InstallScope.PROJECT])]
             for file in (each.path for scope in scopes for each in client.wanted(where, scope).files):
                 for named in _named_in(file):
                     ledger = _ledger_of(named)

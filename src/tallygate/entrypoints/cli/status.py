@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tallygate.core.costing import SURE
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import LockStanding
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
@@ -113,7 +113,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
         windows = [
             each
             for each in list_budgets(rt, limit=_BUDGETS_LOOKED_AT)
-            if each.scope != Scope.SESSION and (each.resets_us is None or each.resets_us > now_us)
+            if each.scope != BudgetScope.SESSION and (each.resets_us is None or each.resets_us > now_us)
         ]
         return _Seen(
             settings=settings,

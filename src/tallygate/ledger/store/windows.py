@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
@@ -48,14 +48,14 @@ _SERVED = (
 )
 # What a scope looks at, of responses and of booked calls: client, project, session, model.
 _USAGE_KEYS = {
-    Scope.CLIENT: ("client", "NULL", "session_id", "NULL"),
-    Scope.PROJECT: ("NULL", "project", "session_id", "NULL"),
-    Scope.MODEL: ("NULL", "NULL", "NULL", _SERVED),
+    BudgetScope.CLIENT: ("client", "NULL", "session_id", "NULL"),
+    BudgetScope.PROJECT: ("NULL", "project", "session_id", "NULL"),
+    BudgetScope.MODEL: ("NULL", "NULL", "NULL", _SERVED),
 }
 _CALL_KEYS = {
-    Scope.CLIENT: ("asked_by", "NULL", "session_id", "NULL"),
-    Scope.PROJECT: ("NULL", "folder", "session_id", "NULL"),
-    Scope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
+    BudgetScope.CLIENT: ("asked_by", "NULL", "session_id", "NULL"),
+    BudgetScope.PROJECT: ("NULL", "folder", "session_id", "NULL"),
+    BudgetScope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
 }
 # A call that was recorded has the price of what was recorded.
 USAGE_PRICED = " AND price_id IN (SELECT value FROM json_each(:prices))"
@@ -86,12 +86,12 @@ SELECT_PAID = (
 )
 
 
-def _with_folder(keys: Mapping[Scope, tuple[str, ...]], scope: Scope, *, placed: bool) -> tuple[str, ...]:
+def _with_folder(keys: Mapping[BudgetScope, tuple[str, ...]], scope: BudgetScope, *, placed: bool) -> tuple[str, ...]:
     """What tells of a scope, and where something was done if that is asked, too."""
     found = keys.get(scope, _NOTHING)
     if not placed:
         return found
-    return tuple(one if one != "NULL" else other for one, other in zip(found, keys[Scope.PROJECT], strict=True))
+    return tuple(one if one != "NULL" else other for one, other in zip(found, keys[BudgetScope.PROJECT], strict=True))
 
 
 SELECT_WORKTREES = (
@@ -159,10 +159,13 @@ class WindowReads(Statements):
         `placed` is told with its folder, too, and what is `named` with its model. With `prices` only what was priced by
         one of these.
         """
-        what = Scope(scope)
+        what = BudgetScope(scope)
         usage, calls = (_with_folder(keys, what, placed=placed) for keys in (_USAGE_KEYS, _CALL_KEYS))
-        if named and what is not Scope.MODEL:
-            usage, calls = (*usage[:_MODEL_KEY], "model"), (*calls[:_MODEL_KEY], *_CALL_KEYS[Scope.MODEL][_MODEL_KEY:])
+        if named and what is not BudgetScope.MODEL:
+            usage, calls = (
+                (*usage[:_MODEL_KEY], "model"),
+                (*calls[:_MODEL_KEY], *_CALL_KEYS[BudgetScope.MODEL][_MODEL_KEY:]),
+            )
         of_usage, of_calls = ("", "") if prices is None else (USAGE_PRICED, CALL_PRICED)
         found = self._weighed(("usage", "cost_nanos", _USAGE_TOKENS, of_usage), usage, apart)
         booked = ("call", "booked_nanos", _CALL_TOKENS, f" AND cost_basis IN ('actual', 'estimate'){of_calls}")

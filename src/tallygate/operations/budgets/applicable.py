@@ -12,9 +12,9 @@ from tallygate.core.errors import unknown_session
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import (
     PIECES,
-    Rule,
-    Scope,
-    Subject,
+    BudgetRule,
+    BudgetScope,
+    RuleTarget,
     Window,
     binds,
     bound,
@@ -65,7 +65,7 @@ def rules_for(
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
     mine = bound(
         rt.workspace.rules,
-        Subject(rt.tenant, client, rt.workspace.user, place, also_client, names_of=REGISTRY.names.of),
+        RuleTarget(rt.tenant, client, rt.workspace.user, place, also_client, names_of=REGISTRY.names.of),
     )
     return to_text(_joined(mine, from_text(inherited)))
 
@@ -148,13 +148,13 @@ def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
     A window keeps the limit it had until a step is asked for.
     """
     ended = budget.resets_us is not None and budget.resets_us <= at_us and not is_head(budget)
-    if budget.rule_limit is None or budget.scope == Scope.SESSION.value or ended:
+    if budget.rule_limit is None or budget.scope == BudgetScope.SESSION.value or ended:
         return budget
     limits = [rule.limit for rule in rt.workspace.rules if _made_by(rule, budget)]
     return relimited(budget, min(limits)) if limits else budget
 
 
-def _made_by(rule: Rule, budget: Budget) -> bool:
+def _made_by(rule: BudgetRule, budget: Budget) -> bool:
     kind = (rule.scope.value, rule.period, rule.unit, rule.mode, rule.within)
     if kind != (budget.scope, budget.period, budget.unit, budget.mode, within_of(budget.budget_id)):
         return False
@@ -169,20 +169,22 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
     the last responses were made is asked as well, until the work has gone on elsewhere.
     """
     client, folder = visited_by(rt, session)
-    placed = any(rule.scope is Scope.PROJECT or rule.within is not None for rule in rt.workspace.rules)
+    placed = any(rule.scope is BudgetScope.PROJECT or rule.within is not None for rule in rt.workspace.rules)
     worked = still_worked_in(rt, reader, session, at_us) if placed else ()
-    mine: tuple[Rule, ...] = ()
+    mine: tuple[BudgetRule, ...] = ()
     for each in dict.fromkeys((folder, *worked)):
         there = () if each in (None, session.project) else bound(rt.workspace.rules, _subject(rt, session, each))
         mine += tuple(
-            rule for rule in there if (rule.scope is Scope.PROJECT or rule.within is not None) and rule not in mine
+            rule
+            for rule in there
+            if (rule.scope is BudgetScope.PROJECT or rule.within is not None) and rule not in mine
         )
     if client is not None:
         place = rt.workspace.place_of(folder or session.project)
         asking = bound(
-            rt.workspace.rules, Subject(rt.tenant, client, rt.workspace.user, place, names_of=REGISTRY.names.of)
+            rt.workspace.rules, RuleTarget(rt.tenant, client, rt.workspace.user, place, names_of=REGISTRY.names.of)
         )
-        mine += tuple(rule for rule in asking if rule.scope is Scope.CLIENT and rule not in mine)
+        mine += tuple(rule for rule in asking if rule.scope is BudgetScope.CLIENT and rule not in mine)
     return replace(session, rules=to_text(_joined(mine, from_text(session.rules)))) if mine else session
 
 
@@ -194,12 +196,14 @@ def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
     return asks if is_other else None, None if there == session.project else there
 
 
-def _subject(rt: Runtime, session: Session, folder: str | None) -> Subject:
+def _subject(rt: Runtime, session: Session, folder: str | None) -> RuleTarget:
     place = rt.workspace.place_of(folder)
-    return Subject(rt.tenant, session.client, rt.workspace.user, place, session.also_client, names_of=REGISTRY.names.of)
+    return RuleTarget(
+        rt.tenant, session.client, rt.workspace.user, place, session.also_client, names_of=REGISTRY.names.of
+    )
 
 
-def _joined(mine: tuple[Rule, ...], others: tuple[Rule, ...]) -> list[Rule]:
+def _joined(mine: tuple[BudgetRule, ...], others: tuple[BudgetRule, ...]) -> list[BudgetRule]:
     """Rules of two sources, each budget once and with the tighter of its limits."""
     found = {rule.budget_id(""): rule for rule in others}
     for rule in mine:
@@ -350,7 +354,7 @@ class _Windows:
         self.beside: dict[str, Budget] = {}
         self.calls: dict[str, Call] = {}
 
-    def look_up(self, rules: Iterable[Rule]) -> None:
+    def look_up(self, rules: Iterable[BudgetRule]) -> None:
         """Read all that these rules need, at once."""
         names: list[str] = []
         for rule in rules:
@@ -359,14 +363,14 @@ class _Windows:
                 names += [rule.head_id, *_older(rule, self._at_us)]
         self.known = {budget.budget_id: budget for budget in self._reader.budgets_named(list(dict.fromkeys(names)))}
 
-    def window(self, rule: Rule) -> Budget:
+    def window(self, rule: BudgetRule) -> Budget:
         """The window of a rule that is now; a new one gets the limit of the settings where that is the higher one."""
         fresh = replace(rule, limit=max(rule.limit, self._now(rule)))
         found = self.rolling(fresh) if rolling_us(rule.period) is not None else self.calendar(fresh)
         self.bases[found.budget_id] = fresh.limit if self._limits is None else self._now(rule)
         return self._noted(found, rule)
 
-    def calendar(self, rule: Rule) -> Budget:
+    def calendar(self, rule: BudgetRule) -> Budget:
         """The window of a day, week or month, or the one for ever."""
         window = _window(rule, self._at_us)
         name = rule.budget_id(window.name)
@@ -384,7 +388,7 @@ class _Windows:
                 self.moved.add(name)
         return self._relimited(budget, rule)
 
-    def rolling(self, rule: Rule) -> Budget:
+    def rolling(self, rule: BudgetRule) -> Budget:
         """The piece of a rolling period that is now, with what the others hold and the limit of all of them."""
         length = rolling_us(rule.period) or 0
         head = self.known.get(rule.head_id)
@@ -440,7 +444,7 @@ class _Windows:
                 continue
             self.known[name] = self.beside[name] = made
 
-    def _relimited(self, budget: Budget, rule: Rule) -> Budget:
+    def _relimited(self, budget: Budget, rule: BudgetRule) -> Budget:
         """A budget with the limit that its rule has in the settings now, if they are at hand."""
         now = self._now(rule)
         if self._limits is None or budget.rule_limit is None or budget.rule_limit == now:
@@ -448,10 +452,10 @@ class _Windows:
         self.moved.add(budget.budget_id)
         return relimited(budget, now)
 
-    def _now(self, rule: Rule) -> int:
+    def _now(self, rule: BudgetRule) -> int:
         return rule.limit if self._limits is None else self._limits.get(rule.budget_id(""), rule.limit)
 
-    def _noted(self, budget: Budget, rule: Rule) -> Budget:
+    def _noted(self, budget: Budget, rule: BudgetRule) -> Budget:
         """Keep by how much a session's own rule is below the limit of its budget."""
         if budget.rule_limit is not None and budget.rule_limit > rule.limit:
             self.stricter[budget.budget_id] = budget.rule_limit - rule.limit
@@ -471,13 +475,13 @@ class _Windows:
         return budget
 
 
-def _window(rule: Rule, at_us: int) -> Window:
+def _window(rule: BudgetRule, at_us: int) -> Window:
     if rolling_us(rule.period) is not None:
         return piece_of(rule.period, at_us)
     return window_of(rule.period, at_us, ZoneInfo(rule.zone))
 
 
-def _older(rule: Rule, at_us: int) -> list[str]:
+def _older(rule: BudgetRule, at_us: int) -> list[str]:
     """The ids of the earlier pieces that a rolling period still holds.
 
     There is one more than the period has: of the oldest only a part is older than the period, and a piece goes whole.

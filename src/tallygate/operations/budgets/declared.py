@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tallygate.core.gate.rules import Rule, Scope, binds, from_text, may_limit
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, binds, from_text, may_limit
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session, unit_number
 from tallygate.core.moments import as_datetime, iso
@@ -38,7 +38,7 @@ class Unbound:
     `names_none` where it means no model that is listed or was used; of such a one no work has to tell.
     """
 
-    rule: Rule
+    rule: BudgetRule
     since_us: int | None
     ever: bool
     names_none: bool = False
@@ -78,7 +78,7 @@ def unbound(rt: Runtime) -> list[Unbound]:
     All tenants count: what binds in one of them binds. Where nothing was ever spent, nothing can have been bound, but
     for a model that is misspelled.
     """
-    rules = [rule for rule in rt.workspace.rules if rule.scope is not Scope.SESSION]
+    rules = [rule for rule in rt.workspace.rules if rule.scope is not BudgetScope.SESSION]
     if not rules:
         return []
     with rt.reading() as reader:
@@ -105,13 +105,13 @@ def unbound(rt: Runtime) -> list[Unbound]:
     return found
 
 
-def _names_none(rt: Runtime, rule: Rule) -> bool:
+def _names_none(rt: Runtime, rule: BudgetRule) -> bool:
     """Whether a budget of a model means none that is listed, and none that a response of any tenant names.
 
     Lists have ids like `claude-opus-latest` too. Every budget of that family binds what is asked for so, and is no
     better known for it.
     """
-    if rule.scope is not Scope.MODEL or rule.match is None:
+    if rule.scope is not BudgetScope.MODEL or rule.match is None:
         return False
     listed = (each.id for each in rt.workspace.prices.models(as_datetime(rt.services.clock_us())))
     if any(binds(rule, model, means) for model in listed if not is_family(one_name(model))):
@@ -123,7 +123,7 @@ def _names_none(rt: Runtime, rule: Rule) -> bool:
     return True
 
 
-def _last_us(rule: Rule, used: Iterable[Used]) -> int | None:
+def _last_us(rule: BudgetRule, used: Iterable[Used]) -> int | None:
     kind = (rule.scope.value, rule.period, rule.unit, rule.mode.value)
     met = (
         each.last_us
@@ -197,7 +197,7 @@ class _Bounds:
 class _Held:
     """What a session is held to by the settings: budgets above it, its own, and the list of its prices."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[BudgetRule, ...]
     own: _Bounds | None
     prices: str | None
 
@@ -288,9 +288,9 @@ def _changes(
         yield text, text
 
 
-def _bounds(rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, _Bounds]]:
+def _bounds(rules: tuple[BudgetRule, ...]) -> dict[str, tuple[BudgetRule, _Bounds]]:
     """The limits on each thing that rules limit, by a name of it that is the same for hard and soft ones."""
-    found: dict[str, tuple[Rule, _Bounds]] = {}
+    found: dict[str, tuple[BudgetRule, _Bounds]] = {}
     for rule in rules:
         name = replace(rule, mode=BudgetMode.HARD).budget_id("")
         first, bounds = found.get(name, (rule, _Bounds(unit=rule.unit)))
@@ -303,7 +303,7 @@ def _list(reader: ProofReader, list_id: str) -> PriceList | None:
     return None if stated is None else PriceList.from_text(stated)
 
 
-def _name(rule: Rule) -> str:
-    whose = "" if rule.scope is Scope.GLOBAL else f" of {cleaned(str(rule.key), _TEXT_MAX)}"
+def _name(rule: BudgetRule) -> str:
+    whose = "" if rule.scope is BudgetScope.GLOBAL else f" of {cleaned(str(rule.key), _TEXT_MAX)}"
     period = "" if rule.period == "never" else f" ({rule.period})"
     return f"the {rule.scope} budget{whose}{period}"

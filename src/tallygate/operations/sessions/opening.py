@@ -11,7 +11,7 @@ from pathlib import Path
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate.policy import own_budget
-from tallygate.core.gate.rules import Scope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
 from tallygate.core.model import Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
@@ -167,7 +167,7 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
     """The budgets that the settings give every session beside its own: in other units, or tighter than it asks for."""
     found = []
     for rule in rt.workspace.rules:
-        if rule.scope is not Scope.SESSION:
+        if rule.scope is not BudgetScope.SESSION:
             continue
         # A warning at less stands for no stop: a soft budget of its own leaves a higher hard one in force.
         stops = rule.mode is BudgetMode.HARD and own.mode is BudgetMode.SOFT

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tallygate import files
-from tallygate.clients.client import Client, Scope, Surroundings
+from tallygate.clients.client import Client, InstallScope, Surroundings
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing import documents
@@ -82,7 +82,7 @@ def detected(clients: Iterable[Client], where: Surroundings, on_path: Callable[[
 def plan_install(
     clients: Sequence[Client],
     where: Surroundings,
-    scope: Scope,
+    scope: InstallScope,
     manifest: Manifest,
     extra: Sequence[FileEdits] = (),
     *,
@@ -93,7 +93,7 @@ def plan_install(
     `places` is what the file is to hold that installed commands name: written before any of them is.
     """
     plan = Plan(records=deepcopy(manifest.records))
-    inside = where.root if scope is Scope.PROJECT else None
+    inside = where.root if scope is InstallScope.PROJECT else None
     wanted = [(client.name, client.title, client.wanted(where, scope)) for client in clients]
     listed = [(name, title, file) for name, title, installation in wanted for file in installation.files]
     listed += [("", "Tallygate", file) for file in extra]
@@ -115,7 +115,7 @@ def plan_install(
         done[found.target] = Change(file.path, found if earlier is None else earlier.found, after, file.shared)
         if after != now or record is not None:
             owner = [name] if name else []
-            root = str(where.project) if scope is Scope.PROJECT else None
+            root = str(where.project) if scope is InstallScope.PROJECT else None
             fresh = Record(str(found.target), documents.kind_of(file.edits), scope.value, root, owner, None, "")
             known = record or fresh
             owners = [*known.owners, *(each for each in owner if each not in known.owners)]
@@ -132,7 +132,7 @@ def plan_install(
     return plan
 
 
-def _say_twice(plan: Plan, clients: Sequence[Client], scope: Scope, inside: Path | None) -> None:
+def _say_twice(plan: Plan, clients: Sequence[Client], scope: InstallScope, inside: Path | None) -> None:
     """A client that is installed for all work and for a project runs each hook twice."""
     for client in clients:
         for record in plan.records.values():
@@ -155,7 +155,9 @@ def _original(plan: Plan, record: Record, wanted: Sequence[Edit], before: bytes 
     return plan.keep(left) if left or record.original is not None else None
 
 
-def plan_uninstall(clients: Sequence[Client], where: Surroundings, scopes: Sequence[Scope], manifest: Manifest) -> Plan:
+def plan_uninstall(
+    clients: Sequence[Client], where: Surroundings, scopes: Sequence[InstallScope], manifest: Manifest
+) -> Plan:
     """What taking Tallygate out of these clients would change."""
     plan = Plan(records=deepcopy(manifest.records))
     names = {client.name for client in clients}
@@ -172,10 +174,10 @@ def plan_uninstall(clients: Sequence[Client], where: Surroundings, scopes: Seque
     _forget_settings(plan, scopes, where, manifest)
     for client in clients:
         for scope in scopes:
-            if scope is Scope.PROJECT and where.project is None:
+            if scope is InstallScope.PROJECT and where.project is None:
                 continue
             for file in client.wanted(where, scope).files:
-                _clear(plan, file, seen, where.root if scope is Scope.PROJECT else None)
+                _clear(plan, file, seen, where.root if scope is InstallScope.PROJECT else None)
     if not any(record.owners for record in plan.records.values()) and Path(where.places).exists():
         plan.changes.append(Change(Path(where.places), files.look(Path(where.places)), None))
     roots = {record.root for record in plan.records.values() if record.root and names.intersection(record.owners)}
@@ -186,10 +188,10 @@ def plan_uninstall(clients: Sequence[Client], where: Surroundings, scopes: Seque
     return plan
 
 
-def _meant(record: Record, scopes: Sequence[Scope], where: Surroundings) -> bool:
+def _meant(record: Record, scopes: Sequence[InstallScope], where: Surroundings) -> bool:
     if record.scope not in scopes:
         return False
-    return record.scope == Scope.USER.value or record.root == str(where.project)
+    return record.scope == InstallScope.USER.value or record.root == str(where.project)
 
 
 def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
@@ -217,7 +219,7 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
     plan.changes.append(Change(path, found, after))
 
 
-def _forget_settings(plan: Plan, scopes: Sequence[Scope], where: Surroundings, manifest: Manifest) -> None:
+def _forget_settings(plan: Plan, scopes: Sequence[InstallScope], where: Surroundings, manifest: Manifest) -> None:
     """The starting budget goes when nobody is left who works by it, and only as it was written."""
     for record in list(plan.records.values()):
         if record.owners or not _meant(record, scopes, where):
