@@ -23,7 +23,7 @@ from tallygate.settings import installed as places_of_commands
 from tallygate.settings import load_settings
 from tallygate.settings.installed import PLACES_FILE, Installed, hold, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import places_of
-from tallygate.settings.model import OnFault, Telemetry, Transcripts, has_been_installed
+from tallygate.settings.model import OnFault, ReadTranscripts, TelemetryMode, has_been_installed
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     CLIENT_VARIABLES,
@@ -228,8 +228,8 @@ def test_a_variable_that_tightens_counts(home, installed, name, text, of, tight)
     [
         ("TALLYGATE_BUDGET_MODE", "soft", lambda s: s.policy.budget_mode, BudgetMode.HARD),
         ("TALLYGATE_ON_FAULT", "allow", lambda s: s.policy.on_fault, OnFault.HALT),
-        ("TALLYGATE_TRANSCRIPTS", "off", lambda s: s.usage.transcripts, Transcripts.FOLLOW),
-        ("TALLYGATE_TELEMETRY", "off", lambda s: s.usage.telemetry, Telemetry.RECEIVE),
+        ("TALLYGATE_TRANSCRIPTS", "off", lambda s: s.usage.transcripts, ReadTranscripts.FOLLOW),
+        ("TALLYGATE_TELEMETRY", "off", lambda s: s.usage.telemetry, TelemetryMode.RECEIVE),
         ("TALLYGATE_TENANT", "other", lambda s: s.tenant, "default"),
         ("TALLYGATE_TIME_ZONE", "Asia/Tokyo", lambda s: s.time_zone, "UTC"),
         ("TALLYGATE_RESERVATION_TTL_MINUTES", "1", lambda s: s.policy.reservation_ttl_us, 600_000_000),

@@ -26,9 +26,9 @@ from tallygate.settings import (
     LogLevel,
     OnFault,
     Places,
+    ReadTranscripts,
     Settings,
-    Telemetry,
-    Transcripts,
+    TelemetryMode,
     load_settings,
     places,
     variables,
@@ -247,7 +247,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     ledger = settings.ledger
     assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
     assert settings.privacy.task_summaries is Keep.DROP
-    assert settings.usage == UsageSettings(Transcripts.OFF, Telemetry.OFF, 50_000)
+    assert settings.usage == UsageSettings(ReadTranscripts.OFF, TelemetryMode.OFF, 50_000)
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
     assert settings.pricing == PricingSettings(
         overrides=(

@@ -47,10 +47,10 @@ from tallygate.settings import (
     OnFault,
     Paths,
     Places,
+    ReadTranscripts,
     Settings,
     Stop,
-    Telemetry,
-    Transcripts,
+    TelemetryMode,
     load_settings,
     places,
 )
@@ -162,7 +162,7 @@ class App:
             server_id = new_token(16)
             self.presence.announce(server_id)
         runtime = replace(self.runtime, server_id=server_id)
-        if self.settings.usage.transcripts is Transcripts.OFF:
+        if self.settings.usage.transcripts is ReadTranscripts.OFF:
             return replace(self, runtime=runtime)
         return self._following(runtime)
 
@@ -172,7 +172,7 @@ class App:
 
     def for_hooks(self) -> App:
         """The same program for one hook: what its client has written since is read first, by nobody else."""
-        if self.settings.usage.transcripts is Transcripts.OFF:
+        if self.settings.usage.transcripts is ReadTranscripts.OFF:
             return self
         return self._following(self.runtime)
 
@@ -286,7 +286,7 @@ class App:
     def receive(self, stop: threading.Event) -> None:
         """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
         usage = self.settings.usage
-        if usage.telemetry is Telemetry.OFF:
+        if usage.telemetry is TelemetryMode.OFF:
             return
         from tallygate.entrypoints.receiver import Receiver
         from tallygate.operations.usage.telemetry import take_logs, token_of

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from tallygate.clients.claude_code.client import TOOL_INPUT, telemetry
-from tallygate.clients.client import InstallScope, Surroundings, Telemetry, hook_command, rule_text
+from tallygate.clients.client import InstallScope, Surroundings, TelemetryTarget, hook_command, rule_text
 from tallygate.clients.qwen.client import GATING as QWEN_GATING
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing import documents
@@ -315,7 +315,7 @@ def test_a_command_is_quoted_for_the_shell(python):
 
 # --- what the user has already ----------------------------------------------------------------------------------
 
-RECEIVER = Telemetry(47318, "0123")
+RECEIVER = TelemetryTarget(47318, "0123")
 
 
 def settled(existing, scope=USER, **more):

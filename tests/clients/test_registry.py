@@ -19,7 +19,7 @@ from tallygate.app import compose, settings_here
 from tallygate.clients import FOLDERS
 from tallygate.clients.client import Client, InstallScope, Surroundings
 from tallygate.clients.program import programs
-from tallygate.clients.reading.files import Source
+from tallygate.clients.reading.files import Transcripts
 from tallygate.clients.reading.hooks import Hooks
 from tallygate.clients.registry import REGISTRY, Registry
 from tallygate.core.authority import the_user
@@ -52,7 +52,7 @@ def world(tmp_path):
 
 @pytest.mark.parametrize("client", REGISTRY.clients.values(), ids=lambda client: client.name)
 def test_what_reads_a_client_is_there_and_goes_by_the_name_its_rows_are_stored_under(client):
-    for part, kind in ((client.transcripts, Source), (client.hooks, Hooks)):
+    for part, kind in ((client.transcripts, Transcripts), (client.hooks, Hooks)):
         if part is not None:
             loaded = part.load()
             assert isinstance(loaded, kind)

@@ -17,7 +17,7 @@ from tests.reading_rules import Rule
 from tallygate.clients.claude_code.transcripts import reader_of as claude_reader
 from tallygate.clients.codex.transcripts import reader_of as codex_reader
 from tallygate.clients.gemini.transcripts import reader_of as gemini_reader
-from tallygate.clients.reading.files import Source, TranscriptFile
+from tallygate.clients.reading.files import TranscriptFile, Transcripts
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.usage import ObservedUsage, Quality, merged
 
@@ -41,7 +41,7 @@ def rows_of(place: str) -> tuple[ObservedUsage, ...]:
     """The merged rows of one corpus file, as an ingester would bring them."""
     folder = place.partition("/")[0]
     client = "claude_code" if folder == "claude" else folder
-    source: Source = REGISTRY.sources[client]
+    source: Transcripts = REGISTRY.sources[client]
     batches = source.read(TranscriptFile(client, CORPUS / place), None, None)
     return tuple(merged(row for batch in batches for row in batch.rows).values())
 

@@ -11,10 +11,10 @@ from tests.made_up.client import ANSWER, TITLE
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     files_below,
     read_lines,
 )
@@ -77,4 +77,4 @@ def _read(file: TranscriptFile, position: FilePosition | None = None, max_bytes:
     return read_lines(file.path, position, partial(_made), max_bytes)
 
 
-SOURCE = Source("made_up", _locations, _discover, _read)
+SOURCE = Transcripts("made_up", _locations, _discover, _read)

@@ -25,7 +25,7 @@ from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
 from tallygate.files import start_of
 
 if TYPE_CHECKING:
-    from tallygate.clients.reading.files import Source
+    from tallygate.clients.reading.files import Transcripts
     from tallygate.clients.reading.hooks import Hooks
     from tallygate.clients.reading.otlp import ReadEvents
 
@@ -43,7 +43,7 @@ class InstallScope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Telemetry:
+class TelemetryTarget:
     """Where a client's telemetry is to be sent: the receiver on this machine and the token it asks for."""
 
     port: int
@@ -68,7 +68,7 @@ class Surroundings:
     project: Path | None = None
     hard: bool = True
     faults_pass: bool = False
-    telemetry: Telemetry | None = None
+    telemetry: TelemetryTarget | None = None
 
     def folder(self, variable: str, *default: str) -> Path:
         """The folder a variable names, or its usual place in the home folder."""
@@ -171,7 +171,7 @@ class Client:
     calls_itself: tuple[str, ...] = ()
     says_beside: tuple[str, ...] = ()
     family: str | None = None
-    transcripts: Deferred[Source] | None = None
+    transcripts: Deferred[Transcripts] | None = None
     hooks: Deferred[Hooks] | None = None
     facts: HookFacts | None = None
     gating_events: tuple[str, ...] = ()

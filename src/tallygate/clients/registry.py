@@ -15,7 +15,7 @@ from tallygate.core.usage import Rules
 from tallygate.core.words import ClientNames, client_name
 
 if TYPE_CHECKING:
-    from tallygate.clients.reading.files import Source
+    from tallygate.clients.reading.files import Transcripts
     from tallygate.clients.reading.hooks import Hooks
     from tallygate.clients.reading.otlp import ReadEvents
 
@@ -66,7 +66,7 @@ class Registry:
         return {rule.text: rule for client in self.clients.values() for rule in client.rules}
 
     @cached_property
-    def sources(self) -> Mapping[str, Source]:
+    def sources(self) -> Mapping[str, Transcripts]:
         """Every client whose transcripts we read, by its stored name."""
         parts = (client.transcripts for client in self.clients.values())
         return {source.client: source for source in (part.load() for part in parts if part is not None)}

@@ -11,10 +11,10 @@ from tallygate.settings.model import (
     Paths,
     PolicySettings,
     PrivacySettings,
+    ReadTranscripts,
     Settings,
     Stop,
-    Telemetry,
-    Transcripts,
+    TelemetryMode,
 )
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
     "Places",
     "PolicySettings",
     "PrivacySettings",
+    "ReadTranscripts",
     "Settings",
     "Stop",
-    "Telemetry",
-    "Transcripts",
+    "TelemetryMode",
     "load_settings",
     "places",
     "project_root",

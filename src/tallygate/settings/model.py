@@ -255,14 +255,14 @@ class LedgerSettings:
     )  # fmt: skip
 
 
-class Transcripts(StrEnum):
+class ReadTranscripts(StrEnum):
     """Whether the server reads what clients write down of their own work."""
 
     FOLLOW = "follow"
     OFF = "off"
 
 
-class Telemetry(StrEnum):
+class TelemetryMode(StrEnum):
     """Whether the server hears what clients tell of their requests while they work."""
 
     RECEIVE = "receive"
@@ -273,13 +273,13 @@ class Telemetry(StrEnum):
 class UsageSettings:
     """Where actual usage comes from without the agent's help."""
 
-    transcripts: Transcripts = setting(
-        Transcripts.FOLLOW, "transcripts", checks.choice(Transcripts), '"off"',
+    transcripts: ReadTranscripts = setting(
+        ReadTranscripts.FOLLOW, "transcripts", checks.choice(ReadTranscripts), '"off"',
         "Whether the server reads what clients write down of their own work, and counts it.",
         variables=("TALLYGATE_TRANSCRIPTS",),
     )  # fmt: skip
-    telemetry: Telemetry = setting(
-        Telemetry.RECEIVE, "telemetry", checks.choice(Telemetry), '"off"',
+    telemetry: TelemetryMode = setting(
+        TelemetryMode.RECEIVE, "telemetry", checks.choice(TelemetryMode), '"off"',
         "Whether the server hears Claude Code's telemetry: every response within a tenth of a second, compactions and"
         " titles included.",
         variables=("TALLYGATE_TELEMETRY",),

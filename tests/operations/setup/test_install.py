@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallygate import files
-from tallygate.clients.client import InstallScope, Surroundings, Telemetry
+from tallygate.clients.client import InstallScope, Surroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
@@ -64,7 +64,7 @@ class Machine:
             hook="/opt/tg/tallygate/entrypoints/hook.py",
             places=str(self.home / "data" / "init" / "places.conf"),
             project=self.project,
-            telemetry=Telemetry(1, "t"),
+            telemetry=TelemetryTarget(1, "t"),
         )
 
     def manifest(self) -> Manifest:

@@ -15,10 +15,10 @@ from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_requ
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     files_below,
     listed,
     read_lines,
@@ -574,4 +574,4 @@ def beside(path: Path) -> Iterator[Path]:
     return files_below(path.with_suffix("") / "subagents", (".jsonl",))
 
 
-SOURCE = Source(CLIENT, locations, discover, read, beside, variables=("CLAUDE_CONFIG_DIR",))
+SOURCE = Transcripts(CLIENT, locations, discover, read, beside, variables=("CLAUDE_CONFIG_DIR",))

@@ -25,10 +25,10 @@ from tallygate.clients.codex.thread import (
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     files_below,
     listed,
     read_lines,
@@ -401,4 +401,4 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return CodexReader(thread=match[1] if match else path.name, state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read, variables=("CODEX_HOME",))
+SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("CODEX_HOME",))

@@ -14,10 +14,10 @@ from tallygate.clients.copilot.client import COMPACTION, RECORD, SHUTDOWN
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     directory_of,
     read_lines,
     transcripts_below,
@@ -400,4 +400,4 @@ def of_session(env: Mapping[str, str], home: Path, session: str) -> Path:
     return locations(env, home)[0] / session / EVENTS
 
 
-SOURCE = Source(CLIENT, locations, discover, read, of_session=of_session, variables=("COPILOT_HOME",))
+SOURCE = Transcripts(CLIENT, locations, discover, read, of_session=of_session, variables=("COPILOT_HOME",))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tallygate.clients.droid.client import TOTAL
 from tallygate.clients.reading.documents import MAX_DOCUMENT, read_document
-from tallygate.clients.reading.files import Batch, FilePosition, Source, TranscriptFile, transcripts_below
+from tallygate.clients.reading.files import Batch, FilePosition, TranscriptFile, Transcripts, transcripts_below
 from tallygate.clients.reading.lines import (
     Fields,
     Odd,
@@ -126,4 +126,4 @@ def read(file: TranscriptFile, position: FilePosition | None = None, _: int | No
     return read_document(file.path, position, DroidReader(file.path))
 
 
-SOURCE = Source(CLIENT, locations, discover, read)
+SOURCE = Transcripts(CLIENT, locations, discover, read)

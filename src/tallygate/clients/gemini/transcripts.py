@@ -13,10 +13,10 @@ from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     directory_of,
     listed,
     read_lines,
@@ -239,4 +239,4 @@ def _project(folder: Path) -> str:
     return root if 0 < len(root) <= PATH_BYTES_MAX and root.isprintable() else folder.name
 
 
-SOURCE = Source(CLIENT, locations, discover, read, variables=("GEMINI_DATA_DIR", "GEMINI_CLI_HOME"))
+SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("GEMINI_DATA_DIR", "GEMINI_CLI_HOME"))

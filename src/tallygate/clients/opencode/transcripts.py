@@ -21,8 +21,8 @@ from tallygate.clients.reading.files import (
     Batch,
     Change,
     FilePosition,
-    Source,
     TranscriptFile,
+    Transcripts,
     directory_of,
     files_below,
     listed,
@@ -416,4 +416,4 @@ def read(file: TranscriptFile, position: FilePosition | None = None, _max_bytes:
     return read_database(file.path, position)
 
 
-SOURCE = Source(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",), named=named_by_variable)
+SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",), named=named_by_variable)

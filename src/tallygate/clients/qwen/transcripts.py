@@ -11,10 +11,10 @@ from tallygate.clients.qwen.client import RESPONSE
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
-    Source,
     State,
     TranscriptFile,
     TranscriptReader,
+    Transcripts,
     directory_of,
     listed,
     read_lines,
@@ -189,4 +189,4 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
     return QwenReader(stem=path.stem, state=state, skipping=skipping)
 
 
-SOURCE = Source(CLIENT, locations, discover, read, variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"))
+SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"))

@@ -238,7 +238,7 @@ def nothing_beside(_: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Transcripts:
     """One client's transcripts: where they lie, which files there are, how one is read.
 
     `read(file, position, max_bytes)` yields nothing when the file did not change. `beside(path)` finds what other

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.client import Client, InstallScope, Surroundings, Telemetry
+from tallygate.clients.client import Client, InstallScope, Surroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
@@ -34,7 +34,7 @@ from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
-from tallygate.settings.model import Telemetry as Receive
+from tallygate.settings.model import TelemetryMode as Receive
 from tallygate.settings.variables import PATH_VARIABLES
 from tallygate.settings.zones import machine_zone
 from tallygate.surroundings import around_here
@@ -238,7 +238,7 @@ def _remove_unused(program: Program, settings: Settings) -> None:
         remove_unused(app.ledger)
 
 
-def surroundings(settings: Settings, telemetry: Telemetry | None = None) -> Surroundings:
+def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -> Surroundings:
     """This machine and this project, as an installation sees them."""
     return Surroundings(
         home=Path.home(),
@@ -303,15 +303,15 @@ def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[Fil
     )
 
 
-def telemetry_of(program: Program, settings: Settings, *, making: bool) -> Telemetry | None:
+def telemetry_of(program: Program, settings: Settings, *, making: bool) -> TelemetryTarget | None:
     """Where clients are to send their telemetry; the token is made only where it is going to be used."""
     usage, data_dir = settings.usage, settings.paths.data_dir
     if usage.telemetry is Receive.OFF:
         return None
     if not making and not (data_dir / TOKEN_FILE).exists():
-        return Telemetry(usage.telemetry_port, "MADE-BY-TALLYGATE-INIT")
+        return TelemetryTarget(usage.telemetry_port, "MADE-BY-TALLYGATE-INIT")
     with program.opened(settings, by="init") as app:
-        return Telemetry(usage.telemetry_port, token_of(data_dir, app.runtime.services.new_token))
+        return TelemetryTarget(usage.telemetry_port, token_of(data_dir, app.runtime.services.new_token))
 
 
 def folder_of(settings: Settings) -> Path:

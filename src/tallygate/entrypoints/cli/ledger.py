@@ -25,7 +25,7 @@ from tallygate.operations.proof.evidence import Way
 from tallygate.operations.proof.history import Instead, go_on, reason_of
 from tallygate.operations.usage.sync import SyncReport
 from tallygate.operations.usage.sync import sync as synced
-from tallygate.settings import Transcripts
+from tallygate.settings import ReadTranscripts
 from tallygate.settings.signed import users_rows
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def gone_on(app: App, instead: Instead, why: str, authority: Authority) -> tuple
     """Go on with the ledger as it is; what clients wrote is read first, where it is read at all."""
 
     def read_again() -> SyncReport | None:
-        if app.settings.usage.transcripts is Transcripts.OFF:
+        if app.settings.usage.transcripts is ReadTranscripts.OFF:
             return None
         around = app.start.around
         with progress_bar() as progress:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.reading.files import Change, FilePosition, Source, TranscriptFile
+from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile, Transcripts
 from tallygate.core.errors import TallygateError
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import Taken, ingest, key_of, reading_of
@@ -43,13 +43,13 @@ class Follower:
 
     rt: Runtime
     places: tuple[Surroundings, ...]
-    sources: Iterable[Source]
+    sources: Iterable[Transcripts]
     ticks_us: Callable[[], int]
     failures: list[str] = field(default_factory=list)
     _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _unread: set[Path] = field(default_factory=set)
-    _files: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
-    _told: dict[Path, tuple[Source, TranscriptFile]] = field(default_factory=dict)
+    _files: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
+    _told: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _asked: threading.Event = field(default_factory=threading.Event)
     # What the hook that a thread answers has named.
@@ -133,7 +133,7 @@ class Follower:
                 if stamp is not None and stamp[0] // 1000 >= oldest_us and len(self._told) < TOLD_MAX:
                     self._told[file.path] = (source, file)
 
-    def _found(self, source: Source) -> Iterator[TranscriptFile]:
+    def _found(self, source: Transcripts) -> Iterator[TranscriptFile]:
         """Every file of a client, each once, in the user's places and in those that the client's variables name."""
         seen: set[Path] = set()
         for at in self.places:
@@ -142,11 +142,11 @@ class Follower:
                     seen.add(file.path)
                     yield file
 
-    def _followed(self) -> tuple[list[tuple[Source, TranscriptFile]], list[tuple[Source, TranscriptFile]]]:
+    def _followed(self) -> tuple[list[tuple[Transcripts, TranscriptFile]], list[tuple[Transcripts, TranscriptFile]]]:
         """The files to read on in before a decision: those of the session at hand, and all others."""
         client, named = getattr(self._at_hand, "named", (None, None))
-        at_hand: dict[Path, tuple[Source, TranscriptFile]] = {}
-        others: dict[Path, tuple[Source, TranscriptFile]] = {}
+        at_hand: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
+        others: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
         for path, (source, file) in list(self._told.items()):
             found = at_hand if source.client == client and named in (None, path) else others
             found[path] = (source, file)
@@ -157,7 +157,7 @@ class Follower:
     def look(self) -> Taken:
         """Find the files that are being written now, and read all that is new in them."""
         oldest_us = self.rt.services.clock_us() - FRESH_US
-        found: dict[Path, tuple[Source, TranscriptFile]] = {}
+        found: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
         for source in self.sources:
             for file in self._found(source):
                 stamp = _stamp(file.path)
@@ -194,7 +194,7 @@ class Follower:
             return False
         return bool(taken.new or taken.corrected)
 
-    def _read_on(self, source: Source, file: TranscriptFile, until_us: int | None) -> Taken:
+    def _read_on(self, source: Transcripts, file: TranscriptFile, until_us: int | None) -> Taken:
         taken = Taken()
         stamp = _stamp(file.path)
         is_told = file.path in self._unread  # it could not be read, and may now: what lets it be changes no stamp
