@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from tallygate.app import opened
-from tallygate.clients.client import Client, InstallScope, Surroundings
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings
 from tallygate.clients.registry import REGISTRY
 from tallygate.core import errors
 from tallygate.core.costing import Tokens
@@ -176,7 +176,7 @@ def clients() -> Iterator[str]:
 def written(client: Client) -> Iterator[str]:
     """The files of a client in each scope."""
     home, project = Path("/home/user"), Path("/project")
-    where = Surroundings(home, {}, "linux", "python", "hook.py", "places", project=project)
+    where = InstallSurroundings(home, {}, "linux", "python", "hook.py", "places", project=project)
     for scope in InstallScope:
         files = (str(each.path) for each in client.wanted(where, scope).files)
         yield ", ".join(f"`{name.replace(str(home), '~').removeprefix(f'{project}/')}`" for name in files) or "nothing"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.world import NANOS, as_said, make_world
 
-from tallygate.clients.client import InstallScope, Surroundings
+from tallygate.clients.client import InstallScope, InstallSurroundings
 from tallygate.clients.droid.client import CLIENT, TOTAL
 from tallygate.clients.droid.transcripts import SOURCE, discover, read
 from tallygate.clients.reading.files import TranscriptFile
@@ -206,7 +206,9 @@ def test_a_spent_session_is_stopped_at_its_next_prompt_and_its_next_tool(world, 
 
 
 def wanted_in(home: Path, scope=InstallScope.USER):
-    where = Surroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf", project=home / "p")
+    where = InstallSurroundings(
+        home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf", project=home / "p"
+    )
     return CLIENT.wanted(where, scope)
 
 
@@ -246,7 +248,7 @@ def test_hooks_are_written_where_it_reads_the_user_s_own(tmp_path, there, file):
 
 
 def test_settings_that_switch_all_hooks_off_are_found(tmp_path):
-    where = Surroundings(tmp_path, {}, "linux", "p", "h", "c", project=tmp_path / "p")
+    where = InstallSurroundings(tmp_path, {}, "linux", "p", "h", "c", project=tmp_path / "p")
     assert list(CLIENT.findings(where)) == []
     file = tmp_path / "p" / ".factory" / "settings.local.json"
     file.parent.mkdir(parents=True)

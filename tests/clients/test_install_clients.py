@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from tallygate.clients.claude_code.client import TOOL_INPUT, telemetry
-from tallygate.clients.client import InstallScope, Surroundings, TelemetryTarget, hook_command, rule_text
+from tallygate.clients.client import InstallScope, InstallSurroundings, TelemetryTarget, hook_command, rule_text
 from tallygate.clients.qwen.client import GATING as QWEN_GATING
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing import documents
@@ -59,7 +59,7 @@ FILES = {
 def here(**more):
     found = {"home": HOME, "environ": {}, "platform": "linux", "python": PYTHON, "hook": HOOK, "project": PROJECT}
     found["places"] = FILE
-    return Surroundings(**{**found, **more})
+    return InstallSurroundings(**{**found, **more})
 
 
 def wanted(name, scope=USER, **more):

@@ -12,7 +12,7 @@ from tallygate.core import proof
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.entrypoints import runnable as own_command
 from tallygate.entrypoints.cli import doctor, output
-from tallygate.entrypoints.cli.check import Check, State
+from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.entrypoints.cli.main import COMMANDS as OF_THE_PROGRAM
 from tallygate.entrypoints.cli.program import sentence
 from tallygate.entrypoints.hook_dispatcher import HookDesk, refused
@@ -111,7 +111,7 @@ DOORS = {
     "a note beside an answer": lambda capsys: (output.aside(GONE.hint), capsys.readouterr().err)[1],
     "an empty list": lambda capsys: (output.hint(f"No: {GONE.hint}"), capsys.readouterr().out)[1],
     "a check of doctor": lambda capsys: (
-        doctor._say(Check("ledger", State.FAIL, "gone", GONE.hint)),
+        doctor._say(Check("ledger", CheckState.FAIL, "gone", GONE.hint)),
         capsys.readouterr().out,
     )[1],
     "a tool's error": lambda _: answered(LedgerUnavailable("gone", hint=GONE.hint)),

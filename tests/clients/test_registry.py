@@ -17,7 +17,7 @@ from tests.world import NANOS, as_said, make_world
 import tallygate
 from tallygate.app import compose, settings_here
 from tallygate.clients import FOLDERS
-from tallygate.clients.client import Client, InstallScope, Surroundings
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings
 from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Transcripts
 from tallygate.clients.reading.hooks import Hooks
@@ -293,7 +293,7 @@ def test_a_new_client_is_installed_and_taken_out_again(made_up, home):
     settings = home / ".made-up" / "settings.json"
     settings.parent.mkdir()
     settings.write_text('{"mine": 1}\n')
-    where = Surroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf")
+    where = InstallSurroundings(home, {}, "linux", "/opt/python", "/opt/hook.py", "/opt/places.conf")
     manifest = Manifest(home / "data" / "init")
     carry_out(plan_install([made_up], where, InstallScope.USER, manifest), manifest, the_user("me"))
     installed = json.loads(settings.read_text())

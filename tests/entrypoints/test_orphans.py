@@ -16,7 +16,7 @@ from bench.wire import environment
 
 from tallygate.clients.other_end import OtherEnd, _began
 from tallygate.entrypoints.mcp_server import streams
-from tallygate.entrypoints.mcp_server.streams import Answers, Lines
+from tallygate.entrypoints.mcp_server.streams import Answers, StdioLines
 
 PARENT = 4_000_000
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
@@ -36,7 +36,7 @@ def other_end_process(pid):
 
 
 def lines_of(pipes):
-    return Lines(pipes[0], Answers(pipes[3]), PARENT)
+    return StdioLines(pipes[0], Answers(pipes[3]), PARENT)
 
 
 def test_reading_ends_when_the_parent_is_gone_and_nothing_more_is_heard(monkeypatch, pipes):

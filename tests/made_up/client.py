@@ -8,8 +8,8 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     hook_command,
     server_command,
 )
@@ -23,11 +23,11 @@ ANSWER = ReadingRule("made_up.answer")
 TITLE = ReadingRule("made_up.title", ResponseKind.AUXILIARY)
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("MADE_UP_HOME", ".made-up")
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     folder = _folder(where) if scope is InstallScope.USER else where.root / ".made-up"
     command = {"type": "command", "command": hook_command(where, "made_up", "Ask")}
     server = Member(("servers", SERVER), server_command(where))

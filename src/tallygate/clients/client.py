@@ -51,7 +51,7 @@ class TelemetryTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class InstallSurroundings:
     """Where an installation takes place. `python` and `hook` are the interpreter and the program of hooks.
 
     `places` is the file that says where the user's things are; `main` the whole program's file, where an interpreter
@@ -107,12 +107,12 @@ class Ends(StrEnum):
     NOTHING = "nothing"
 
 
-def nothing_more(_: Surroundings) -> tuple[Path, ...]:
+def nothing_more(_: InstallSurroundings) -> tuple[Path, ...]:
     """A client that leaves no other sign than its folder."""
     return ()
 
 
-def nothing_wrong(_: Surroundings) -> Iterator[Obstacle]:
+def nothing_wrong(_: InstallSurroundings) -> Iterator[Obstacle]:
     """A client whose hooks nothing is known to switch off."""
     return iter(())
 
@@ -162,9 +162,9 @@ class Client:
 
     name: str
     title: str
-    folder: Callable[[Surroundings], Path]
-    wanted: Callable[[Surroundings, InstallScope], Requirements]
-    signs: Callable[[Surroundings], tuple[Path, ...]] = nothing_more
+    folder: Callable[[InstallSurroundings], Path]
+    wanted: Callable[[InstallSurroundings, InstallScope], Requirements]
+    signs: Callable[[InstallSurroundings], tuple[Path, ...]] = nothing_more
     program: ClientProgram | None = None
     binaries: tuple[str, ...] = ()
     stored_as: str = ""
@@ -184,12 +184,12 @@ class Client:
     call_meta: tuple[str, ...] = ()
     keys_of_calls: tuple[str, ...] = ()
     tells_session_in_meta: bool = False
-    findings: Callable[[Surroundings], Iterator[Obstacle]] = nothing_wrong
+    findings: Callable[[InstallSurroundings], Iterator[Obstacle]] = nothing_wrong
     weakened: Callable[[Path, Path | None, Path, Mapping[str, str]], str | None] | None = None
     stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
     hooks_answer_forms: bool = False
     install_notes_page: str = "guides/install.md"
-    subscribed: Callable[[Surroundings], bool] | None = None
+    subscribed: Callable[[InstallSurroundings], bool] | None = None
     is_measured: bool = True
 
     def __post_init__(self) -> None:
@@ -200,7 +200,7 @@ class Client:
         if (self.hooks is None) != (self.facts is None):
             raise ValueError(f"{self.name} has hooks without facts, or facts without hooks")
 
-    def is_here(self, where: Surroundings) -> bool:
+    def is_here(self, where: InstallSurroundings) -> bool:
         """Whether something of it lies here."""
         return any(sign.exists() for sign in (self.folder(where), *self.signs(where)))
 
@@ -256,7 +256,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 _UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
 
 
-def program(where: Surroundings) -> list[str]:
+def program(where: InstallSurroundings) -> list[str]:
     """The program as installed commands start it: apart from what a project or a user's Python would put into it.
 
     Where such an interpreter would not find it by its name, it is started by its place.
@@ -264,17 +264,17 @@ def program(where: Surroundings) -> list[str]:
     return [where.python, "-I", *([str(where.main)] if where.main else ["-m", "tallygate"])]
 
 
-def server_arguments(where: Surroundings) -> list[str]:
+def server_arguments(where: InstallSurroundings) -> list[str]:
     """What follows the interpreter in the server's command."""
     return [*program(where)[1:], "serve", "--places", where.places]
 
 
-def server_command(where: Surroundings) -> dict[str, Any]:
+def server_command(where: InstallSurroundings) -> dict[str, Any]:
     """The server as most clients start it."""
     return {"command": where.python, "args": server_arguments(where)}
 
 
-def hook_command(where: Surroundings, client: str, event: str, *, stops: bool = False) -> str:
+def hook_command(where: InstallSurroundings, client: str, event: str, *, stops: bool = False) -> str:
     """The command line of a hook, quoted for the shell that clients hand it to.
 
     `stops` is for a client that takes a program which is gone for no objection: the shell then says what stops it.
@@ -284,18 +284,18 @@ def hook_command(where: Surroundings, client: str, event: str, *, stops: bool = 
     return f"{words} --client {client} --event {event} --places {_quoted(where.places)}{end}"
 
 
-def hook_arguments(where: Surroundings, client: str) -> list[str]:
+def hook_arguments(where: InstallSurroundings, client: str) -> list[str]:
     """A hook's command as a list, to which the event is added."""
     return [where.python, "-I", "-S", where.hook, "--places", where.places, "--client", client]
 
 
-def status_command(where: Surroundings) -> str:
+def status_command(where: InstallSurroundings) -> str:
     """The command line of the status line."""
     words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(word) for word in program(where))
     return f"{words} statusline --places {_quoted(where.places)}"
 
 
-def application_data(where: Surroundings) -> Path:
+def application_data(where: InstallSurroundings) -> Path:
     """Where a system's applications keep their settings."""
     if where.platform == "darwin":
         return where.home / "Library" / "Application Support"

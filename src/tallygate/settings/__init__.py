@@ -13,7 +13,7 @@ from tallygate.settings.model import (
     PrivacySettings,
     ReadTranscripts,
     Settings,
-    Stop,
+    StopPolicy,
     TelemetryMode,
 )
 
@@ -30,7 +30,7 @@ __all__ = [
     "PrivacySettings",
     "ReadTranscripts",
     "Settings",
-    "Stop",
+    "StopPolicy",
     "TelemetryMode",
     "load_settings",
     "places",

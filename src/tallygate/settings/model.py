@@ -46,7 +46,7 @@ class OnFault(StrEnum):
     ALLOW = "allow"
 
 
-class Stop(StrEnum):
+class StopPolicy(StrEnum):
     """Whether a client that goes on after a refusal is ended, where that can be done without harm."""
 
     REFUSE = "refuse"
@@ -313,13 +313,13 @@ class EnforcementSettings:
         " never a project's; `tallygate doctor` names them.",
         tightens=_fewer,
     )  # fmt: skip
-    stop: Stop = setting(
-        Stop.INTERRUPT, "stop", checks.choice(Stop), '"refuse"',
+    stop: StopPolicy = setting(
+        StopPolicy.INTERRUPT, "stop", checks.choice(StopPolicy), '"refuse"',
         "Whether a client that goes on after a refusal by a hard budget is ended (`interrupt`) or refused again"
         " (`refuse`). Ended are `claude -p`, `codex exec`, `qwen -p` and, at a second refusal, Copilot CLI, with the"
         " reason on their stderr; else never a terminal, an editor or an SDK: there the next tool of Codex is held"
         " until the budget is raised.",
-        tightens=_towards(Stop.INTERRUPT),
+        tightens=_towards(StopPolicy.INTERRUPT),
     )  # fmt: skip
 
 

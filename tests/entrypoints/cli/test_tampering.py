@@ -27,7 +27,7 @@ from tests.transcripts import claude, claude_file, lines
 from tallygate.app import compose, go_by, settings_here
 from tallygate.core.authority import the_user
 from tallygate.entrypoints.cli import client_checks
-from tallygate.entrypoints.cli.check import Check, State
+from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.entrypoints.hook_dispatcher import answer_alone
 from tallygate.operations.budgets.change import raise_budget
 
@@ -126,7 +126,7 @@ def agent(home, run, monkeypatch) -> Agent:
         (home / "shop" / name).mkdir(parents=True)
     assert run("init", "--client", "claude-code").exit_code == 0
     # A server is started in test_client_checks.py; here it would be most of the time.
-    monkeypatch.setattr(client_checks, "server", lambda *_: Check("server", State.OK, "not asked"))
+    monkeypatch.setattr(client_checks, "server", lambda *_: Check("server", CheckState.OK, "not asked"))
     return Agent(home, monkeypatch, run)
 
 

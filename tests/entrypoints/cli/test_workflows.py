@@ -15,7 +15,7 @@ from tests.repositories import repository, worktree
 
 from tallygate import machine
 from tallygate.entrypoints.cli import client_checks
-from tallygate.entrypoints.cli.check import Check, State
+from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.ledger import anchor
 from tallygate.settings.installed import install_folder
 
@@ -54,7 +54,7 @@ def day(home, run, monkeypatch) -> Day:
     (home / ".config" / "tallygate" / "config.toml").write_text(BUDGET)
     repository(home / "shop")
     (home / "shop" / ".l6e").mkdir()
-    monkeypatch.setattr(client_checks, "server", lambda *_: Check("server", State.OK, "not asked"))
+    monkeypatch.setattr(client_checks, "server", lambda *_: Check("server", CheckState.OK, "not asked"))
     monkeypatch.chdir(home / "shop")
     return Day(home, monkeypatch, run)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tallygate import files
-from tallygate.clients.client import InstallScope, Surroundings, TelemetryTarget
+from tallygate.clients.client import InstallScope, InstallSurroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
@@ -55,8 +55,8 @@ class Machine:
         self.project.mkdir()
         self.python = "/opt/tg/bin/python"
 
-    def where(self) -> Surroundings:
-        return Surroundings(
+    def where(self) -> InstallSurroundings:
+        return InstallSurroundings(
             home=self.home,
             environ={},
             platform="linux",

@@ -13,9 +13,9 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Obstacle,
     Requirements,
-    Surroundings,
     content_of,
     hook_command,
     object_in,
@@ -130,7 +130,7 @@ def _by_hand(entry: Any) -> bool:
     return isinstance(arguments, list) and [entry.get("command"), *arguments] in _BY_HAND
 
 
-def subscribed(where: Surroundings) -> bool:
+def subscribed(where: InstallSurroundings) -> bool:
     """Whether Claude Code is signed in with a subscription, and nothing else pays before that does.
 
     On macOS the sign-in lies in the keychain, which is not opened for this; the account tells it there.
@@ -151,7 +151,7 @@ def subscribed(where: Surroundings) -> bool:
 # Why Claude Code would run none of the gate's hooks, though they are installed.
 
 
-def findings(where: Surroundings) -> Iterator[Obstacle]:
+def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
     """What switches the hooks off in the settings that are in force here."""
     files = [_folder(where) / "settings.json"]
     if where.project is not None:
@@ -237,21 +237,21 @@ def _foreign(variables: Any) -> list[str]:
     return sorted(names - set(telemetry(0, "")) if has_our_telemetry(variables) else names)
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("CLAUDE_CONFIG_DIR", ".claude")
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
+def _signs(where: InstallSurroundings) -> tuple[Path, ...]:
     return (_server_file(where),)
 
 
-def _server_file(where: Surroundings) -> Path:
+def _server_file(where: InstallSurroundings) -> Path:
     """The file with the user's servers: beside the settings' folder, or in it where a variable names that."""
     given = where.folder("CLAUDE_CONFIG_DIR")
     return where.home / ".claude.json" if given == where.home else given / ".claude.json"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     notes: list[str] = []
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where), "alwaysLoad": True})
     events = (*TOOL_HOOKS, *COMMAND_HOOKS)
@@ -290,7 +290,7 @@ def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     return Requirements(tuple(files), tuple(notes))
 
 
-def _telemetry_edits(where: Surroundings, notes: list[str]) -> tuple[Edit, ...]:
+def _telemetry_edits(where: InstallSurroundings, notes: list[str]) -> tuple[Edit, ...]:
     if where.telemetry is None:
         return ()
     if names := _foreign(where.environ):

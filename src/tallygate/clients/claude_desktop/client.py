@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, application_data, server_command
+from tallygate.clients.client import (
+    Client,
+    InstallScope,
+    InstallSurroundings,
+    Requirements,
+    application_data,
+    server_command,
+)
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return application_data(where) / "Claude"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     if scope is InstallScope.PROJECT:
         return Requirements((), ("Claude Desktop knows no projects: run it with --scope user.",))
     server = Member(("mcpServers", SERVER), server_command(where))

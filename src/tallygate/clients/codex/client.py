@@ -12,9 +12,9 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Obstacle,
     Requirements,
-    Surroundings,
     content_of,
     hook_command,
     mapping,
@@ -36,7 +36,7 @@ from tallygate.editing.ours import SERVER, is_ours
 _TRUST = "Start codex, open /hooks and trust the hooks of Tallygate."
 
 
-def findings(where: Surroundings) -> Iterator[Obstacle]:
+def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
     """The hooks that Codex skips without a word; read from its own record of trust, which is never written."""
     folders = [where.folder("CODEX_HOME", ".codex")]
     if where.project is not None:
@@ -65,7 +65,7 @@ def _ours(file: Path) -> Iterator[tuple[str, str]]:
                     yield str(event), f"{file}:{word}:{group}:{number}"
 
 
-def subscribed(where: Surroundings) -> bool:
+def subscribed(where: InstallSurroundings) -> bool:
     """Whether Codex is signed in with ChatGPT; with an API key it is paid by use."""
     found = object_in(content_of(where.folder("CODEX_HOME", ".codex") / "auth.json")) or {}
     mode = found.get("auth_mode")
@@ -89,11 +89,11 @@ _CLIENT = "codex"
 HOOKS = ("PreToolUse", "SessionStart", "UserPromptSubmit", "Stop", "SubagentStop", "SessionEnd")
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("CODEX_HOME", ".codex")
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     table = Table(("mcp_servers", SERVER), {**server_command(where), "required": True})
     hooks = [
         Hook(

@@ -8,8 +8,8 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     hook_command,
     rule_block,
     server_command,
@@ -28,16 +28,16 @@ EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "permissionReques
 TOLD_AS = {"preToolUse": "preToolUse.permissionRequest"}
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("COPILOT_HOME", ".copilot")
 
 
-def _hook(where: Surroundings, event: str) -> Hook:
+def _hook(where: InstallSurroundings, event: str) -> Hook:
     command = hook_command(where, _CLIENT, TOLD_AS.get(event, event))
     return Hook(("hooks", event), {"type": "command", "bash": command}, flat=True)
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), {"type": "local", **server_command(where), "tools": ["*"]})
     hooks = tuple(_hook(where, event) for event in EVENTS)
     if scope is InstallScope.USER:

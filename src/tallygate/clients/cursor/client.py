@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Requirements, rule_block, server_command
 from tallygate.clients.cursor.program import PROGRAM
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
@@ -12,11 +12,11 @@ from tallygate.editing.ours import SERVER
 FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.home / ".cursor"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     if scope is InstallScope.USER:
         note = (

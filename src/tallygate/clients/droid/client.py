@@ -9,9 +9,9 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Obstacle,
     Requirements,
-    Surroundings,
     content_of,
     hook_command,
     object_in,
@@ -35,7 +35,7 @@ _NOTES = (
 _SETTINGS = ("settings.json", "settings.local.json")
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.home / ".factory"
 
 
@@ -50,12 +50,12 @@ def _settings(path: Path) -> dict[str, object]:
     return object_in(content_of(path)) or {}
 
 
-def _hook(where: Surroundings, event: str) -> Hook:
+def _hook(where: InstallSurroundings, event: str) -> Hook:
     command = hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
     return Hook(("hooks", event), {"type": "command", "command": command}, "*" if event == "PreToolUse" else None)
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     user = scope is InstallScope.USER
     folder = _folder(where) if user else where.root / ".factory"
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where)})
@@ -71,7 +71,7 @@ def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
     )
 
 
-def findings(where: Surroundings) -> Iterator[Obstacle]:
+def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
     """Files of settings that switch all hooks off."""
     folders = [_folder(where), *([] if where.project is None else [where.project / ".factory"])]
     for file in (folder / name for folder in folders for name in _SETTINGS):

@@ -8,8 +8,8 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     hook_command,
     rule_block,
     server_command,
@@ -25,7 +25,7 @@ _CLIENT = "gemini"
 EVENTS = ("SessionStart", "BeforeAgent", "BeforeModel", "BeforeTool", "AfterAgent", "SessionEnd", "PreCompress")
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("GEMINI_CLI_HOME") / ".gemini"
 
 
@@ -34,7 +34,7 @@ def matcher_of(event: str) -> str:
     return "manual" if event == "PreCompress" else "*"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = (
         Hook(

@@ -10,8 +10,8 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     hook_arguments,
     rule_block,
     server_arguments,
@@ -35,11 +35,11 @@ def opencode_plugin(command: list[str], *, faults_pass: bool) -> Whole:
     return Whole(text)
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("XDG_CONFIG_HOME", ".config") / "opencode"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
+def _signs(where: InstallSurroundings) -> tuple[Path, ...]:
     return (where.folder("XDG_DATA_HOME", ".local", "share") / "opencode",)
 
 
@@ -49,7 +49,7 @@ def _settings(folder: Path) -> Path:
     return commented if commented.exists() else folder / "opencode.json"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     command = [where.python, *server_arguments(where)]
     server = Member(("mcp", SERVER), {"type": "local", "command": command, "enabled": True})
     user = scope is InstallScope.USER

@@ -204,7 +204,7 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
     try:
         with closing(_open(path)) as database:
             for table, kind in _TABLES.items():
-                looked = _Look(table, kind, marks.get(table), written_at(info), unfinished)
+                looked = _TableLook(table, kind, marks.get(table), written_at(info), unfinished)
                 for rows, mark, report in _messages(database, looked):
                     marks[table], report.unfinished = mark, len(unfinished)
                     stood = _position(info, {"seen": dict(marks), "open": [*unfinished]})
@@ -263,7 +263,7 @@ def _only_reading(action: int, subject: str | None, *_rest: object) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _TableLook:
     """One look into one table: from which change on, and which messages had not ended, kept up to date."""
 
     table: str
@@ -282,7 +282,7 @@ class _Look:
                 del self.unfinished[next(iter(self.unfinished))]
 
 
-def _messages(database: sqlite3.Connection, look: _Look) -> Iterator[tuple[list[ObservedUsage], int, ReadReport]]:
+def _messages(database: sqlite3.Connection, look: _TableLook) -> Iterator[tuple[list[ObservedUsage], int, ReadReport]]:
     """Rows of one table from the last change seen on, that one included; views are not tables."""
     table, kind, since = look.table, look.kind, look.since
     known = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()

@@ -8,8 +8,8 @@ from tallygate.clients.client import (
     Client,
     Deferred,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     hook_command,
     rule_block,
     server_command,
@@ -26,15 +26,15 @@ GATING = ("UserPromptSubmit", "PreToolUse", "PreCompact")
 EVENTS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PreCompact", "Stop", "SessionEnd")
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.folder("QWEN_HOME", ".qwen")
 
 
-def _command(where: Surroundings, event: str) -> str:
+def _command(where: InstallSurroundings, event: str) -> str:
     return hook_command(where, _CLIENT, event, stops=where.hard and event in GATING)
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = tuple(
         Hook(

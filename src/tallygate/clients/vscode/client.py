@@ -7,8 +7,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     application_data,
     rule_block,
     server_command,
@@ -20,15 +20,15 @@ _FRONT = '---\napplyTo: "**"\n---\n\n'
 _RULE = "tallygate.instructions.md"
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return application_data(where) / "Code" / "User"
 
 
-def _signs(where: Surroundings) -> tuple[Path, ...]:
+def _signs(where: InstallSurroundings) -> tuple[Path, ...]:
     return (where.home / ".vscode",)
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("servers", SERVER), {"type": "stdio", **server_command(where)})
     rule = (rule_block(_FRONT),)
     if scope is InstallScope.USER:

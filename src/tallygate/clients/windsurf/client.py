@@ -7,8 +7,8 @@ from pathlib import Path
 from tallygate.clients.client import (
     Client,
     InstallScope,
+    InstallSurroundings,
     Requirements,
-    Surroundings,
     rule_block,
     server_command,
 )
@@ -18,11 +18,11 @@ from tallygate.editing.ours import SERVER
 _FRONT = "---\ntrigger: always_on\n---\n\n"
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     return where.home / ".codeium" / "windsurf"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     if scope is InstallScope.USER:
         folder = _folder(where)
         server = Member(("mcpServers", SERVER), server_command(where))

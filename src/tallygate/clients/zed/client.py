@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallygate.clients.client import Client, InstallScope, Requirements, Surroundings, rule_block, server_command
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Requirements, rule_block, server_command
 from tallygate.editing.edits import FileEdits, Member
 from tallygate.editing.ours import SERVER
 
@@ -22,13 +22,13 @@ _RULES = (
 )
 
 
-def _folder(where: Surroundings) -> Path:
+def _folder(where: InstallSurroundings) -> Path:
     if where.platform == "darwin":
         return where.home / ".config" / "zed"
     return where.folder("XDG_CONFIG_HOME", ".config") / "zed"
 
 
-def _wanted(where: Surroundings, scope: InstallScope) -> Requirements:
+def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("context_servers", SERVER), {"source": "custom", **server_command(where)})
     if scope is InstallScope.USER:
         folder = _folder(where)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from tallygate.core.errors import TallygateError
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -21,11 +21,11 @@ class Check:
     """One line of the diagnosis."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
     to_do: str = ""
 
 
 def failed(name: str, error: TallygateError) -> Check:
     """An expected failure as a line."""
-    return Check(name, State.FAIL, error.message, error.hint)
+    return Check(name, CheckState.FAIL, error.message, error.hint)

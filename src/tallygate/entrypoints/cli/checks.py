@@ -17,7 +17,7 @@ from tallygate.core.gate.wording import budget_name
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.usage import unread_sum
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.check import Check, State, failed
+from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS
 from tallygate.ledger.anchor import Anchor, Copy
@@ -85,7 +85,7 @@ def every(program: Program) -> Iterator[Check]:
 
 def python() -> Check:
     """The interpreter that runs the server."""
-    return Check("python", State.OK, f"{platform.python_version()}, {sys.executable}")
+    return Check("python", CheckState.OK, f"{platform.python_version()}, {sys.executable}")
 
 
 def sqlite() -> Check:
@@ -93,8 +93,10 @@ def sqlite() -> Check:
     version = condition.sqlite_version()
     if condition.has_wal_reset_bug(version):
         note = "has the WAL-reset bug of 3.7.0-3.51.2; Tallygate's own lock keeps it away from this ledger"
-        return Check("sqlite", State.OK, f"{version}, which {note}", "Open the ledger with nothing else that writes.")
-    return Check("sqlite", State.OK, version)
+        return Check(
+            "sqlite", CheckState.OK, f"{version}, which {note}", "Open the ledger with nothing else that writes."
+        )
+    return Check("sqlite", CheckState.OK, version)
 
 
 def settings_read(settings: Settings) -> Check:
@@ -104,10 +106,10 @@ def settings_read(settings: Settings) -> Check:
     if settings.fault is not None:
         others = [text for text in settings.notices if text != str(settings.fault)]
         more = "Until then every gate there halts; other commands go by your own settings."
-        return Check("settings", State.FAIL, str(settings.fault), " ".join([more, *others]))
+        return Check("settings", CheckState.FAIL, str(settings.fault), " ".join([more, *others]))
     if settings.notices:
-        return Check("settings", State.WARN, found, " ".join(settings.notices))
-    return Check("settings", State.OK, found)
+        return Check("settings", CheckState.WARN, found, " ".join(settings.notices))
+    return Check("settings", CheckState.OK, found)
 
 
 def raising(authority: Authority, settings: Settings) -> Check:
@@ -115,22 +117,22 @@ def raising(authority: Authority, settings: Settings) -> Check:
     left = sorted({*authority.agents_may, *settings.enforcement.agents_may})
     if left:
         found = f"agents may run what only you should: {', '.join(left)}"
-        return Check("loosening", State.WARN, found, "Take it out of agents_may under [enforcement] to end that.")
+        return Check("loosening", CheckState.WARN, found, "Take it out of agents_may under [enforcement] to end that.")
     found = "yours alone: refused where an agent runs it"
     if authority.beneath is not None:
         found += f"; this command was started by {authority.beneath}"
-    return Check("loosening", State.OK, found)
+    return Check("loosening", CheckState.OK, found)
 
 
 def network(database: Path) -> Check:
     """Whether processes on this disk see the same locks and the same shared memory."""
     kind = condition.file_system(database.parent)
     if kind is None:
-        return Check("disk", State.OK, "the kind of file system is not known here")
+        return Check("disk", CheckState.OK, "the kind of file system is not known here")
     if condition.is_network(kind):
         to_do = "Put the ledger on a local disk: set TALLYGATE_DB or TALLYGATE_HOME."
-        return Check("disk", State.WARN, f"{database.parent} is on {kind}, where locks may not hold", to_do)
-    return Check("disk", State.OK, kind)
+        return Check("disk", CheckState.WARN, f"{database.parent} is on {kind}, where locks may not hold", to_do)
+    return Check("disk", CheckState.OK, kind)
 
 
 def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
@@ -158,15 +160,15 @@ def _file(ledger: SqliteLedger, _: Runtime) -> Check:
     if loose := condition.open_to_others(ledger.path):
         listed = ", ".join(f"{path} (mode {mode:o})" for path, mode in loose)
         to_do = f"Run: chmod go-rwx {' '.join(str(path) for path, _ in loose)}"
-        return Check("ledger", State.FAIL, f"others can get at {listed}", to_do)
+        return Check("ledger", CheckState.FAIL, f"others can get at {listed}", to_do)
     if state.journal_mode != "wal":
-        return Check("ledger", State.FAIL, f"{found}: no write-ahead log", "Put the ledger on a local disk.")
-    return Check("ledger", State.OK, found)
+        return Check("ledger", CheckState.FAIL, f"{found}: no write-ahead log", "Put the ledger on a local disk.")
+    return Check("ledger", CheckState.OK, found)
 
 
 def _lock(ledger: SqliteLedger, _: Runtime) -> Check:
     with ledger.writing():
-        return Check("lock", State.OK, "can be taken")
+        return Check("lock", CheckState.OK, "can be taken")
 
 
 def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
@@ -174,7 +176,7 @@ def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
     with ledger.reading(runtime.tenant) as reader:
         ahead_us = reader.head().at_us - runtime.services.clock_us()
     if ahead_us <= CLOCK_SLACK_US:
-        return Check("clock", State.OK, f"not behind the ledger{_moves(ledger, runtime)}")
+        return Check("clock", CheckState.OK, f"not behind the ledger{_moves(ledger, runtime)}")
     with ledger.reading(runtime.tenant) as reader:
         first, dated_us = reader.first_after(runtime.services.clock_us())
     found = (
@@ -186,7 +188,7 @@ def _clock(ledger: SqliteLedger, runtime: Runtime) -> Check:
         "Set the clock if it is wrong. If it is right there is nothing to do: windows and reservations follow it, and"
         " what was spent at the wrong date stands in the windows of that date."
     )
-    return Check("clock", State.WARN, found, to_do)
+    return Check("clock", CheckState.WARN, found, to_do)
 
 
 def _moves(ledger: SqliteLedger, runtime: Runtime) -> str:
@@ -204,8 +206,8 @@ def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
     with output.working("reading every page of the ledger"):
         wrong = condition.quick_check(ledger)
     if wrong:
-        return Check("pages", State.FAIL, "; ".join(wrong), REBUILD)
-    return Check("pages", State.OK, "quick_check finds nothing")
+        return Check("pages", CheckState.FAIL, "; ".join(wrong), REBUILD)
+    return Check("pages", CheckState.OK, "quick_check finds nothing")
 
 
 def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
@@ -216,49 +218,51 @@ def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
     except (ValueError, LookupError, TypeError) as error:
         # Events of a file that was tampered with may be no events at all; the diagnosis has to get past them.
         found = f"the journal cannot be read: {type(error).__name__}: {error}"
-        return Check("chain", State.FAIL, found, REBUILD)
+        return Check("chain", CheckState.FAIL, found, REBUILD)
     if findings:
         listed = "; ".join(f"{each.where}: {each.what} ({each.meaning})" for each in findings[:FINDINGS_SHOWN])
         more = f"; {len(findings) - FINDINGS_SHOWN} more" if len(findings) > FINDINGS_SHOWN else ""
-        return Check("chain", State.FAIL, listed + more, REBUILD)
+        return Check("chain", CheckState.FAIL, listed + more, REBUILD)
     with ledger.reading(runtime.tenant) as reader:
         head = reader.head()
     found = (
         f"{output.plural(head.seq, 'event')} verified, head {head.hash.hex()[:16]}; the tables say what the events say"
     )
-    return Check("chain", State.OK, found)
+    return Check("chain", CheckState.OK, found)
 
 
 def _queue(_: SqliteLedger, runtime: Runtime) -> Check:
     """Lines of the run log that are committed and not yet on disk."""
     waiting = standing(runtime, limit=1).waiting
     if not waiting:
-        return Check("log queue", State.OK, "no line waits")
+        return Check("log queue", CheckState.OK, "no line waits")
     paths = ", ".join(sorted({line.path for line in waiting}))
     to_do = "The next server writes them; see the check of the run log for why they wait."
-    return Check("log queue", State.WARN, f"{output.plural(len(waiting), 'line')} for {paths}", to_do)
+    return Check("log queue", CheckState.WARN, f"{output.plural(len(waiting), 'line')} for {paths}", to_do)
 
 
 def _limits(_: SqliteLedger, runtime: Runtime) -> Check:
     """Who has changed limits last; one that an agent has changed is pointed out."""
     changes = newest_limit_changes(runtime, LIMITS_SHOWN)
     if not changes:
-        return Check("limits", State.OK, "none was changed")
+        return Check("limits", CheckState.OK, "none was changed")
     told = "; ".join(f"{each.budget_id} {each.told(output.when(each.at_us)[5:])}" for each in changes)
     if any(each.is_raise and each.beneath is not None for each in changes):
         to_do = "An agent has raised a limit. To lower it: tallygate budget set ID AMOUNT"
-        return Check("limits", State.WARN, told, to_do)
-    return Check("limits", State.OK, told)
+        return Check("limits", CheckState.WARN, told, to_do)
+    return Check("limits", CheckState.OK, told)
 
 
 def _budgets(_: SqliteLedger, runtime: Runtime) -> Check:
     """Budgets of the settings that bind nothing: each may be misspelled."""
     idle = unbound(runtime)
     if not idle:
-        return Check("budgets", State.OK, "every budget of the settings has bound something, or nothing was spent yet")
+        return Check(
+            "budgets", CheckState.OK, "every budget of the settings has bound something, or nothing was spent yet"
+        )
     told = "; ".join(each.told(output.when(each.since_us)) for each in idle[:FINDINGS_SHOWN])
     more = f"; and {len(idle) - FINDINGS_SHOWN} more" if len(idle) > FINDINGS_SHOWN else ""
-    return Check("budgets", State.WARN, f"{told}{more}", ADVICE)
+    return Check("budgets", CheckState.WARN, f"{told}{more}", ADVICE)
 
 
 def transcripts(runtime: Runtime) -> Check:
@@ -268,11 +272,11 @@ def transcripts(runtime: Runtime) -> Check:
     now_us = runtime.services.clock_us()
     files = unread_files(runtime)
     if not files:
-        return Check("transcripts", State.OK, "all that was read could be used")
+        return Check("transcripts", CheckState.OK, "all that was read could be used")
     listed = ", ".join(file.path for file in files[:FINDINGS_SHOWN])
     more = f" and {len(files) - FINDINGS_SHOWN} more" if len(files) > FINDINGS_SHOWN else ""
     to_do = "They are in no total. A file that is mended or restored is read again by itself."
-    return Check("transcripts", State.WARN, f"{unread_text(unread_sum(files, now_us))}: {listed}{more}", to_do)
+    return Check("transcripts", CheckState.WARN, f"{unread_text(unread_sum(files, now_us))}: {listed}{more}", to_do)
 
 
 def booked(runtime: Runtime) -> Check:
@@ -284,15 +288,15 @@ def booked(runtime: Runtime) -> Check:
     reports = f"{output.plural(odd, 'odd report')} of agents on their own calls, booked as said: {told}"
     if not count:
         if not odd:
-            return Check("booked", State.OK, "nothing was told against a booked response")
-        return Check("booked", State.WARN, reports, "See: tallygate usage anomalies.")
+            return Check("booked", CheckState.OK, "nothing was told against a booked response")
+        return Check("booked", CheckState.WARN, reports, "See: tallygate usage anomalies.")
     listed = "; ".join(f"{each.response_key} ({each.told})" for each in latest)
     found = (
         f"{output.plural(count, 'response')} told of again with less or otherwise, or at an impossible time: {listed}"
     )
     found = f"{found}. {reports}" if odd else found
     to_do = "What was booked stays. Where it is wrong: tallygate usage correct RESPONSE --reason TEXT."
-    return Check("booked", State.WARN, found, to_do)
+    return Check("booked", CheckState.WARN, found, to_do)
 
 
 def run_log(path: Path, database: Path | None) -> Check:
@@ -300,17 +304,17 @@ def run_log(path: Path, database: Path | None) -> Check:
     try:
         JsonLinesLog().examine(path)
         if not path.exists():
-            return Check("run log", State.OK, f"{path}, made with the first line")
+            return Check("run log", CheckState.OK, f"{path}, made with the first line")
         if database is None:
-            return Check("run log", State.OK, str(path))
+            return Check("run log", CheckState.OK, str(path))
         report = verify_lines(database, path)
     except TallygateError as error:
         return failed("run log", error)
     if report.broken:
         listed = "; ".join(f"{each.where} {each.what}" for each in report.broken[:FINDINGS_SHOWN])
-        return Check("run log", State.FAIL, f"{path} contradicts the ledger: {listed}", "See: tallygate verify")
+        return Check("run log", CheckState.FAIL, f"{path} contradicts the ledger: {listed}", "See: tallygate verify")
     counted = [value for name, value in report.facts if name == "run log"]
-    return Check("run log", State.OK, ", ".join([str(path), *counted]))
+    return Check("run log", CheckState.OK, ", ".join([str(path), *counted]))
 
 
 def price_table(runtime: Runtime) -> Check:
@@ -318,12 +322,12 @@ def price_table(runtime: Runtime) -> Check:
     info = runtime.workspace.prices.info(as_datetime(runtime.services.clock_us()))
     found = f"{info.source} {info.version}, {output.plural(info.models, 'model')}"
     if info.age_days is None:
-        return Check("prices", State.WARN, f"{found}, without dates", "Update with: tallygate prices update")
+        return Check("prices", CheckState.WARN, f"{found}, without dates", "Update with: tallygate prices update")
     found += f", newest price of {info.newest_price} ({info.age_days} days old)"
     if info.age_days > PRICES_OLD_DAYS:
         to_do = "Update with: tallygate prices update; a [[price]] in the settings wins over the list."
-        return Check("prices", State.WARN, found, to_do)
-    return Check("prices", State.OK, found)
+        return Check("prices", CheckState.WARN, found, to_do)
+    return Check("prices", CheckState.OK, found)
 
 
 def tokenizer(environ: Mapping[str, str]) -> Check:
@@ -332,8 +336,10 @@ def tokenizer(environ: Mapping[str, str]) -> Check:
 
     method = count_tokens("a", "gpt-5", environ).method
     if method.startswith("tiktoken"):
-        return Check("tokens", State.OK, f"{method} for GPT, estimates for others")
-    return Check("tokens", State.OK, f"{method}: the vocabulary of tiktoken is not on this disk and is never fetched")
+        return Check("tokens", CheckState.OK, f"{method} for GPT, estimates for others")
+    return Check(
+        "tokens", CheckState.OK, f"{method}: the vocabulary of tiktoken is not on this disk and is never fetched"
+    )
 
 
 # --- key checks ------------------------------------------------------------------------------------------------------
@@ -353,14 +359,16 @@ def of_keys(ring: KeyRing, runtime: Runtime) -> Check:
         return failed(NAME, error)
     waits = f"; {output.plural(waiting, 'attestation')} to be signed" if waiting else ""
     if not lineage and not told:
-        return Check(NAME, State.OK, f"none yet: the first signature makes one in {ring.folder}{waits}")
+        return Check(NAME, CheckState.OK, f"none yet: the first signature makes one in {ring.folder}{waits}")
     if not lineage:
-        return Check(NAME, State.WARN, f"the key {told[-1]} has signed and is not in {ring.folder}{waits}", NEW_KEY)
+        return Check(
+            NAME, CheckState.WARN, f"the key {told[-1]} has signed and is not in {ring.folder}{waits}", NEW_KEY
+        )
     if told and told[-1] not in lineage:
         found = f"{lineage[0]} signs, to which {told[-1]}, which signed before, never agreed{waits}"
-        return Check(NAME, State.WARN, found, NEW_KEY)
+        return Check(NAME, CheckState.WARN, found, NEW_KEY)
     earlier = f", after {output.plural(len(lineage) - 1, 'rotation')}" if len(lineage) > 1 else ""
-    return Check(NAME, State.OK, f"{lineage[0]} in {ring.folder}{earlier}{waits}")
+    return Check(NAME, CheckState.OK, f"{lineage[0]} in {ring.folder}{earlier}{waits}")
 
 
 def of_lock(folder: Path, runtime: Runtime) -> Check:
@@ -368,22 +376,24 @@ def of_lock(folder: Path, runtime: Runtime) -> Check:
     standing, here = standing_now(runtime), sealed.files_in(folder)
     if standing.lost_us is not None:
         found = f"the lock was ended without its passphrase on {iso(standing.lost_us)} by {standing.lost_by}"
-        return Check(LOCK, State.WARN, found, "If that was not you, look at the limits; tallygate lock sets a new one.")
+        return Check(
+            LOCK, CheckState.WARN, found, "If that was not you, look at the limits; tallygate lock sets a new one."
+        )
     if standing.lock is None and here:
         found = f"{here[0]} is the key of a lock that this ledger does not have"
-        return Check(LOCK, State.WARN, found, "The ledger is older, or another: tallygate lock sets a new one.")
+        return Check(LOCK, CheckState.WARN, found, "The ledger is older, or another: tallygate lock sets a new one.")
     if standing.lock is None:
-        return Check(LOCK, State.OK, "not locked: no passphrase is asked for")
+        return Check(LOCK, CheckState.OK, "not locked: no passphrase is asked for")
     if above := unsigned_limits(runtime):
         named = ", ".join(budget_name(budget) for budget in above[:3])
         found = f"limits were raised without your signature, and the gate goes by those before: {named}"
-        return Check(LOCK, State.FAIL, found, "Run: tallygate verify, which names the events.")
+        return Check(LOCK, CheckState.FAIL, found, "Run: tallygate verify, which names the events.")
     since = f"locked since {iso(standing.lock.since_us)}"
     try:
         sealed.find(folder, PublicKey(unb64url(standing.lock.public, "the lock")))
     except TallygateError as error:
-        return Check(LOCK, State.WARN, f"{since}; {error.message}", error.hint)
-    return Check(LOCK, State.OK, f"{since}; what loosens needs your passphrase")
+        return Check(LOCK, CheckState.WARN, f"{since}; {error.message}", error.hint)
+    return Check(LOCK, CheckState.OK, f"{since}; what loosens needs your passphrase")
 
 
 # --- anchor checks ---------------------------------------------------------------------------------------------------
@@ -403,11 +413,11 @@ def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     lacking = [f"{file} is {copy}" for file, copy in copies if copy is not Copy.SOUND]
     if not sound:
         to_do = f"Make {copies[0][0].parent} writable for this user: where the ledger is lost, nobody would notice."
-        return Check("anchor", State.WARN, "; ".join([f"there is none: {', '.join(lacking)}", *told]), to_do)
+        return Check("anchor", CheckState.WARN, "; ".join([f"there is none: {', '.join(lacking)}", *told]), to_do)
     if lacking:
         to_do = "Make its folder writable for this user. Until then only the other file tells of a ledger that is lost."
-        return Check("anchor", State.WARN, f"{found}; {', '.join(lacking)}", to_do)
-    return Check("anchor", State.OK, found)
+        return Check("anchor", CheckState.WARN, f"{found}; {', '.join(lacking)}", to_do)
+    return Check("anchor", CheckState.OK, found)
 
 
 def _told(each: Accepted) -> str:

@@ -12,7 +12,7 @@ from tallygate.core.errors import TallygateError
 from tallygate.core.words import client_name
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.check import Check, State, failed
+from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.init import folder_of, surroundings, telemetry_of
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program
@@ -69,11 +69,13 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
 def _client(client: Client, changed: list[str], found: list[tuple[str, str]]) -> Check:
     if found:
         to_do = " ".join(dict.fromkeys(to_do for _, to_do in found))
-        return Check(client.name, State.FAIL, "; ".join(what for what, _ in found), to_do)
+        return Check(client.name, CheckState.FAIL, "; ".join(what for what, _ in found), to_do)
     if changed:
         text = f"not as this version would install it: {', '.join(changed)}"
-        return Check(client.name, State.WARN, text, f"Run: tallygate init --client {client.name}")
-    return Check(client.name, State.OK, "installed" + (", with hooks" if client.has_hooks else "; it has no hooks"))
+        return Check(client.name, CheckState.WARN, text, f"Run: tallygate init --client {client.name}")
+    return Check(
+        client.name, CheckState.OK, "installed" + (", with hooks" if client.has_hooks else "; it has no hooks")
+    )
 
 
 def server(runtime: Runtime, command: Sequence[str]) -> Check:
@@ -86,21 +88,21 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
             if process.stdin is None or process.stdout is None:
-                return Check("server", State.WARN, "could not be asked")
+                return Check("server", CheckState.WARN, "could not be asked")
             process.stdin.write(request + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
             took_ms = (runtime.services.clock_us() - began) // 1000
             process.communicate(timeout=ANSWER_S)
     except (OSError, subprocess.SubprocessError) as error:
-        return Check("server", State.FAIL, f"could not be started: {error}", "Run `tallygate serve` to see why.")
+        return Check("server", CheckState.FAIL, f"could not be started: {error}", "Run `tallygate serve` to see why.")
     if '"serverInfo"' not in answer:
-        return Check("server", State.FAIL, "does not answer", "Run `tallygate serve` to see why.")
+        return Check("server", CheckState.FAIL, "does not answer", "Run `tallygate serve` to see why.")
     found = f"answers after {took_ms:,} ms"
     if took_ms > CLIENTS_WAIT_MS:
         to_do = "Clients that do not wait begin without it. Tallygate's entries tell those that can to wait."
-        return Check("server", State.WARN, found, to_do)
-    return Check("server", State.OK, found)
+        return Check("server", CheckState.WARN, found, to_do)
+    return Check("server", CheckState.OK, found)
 
 
 def sessions(runtime: Runtime) -> Check:
@@ -120,11 +122,13 @@ def sessions(runtime: Runtime) -> Check:
         }
     if strays and not loose:
         listed = ", ".join(f"{count:,} of {client_name(client)}" for client, count in sorted(strays.items()))
-        return Check("enforcement", State.WARN, f"responses of the last day that no session gated: {listed}", UNGATED)
+        return Check(
+            "enforcement", CheckState.WARN, f"responses of the last day that no session gated: {listed}", UNGATED
+        )
     if not loose:
-        return Check("enforcement", State.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")
+        return Check("enforcement", CheckState.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")
     found = f"{len(loose)} of the last {output.plural(len(last), 'session')} not enforced, lately {loose[0].session_id}"
-    return Check("enforcement", State.WARN, found, UNGATED)
+    return Check("enforcement", CheckState.WARN, found, UNGATED)
 
 
 def taken_out(runtime: Runtime, time_zone: str) -> Iterator[Check]:
@@ -139,7 +143,7 @@ def taken_out(runtime: Runtime, time_zone: str) -> Iterator[Check]:
         found = f"nothing is installed by `tallygate init`; hooks last opened a session of {session.client}"
         yield Check(
             "enforcement",
-            State.OK,
+            CheckState.OK,
             f"{found} on {output.when(session.started_us, time_zone)}",
             "If it was taken out, and that was not you: tallygate init",
         )

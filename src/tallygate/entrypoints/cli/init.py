@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallygate.clients.client import Client, InstallScope, Surroundings, TelemetryTarget
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
@@ -178,7 +178,7 @@ def uninstall(
     _say(plan, clients, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
 
 
-def _for_clients(authority: Authority, plan: Plan, where: Surroundings, what: Loosening) -> Authority:
+def _for_clients(authority: Authority, plan: Plan, where: InstallSurroundings, what: Loosening) -> Authority:
     """Who may carry a plan out: where a client of the user's own is changed, whoever's ledger it goes by, only they."""
     if authority.beneath is not None and not authority.guarded:
         authority = replace(authority, guarded=changes_users_client(plan, where))
@@ -186,7 +186,7 @@ def _for_clients(authority: Authority, plan: Plan, where: Surroundings, what: Lo
     return authority if authority.lock is not None else _by_installed_lock(authority, plan, where, what)
 
 
-def _by_installed_lock(authority: Authority, plan: Plan, where: Surroundings, what: Loosening) -> Authority:
+def _by_installed_lock(authority: Authority, plan: Plan, where: InstallSurroundings, what: Loosening) -> Authority:
     """Who changes clients gives the passphrase of the ledger that these go by, whatever ledger the command names."""
     from tallygate.entrypoints.cli.passphrase import TypedSeal
     from tallygate.operations.lock_book import standing_of_installed
@@ -238,9 +238,9 @@ def _remove_unused(program: Program, settings: Settings) -> None:
         remove_unused(app.ledger)
 
 
-def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -> Surroundings:
+def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -> InstallSurroundings:
     """This machine and this project, as an installation sees them."""
-    return Surroundings(
+    return InstallSurroundings(
         home=Path.home(),
         environ=os.environ,
         platform=sys.platform,
@@ -274,12 +274,12 @@ def is_found_apart(folder: Path, path: Sequence[str], environ: Mapping[str, str]
     return real not in ours and real in {os.path.realpath(each) for each in path if each}
 
 
-def places_text(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> bytes:
+def places_text(settings: Settings, where: InstallSurroundings, budget: Sequence[FileEdits] = ()) -> bytes:
     """What installed commands go by, as the file of it holds it."""
     return os.fsencode(places_of_user(settings, where, budget).as_text())
 
 
-def places_of_user(settings: Settings, where: Surroundings, budget: Sequence[FileEdits] = ()) -> Installed:
+def places_of_user(settings: Settings, where: InstallSurroundings, budget: Sequence[FileEdits] = ()) -> Installed:
     """Where things are now, for the user who runs this command."""
     paths, environ = settings.paths, where.environ
     mine = places(around_here())
@@ -319,7 +319,7 @@ def folder_of(settings: Settings) -> Path:
     return install_folder(settings.paths.data_dir, places(around_here()).home)
 
 
-def _check_project(scope: InstallScope, where: Surroundings) -> None:
+def _check_project(scope: InstallScope, where: InstallSurroundings) -> None:
     if scope is InstallScope.PROJECT and where.project is None:
         raise InvalidArgument(
             "scope",
@@ -328,7 +328,7 @@ def _check_project(scope: InstallScope, where: Surroundings) -> None:
         )
 
 
-def _chosen(names: Sequence[str], where: Surroundings) -> list[Client]:
+def _chosen(names: Sequence[str], where: InstallSurroundings) -> list[Client]:
     from tallygate.operations.setup.install import detected
 
     if names:
@@ -381,7 +381,7 @@ def _limits(
 
 
 def _budget(
-    settings: Settings, scope: InstallScope, where: Surroundings, limits: Limits | None, zone: str | None
+    settings: Settings, scope: InstallScope, where: InstallSurroundings, limits: Limits | None, zone: str | None
 ) -> tuple[FileEdits, ...]:
     """The file with the limits to begin with; the user's own says the time zone of its days too."""
     if limits is None:
@@ -408,7 +408,11 @@ def _say_limits(limits: Limits, file: Path, clients: Sequence[Client], *, dry_ru
 
 
 def _print(
-    clients: Sequence[Client], where: Surroundings, scope: InstallScope, budget: Sequence[FileEdits], listed: bytes
+    clients: Sequence[Client],
+    where: InstallSurroundings,
+    scope: InstallScope,
+    budget: Sequence[FileEdits],
+    listed: bytes,
 ) -> None:
     from tallygate.editing import documents
 

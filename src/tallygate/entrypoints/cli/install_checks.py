@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.client import InstallScope, Surroundings
+from tallygate.clients.client import InstallScope, InstallSurroundings
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.check import Check, State, failed
+from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.init import places_of_user
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Settings
@@ -58,7 +58,7 @@ class Astray:
         return "Run: tallygate init" if self.ledger is None else "Where this home is a copy: tallygate init"
 
 
-def astray(where: Surroundings) -> list[Astray]:
+def astray(where: InstallSurroundings) -> list[Astray]:
     """Clients of this home whose entries name places that are not those of this command, or that cannot be read.
 
     A client's entries are looked for in its own files, as these are what it goes by: a record of what was installed
@@ -94,14 +94,14 @@ def _ledger_of(named: str) -> str | None:
 
 def of_astray(found: Astray) -> Check:
     """What `doctor` says of a client that goes by places that are not here, or another home's."""
-    return Check("places", State.FAIL if found.ledger is None else State.WARN, found.text, found.to_do)
+    return Check("places", CheckState.FAIL if found.ledger is None else CheckState.WARN, found.text, found.to_do)
 
 
-def of_places(settings: Settings, where: Surroundings) -> Check:
+def of_places(settings: Settings, where: InstallSurroundings) -> Check:
     """Whether installed commands find what this command finds, and what of this environment does not count in them."""
     if not Path(where.places).exists():
         found = f"there is no {where.places}: commands of an older version go by a client's environment, others halt"
-        return Check("places", State.WARN, found, "Run: tallygate init")
+        return Check("places", CheckState.WARN, found, "Run: tallygate init")
     try:
         installed = read_installed(Path(where.places))
     except SettingsError as error:
@@ -114,10 +114,10 @@ def of_places(settings: Settings, where: Surroundings) -> Check:
         if there[name] != mine[name]
     ]
     if differ:
-        return Check("places", State.WARN, "; ".join(differ), AGAIN)
+        return Check("places", CheckState.WARN, "; ".join(differ), AGAIN)
     told = foreign_text(hold(where.environ, installed).foreign)
     found = f"installed commands go by {where.places}"
-    return Check("places", State.WARN if told else State.OK, f"{found}. {told}" if told else found)
+    return Check("places", CheckState.WARN if told else CheckState.OK, f"{found}. {told}" if told else found)
 
 
 def _shown(places: Installed) -> dict[str, str | None]:
@@ -137,13 +137,13 @@ def of_hooks(presence: ServerPresence, now_us: int) -> Check:
     """How often a hook had to start the whole gate, which takes many times as long."""
     alone = presence.alone_since(now_us - SINCE_US)
     if len(alone) < ALONE_FEW:
-        return Check("hooks", State.OK, "answered by running servers")
+        return Check("hooks", CheckState.OK, "answered by running servers")
     at_us, client, event = alone[-1]
     times = output.plural(len(alone), "time")
     found = f"{times} in the last day a hook found no server and started the gate by itself, which is slow"
     found += f"; last {event} of {client} on {output.when(at_us)[5:]}"
     to_do = "See in the client whether its MCP server tallygate runs; to write its entry anew: tallygate init"
-    return Check("hooks", State.WARN, found, to_do)
+    return Check("hooks", CheckState.WARN, found, to_do)
 
 
 def of_program() -> Check:
@@ -151,17 +151,19 @@ def of_program() -> Check:
     try:
         package = distribution("tallygate")
     except PackageNotFoundError:
-        return Check("program", State.OK, "not installed as a package; its files have no record")
+        return Check("program", CheckState.OK, "not installed as a package; its files have no record")
     listed = [file for file in package.files or () if file.hash is not None and file.hash.mode == "sha256"]
     ours = [file for file in listed if file.parts[:1] == ("tallygate",) and file.suffix != ".pyc"]
     if not ours:
-        return Check("program", State.OK, "an editable checkout; its files have no record")
+        return Check("program", CheckState.OK, "an editable checkout; its files have no record")
     wrong = list(_other_than(ours))
     if wrong:
         more = f" and {len(wrong) - SHOWN_MAX} more" if len(wrong) > SHOWN_MAX else ""
         found = f"not as installed: {', '.join(wrong[:SHOWN_MAX])}{more}"
-        return Check("program", State.FAIL, found, "Install this version again: somebody has changed the gate itself.")
-    return Check("program", State.OK, f"{output.plural(len(ours), 'file')}, as installed")
+        return Check(
+            "program", CheckState.FAIL, found, "Install this version again: somebody has changed the gate itself."
+        )
+    return Check("program", CheckState.OK, f"{output.plural(len(ours), 'file')}, as installed")
 
 
 def _other_than(files: list) -> Iterator[str]:  # type: ignore[type-arg]

@@ -60,7 +60,7 @@ class _Seen:
     unread: UnreadSum
     anomalies: Anomalies
     looser: Sequence[Loosened]
-    stops: Sequence[overview.Stop]
+    stops: Sequence[overview.StoppedRun]
     state: Condition
     lock: LockStanding
     prices: CatalogInfo

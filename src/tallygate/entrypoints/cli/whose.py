@@ -23,7 +23,7 @@ from tallygate.settings.model import Paths, has_been_installed
 from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
-    from tallygate.clients.client import Surroundings
+    from tallygate.clients.client import InstallSurroundings
     from tallygate.operations.setup.install import Plan
 
 
@@ -97,7 +97,7 @@ def locked_instead_of(settings: Settings) -> Path | None:
     return next((ledger for ledger, is_locked in found if is_locked), None)
 
 
-def changes_users_client(plan: Plan, where: Surroundings) -> bool:
+def changes_users_client(plan: Plan, where: InstallSurroundings) -> bool:
     """Whether a plan changes a client of the user's own, whatever ledger it goes by.
 
     That is a file in the account's home, of which a made-up home below it is no part, and one that has an installation

@@ -63,7 +63,7 @@ The task: {task}"""
 Now = Callable[[], tuple[Runtime, UnknownPrice]]
 
 
-class State:
+class ResourceState:
     """What the resources answer: one look at the ledger each, in the words of the tools.
 
     What looks at the ledger is imported with the first read, since most servers are never asked for one.
@@ -124,7 +124,7 @@ class TaskPrompt(Prompt):
 
 def attach(server: MCPServer, now: Now) -> None:
     """Give a server the resources and the prompts; what it lists as tools stays as it is."""
-    state = State(now)
+    state = ResourceState(now)
     for uri, name, title, description, answer in (
         (SESSIONS, "sessions", "Open sessions", "Open sessions with what is left of their budgets.", state.sessions),
         (POLICY, "policy", "Settings in force", "Thresholds and rules that the gate follows.", state.policy),

@@ -79,7 +79,7 @@ async def _serve(server: MCPServer, parent: int) -> None:
     with _claimed() as (read_from, write_to):
         out = Answers(write_to, read_from)
         try:
-            await _serve_between(server, Lines(read_from, out, parent).messages(), out, out.has_reader)
+            await _serve_between(server, StdioLines(read_from, out, parent).messages(), out, out.has_reader)
         finally:
             out.close()
 
@@ -240,7 +240,7 @@ class Answering:
         await self.aclose()
 
 
-class Lines:
+class StdioLines:
     """Messages of a pipe as they come; what is none is answered here, and none of it is handed on."""
 
     def __init__(self, descriptor: int, answers: Answers, parent: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tallygate import files
-from tallygate.clients.client import Client, InstallScope, Surroundings
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing import documents
@@ -74,14 +74,14 @@ class Plan:
             self.notes.append((title, text))
 
 
-def detected(clients: Iterable[Client], where: Surroundings, on_path: Callable[[str], bool]) -> list[Client]:
+def detected(clients: Iterable[Client], where: InstallSurroundings, on_path: Callable[[str], bool]) -> list[Client]:
     """The clients that are on this machine, by their files or their programs."""
     return [client for client in clients if client.is_here(where) or any(on_path(name) for name in client.binaries)]
 
 
 def plan_install(
     clients: Sequence[Client],
-    where: Surroundings,
+    where: InstallSurroundings,
     scope: InstallScope,
     manifest: Manifest,
     extra: Sequence[FileEdits] = (),
@@ -156,7 +156,7 @@ def _original(plan: Plan, record: Record, wanted: Sequence[Edit], before: bytes 
 
 
 def plan_uninstall(
-    clients: Sequence[Client], where: Surroundings, scopes: Sequence[InstallScope], manifest: Manifest
+    clients: Sequence[Client], where: InstallSurroundings, scopes: Sequence[InstallScope], manifest: Manifest
 ) -> Plan:
     """What taking Tallygate out of these clients would change."""
     plan = Plan(records=deepcopy(manifest.records))
@@ -188,7 +188,7 @@ def plan_uninstall(
     return plan
 
 
-def _meant(record: Record, scopes: Sequence[InstallScope], where: Surroundings) -> bool:
+def _meant(record: Record, scopes: Sequence[InstallScope], where: InstallSurroundings) -> bool:
     if record.scope not in scopes:
         return False
     return record.scope == InstallScope.USER.value or record.root == str(where.project)
@@ -219,7 +219,9 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
     plan.changes.append(Change(path, found, after))
 
 
-def _forget_settings(plan: Plan, scopes: Sequence[InstallScope], where: Surroundings, manifest: Manifest) -> None:
+def _forget_settings(
+    plan: Plan, scopes: Sequence[InstallScope], where: InstallSurroundings, manifest: Manifest
+) -> None:
     """The starting budget goes when nobody is left who works by it, and only as it was written."""
     for record in list(plan.records.values()):
         if record.owners or not _meant(record, scopes, where):

@@ -356,7 +356,7 @@ STEPS_LOOKED_AT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StoppedRun:
     """A run that was stopped, and the refusal that did it."""
 
     session_id: str
@@ -368,7 +368,7 @@ class Stop:
         return None if self.call.reply is None else GateAnswer.from_json(self.call.reply).message
 
 
-def last_stops(rt: Runtime) -> list[Stop]:
+def last_stops(rt: Runtime) -> list[StoppedRun]:
     """What stopped the last run of this project, and those that were at work beside it; the newest first."""
     with rt.reading() as reader:
         sessions = reader.sessions(state=None, limit=SESSIONS_LOOKED_AT)
@@ -378,12 +378,12 @@ def last_stops(rt: Runtime) -> list[Stop]:
     return [stop for stop in found if stop is not None]
 
 
-def _stop_of(reader: Reader, session: Session, at_us: int) -> Stop | None:
+def _stop_of(reader: Reader, session: Session, at_us: int) -> StoppedRun | None:
     budgets = all_budgets(reader, session, session.ended_us or at_us)
     changes = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
     calls = reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT)
     call = stopped_by(calls[::-1], last_raise_us(changes))
-    return None if call is None else Stop(session.session_id, call)
+    return None if call is None else StoppedRun(session.session_id, call)
 
 
 def _of_project(rt: Runtime, sessions: Sequence[Session]) -> list[Session]:
