@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tallygate.clients.claude_code.client import RESPONSE
 from tallygate.core.costing import Price, Rates, Tokens
-from tallygate.core.learning.calibration import MILLION, Source
+from tallygate.core.learning.calibration import MILLION, FactorSource
 from tallygate.core.learning.replay import COVERED_PERCENTS, Gate, ReplayedCall
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.learning.replay import Paid
@@ -158,7 +158,11 @@ def coverage(told: Iterable[ReplayedCall]) -> tuple[float | None, ...]:
     known = 0
     below = [0] * len(COVERED_PERCENTS)
     for each in told:
-        if each.expectation is None or each.expectation.source is not Source.LEARNED or each.ask.actual_nanos <= 0:
+        if (
+            each.expectation is None
+            or each.expectation.source is not FactorSource.LEARNED
+            or each.ask.actual_nanos <= 0
+        ):
             continue
         known += 1
         for at, percent in enumerate(COVERED_PERCENTS):

@@ -13,7 +13,7 @@ from tallygate.clients.reading.hooks import LONGEST_ID, LONGEST_PATH, LONGEST_TO
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, Reach
-from tallygate.core.hooks import HookEvent, Moment, Origin
+from tallygate.core.hooks import HookEvent, Moment, SessionOrigin
 
 ROOT = "01a00000-0000-7000-8000-00000000000a"
 CHILD = "01a00000-0000-7000-8000-00000000000b"
@@ -48,9 +48,9 @@ COPILOT_SUB = {"sessionId": "a1", "agentId": "a1", "agentType": "explore", "pare
 
 # client, name of the event, what it says beside the common fields, moment, what is read beside the common fields
 EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
-    ("claude_code", "SessionStart", {"source": "startup"}, Moment.SESSION_START, {"origin": Origin.STARTUP}),
+    ("claude_code", "SessionStart", {"source": "startup"}, Moment.SESSION_START, {"origin": SessionOrigin.STARTUP}),
     ("claude_code", "SessionStart", {"source": "fork", "model": "m"},
-     Moment.SESSION_START, {"origin": Origin.FORK, "model": "m"}),
+     Moment.SESSION_START, {"origin": SessionOrigin.FORK, "model": "m"}),
     ("claude_code", "SessionStart", {"source": "teleport"}, Moment.SESSION_START, {}),
     ("claude_code", "UserPromptSubmit", {"prompt_id": "p1", "prompt": "secret"}, Moment.PROMPT, {"key": "prompt:p1"}),
     ("claude_code", "UserPromptSubmit", {"prompt": "secret"}, Moment.PROMPT, {"key": None}),
@@ -84,7 +84,7 @@ EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
      Moment.FORM_ANSWERED, {"answered": ("decline", None)}),
     ("claude_code", "ElicitationResult",
      {"mcp_server_name": "other", "action": "accept", "content": {"amount_usd": 2}}, Moment.FORM_ANSWERED, {}),
-    ("codex", "SessionStart", {"source": "resume"}, Moment.SESSION_START, {"origin": Origin.RESUME}),
+    ("codex", "SessionStart", {"source": "resume"}, Moment.SESSION_START, {"origin": SessionOrigin.RESUME}),
     ("codex", "UserPromptSubmit", {"turn_id": "n1", "prompt": "secret"}, Moment.PROMPT, {"key": "prompt:n1"}),
     ("codex", "UserPromptSubmit", {"turn_id": "n2", **CODEX_SUB}, Moment.AGENT_START,
      {"key": "prompt:n2", "transcript": CHILD_ROLLOUT, "agent_id": CHILD, "agent_type": "default"}),
@@ -102,7 +102,7 @@ EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
      {"transcript": CHILD_ROLLOUT, "agent_id": CHILD, "agent_type": "default"}),
     ("codex", "Stop", {"turn_id": "n1"}, Moment.TURN_END, {}),
     ("codex", "SessionEnd", {"reason": "other"}, Moment.SESSION_END, {"cause": "other"}),
-    ("gemini", "SessionStart", {"source": "clear"}, Moment.SESSION_START, {"origin": Origin.CLEAR}),
+    ("gemini", "SessionStart", {"source": "clear"}, Moment.SESSION_START, {"origin": SessionOrigin.CLEAR}),
     ("gemini", "BeforeAgent", {"prompt": "secret"}, Moment.PROMPT, {"key": f"BeforeAgent:{AT}"}),
     ("gemini", "BeforeModel", {"llm_request": {"model": "gemini-2.5-pro", "messages": []}}, Moment.MODEL,
      {"key": f"BeforeModel:{AT}", "model": "gemini-2.5-pro"}),
@@ -127,7 +127,7 @@ EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
     ("opencode", "session.deleted", OPENCODE_SUB, Moment.AGENT_END, {"agent_id": "s2"}),
     ("opencode", "dispose", {}, Moment.SESSION_END, {"cause": "dispose"}),
     ("qwen", "SessionStart", {"source": "startup", "model": "qwen3"}, Moment.SESSION_START,
-     {"origin": Origin.STARTUP, "model": "qwen3"}),
+     {"origin": SessionOrigin.STARTUP, "model": "qwen3"}),
     ("qwen", "UserPromptSubmit", {"prompt": "secret", "prompt_id": "s1########0"},
      Moment.PROMPT, {"key": f"prompt:{AT}"}),
     ("qwen", "UserPromptSubmit", {"prompt": "", "prompt_id": "s1########0"}, Moment.MODEL, {"key": f"model:{AT}"}),
@@ -141,7 +141,7 @@ EVENTS: list[tuple[str, str, dict[str, Any], Moment, dict[str, Any]]] = [
     ("qwen", "Stop", {}, Moment.TURN_END, {}),
     ("qwen", "SessionEnd", {"reason": "other"}, Moment.SESSION_END, {"cause": "other"}),
     ("copilot", "sessionStart", {"source": "new", "initialPrompt": "secret"},
-     Moment.SESSION_START, {"origin": Origin.STARTUP}),
+     Moment.SESSION_START, {"origin": SessionOrigin.STARTUP}),
     ("copilot", "userPromptSubmitted", {"prompt": "secret"}, Moment.PROMPT, {"key": "prompt:1795312902430"}),
     ("copilot", "preToolUse", {"toolName": "task", "toolArgs": {"x": "secret"}},
      Moment.TOOL, {"tool": "task", "starts_agent": True, "key": "tools::1795312902430", "key_of_response": True}),

@@ -14,7 +14,7 @@ from mcp import Client
 
 from tallygate.attest import dsse
 from tallygate.attest.keyring import KeyRing
-from tallygate.core.proof import Kind
+from tallygate.core.proof import StatementKind
 from tallygate.entrypoints.mcp_server.serve import prepare_key, sign
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.operations.proof import attest
@@ -68,7 +68,7 @@ def test_a_halt_at_an_exhausted_budget_names_its_attestation_and_says_it_again(w
     assert first["action"] == "halt"
     assert first == again
     assert first["attestation"]["id"] != other["attestation"]["id"]
-    assert first["attestation"]["kind"] == Kind.BUDGET_EXHAUSTED
+    assert first["attestation"]["kind"] == StatementKind.BUDGET_EXHAUSTED
     assert proven(world, first["attestation"])["session"] == session_id
 
 

@@ -22,7 +22,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import rules
 from tallygate.core.guard.fence import Guarded, Reach
-from tallygate.core.hooks import HookVerdict, Moment, Origin
+from tallygate.core.hooks import HookVerdict, Moment, SessionOrigin
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
@@ -114,7 +114,7 @@ def test_a_model_is_free_where_its_client_says_that_a_runtime_of_this_machine_se
 
 
 def test_a_session_opens_by_itself_with_the_budget_of_the_policy(world):
-    answer = hook(world, Moment.SESSION_START, origin=Origin.STARTUP)
+    answer = hook(world, Moment.SESSION_START, origin=SessionOrigin.STARTUP)
     session = account(world)
     assert session.client == "claude-code"
     assert session.project == "/home/me/p"
@@ -137,7 +137,7 @@ def test_what_only_ends_opens_nothing(world, moment):
 def test_starting_again_compacting_and_resuming_an_open_session_keep_the_account(world):
     hook(world, Moment.SESSION_START)
     first = account(world)
-    for origin in (Origin.COMPACT, Origin.RESUME, Origin.STARTUP):
+    for origin in (SessionOrigin.COMPACT, SessionOrigin.RESUME, SessionOrigin.STARTUP):
         hook(world, Moment.SESSION_START, origin=origin)
     assert account(world) == first
 
@@ -147,7 +147,7 @@ def test_a_resumed_session_goes_on_with_the_budget_it_had(world):
     respond(world, "r1", 60)
     first = account(world)
     hook(world, Moment.SESSION_END, cause="other")
-    hook(world, Moment.SESSION_START, origin=Origin.RESUME)
+    hook(world, Moment.SESSION_START, origin=SessionOrigin.RESUME)
     again = account(world)
     assert again.session_id != first.session_id
     assert again.parent_session_id == first.session_id
@@ -163,7 +163,7 @@ def test_a_cleared_conversation_is_a_new_session_with_an_account_of_its_own(worl
     hook(world, Moment.SESSION_START)
     first = account(world)
     hook(world, Moment.SESSION_END, cause="clear")
-    hook(world, Moment.SESSION_START, session="client-2", origin=Origin.CLEAR)
+    hook(world, Moment.SESSION_START, session="client-2", origin=SessionOrigin.CLEAR)
     second = account(world, "client-2")
     assert second.parent_session_id is None
     assert world.budget(second.session_id).spent_nanos == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from tallygate.attest.dsse import json_object
 from tallygate.core.errors import NotProven, ensure
-from tallygate.core.proof import Kind, canonical_bytes
+from tallygate.core.proof import StatementKind, canonical_bytes
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 # Beyond this a reader that knows only binary fractions takes one whole number for another.
@@ -45,7 +45,7 @@ class Subject:
 class Statement:
     """A statement that was read: what kind, about which event, and what it says."""
 
-    kind: Kind
+    kind: StatementKind
     name: str
     digest: bytes
     predicate: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Statement:
         return int(self.predicate["ledger"]["seq"])
 
 
-def statement_bytes(kind: Kind, subject: Subject, predicate: Mapping[str, object]) -> bytes:
+def statement_bytes(kind: StatementKind, subject: Subject, predicate: Mapping[str, object]) -> bytes:
     """The exact bytes to be signed."""
     document: dict[str, object] = {
         "_type": STATEMENT_TYPE,
@@ -79,7 +79,7 @@ def read_statement(payload: bytes) -> Statement:
     """A statement out of an opened envelope, held against itself. Raises `NotProven`."""
     document = json_object(payload, "statement")
     try:
-        kind = next(kind for kind in Kind if kind.predicate_type == document["predicateType"])
+        kind = next(kind for kind in StatementKind if kind.predicate_type == document["predicateType"])
         [subject] = document["subject"]
         ledger = document["predicate"]["ledger"]
         digest = bytes.fromhex(subject["digest"]["sha256"])

@@ -36,7 +36,7 @@ class Moment(StrEnum):
     FORM_ANSWERED = "form_answered"  # a person has answered a form that a server of ours put
 
 
-class Origin(StrEnum):
+class SessionOrigin(StrEnum):
     """How a client's session began."""
 
     STARTUP = "startup"
@@ -141,7 +141,7 @@ class HookEvent:
     model: str | None = None
     transcript: str | None = None
     folder: str | None = None
-    origin: Origin | None = None
+    origin: SessionOrigin | None = None
     cause: str | None = None
     changed_file: str | None = None
     inside: tuple[str, ...] = ()

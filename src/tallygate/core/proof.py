@@ -111,7 +111,7 @@ _ID_TAG = b"tallygate/attestation/v1\x00"
 ENDED = "session.ended"
 
 
-class Kind(StrEnum):
+class StatementKind(StrEnum):
     """What is stated: a refusal, what a session came to, how far the history goes."""
 
     BUDGET_EXHAUSTED = "budget-exhausted"
@@ -149,13 +149,13 @@ class SlimAttestation:
         return slim if self.warning is None else {**slim, "warning": self.warning}
 
 
-def attestation_id(kind: Kind, digest: bytes, session_id: str | None = None) -> str:
+def attestation_id(kind: StatementKind, digest: bytes, session_id: str | None = None) -> str:
     """The id of what is stated of an event, by the event's hash."""
     named = b"\x00".join((kind.value.encode(), (session_id or "").encode(), digest))
     return f"att_{hashlib.sha256(_ID_TAG + named).hexdigest()[:32]}"
 
 
-def called_for(kind: str, stated: Iterable[Sequence[Any]]) -> tuple[Kind, str, str | None] | None:
+def called_for(kind: str, stated: Iterable[Sequence[Any]]) -> tuple[StatementKind, str, str | None] | None:
     """What an event calls for: (kind of statement, session, call), by its own kind and the rows it states.
 
     That is each call which an exhausted hard budget refused, and each end of a session.
@@ -163,9 +163,9 @@ def called_for(kind: str, stated: Iterable[Sequence[Any]]) -> tuple[Kind, str, s
     for _, table, row in stated:
         if table == "call":
             if row.get("action") == Action.HALT.value and row.get("reason") == Reason.BUDGET_EXCEEDED.value:
-                return Kind.BUDGET_EXHAUSTED, str(row["session_id"]), str(row["call_id"])
+                return StatementKind.BUDGET_EXHAUSTED, str(row["session_id"]), str(row["call_id"])
         elif table == "session" and kind == ENDED:
-            return Kind.SESSION_SUMMARY, str(row["session_id"]), None
+            return StatementKind.SESSION_SUMMARY, str(row["session_id"]), None
     return None
 
 

@@ -35,7 +35,7 @@ class Malformed(ValueError):
         self.why = why
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a piece of the text is."""
 
     SPACE = "space"
@@ -46,13 +46,13 @@ class Kind(StrEnum):
     SIGN = "sign"
 
 
-_KINDS = {kind.value: kind for kind in Kind}
+_KINDS = {kind.value: kind for kind in TokenKind}
 
 
 class Token(NamedTuple):
     """One piece of the text; pieces leave nothing out."""
 
-    kind: Kind
+    kind: TokenKind
     start: int
     end: int
 
@@ -145,7 +145,7 @@ def _scalar(text: str, start: int, end: int) -> Any:
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
-        skipped = (Kind.SPACE, Kind.LINE, Kind.BLOCK)
+        skipped = (TokenKind.SPACE, TokenKind.LINE, TokenKind.BLOCK)
         self._tokens = [token for token in tokens(text) if token.kind not in skipped]
         self._at = 0
 
@@ -163,7 +163,7 @@ class _Reader:
         token = self._next("a value")
         sign = self._sign(token)
         if sign == "":
-            if token.kind is Kind.STRING:
+            if token.kind is TokenKind.STRING:
                 _scalar(self._text, token.start, token.end)
             return Node("", token.start, token.end)
         if sign not in "{[":
@@ -186,7 +186,7 @@ class _Reader:
             node = self.value(depth + 1)
             return Child(None, node.start, node)
         token = self._next("a name")
-        if token.kind is not Kind.STRING:
+        if token.kind is not TokenKind.STRING:
             self._at -= 1
             self.wrong("a name in quotes is missing")
         key = _scalar(self._text, token.start, token.end)
@@ -205,7 +205,7 @@ class _Reader:
         return "" if self.at_end else self._sign(self._tokens[self._at])
 
     def _sign(self, token: Token) -> str:
-        return self._text[token.start] if token.kind is Kind.SIGN else ""
+        return self._text[token.start] if token.kind is TokenKind.SIGN else ""
 
 
 # --- json edits ------------------------------------------------------------------------------------------------------
@@ -368,13 +368,13 @@ def _behind_comments(text: str, start: int, end: int) -> tuple[int, bool]:
     """Behind the comments that follow on the same line, and whether the last of them goes on to the line's end."""
     place, ends_line = start, False
     for token in tokens(text[start:end]):
-        if token.kind is Kind.SPACE:
+        if token.kind is TokenKind.SPACE:
             if "\n" in text[start + token.start : start + token.end]:
                 break
             continue
-        if token.kind not in (Kind.LINE, Kind.BLOCK):
+        if token.kind not in (TokenKind.LINE, TokenKind.BLOCK):
             break
-        place, ends_line = start + token.end, token.kind is Kind.LINE
+        place, ends_line = start + token.end, token.kind is TokenKind.LINE
     return place, ends_line
 
 
@@ -386,8 +386,8 @@ def _what_comes_before(text: str, parent: Node, index: int) -> tuple[int, bool]:
         start = earlier.end if earlier.comma is None else earlier.comma + 1
     place, ends_line = start, False
     for token in tokens(text[start : parent.children[index].start]):
-        if token.kind is not Kind.SPACE:
-            place, ends_line = start + token.end, token.kind is Kind.LINE
+        if token.kind is not TokenKind.SPACE:
+            place, ends_line = start + token.end, token.kind is TokenKind.LINE
     return place, ends_line
 
 

@@ -20,13 +20,13 @@ from tallygate.core.guard.fence import Guarded
 from tallygate.core.hooks import HookEvent
 from tallygate.core.learning.calibration import (
     WINDOW,
+    CostOrigin,
+    EstimateKind,
     Expectation,
-    Kept,
-    Kind,
     Learner,
     Level,
-    Origin,
     SampleKey,
+    StoredSample,
     expect,
 )
 from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
@@ -120,12 +120,12 @@ def _learner(reader: LearningReader, of_kind: _OfKind, key: SampleKey) -> Learne
 class _Samples(Protocol):
     """The last samples of something, by whether they were first calls and by who told what they cost."""
 
-    def __call__(self, *, first: bool, origin: Origin) -> Iterable[Kept]: ...
+    def __call__(self, *, first: bool, origin: CostOrigin) -> Iterable[StoredSample]: ...
 
 
 def _taught(kind: str, *sources: _Samples) -> Learner:
     # Nobody reports what a hook has asked for.
-    origins = (Origin.OBSERVED,) if kind == Kind.HOOK else tuple(Origin)
+    origins = (CostOrigin.OBSERVED,) if kind == EstimateKind.HOOK else tuple(CostOrigin)
     groups = [read(first=first, origin=origin) for read in sources for first in (True, False) for origin in origins]
     learner = Learner()
     for kept in merge(*groups, key=lambda kept: kept.number):

@@ -8,7 +8,7 @@ import pytest
 
 from tallygate.core.costing import Price, Rates, Tokens
 from tallygate.core.gate.answers import corrected, differs
-from tallygate.core.learning.calibration import Expectation, Source
+from tallygate.core.learning.calibration import Expectation, FactorSource
 from tallygate.core.model import Budget, CallRequest, Policy
 from tallygate.core.words import BudgetMode
 
@@ -21,7 +21,7 @@ def _dollars(nanos):
     return f"${cents // 100}.{cents % 100:02d}"
 
 
-def request(said, held, source, *, level=None, anew=0, kind=Source.NONE, own=10, **more):
+def request(said, held, source, *, level=None, anew=0, kind=FactorSource.NONE, own=10, **more):
     """A step that was said to cost so many cents and is held at others, with what was learned of such steps."""
     expected = Expectation(said * CENT, said * CENT, level, held * CENT, 10**6, kind, own, anew_nanos=anew * CENT)
     return CallRequest(
@@ -39,7 +39,7 @@ def request(said, held, source, *, level=None, anew=0, kind=Source.NONE, own=10,
             "with the whole conversation read anew, it takes",
         ),
         (
-            request(1, 90, "learned", level=5, anew=90, kind=Source.LEARNED),
+            request(1, 90, "learned", level=5, anew=90, kind=FactorSource.LEARNED),
             "the whole conversation has to be read anew",
             "with the whole conversation read anew, it takes",
         ),
@@ -54,22 +54,22 @@ def request(said, held, source, *, level=None, anew=0, kind=Source.NONE, own=10,
             "by what was billed, it takes",
         ),
         (
-            request(1, 90, "learned", level=5, kind=Source.LEARNED),
+            request(1, 90, "learned", level=5, kind=FactorSource.LEARNED),
             "80 of 100 such steps stay below it, by what they have cost",
             "by what such steps cost, 80 of 100 stay below",
         ),
         (
-            request(1, 90, "learned", kind=Source.LEARNED),
+            request(1, 90, "learned", kind=FactorSource.LEARNED),
             "such steps have cost that",
             "by what such steps cost, it takes",
         ),
         (
-            request(1, 90, "learned", kind=Source.LEARNED, own=9),
+            request(1, 90, "learned", kind=FactorSource.LEARNED, own=9),
             "steps elsewhere have cost that",
             "by what steps cost elsewhere, it takes",
         ),
         (
-            request(1, 90, "learned", level=5, kind=Source.LEARNED, own=9),
+            request(1, 90, "learned", level=5, kind=FactorSource.LEARNED, own=9),
             "80 of 100 steps elsewhere stay below it, by what they have cost",
             "by what steps cost elsewhere, 80 of 100 stay below",
         ),
@@ -100,7 +100,7 @@ def test_one_cent_beyond_is(held):
 
 
 def test_what_is_the_same_as_shown_needs_no_reason():
-    step = request(68, 68, "learned", kind=Source.LEARNED)
+    step = request(68, 68, "learned", kind=FactorSource.LEARNED)
     assert corrected(replace(step, estimate_nanos=step.estimate_nanos + 1), Policy()) is None
 
 

@@ -15,11 +15,11 @@ from tallygate.core.learning.calibration import (
     MILLION,
     RATIO_WINDOW,
     WINDOW,
+    CostOrigin,
+    FactorSource,
     Learner,
     Level,
-    Origin,
     Sample,
-    Source,
     _times,
     confidence,
     level_of,
@@ -29,7 +29,7 @@ from tallygate.core.money import SUM_NANOS_MAX
 
 amounts = st.one_of(st.integers(1, SUM_NANOS_MAX), st.integers(1, 10**9))
 levels = st.none() | amounts
-samples = st.builds(Sample, amounts, amounts, levels, amounts, amounts, st.sampled_from(Origin))
+samples = st.builds(Sample, amounts, amounts, levels, amounts, amounts, st.sampled_from(CostOrigin))
 percents = st.integers(1, 100)
 
 
@@ -71,7 +71,7 @@ def test_before_ten_calls_are_reconciled_an_estimate_is_taken_as_it_is_or_at_the
 ):
     learner = learned(history)
     told = expect(learner, learner, estimate, level)
-    assert (told.source, told.factor_micros) == (Source.NONE, MILLION)
+    assert (told.source, told.factor_micros) == (FactorSource.NONE, MILLION)
     assert told.expected_nanos == told.upper_nanos(percent) == estimate
     counts = max(estimate, level or 0)
     assert told.needed_nanos(percent) == counts, "the level of its own session counts where it is higher"
@@ -81,7 +81,7 @@ def test_before_ten_calls_are_reconciled_an_estimate_is_taken_as_it_is_or_at_the
 def test_what_other_models_teach_counts_for_one_that_was_never_called():
     pool, _ = walked(200, 0.1, ratio=5)
     told = expect(Learner(), pool, 10**9, None)
-    assert told.source is Source.LEARNED
+    assert told.source is FactorSource.LEARNED
     assert (told.reconciled, told.confidence) == (0, "low")
     assert 4 * 10**9 < told.expected_nanos < 6 * 10**9
 
@@ -194,7 +194,7 @@ def test_one_absurd_call_among_ten_does_not_reach_the_default_quantile():
 def test_who_saw_everything_knows_what_one_knows_who_saw_the_last(pattern, length, estimate, level):
     history = [pattern[(i * i) % len(pattern)] for i in range(length)]
     kept = []
-    for origin in Origin:
+    for origin in CostOrigin:
         mine = [at for at, sample in enumerate(history) if sample.origin is origin]
         kept += [at for at in mine if history[at].level_nanos is None][-WINDOW:]
         kept += [at for at in mine if history[at].level_nanos is not None][-WINDOW:]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.learning.calibration import MILLION, Source
+from tallygate.core.learning.calibration import MILLION, FactorSource
 from tallygate.core.learning.replay import (
     ALIKE_MIN,
     Accuracy,
@@ -59,7 +59,7 @@ def test_a_gate_that_has_learned_halts_before_a_budget_is_passed():
     before = [run(*[(10, 40)] * 10, name=str(at)) for at in range(20)]
     session = run(*[(10, 40)] * 10)
     told = walked(session, *before)
-    assert all(each.expectation.source is Source.LEARNED for each in told)
+    assert all(each.expectation.source is FactorSource.LEARNED for each in told)
     assert outcome(told, 150, Gate.NAIVE, 80).over_micros > 0
     assert outcome(told, 150, Gate.LEARNED, 80) == ReplayOutcome(400, 120, 150, halted=True)
 

@@ -10,7 +10,7 @@ from tests.operations.test_hooks import hook
 from tests.world import NANOS, PRICES
 
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.hooks import Moment, Origin
+from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import BudgetMode
 from tallygate.operations.budgets.declared import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -30,7 +30,7 @@ def world(world):
 
 def opened(world, session, **options):
     """What a user reads when a session of a client begins."""
-    return hook(world, Moment.SESSION_START, session=session, origin=Origin.STARTUP, **options).message
+    return hook(world, Moment.SESSION_START, session=session, origin=SessionOrigin.STARTUP, **options).message
 
 
 def restarted(world, **changes):

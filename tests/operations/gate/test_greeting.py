@@ -9,7 +9,7 @@ from tests.world import NANOS
 
 from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.hooks import Moment, Origin
+from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.hooks import left_text
@@ -26,7 +26,7 @@ def world(world):
 def greeted(world, *rules, session="client-1", **changes):
     """The settings with these budgets, and what a session that begins is told of what is left."""
     later = restarted(world, rules=rules, **changes)
-    message = hook(later, Moment.SESSION_START, session=session, origin=Origin.STARTUP).message
+    message = hook(later, Moment.SESSION_START, session=session, origin=SessionOrigin.STARTUP).message
     return later, message.removeprefix("Tallygate: ").split(" Looser")[0]
 
 

@@ -12,7 +12,7 @@ from tests.reading_rules import Rule
 from tests.world import hook_event, make_world
 
 from tallygate.core.costing import Tokens
-from tallygate.core.hooks import Moment, Origin
+from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.learning.steps import PastStep, of_actor, read_anew
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
@@ -32,7 +32,7 @@ CLIENT = "claude_code"
 def live_session(world, name="s"):
     """A session whose client writes down what it uses."""
     rich = world.with_runtime(session_limit_nanos=10**15, project="/home/me/p")
-    start = hook_event(CLIENT, Moment.SESSION_START, name, "SessionStart", origin=Origin.STARTUP, model="dear")
+    start = hook_event(CLIENT, Moment.SESSION_START, name, "SessionStart", origin=SessionOrigin.STARTUP, model="dear")
     on_hook(rich.rt, start)
     return open_session_of(world.rt, CLIENT, name).session_id
 

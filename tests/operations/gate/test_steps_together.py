@@ -16,7 +16,7 @@ from tests.world import Tokens as Ids
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerUnavailable
-from tallygate.core.learning.calibration import Kind, Level, Origin
+from tallygate.core.learning.calibration import CostOrigin, EstimateKind, Level
 from tallygate.core.moments import ClockWatch
 from tallygate.core.words import Action
 from tallygate.ledger.anchor import Anchor
@@ -200,7 +200,7 @@ def test_nothing_more_is_written_where_the_database_itself_took_back_the_transac
 
 def test_nothing_is_learned_from_what_is_taken_back(world):
     session = world.start("1")
-    key = sample_key(Kind.AGENT, "unknown", "dear")
+    key = sample_key(EstimateKind.AGENT, "unknown", "dear")
     learned = world.rt.caches.learned
 
     def taught(reader, memory=learned):
@@ -213,7 +213,7 @@ def test_nothing_is_learned_from_what_is_taken_back(world):
         known = taught(reader)
     with pytest.raises(Gone), world.rt.writing() as tx:
         for call_id in calls[6:]:
-            tx.append("test", learned_from(tx, tx.call(call_id), NANOS, Origin.REPORTED), by="test")
+            tx.append("test", learned_from(tx, tx.call(call_id), NANOS, CostOrigin.REPORTED), by="test")
         with world.rt.reading() as reader:
             assert taught(tx) == taught(reader) != known, "in the transaction it counts"
         raise Gone

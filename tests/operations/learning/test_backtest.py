@@ -9,7 +9,7 @@ from tests.reading_rules import Rule
 from tests.world import NANOS, T0
 
 from tallygate.core.costing import Tokens
-from tallygate.core.learning.calibration import Kind
+from tallygate.core.learning.calibration import EstimateKind
 from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.gate.record import UsageReport, record_usage
@@ -55,7 +55,7 @@ def test_sessions_that_clients_wrote_down_are_gone_through_as_their_hooks_would_
     told = []
     found = backtest(world.rt, ALWAYS, budget_nanos=305 * CENT, progress=told.append)
     [part] = found.parts
-    assert part.kind is Kind.HOOK
+    assert part.kind is EstimateKind.HOOK
     assert part.accuracy.asks == 200
     assert part.figures[Gate.ORACLE].sessions == part.figures[Gate.ORACLE].binding == 5
     # Thirty steps of ten cents fit: what costs the same again and again is known at once.
@@ -70,7 +70,7 @@ def test_sessions_whose_agents_said_a_number_are_gone_through_by_it(world):
     for _ in range(30):
         answer = world.ask(session, 10)
         record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=30)))
-    part = parts(backtest(world.rt, ALWAYS, budget_nanos=60 * CENT))[Kind.AGENT]
+    part = parts(backtest(world.rt, ALWAYS, budget_nanos=60 * CENT))[EstimateKind.AGENT]
     assert part.accuracy.asks == 30
     assert part.accuracy.off_said == pytest.approx(3_000_000, rel=1e-4)
     assert part.figures[Gate.SUM].over_mean == 500_000, "sixty steps were said to fit, and all thirty were made"

@@ -13,8 +13,8 @@ from tests.world import NANOS, hook_event, make_world
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import Moment
-from tallygate.core.hooks import Origin as Began
-from tallygate.core.learning.calibration import Origin
+from tallygate.core.hooks import SessionOrigin as Began
+from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType
@@ -187,7 +187,7 @@ def test_observed_steps_that_were_overstated_are_reserved_at_a_share_of_what_is_
     session = observed_session(world, 100)
     for _ in range(20):
         observed(world, session, 100, 50)
-    assert {each.sample.origin for each in samples(world.rt)} == {Origin.OBSERVED}
+    assert {each.sample.origin for each in samples(world.rt)} == {CostOrigin.OBSERVED}
     held = reserved_for(world, session, 100)
     assert 5 * CENT <= held < 7 * CENT
     assert reserved_for(world, session, 150) < 15 * CENT, "up to three halves of the largest that was observed"
@@ -283,7 +283,7 @@ def test_samples_from_before_count_as_reported_unless_their_calls_tell(world, mo
     plain = world.start("100")
     reported(world, plain, 100, 50)
     told = [each.sample.origin for each in samples(world.rt)]
-    assert sorted(told) == [Origin.OBSERVED, Origin.OBSERVED, Origin.REPORTED]
+    assert sorted(told) == [CostOrigin.OBSERVED, CostOrigin.OBSERVED, CostOrigin.REPORTED]
     assert world.ledger.rows("SELECT COUNT(origin) FROM calibration_sample").fetchone() == (0,)
 
 
@@ -296,7 +296,7 @@ def test_a_report_in_a_session_whose_record_came_later_counts_as_reported(world,
         accounts.link(tx.session(session), "claude_code", "client-1", "registered")
         tx.append("usage.linked", accounts.changes(), by="test")
     assert world.call(answer.call_id).cost_basis == "transcript"
-    assert [each.sample.origin for each in samples(world.rt)] == [Origin.REPORTED]
+    assert [each.sample.origin for each in samples(world.rt)] == [CostOrigin.REPORTED]
 
 
 def test_learning_anew_keeps_who_told(world):
@@ -308,7 +308,7 @@ def test_learning_anew_keeps_who_told(world):
     rebuild(world.rt, authority=the_user("me"))
     after = {each.call_id: each.sample.origin for each in samples(world.rt) if each.key.kind == "agent"}
     assert before.items() <= after.items()
-    assert list(after.values()).count(Origin.REPORTED) == 1
+    assert list(after.values()).count(CostOrigin.REPORTED) == 1
 
 
 def test_thirty_subagents_that_say_exactly_what_they_take_are_let_through_as_long_as_they_fit(world):

@@ -14,7 +14,7 @@ from tallygate.attest.statement import read_statement
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, NotFound
 from tallygate.core.hooks import HookAnswer, HookVerdict, Moment
-from tallygate.core.proof import Kind
+from tallygate.core.proof import StatementKind
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.proof import attest
@@ -110,7 +110,7 @@ def test_a_refusal_for_another_reason_is_not_an_exhausted_budget(proving):
     end_session(proving.rt, session_id)
     assert proving.ask(session_id, 1).reason == "session_ended"
     kinds = [each.kind for each in attest.of_session(proving.rt, session_id)]
-    assert kinds == [Kind.SESSION_SUMMARY]
+    assert kinds == [StatementKind.SESSION_SUMMARY]
 
 
 def test_an_ended_session_states_what_it_came_to(proving):
@@ -263,7 +263,7 @@ def test_a_look_at_an_exhausted_budget_names_its_last_refusal_until_the_budget_c
     with proving.ledger.reading() as reader:
         at_us = reader.head().at_us
     summed = attest.of_exhausted(proving.rt, halted, at_us + 1)
-    assert summed.kind == Kind.SESSION_SUMMARY
+    assert summed.kind == StatementKind.SESSION_SUMMARY
     assert attest.of_exhausted(proving.rt, halted, at_us + 1) == summed, "the same until something changes"
     proving.ask(halted, 50)
     again = attest.of_exhausted(proving.rt, halted, proving.budget(halted).touched_us)
@@ -294,7 +294,7 @@ def test_a_session_that_a_hook_ends_is_signed_at_once(proving):
     assert hooked(proving, Moment.SESSION_END) == HookAnswer()
     with proving.ledger.reading() as reader:
         [attested] = reader.attestations(10)
-    assert (attested.kind, attested.envelope is None) == (Kind.SESSION_SUMMARY, False)
+    assert (attested.kind, attested.envelope is None) == (StatementKind.SESSION_SUMMARY, False)
 
 
 def test_a_session_that_a_hook_ends_ends_also_where_nothing_can_be_signed(proving):

@@ -8,7 +8,7 @@ from tests.world import NANOS, as_said
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.hooks import Moment, Origin
+from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.entrypoints.cli.sessions import line_json
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.views.overview import list_sessions, show_session
@@ -38,7 +38,7 @@ def test_a_resumed_session_has_its_own_cost_and_the_limit_and_rest_of_the_one_it
     respond(world, "r1", 30)
     first = account(world).session_id
     hook(world, Moment.SESSION_END, cause="other")
-    hook(world, Moment.SESSION_START, origin=Origin.RESUME)
+    hook(world, Moment.SESSION_START, origin=SessionOrigin.RESUME)
     again = account(world).session_id
     respond(world, "r2", 12)
     found = listed(world)

@@ -12,7 +12,7 @@ from tests.world import MINUTE, NANOS, hook_event
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.hooks import Moment, Origin
+from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
 from tallygate.operations.hooks import on_hook
@@ -238,7 +238,7 @@ def gated(world, tmp_path):
     ids=["1970", "yesterday", "tomorrow", "decades ahead"],
 )
 def test_what_is_spent_now_counts_now_whatever_time_its_client_tells(gated, at_us, said):
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     assert not gated.hook(Moment.PROMPT).stops
     gated.write("a", 150, at_us)
     answer = gated.hook(Moment.PROMPT)
@@ -258,14 +258,14 @@ def test_what_is_spent_now_counts_now_whatever_time_its_client_tells(gated, at_u
 
 @pytest.mark.parametrize("minutes, counts", [(-14, True), (14, True), (-16, False), (16, False)])
 def test_the_clock_of_a_client_may_differ_by_minutes(gated, minutes, counts):
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     gated.write("a", 10, gated.clock.at_us + minutes * MINUTE)
     gated.hook(Moment.PROMPT)
     assert (gated.anomalies() == []) is counts
 
 
 def test_a_session_over_midnight_counts_each_response_in_its_own_day(gated):
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     gated.write("a", 10)
     gated.clock.forward(11 * HOUR + 59 * MINUTE)
     gated.hook(Moment.PROMPT)
@@ -280,9 +280,9 @@ def test_a_session_over_midnight_counts_each_response_in_its_own_day(gated):
     assert gated.days() == {"2026-11-28": 30, "2026-11-29": 120}, "all that was written by then had been read"
 
 
-@pytest.mark.parametrize("origin", [Origin.RESUME, Origin.FORK])
+@pytest.mark.parametrize("origin", [SessionOrigin.RESUME, SessionOrigin.FORK])
 def test_a_session_that_is_taken_up_counts_what_was_before_it_at_its_own_time(gated, origin):
-    copied = origin is Origin.FORK  # into a file of its own, as the work goes on
+    copied = origin is SessionOrigin.FORK  # into a file of its own, as the work goes on
     if not copied:
         gated.write("before", 70, NOON_US - DAY)
     gated.hook(Moment.SESSION_START, origin)
@@ -303,7 +303,7 @@ def test_a_session_that_is_taken_up_counts_what_was_before_it_at_its_own_time(ga
 
 
 def test_a_subagents_file_that_is_found_late_holds_nothing_from_before_its_session(gated):
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     gated.clock.forward(HOUR)
     gated.write("main", 10)
     gated.hook(Moment.PROMPT)
@@ -317,7 +317,7 @@ def test_a_subagents_file_that_is_found_late_holds_nothing_from_before_its_sessi
 
 
 def test_the_last_response_of_a_session_that_is_read_after_its_end_counts_at_that(gated):
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     gated.hook(Moment.PROMPT)
     gated.hook(Moment.SESSION_END)
     gated.write("last", 30, 1)
@@ -328,7 +328,7 @@ def test_the_last_response_of_a_session_that_is_read_after_its_end_counts_at_tha
 
 def test_a_session_that_was_opened_by_a_clock_that_stood_ahead_counts_by_the_right_one(gated):
     gated.clock.forward(366 * DAY)
-    gated.hook(Moment.SESSION_START, Origin.STARTUP)
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP)
     gated.clock.forward(-366 * DAY)
     gated.write("a", 30)
     gated.hook(Moment.PROMPT)
@@ -344,6 +344,6 @@ def test_a_transcript_of_nobodys_session_that_comes_in_late_counts_at_its_own_ti
     gated.follower.catch_up()
     gated.clock.forward(1_000_000)
     gated.file = gated.file.with_name("s2.jsonl")
-    gated.hook(Moment.SESSION_START, Origin.STARTUP, "s2")
+    gated.hook(Moment.SESSION_START, SessionOrigin.STARTUP, "s2")
     gated.hook(Moment.PROMPT, name="s2")
     assert (gated.days(), gated.anomalies()) == ({}, [])

@@ -12,7 +12,7 @@ from typing import Any
 
 from tallygate.clients.reading.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, Origin
+from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, SessionOrigin
 from tallygate.core.text import cleaned, cleaned_lines, shown
 
 LONGEST_ID = 200
@@ -33,7 +33,7 @@ _LAST = re.compile(rf".*{_RAISE.pattern}\s*", _ANY_CASE | re.DOTALL)
 _MISTYPED = re.compile(r"\s*tallygate\s+raise\s+\S{1,40}(?:\s+(?:dollars?|usd|euros?|eur|pounds?|gbp))?\s*", _ANY_CASE)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
-_ORIGINS = {origin.value: origin for origin in Origin} | {"new": Origin.STARTUP}
+_ORIGINS = {origin.value: origin for origin in SessionOrigin} | {"new": SessionOrigin.STARTUP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def file_path(raw: Mapping[str, Any], argument: str) -> str | None:
     return text
 
 
-def origin_of(raw: Mapping[str, Any], argument: str = "source") -> Origin | None:
+def origin_of(raw: Mapping[str, Any], argument: str = "source") -> SessionOrigin | None:
     """How the session began; None where the client says nothing, or a word nobody knows yet."""
     return _ORIGINS.get(identifier(raw, argument) or "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 
-from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, Source
+from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, FactorSource
 from tallygate.core.model import Budget, CallRequest, Policy, in_usd
 from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.proof import SlimAttestation
@@ -166,7 +166,7 @@ def prospect(request: CallRequest, before: Budget | None, after: Budget | None, 
     steps = None
     if expected.level_nanos is not None and after is not None and after.unit not in COUNTED:
         steps = max(in_usd(after.available_nanos, after), 0) * MILLION // (expected.level_nanos * billed)
-    if expected.source is Source.NONE or before is None or before.unit in COUNTED:
+    if expected.source is FactorSource.NONE or before is None or before.unit in COUNTED:
         return Prospect(remaining_steps=steps)
     left = max(in_usd(before.available_nanos, before), 0)
     upper = -(-expected.needed_nanos(policy.quantile_percent) * billed // MILLION)

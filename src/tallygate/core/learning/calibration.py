@@ -57,21 +57,21 @@ _ERROR_FLOOR = MILLION**2 // 20
 _UNSEEN_SPREAD = log(3) / log(4)
 
 
-class Kind(StrEnum):
+class EstimateKind(StrEnum):
     """Whose number an estimate was: an agent's own, or what a hook took from its past steps."""
 
     AGENT = "agent"
     HOOK = "hook"
 
 
-class Origin(StrEnum):
+class CostOrigin(StrEnum):
     """Who told what a call cost: the agent that made it, or a record that the agent does not keep."""
 
     REPORTED = "reported"
     OBSERVED = "observed"
 
 
-class Source(StrEnum):
+class FactorSource(StrEnum):
     """Where the factor between an estimate and what is expected comes from."""
 
     NONE = "none"
@@ -100,7 +100,7 @@ class Sample:
     level_nanos: int | None
     expected_nanos: int
     actual_nanos: int
-    origin: Origin = Origin.REPORTED
+    origin: CostOrigin = CostOrigin.REPORTED
 
 
 @value(frozen=True, slots=True)
@@ -134,10 +134,10 @@ class Learner:
 
     def add(self, sample: Sample) -> None:
         """Learn from one reconciled call, and forget what is now too long ago."""
-        if sample.origin is Origin.REPORTED and not self.hears_reports:
+        if sample.origin is CostOrigin.REPORTED and not self.hears_reports:
             self.observed = deepcopy(self.all)
         self.all.add(sample)
-        if sample.origin is Origin.OBSERVED and self.hears_reports:
+        if sample.origin is CostOrigin.OBSERVED and self.hears_reports:
             self.observed.add(sample)
 
     @property
@@ -158,8 +158,8 @@ class Experience:
     __slots__ = ("_cold_errors", "_first_errors", "_level_errors", "_usual_errors", "first", "later")
 
     def __init__(self) -> None:
-        self.first = _Group()
-        self.later = _Group()
+        self.first = _CostGroup()
+        self.later = _CostGroup()
         self._cold_errors = _Mean()
         self._level_errors = _Mean()
         self._first_errors = _Mean()
@@ -216,7 +216,7 @@ class Expectation:
     level_nanos: int | None
     expected_nanos: int
     factor_micros: int
-    source: Source
+    source: FactorSource
     reconciled: int
     residuals: Sequence[int] = ()
     least_nanos: int = 1
@@ -232,7 +232,7 @@ class Expectation:
 
         Of n residuals it takes number ceil((n + 1) * percent / 100), or the largest where there are too few for that.
         """
-        if self.source is Source.NONE:
+        if self.source is FactorSource.NONE:
             return self.expected_nanos
         count = len(self.residuals)
         if count < LEARNED_AT:
@@ -259,7 +259,7 @@ class Expectation:
 
     def over_micros(self, available_nanos: int) -> int:
         """The share of such calls, in millionths, that would cost more than there is left."""
-        if self.source is Source.NONE:
+        if self.source is FactorSource.NONE:
             return MILLION if max(self.expected_nanos, self.least_nanos) > available_nanos else 0
         if available_nanos <= 0:
             return MILLION
@@ -318,7 +318,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
             level_nanos,
             estimate_nanos,
             MILLION,
-            Source.NONE,
+            FactorSource.NONE,
             known,
             least_nanos=least_nanos,
             anew_nanos=asked.anew_nanos,
@@ -333,7 +333,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         level_nanos,
         expected_nanos,
         max(expected_nanos * MILLION // estimate_nanos, 1),
-        Source.LEARNED,
+        FactorSource.LEARNED,
         known,
         next((group.residuals.values() for group in (own, all_) if len(group.residuals) >= LEARNED_AT), ()),
         least_nanos,
@@ -362,9 +362,9 @@ def level_of(actuals: Sequence[int]) -> int | None:
     return level
 
 
-def level_from(costs: Sequence[tuple[int, Origin]], anew_nanos: int = 0) -> Level:
+def level_from(costs: Sequence[tuple[int, CostOrigin]], anew_nanos: int = 0) -> Level:
     """The same from what an agent's calls have cost and who told it."""
-    observed = [nanos for nanos, origin in costs if origin is Origin.OBSERVED]
+    observed = [nanos for nanos, origin in costs if origin is CostOrigin.OBSERVED]
     level = level_of([nanos for nanos, _ in costs])
     return Level(level, level if len(observed) == len(costs) else level_of(observed), anew_nanos)
 
@@ -444,7 +444,7 @@ class _Sorted:
         return (self._ascending[(count - 1) // 2] + self._ascending[count // 2]) // 2 if count else 0
 
 
-class _Group:
+class _CostGroup:
     """The logarithms of what calls cost, to what was estimated and to what was expected; and what was said of them."""
 
     __slots__ = ("costs", "ratios", "residuals", "said")
@@ -466,7 +466,7 @@ class _Group:
         share = min(max(factor_micros(self.ratios.at_percent(25)), LEAST_SHARE_MICROS), MILLION)
         return -(-estimate_nanos * share // MILLION)
 
-    def usual(self, pool: _Group) -> int:
+    def usual(self, pool: _CostGroup) -> int:
         """The usual logarithm of actual to estimate: the median, drawn to the pool's, and that to nothing.
 
         Others may raise what is expected, never lower it.
@@ -531,7 +531,7 @@ class SampleKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSample:
     """One call whose cost came to be known; `agent` is who of its session had asked, "" for the main one."""
 
     number: int

@@ -14,12 +14,12 @@ from enum import StrEnum
 from tallygate.core.learning.calibration import (
     LEVEL_STEPS,
     MILLION,
+    CostOrigin,
     Expectation,
+    FactorSource,
     Learner,
     Level,
-    Origin,
     Sample,
-    Source,
     expect,
     factor_micros,
     level_from,
@@ -56,7 +56,7 @@ class Ask:
     actual_nanos: int
     is_level: bool = False
     anew_nanos: int = 0
-    origin: Origin = Origin.OBSERVED
+    origin: CostOrigin = CostOrigin.OBSERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Memory:
     def __init__(self) -> None:
         self._keys: dict[str, Learner] = {}
         self._pool = Learner()
-        self._costs: dict[tuple[str, str], list[tuple[int, Origin]]] = {}
+        self._costs: dict[tuple[str, str], list[tuple[int, CostOrigin]]] = {}
 
     def walk(self, run: Run) -> list[ReplayedCall]:
         """Go through a session that nothing else lies between."""
@@ -256,7 +256,7 @@ class AccuracySum:
             return
         self._said.append(_off(actual_nanos, expected.estimate_nanos))
         self._expected.append(_off(actual_nanos, expected.expected_nanos))
-        if expected.source is Source.LEARNED:
+        if expected.source is FactorSource.LEARNED:
             self._learned += 1
             for at, percent in enumerate(COVERED_PERCENTS):
                 self._covered[at] += actual_nanos <= expected.upper_nanos(percent)

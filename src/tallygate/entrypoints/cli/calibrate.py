@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tallygate.core.authority import Loosening
-from tallygate.core.learning.calibration import Kept, Kind
+from tallygate.core.learning.calibration import EstimateKind, StoredSample
 from tallygate.core.learning.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number, parse_amount_nanos
@@ -36,7 +36,7 @@ from tallygate.operations.learning.replay import backtest as gone_through
 
 
 _ALWAYS_US = 2**62
-_OF = {Kind.HOOK: "What hooks would have estimated", Kind.AGENT: "What agents estimated"}
+_OF = {EstimateKind.HOOK: "What hooks would have estimated", EstimateKind.AGENT: "What agents estimated"}
 _MEANING = {
     Gate.SUM: "adds up estimates, and is never told a cost",
     Gate.NAIVE: "knows what was spent, and takes estimates as they are",
@@ -356,7 +356,7 @@ def export(program: Program) -> None:
             click.echo(output.line(_sample(kept)))
 
 
-def _sample(kept: Kept) -> dict[str, Any]:
+def _sample(kept: StoredSample) -> dict[str, Any]:
     sample = kept.sample
     return {
         "call_id": kept.call_id,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tallygate.core.proof import Head, Kind, attestation_id
+from tallygate.core.proof import Head, StatementKind, attestation_id
 from tallygate.ledger.port.changes import OfTenant
 
 
@@ -25,7 +25,7 @@ class JournalEvent:
 class Due:
     """Something to be stated of an event, and signed after the event's commit."""
 
-    kind: Kind
+    kind: StatementKind
     head: Head
     session_id: str | None = None
     call_id: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tallygate.core.learning.calibration import Kept, Origin, Sample, SampleKey
+from tallygate.core.learning.calibration import CostOrigin, Sample, SampleKey, StoredSample
 from tallygate.core.model import Call
 from tallygate.ledger import rows
 from tallygate.ledger.rows import Statements
@@ -36,7 +36,7 @@ SELECT_RECONCILED = (
     f"SELECT {rows.CALL.select('c')} FROM call c WHERE c.tenant = :tenant AND c.state = 'reconciled'"
     " AND c.raw_estimate_nanos > 0 ORDER BY c.resolved_us DESC, c.call_id DESC LIMIT :limit"
 )
-_ORIGINS = {origin.value: origin for origin in Origin}
+_ORIGINS = {origin.value: origin for origin in CostOrigin}
 SELECT_LEVELS = (
     f"SELECT s.actual_nanos, {_ORIGIN} FROM calibration_sample s WHERE s.tenant = :tenant"
     " AND s.session_id = :session_id AND s.agent = :agent ORDER BY s.id DESC LIMIT :limit"
@@ -74,7 +74,7 @@ SELECT_KNOWN = "SELECT 1 FROM calibration_sample WHERE tenant = :tenant AND call
 class CalibrationReads(Statements):
     """Reads of what estimates are corrected by; a part of every reader."""
 
-    def samples_of(self, key: SampleKey, limit: int, *, first: bool, origin: Origin) -> list[Kept]:
+    def samples_of(self, key: SampleKey, limit: int, *, first: bool, origin: CostOrigin) -> list[StoredSample]:
         """The last samples of a key, the oldest first: of the first calls of agents, or of later ones, of one origin.
 
         Those of each origin are asked for by themselves, so that reports push nothing out that was observed.
@@ -83,7 +83,7 @@ class CalibrationReads(Statements):
         names = {"kind": key.kind, "client": key.client, "model": key.model, "origin": origin.value}
         return [_kept(row) for row in reversed(self._all(sql, **names, limit=limit))]
 
-    def samples_of_kind(self, kind: str, limit: int, *, first: bool, origin: Origin) -> list[Kept]:
+    def samples_of_kind(self, kind: str, limit: int, *, first: bool, origin: CostOrigin) -> list[StoredSample]:
         """The same of every key of a kind."""
         sql = f"{_OF_KIND}{_FIRST if first else _LATER}{_OF_ORIGIN}{_NEWEST}"
         return [_kept(row) for row in reversed(self._all(sql, kind=kind, origin=origin.value, limit=limit))]
@@ -92,7 +92,7 @@ class CalibrationReads(Statements):
         """Every key that there are samples of a kind under, forgotten or not, as it was spelled."""
         return [SampleKey(kind, *row) for row in self._all(SELECT_SPELLED, kind=kind)]
 
-    def samples_after(self, kind: str, after: int) -> list[Kept]:
+    def samples_after(self, kind: str, after: int) -> list[StoredSample]:
         """The samples that came in after one, the oldest first."""
         return [_kept(row) for row in self._all(SELECT_AFTER, kind=kind, after=after)]
 
@@ -109,7 +109,7 @@ class CalibrationReads(Statements):
         """The calls whose cost came to be known last, in that order."""
         return [rows.to_call(row) for row in reversed(self._all(SELECT_RECONCILED, limit=limit))]
 
-    def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, Origin]]:
+    def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, CostOrigin]]:
         """What the last steps of one agent of a session cost and who told it, the oldest first."""
         found = self._all(SELECT_LEVELS, session_id=session_id, agent=agent, limit=limit)
         return [(row[0], _ORIGINS[row[1]]) for row in reversed(found)]
@@ -140,7 +140,7 @@ class CalibrationReads(Statements):
         return {row[0]: (row[1], row[2]) for row in self._all(SELECT_FACTORS)}
 
 
-def _kept(row: tuple[Any, ...]) -> Kept:
+def _kept(row: tuple[Any, ...]) -> StoredSample:
     number, call_id, session_id, kind, client, model, agent, at_us, said, cold, level, expected, actual, origin = row
     sample = Sample(said, cold, level, expected, actual, _ORIGINS[origin])
-    return Kept(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, sample)
+    return StoredSample(number, call_id, session_id, SampleKey(kind, client, model), agent, at_us, sample)

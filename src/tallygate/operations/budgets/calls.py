@@ -9,7 +9,7 @@ from functools import partial
 from tallygate.core.errors import ensure, present
 from tallygate.core.gate import lifecycle
 from tallygate.core.hooks import FOUND_BY_HOOK
-from tallygate.core.learning.calibration import Origin
+from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NO_RESPONSE, NOTHING, Amount, Budget, Call, CostBasis, Hold, Policy
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
@@ -154,7 +154,7 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
             }
             updates.append(Update("call", row))
             if state is CallState.RECONCILED:
-                updates += learned_from(tx, call, call.observed_nanos or 0, Origin.OBSERVED)
+                updates += learned_from(tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
         tx.append("calls.expired", [*books.changes(), *updates], by=by, note={"cause": cause})
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import binds, rules_of
-from tallygate.core.learning.calibration import Origin
+from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.sessions import call_for, closed_by
@@ -336,7 +336,7 @@ class Accounts:
             for hold in call.holds:
                 self._add(hold.budget_id, 0, held=hold.amount_nanos)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
-            self._learned += learned_from(self._tx, call, call.observed_nanos or 0, Origin.OBSERVED)
+            self._learned += learned_from(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:

@@ -11,7 +11,7 @@ from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import fault_message, raise_command
-from tallygate.core.learning.calibration import Kind
+from tallygate.core.learning.calibration import EstimateKind
 from tallygate.core.model import Actor, Budget, CallRequest, GateView, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
@@ -68,7 +68,9 @@ def priced(rt: Runtime, step: StatedStep) -> CallRequest:
             compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = agent_level(reader, step.session_id, step.actor, anew)
-            counted = estimated(rt, reader, Guess(sample_key(Kind.AGENT, head.client, named), model, named, raw, level))
+            counted = estimated(
+                rt, reader, Guess(sample_key(EstimateKind.AGENT, head.client, named), model, named, raw, level)
+            )
     return CallRequest(
         session_id=step.session_id,
         tool_name=step.tool_name,

@@ -11,7 +11,7 @@ from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtim
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.policy import admits
 from tallygate.core.hooks import HookEvent, Moment
-from tallygate.core.learning.calibration import Kind, Level
+from tallygate.core.learning.calibration import EstimateKind, Level
 from tallygate.core.learning.steps import (
     ASIDE,
     NextStep,
@@ -231,7 +231,7 @@ def _request(
     counted = Estimated(ahead.nanos)
     if not event.is_auxiliary:
         named = price_key(price, model)
-        key = sample_key(Kind.HOOK, session.client, named)
+        key = sample_key(EstimateKind.HOOK, session.client, named)
         level = Level.of(ahead.nanos if mine else None, ahead.anew_nanos)
         counted = estimated(rt, reader, Guess(key, model, named, ahead.nanos, level))
     return CallRequest(

@@ -12,7 +12,7 @@ from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import UsageAnswer
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import nothing_left, standing_of
-from tallygate.core.learning.calibration import Origin
+from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NOTHING, Amount, Call, CallRequest, Decision, GateView, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.reports import Anomaly as Odd
@@ -73,7 +73,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         price_id, prices = basis_changes(tx, price, rt.known_prices())
         changes: list[Change] = [*prices]
         if not live:  # no record of the client's tells of it: the report is taken at its word, and may be odd
-            changes += learned_from(tx, call, cost, Origin.REPORTED)
+            changes += learned_from(tx, call, cost, CostOrigin.REPORTED)
             is_local = _is_local(model, price) and not _is_local(call.model_requested)
             changes += [_anomaly(tx, call, kind, told) for kind, told in odd_in(call, model, cost, is_local=is_local)]
         columns: dict[str, Value] = {

@@ -14,14 +14,14 @@ from tallygate.core.learning.calibration import (
     LEVEL_STEPS,
     MILLION,
     Confidence,
+    CostOrigin,
+    EstimateKind,
     Expectation,
-    Kept,
-    Kind,
+    FactorSource,
     Level,
-    Origin,
     Sample,
     SampleKey,
-    Source,
+    StoredSample,
     level_from,
 )
 from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
@@ -111,7 +111,7 @@ class Estimated:
 
     nanos: int
     factor_micros: int = MILLION
-    source: str = Source.NONE.value
+    source: str = FactorSource.NONE.value
     expected: Expectation | None = None
     billed_micros: int = MILLION
 
@@ -121,7 +121,7 @@ def price_key(price: Price, model: str) -> str:
     return price.key if price.known else model
 
 
-def sample_key(kind: Kind, client: str, model: str) -> SampleKey:
+def sample_key(kind: EstimateKind, client: str, model: str) -> SampleKey:
     """Under which estimates are looked at together: client and model have one name each, however they are spelled."""
     return SampleKey(kind.value, client_name(client), one_name(model))
 
@@ -155,12 +155,12 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     billed = reader.calibration_factor(guess.price_key) or MILLION
     if rt.workspace.policy.calibration is not CalibrationMode.ENFORCE:
         return Estimated(raw_nanos, expected=expected, billed_micros=billed)
-    nanos, source = raw_nanos, "billed" if billed != MILLION else Source.NONE.value
+    nanos, source = raw_nanos, "billed" if billed != MILLION else FactorSource.NONE.value
     needed_nanos = expected.needed_nanos(rt.workspace.policy.quantile_percent)
-    if expected.source is Source.LEARNED:
-        nanos, source = needed_nanos, Source.LEARNED.value
+    if expected.source is FactorSource.LEARNED:
+        nanos, source = needed_nanos, FactorSource.LEARNED.value
     elif needed_nanos != raw_nanos:
-        nanos, source = needed_nanos, Source.SESSION.value
+        nanos, source = needed_nanos, FactorSource.SESSION.value
     nanos = -(-nanos * billed // MILLION)
     return Estimated(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
 
@@ -168,16 +168,18 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
 def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     """The factor as an answer tells it: that which was applied, or what was learned where it is only looked at."""
     expected = request.expected
-    if request.factor_source != Source.NONE.value:
+    if request.factor_source != FactorSource.NONE.value:
         confident = Confidence.HIGH
-        if request.factor_source in (Source.LEARNED.value, Source.SESSION.value) and expected is not None:
+        if request.factor_source in (FactorSource.LEARNED.value, FactorSource.SESSION.value) and expected is not None:
             confident = expected.confidence
         return Factor(request.factor_micros, request.factor_source, confident.value)
-    if policy.calibration is CalibrationMode.ENFORCE or expected is None or expected.source is Source.NONE:
+    if policy.calibration is CalibrationMode.ENFORCE or expected is None or expected.source is FactorSource.NONE:
         return None
     needed = expected.needed_nanos(policy.quantile_percent)
     return Factor(
-        max(-(-needed * MILLION // request.raw_estimate_nanos), 1), Source.LEARNED.value, expected.confidence.value
+        max(-(-needed * MILLION // request.raw_estimate_nanos), 1),
+        FactorSource.LEARNED.value,
+        expected.confidence.value,
     )
 
 
@@ -186,7 +188,7 @@ def agent_level(reader: LearningReader, session_id: str, actor: Actor, anew_nano
     return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS), anew_nanos)
 
 
-def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[Change]:
+def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[Change]:
     """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
 
     `origin` is who told the cost: the agent itself, or the client's own record.
@@ -199,7 +201,7 @@ def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: Origin) -> list[
     sample = Sample(
         call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos, origin
     )
-    kind = Kind.HOOK if call.is_model_call else Kind.AGENT
+    kind = EstimateKind.HOOK if call.is_model_call else EstimateKind.AGENT
     key = sample_key(kind, session.client, recorded_model(tx, call))
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
     row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent)
@@ -318,10 +320,10 @@ def has_learned(rt: Runtime) -> bool:
         return reader.last_sample() > 0
 
 
-def samples(rt: Runtime) -> Iterator[Kept]:
+def samples(rt: Runtime) -> Iterator[StoredSample]:
     """Every sample that counts, the oldest first within its kind."""
     with rt.reading() as reader:
-        for kind in Kind:
+        for kind in EstimateKind:
             yield from reader.samples_after(kind.value, 0)
 
 

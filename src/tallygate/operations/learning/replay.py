@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
-from tallygate.core.learning.calibration import Kind, Origin, Sample, SampleKey
+from tallygate.core.learning.calibration import CostOrigin, EstimateKind, Sample, SampleKey
 from tallygate.core.learning.replay import (
     Accuracy,
     AccuracySum,
@@ -83,9 +83,9 @@ def of_agents(reader: Reader) -> Iterator[LearnedStep]:
             sessions[call.session_id] = reader.session(call.session_id)
         session = sessions[call.session_id]
         if session is not None and not call.is_model_call:
-            key = SampleKey(Kind.AGENT.value, session.client, recorded_model(reader, call))
+            key = SampleKey(EstimateKind.AGENT.value, session.client, recorded_model(reader, call))
             agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
-            origin = Origin.REPORTED if call.cost_basis == "actual" else Origin.OBSERVED
+            origin = CostOrigin.REPORTED if call.cost_basis == "actual" else CostOrigin.OBSERVED
             actual = _actual(reader, call, costs)
             ask = Ask(_name(key), agent, call.raw_estimate_nanos, actual, origin=origin)
             yield LearnedStep(call.call_id, call.session_id, key, ask)
@@ -114,7 +114,7 @@ class Paid:
     @property
     def key(self) -> SampleKey:
         """Under which its call's estimate is looked at, by the name that sessions of its client have."""
-        return sample_key(Kind.HOOK, self.row.client, price_key(self.price, priced_as(self.row)))
+        return sample_key(EstimateKind.HOOK, self.row.client, price_key(self.price, priced_as(self.row)))
 
 
 def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:
@@ -202,7 +202,7 @@ class ReplayPeriod:
 class BacktestPart:
     """What became of the sessions of one kind of estimate: those of hooks, or those that agents gave."""
 
-    kind: Kind
+    kind: EstimateKind
     figures: Mapping[Gate, Figures]
     accuracy: Accuracy
 
@@ -237,7 +237,7 @@ def backtest(
 ) -> Backtest:
     """Go through every session the oldest first, each with what those before it teach; nothing is written."""
     with rt.reading() as reader:
-        runs = {Kind.HOOK: _observed(rt, reader, period), Kind.AGENT: _asked(reader, period)}
+        runs = {EstimateKind.HOOK: _observed(rt, reader, period), EstimateKind.AGENT: _asked(reader, period)}
     sessions = sum(map(len, runs.values()))
     done = 0
     parts = []
@@ -280,7 +280,7 @@ def _asked(reader: LearningReader, period: ReplayPeriod) -> list[Run]:
     """The sessions whose agents said what a step would cost, as far as it is known what it did."""
     found: dict[str, list[Ask]] = {}
     groups: dict[str, str] = {}
-    for kept in reader.samples_after(Kind.AGENT.value, 0):
+    for kept in reader.samples_after(EstimateKind.AGENT.value, 0):
         if period.from_us <= kept.at_us < period.until_us:
             sample, key = kept.sample, f"{kept.key.client} {kept.key.model}"
             ask = Ask(key, kept.agent, sample.estimate_nanos, sample.actual_nanos, origin=sample.origin)

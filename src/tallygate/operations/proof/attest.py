@@ -14,7 +14,7 @@ from tallygate.attest.statement import statement_bytes
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound, present, unknown_session
 from tallygate.core.gate.policy import own_budget
-from tallygate.core.proof import Head, Kind, SlimAttestation, event_hash
+from tallygate.core.proof import Head, SlimAttestation, StatementKind, event_hash
 from tallygate.files import create
 from tallygate.ledger.port.ledger import Tx
 from tallygate.ledger.port.proof import Attested, Due
@@ -67,10 +67,10 @@ def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> No
             f"Event {due.seq} is not the one that {due.attestation_id} is about: it was changed after it was written.",
             hint="Nothing was signed. Run `tallygate verify`, then restore a backup.",
         )
-    kind = Kind(due.kind)
-    if kind is Kind.BUDGET_EXHAUSTED:
+    kind = StatementKind(due.kind)
+    if kind is StatementKind.BUDGET_EXHAUSTED:
         predicate = exhausted(tx, event)
-    elif kind is Kind.SESSION_SUMMARY:
+    elif kind is StatementKind.SESSION_SUMMARY:
         session = present(tx.session(str(due.session_id)), "an attested session is in the ledger")
         predicate = summed(tx, session, as_of)
     else:
@@ -164,10 +164,10 @@ def summary(rt: Runtime, session_id: str) -> Attested:
         if known is None:
             raise unknown_session(session_id)
         session, budgets = known
-        last = None if session.is_open else tx.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
+        last = None if session.is_open else tx.last_attestation(session_id, StatementKind.SESSION_SUMMARY.value)
         changed_us = own_budget(session, budgets).touched_us
         if last is None or (last.issued_us is not None and last.issued_us <= changed_us):
-            tx.attest_later(due := Due(Kind.SESSION_SUMMARY, tx.head(), session_id))
+            tx.attest_later(due := Due(StatementKind.SESSION_SUMMARY, tx.head(), session_id))
             last = None
     return found(rt, due.attestation_id if last is None else last.attestation_id)
 
@@ -185,10 +185,10 @@ def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestati
     if rt.services.keys is None:
         return None
     with rt.reading() as reader:
-        refusal = reader.last_attestation(session_id, Kind.BUDGET_EXHAUSTED.value)
+        refusal = reader.last_attestation(session_id, StatementKind.BUDGET_EXHAUSTED.value)
         if refusal is not None and event_of(reader, refusal.seq).at_us >= changed_us:
             return slim(rt.services.keys, refusal)
-        summed_up = reader.last_attestation(session_id, Kind.SESSION_SUMMARY.value)
+        summed_up = reader.last_attestation(session_id, StatementKind.SESSION_SUMMARY.value)
     if summed_up is not None and (summed_up.issued_us or 0) > changed_us:
         return slim(rt.services.keys, summed_up)
     return slim_summary(rt, session_id)
@@ -202,7 +202,7 @@ def checkpoint(rt: Runtime) -> Attested | None:
     if rt.services.keys is not None:
         announced(rt, rt.services.keys)
     with rt.writing() as tx:
-        due = Due(Kind.CHECKPOINT, tx.head())
+        due = Due(StatementKind.CHECKPOINT, tx.head())
         if tx.attestation(due.attestation_id) is None:
             tx.attest_later(due)
     return found(rt, due.attestation_id)
@@ -266,7 +266,7 @@ def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = 
 
 def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:
     main = summary(rt, session_id)
-    attested = [each for each in of_session(rt, session_id) if each.kind == Kind.BUDGET_EXHAUSTED]
+    attested = [each for each in of_session(rt, session_id) if each.kind == StatementKind.BUDGET_EXHAUSTED]
     reached = present(checkpoint(rt), "a ledger with a session has events")
     trusted = present(rt.services.keys, "what is exported is signed").trusted()
     signers = {str(each.keyid): trusted[str(each.keyid)] for each in (main, reached, *attested)}

@@ -18,7 +18,7 @@ from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.errors import KeyUnusable, NotProven
 from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, after, loosens, what_of
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.core.proof import TRACES, Kind, Link, attestation_id, called_for, event_hash
+from tallygate.core.proof import TRACES, Link, StatementKind, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
 from tallygate.ledger.audit.foreign import ForeignLedger
 from tallygate.operations.lock_book import told_of
@@ -396,7 +396,7 @@ def _in_events(
     for stated, _ in proven:
         where = f"{EVENTS}, event {stated.seq}"
         if stated.seq not in events:
-            if stated.kind is not Kind.CHECKPOINT:
+            if stated.kind is not StatementKind.CHECKPOINT:
                 report.add(Area.CHAIN, where, "is missing", "the event that was signed is not in the bundle")
         elif events[stated.seq][1] != stated.digest:
             report.add(Area.CHAIN, where, "its hash is not the one that was signed", "the event was edited")

@@ -17,7 +17,7 @@ from tallygate.attest.statement import Statement, read_statement, statement_byte
 from tallygate.core.errors import LedgerUnavailable, NotProven, RunLogError
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
-from tallygate.core.proof import Kind, attestation_id
+from tallygate.core.proof import StatementKind, attestation_id
 from tallygate.core.text import cleaned
 from tallygate.ledger.anchor import Remembered
 from tallygate.ledger.audit.audit import damage, edits
@@ -411,7 +411,7 @@ def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, state
         what = "the journal does not reach so far" if event is None else "the event there has another hash"
         report.add(Area.HEAD, where, what, "the history was rewritten or cut after this was signed")
         return
-    if stated.kind is Kind.BUDGET_EXHAUSTED:
+    if stated.kind is StatementKind.BUDGET_EXHAUSTED:
         try:
             again = statement_bytes(
                 stated.kind, subject_of(ledger.ledger_id, reader.tenant, event), exhausted(reader, event)

@@ -12,7 +12,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.rules import BudgetScope
-from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, Origin
+from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, SessionOrigin
 from tallygate.core.model import Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, exact_text
@@ -398,7 +398,7 @@ def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
     """
     transcript = None if event.transcript is None else Path(event.transcript)
     paths = rt.follower.read_whole(event.client, transcript, event.client_session)
-    goes_on = event.origin in (Origin.RESUME, Origin.FORK, Origin.COMPACT)
+    goes_on = event.origin in (SessionOrigin.RESUME, SessionOrigin.FORK, SessionOrigin.COMPACT)
     if paths is None or (goes_on and any(tx.position(path) is None for path in paths)):
         return False
     for path in paths:

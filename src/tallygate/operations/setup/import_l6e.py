@@ -44,7 +44,7 @@ _PLAIN_ID = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ImportSource:
     """Where a session comes from: the file, its digest, and which kind of file it is."""
 
     file: str
@@ -110,12 +110,12 @@ def session_imported(reader: SessionReader, kept_id: str) -> Session | None:
     return None
 
 
-def may_have_grown(session: Session, origin: Origin) -> bool:
+def may_have_grown(session: Session, origin: ImportSource) -> bool:
     """Whether calls can have come to an imported session since. A line of a log is written once."""
     return session.end_cause == UNENDED and session.server_id == origin.mark == FROM_DATABASE
 
 
-def bring(tx: Tx, rt: Runtime, origin: Origin, found: Survey, calls: Iterator[KeptCall]) -> Brought:
+def bring(tx: Tx, rt: Runtime, origin: ImportSource, found: Survey, calls: Iterator[KeptCall]) -> Brought:
     """Write a session with its calls, or what is new of one that is known. Everything, or `Unusable` and nothing."""
     known = session_imported(tx, found.session.session_id)
     if known is not None and not may_have_grown(known, origin):
@@ -138,7 +138,7 @@ def _names(kept_id: str, longest: int, inside: str = "") -> list[str]:
 class _Writer:
     """One session on its way into the ledger, a few hundred calls an event."""
 
-    def __init__(self, tx: Tx, rt: Runtime, origin: Origin, found: Survey, known: Session | None) -> None:
+    def __init__(self, tx: Tx, rt: Runtime, origin: ImportSource, found: Survey, known: Session | None) -> None:
         self._tx, self._rt, self._origin, self._kept = tx, rt, origin, found.session
         self._brought = Brought()
         self._changes: list[Change] = []
@@ -370,8 +370,8 @@ class LeftOut:
 class ImportReport:
     """What an import took, what was there already, and what it left out."""
 
-    database: Origin | None = None
-    log: Origin | None = None
+    database: ImportSource | None = None
+    log: ImportSource | None = None
     brought: Brought = field(default_factory=Brought)
     known: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
@@ -397,9 +397,9 @@ def import_l6e(rt: Runtime, database: Path | None, log: Path | None, *, dry_run:
         importer = _Importer(rt, dry_run=dry_run)
         report = importer.report
         if kept is not None:
-            report.database = Origin(str(kept.path), digest_of(kept.path), FROM_DATABASE)
+            report.database = ImportSource(str(kept.path), digest_of(kept.path), FROM_DATABASE)
         if log is not None and lines is not None:
-            report.log = Origin(str(log), lines.digest(), FROM_LOG)
+            report.log = ImportSource(str(log), lines.digest(), FROM_LOG)
         if kept is not None and report.database is not None:
             importer.take_database(kept, report.database)
         if lines is not None and report.log is not None:
@@ -416,7 +416,7 @@ class _Importer:
         self._dry_run = dry_run
         self._pretended: set[str] = set()
 
-    def take_database(self, database: Database, origin: Origin) -> None:
+    def take_database(self, database: Database, origin: ImportSource) -> None:
         """Every session, in the order in which they were opened."""
         self.report.schema_is_newer = database.schema_version > SCHEMA_KNOWN
         self.report.orphan_calls = database.orphans()
@@ -427,7 +427,7 @@ class _Importer:
                 key = session.session_id
                 self._take(origin, session, lambda key=key: database.calls_of(key))  # type: ignore[misc]
 
-    def take_log(self, log: RunLog, database: Database | None, origin: Origin) -> None:
+    def take_log(self, log: RunLog, database: Database | None, origin: ImportSource) -> None:
         """The lines of sessions that neither the database nor the ledger has."""
         counts = self.report.log_lines
         for line in log.lines():
@@ -443,7 +443,7 @@ class _Importer:
             else:
                 counts["taken"] += self._take(origin, line.session, _calls(line))
 
-    def _take(self, origin: Origin, kept: KeptSession, calls: Callable[[], Iterator[KeptCall]]) -> bool:
+    def _take(self, origin: ImportSource, kept: KeptSession, calls: Callable[[], Iterator[KeptCall]]) -> bool:
         """Take one session; False where it is known, or cannot be taken."""
         with self._rt.reading() as reader:
             known = session_imported(reader, kept.session_id)
@@ -472,7 +472,7 @@ class _Importer:
             brought.remarks[Remark.PARENT] -= 1
         self._pretended.add(kept.session_id)
 
-    def _leave_out(self, origin: Origin, error: Unusable) -> None:
+    def _leave_out(self, origin: ImportSource, error: Unusable) -> None:
         self.report.left_out_count += 1
         if len(self.report.left_out) < LEFT_OUT_KEPT:
             self.report.left_out.append(LeftOut(origin.file, error.where, error.why))
