@@ -23,7 +23,7 @@ _SAFE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileContent:
     """A file as it is: where it really lies behind links, its bytes (None: there is none) and its mode (0)."""
 
     target: Path
@@ -31,7 +31,7 @@ class Found:
     mode: int = 0
 
 
-def look(path: Path, inside: Path | None = None) -> Found:
+def look(path: Path, inside: Path | None = None) -> FileContent:
     """Read a file through links; with `inside` it has to lie below that folder."""
     try:
         target = path.resolve()
@@ -46,7 +46,7 @@ def look(path: Path, inside: Path | None = None) -> Found:
     try:
         descriptor = os.open(target, _SAFE)
     except FileNotFoundError:
-        return Found(target, None)
+        return FileContent(target, None)
     except OSError as error:
         raise _unusable(path, f"cannot be opened: {error.strerror}") from error
     try:
@@ -61,7 +61,7 @@ def look(path: Path, inside: Path | None = None) -> Found:
         os.close(descriptor)
     if len(content) > FILE_BYTES_MAX:
         raise _unusable(path, f"is larger than {FILE_BYTES_MAX >> 20} MiB")
-    return Found(target, content, stat.S_IMODE(info.st_mode))
+    return FileContent(target, content, stat.S_IMODE(info.st_mode))
 
 
 def writable(path: Path) -> None:

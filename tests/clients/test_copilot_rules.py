@@ -11,7 +11,7 @@ from tests.clients.making import ended, happened, lines, receipt, rows_in, taken
 from tests.reading_rules import Rule
 
 from tallygate.clients.copilot.transcripts import CopilotReader, discover, locations, read, reader_of
-from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.files import FilePosition, FileState, TranscriptFile
 from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, Quality
@@ -226,7 +226,7 @@ def test_a_file_that_begins_anew_is_read_from_its_start(tmp_path):
     assert [row.response_key for row in (*first.rows, *second.rows)] == ["p1/1/chatcmpl-1", "p1/2/chatcmpl-2"]
     path.write_bytes(lines(START, receipt(3)))
     (third,) = read(TranscriptFile("copilot", path), second.position)
-    assert (third.change, len(third.rows)) == (Change.TRUNCATED, 1)
+    assert (third.change, len(third.rows)) == (FileState.TRUNCATED, 1)
 
 
 def test_only_event_files_of_sessions_are_found(tmp_path):

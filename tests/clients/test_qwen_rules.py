@@ -8,7 +8,7 @@ import pytest
 from tests.clients.making import answered, lines, rows_in, taken, total
 
 from tallygate.clients.qwen.transcripts import QwenReader, discover, locations, read, reader_of
-from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.files import FilePosition, FileState, TranscriptFile
 from tallygate.clients.reading.lines import Skip
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, Quality
@@ -142,7 +142,7 @@ def test_a_resumed_session_is_read_from_where_it_was_left(tmp_path):
     assert [row.response_key for row in (*first.rows, *second.rows)] == ["u1", "u2", "u3"]
     path.write_bytes(lines(answered("u9")))
     (third,) = read(TranscriptFile("qwen", path), second.position)
-    assert (third.change, [row.response_key for row in third.rows]) == (Change.TRUNCATED, ["u9"])
+    assert (third.change, [row.response_key for row in third.rows]) == (FileState.TRUNCATED, ["u9"])
 
 
 def test_only_chat_files_are_found(tmp_path):

@@ -16,7 +16,7 @@ from tests.clients.making import claude, lines, rows_in
 from tests.transcripts import minted
 
 from tallygate.clients.claude_code.transcripts import read, reader_of
-from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile, ends_at, files_below
+from tallygate.clients.reading.files import FilePosition, FileState, TranscriptFile, ends_at, files_below
 from tallygate.clients.reading.lines import MAX_LINE, LineSplitter, Skip
 
 SESSION = "s1.jsonl"
@@ -52,11 +52,11 @@ def path(tmp_path: Path) -> Path:
 def test_only_what_was_added_is_read(path):
     path.write_bytes(line(1) + line(2))
     ids, change, position = now(path)
-    assert (ids, change) == ([1, 2], Change.NEW)
+    assert (ids, change) == ([1, 2], FileState.NEW)
     assert now(path, position) == ([], None, position)
     with path.open("ab") as file:
         file.write(line(3))
-    assert now(path, position)[:2] == ([3], Change.GROWN)
+    assert now(path, position)[:2] == ([3], FileState.GROWN)
 
 
 def test_a_line_without_its_end_is_kept_for_later(path):
@@ -66,14 +66,14 @@ def test_a_line_without_its_end_is_kept_for_later(path):
     assert ids == [1]
     assert now(path, position)[0] == []
     path.write_bytes(line(1) + whole)
-    assert now(path, position)[:2] == ([2], Change.GROWN)
+    assert now(path, position)[:2] == ([2], FileState.GROWN)
 
 
 def test_a_truncated_file_is_read_from_its_start(path):
     path.write_bytes(line(1) + line(2))
     position = now(path)[2]
     path.write_bytes(line(3))
-    assert now(path, position)[:2] == ([3], Change.TRUNCATED)
+    assert now(path, position)[:2] == ([3], FileState.TRUNCATED)
 
 
 def test_a_replaced_file_is_read_from_its_start(path, tmp_path):
@@ -82,7 +82,7 @@ def test_a_replaced_file_is_read_from_its_start(path, tmp_path):
     other = tmp_path / "other"
     other.write_bytes(line(2) + line(3))
     other.replace(path)
-    assert now(path, position)[:2] == ([2, 3], Change.REPLACED)
+    assert now(path, position)[:2] == ([2, 3], FileState.REPLACED)
 
 
 @pytest.mark.parametrize("changed", [b"", b"before"])
@@ -98,7 +98,7 @@ def test_a_file_rewritten_in_place_is_noticed(path, changed):
         file.seek(0, os.SEEK_END)
         file.write(line(5))
     ids, change, _ = now(path, position)
-    assert change is Change.REPLACED
+    assert change is FileState.REPLACED
     assert {4, 5} <= set(ids)
 
 
@@ -115,7 +115,7 @@ def test_a_deleted_file_is_gone(path):
     path.write_bytes(line(1))
     position = now(path)[2]
     path.unlink()
-    assert now(path, position)[:2] == ([], Change.GONE)
+    assert now(path, position)[:2] == ([], FileState.GONE)
 
 
 def test_what_a_writer_adds_while_we_read_is_left_for_the_next_time(path):
@@ -194,7 +194,7 @@ def test_pipes_devices_and_directories_are_not_read(tmp_path):
     (tmp_path / "null.jsonl").symlink_to("/dev/zero")
     for name in ("pipe.jsonl", "dir.jsonl", "null.jsonl"):
         (batch,) = read(TranscriptFile("claude_code", tmp_path / name))
-        assert (batch.change, batch.rows) == (Change.NOT_REGULAR, ())
+        assert (batch.change, batch.rows) == (FileState.NOT_REGULAR, ())
         assert batch.report.skipped == {Skip.NO_FILE: 1}
     # They are found all the same, so that it is told what they are.
     found = {file.name for file in files_below(tmp_path, (".jsonl",))}

@@ -10,7 +10,7 @@ from tests.reading_rules import Rule
 from tests.world import make_world
 
 from tallygate.core.usage import Quality
-from tallygate.operations.usage.ingest import Taken
+from tallygate.operations.usage.ingest import IngestResult
 from tallygate.operations.usage.sync import sync
 
 pytestmark = pytest.mark.skipif(not (CORPUS / "expected_claude.json").exists(), reason="the corpus is not here")
@@ -62,7 +62,7 @@ def expected_of(part):
 
 def test_every_file_of_the_corpus_is_read_and_every_response_is_new(first, rows):
     assert (first.faults, first.unchanged) == ([], 0)
-    assert first.taken == Taken(new=len(rows))
+    assert first.taken == IngestResult(new=len(rows))
 
 
 def test_real_history_holds_nothing_odd_and_loses_nothing(world, first):
@@ -105,7 +105,7 @@ def test_gemini_has_the_tokens_that_another_tool_finds(rows):
 def test_the_corpus_again_changes_nothing_and_the_ledger_verifies(world, rows):
     events = world.events()
     again = take(world)
-    assert (again.taken, again.read) == (Taken(), 0)
+    assert (again.taken, again.read) == (IngestResult(), 0)
     assert world.events() == events
     assert world.problems() == []
 
@@ -115,5 +115,5 @@ def test_the_corpus_read_anew_is_known(world, rows):
         for file in tx.read_files():
             tx.save_position(file.path, file.client, None, {})
     again = take(world)
-    assert (again.taken, again.unchanged) == (Taken(known=again.taken.known), 0)
+    assert (again.taken, again.unchanged) == (IngestResult(known=again.taken.known), 0)
     assert again.taken.known >= len(rows)

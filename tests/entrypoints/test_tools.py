@@ -17,7 +17,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.prices import SEEDS
 from tallygate.pricing.tokens import estimate_milli_tokens
 
@@ -442,7 +442,7 @@ def test_the_list_begins_with_the_models_in_use_then_with_those_that_agents_choo
     row = ObservedUsage(
         "codex", "c", "r", as_datetime(world.clock.at_us), "gpt-5.5", Tokens(output=10), Rule.CODEX_LAST
     )  # fmt: skip
-    ingest(world.rt, Reading("codex", "/t", [row]))
+    ingest(world.rt, FileReading("codex", "/t", [row]))
 
     async def script(client):
         found = await ok(client, "list_models")

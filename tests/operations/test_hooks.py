@@ -29,7 +29,7 @@ from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.hooks import Prompts, on_hook
 from tallygate.operations.sessions.ending import close_abandoned, end_left_open, end_session
 from tallygate.operations.sessions.opening import Opening, open_session_of, start_within
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.overview import show_session
 
 DOLLAR = NANOS
@@ -63,7 +63,7 @@ def respond(world, key, cents, *, session="client-1", client="claude_code", **op
         project="/home/me/p",
         **options,
     )
-    return ingest(world.rt, Reading(client, f"/t/{session}", [row]))
+    return ingest(world.rt, FileReading(client, f"/t/{session}", [row]))
 
 
 def account(world, session="client-1", client="claude_code"):
@@ -101,7 +101,7 @@ def test_a_model_is_free_where_its_client_says_that_a_runtime_of_this_machine_se
         Rule.CLAUDE_RESPONSE, project="/home/me/p", provider=provider,
     )  # fmt: skip
     hook(world, Moment.PROMPT, "p0", model="cents")
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [row]))
     hook(world, Moment.PROMPT, "p1", model=named)
     stored = world.ledger.rows("SELECT cost_nanos FROM usage")
     assert (next(stored)[0] == 0) is (provider == "ollama")
@@ -588,7 +588,7 @@ def test_a_response_still_streaming_is_held_beside_the_next_step_and_trued_up_wh
     assert figures(world) == (4, 8), "the response in flight, and the one after it"
     row_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=streamed_at + 1)
     late = ObservedUsage("claude_code", "client-1", "r2", row_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
-    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    ingest(world.rt, FileReading("claude_code", "/t/late", [late]))
     assert figures(world) == (11, 4)
 
 
@@ -733,7 +733,7 @@ def test_a_response_that_comes_after_its_estimate_was_booked_takes_its_place(wor
     made_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us + 1000)
     hook(world, Moment.SESSION_END)
     late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
-    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    ingest(world.rt, FileReading("claude_code", "/t/late", [late]))
     assert world.budget(session).spent_nanos == 70 * 1_000_000
 
 
@@ -926,7 +926,7 @@ def test_a_response_that_comes_after_its_call_was_voided_counts_and_is_no_longer
     made_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us + 1000)
     hook(world, Moment.SESSION_END)
     late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
-    ingest(world.rt, Reading("claude_code", "/t/late", [late]))
+    ingest(world.rt, FileReading("claude_code", "/t/late", [late]))
     assert world.budget(session).spent_nanos == (5 + 7) * 10_000_000
     view = show_session(world.rt, session)
     assert not [cause for cause in view.drift if cause.kind is CauseKind.NO_RESPONSE]

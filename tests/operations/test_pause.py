@@ -16,7 +16,7 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 
 CENT = NANOS // 100
 
@@ -44,7 +44,7 @@ def responded(world, tokens):
         rule=Rule.CLAUDE_RESPONSE,
         project="/home/me/p",
     )
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [row]))
 
 
 @pytest.mark.parametrize(("minutes", "verdict"), [(5, HookVerdict.GO_ON), (6, HookVerdict.STOP)])

@@ -19,7 +19,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import Rate
 from tallygate.pricing.kept import PriceList
@@ -94,7 +94,7 @@ def test_what_a_client_writes_down_is_priced_as_its_session_was_opened(world):
     world.clock.forward(1_000_000)
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us)
     row = ObservedUsage("claude_code", "c", "r", at, "dear", Tokens(70), Rule.CLAUDE_RESPONSE, project=PROJECT)
-    ingest(free.rt, Reading("claude_code", "/t", [row]))
+    ingest(free.rt, FileReading("claude_code", "/t", [row]))
     assert world.budget(watched).spent_nanos == 70 * MILLI
 
 

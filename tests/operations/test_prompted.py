@@ -16,7 +16,7 @@ from tallygate.core.hooks import Moment
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, on_hook
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.overview import show_session
 
 DOLLAR = NANOS
@@ -132,7 +132,7 @@ def responses(world, *tools):
         world.clock.forward(1)
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us)
         row = ObservedUsage("claude_code", "client-1", key, at, "cents", Tokens(output=1), Rule.CLAUDE_RESPONSE)
-        ingest(world.rt, Reading("claude_code", "/t/1", [replace(row, tool_use_ids=used)]))
+        ingest(world.rt, FileReading("claude_code", "/t/1", [replace(row, tool_use_ids=used)]))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 
 PROJECT = "/home/me/p"
 ME = the_user("me")
@@ -82,7 +82,7 @@ def a_response(world, key, **more):
 
 
 def take(world, *rows):
-    return ingest(world.rt, Reading("claude_code", "/t/file.jsonl", rows, position={"offset": 10}))
+    return ingest(world.rt, FileReading("claude_code", "/t/file.jsonl", rows, position={"offset": 10}))
 
 
 def agents_own_reports(world):

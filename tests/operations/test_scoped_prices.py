@@ -18,7 +18,7 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.hooks import on_hook
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.prices import estimate_cost
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -43,7 +43,7 @@ def response(world, key="r1", *, output=100, session="c1", project=SHOP):
 
 
 def take(world, *rows):
-    return ingest(world.rt, Reading("claude_code", "/t", rows))
+    return ingest(world.rt, FileReading("claude_code", "/t", rows))
 
 
 def basis(world, price_id):

@@ -28,7 +28,7 @@ from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.overview import budget_called, find_budget, list_budgets
 from tallygate.operations.views.usage import UsageWanted, folders_of, list_usage
 from tallygate.operations.worktrees import Places
@@ -63,7 +63,7 @@ def told(key, tokens, at_us, *, client="codex", project="/elsewhere", model="dea
 
 def respond(world, *rows):
     for row in rows:
-        ingest(world.rt, Reading(row.client, "/t", [row]))
+        ingest(world.rt, FileReading(row.client, "/t", [row]))
 
 
 def spent(world, name):
@@ -92,7 +92,7 @@ def test_a_window_that_begins_with_a_response_counts_what_came_in_with_it(world,
     link_session(world.rt, "codex", "c1", session)
     world.clock.forward(MINUTE)
     rows = [told("nobody's", 3_000, world.clock.at_us, session="c9"), told("mine", 2_000, world.clock.at_us)]
-    ingest(world.rt, Reading("codex", "/t", [rows[number] for number in order]))
+    ingest(world.rt, FileReading("codex", "/t", [rows[number] for number in order]))
     assert spent(world, "global:all:day:2026-09-21") == 5 * NANOS
 
 
@@ -532,7 +532,7 @@ def test_a_window_counts_the_sum_of_what_is_on_record_in_it_in_whatever_order_it
             client = ("codex", "claude_code")[one % 2]
             row = told(f"r{one}", two, when, project=project, model=model, client=client, session=f"c{one % 3}")
             # Of some files all was read before: what is found in them with an older date cannot be that old.
-            ingest(world.rt, Reading(client, f"/t{one % 3}", [row], {"size": 1 - 2 * (two % 2)}))
+            ingest(world.rt, FileReading(client, f"/t{one % 3}", [row], {"size": 1 - 2 * (two % 2)}))
         elif sessions:
             session = sessions[one % len(sessions)]
             if move == "ask":

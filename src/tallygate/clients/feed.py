@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
-from tallygate.clients.reading.files import Batch, Change, FilePosition, TranscriptFile
+from tallygate.clients.reading.files import Batch, FilePosition, FileState, TranscriptFile
 from tallygate.clients.reading.lines import ReadReport
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
@@ -218,7 +218,7 @@ def _unpacked(packed: Packed) -> Piece:
     report = ReadReport(bytes_read, count, unfinished=unfinished, session=session)
     report.skipped.update(skipped)
     taken = tuple([_unpacked_row(row) for row in rows])
-    return Piece(number, Batch(taken, FilePosition.from_json(position), Change(change), report, checks, anew))
+    return Piece(number, Batch(taken, FilePosition.from_json(position), FileState(change), report, checks, anew))
 
 
 def _packed_row(row: ObservedUsage) -> Packed:

@@ -19,7 +19,7 @@ VOIDS_MANY = 5
 ANOMALIES_MAX = 50
 
 
-class Anomaly(StrEnum):
+class ReportAnomaly(StrEnum):
     """What is odd in a report."""
 
     FAR_BELOW = "far_below"
@@ -43,7 +43,7 @@ class CallAnomaly:
         return {"call_id": self.call_id, "kind": self.kind, "told": self.told}
 
 
-def odd_in(call: Call, model_used: str, cost_nanos: int, *, is_local: bool) -> list[tuple[Anomaly, str]]:
+def odd_in(call: Call, model_used: str, cost_nanos: int, *, is_local: bool) -> list[tuple[ReportAnomaly, str]]:
     """What is odd in a report on a call: its cost beside what was held for it, or a model that runs here or is free.
 
     A call is held at what was said of it or at what was learned, so the report is odd where it is far below both.
@@ -51,11 +51,11 @@ def odd_in(call: Call, model_used: str, cost_nanos: int, *, is_local: bool) -> l
     asked = min(call.raw_estimate_nanos, call.estimate_nanos)
     reported, found = format_amount(cost_nanos), []
     if call.state is CallState.EXPIRED and cost_nanos * LATE_BELOW < call.booked_nanos:
-        found.append((Anomaly.LATE_BELOW, f"{reported} reported late, {format_amount(call.booked_nanos)} booked"))
+        found.append((ReportAnomaly.LATE_BELOW, f"{reported} reported late, {format_amount(call.booked_nanos)} booked"))
     elif cost_nanos * FAR_BELOW < asked:
-        found.append((Anomaly.FAR_BELOW, f"{reported} reported, {format_amount(asked)} asked for"))
+        found.append((ReportAnomaly.FAR_BELOW, f"{reported} reported, {format_amount(asked)} asked for"))
     if is_local and asked:
-        found.append((Anomaly.LOCAL_MODEL, f"{model_used} reported, {call.model_requested} asked for"))
+        found.append((ReportAnomaly.LOCAL_MODEL, f"{model_used} reported, {call.model_requested} asked for"))
     return found
 
 

@@ -95,7 +95,7 @@ _PARTS = sorted(
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class IdReading:
     """What is read of an id: words that make the model, and `soft` ones that only say how it works or is released.
 
     `strange` ones mean nothing to anybody but the writer.
@@ -118,7 +118,7 @@ class Reading:
 
 
 @lru_cache(maxsize=8192)
-def read(text: str) -> Reading | None:
+def read(text: str) -> IdReading | None:
     """What is read of an id; None where no family of models is named in it.
 
     >>> sorted(read("My Claude.Opus_4-7 (proxy)").words), read("auto")
@@ -134,7 +134,7 @@ def read(text: str) -> Reading | None:
     return None
 
 
-def reads_as(wanted: Reading, found: Reading) -> bool:
+def reads_as(wanted: IdReading, found: IdReading) -> bool:
     """Whether an id read so may be the model that is wanted: it says all that is wanted, and nothing that differs."""
     sized = _sizes(wanted.words) or _CLOSED.intersection(wanted.words)
     said = found.words if sized else found.words - _sizes(found.words)
@@ -146,7 +146,7 @@ def _sizes(words: frozenset[str]) -> set[str]:
     return {word for word in words if _SIZE.fullmatch(word)}
 
 
-def _read(words: list[str]) -> Reading | None:
+def _read(words: list[str]) -> IdReading | None:
     families = [_FAMILY_OF[word] for word in words if word in _FAMILY_OF]
     if not families:
         return None
@@ -178,7 +178,7 @@ def _read(words: list[str]) -> Reading | None:
     if set(_TIERS[:5]).intersection(kept) and "claude" not in kept:
         kept.insert(0, "claude")
     kept = list(dict.fromkeys(word.removesuffix(".0") if _is_number(word) else word for word in kept))
-    return Reading(frozenset(kept), frozenset(soft), frozenset(strange), "-".join(kept))
+    return IdReading(frozenset(kept), frozenset(soft), frozenset(strange), "-".join(kept))
 
 
 def _number(word: str, before: str, kept: list[str]) -> None:

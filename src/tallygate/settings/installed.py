@@ -143,7 +143,7 @@ def _content(file: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldEnvironment:
     """The environment that an installed command goes by, and the names in its client's that it does not.
 
     `reading` are the environments that say where clients write: the user's, and the client's own where it differs.
@@ -154,7 +154,7 @@ class Held:
     reading: tuple[Mapping[str, str], ...] = ()
 
 
-def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str] = ()) -> Held:
+def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str] = ()) -> HeldEnvironment:
     """Hold a client's environment to the installed places.
 
     Variables that only ask for something stay, and count where they tighten: that is decided against the settings.
@@ -178,7 +178,7 @@ def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str
     users |= {name: value for name, value in installed.environment.items() if name in CLIENT_VARIABLES}
     where = (*SYSTEM_VARIABLES, *CLIENT_VARIABLES)
     differs = any(environ.get(name, users.get(name)) != users.get(name) for name in where)
-    return Held(kept, tuple(sorted({*foreign, *dropped})), (users, environ) if differs else (users,))
+    return HeldEnvironment(kept, tuple(sorted({*foreign, *dropped})), (users, environ) if differs else (users,))
 
 
 def _agrees(value: str, found: str | None, places: set[str]) -> bool:

@@ -22,7 +22,7 @@ from tallygate.core.usage import UNKNOWN_MODEL, ObservedUsage
 from tallygate.entrypoints.cli.sessions import session_table
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.overview import list_sessions
 
 
@@ -234,7 +234,7 @@ def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_s
         for n, (model, count) in enumerate([("claude-haiku-4-5", 10), ("claude-opus-4-7", 10_000)])
     ]
     link_session(made.app.runtime, "codex", "theirs", session_id)
-    ingest(made.app.runtime, Reading("codex", "/t", rows))
+    ingest(made.app.runtime, FileReading("codex", "/t", rows))
     [found] = run_json("sessions", "list")["sessions"]
     assert (found["model"], found["main_model"]) == ("unknown", "claude-opus-4-7")
     assert "claude-opus-4-7" in run("sessions", "list").stdout

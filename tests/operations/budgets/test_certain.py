@@ -18,7 +18,7 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
 from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.overview import list_budgets, list_sessions, show_session, splits_of
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.pricing.book import PriceBook
@@ -42,7 +42,7 @@ def respond(world, key, tokens, model, *, client="codex", provider=None):
     world.clock.forward(2_000_000)
     made = as_datetime(world.clock.at_us) - timedelta(seconds=1)
     row = ObservedUsage(client, "c1", key, made, model, Tokens(output=tokens), Rule.CODEX_LAST, provider=provider)
-    ingest(world.rt, Reading(client, "/t", [row]))
+    ingest(world.rt, FileReading(client, "/t", [row]))
 
 
 def cost(world, model, tokens):

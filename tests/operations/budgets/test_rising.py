@@ -21,7 +21,7 @@ from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.usage.correct import correct_usage
-from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all
+from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest, ingest_all
 
 PROJECT = "/home/me/p"
 ME = the_user("me")
@@ -35,7 +35,7 @@ def response(world, key="r1", **options):
 
 
 def take(world, *rows):
-    return ingest(world.rt, Reading("claude_code", "/t/file.jsonl", rows))
+    return ingest(world.rt, FileReading("claude_code", "/t/file.jsonl", rows))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_one_appended_line_takes_nothing_away_and_is_named(live, session):
     before = live.budget(session).spent_nanos
     assert before == 173 * MICRO
     forged = response(live, tokens=Tokens(0, 0, 0, 0, 101), model="ollama/foo")
-    assert take(live, forged) == Taken(corrected=1, attributed=1)
+    assert take(live, forged) == IngestResult(corrected=1, attributed=1)
     assert live.budget(session).spent_nanos == before + 1 * MICRO
     kept = stored(live)
     assert (kept.row.model, kept.row.tokens) == ("dear", Tokens(40, 30, 20, 10, 101))
@@ -110,7 +110,7 @@ def test_the_dearest_model_that_any_copy_names_counts_in_every_order(world):
     for number, rows in enumerate([(cheap, dear), (dear, cheap)]):
         for together in (True, False):
             key = f"k{number}{together}"
-            readings = [Reading("claude_code", "/t", [replace(row, response_key=key)]) for row in rows]
+            readings = [FileReading("claude_code", "/t", [replace(row, response_key=key)]) for row in rows]
             if together:
                 ingest_all(world.rt, readings)
             else:
@@ -165,7 +165,7 @@ def test_a_price_that_has_fallen_since_lowers_nothing(live, session, monkeypatch
 
 def test_copies_that_are_read_together_belong_to_the_session_that_was_read_first(live):
     mine, copy = response(live, session="9999"), response(live, session="5555")
-    ingest_all(live.rt, [Reading("claude_code", "/a", [mine]), Reading("claude_code", "/b", [copy])])
+    ingest_all(live.rt, [FileReading("claude_code", "/a", [mine]), FileReading("claude_code", "/b", [copy])])
     assert stored(live).row.session == "9999"
 
 

@@ -30,7 +30,7 @@ from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import check, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.spending import summary
 from tallygate.workspace import place_of
 
@@ -283,7 +283,7 @@ def respond(world, key, tokens, *, model="dear", seconds=1, project=PROJECT, age
         Tokens(output=tokens), Reading_.CLAUDE_RESPONSE, project=project, agent_id=agent,
     )  # fmt: skip
     world.clock.forward(2_000_000)
-    return ingest(world.rt, Reading("claude_code", "/t", [row]))
+    return ingest(world.rt, FileReading("claude_code", "/t", [row]))
 
 
 def test_responses_count_in_the_windows_of_their_own_time_and_model(world):

@@ -27,7 +27,7 @@ from tallygate.operations.gate.record import CallReport, UsageReport, record_cal
 from tallygate.operations.runtime import every_tenant, runtime_for_call, runtime_for_session
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import BudgetWanted, Opening, start_budget, start_session
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.spending import summary
 from tallygate.pricing.exchange import CONFIGURED, ExchangeBook, Rate
 
@@ -301,7 +301,7 @@ def respond(world, key, tokens, client_session="c1"):
         project="/shop",
     )  # fmt: skip
     world.clock.forward(2_000_000)
-    return ingest(world.rt, Reading("claude_code", "/t", [row]))
+    return ingest(world.rt, FileReading("claude_code", "/t", [row]))
 
 
 def test_where_the_clients_own_record_is_read_a_report_books_nothing_and_says_so(world):

@@ -21,7 +21,7 @@ from tallygate.core.words import ActorType
 from tallygate.operations.hooks import on_hook
 from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.identity import same_model
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,7 +75,7 @@ def counted_step(folder, *, calls, responses):
     world = make_world(folder)
     session = live_session(world)
     rows = [response(number, world.clock.at_us + number) for number in range(responses)]
-    ingest(world.rt, Reading(CLIENT, "/t/s", rows))
+    ingest(world.rt, FileReading(CLIENT, "/t/s", rows))
     world.clock.forward(SECOND)
     for _ in range(calls):
         world.ask(session, 1)
@@ -135,7 +135,7 @@ def test_what_has_to_be_read_anew_follows_from_the_last_responses_of_a_session(l
         world.clock.forward(after_us)
         told = {"agent_id": agent_id, "model": model, "rule": rule, "tokens": tokens}
         rows.append(replace(response(f"{name}-{number}", world.clock.at_us, **told), session=name))
-    ingest(world.rt, Reading(CLIENT, f"/t/{name}", rows))
+    ingest(world.rt, FileReading(CLIENT, f"/t/{name}", rows))
     world.clock.forward(pause_us)
     at_us, price = world.clock.at_us, world.rt.workspace.prices.quote(OPUS, as_datetime(world.clock.at_us), None)
     last = [row for row in rows if row.rule is not Rule.CLAUDE_AUXILIARY][-STEPS_LOOKED_AT:]

@@ -14,7 +14,7 @@ from tallygate.core.learning.replay import Gate
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.replay import BacktestProgress, ReplayPeriod, backtest
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 
 CENT = NANOS // 100
 ALWAYS = ReplayPeriod(-(2**62), 2**62)
@@ -37,7 +37,7 @@ def observed(world, session, cents, *, after=timedelta(0), **options):
         )
         for at, each in enumerate(cents)
     ]
-    ingest(world.rt, Reading("claude_code", f"/t/{session}", rows))
+    ingest(world.rt, FileReading("claude_code", f"/t/{session}", rows))
 
 
 def parts(found):

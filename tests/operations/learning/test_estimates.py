@@ -29,7 +29,7 @@ from tallygate.operations.learning.estimates import apply_factors, forget, forge
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import PriceOverride
 
@@ -350,7 +350,7 @@ def respond(world, key, cents):
         rule=Rule.CLAUDE_RESPONSE,
         project="/home/me/p",
     )
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [row]))
 
 
 def test_model_calls_that_hooks_ask_for_teach_by_their_responses(world):
@@ -379,10 +379,10 @@ def test_a_response_of_which_more_is_known_later_counts_once_in_what_is_learned(
         client="claude_code", session="client-1", response_key="r1", at=at, model="dear", tokens=Tokens(output=50),
         rule=Rule.CLAUDE_RESPONSE, project="/home/me/p", quality=Quality.PARTIAL,
     )  # fmt: skip
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [row]))
     assert kept(world) == []
     final = replace(row, tokens=Tokens(output=80), quality=Quality.FINAL)
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [final]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [final]))
     assert [each.sample.actual_nanos for each in kept(world)] == [8 * CENT]
 
 

@@ -26,7 +26,7 @@ from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
 from tallygate.operations.sessions.opening import open_session_of
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 
 CENT = NANOS // 100
 SECOND = 1_000_000
@@ -64,7 +64,7 @@ def observed(world, session, said, cost, name="client-1", **options):
             rule=Rule.CLAUDE_RESPONSE,
             project="/home/me/p",
         )
-        ingest(world.rt, Reading("claude_code", f"/t/{name}", [row]))
+        ingest(world.rt, FileReading("claude_code", f"/t/{name}", [row]))
     return answer
 
 
@@ -343,7 +343,7 @@ def test_what_is_said_holds_no_less_than_a_conversation_that_has_to_be_read_anew
         rule=Rule.CLAUDE_RESPONSE,
         project="/home/me/p",
     )
-    ingest(world.rt, Reading("claude_code", "/t/client-1", [row]))
+    ingest(world.rt, FileReading("claude_code", "/t/client-1", [row]))
     world.clock.forward(pause_s * SECOND)
     asked = StatedStep(session, "edit", model=model, prompt_tokens=5, completion_tokens=0)
     state = check(world.rt, session, asked)

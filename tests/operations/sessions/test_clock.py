@@ -20,7 +20,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import close_abandoned
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -75,7 +75,7 @@ def test_a_ledger_that_an_older_version_had_frozen_goes_on_with_the_right_clock(
         "codex", "c1", "r1", datetime(2026, 11, 29, 11, tzinfo=ZoneInfo("UTC")), "dear", Tokens(output=100),
         Reading_.CODEX_LAST,
     )  # fmt: skip
-    assert ingest(world.rt, Reading("codex", "/t", [row])).attributed == 1, "the session is open, whenever it began"
+    assert ingest(world.rt, FileReading("codex", "/t", [row])).attributed == 1, "the session is open, whenever it began"
 
 
 def test_a_session_that_nobody_works_in_is_closed_although_it_was_last_used_at_a_date_to_come(world):

@@ -20,7 +20,7 @@ from tallygate.core.words import AccountingMode, ActorType, UsageChannel
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
-from tallygate.operations.usage.ingest import Reading, Taken, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest, link_session
 from tallygate.operations.views.overview import show_session
 
 PROJECT = "/home/me/p"
@@ -50,7 +50,7 @@ def response(world, key, output=100, *, seconds=0, session="client-1", **options
 
 
 def take(world, *rows, **options):
-    return ingest(world.rt, Reading("claude_code", "/t/file.jsonl", rows, **options))
+    return ingest(world.rt, FileReading("claude_code", "/t/file.jsonl", rows, **options))
 
 
 def start(world, dollars="10", **options):
@@ -60,7 +60,7 @@ def start(world, dollars="10", **options):
 
 
 def test_a_response_outside_any_session_is_kept_with_its_cost(world):
-    assert take(world, response(world, "r1")) == Taken(new=1)
+    assert take(world, response(world, "r1")) == IngestResult(new=1)
     with world.ledger.reading() as reader:
         (stored,) = reader.usage_between(0, 2**62)
     assert (stored.cost_nanos, stored.session_id, stored.charges) == (100_000_000, None, ())
@@ -70,22 +70,22 @@ def test_the_same_response_read_again_changes_nothing(world):
     row = response(world, "r1")
     take(world, row, row)
     events = world.events()
-    assert take(world, row) == Taken(known=1)
+    assert take(world, row) == IngestResult(known=1)
     assert world.events() == events
 
 
 def test_a_larger_output_of_a_known_response_is_a_correction_and_an_event(world):
     take(world, response(world, "r1", 10, quality=Quality.PARTIAL))
-    assert take(world, response(world, "r1", 30)) == Taken(corrected=1)
+    assert take(world, response(world, "r1", 30)) == IngestResult(corrected=1)
     with world.ledger.reading() as reader:
         (stored,) = reader.usage_between(0, 2**62)
     assert (stored.cost_nanos, stored.row.quality) == (30_000_000, Quality.FINAL)
-    assert take(world, response(world, "r1", 20)) == Taken(known=1)
+    assert take(world, response(world, "r1", 20)) == IngestResult(known=1)
 
 
 def test_a_response_in_a_session_s_workspace_is_spent_from_its_budget(live):
     session = start(live)
-    assert take(live, response(live, "r1")) == Taken(new=1, attributed=1)
+    assert take(live, response(live, "r1")) == IngestResult(new=1, attributed=1)
     assert live.budget(session).spent_nanos == 100_000_000
 
 
@@ -247,9 +247,9 @@ def test_a_registered_client_session_counts_what_came_before_the_link_and_after_
     session = start(other)
     take(live, response(live, "r1", 10), response(live, "r2", 20))
     assert other.budget(session).spent_nanos == 0
-    assert link_session(live.rt, "claude_code", "client-1", session) == Taken(attributed=2)
+    assert link_session(live.rt, "claude_code", "client-1", session) == IngestResult(attributed=2)
     assert other.budget(session).spent_nanos == 30_000_000
-    assert link_session(live.rt, "claude_code", "client-1", session) == Taken()
+    assert link_session(live.rt, "claude_code", "client-1", session) == IngestResult()
     take(live, response(live, "r3", 1, project="/elsewhere"))
     assert other.budget(session).spent_nanos == 31_000_000
 

@@ -34,7 +34,7 @@ from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.usage import ingest as ingesting
 from tallygate.operations.usage import sync as syncing
-from tallygate.operations.usage.ingest import Taken
+from tallygate.operations.usage.ingest import IngestResult
 from tallygate.operations.usage.sync import SyncProgress, sync, watch
 
 SRC = Path(__file__).resolve().parents[3] / "src"
@@ -70,7 +70,7 @@ def dump(database, *, without=("id",)):
 def test_every_response_of_every_client_is_stored_once(world, user, take):
     write_all(user)
     report = take()
-    assert report.taken == Taken(new=EVERYTHING)
+    assert report.taken == IngestResult(new=EVERYTHING)
     assert (report.files, report.read, report.unchanged, report.faults) == (FILES, FILES, 0, [])
     assert Counter(stored.row.client for stored in rows_of(world)) == COUNTS
     assert all(stored.cost_nanos > 0 for stored in rows_of(world))
@@ -81,7 +81,7 @@ def test_a_second_sync_finds_nothing_new_and_writes_nothing(world, user, take):
     take()
     events = world.events()
     report = take()
-    assert (report.taken, report.read, report.unchanged) == (Taken(), 0, FILES)
+    assert (report.taken, report.read, report.unchanged) == (IngestResult(), 0, FILES)
     assert (report.bytes_read, world.events()) == (0, events)
 
 
@@ -91,7 +91,7 @@ def test_only_what_a_file_grew_by_is_read(user, take):
     before = path.stat().st_size
     write_claude(user, range(200, 203))
     report = take()
-    assert report.taken == Taken(new=3)
+    assert report.taken == IngestResult(new=3)
     assert report.bytes_read == path.stat().st_size - before
 
 
@@ -99,17 +99,17 @@ def test_a_line_that_is_not_finished_is_read_when_it_is(user, take):
     path = claude_file(user)
     (line,) = [lines([claude(1)])]
     path.write_bytes(line[:100])
-    assert take().taken == Taken()
+    assert take().taken == IngestResult()
     with path.open("ab") as out:
         out.write(line[100:])
-    assert take().taken == Taken(new=1)
+    assert take().taken == IngestResult(new=1)
 
 
 def test_a_larger_count_that_comes_later_corrects_the_response(world, user, take):
     write_claude(user, [1], output=5, stop_reason=None)
     take()
     write_claude(user, [1], output=80)
-    assert take().taken == Taken(corrected=1)
+    assert take().taken == IngestResult(corrected=1)
     assert [stored.row.tokens.output for stored in rows_of(world)] == [80]
 
 
@@ -119,14 +119,14 @@ def test_a_file_that_is_another_one_now_is_read_again_and_nothing_counts_twice(u
     take()
     if change == "copied":
         claude_file(user, "copy").write_bytes(path.read_bytes())
-        assert take().taken == Taken(known=50)
+        assert take().taken == IngestResult(known=50)
         return
     if change == "replaced":
         path.rename(path.with_suffix(".old"))
     else:
         path.write_bytes(b"")
     write_claude(user, range(40, 52))
-    assert take().taken == Taken(new=2, known=10)
+    assert take().taken == IngestResult(new=2, known=10)
 
 
 def test_a_file_that_is_gone_keeps_its_responses(world, user, take):
@@ -138,8 +138,8 @@ def test_a_file_that_is_gone_keeps_its_responses(world, user, take):
 
 def test_clients_can_be_chosen(user, take):
     write_all(user)
-    assert take(clients=["codex", "gemini"]).taken == Taken(new=COUNTS["codex"] + COUNTS["gemini"])
-    assert take().taken == Taken(new=EVERYTHING - COUNTS["codex"] - COUNTS["gemini"])
+    assert take(clients=["codex", "gemini"]).taken == IngestResult(new=COUNTS["codex"] + COUNTS["gemini"])
+    assert take().taken == IngestResult(new=EVERYTHING - COUNTS["codex"] - COUNTS["gemini"])
 
 
 def test_an_unknown_client_is_an_error_that_names_the_known_ones(take):
@@ -152,8 +152,8 @@ def test_files_written_before_a_moment_are_left_for_later(user, take):
     os.utime(old, (1_000, 1_000))
     os.utime(new, (3_000, 3_000))
     report = take(since_us=2_000_000_000)
-    assert (report.files, report.older, report.taken) == (1, 1, Taken(new=1))
-    assert take().taken == Taken(new=1)
+    assert (report.files, report.older, report.taken) == (1, 1, IngestResult(new=1))
+    assert take().taken == IngestResult(new=1)
 
 
 def test_a_database_is_as_young_as_the_log_beside_it(user, take):
@@ -162,7 +162,7 @@ def test_a_database_is_as_young_as_the_log_beside_it(user, take):
         held.execute("INSERT INTO message SELECT 'x', session_id, 0, 0, '{}' FROM message LIMIT 1")
         held.commit()
         os.utime(path, (1_000, 1_000))
-        assert take(since_us=2_000_000_000).taken == Taken(new=3)
+        assert take(since_us=2_000_000_000).taken == IngestResult(new=3)
 
 
 def test_unusable_lines_are_counted_by_reason_and_the_rest_is_stored(user, take):
@@ -171,7 +171,7 @@ def test_unusable_lines_are_counted_by_reason_and_the_rest_is_stored(user, take)
         out.write(b'{"type":"assistant","message":{"usage":\n')
         out.write(lines([claude(2, usage={"output_tokens": -4}), claude(3)]))
     report = take()
-    assert report.taken == Taken(new=3)
+    assert report.taken == IngestResult(new=3)
     assert report.skipped == {"bad_json": 1}
     assert take().skipped == {}
 
@@ -181,7 +181,7 @@ def test_a_response_that_costs_more_than_any_can_is_left_out_and_counted(world, 
     write_claude(user, [1, 2], usage={"server_tool_use": {"web_search_requests": 1000}})
     write_claude(user, [3])
     report = take()
-    assert (report.taken, report.skipped) == (Taken(new=1, refused=2), {"impossible_cost": 2})
+    assert (report.taken, report.skipped) == (IngestResult(new=1, refused=2), {"impossible_cost": 2})
     assert len(rows_of(world)) == 1
 
 
@@ -191,7 +191,7 @@ def test_a_file_that_may_not_be_read_is_named_and_the_others_are_read(user, take
     write_claude(user, [2])
     closed.chmod(0)
     report = take()
-    assert report.taken == Taken(new=1)
+    assert report.taken == IngestResult(new=1)
     assert [(Path(fault.path).name, fault.why) for fault in report.faults] == [("closed.jsonl", "it cannot be read")]
 
 
@@ -234,7 +234,7 @@ def test_what_is_no_file_or_closed_is_kept_and_told_until_it_can_be_read(world, 
     (folder / "pipe.jsonl").unlink()
     write_claude(user, [3], "pipe")
     report = take()
-    assert report.taken == Taken(new=2)
+    assert report.taken == IngestResult(new=2)
     assert unread_of(world).keys() == {"folder.jsonl", "socket.jsonl"}
 
 
@@ -252,7 +252,7 @@ def test_a_reader_that_fails_on_one_file_is_reported_and_the_others_are_read(wor
         feed.REGISTRY.sources, "claude_code", type(source)("claude_code", source.locations, source.discover, read)
     )
     report = take()
-    assert (report.taken, report.read) == (Taken(new=1), 1)
+    assert (report.taken, report.read) == (IngestResult(new=1), 1)
     assert [(Path(fault.path), fault.why) for fault in report.faults] == [(bad, "RuntimeError: odd [31m file")]
     assert unread_of(world) == {"a.jsonl": {"unreadable_file": 1}}
 
@@ -269,19 +269,19 @@ def test_a_row_that_cannot_be_stored_is_reported_tried_again_and_holds_up_no_oth
 
     monkeypatch.setattr(syncing, "ingest_all", picky)
     report = take()
-    assert report.taken == Taken(new=12)
+    assert report.taken == IngestResult(new=12)
     assert [(Path(f.path).name, f.why) for f in report.faults] == [
         ("s1.jsonl", "it cannot be stored: OverflowError: too large")
     ]
     monkeypatch.undo()
-    assert take().taken == Taken(new=1, known=8)
+    assert take().taken == IngestResult(new=1, known=8)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 def test_a_file_whose_name_is_no_text_is_read_like_any_other(user, take):
     path = write_claude(user, [1])
     path.rename(Path(os.fsdecode(os.fsencode(path.parent) + b"/\xff\xfe.jsonl")))
-    assert take().taken == Taken(new=1)
+    assert take().taken == IngestResult(new=1)
     assert (take().unchanged, take().faults) == (1, [])
 
 
@@ -305,7 +305,7 @@ def test_a_ledger_that_is_busy_is_waited_for(world, user, take, monkeypatch):
         return real(rt, readings)
 
     monkeypatch.setattr(syncing, "ingest_all", busy)
-    assert take().taken == Taken(new=1)
+    assert take().taken == IngestResult(new=1)
 
 
 def test_a_ledger_that_is_away_ends_the_sync(user, take, monkeypatch):
@@ -340,7 +340,7 @@ def beside(monkeypatch):
 def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_path):
     write_all(user)
     report = take()
-    assert (report.taken, report.files, report.read) == (Taken(new=EVERYTHING), FILES, FILES)
+    assert (report.taken, report.files, report.read) == (IngestResult(new=EVERYTHING), FILES, FILES)
     found = {(each.row.client, each.row.response_key): each.row for each in rows_of(world)}
     wanted = [feed.Wanted(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
     read = [row for piece in feed.pieces(wanted) if piece.batch for row in piece.batch.rows]

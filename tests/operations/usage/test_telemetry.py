@@ -17,7 +17,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, SessionCheck
 from tallygate.entrypoints.cli.unread import left_open
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.usage.ingest import Reading, Taken, ingest, ingest_all, link_session
+from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest, ingest_all, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.overview import show_session
 from tallygate.operations.views.usage import Anomalies, what_is_open
@@ -62,7 +62,7 @@ def written(number=1, output=100, *, seconds=0, **changes):
 
 
 def read(world, *rows, **options):
-    return ingest(world.rt, Reading("claude_code", "/t/file.jsonl", rows, **options))
+    return ingest(world.rt, FileReading("claude_code", "/t/file.jsonl", rows, **options))
 
 
 def tell(world, *events):
@@ -75,9 +75,9 @@ def stored(world):
 
 
 def test_what_telemetry_tells_is_stored_once_however_often_it_is_told(world):
-    assert tell(world, event(), event()) == Taken(new=1)
+    assert tell(world, event(), event()) == IngestResult(new=1)
     events = world.events()
-    assert tell(world, event()) == Taken(known=1)
+    assert tell(world, event()) == IngestResult(known=1)
     assert world.events() == events
     [row] = stored(world)
     assert (row.cost_nanos, row.session_id, row.row.native_cost_text) == (10 * CENTS, None, "0.25")
@@ -85,7 +85,7 @@ def test_what_telemetry_tells_is_stored_once_however_often_it_is_told(world):
 
 def test_a_request_of_an_exporter_without_responses_touches_nothing(world):
     heard = take_logs(world.rt, payload(event(event="user_prompt"), event(request_id=None)))
-    assert (heard.taken, dict(heard.skipped)) == (Taken(), {"no_request_id": 1})
+    assert (heard.taken, dict(heard.skipped)) == (IngestResult(), {"no_request_id": 1})
     assert world.events() == 0
 
 
@@ -182,7 +182,7 @@ def test_telemetry_knows_the_end_of_a_response_of_which_only_the_start_was_writt
 def test_a_response_that_only_its_transcript_could_place_is_spent_when_it_comes(live, session):
     assert tell(live, event()).attributed == 0
     assert live.budget(session).spent_nanos == 0
-    assert read(live, written()) == Taken(corrected=1, attributed=1)
+    assert read(live, written()) == IngestResult(corrected=1, attributed=1)
     assert live.budget(session).spent_nanos == 10 * CENTS
 
 
@@ -193,7 +193,7 @@ def test_a_session_that_a_hook_has_linked_spends_what_telemetry_tells_at_once(li
     late = at(30)
     ended_ns = (T0 + 40_000_000) * 1000
     tell_at = payload(event(output_tokens=200, duration_ms=1)).replace(b"1790000010000000000", str(ended_ns).encode())
-    assert take_logs(live.rt, tell_at).taken == Taken(new=1, attributed=1)
+    assert take_logs(live.rt, tell_at).taken == IngestResult(new=1, attributed=1)
     budget = live.budget(session)
     assert (budget.spent_nanos, budget.reserved_nanos) == (20 * CENTS, 30 * CENTS)
     read(live, written(output=200, at=late))
@@ -220,7 +220,7 @@ def test_the_client_s_own_requests_are_spent_and_belong_to_no_call(live, session
 def test_own_requests_told_before_their_session_was_known_are_counted_when_it_is(live, session):
     tell(live, event(query_source="generate_session_title", request_id="req_t", output_tokens=7))
     assert live.budget(session).spent_nanos == 0
-    assert read(live, written(output=100)) == Taken(new=1, attributed=2)
+    assert read(live, written(output=100)) == IngestResult(new=1, attributed=2)
     assert live.budget(session).spent_nanos == 10 * CENTS + 7_000_000
 
 
@@ -279,13 +279,13 @@ def test_a_response_in_several_files_and_in_telemetry_counts_once(live, session)
 def test_rows_that_are_told_and_written_may_come_in_one_batch(live, session):
     told = written(response_key="request:req_1", rule=Rule.CLAUDE_TELEMETRY, project=None)
     own = written(9, 4, response_key="request:req_9", rule=Rule.CLAUDE_AUXILIARY, project=None)
-    assert read(live, own, told, written()) == Taken(new=2, attributed=2)
+    assert read(live, own, told, written()) == IngestResult(new=2, attributed=2)
     assert live.budget(session).spent_nanos == 10 * CENTS + 4_000_000
 
 
 def test_a_request_whose_cost_is_impossible_is_not_stored(world, monkeypatch):
     monkeypatch.setattr("tallygate.operations.usage.ingest.AMOUNT_NANOS_MAX", 1)
-    assert tell(world, event(output_tokens=10**12)) == Taken(refused=1)
+    assert tell(world, event(output_tokens=10**12)) == IngestResult(refused=1)
     assert stored(world) == []
 
 
@@ -323,7 +323,7 @@ def test_whatever_is_told_in_whatever_order_every_response_counts_once(data, tmp
     rest = [*ways, seen(3, 13)]
     while rest:
         size = data.draw(st.integers(1, len(rest)))
-        ingest_all(world.rt, [Reading("claude_code", "/t", [row]) for row in rest[:size]])
+        ingest_all(world.rt, [FileReading("claude_code", "/t", [row]) for row in rest[:size]])
         rest = rest[size:]
     expected = {"msg_3": 13}
     for row in ways:

@@ -15,7 +15,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.sessions import grown
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule, ResponseKind, needs_window
 from tallygate.operations.usage.correct import correct_usage
-from tallygate.operations.usage.ingest import Reading, ingest, link_session
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 
 PROJECT = "/home/me/p"
 TOTAL = ReadingRule("made_up.total", ResponseKind.RUNNING_TOTAL)
@@ -34,7 +34,7 @@ def total(world, output, *, session="client-1", **more):
 
 
 def take(world, *rows):
-    return ingest(world.rt, Reading("claude_code", f"/t/{rows[0].session}.json", rows))
+    return ingest(world.rt, FileReading("claude_code", f"/t/{rows[0].session}.json", rows))
 
 
 def kept(world, session="client-1"):

@@ -20,7 +20,7 @@ from tallygate.ledger.store import spending
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.runtime import in_tenant
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy
 from tallygate.reports.usage import ALWAYS_US
@@ -61,7 +61,7 @@ def respond(world, key, tokens=100, *, model="dear", session="c1", **more):
     row = ObservedUsage(
         "claude_code", session, key, made, model, Tokens(output=tokens), Rule.CLAUDE_RESPONSE, **options
     )  # fmt: skip
-    return ingest(world.rt, Reading("claude_code", "/t", [row]))
+    return ingest(world.rt, FileReading("claude_code", "/t", [row]))
 
 
 # ---------------------------------------------------------------- what counts, and once

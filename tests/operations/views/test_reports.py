@@ -21,7 +21,7 @@ from tallygate.operations.gate.record import UsageReport, record_usage, void_cal
 from tallygate.operations.proof.statements import summed
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.ending import end_session
-from tallygate.operations.usage.ingest import Reading, ingest
+from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.overview import show_session
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.operations.views.usage import Anomalies, what_is_open
@@ -50,7 +50,7 @@ def respond(world, tokens, key="r1", *, client="claude_code", **options):
     row = ObservedUsage(
         client, "client-1", key, at, "dear", Tokens(tokens), Rule.CLAUDE_RESPONSE, project=PROJECT, **options
     )
-    ingest(world.rt, Reading(client, "/t", [row], checks=()))
+    ingest(world.rt, FileReading(client, "/t", [row], checks=()))
 
 
 def logged(world):
@@ -229,6 +229,6 @@ def test_a_total_below_the_clients_own_is_not_exact(world, stated, exact):
     respond(world, 90)
     world.clock.forward(1_000_000)
     check = SessionCheck("claude_code", "client-1", (ModelTotal("dear", Tokens(stated), 0, None),), None, None)
-    ingest(world.rt, Reading("claude_code", "/t", [], {"any": 1}, checks=[check]))
+    ingest(world.rt, FileReading("claude_code", "/t", [], {"any": 1}, checks=[check]))
     totals = end_session(world.rt, session)
     assert (totals.confidence == "exact") is exact

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from tallygate.clients.claude_code.client import AUXILIARY, TELEMETRY, TELEMETRY_SUBAGENT
 from tallygate.clients.reading.lines import Odd, Skip, Unreadable, content_key, count, countless, moment, name
-from tallygate.clients.reading.otlp import Told
+from tallygate.clients.reading.otlp import TelemetryResponses
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, ReadingRule
 
@@ -35,7 +35,7 @@ class Untold(StrEnum):
     NO_REQUEST = "no_request_id"
 
 
-def _skip(told: Told, reason: str, event: Mapping[str, object] | None = None) -> None:
+def _skip(told: TelemetryResponses, reason: str, event: Mapping[str, object] | None = None) -> None:
     """Count an event that was not used; with it what of a response is lost that nobody else tells of."""
     told.skipped[reason] += 1
     if event is not None and _rule(event.get("query_source"), None) is AUXILIARY:
@@ -45,12 +45,12 @@ def _skip(told: Told, reason: str, event: Mapping[str, object] | None = None) ->
 def read_events(
     events: Iterable[tuple[Mapping[str, object], Mapping[str, object], int | None]],
     heard_at: datetime | None = None,
-) -> Told:
+) -> TelemetryResponses:
     """The responses among events: each its resource's attributes, its own, and its time in nanoseconds since 1970.
 
     `heard_at` is the time of those that tell none that can be read.
     """
-    told = Told()
+    told = TelemetryResponses()
     for resource, event, at_ns in events:
         if resource.get("service.name") != SERVICE or event.get("event.name") != EVENT:
             continue

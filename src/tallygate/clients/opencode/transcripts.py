@@ -19,8 +19,8 @@ from tallygate.clients.opencode.client import BESIDE, INSIDE, UNPROVEN
 from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
-    Change,
     FilePosition,
+    FileState,
     TranscriptFile,
     Transcripts,
     directory_of,
@@ -185,18 +185,18 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
         info = path.stat()
         wal = _stat_of(path.with_name(path.name + "-wal"))
     except OSError as error:
-        yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
+        yield nothing(FileState.GONE if isinstance(error, FileNotFoundError) else FileState.UNREADABLE)
         return
     if not stat.S_ISREG(info.st_mode):
         is_closed = stat.S_ISDIR(info.st_mode) and not os.access(path, os.R_OK | os.X_OK)
-        yield nothing(Change.UNREADABLE if is_closed else Change.NOT_REGULAR)
+        yield nothing(FileState.UNREADABLE if is_closed else FileState.NOT_REGULAR)
         return
     same = position is not None and (position.device, position.inode) == (info.st_dev, info.st_ino)
     state: dict[str, Any] = dict(position.state) if position is not None and same else {}
     facts = [info.st_size, info.st_mtime_ns, *wal]
     if state.get("facts") == facts:
         return
-    change = Change.NEW if position is None else (Change.GROWN if same else Change.REPLACED)
+    change = FileState.NEW if position is None else (FileState.GROWN if same else FileState.REPLACED)
     seen = state.get("seen")
     marks: dict[str, int] = dict(seen) if isinstance(seen, Mapping) else {}
     left = state.get("open")
@@ -212,7 +212,7 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
     except sqlite3.Error:
         report = ReadReport()
         report.skipped[Skip.BAD_FILE] += 1
-        yield Batch((), None, Change.UNREADABLE, report)
+        yield Batch((), None, FileState.UNREADABLE, report)
         return
     last = ReadReport(unfinished=len(unfinished))
     yield Batch((), _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts}), change, last)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from tallygate.clients.reading.files import Batch, Change, FilePosition, nothing, seen_of, written_at
+from tallygate.clients.reading.files import Batch, FilePosition, FileState, nothing, seen_of, written_at
 from tallygate.clients.reading.lines import ReadReport, Skip
 from tallygate.core.usage import ObservedUsage
 from tallygate.files import open_regular
@@ -34,12 +34,12 @@ def read_document(path: Path, position: FilePosition | None, reader: DocumentRea
             return
         file, info = opened
         if file is None:
-            yield nothing(Change.NOT_REGULAR)
+            yield nothing(FileState.NOT_REGULAR)
             return
         with file:
             data = b"" if info.st_size > MAX_DOCUMENT else _whole(file.read, MAX_DOCUMENT + 1)
     except OSError as error:
-        yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
+        yield nothing(FileState.GONE if isinstance(error, FileNotFoundError) else FileState.UNREADABLE)
         return
     rows: list[ObservedUsage] = []
     if info.st_size > MAX_DOCUMENT or len(data) > MAX_DOCUMENT:
@@ -48,7 +48,7 @@ def read_document(path: Path, position: FilePosition | None, reader: DocumentRea
         reader.written_at = written_at(info)
         rows = reader.document(data)
     stored = FilePosition(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, len(data), "")
-    change = Change.NEW if position is None else Change.REPLACED
+    change = FileState.NEW if position is None else FileState.REPLACED
     yield Batch(tuple(rows), stored, change, reader.report, anew=True)
 
 

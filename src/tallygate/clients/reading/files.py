@@ -149,7 +149,7 @@ _BRACE = ord("}")
 State = Mapping[str, Any]
 
 
-class Change(StrEnum):
+class FileState(StrEnum):
     """How a file stood to its stored position."""
 
     NEW = "new"
@@ -201,7 +201,7 @@ class Batch:
 
     rows: tuple[ObservedUsage, ...]
     position: FilePosition | None
-    change: Change
+    change: FileState
     report: ReadReport
     checks: tuple[SessionCheck, ...] = ()
     anew: bool = False  # the first batch of a file that is read from its start
@@ -437,29 +437,29 @@ def read_lines(
     try:
         opened = open_regular(path, seen_of(position))
     except OSError as error:
-        yield nothing(Change.GONE if isinstance(error, FileNotFoundError) else Change.UNREADABLE)
+        yield nothing(FileState.GONE if isinstance(error, FileNotFoundError) else FileState.UNREADABLE)
         return
     if opened is None:
         return
     file, info = opened
     if file is None:
-        yield nothing(Change.NOT_REGULAR)
+        yield nothing(FileState.NOT_REGULAR)
         return
     with file:
         try:
             unpack = unpack or unpacker_of(file)
             change = _change(file, info, position, packed=unpack is not None)
-            known = position if change is Change.GROWN else None
+            known = position if change is FileState.GROWN else None
             yield from _tail(_Tail(file, info, change, unpack), known, make, max_bytes)
         except OSError:
-            yield nothing(Change.UNREADABLE)
+            yield nothing(FileState.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
     file: IO[bytes]
     info: os.stat_result
-    change: Change
+    change: FileState
     unpack: Callable[[IO[bytes]], IO[bytes]] | None
 
     def position(self, offset: int, *, complete: bool, reader: TranscriptReader) -> FilePosition:
@@ -519,10 +519,10 @@ def _batch(
     return Batch(tuple(rows), position, tail.change, report, checks, anew)
 
 
-_NOTHING = {Change.UNREADABLE: Skip.BAD_FILE, Change.NOT_REGULAR: Skip.NO_FILE}
+_NOTHING = {FileState.UNREADABLE: Skip.BAD_FILE, FileState.NOT_REGULAR: Skip.NO_FILE}
 
 
-def nothing(change: Change) -> Batch:
+def nothing(change: FileState) -> Batch:
     """What a file that could not be read brings."""
     report = ReadReport()
     if change in _NOTHING:
@@ -535,17 +535,17 @@ def seen_of(position: FilePosition | None) -> tuple[int, int, int, int] | None:
     return None if position is None else (position.device, position.inode, position.size, position.mtime_ns)
 
 
-def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None, *, packed: bool) -> Change:
+def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None, *, packed: bool) -> FileState:
     if position is None:
-        return Change.NEW
+        return FileState.NEW
     if (info.st_dev, info.st_ino) != (position.device, position.inode):
-        return Change.REPLACED
+        return FileState.REPLACED
     if packed:
         # A half-read archive goes on where it was left; a changed one has no bytes in common.
-        return Change.GROWN if info.st_mtime_ns == position.mtime_ns else Change.REPLACED
+        return FileState.GROWN if info.st_mtime_ns == position.mtime_ns else FileState.REPLACED
     if info.st_size < position.offset:
-        return Change.TRUNCATED
-    return Change.GROWN if mark_of(file, position.offset) == position.mark else Change.REPLACED
+        return FileState.TRUNCATED
+    return FileState.GROWN if mark_of(file, position.offset) == position.mark else FileState.REPLACED
 
 
 def written_at(info: os.stat_result) -> datetime:

@@ -216,20 +216,20 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
 
 
 @dataclass(slots=True)
-class Found:
+class LineRecords:
     """The records of one line, and the stretches between them that are none, each with why."""
 
     records: list[Pairs] = field(default_factory=list)
     lost: list[tuple[Skip, str]] = field(default_factory=list)
 
 
-def records_of(line: bytes, bound: int = MAX_LINE) -> Found:
+def records_of(line: bytes, bound: int = MAX_LINE) -> LineRecords:
     """Every whole record of a line, whatever stands before, between and behind them.
 
     Two writers may put their records on one line, a killed one leaves half of one, a crash leaves zero bytes. What
     looks like a record inside a broken one is none unless it has what only whole records have.
     """
-    found = Found()
+    found = LineRecords()
     try:
         found.records.append(decode(line, bound))
         return found
@@ -266,7 +266,7 @@ def records_of(line: bytes, bound: int = MAX_LINE) -> Found:
     return found
 
 
-def _lose(found: Found, reason: Skip, piece: str) -> None:
+def _lose(found: LineRecords, reason: Skip, piece: str) -> None:
     if piece.strip(_BLANK):
         found.lost.append((reason, piece))
 

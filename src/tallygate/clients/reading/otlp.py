@@ -27,7 +27,7 @@ UNUSABLE = ""
 
 
 @dataclass(slots=True)
-class Told:
+class TelemetryResponses:
     """The responses that some events tell of, and what could not be used, by reason.
 
     `lost` is what of that no transcript tells of either, by the session that it names.
@@ -40,7 +40,7 @@ class Told:
 
 # One client's reader of events, each with its resource's attributes, its own, and its time in nanoseconds since 1970.
 Event = tuple[Mapping[str, object], Mapping[str, object], int | None]
-ReadEvents = Callable[[Iterable[Event], datetime | None], Told]
+ReadEvents = Callable[[Iterable[Event], datetime | None], TelemetryResponses]
 
 
 class Left(StrEnum):

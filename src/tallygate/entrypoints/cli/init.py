@@ -40,7 +40,7 @@ from tallygate.settings.zones import machine_zone
 from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:
-    from tallygate.operations.setup.install import Change, Plan
+    from tallygate.operations.setup.install import FileChange, Plan
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _client_option = click.option(
@@ -470,7 +470,7 @@ def _json(plan: Plan, clients: Sequence[Client], *, dry_run: bool) -> dict[str, 
     }
 
 
-def _diff(change: Change) -> str:
+def _diff(change: FileChange) -> str:
     """A unified diff; what is not there has the name that other programs give it."""
     from tallygate.editing import documents
 

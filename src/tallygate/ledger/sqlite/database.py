@@ -26,7 +26,7 @@ from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, Remembered
 from tallygate.ledger.port.ledger import LedgerBusy
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, not_ours, prepare
-from tallygate.ledger.sqlite.held import Held
+from tallygate.ledger.sqlite.held import HeldHistory
 from tallygate.ledger.sqlite.migrate import migrate, migrations
 from tallygate.ledger.transaction import StoreReader, StoreTx
 
@@ -101,7 +101,7 @@ class SqliteLedger:
             try:
                 self._open(durability, new_ledger_id, marks)
                 if anchor is not None:
-                    held = Held(path, self.ledger_id, anchor, self._connection.execute)
+                    held = HeldHistory(path, self.ledger_id, anchor, self._connection.execute)
                     if not accepting:
                         held.opened(replace(remembered, marks=marks), self._lock, is_new=is_new)
             except BaseException:
@@ -314,7 +314,7 @@ class Handle:
     clock: Callable[[], int]
     watch: ClockWatch | None
     rules: Rules | None
-    held: Held | None
+    held: HeldHistory | None
 
     def check_in_place(self) -> None:
         """Refuse to count into a file that is no longer where others look for it."""

@@ -25,7 +25,7 @@ SELECT_LAST = "SELECT id, tenant, seq, hash, at_us FROM event ORDER BY id DESC L
 SELECT_LEDGER_ID = "SELECT ledger_id FROM ledger"
 
 
-class Held:
+class HeldHistory:
     """What one process knows of the history of the ledger it has open."""
 
     def __init__(self, path: Path, ledger_id: str, anchor: Anchor, execute: Rows) -> None:

@@ -15,7 +15,7 @@ from tallygate.core.gate.wording import nothing_left, standing_of
 from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NOTHING, Amount, Call, CallRequest, Decision, GateView, in_usd
 from tallygate.core.moments import as_datetime
-from tallygate.core.reports import Anomaly as Odd
+from tallygate.core.reports import ReportAnomaly as Odd
 from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import Action, CallState, Reason, SpendStatus
 from tallygate.ledger import rows

@@ -20,11 +20,11 @@ _SHARED, _PRIVATE = 0o644, 0o600
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """What becomes of one file; None stands for no file."""
 
     path: Path
-    found: files.Found
+    found: files.FileContent
     after: bytes | None
     shared: bool = False
 
@@ -51,7 +51,7 @@ class Change:
 class Plan:
     """Everything that is going to be done, in order; nothing was done yet."""
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[FileChange] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     records: dict[str, Record] = field(default_factory=dict)
     folders: list[Path] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Plan:
     aside: list[tuple[Path, bytes]] = field(default_factory=list)
 
     @property
-    def changed(self) -> list[Change]:
+    def changed(self) -> list[FileChange]:
         return [change for change in self.changes if change.is_change]
 
     def keep(self, content: bytes) -> str:
@@ -101,7 +101,7 @@ def plan_install(
         for text in installation.notes:
             plan.note(title, text)
     _say_twice(plan, clients, scope, inside)
-    done: dict[Path, Change] = {}
+    done: dict[Path, FileChange] = {}
     for name, title, file in listed:
         found = files.look(file.path, inside)
         earlier = done.get(found.target)
@@ -112,7 +112,7 @@ def plan_install(
             plan.note(title, f"{file.path}: {text}")
         if after is None:
             continue
-        done[found.target] = Change(file.path, found if earlier is None else earlier.found, after, file.shared)
+        done[found.target] = FileChange(file.path, found if earlier is None else earlier.found, after, file.shared)
         if after != now or record is not None:
             owner = [name] if name else []
             root = str(where.project) if scope is InstallScope.PROJECT else None
@@ -126,7 +126,7 @@ def plan_install(
     plan.changes = list(done.values())
     if places is not None:
         listed_in = Path(where.places)
-        plan.changes.insert(0, Change(listed_in, files.look(listed_in), places))
+        plan.changes.insert(0, FileChange(listed_in, files.look(listed_in), places))
     for change in plan.changed:
         files.writable(change.found.target)
     return plan
@@ -179,7 +179,7 @@ def plan_uninstall(
             for file in client.wanted(where, scope).files:
                 _clear(plan, file, seen, where.root if scope is InstallScope.PROJECT else None)
     if not any(record.owners for record in plan.records.values()) and Path(where.places).exists():
-        plan.changes.append(Change(Path(where.places), files.look(Path(where.places)), None))
+        plan.changes.append(FileChange(Path(where.places), files.look(Path(where.places)), None))
     roots = {record.root for record in plan.records.values() if record.root and names.intersection(record.owners)}
     for root in sorted(roots):
         plan.note("Tallygate", f"{root} has it still: run tallygate uninstall there.")
@@ -207,7 +207,7 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
     if digest(found.content) == record.written:
         kept = None if record.original is None else manifest.kept(record.original)
         if record.original is None or kept is not None:
-            plan.changes.append(Change(path, found, kept))
+            plan.changes.append(FileChange(path, found, kept))
             return
         plan.note("Tallygate", f"{path}: the copy from before is gone or damaged; only our entries were taken out.")
     after = documents.take_out(path, record.kind, found.content, (), record.state)
@@ -216,7 +216,7 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
         plan.note("Tallygate", f"{path} was edited since; a copy stays in {manifest.aside_folder}.")
     if record.kind == "whole" or (not after and record.original is None):
         after = None
-    plan.changes.append(Change(path, found, after))
+    plan.changes.append(FileChange(path, found, after))
 
 
 def _forget_settings(
@@ -251,14 +251,14 @@ def _clear(plan: Plan, file: FileEdits, seen: set[str], inside: Path | None) -> 
         return
     if not after and any(isinstance(edit, Whole) for edit in file.edits):
         after = None
-    plan.changes.append(Change(file.path, found, after))
+    plan.changes.append(FileChange(file.path, found, after))
 
 
 def carry_out(plan: Plan, manifest: Manifest, authority: Authority, what: Loosening = Loosening.INIT) -> None:
     """Do what was planned, for the user. Where a write fails, everything is put back, and the error is raised."""
     authority.require(what)
     earlier = manifest.records
-    done: list[Change] = []
+    done: list[FileChange] = []
     made: list[Path] = []
     try:
         _check_unchanged(plan)
@@ -304,7 +304,7 @@ def _check_unchanged(plan: Plan) -> None:
             )
 
 
-def _write(change: Change, records: dict[str, Record]) -> list[Path]:
+def _write(change: FileChange, records: dict[str, Record]) -> list[Path]:
     target = change.found.target
     if change.after is None:
         files.remove(target)
@@ -317,7 +317,7 @@ def _write(change: Change, records: dict[str, Record]) -> list[Path]:
     return folders
 
 
-def _put_back(done: Sequence[Change], made: Sequence[Path]) -> None:
+def _put_back(done: Sequence[FileChange], made: Sequence[Path]) -> None:
     for change in reversed(done):
         with suppress(OSError):
             if change.found.content is None:

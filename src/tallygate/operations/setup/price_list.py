@@ -63,7 +63,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PriceListTaken:
     """A list that counts from now on; not `fresh` where it was the same already."""
 
     snapshot: Snapshot
@@ -73,7 +73,7 @@ class Taken:
 
 def take_prices(
     rt: Runtime, raw: bytes, *, folder: Path, origin: str, authority: Authority, published: bool, force: bool = False
-) -> Taken:
+) -> PriceListTaken:
     """Keep a price list and let it count for what comes.
 
     One that is `published` is taken from its makers' own address; any other, or one that is forced, may make work
@@ -98,7 +98,7 @@ def take_prices(
     fresh = rt.workspace.prices.catalog.digest != hashlib.sha256(raw).hexdigest()
     stamp = iso(rt.services.clock_us()) or ""
     snapshot = keep(folder / FOLDER, raw, fetched_at=stamp, origin=origin, package=bundled_version())
-    return Taken(snapshot, compared, fresh)
+    return PriceListTaken(snapshot, compared, fresh)
 
 
 def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Compared, bool]:

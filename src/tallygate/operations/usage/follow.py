@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.reading.files import Change, FilePosition, TranscriptFile, Transcripts
+from tallygate.clients.reading.files import FilePosition, FileState, TranscriptFile, Transcripts
 from tallygate.core.errors import TallygateError
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.usage.ingest import Taken, ingest, key_of, reading_of
+from tallygate.operations.usage.ingest import IngestResult, ingest, key_of, reading_of
 from tallygate.surroundings import Surroundings
 
 BUDGET_US = 20_000
@@ -29,7 +29,7 @@ TOLD_MAX = 256
 FRESH_US = 15 * 60 * 1_000_000
 
 
-_FAULTS = frozenset({Change.UNREADABLE, Change.NOT_REGULAR})
+_FAULTS = frozenset({FileState.UNREADABLE, FileState.NOT_REGULAR})
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Follower:
     # What the hook that a thread answers has named.
     _at_hand: threading.local = field(default_factory=threading.local)
 
-    def catch_up(self, budget_us: int = BUDGET_US) -> Taken:
+    def catch_up(self, budget_us: int = BUDGET_US) -> IngestResult:
         """Read on in the followed files within a time; what is left over is read in the background.
 
         The files of the session at hand are read on in however late it is: on a busy machine the time may be over
@@ -64,9 +64,9 @@ class Follower:
         self._asked.set()
         until = self.ticks_us() + budget_us
         if not self._reading.acquire(timeout=budget_us / 1_000_000):
-            return Taken()
+            return IngestResult()
         try:
-            taken = Taken()
+            taken = IngestResult()
             at_hand, others = self._followed()
             for source, file in at_hand:
                 taken += self._read_on(source, file, until)
@@ -154,7 +154,7 @@ class Follower:
         others |= {path: told for path, told in self._files.items() if path not in others}
         return list(at_hand.values()), [told for path, told in others.items() if path not in at_hand]
 
-    def look(self) -> Taken:
+    def look(self) -> IngestResult:
         """Find the files that are being written now, and read all that is new in them."""
         oldest_us = self.rt.services.clock_us() - FRESH_US
         found: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
@@ -165,7 +165,7 @@ class Follower:
                     found[file.path] = (source, file)
         with self._reading:
             self._files = found
-            taken = Taken()
+            taken = IngestResult()
             for source, file in found.values():
                 taken += self._read_on(source, file, None)
             return taken
@@ -194,8 +194,8 @@ class Follower:
             return False
         return bool(taken.new or taken.corrected)
 
-    def _read_on(self, source: Transcripts, file: TranscriptFile, until_us: int | None) -> Taken:
-        taken = Taken()
+    def _read_on(self, source: Transcripts, file: TranscriptFile, until_us: int | None) -> IngestResult:
+        taken = IngestResult()
         stamp = _stamp(file.path)
         is_told = file.path in self._unread  # it could not be read, and may now: what lets it be changes no stamp
         if stamp is not None and self._read_at.get(file.path) == stamp and not is_told:

@@ -57,7 +57,7 @@ TOTALS_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FileReading:
     """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals.
 
     `unread` is what of that may have been usage, and `session` whose; `anew` where the file was read from its start.
@@ -77,7 +77,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class IngestResult:
     """What became of the rows of one reading.
 
     `refused` cost more than any one response can; those `elsewhere` were made in a project of another tenant, among
@@ -91,8 +91,8 @@ class Taken:
     refused: int = 0
     elsewhere: int = 0
 
-    def __add__(self, other: Taken) -> Taken:
-        return Taken(
+    def __add__(self, other: IngestResult) -> IngestResult:
+        return IngestResult(
             self.new + other.new,
             self.corrected + other.corrected,
             self.known + other.known,
@@ -107,24 +107,24 @@ def key_of(path: Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def reading_of(file: TranscriptFile, batch: Batch) -> Reading:
+def reading_of(file: TranscriptFile, batch: Batch) -> FileReading:
     """What a batch of a file brought, as it is stored."""
     report = batch.report
     skipped = {reason.value: count for reason, count in report.skipped.items()}
     lost = {reason.value: count for reason, count in report.skipped.items() if reason in LOST}
     position = None if batch.position is None else batch.position.as_json()
     unread = Unread(lost, report.unfinished)
-    return Reading(
+    return FileReading(
         file.client, key_of(file.path), batch.rows, position, skipped, batch.checks, unread, report.session, batch.anew
     )
 
 
-def ingest(rt: Runtime, reading: Reading) -> Taken:
+def ingest(rt: Runtime, reading: FileReading) -> IngestResult:
     """Store a reading and its position in one commit; storing it again changes nothing."""
     return ingest_all(rt, [reading])
 
 
-def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
+def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
     """Store readings of any files with their positions in one commit."""
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
@@ -137,7 +137,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
             responses[key] = one
         else:
             refused.add((client, key))  # kept, a few of these would break every sum
-    taken = Taken(refused=len(refused))
+    taken = IngestResult(refused=len(refused))
     paths = cache(partial(_paths_of, readings))
     prices: set[str] = set()
     with rt.writing() as tx:
@@ -162,7 +162,7 @@ def ingest_all(rt: Runtime, readings: Sequence[Reading]) -> Taken:
     return taken
 
 
-def _paths_of(readings: Sequence[Reading]) -> Mapping[tuple[str, str], AbstractSet[str]]:
+def _paths_of(readings: Sequence[FileReading]) -> Mapping[tuple[str, str], AbstractSet[str]]:
     """In which files each response stands."""
     found: dict[tuple[str, str], set[str]] = {}
     for reading in readings:
@@ -171,7 +171,7 @@ def _paths_of(readings: Sequence[Reading]) -> Mapping[tuple[str, str], AbstractS
     return found
 
 
-def _is_new(tx: Tx, reading: Reading) -> bool:
+def _is_new(tx: Tx, reading: FileReading) -> bool:
     """Whether nothing was kept as lost of what was told under this mark; it is remembered among the last ones."""
     known = (tx.position(reading.path) or {}).get(_MARKS, [])
     if reading.mark in known:
@@ -180,7 +180,7 @@ def _is_new(tx: Tx, reading: Reading) -> bool:
     return True
 
 
-def _with_refused(reading: Reading, refused: AbstractSet[tuple[str, str]]) -> Unread:
+def _with_refused(reading: FileReading, refused: AbstractSet[tuple[str, str]]) -> Unread:
     """What could not be read of a reading, with the responses in it that cost more than any can."""
     count = len({row.response_key for row in reading.rows if (row.client, row.response_key) in refused})
     return replace(reading.unread, why={**reading.unread.why, REFUSED: count}) if count else reading.unread
@@ -451,7 +451,7 @@ def _key_columns(row: ObservedUsage) -> dict[str, Value]:
 
 def _store(
     rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer, *, paths: Paths
-) -> tuple[Taken, set[str]]:
+) -> tuple[IngestResult, set[str]]:
     batch = _Batch(rt, tx, client, [stored.row for stored, _ in priced.values()], pricer, paths=paths)
     for found in priced.values():
         batch.take(found)
@@ -463,7 +463,7 @@ def _store(
         note: dict[str, Value] = {"client": client, "new": batch.new, "corrected": batch.corrected}
         tx.append("usage.observed", [*rows, *batch.accounts.changes(), *batch.changes], by=rt.by, note=note)
     known = len(priced) - batch.new - batch.corrected - batch.elsewhere
-    taken = Taken(batch.new, batch.corrected, known, batch.attributed, elsewhere=batch.elsewhere)
+    taken = IngestResult(batch.new, batch.corrected, known, batch.attributed, elsewhere=batch.elsewhere)
     return taken, set(batch.prices)
 
 
@@ -579,12 +579,12 @@ class SessionFinder:
         return self._gated[session.session_id]
 
 
-def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> Taken:
+def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> IngestResult:
     """Say which budget session a client's session belongs to; responses since its start are counted into it."""
     with rt.writing() as tx:
         session = tx.session(session_id)
         if session is None or any(s.session_id == session_id for s in tx.sessions_linked(client, client_session)):
-            return Taken()
+            return IngestResult()
         accounts = Accounts(tx, rt.workspace.place_of)
         accounts.link(session, client, client_session, "registered")
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
@@ -592,4 +592,4 @@ def link_session(rt: Runtime, client: str, client_session: str, session_id: str)
         updates = [_taken_up(pricer, accounts, stored, session, prices) for stored in waiting]
         changes = [*new_prices(rt, tx, prices), *accounts.changes(), *updates]
         tx.append("session.linked", changes, by=rt.by, note={"session_id": session_id})
-        return Taken(attributed=len(updates))
+        return IngestResult(attributed=len(updates))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
-from tallygate.clients.reading.files import Batch, Change, ends_at, may_be_searched, missing, nothing
+from tallygate.clients.reading.files import Batch, FileState, ends_at, may_be_searched, missing, nothing
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
@@ -19,7 +19,7 @@ from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import Unread
 from tallygate.core.words import client_among, client_name
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.usage.ingest import REFUSED, Reading, Taken, ingest_all, key_of, reading_of
+from tallygate.operations.usage.ingest import REFUSED, FileReading, IngestResult, ingest_all, key_of, reading_of
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
 ROWS_A_COMMIT = 1500
@@ -62,7 +62,7 @@ class SyncReport:
     unchanged: int = 0
     older: int = 0
     bytes_read: int = 0
-    taken: Taken = field(default_factory=Taken)
+    taken: IngestResult = field(default_factory=IngestResult)
     skipped: Counter[str] = field(default_factory=Counter)
     faults: list[FileFault] = field(default_factory=list)
     misnamed: list[str] = field(default_factory=list)
@@ -219,8 +219,8 @@ def _size(path: Path) -> int:
 
 
 _FAULTS = {
-    Change.UNREADABLE: "it cannot be read",
-    Change.NOT_REGULAR: "it is not a regular file",
+    FileState.UNREADABLE: "it cannot be read",
+    FileState.NOT_REGULAR: "it is not a regular file",
 }
 
 
@@ -232,7 +232,7 @@ class _Store:
         self._rt = rt
         self._wanted = wanted
         self._report = report
-        self._waiting: list[Reading] = []
+        self._waiting: list[FileReading] = []
         self._held = 0
         self._faulty: set[str] = set()
 
@@ -250,7 +250,7 @@ class _Store:
         rows = batch.rows
         cut = 0
         while len(rows) - cut > ROWS_A_COMMIT:
-            self._add(Reading(file.client, reading.path, rows[cut : cut + ROWS_A_COMMIT]))
+            self._add(FileReading(file.client, reading.path, rows[cut : cut + ROWS_A_COMMIT]))
             cut += ROWS_A_COMMIT
         self._add(replace(reading, rows=rows[cut:]))
 
@@ -261,7 +261,7 @@ class _Store:
     def failed(self, number: int, why: str) -> None:
         """Keep that a file could not be read, whatever went wrong, and say it."""
         self.fault(number, why)
-        self._add(reading_of(self._wanted[number].file, nothing(Change.UNREADABLE)))
+        self._add(reading_of(self._wanted[number].file, nothing(FileState.UNREADABLE)))
 
     def flush(self) -> None:
         """Commit what waits. A row that cannot be stored is reported, all the others are stored."""
@@ -269,7 +269,7 @@ class _Store:
         if waiting:
             self._commit_or_split(waiting)
 
-    def _commit_or_split(self, readings: Sequence[Reading]) -> None:
+    def _commit_or_split(self, readings: Sequence[FileReading]) -> None:
         try:
             self._commit(readings)
         except TallygateError:
@@ -288,9 +288,9 @@ class _Store:
             # Where it was left is not kept, so that it is tried again the next time.
             half = len(reading.rows) // 2
             for rows in (reading.rows[:half], reading.rows[half:]):
-                self._commit_or_split([Reading(reading.client, reading.path, rows)])
+                self._commit_or_split([FileReading(reading.client, reading.path, rows)])
 
-    def _add(self, reading: Reading) -> None:
+    def _add(self, reading: FileReading) -> None:
         if self._waiting and self._held + len(reading.rows) > ROWS_A_COMMIT:
             self.flush()
         self._waiting.append(reading)
@@ -298,7 +298,7 @@ class _Store:
         if self._held >= ROWS_A_COMMIT or len(self._waiting) >= FILES_A_COMMIT:
             self.flush()
 
-    def _commit(self, readings: Sequence[Reading]) -> None:
+    def _commit(self, readings: Sequence[FileReading]) -> None:
         if self._faulty:
             readings = [replace(r, position=None) if r.path in self._faulty else r for r in readings]
         for tries in range(1, _TRIES + 1):

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tallygate.clients.reading.otlp import Told, read_logs
+from tallygate.clients.reading.otlp import TelemetryResponses, read_logs
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import TOLD, ObservedUsage, Unread
 from tallygate.files import create
 from tallygate.operations.runtime import Runtime, in_tenant
-from tallygate.operations.usage.ingest import Reading, Taken, ingest_all
+from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest_all
 
 # --- telemetry token -------------------------------------------------------------------------------------------------
 # The word by which the receiver of telemetry knows that this user's own clients are speaking.
@@ -91,21 +91,21 @@ _MARK_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TelemetryTaken:
     """What became of one request of an exporter, and what in it could not be used, by reason."""
 
-    taken: Taken
+    taken: IngestResult
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def take_logs(rt: Runtime, payload: bytes) -> Heard:
+def take_logs(rt: Runtime, payload: bytes) -> TelemetryTaken:
     """Store the responses that one OTLP/JSON request of logs tells of; telling it again changes nothing.
 
     Raises `InvalidArgument` where the payload is no such request, `LedgerUnavailable` where nothing can be stored.
     """
     logs, mark = read_logs(payload), hashlib.sha256(payload).hexdigest()[:_MARK_DIGITS]
     events = [(record.resource, record.attributes, record.at_ns) for record in logs.records]
-    skipped, lost, taken = logs.left, logs.lost, Taken()
+    skipped, lost, taken = logs.left, logs.lost, IngestResult()
     for client, read_events in REGISTRY.telemetry.items():
         told = read_events(events, as_datetime(rt.services.clock_us()))
         skipped = skipped + told.skipped
@@ -114,10 +114,10 @@ def take_logs(rt: Runtime, payload: bytes) -> Heard:
             lost = Counter()
         for tenant, readings in _by_tenant(rt, client, told, mark).items():
             taken += ingest_all(in_tenant(rt, tenant), readings)
-    return Heard(taken, skipped)
+    return TelemetryTaken(taken, skipped)
 
 
-def _by_tenant(rt: Runtime, client: str, told: Told, mark: str) -> dict[str, list[Reading]]:
+def _by_tenant(rt: Runtime, client: str, told: TelemetryResponses, mark: str) -> dict[str, list[FileReading]]:
     """What was told by whose it is: that of the session it is known to belong to, else this program's own tenant.
 
     One server hears all clients of a user. What could not be read is kept for each session, as it is for each file.
@@ -126,7 +126,7 @@ def _by_tenant(rt: Runtime, client: str, told: Told, mark: str) -> dict[str, lis
     rows: dict[str | None, list[ObservedUsage]] = {}
     for row in told.rows:
         rows.setdefault(row.session, []).append(row)
-    found: dict[str, list[Reading]] = {}
+    found: dict[str, list[FileReading]] = {}
     with rt.reading() as reader:
         for session in dict.fromkeys((*rows, *told.lost)):
             linked = [] if session is None else reader.tenants_linked(client, session)
@@ -134,6 +134,6 @@ def _by_tenant(rt: Runtime, client: str, told: Told, mark: str) -> dict[str, lis
             source = TOLD if session is None else f"{TOLD}:{session}"
             unread = Unread(told.lost.get(session, {}))
             found.setdefault(tenant, []).append(
-                Reading(client, source, rows.get(session, []), unread=unread, session=session, mark=mark)
+                FileReading(client, source, rows.get(session, []), unread=unread, session=session, mark=mark)
             )
     return found
