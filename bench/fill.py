@@ -27,7 +27,7 @@ from tallygate.ledger.port.ledger import Tx
 from tallygate.ledger.sqlite.migrate import migrations
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.opening import Opening, start_session
-from tallygate.settings import Places, load_settings
+from tallygate.settings import UserPlaces, load_settings
 
 MODEL = "gpt-4o"
 LIMIT = 900_000_000_000_000
@@ -38,7 +38,7 @@ TOKENS = Tokens(fresh_input=2_000, output=400)
 
 def open_in(home: Path, **environ: str) -> App:
     """The program on the ledger of a folder, with nothing of this user's."""
-    where = Places(home, home / "config", home / "data")
+    where = UserPlaces(home, home / "config", home / "data")
     return compose(load_settings({"TALLYGATE_HOME": str(home / "data"), **environ}, home, where), by="bench")
 
 

@@ -29,7 +29,7 @@ from tallygate.ledger.sqlite import database
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.gate import authorize as asked
 from tallygate.operations.sessions import ending, opening
-from tallygate.settings import Places, budgets, load_settings, sections, variables
+from tallygate.settings import UserPlaces, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
 from tallygate.settings.declared import Setting
 from tallygate.settings.projects import holds
@@ -126,7 +126,7 @@ def same(what: str, program: Iterable[str], described: Iterable[str]) -> None:
 
 def program_in(folder: Path) -> tuple[list[ToolSpec], dict[str, Any]]:
     """The tools, and the run-log line of a session in which everything happens that a line can tell."""
-    found = load_settings({}, folder, Places(folder, folder / "config", folder / "data"))
+    found = load_settings({}, folder, UserPlaces(folder, folder / "config", folder / "data"))
     with opened(found, by="docs") as app:
         rt = app.runtime
         started = opening.start_session(rt, opening.Opening(1_000_000_000, "claude-opus-4.7"))

@@ -14,7 +14,7 @@ from tallygate.core.costing import LOCAL_RUNTIMES
 from tallygate.core.gate.rules import RuleTarget, bound
 from tallygate.core.places import as_written
 from tallygate.pricing.book import PriceBook
-from tallygate.settings import Places, Settings, load_settings, sections
+from tallygate.settings import Settings, UserPlaces, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.projects import fingerprint, holds
 from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget, repository_of
@@ -26,7 +26,7 @@ class Clone:
     """A user, and a project that somebody else wrote."""
 
     def __init__(self, base: Path) -> None:
-        self.places = Places(base / "home", base / "home/config", base / "home/data")
+        self.places = UserPlaces(base / "home", base / "home/config", base / "home/data")
         self.root = base / "work" / "shop"
         for folder in (self.places.config_dir, self.root / ".l6e", self.root / ".git"):
             folder.mkdir(parents=True)

@@ -25,10 +25,10 @@ from tallygate.settings import (
     Keep,
     LogLevel,
     OnFault,
-    Places,
     ReadTranscripts,
     Settings,
     TelemetryMode,
+    UserPlaces,
     load_settings,
     places,
     variables,
@@ -44,7 +44,7 @@ class Desk:
     """A user with a home, a project, and whatever files and variables a test puts there."""
 
     def __init__(self, base: Path) -> None:
-        self.places = Places(base / "home", base / "home/config", base / "home/data")
+        self.places = UserPlaces(base / "home", base / "home/config", base / "home/data")
         self.project = base / "work" / "shop"
         self.user_file = self.places.config_dir / "config.toml"
         self.project_file = self.project / ".l6e" / "config.toml"

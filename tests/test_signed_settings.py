@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import Lock, LockStanding
-from tallygate.settings import Places, load_settings, sections
+from tallygate.settings import UserPlaces, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.signed import NEUTRAL, users_rows
 
@@ -21,7 +21,7 @@ class Home:
     """A user whose settings file is signed as it is, and changed afterwards."""
 
     def __init__(self, base):
-        self.places = Places(base, base / "config", base / "data")
+        self.places = UserPlaces(base, base / "config", base / "data")
         self.places.config_dir.mkdir()
         self.folder = base / "work"
         self.folder.mkdir()

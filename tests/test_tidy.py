@@ -388,13 +388,13 @@ def test_every_tool_is_documented(home: Path) -> None:
 
     from tallygate.app import opened
     from tallygate.entrypoints.mcp_server.server import build_server
-    from tallygate.settings import Places, load_settings
+    from tallygate.settings import UserPlaces, load_settings
 
     async def listed() -> set[str]:
         async with Client(build_server(app.runtime)) as client:
             return {tool.name for tool in (await client.list_tools()).tools}
 
-    settings = load_settings({}, home, Places(home, home / "config", home / "data"))
+    settings = load_settings({}, home, UserPlaces(home, home / "config", home / "data"))
     with opened(settings, by="test") as app:
         tools = asyncio.run(listed())
     assert tools

@@ -36,7 +36,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.operations.lock_book import LockBook
 from tallygate.operations.runtime import Runtime, Services, Workspace
-from tallygate.operations.worktrees import Places as PlacesKnown
+from tallygate.operations.worktrees import FolderPlaces as PlacesKnown
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.catalog import Catalog
 from tallygate.pricing.exchange import ExchangeBook
@@ -46,11 +46,11 @@ from tallygate.settings import (
     Keep,
     OnFault,
     Paths,
-    Places,
     ReadTranscripts,
     Settings,
     StopPolicy,
     TelemetryMode,
+    UserPlaces,
     load_settings,
     places,
 )
@@ -104,7 +104,7 @@ class Start:
     """
 
     around: Surroundings
-    places: Places
+    places: UserPlaces
     written: tuple[Mapping[str, str], ...]
     fault: SettingsError | None = None
 

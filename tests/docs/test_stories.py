@@ -9,7 +9,7 @@ import anyio
 import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, has_a_story, run, story_in
 
-from tallygate.settings import Places, load_settings
+from tallygate.settings import UserPlaces, load_settings
 
 STORIES = [page for page in PAGES if has_a_story(page)]
 KNOWN = {"", "json", "toml", "csv", "console", "sh", "text", "python"}
@@ -40,7 +40,7 @@ def test_a_settings_example_can_be_used_as_it_stands(page, home):
             continue  # a file of a story: what it leads to is shown there
         file.write_text(block.text, encoding="utf-8")
         environ = {"TALLYGATE_CONFIG": str(file)} if block.info[1:] == ("user",) else {}
-        assert load_settings(environ, project, Places(home, home / "config", home / "data")), block.place
+        assert load_settings(environ, project, UserPlaces(home, home / "config", home / "data")), block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -31,7 +31,7 @@ from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.overview import budget_called, find_budget, list_budgets
 from tallygate.operations.views.usage import UsageWanted, folders_of, list_usage
-from tallygate.operations.worktrees import Places
+from tallygate.operations.worktrees import FolderPlaces
 from tallygate.reports.usage import By
 from tallygate.workspace import place_of
 
@@ -374,7 +374,7 @@ class Trees:
         (self.tree / "api").mkdir()
 
     def work_in(self, folder, *rules, named=()):
-        places = Places(self.world.ledger, "default", lambda each: place_of(each, HOME), lambda: HOME, named)
+        places = FolderPlaces(self.world.ledger, "default", lambda each: place_of(each, HOME), lambda: HOME, named)
         project = None if folder is None else str(folder)
         return self.world.with_runtime(project=project, rules=rules, place_of=places.of)
 

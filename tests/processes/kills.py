@@ -30,14 +30,14 @@ from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
-from tallygate.settings import Places, Settings, load_settings
+from tallygate.settings import Settings, UserPlaces, load_settings
 
 MODEL = "gpt-4o"
 STARTERS = 6
 
 
 def settings_of(folder: Path) -> Settings:
-    where = Places(folder, folder / "config", folder / "data")
+    where = UserPlaces(folder, folder / "config", folder / "data")
     return load_settings({"TALLYGATE_HOME": str(folder / "data")}, folder, where)
 
 

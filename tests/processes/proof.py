@@ -15,7 +15,7 @@ from bench.wire import environment
 
 from tallygate.app import App, opened
 from tallygate.ledger.audit.audit import audit
-from tallygate.settings import Places, load_settings
+from tallygate.settings import UserPlaces, load_settings
 
 
 class Actor:
@@ -63,7 +63,7 @@ class Actor:
 @contextmanager
 def looking_at(home: Path) -> Iterator[App]:
     """The ledger of a home, opened by the test itself."""
-    where = Places(home, home / "config", home / "data")
+    where = UserPlaces(home, home / "config", home / "data")
     settings = load_settings({"TALLYGATE_HOME": str(home / "data")}, home, where)
     with opened(settings, by="test") as app:
         yield app

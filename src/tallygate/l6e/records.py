@@ -212,17 +212,17 @@ def why_of(reason: Skip) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class L6ePlaces:
     """Where l6e-mcp keeps things, unless it was told otherwise."""
 
     database: Path
     run_log: Path
 
     @staticmethod
-    def default(environ: Mapping[str, str], cwd: Path, home: Path) -> Places:
+    def default(environ: Mapping[str, str], cwd: Path, home: Path) -> L6ePlaces:
         """By its variables, else in the home folder and in the working directory."""
         database, log = environ.get("L6E_SESSION_DB_PATH"), environ.get("L6E_LOG_PATH")
-        return Places(
+        return L6ePlaces(
             cwd / database if database else home / ".l6e" / "sessions.db",
             cwd / log if log else cwd / ".l6e" / "runs.jsonl",
         )

@@ -44,7 +44,7 @@ class Unfinished:
 Line = LoggedSession | Unusable | Unfinished
 
 
-class RunLog:
+class L6eRunLog:
     """A run log that is open for reading."""
 
     def __init__(self, file: io.BufferedReader, written_us: int) -> None:
@@ -82,7 +82,7 @@ class RunLog:
 
 
 @contextmanager
-def opened_log(path: Path) -> Iterator[RunLog]:
+def opened_log(path: Path) -> Iterator[L6eRunLog]:
     """The log for reading. Raises `InvalidArgument` where it cannot be read."""
     try:
         found = open_regular(path, None)
@@ -94,7 +94,7 @@ def opened_log(path: Path) -> Iterator[RunLog]:
         raise _unusable(path, "it is not a regular file")
     raw: Any = found[0]
     with io.BufferedReader(raw, 1 << 20) as file:
-        yield RunLog(file, found[1].st_mtime_ns // 1000)
+        yield L6eRunLog(file, found[1].st_mtime_ns // 1000)
 
 
 def _unusable(path: Path, why: str) -> InvalidArgument:

@@ -138,7 +138,7 @@ def _taught(kind: str, *sources: _Samples) -> Learner:
 # where the work is done, what was remembered, and for whom just now.
 
 
-class RunLog(Protocol):
+class RunLogWriter(Protocol):
     """Where finished sessions are written for other programs."""
 
     def append(self, path: Path, line: str) -> None: ...
@@ -222,7 +222,7 @@ class Services:
     ledger: Ledger
     clock_us: Callable[[], int]
     new_token: Callable[[int], str]
-    run_log: RunLog
+    run_log: RunLogWriter
     presence: Presence
     keys: KeyRing | None = None
     locks: LockBook = field(default_factory=LockBook)

@@ -16,7 +16,7 @@ from tallygate.operations.runtime import Runtime
 from tallygate.workspace import place_of, trees_of
 
 
-class Places:
+class FolderPlaces:
     """Where folders lie: on the disk, and those that are gone from it where they lay.
 
     `seen` is what the disk says, and `named` are folders that may be repositories: those that the settings name.

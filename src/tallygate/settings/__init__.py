@@ -1,6 +1,6 @@
 """What the user has decided: files and environment, read once into one frozen value."""
 
-from tallygate.settings.load import Places, load_settings, places, project_root
+from tallygate.settings.load import UserPlaces, load_settings, places, project_root
 from tallygate.settings.model import (
     Durability,
     Keep,
@@ -25,13 +25,13 @@ __all__ = [
     "LogLevel",
     "OnFault",
     "Paths",
-    "Places",
     "PolicySettings",
     "PrivacySettings",
     "ReadTranscripts",
     "Settings",
     "StopPolicy",
     "TelemetryMode",
+    "UserPlaces",
     "load_settings",
     "places",
     "project_root",

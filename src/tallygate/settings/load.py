@@ -52,7 +52,7 @@ THEIR_LOG = "L6E_LOG_PATH"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class UserPlaces:
     """Where a system keeps a user's things; for a command that `init` has installed, as it was told there.
 
     `foreign` are variables of the client that do not count beside that.
@@ -65,9 +65,9 @@ class Places:
     foreign: tuple[str, ...] = ()
 
 
-def places(around: Surroundings) -> Places:
+def places(around: Surroundings) -> UserPlaces:
     """The places of the user whose surroundings these are."""
-    return Places(
+    return UserPlaces(
         home=around.home,
         config_dir=around.usual("XDG_CONFIG_HOME", ".config") / "tallygate",
         data_dir=around.usual("XDG_DATA_HOME", ".local", "share") / "tallygate",
@@ -81,13 +81,15 @@ def cache_folder(around: Surroundings) -> Path:
     return (named if named.is_absolute() else usual) / "tallygate"
 
 
-def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> Places:
+def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> UserPlaces:
     """The places that an installed command was given."""
     home, config_dir, data_dir = Path(installed.home), Path(installed.settings_folder), Path(installed.data)
-    return Places(home, config_dir, data_dir, installed, foreign)
+    return UserPlaces(home, config_dir, data_dir, installed, foreign)
 
 
-def load_settings(environ: Mapping[str, str], cwd: Path, where: Places, standing: StandingOf | None = None) -> Settings:
+def load_settings(
+    environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing: StandingOf | None = None
+) -> Settings:
     """Everything that can be set, from what is passed in and the two files it leads to.
 
     A project's file counts where it tightens; the rest of it once the user has trusted it. One that cannot be read
@@ -106,7 +108,7 @@ class Loaded:
     user: Document | None = None
 
 
-def load_from(environ: Mapping[str, str], cwd: Path, where: Places, standing: StandingOf | None = None) -> Loaded:
+def load_from(environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing: StandingOf | None = None) -> Loaded:
     """The settings, and what their project's file would make of them."""
     _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
@@ -243,7 +245,7 @@ def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Pat
     return None, notices
 
 
-def _user_document(environ: Mapping[str, str], cwd: Path, where: Places) -> tuple[Document | None, tuple[str, ...]]:
+def _user_document(environ: Mapping[str, str], cwd: Path, where: UserPlaces) -> tuple[Document | None, tuple[str, ...]]:
     """The user's file, and what was passed over on the way to it and in it.
 
     One that only l6e-mcp's variable names may be missing, as it may there; the user's own counts then.
@@ -282,7 +284,7 @@ def _with_full_paths(document: Document, home: Path) -> Document:
     return replace(document, values={**document.values, "paths": full})
 
 
-def _lock_folders(environ: Mapping[str, str], where: Places) -> tuple[Path, ...]:
+def _lock_folders(environ: Mapping[str, str], where: UserPlaces) -> tuple[Path, ...]:
     """Where locks are remembered that the user's file cannot lead away from.
 
     An installed command has its places, and whoever names others by a variable has named them.
@@ -293,7 +295,7 @@ def _lock_folders(environ: Mapping[str, str], where: Places) -> tuple[Path, ...]
     return (where.config_dir / "anchors", where.data_dir / "keys" / "anchors")
 
 
-def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, user: Document | None) -> Paths:
+def _paths(environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path | None, user: Document | None) -> Paths:
     given: dict[str, Path] = {}
     for attribute, text in (sections.read_paths(user) if user else {}).items():
         given[attribute] = _absolute(text, cwd, where.home)
@@ -333,7 +335,7 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: Places, root: Path | No
 
 
 def _log_passed_over(
-    environ: Mapping[str, str], cwd: Path, where: Places, root: Path | None, paths: Paths
+    environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path | None, paths: Paths
 ) -> tuple[str, ...]:
     """What is said where l6e-mcp's variable names a file that is somebody else's; the default takes its place."""
     text = environ.get(THEIR_LOG) if where.installed is None else where.installed.log
@@ -373,7 +375,7 @@ def _their_factors(home: Path) -> tuple[Document | None, tuple[str, ...]]:
     return document, read
 
 
-def _moved(paths: Paths, user: Document | None, where: Places) -> tuple[str, ...]:
+def _moved(paths: Paths, user: Document | None, where: UserPlaces) -> tuple[str, ...]:
     """What is said where the user's file names other places than those that commands were installed with."""
     if where.installed is None or user is None:
         return ()
@@ -457,7 +459,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
             raise SettingsError(f"{name}: unknown variable.{sections.meant(name, sorted(KNOWN))}")
 
 
-def _tightened(settings: Settings, environ: Mapping[str, str], where: Places) -> Settings:
+def _tightened(settings: Settings, environ: Mapping[str, str], where: UserPlaces) -> Settings:
     """Settings with those variables of a client that tighten them; the others are told of, and stop nobody.
 
     One that has the value `init` found in the user's own environment is the user's.

@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli import lock as lock_command
 from tallygate.entrypoints.cli import passphrase, whose
 from tallygate.entrypoints.hook_dispatcher import HookDesk
 from tallygate.entrypoints.mcp_server.server import build_server
-from tallygate.settings import Places
+from tallygate.settings import UserPlaces
 
 WORDS = "correct horse battery"
 LINE = WORDS + "\n"
@@ -216,7 +216,7 @@ def test_with_the_passphrase_it_is_done_and_the_ledger_verifies(run, things, loc
 
 def test_an_agent_is_refused_also_where_settings_leave_the_command_to_agents(run, made, locked, home, monkeypatch):
     session = made.session()
-    own = Places(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
+    own = UserPlaces(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
     monkeypatch.setattr(whose, "own_places", lambda: own)
     own.config_dir.mkdir(parents=True, exist_ok=True)
     (own.config_dir / "config.toml").write_text('[enforcement]\nagents_may = ["budget raise", "unlock", "lock"]\n')

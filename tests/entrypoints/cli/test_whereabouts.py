@@ -9,7 +9,7 @@ import pytest
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.cli import init as init_module
 from tallygate.entrypoints.cli import whereabouts
-from tallygate.entrypoints.cli.whereabouts import Installation
+from tallygate.entrypoints.cli.whereabouts import ProgramPlace
 
 BASE = Path("/usr")
 
@@ -20,7 +20,7 @@ def at(home, place, *marks, checkout=None):
     folder.mkdir(parents=True)
     for mark in marks:
         (folder / mark).write_text("{}")
-    return Installation(folder, BASE, checkout)
+    return ProgramPlace(folder, BASE, checkout)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_cache_is_told_from_a_place_to_stay(home, place, marks, program):
 def test_what_may_go_is_said_and_what_stays_is_quiet(home):
     assert at(home, "tools/tallygate", "uv-receipt.toml").warning is None
     assert at(home, "venvs/tallygate", "pipx_metadata.json").warning is None
-    assert Installation(BASE, BASE).warning is None
+    assert ProgramPlace(BASE, BASE).warning is None
     assert "uv tool install tallygate" in (at(home, "work/.venv").warning or "")
     told = at(home, "src/.venv", checkout=Path("/my src")).warning or ""
     assert "a checkout, /my src" in told

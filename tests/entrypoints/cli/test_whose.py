@@ -8,13 +8,13 @@ import pytest
 
 from tallygate.core.authority import FREE, Loosening
 from tallygate.entrypoints.cli import whose
-from tallygate.settings import Places
+from tallygate.settings import UserPlaces
 
 
 @pytest.fixture
 def as_agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process is beneath an agent, and this home is the account's own."""
-    own = Places(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
+    own = UserPlaces(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
     monkeypatch.setattr(whose, "own_places", lambda: own)
     monkeypatch.setenv("CLAUDECODE", "1")
     return home
@@ -171,7 +171,7 @@ def test_where_the_account_has_another_home_what_was_installed_in_this_one_is_th
 ):
     before = with_claude()
     elsewhere = tmp_path / "root"
-    own = Places(elsewhere, elsewhere / ".config" / "tallygate", elsewhere / ".local" / "share" / "tallygate")
+    own = UserPlaces(elsewhere, elsewhere / ".config" / "tallygate", elsewhere / ".local" / "share" / "tallygate")
     monkeypatch.setattr(whose, "own_places", lambda: own)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "x"))
     assert run(*words).exit_code == 7

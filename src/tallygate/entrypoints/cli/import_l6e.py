@@ -13,7 +13,7 @@ from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
-from tallygate.l6e.records import Places, Remark
+from tallygate.l6e.records import L6ePlaces, Remark
 from tallygate.operations.setup.import_l6e import ImportReport, import_l6e
 from tallygate.settings import Settings
 
@@ -62,7 +62,7 @@ def import_(program: Program, *, database: Path | None, log: Path | None, dry_ru
 
 def _sources(settings: Settings, database: Path | None, log: Path | None) -> tuple[Path | None, Path | None]:
     """The files to read: those that were named, which must be there, else those that are where l6e-mcp keeps them."""
-    default = Places.default(os.environ, Path.cwd(), Path.home())
+    default = L6ePlaces.default(os.environ, Path.cwd(), Path.home())
     if database is None and log is None:
         if not default.database.exists() and not default.run_log.exists():
             raise InvalidArgument(

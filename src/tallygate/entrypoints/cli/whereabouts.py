@@ -18,7 +18,7 @@ _UV_CACHE = re.compile(r"(?:archive|builds|environments)-v\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
+class ProgramPlace:
     """The environment that runs, the one it was made from, and the checkout it is a view of, if it is one."""
 
     prefix: Path
@@ -69,9 +69,9 @@ class Installation:
         return f"To keep it: uv tool install {what} (or pipx install {what}), then its tallygate init"
 
 
-def installation(prefix: str, base: str) -> Installation:
+def installation(prefix: str, base: str) -> ProgramPlace:
     """What the record of the package and the interpreter say."""
-    return Installation(Path(prefix), Path(base), _checkout())
+    return ProgramPlace(Path(prefix), Path(base), _checkout())
 
 
 def _checkout() -> Path | None:

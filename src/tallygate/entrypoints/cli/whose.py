@@ -17,7 +17,7 @@ from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import SettingsError
 from tallygate.core.text import cleaned
 from tallygate.ledger.presence import ServerPresence
-from tallygate.settings import Places, Settings, load_settings, places
+from tallygate.settings import Settings, UserPlaces, load_settings, places
 from tallygate.settings.installed import PLACES_FILE, read_installed
 from tallygate.settings.model import Paths, has_been_installed
 from tallygate.surroundings import around_here
@@ -45,7 +45,7 @@ def authority_here(settings: Settings, environ: Mapping[str, str] | None = None)
     )
 
 
-def is_guarded(settings: Settings, environ: Mapping[str, str], own: Places | None) -> bool:
+def is_guarded(settings: Settings, environ: Mapping[str, str], own: UserPlaces | None) -> bool:
     """Whether the ledger, or the keys, are those that installed commands or the default places name.
 
     What an agent can set for its own command does not count here: the account's home comes from the system, and where
@@ -122,7 +122,7 @@ def names_other_places(content: bytes, places: str) -> bool:
     return content.count(os.fsencode(PLACES_FILE)) > len(ours)
 
 
-def own_places() -> Places | None:
+def own_places() -> UserPlaces | None:
     """Where the account's things are by default, whatever the environment says; None where nobody can say."""
     import pwd
 
@@ -132,8 +132,8 @@ def own_places() -> Places | None:
         return None
     if sys.platform == "darwin":
         folder = home / "Library" / "Application Support" / "tallygate"
-        return Places(home, folder, folder)
-    return Places(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
+        return UserPlaces(home, folder, folder)
+    return UserPlaces(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")
 
 
 def user_name() -> str:
@@ -146,7 +146,7 @@ def user_name() -> str:
         return "unknown"
 
 
-def _users_settings(own: Places) -> Settings:
+def _users_settings(own: UserPlaces) -> Settings:
     """The settings of the user's own file, at its place by default: one that a variable names may be an agent's."""
     try:
         return load_settings({}, own.home, own)

@@ -18,7 +18,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import Action, BudgetMode, CallState, Reason, SessionState
 from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, opened
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
-from tallygate.l6e.run_log import LoggedSession, RunLog, Unfinished, opened_log
+from tallygate.l6e.run_log import L6eRunLog, LoggedSession, Unfinished, opened_log
 from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Tx
@@ -427,7 +427,7 @@ class _Importer:
                 key = session.session_id
                 self._take(origin, session, lambda key=key: database.calls_of(key))  # type: ignore[misc]
 
-    def take_log(self, log: RunLog, database: Database | None, origin: ImportSource) -> None:
+    def take_log(self, log: L6eRunLog, database: Database | None, origin: ImportSource) -> None:
         """The lines of sessions that neither the database nor the ledger has."""
         counts = self.report.log_lines
         for line in log.lines():
