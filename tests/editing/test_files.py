@@ -42,7 +42,7 @@ FRONT = Block(BLOCK.text, "---\nx: y\n---\n\n")
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_table_comes_in_with_every_other_line_in_its_place_and_out_again_to_the_byte(text):
-    trace = toml_file.Trace()
+    trace = toml_file.TomlTrace()
     new, _ = toml_file.apply(text, (SERVER,), trace)
     wanted = tomllib.loads(text)
     wanted.setdefault("mcp_servers", {})["tallygate"] = dict(SERVER.values)
@@ -50,12 +50,12 @@ def test_a_table_comes_in_with_every_other_line_in_its_place_and_out_again_to_th
     rest = iter(new)
     assert all(char in rest for char in text)
     assert toml_file.apply(new, (SERVER,), trace)[0] == new
-    assert toml_file.strip(new, (), toml_file.Trace.from_json(trace.as_json())) == text
+    assert toml_file.strip(new, (), toml_file.TomlTrace.from_json(trace.as_json())) == text
 
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_table_of_an_older_version_is_brought_up_to_date_and_still_goes_without_a_trace(text):
-    trace = toml_file.Trace()
+    trace = toml_file.TomlTrace()
     new, _ = toml_file.apply(text, (SERVER,), trace)
     newer, _ = toml_file.apply(new, (NEWER,), trace)
     assert newer == new.replace("/opt/p", "/opt/newer")
@@ -63,13 +63,13 @@ def test_a_table_of_an_older_version_is_brought_up_to_date_and_still_goes_withou
 
 
 def test_windows_newlines_stay_the_only_ones():
-    new, _ = toml_file.apply(FILES["windows"], (SERVER,), toml_file.Trace())
+    new, _ = toml_file.apply(FILES["windows"], (SERVER,), toml_file.TomlTrace())
     assert "\n" not in new.replace("\r\n", "")
 
 
 def test_a_table_that_the_user_had_gets_its_values_back_and_keeps_its_comments():
     text = '[mcp_servers.tallygate] # mine\ncommand = "old"\nargs = ["x"]\nenv = { A = "1" }\n\n[z]\nq = 1\n'
-    trace = toml_file.Trace()
+    trace = toml_file.TomlTrace()
     new, _ = toml_file.apply(text, (SERVER,), trace)
     found = tomllib.loads(new)["mcp_servers"]["tallygate"]
     assert found == {**SERVER.values, "env": {"A": "1"}}
@@ -78,7 +78,7 @@ def test_a_table_that_the_user_had_gets_its_values_back_and_keeps_its_comments()
 
 
 def test_a_table_that_the_user_has_edited_goes_and_nothing_else():
-    trace = toml_file.Trace()
+    trace = toml_file.TomlTrace()
     new, _ = toml_file.apply(FILES["other servers"], (SERVER,), trace)
     edited = new.replace("required = true\n", "required = false # mine\nenabled = true\n") + "[later]\na = 1\n"
     left = tomllib.loads(toml_file.strip(edited, (), trace))
@@ -86,8 +86,8 @@ def test_a_table_that_the_user_has_edited_goes_and_nothing_else():
 
 
 def test_without_a_record_a_table_is_known_by_its_name():
-    new, _ = toml_file.apply(FILES["other servers"], (SERVER,), toml_file.Trace())
-    left = toml_file.strip(new, (SERVER,), toml_file.Trace())
+    new, _ = toml_file.apply(FILES["other servers"], (SERVER,), toml_file.TomlTrace())
+    left = toml_file.strip(new, (SERVER,), toml_file.TomlTrace())
     assert tomllib.loads(left) == tomllib.loads(FILES["other servers"])
 
 
@@ -104,7 +104,7 @@ def test_without_a_record_a_table_is_known_by_its_name():
 )
 def test_a_toml_file_that_cannot_be_read_is_told_with_its_line(text, line, why):
     with pytest.raises(Malformed) as caught:
-        toml_file.apply(text, (SERVER,), toml_file.Trace())
+        toml_file.apply(text, (SERVER,), toml_file.TomlTrace())
     assert (caught.value.line, why in caught.value.why) == (line, True)
 
 
@@ -114,7 +114,7 @@ def test_a_toml_file_that_cannot_be_read_is_told_with_its_line(text, line, why):
 @given(st.text("ab#\n \té🙂", max_size=40), st.sampled_from(["\n", "\r\n"]), st.sampled_from([BLOCK, FRONT]))
 def test_a_block_comes_behind_the_user_s_text_and_goes_again_to_the_byte(text, newline, block):
     text = text.replace("\n", newline)
-    trace = text_file.Trace()
+    trace = text_file.TextTrace()
     new, _ = text_file.apply(text, (block,), trace)
     assert new.startswith(text)
     assert text_file.apply(new, (block,), trace)[0] == new
@@ -124,13 +124,13 @@ def test_a_block_comes_behind_the_user_s_text_and_goes_again_to_the_byte(text, n
 @given(st.text("ab\n", max_size=20), st.text("ab\n", min_size=1, max_size=20))
 def test_what_the_user_writes_behind_the_block_stays(text, later):
     assume(text)
-    trace = text_file.Trace()
+    trace = text_file.TextTrace()
     new, _ = text_file.apply(text, (BLOCK,), trace)
     assert text_file.strip(new + later, trace) == text + later
 
 
 def test_a_block_of_an_older_version_is_replaced_where_it_stands():
-    trace = text_file.Trace()
+    trace = text_file.TextTrace()
     new, _ = text_file.apply("# Mine\n", (BLOCK,), trace)
     newer, _ = text_file.apply(new + "more\n", (Block(BLOCK.text.replace("the rule", "a new rule")),), trace)
     assert newer == f"# Mine\n\n{BEGIN}\na new rule\n{END}\nmore\n"
@@ -143,13 +143,13 @@ def test_a_block_of_an_older_version_is_replaced_where_it_stands():
 )
 def test_markers_that_are_not_one_pair_are_left_to_the_user(text, line):
     with pytest.raises(Malformed) as caught:
-        text_file.apply(text, (BLOCK,), text_file.Trace())
+        text_file.apply(text, (BLOCK,), text_file.TextTrace())
     assert caught.value.line == line
 
 
 def test_a_marker_inside_a_sentence_is_none():
     text = f"Delete what stands between {BEGIN} and {END}.\n"
-    assert text_file.strip(text_file.apply(text, (BLOCK,), trace := text_file.Trace())[0], trace) == text
+    assert text_file.strip(text_file.apply(text, (BLOCK,), trace := text_file.TextTrace())[0], trace) == text
 
 
 # --- bytes and files --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tallygate.editing import json_file, json_text
 from tallygate.editing.edits import Hook, Member
-from tallygate.editing.json_file import Trace
+from tallygate.editing.json_file import JsonTrace
 from tallygate.editing.json_text import Malformed, parse, plain
 
 SERVER = Member(("mcpServers", "tallygate"), {"command": "/opt/py thon", "args": ["-P", "-m"], "alwaysLoad": True})
@@ -89,7 +89,7 @@ def files(draw):
 
 
 def put(text, edits=EDITS):
-    trace = Trace()
+    trace = JsonTrace()
     new, _ = json_file.apply(text, edits, trace)
     return new, trace
 
@@ -115,7 +115,7 @@ def usable(text):
 def test_what_was_put_in_comes_out_again_to_the_byte(text):
     assume(usable(text))
     new, trace = put(text)
-    assert json_file.strip(new, (), Trace.from_json(json.loads(json.dumps(trace.as_json())))) == text
+    assert json_file.strip(new, (), JsonTrace.from_json(json.loads(json.dumps(trace.as_json())))) == text
 
 
 @given(files())
@@ -241,7 +241,7 @@ def test_a_hook_that_stands_there_twice_is_left_once():
 def test_without_a_record_our_entries_are_known_by_what_they_are():
     text = '{"mcpServers": {"other": {"command": "x"}}, "env": {"MINE": "1"}}'
     new, _ = put(text)
-    left = value_of(json_file.strip(new, EDITS, Trace()))
+    left = value_of(json_file.strip(new, EDITS, JsonTrace()))
     assert left["mcpServers"] == {"other": {"command": "x"}}
     assert left["env"] == {"MINE": "1"}
     assert "hook.py" not in json.dumps(left)

@@ -33,15 +33,15 @@ def put_in(
     try:
         match kind_of(edits):
             case "json":
-                trace = json_file.Trace.from_json(state)
+                trace = json_file.JsonTrace.from_json(state)
                 new, notes = json_file.apply(text, cast("Sequence[Member | Hook]", edits), trace)
                 after: dict[str, Any] = trace.as_json()
             case "table":
-                tables = toml_file.Trace.from_json(state)
+                tables = toml_file.TomlTrace.from_json(state)
                 new, notes = toml_file.apply(text, cast("Sequence[Table]", edits), tables)
                 after = tables.as_json()
             case "block":
-                block = text_file.Trace.from_json(state)
+                block = text_file.TextTrace.from_json(state)
                 new, notes = text_file.apply(text, cast("Sequence[Block]", edits), block)
                 after = block.as_json()
             case _:
@@ -63,13 +63,13 @@ def take_out(path: Path, kind: str, content: bytes, edits: Iterable[Edit], state
         match kind:
             case "json":
                 members = [edit for edit in listed if isinstance(edit, Member | Hook)]
-                trace = json_file.Trace.from_json(state)
+                trace = json_file.JsonTrace.from_json(state)
                 new = json_file.strip(text, members, trace)
             case "table":
                 tables = [edit for edit in listed if isinstance(edit, Table)]
-                new = toml_file.strip(text, tables, toml_file.Trace.from_json(state))
+                new = toml_file.strip(text, tables, toml_file.TomlTrace.from_json(state))
             case "block":
-                new = text_file.strip(text, text_file.Trace.from_json(state))
+                new = text_file.strip(text, text_file.TextTrace.from_json(state))
             case _:
                 new = "" if text_file.is_whole_ours(text) else text
     except Malformed as error:

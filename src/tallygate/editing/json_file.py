@@ -15,7 +15,7 @@ Path = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Trace:
+class JsonTrace:
     """What was done to a file, so that it can be undone after the user has edited it.
 
     `before` holds the text of values that were replaced, `made` the containers that were not there, `tails` what
@@ -38,7 +38,7 @@ class Trace:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Trace:
+    def from_json(cls, stored: Mapping[str, Any]) -> JsonTrace:
         return cls(
             members={tuple(path): before for path, before in stored.get("members", ())},
             hooks=[tuple(path) for path in stored.get("hooks", ())],
@@ -56,7 +56,7 @@ class Trace:
         return put.text
 
 
-def apply(text: str, edits: Sequence[Member | Hook], trace: Trace) -> tuple[str, list[str]]:
+def apply(text: str, edits: Sequence[Member | Hook], trace: JsonTrace) -> tuple[str, list[str]]:
     """Bring a file up to date; entries that are right stay where they are. Answers with the text and notes."""
     notes: list[str] = []
     root = at.root_of(text)
@@ -77,7 +77,7 @@ def apply(text: str, edits: Sequence[Member | Hook], trace: Trace) -> tuple[str,
     return text, notes
 
 
-def strip(text: str, edits: Iterable[Member | Hook], trace: Trace) -> str:
+def strip(text: str, edits: Iterable[Member | Hook], trace: JsonTrace) -> str:
     """Take out what is ours and nothing else."""
     root = at.root_of(text)
     if root is None:
@@ -93,14 +93,14 @@ def strip(text: str, edits: Iterable[Member | Hook], trace: Trace) -> str:
     return _strip(text, members, hooks, trace)
 
 
-def _settings(text: str, root: Node | None, edits: Iterable[Member | Hook], trace: Trace) -> dict[str | None, Any]:
+def _settings(text: str, root: Node | None, edits: Iterable[Member | Hook], trace: JsonTrace) -> dict[str | None, Any]:
     """What the parts of a file say that we have to do with; the rest may be large."""
     keys = {edit.path[0] for edit in edits} | {path[0] for path in trace.members}
     children = () if root is None else root.children
     return {child.key: plain(text, child.node) for child in children if child.key in keys}
 
 
-def _still_ours(trace: Trace, root: Any) -> list[Path]:
+def _still_ours(trace: JsonTrace, root: Any) -> list[Path]:
     """The members we have put in; one that the user has replaced is forgotten."""
     for path in list(trace.members):
         if not belongs_to_us(path, root):
@@ -108,7 +108,7 @@ def _still_ours(trace: Trace, root: Any) -> list[Path]:
     return list(trace.members)
 
 
-def _member(text: str, edit: Member, trace: Trace) -> str:
+def _member(text: str, edit: Member, trace: JsonTrace) -> str:
     node = at.find(text, edit.path)
     if node is None:
         trace.members[edit.path] = None
@@ -119,7 +119,7 @@ def _member(text: str, edit: Member, trace: Trace) -> str:
     return at.replace_value(text, node, edit.value)
 
 
-def _hook(text: str, edit: Hook, trace: Trace) -> str:
+def _hook(text: str, edit: Hook, trace: JsonTrace) -> str:
     found = _ours(text, edit.path)
     if edit.path not in trace.hooks:
         trace.hooks.append(edit.path)
@@ -166,14 +166,14 @@ def _ours(text: str, path: Path) -> list[_Found]:
     return found
 
 
-def _cut(text: str, path: Path, found: _Found, trace: Trace) -> str:
+def _cut(text: str, path: Path, found: _Found, trace: JsonTrace) -> str:
     if found.shared and found.group is not None:
         return at.remove_child(text, found.group, found.inner)
     listed = at.find(text, path)
     return text if listed is None else at.remove_child(text, listed, found.index, trace.tails.get(path, ""))
 
 
-def _strip(text: str, members: list[Path], hooks: list[Path], trace: Trace) -> str:
+def _strip(text: str, members: list[Path], hooks: list[Path], trace: JsonTrace) -> str:
     for path in reversed(hooks):
         while found := _ours(text, path):
             text = _cut(text, path, found[-1], trace)

@@ -15,7 +15,7 @@ _MARKER = re.compile(rf"^[ \t]*({re.escape(BEGIN)}|{re.escape(END)})[ \t]*\r?$",
 
 
 @dataclass(slots=True)
-class Trace:
+class TextTrace:
     """What was put before the block, and the front matter of a file that was made for it."""
 
     gap: str = ""
@@ -25,11 +25,11 @@ class Trace:
         return {"gap": self.gap, "front": self.front}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Trace:
+    def from_json(cls, stored: Mapping[str, Any]) -> TextTrace:
         return cls(stored.get("gap", ""), stored.get("front", ""))
 
 
-def apply(text: str, edits: Sequence[Block], trace: Trace) -> tuple[str, list[str]]:
+def apply(text: str, edits: Sequence[Block], trace: TextTrace) -> tuple[str, list[str]]:
     """Bring the block up to date; it comes behind the user's text and never over it."""
     (edit,) = edits
     newline = "\r\n" if "\r\n" in text else "\n"
@@ -48,7 +48,7 @@ def apply(text: str, edits: Sequence[Block], trace: Trace) -> tuple[str, list[st
     return text + trace.front + trace.gap + body, []
 
 
-def strip(text: str, trace: Trace) -> str:
+def strip(text: str, trace: TextTrace) -> str:
     """Take the block out with what was put around it."""
     found = _block(text)
     if found is None:

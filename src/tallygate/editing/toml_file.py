@@ -19,7 +19,7 @@ Path = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Trace:
+class TomlTrace:
     """What was done to a file: the text that was put in for a table, or the keys of one that was there before."""
 
     inserted: dict[Path, str] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class Trace:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Trace:
+    def from_json(cls, stored: Mapping[str, Any]) -> TomlTrace:
         return cls(
             inserted={tuple(path): text for path, text in stored.get("inserted", ())},
             before={tuple(path): values for path, values in stored.get("before", ())},
         )
 
 
-def apply(text: str, edits: Sequence[Table], trace: Trace) -> tuple[str, list[str]]:
+def apply(text: str, edits: Sequence[Table], trace: TomlTrace) -> tuple[str, list[str]]:
     """Bring a file up to date; a table that is right stays as it is."""
     for edit in edits:
         existing = _at(_values(text), edit.path)
@@ -52,7 +52,7 @@ def apply(text: str, edits: Sequence[Table], trace: Trace) -> tuple[str, list[st
     return text, []
 
 
-def strip(text: str, edits: Iterable[Table], trace: Trace) -> str:
+def strip(text: str, edits: Iterable[Table], trace: TomlTrace) -> str:
     """Take out what is ours and nothing else."""
     paths = [*trace.inserted, *trace.before]
     paths += [edit.path for edit in edits if edit.path not in paths]
@@ -109,7 +109,7 @@ def _line(text: str, path: Path) -> int:
     return next((number for number, line in enumerate(text.splitlines(), 1) if path[0] in line), 1)
 
 
-def _insert(text: str, edit: Table, trace: Trace) -> str:
+def _insert(text: str, edit: Table, trace: TomlTrace) -> str:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
     from tomlkit.items import InlineTable
@@ -144,7 +144,7 @@ def _one_insertion(text: str, made: str) -> tuple[str, str]:
     return text[:start] + inserted + text[start:], inserted
 
 
-def _update(text: str, edit: Table, existing: Mapping[str, Any], trace: Trace) -> str:
+def _update(text: str, edit: Table, existing: Mapping[str, Any], trace: TomlTrace) -> str:
     document = _document(text)
     table: MutableMapping[str, Any] = _at(document, edit.path)
     changed = {key: value for key, value in edit.values.items() if existing.get(key) != value}
