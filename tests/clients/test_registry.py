@@ -32,7 +32,7 @@ from tallygate.core.words import BudgetMode, CallState
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints import hook
 from tallygate.entrypoints.hook_dispatcher import HookDesk
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.setup.install import carry_out, plan_install, plan_uninstall
 from tallygate.operations.usage.sync import sync
 
@@ -90,7 +90,7 @@ def test_a_client_cannot_have_hooks_without_what_holds_for_them():
 
 def test_the_gate_refuses_a_hook_that_came_without_what_is_known_of_its_client(world):
     with pytest.raises(LookupError, match="without what is known"):
-        on_hook(world.rt, HookEvent("codex", Moment.PROMPT, "s", "UserPromptSubmit"))
+        answer_hook(world.rt, HookEvent("codex", Moment.PROMPT, "s", "UserPromptSubmit"))
 
 
 def test_a_rule_that_nobody_knows_any_more_read_the_conversation_itself(world):

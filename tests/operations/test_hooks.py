@@ -26,7 +26,7 @@ from tallygate.core.hooks import HookVerdict, Moment, SessionOrigin
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import CallState, SessionState, UnknownPrice
 from tallygate.operations.budgets.change import raise_budget
-from tallygate.operations.hooks import Prompts, on_hook
+from tallygate.operations.hooks import Prompts, answer_hook
 from tallygate.operations.sessions.ending import close_abandoned, end_left_open, end_session
 from tallygate.operations.sessions.opening import Opening, open_session_of, start_within
 from tallygate.operations.usage.ingest import FileReading, ingest
@@ -45,7 +45,7 @@ def world(world):
 def hook(world, moment, key=None, *, client="claude_code", session="client-1", **options):
     world.clock.forward(SECOND)
     event = hook_event(client, moment, session, moment.value, key, model=options.pop("model", "cents"), **options)
-    return on_hook(world.rt, event)
+    return answer_hook(world.rt, event)
 
 
 def respond(world, key, cents, *, session="client-1", client="claude_code", **options):
@@ -343,7 +343,7 @@ def question(world, name, **options):
     world.clock.forward(SECOND)
     told = {"confirms": name == "permissionRequest", "confirmed": name != "permissionRequest"} | options
     event = hook_event("copilot", Moment.TOOL, "client-1", name, tool="bash", model="cents", **told)
-    return on_hook(world.rt, event)
+    return answer_hook(world.rt, event)
 
 
 def test_a_second_question_for_a_tool_reserves_nothing_of_its_own(world):
@@ -371,7 +371,7 @@ def tools_of(world, response, tool="bash", **more):
     world.clock.forward(SECOND)
     told = {"confirmed": tool == "bash", "key_of_response": True, "model": "cents", **more}
     event = hook_event("copilot", Moment.TOOL, "client-1", "preToolUse", f"tools::{response}", tool, **told)
-    return on_hook(world.rt, event)
+    return answer_hook(world.rt, event)
 
 
 def test_tools_with_the_key_of_one_response_hold_one_call_and_those_of_the_next_another(world):
@@ -416,7 +416,7 @@ def test_copilot_that_was_stopped_in_a_turn_is_ended_with_its_session_and_not_wh
     hook(there, Moment.PROMPT, "prompt:1", client="copilot")
     respond(there, "r1", 100, client="copilot")
     event = hook_event("copilot", moment, "client-1", "userPromptSubmitted", model="cents")
-    assert on_hook(there.rt, replace(event, tool=None if moment is Moment.PROMPT else "bash")).stops
+    assert answer_hook(there.rt, replace(event, tool=None if moment is Moment.PROMPT else "bash")).stops
     end = hook(there, Moment.SESSION_END, client="copilot")
     assert (end.parting is not None, end.ends) == (told is not None, bool(told))
 
@@ -806,7 +806,7 @@ class Broken:
 def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fails_open(tmp_path, halts, moment):
     world = make_world(tmp_path)
     rt = changed(world.rt, ledger=Broken(), halt_on_fault=halts)
-    answer = on_hook(rt, hook_event("claude_code", moment, "client-1", moment.value))
+    answer = answer_hook(rt, hook_event("claude_code", moment, "client-1", moment.value))
     gated = moment in {
         Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION,
     }  # fmt: skip
@@ -836,7 +836,7 @@ def test_a_ledger_that_cannot_be_used_stops_what_is_gated_unless_the_policy_fail
 )
 def test_the_end_of_a_session_says_that_the_ledger_cannot_be_used(world, client, halts, interrupts, told, said):
     there = changed(world.rt, ledger=Broken(), halt_on_fault=halts, interrupts=interrupts)
-    ended = on_hook(there, hook_event(client, Moment.SESSION_END, "client-1", "SessionEnd"))
+    ended = answer_hook(there, hook_event(client, Moment.SESSION_END, "client-1", "SessionEnd"))
     assert ("The disk is full. Make room." in (ended.parting or ""), ended.ends, ended.stops) == (told, said, False)
 
 
@@ -862,7 +862,7 @@ def test_a_client_that_goes_on_while_the_ledger_cannot_be_used_is_ended_too(worl
 
     def tool(rt, key):
         told = hook_event(client, Moment.TOOL, "client-1", "tool", key, key_of_response=client == "copilot")
-        return on_hook(rt, told, prompts)
+        return answer_hook(rt, told, prompts)
 
     assert [tool(broken, key).ends for key in keys] == ends
     assert not tool(world.rt, "t8").stops

@@ -14,7 +14,7 @@ from tallygate.core.hooks import HookVerdict, Moment
 from tallygate.core.learning.steps import PastStep, is_compacted
 from tallygate.core.usage import ObservedUsage
 from tallygate.operations.gate.authorize import StatedStep, check
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
 
@@ -28,7 +28,7 @@ def world(world):
 
 
 def prompt(world, key):
-    return on_hook(
+    return answer_hook(
         world.rt, hook_event("claude_code", Moment.PROMPT, "client-1", "UserPromptSubmit", key, model="dear")
     )
 
@@ -50,7 +50,7 @@ def responded(world, tokens):
 @pytest.mark.parametrize(("minutes", "verdict"), [(5, HookVerdict.GO_ON), (6, HookVerdict.STOP)])
 def test_a_prompt_after_the_cache_was_lost_needs_what_the_whole_conversation_costs(world, minutes, verdict):
     start = hook_event("claude_code", Moment.SESSION_START, "client-1", "SessionStart", "0", model="dear")
-    on_hook(world.rt, start)
+    answer_hook(world.rt, start)
     # What was read for seven cents costs ninety to read and answer anew, and less is left.
     responded(world, Tokens(cache_write_5m=100))
     world.clock.forward(1)
@@ -60,7 +60,7 @@ def test_a_prompt_after_the_cache_was_lost_needs_what_the_whole_conversation_cos
 
 
 def told(world, moment, name, key=None):
-    return on_hook(world.rt, hook_event("claude_code", moment, "client-1", name, key, model="dear"))
+    return answer_hook(world.rt, hook_event("claude_code", moment, "client-1", name, key, model="dear"))
 
 
 def reserved(world):

@@ -14,7 +14,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.gate import rules as settings
 from tallygate.core.hooks import Moment
 from tallygate.core.usage import ObservedUsage
-from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, on_hook
+from tallygate.operations.hooks import CLOSED_US, CODE_LASTS_US, WRONG_MAX, Prompts, answer_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.overview import show_session
@@ -31,7 +31,7 @@ class Desk:
     def hook(self, moment, *, session="client-1", near=True, **more):
         self.world.clock.forward(1)
         event = hook_event("claude_code", moment, session, moment.value, near=near, model="cents", **more)
-        return on_hook(self.world.rt, event, self.prompts)
+        return answer_hook(self.world.rt, event, self.prompts)
 
     def type(self, amount, code=None, **more):
         answer = self.hook(Moment.PROMPT, raising=(amount, code), **more)

@@ -17,7 +17,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.prices import estimate_cost
@@ -153,7 +153,7 @@ def test_a_hook_reserves_at_the_price_of_its_session(world):
     reserved = []
     for number, each in enumerate((plain, world)):
         event = hook_event("claude_code", Moment.PROMPT, f"c{number}", "UserPromptSubmit", "p1", model="dear")
-        on_hook(each.rt, event)
+        answer_hook(each.rt, event)
         with world.ledger.reading() as reader:
             [session] = reader.sessions_linked("claude_code", f"c{number}")
         reserved.append(world.budget(session.session_id).reserved_nanos)

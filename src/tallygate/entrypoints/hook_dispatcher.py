@@ -18,7 +18,7 @@ from tallygate.core.text import cleaned_lines, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.runnable import runnable
-from tallygate.operations.hooks import Prompts, all_landed, on_hook
+from tallygate.operations.hooks import Prompts, all_landed, answer_hook
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
 
@@ -124,7 +124,7 @@ class HookDesk:
         if sender.guest:
             runtime = replace(runtime, server_id=None)
         event = replace(event, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
-        answer = on_hook(runtime, event, self.prompts)
+        answer = answer_hook(runtime, event, self.prompts)
         whole = (answer.message or answer.parting) is not None and _is_locked(runtime)
         if answer.message is not None:
             answer = replace(answer, message=runnable(answer.message, whole=whole))

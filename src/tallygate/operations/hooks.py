@@ -30,12 +30,12 @@ from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.declared import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
-from tallygate.operations.gate.hook_step import Gated, gate_step, let_land, look_ahead
+from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
 from tallygate.operations.lock_book import lock_news
 from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
-from tallygate.operations.sessions.opening import Account, account_of, innermost_open, open_session_of
+from tallygate.operations.sessions.opening import ClientBudget, innermost_open, open_session_of, session_for_client
 
 # --- raising at the prompt -------------------------------------------------------------------------------------------
 # Raise a budget by a line that the user types as a prompt: shown a code first, which the model never sees.
@@ -142,7 +142,7 @@ def answer_raise(rt: Runtime, prompts: Prompts, event: HookEvent, wish: tuple[st
         return _said("Say by how much, in US dollars: tallygate raise 2")
     try:
         usd_nanos = parse_amount_nanos("amount", text)
-        session_id = account_of(rt, event).session.session_id
+        session_id = session_for_client(rt, event).session.session_id
         found = change.request_of(rt, session_id, usd_nanos, NO_REASON)
         if (why := _closed(rt, prompts, event, owner)) is not None:
             prompts.shown.pop(owner, None)
@@ -232,7 +232,7 @@ LOOKED_BACK_AT = 500
 _RISING = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH, Pressure.CRITICAL)
 
 
-def on_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> HookAnswer:
+def answer_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -> HookAnswer:
     """Answer one firing of a client's hook.
 
     Whoever calls this stops the client on STOP. A ledger that cannot be used stops what is gated, unless the
@@ -329,13 +329,13 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         # The hooks of tools would be answered by that server: this is the last moment that is ours.
         return HookAnswer(HookVerdict.STOP, f"Tallygate: {why}")
     if event.moment is Moment.SESSION_START:
-        said = _welcome(rt, account_of(rt, event), event.foreign)
+        said = _welcome(rt, session_for_client(rt, event), event.foreign)
         return HookAnswer(message=" ".join(filter(None, (said, rt.workspace.stand_in(event)))))
     if event.moment in GATED:
         with rt.reading() as reader:  # all that a step turns on, at once
             session = innermost_open(reader, event.client, event.client_session)
             ahead = None if session is None else look_ahead(rt, reader, event, session)
-        session = session or account_of(rt, event).session
+        session = session or session_for_client(rt, event).session
         answer = _gated(rt, event, gate_step(rt, event, session, ahead), session)
         if event.moment is Moment.COMPACTION and not answer.stops:
             _keep(rt.caches.compactions, (session.session_id, event.agent_id), rt.services.clock_us())
@@ -350,7 +350,9 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
 def _end(rt: Runtime, event: HookEvent) -> HookAnswer:
     """End the session of a client, and say why it was stopped where that is not said yet."""
     if (session := open_session_of(rt, event.client, event.client_session)) is not None:
-        let_land(rt, event, session.session_id, None)  # what lands later counts, but is not in the run-log line
+        wait_for_responses(
+            rt, event, session.session_id, None
+        )  # what lands later counts, but is not in the run-log line
     ended = end_account(rt, event)
     if not ended and event.facts.is_told_of_faults_at_end:
         rt.prove()  # a run that was stopped for a lock has no session, and what is locked can be read
@@ -368,7 +370,7 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
     return GO_ON
 
 
-def _gated(rt: Runtime, event: HookEvent, gated: Gated, session: Session) -> HookAnswer:
+def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
         acts = rt.workspace.interrupts and gated.hard
@@ -402,7 +404,7 @@ def _never_began(rt: Runtime, session: Session, answer: GateAnswer) -> str | Non
 def all_landed(rt: Runtime, event: HookEvent) -> bool:
     """Whether every response of an event's session is written down, after a moment for those that are about to be."""
     session = open_session_of(rt, event.client, event.client_session)
-    return session is None or let_land(rt, event, session.session_id, None)
+    return session is None or wait_for_responses(rt, event, session.session_id, None)
 
 
 def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
@@ -420,7 +422,7 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     return f"Tallygate: {answer.message}", said
 
 
-def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
+def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> str:
     with rt.reading() as reader:
         budgets = budgets_now(rt, reader, account.session, rt.services.clock_us())
         news = lock_news(rt, reader)
@@ -438,7 +440,7 @@ def _welcome(rt: Runtime, account: Account, foreign: tuple[str, ...]) -> str:
     ).rstrip()
 
 
-def left_text(rt: Runtime, client: str, client_session: str) -> str | None:
+def remaining_text(rt: Runtime, client: str, client_session: str) -> str | None:
     """What is left for a client's session, in a few words; None where no budget is known for it."""
     session = open_session_of(rt, client, client_session)
     if session is None:

@@ -12,7 +12,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.hooks import left_text
+from tallygate.operations.hooks import remaining_text
 from tallygate.operations.views.overview import find_budget, list_budgets, list_sessions, show_session
 
 HERE = "/home/me/p"
@@ -42,7 +42,7 @@ def test_a_look_takes_the_limit_that_the_first_step_will_be_held_to(world, now, 
     later, said = greeted(world, day(now, period=period), session="second")
     shown = later.rt
     assert f"of ${now}.00 left" in said
-    assert f"of ${now}.00 left" in left_text(shown, "claude_code", "second")
+    assert f"of ${now}.00 left" in remaining_text(shown, "claude_code", "second")
     second = account(later, "second")
     looked = show_session(shown, second.session_id).budgets
     line = next(each for each in list_sessions(shown, state=None, limit=9) if each.session == second)
@@ -83,10 +83,10 @@ def test_who_runs_already_keeps_its_limit_and_is_told_that(world, period):
     before, _ = greeted(world, day(4, period=period), session="first")
     hook(before, Moment.PROMPT, "p1", session="first")
     later, _ = greeted(world, day(8, period=period), session="second")
-    assert "of $4.00 left" in left_text(later.rt, "claude_code", "first")
+    assert "of $4.00 left" in remaining_text(later.rt, "claude_code", "first")
     hook(later, Moment.PROMPT, "p2", session="second")
-    assert "of $8.00 left" in left_text(later.rt, "claude_code", "second")
-    assert "of $4.00 left" in left_text(later.rt, "claude_code", "first")
+    assert "of $8.00 left" in remaining_text(later.rt, "claude_code", "second")
+    assert "of $4.00 left" in remaining_text(later.rt, "claude_code", "first")
 
 
 def test_a_rolling_limit_that_was_lowered_leaves_what_it_says(world):
@@ -125,7 +125,7 @@ def test_a_soft_budget_is_told_beside_the_one_that_stops_and_does_not_hide_it(wo
     soft = " A soft budget, which only warns, has $5.00 of $5.00 left today for this project."
     assert said == "$7.00 of $7.00 left today for user me." + HOOKS + soft
     assert (
-        left_text(later.rt, "claude_code", "client-1")
+        remaining_text(later.rt, "claude_code", "client-1")
         == "tallygate: $0.00 spent, $7.00 of $7.00 left today for user me"
     )
 
@@ -140,7 +140,7 @@ def test_a_soft_budget_that_leaves_more_is_not_spoken_of(world):
 def test_where_nothing_stops_that_is_said(world):
     later, said = greeted(world, session_mode="soft")
     assert said == "$20.00 of $20.00 left for this session." + HOOKS + " This budget is soft: it only warns."
-    assert left_text(later.rt, "claude_code", "client-1") == "tallygate: $0.00 spent, $20.00 of $20.00 left"
+    assert remaining_text(later.rt, "claude_code", "client-1") == "tallygate: $0.00 spent, $20.00 of $20.00 left"
 
 
 @pytest.mark.parametrize("soft_last", [True, False])

@@ -18,7 +18,7 @@ from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, priced_as
 from tallygate.core.words import ActorType
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
@@ -33,7 +33,7 @@ def live_session(world, name="s"):
     """A session whose client writes down what it uses."""
     rich = world.with_runtime(session_limit_nanos=10**15, project="/home/me/p")
     start = hook_event(CLIENT, Moment.SESSION_START, name, "SessionStart", origin=SessionOrigin.STARTUP, model="dear")
-    on_hook(rich.rt, start)
+    answer_hook(rich.rt, start)
     return open_session_of(world.rt, CLIENT, name).session_id
 
 

@@ -22,10 +22,10 @@ from tallygate.core.words import Action
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.port.changes import Insert
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.operations.gate.authorize import StatedStep, priced
+from tallygate.operations.gate.authorize import StatedStep, price_step
 from tallygate.operations.gate.pipeline import Door, stored_answer, take_step, take_step_in, word_answer
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.learning.estimates import learned_from, sample_key
+from tallygate.operations.learning.estimates import sample_key, sample_of
 from tallygate.operations.runtime import Learned
 
 HOUR_US = 3600 * 1_000_000
@@ -38,7 +38,7 @@ class Gone(Exception):
 
 def door(world, session, tokens=1, *, key=None, fails=False):
     """The agent's way in; one that fails does so when everything of its step is written."""
-    request = priced(world.rt, StatedStep(session, "t", prompt_tokens=tokens, completion_tokens=0, client_key=key))
+    request = price_step(world.rt, StatedStep(session, "t", prompt_tokens=tokens, completion_tokens=0, client_key=key))
 
     def attested(_tx, _answer, _call_id):
         raise Gone
@@ -213,7 +213,7 @@ def test_nothing_is_learned_from_what_is_taken_back(world):
         known = taught(reader)
     with pytest.raises(Gone), world.rt.writing() as tx:
         for call_id in calls[6:]:
-            tx.append("test", learned_from(tx, tx.call(call_id), NANOS, CostOrigin.REPORTED), by="test")
+            tx.append("test", sample_of(tx, tx.call(call_id), NANOS, CostOrigin.REPORTED), by="test")
         with world.rt.reading() as reader:
             assert taught(tx) == taught(reader) != known, "in the transaction it counts"
         raise Gone

@@ -24,7 +24,7 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType, CalibrationMode
 from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
@@ -296,7 +296,7 @@ def test_learning_anew_gives_what_was_learned_on_the_way(world):
 
 def test_a_ledger_from_before_learns_from_its_calls(world, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr("tallygate.operations.gate.record.learned_from", lambda *_: [])
+        before.setattr("tallygate.operations.gate.record.sample_of", lambda *_: [])
         taught(world)
     session = world.start("100", client="codex")
     assert world.ask(session, 100).factor_source == "none"
@@ -335,7 +335,7 @@ def test_a_factor_from_bills_is_only_told_where_the_policy_does_not_enforce(worl
 def hooked(world, moment, key):
     world.clock.forward(1_000_000)
     event = hook_event("claude_code", moment, "client-1", moment.value, key, model="dear")
-    return on_hook(world.rt, event)
+    return answer_hook(world.rt, event)
 
 
 def respond(world, key, cents):

@@ -18,10 +18,10 @@ from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType
-from tallygate.operations.budgets.metering import Accounts
+from tallygate.operations.budgets.metering import Meter
 from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.learning.estimates import sample_row, samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
@@ -44,7 +44,9 @@ def reported(world, session, said, cost, **options):
 def observed_session(world, dollars, name="client-1", client="claude_code"):
     """A session whose client writes down what it uses."""
     rich = world.with_runtime(session_limit_nanos=round(dollars * NANOS), project="/home/me/p")
-    on_hook(rich.rt, hook_event(client, Moment.SESSION_START, name, "SessionStart", origin=Began.STARTUP, model="dear"))
+    answer_hook(
+        rich.rt, hook_event(client, Moment.SESSION_START, name, "SessionStart", origin=Began.STARTUP, model="dear")
+    )
     return open_session_of(world.rt, client, name).session_id
 
 
@@ -292,7 +294,7 @@ def test_a_report_in_a_session_whose_record_came_later_counts_as_reported(world,
     session = world.start("100", client="claude-code")
     answer = reported(world, session, 100, 1)
     with world.ledger.writing() as tx:
-        accounts = Accounts(tx)
+        accounts = Meter(tx)
         accounts.link(tx.session(session), "claude_code", "client-1", "registered")
         tx.append("usage.linked", accounts.changes(), by="test")
     assert world.call(answer.call_id).cost_basis == "transcript"

@@ -16,7 +16,7 @@ from tallygate.core.errors import InvalidArgument, KeyUnusable, LedgerCorrupt, N
 from tallygate.core.hooks import HookAnswer, HookVerdict, Moment
 from tallygate.core.proof import StatementKind
 from tallygate.operations.gate.record import UsageReport, record_usage
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.proof import attest
 from tallygate.operations.proof.attest import export_bundle
 from tallygate.operations.sessions.ending import end_session
@@ -286,7 +286,7 @@ def test_others_wait_only_so_long_while_much_is_signed(proving, slow_us, rounds)
 
 
 def hooked(world, moment):
-    return on_hook(world.rt, hook_event("claude_code", moment, "client-1", moment.value, None, model="dear"))
+    return answer_hook(world.rt, hook_event("claude_code", moment, "client-1", moment.value, None, model="dear"))
 
 
 def test_a_session_that_a_hook_ends_is_signed_at_once(proving):

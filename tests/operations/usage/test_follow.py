@@ -15,7 +15,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.moments import as_datetime
 from tallygate.operations.gate.authorize import check
-from tallygate.operations.hooks import on_hook
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.follow import Follower, _stamp
@@ -198,7 +198,7 @@ class Gated:
     def hook(self, moment, origin=None, name="s1"):
         self.clock.forward(1_000_000)
         event = hook_event("claude_code", moment, name, moment.value, transcript=str(self.file), origin=origin)
-        return on_hook(self.rt, event)
+        return answer_hook(self.rt, event)
 
     def write(self, key, cents, at_us=None, file=None):
         at = as_datetime(self.clock.at_us if at_us is None else at_us)

@@ -13,7 +13,7 @@ from tallygate.core.words import client_among
 from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookProgram, answer_alone
-from tallygate.operations.hooks import left_text
+from tallygate.operations.hooks import remaining_text
 
 # --- hook ------------------------------------------------------------------------------------------------------------
 # `tallygate hook`: answer one hook of a client, where no server is there to do it.
@@ -60,7 +60,7 @@ def statusline(program: Program, client: str) -> None:
         return
     try:
         with program.opened(by="statusline") as app:
-            text = left_text(app.runtime, client_among(client, REGISTRY.hooks) or client, session)
+            text = remaining_text(app.runtime, client_among(client, REGISTRY.hooks) or client, session)
     except TallygateError as error:
         text = f"tallygate: {error.message}"
     if text is not None:

@@ -16,7 +16,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Update, Value
 from tallygate.ledger.port.ledger import Tx
 from tallygate.operations.budgets.applicable import budget_change
-from tallygate.operations.learning.estimates import learned_from
+from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, Runtime
 from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, is_pending
 
@@ -154,7 +154,7 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
             }
             updates.append(Update("call", row))
             if state is CallState.RECONCILED:
-                updates += learned_from(tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
+                updates += sample_of(tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
         tx.append("calls.expired", [*books.changes(), *updates], by=by, note={"cause": cause})
 
 

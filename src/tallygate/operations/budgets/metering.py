@@ -21,7 +21,7 @@ from tallygate.ledger.port.changes import Change, Insert, Update
 from tallygate.ledger.port.ledger import Tx
 from tallygate.ledger.port.usage import StoredUsage
 from tallygate.operations.budgets.applicable import budget_change
-from tallygate.operations.learning.estimates import learned_from
+from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.operations.windows import Facts, OpenWindows, State, booked, changed_in, time_of
 from tallygate.pricing.identity import means
@@ -30,7 +30,7 @@ from tallygate.pricing.identity import means
 # Find what the ledger has of a response already: under its own key, or told of by another source.
 
 
-class Stored:
+class StoredResponses:
     """The responses in the ledger that one batch of one client may touch, as they stand after each change."""
 
     def __init__(self, tx: Tx, client: str, rows: Sequence[ObservedUsage]) -> None:
@@ -136,7 +136,7 @@ class SessionCalls:
         return found
 
 
-class Accounts:
+class Meter:
     """The budgets and calls that one batch of responses changes, loaded once and written once."""
 
     def __init__(self, tx: Tx, place_of: PlaceOf = on_paper) -> None:
@@ -336,7 +336,7 @@ class Accounts:
             for hold in call.holds:
                 self._add(hold.budget_id, 0, held=hold.amount_nanos)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
-            self._learned += learned_from(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
+            self._learned += sample_of(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:

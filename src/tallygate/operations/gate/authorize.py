@@ -21,11 +21,11 @@ from tallygate.operations.budgets.applicable import bound_now, currency_of, sess
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import Door, look, stored_answer, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
-    Estimated,
-    Guess,
+    CorrectedEstimate,
+    RawEstimate,
     agent_level,
     anew_nanos,
-    estimated,
+    correct_estimate,
     price_key,
     sample_key,
     shown_factor,
@@ -53,7 +53,7 @@ class StatedStep:
     client_key: str | None = None
 
 
-def priced(rt: Runtime, step: StatedStep) -> CallRequest:
+def price_step(rt: Runtime, step: StatedStep) -> CallRequest:
     """The step as the gate looks at it. Raises `NotFound` for an unknown session."""
     head = head_of(rt, step.session_id)
     if head is None:
@@ -61,15 +61,15 @@ def priced(rt: Runtime, step: StatedStep) -> CallRequest:
     model, now_us = step.model or head.model, rt.services.clock_us()
     price = rt.workspace.prices.quote(model, as_datetime(now_us), scope_headed(rt, step.session_id, head))
     raw = price.cost_nanos(Tokens(fresh_input=step.prompt_tokens, output=step.completion_tokens))
-    counted = Estimated(raw)
+    counted = CorrectedEstimate(raw)
     if step.actual is None:
         named = price_key(price, model)
         with rt.reading() as reader:
             compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = agent_level(reader, step.session_id, step.actor, anew)
-            counted = estimated(
-                rt, reader, Guess(sample_key(EstimateKind.AGENT, head.client, named), model, named, raw, level)
+            counted = correct_estimate(
+                rt, reader, RawEstimate(sample_key(EstimateKind.AGENT, head.client, named), model, named, raw, level)
             )
     return CallRequest(
         session_id=step.session_id,
@@ -117,7 +117,7 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
 
 
 def _checked(rt: Runtime, session_id: str, step: StatedStep | None) -> BudgetState:
-    request = None if step is None else priced(rt, step)
+    request = None if step is None else price_step(rt, step)
     with rt.reading() as reader:
         if request is not None:
             outcome = look(rt, reader, request, rt.services.clock_us())
@@ -164,7 +164,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
     """
     rt.follower.catch_up()
     try:
-        request = priced(rt, step)
+        request = price_step(rt, step)
         door = Door(
             request,
             stored=lambda tx, call: with_attestation(rt, tx, stored_answer(call, request), call.call_id),

@@ -33,9 +33,9 @@ from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import Door, GateOutcome, call_id_of, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
     STEPS_LOOKED_AT,
-    Estimated,
-    Guess,
-    estimated,
+    CorrectedEstimate,
+    RawEstimate,
+    correct_estimate,
     price_key,
     sample_key,
     switches,
@@ -57,7 +57,7 @@ QUESTION = "permissionRequest"
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
+class StepAnswer:
     """The answer to a step, and how pressed its session was at the step before.
 
     `again` says that the step before was refused, too, the session's or the agent's; `unconfirmed` that a tool of this
@@ -96,7 +96,7 @@ def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) 
     return Ahead(request, recent, is_pressed or _is_ahead(rt, reader, event, session, recent))
 
 
-def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | None = None) -> Gated:
+def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | None = None) -> StepAnswer:
     """Answer whether the model call that follows an event may be made, and reserve it where it follows at once.
 
     A tool that more hooks come after is only looked at: nothing is reserved, and only a halt is written. `ahead` is
@@ -106,14 +106,14 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | No
         with rt.reading() as reader:
             ahead = look_ahead(rt, reader, event, session)
     if ahead.waits:
-        let_land(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
+        wait_for_responses(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
         with rt.reading() as reader:  # for the second time: what has landed was in none of it
             ahead = look_ahead(rt, reader, event, session)
     request, recent = ahead.request, ahead.recent
     if event.held:
         still, request = _still_refused(rt, session, request)
         if still is not None:
-            return Gated(still, None, again=True, goes_on=True, hard=True)
+            return StepAnswer(still, None, again=True, goes_on=True, hard=True)
     step = _HookStep(rt, event, session, request, recent)
     door = Door(
         request,
@@ -141,12 +141,12 @@ class _HookStep:
         self._again = event.held
         self._refused: list[Call] = []
 
-    def stored(self, tx: Tx, call: Call) -> Gated | None:
+    def stored(self, tx: Tx, call: Call) -> StepAnswer | None:
         """A refusal is given again; a step that was let go on is looked at anew, in case its budget ran out since."""
         if call.reply is None or call.action is not Action.HALT:
             return None
         answer, held = GateAnswer.from_json(call.reply), self._event.held
-        return Gated(answer, None, again=held, goes_on=held, hard=_is_hard(self._rt, tx, self._session, answer))
+        return StepAnswer(answer, None, again=held, goes_on=held, hard=_is_hard(self._rt, tx, self._session, answer))
 
     def begin(self, tx: Tx, known: Call | None) -> tuple[CallRequest, bool]:
         """What is asked for, and whether that is reserved; reservations that the event ends are released."""
@@ -164,12 +164,12 @@ class _HookStep:
         reserves, request = _turned(self._rt, tx, event, request, self._recent)
         return request, reserves
 
-    def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> Gated:
+    def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> StepAnswer:
         event, answer = self._event, word_answer(self._rt, tx, outcome, call_id)
         hard = answer.action is Action.HALT and _is_hard(self._rt, tx, self._session, answer)
         left = event.confirmed and _was_left([call.tool_name or "" for call in self._refused], event)
         goes_on = hard and _goes_on(tx, event, self._refused)
-        return Gated(answer, self._before, self._again, left, goes_on, hard)
+        return StepAnswer(answer, self._before, self._again, left, goes_on, hard)
 
 
 def _is_hard(rt: Runtime, tx: Tx, session: Session, refused: GateAnswer) -> bool:
@@ -228,12 +228,12 @@ def _request(
         if event.is_auxiliary
         else next_step(mine, price, at, event.facts.first_call, forgotten=forgotten)
     )
-    counted = Estimated(ahead.nanos)
+    counted = CorrectedEstimate(ahead.nanos)
     if not event.is_auxiliary:
         named = price_key(price, model)
         key = sample_key(EstimateKind.HOOK, session.client, named)
         level = Level.of(ahead.nanos if mine else None, ahead.anew_nanos)
-        counted = estimated(rt, reader, Guess(key, model, named, ahead.nanos, level))
+        counted = correct_estimate(rt, reader, RawEstimate(key, model, named, ahead.nanos, level))
     return CallRequest(
         session_id=session.session_id,
         tool_name=event.name if event.confirms else event.tool or event.name,
@@ -304,7 +304,7 @@ def _is_ahead(
     return len(waiting) > 1 and rt.services.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
 
 
-def let_land(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
+def wait_for_responses(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
     """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
     for _ in range(LATE_STEPS if event.facts.writes_late else LANDING_STEPS):
         with rt.reading() as reader:

@@ -25,7 +25,7 @@ from tallygate.operations.budgets.applicable import budgets_now, currency_of
 from tallygate.operations.budgets.calls import resolve_call, void
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import Door, GateOutcome, take_step
-from tallygate.operations.learning.estimates import learned_from
+from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_called
 from tallygate.pricing.identifiers import identify
@@ -73,7 +73,7 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         price_id, prices = basis_changes(tx, price, rt.known_prices())
         changes: list[Change] = [*prices]
         if not live:  # no record of the client's tells of it: the report is taken at its word, and may be odd
-            changes += learned_from(tx, call, cost, CostOrigin.REPORTED)
+            changes += sample_of(tx, call, cost, CostOrigin.REPORTED)
             is_local = _is_local(model, price) and not _is_local(call.model_requested)
             changes += [_anomaly(tx, call, kind, told) for kind, told in odd_in(call, model, cost, is_local=is_local)]
         columns: dict[str, Value] = {

@@ -89,7 +89,7 @@ def anew_nanos(
 
 
 @value(frozen=True, slots=True)
-class Guess:
+class RawEstimate:
     """A step's cost as somebody says it, for a model as it is spelled; `level` is that of the agent's steps.
 
     `price_key` names the price: what bills have shown holds for who bills, not for the model wherever it is served.
@@ -103,7 +103,7 @@ class Guess:
 
 
 @value(frozen=True, slots=True)
-class Estimated:
+class CorrectedEstimate:
     """What a step is taken to cost. `nanos` is decided on and reserved, `factor_micros` times the agent's own number.
 
     `expected` is what was learned, whether or not it decides; `billed_micros` what bills have shown on top of it.
@@ -143,18 +143,18 @@ def agent_of(actor: Actor) -> str:
     return actor.id or actor.name or ""
 
 
-def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
+def correct_estimate(rt: Runtime, reader: Reader, guess: RawEstimate) -> CorrectedEstimate:
     """The estimate as it counts: by the user's own factor, else by what was learned, else as it was given."""
     raw_nanos, key = guess.nanos, guess.key
     if raw_nanos <= 0:
-        return Estimated(raw_nanos)
+        return CorrectedEstimate(raw_nanos)
     expected = rt.caches.learned.expect(reader, key, raw_nanos, guess.level)
     manual = stated_factor(rt.workspace.factors_micros, guess.model, guess.price_key)
     if manual is not None:
-        return Estimated(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
+        return CorrectedEstimate(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
     billed = reader.calibration_factor(guess.price_key) or MILLION
     if rt.workspace.policy.calibration is not CalibrationMode.ENFORCE:
-        return Estimated(raw_nanos, expected=expected, billed_micros=billed)
+        return CorrectedEstimate(raw_nanos, expected=expected, billed_micros=billed)
     nanos, source = raw_nanos, "billed" if billed != MILLION else FactorSource.NONE.value
     needed_nanos = expected.needed_nanos(rt.workspace.policy.quantile_percent)
     if expected.source is FactorSource.LEARNED:
@@ -162,7 +162,7 @@ def estimated(rt: Runtime, reader: Reader, guess: Guess) -> Estimated:
     elif needed_nanos != raw_nanos:
         nanos, source = needed_nanos, FactorSource.SESSION.value
     nanos = -(-nanos * billed // MILLION)
-    return Estimated(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
+    return CorrectedEstimate(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
 
 
 def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
@@ -188,7 +188,7 @@ def agent_level(reader: LearningReader, session_id: str, actor: Actor, anew_nano
     return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS), anew_nanos)
 
 
-def learned_from(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[Change]:
+def sample_of(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[Change]:
     """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
 
     `origin` is who told the cost: the agent itself, or the client's own record.

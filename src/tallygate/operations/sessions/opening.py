@@ -268,7 +268,7 @@ OPEN_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ClientBudget:
     """The session a client's session spends; `continues` names the one whose budget it goes on with."""
 
     session: Session
@@ -276,7 +276,7 @@ class Account:
     continues: str | None = None
 
 
-def account_of(rt: Runtime, event: HookEvent) -> Account:
+def session_for_client(rt: Runtime, event: HookEvent) -> ClientBudget:
     """The open session of a client's session, opened from the policy where there is none.
 
     A client's session that is taken up again goes on with the budget it had: a new session spends it, so that
@@ -284,11 +284,11 @@ def account_of(rt: Runtime, event: HookEvent) -> Account:
     """
     found = open_session_of(rt, event.client, event.client_session)
     if found is not None:
-        return Account(found)
+        return ClientBudget(found)
     with rt.writing() as tx:
         linked = tx.sessions_linked(event.client, event.client_session)
         found = _innermost(linked)
-        return Account(found) if found is not None else _opened(rt, tx, event, linked)
+        return ClientBudget(found) if found is not None else _opened(rt, tx, event, linked)
 
 
 def open_session_of(rt: Runtime, client: str, client_session: str) -> Session | None:
@@ -346,7 +346,7 @@ def _innermost(linked: Sequence[Session]) -> Session | None:
     return still_open[-1] if still_open else None
 
 
-def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) -> Account:
+def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) -> ClientBudget:
     client = event.client.replace("_", "-")
     before = linked[0] if linked else None  # what came later lay inside it, or went on with its budget
     parent = _around(tx, event) if before is None else before
@@ -380,7 +380,7 @@ def _opened(rt: Runtime, tx: Tx, event: HookEvent, linked: Sequence[Session]) ->
         beside=[Insert("client_session", link)],
         note={"hook": event.name},
     ).session
-    return Account(session, opened=True, continues=None if before is None else before.session_id)
+    return ClientBudget(session, opened=True, continues=None if before is None else before.session_id)
 
 
 def _around(tx: SessionReader, event: HookEvent) -> Session | None:

@@ -15,7 +15,7 @@ from tallygate.core.words import client_name
 from tallygate.ledger.port.changes import Update, Value
 from tallygate.ledger.port.usage import StoredUsage, UsageReader
 from tallygate.ledger.rows import from_usage
-from tallygate.operations.budgets.metering import Accounts
+from tallygate.operations.budgets.metering import Meter
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import Pricer, new_prices
@@ -64,12 +64,12 @@ def correct_usage(
         if stored.cost_nanos > AMOUNT_NANOS_MAX:
             raise InvalidArgument("counts", "No response costs as much as these counts would.")
         after = replace(before, row=row, price_id=stored.price_id, cost_nanos=stored.cost_nanos, corrected=why)
-        accounts = Accounts(tx, rt.workspace.place_of)
+        meter = Meter(tx, rt.workspace.place_of)
         befores = (before,)
-        after = accounts.count(after, befores) if session is None else accounts.charge(after, session, befores)
+        after = meter.count(after, befores) if session is None else meter.charge(after, session, befores)
         changes = [
             *new_prices(rt, tx, {after.price_id: basis}),
-            *accounts.changes(),
+            *meter.changes(),
             Update("usage", from_usage(after)),
         ]
         note: dict[str, Value] = {

@@ -43,7 +43,7 @@ from tallygate.ledger.port.proof import ProofWriter
 from tallygate.ledger.port.usage import Anomaly, StoredUsage
 from tallygate.ledger.rows import USAGE_ANOMALY, from_usage, new_usage
 from tallygate.operations.budgets.figures import is_enforced
-from tallygate.operations.budgets.metering import Accounts, Stored
+from tallygate.operations.budgets.metering import Meter, StoredResponses
 from tallygate.operations.runtime import Runtime, matters, scope_of
 from tallygate.operations.usage.nameless import named
 from tallygate.operations.worktrees import met
@@ -303,7 +303,7 @@ class _Batch:
     def __init__(
         self, rt: Runtime, tx: Tx, client: str, rows: Sequence[ObservedUsage], pricer: Pricer, *, paths: Paths
     ) -> None:
-        self.accounts = Accounts(tx, rt.workspace.place_of)
+        self.meter = Meter(tx, rt.workspace.place_of)
         self.changes: list[Change] = []
         self.prices: dict[str, str] = {}
         self.new = self.corrected = self.attributed = self.elsewhere = 0
@@ -312,7 +312,7 @@ class _Batch:
         self._pricer = pricer
         self._paths = paths
         self._whole: dict[str, int | None] = {}
-        self._stored = Stored(tx, client, rows)
+        self._stored = StoredResponses(tx, client, rows)
         self._finder = SessionFinder(rt, tx, rows)
 
     def take(self, found: Priced) -> None:
@@ -331,7 +331,7 @@ class _Batch:
             if self._finder.has_any(row):
                 found = self._in_time(found)
                 row = found[0].row
-                session = self._finder.find(row, self.accounts)
+                session = self._finder.find(row, self.meter)
             if session is None and self._is_elsewhere(row):
                 self.elsewhere += 1
                 return
@@ -391,7 +391,7 @@ class _Batch:
             for waiting in self._tx.unattributed_usage(client, client_session, session.started_us):
                 late = session.ended_us is not None and microseconds(waiting.row.at) > session.ended_us
                 if waiting.row.is_told and not late and waiting.row.response_key not in self._stored.touched:
-                    self.changes.append(_taken_up(self._pricer, self.accounts, waiting, session, self.prices))
+                    self.changes.append(_taken_up(self._pricer, self.meter, waiting, session, self.prices))
                     self.attributed += 1
 
     def _is_elsewhere(self, row: ObservedUsage) -> bool:
@@ -408,9 +408,9 @@ class _Batch:
     def _placed(self, found: Priced, session: Session | None, befores: Sequence[StoredUsage]) -> Priced:
         """A response counted where it belongs, in place of rows that it stood in and that belonged to no session."""
         if session is None:
-            return self.accounts.count(found[0], befores), found[1]
+            return self.meter.count(found[0], befores), found[1]
         stored, basis = self._pricer.priced_in(found, session)
-        return self.accounts.charge(stored, session, befores), basis
+        return self.meter.charge(stored, session, befores), basis
 
     def _corrected(self, again: Priced, before: StoredUsage | None, told: StoredUsage | None) -> Priced:
         """A known response of which more is known now: the difference is booked where it already counts."""
@@ -426,15 +426,15 @@ class _Batch:
                 # The prices of today would make it cheaper: what was booked stays.
                 after, basis = replace(after, price_id=counted.price_id, cost_nanos=counted.cost_nanos), ""
             if session is None:
-                return self.accounts.count(after, befores), basis
-            return self.accounts.charge(after, session, befores), basis
+                return self.meter.count(after, befores), basis
+            return self.meter.charge(after, session, befores), basis
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
         gained = told is not None or (before is not None and before.row.is_told)
         if gained:
-            return self._placed(again, self._finder.find(again[0].row, self.accounts), befores)
+            return self._placed(again, self._finder.find(again[0].row, self.meter), befores)
         if before is not None and stored.cost_nanos < before.cost_nanos:
             stored, basis = replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
-        return self.accounts.count(stored, befores), basis
+        return self.meter.count(stored, befores), basis
 
 
 def _told(row: ObservedUsage) -> str:
@@ -461,7 +461,7 @@ def _store(
     if batch.changes:
         rows = new_prices(rt, tx, batch.prices)
         note: dict[str, Value] = {"client": client, "new": batch.new, "corrected": batch.corrected}
-        tx.append("usage.observed", [*rows, *batch.accounts.changes(), *batch.changes], by=rt.by, note=note)
+        tx.append("usage.observed", [*rows, *batch.meter.changes(), *batch.changes], by=rt.by, note=note)
     known = len(priced) - batch.new - batch.corrected - batch.elsewhere
     taken = IngestResult(batch.new, batch.corrected, known, batch.attributed, elsewhere=batch.elsewhere)
     return taken, set(batch.prices)
@@ -473,14 +473,12 @@ def new_prices(rt: Runtime, tx: ProofWriter, prices: Mapping[str, str]) -> list[
     return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
 
 
-def _taken_up(
-    pricer: Pricer, accounts: Accounts, waiting: StoredUsage, session: Session, prices: dict[str, str]
-) -> Change:
+def _taken_up(pricer: Pricer, meter: Meter, waiting: StoredUsage, session: Session, prices: dict[str, str]) -> Change:
     """Count a response into the session that is now known to be its own; `prices` takes a price that changes by it."""
     stored, basis = pricer.priced_in((waiting, ""), session)
     if basis:
         prices.setdefault(stored.price_id, basis)
-    return Update("usage", from_usage(accounts.charge(stored, session, (waiting,))))
+    return Update("usage", from_usage(meter.charge(stored, session, (waiting,))))
 
 
 class SessionFinder:
@@ -498,7 +496,7 @@ class SessionFinder:
         self._begun: dict[tuple[str, str], int | None] = {}
         self.fresh: list[tuple[str, str, Session]] = []
 
-    def find(self, row: ObservedUsage, accounts: Accounts) -> Session | None:
+    def find(self, row: ObservedUsage, meter: Meter) -> Session | None:
         """The session, linked to the client's own for the next time; None where there is none, or no telling."""
         at_us = microseconds(row.at)
         found = self._covering(row.client, row.session, at_us)
@@ -512,7 +510,7 @@ class SessionFinder:
             found = self._at_work(row, at_us)
         if found is None:
             return None
-        accounts.link(found, row.client, row.session, how)
+        meter.link(found, row.client, row.session, how)
         self.fresh.append((row.client, row.session, found))
         self._linked[row.client, row.session].append(found)
         return found
@@ -585,11 +583,11 @@ def link_session(rt: Runtime, client: str, client_session: str, session_id: str)
         session = tx.session(session_id)
         if session is None or any(s.session_id == session_id for s in tx.sessions_linked(client, client_session)):
             return IngestResult()
-        accounts = Accounts(tx, rt.workspace.place_of)
-        accounts.link(session, client, client_session, "registered")
+        meter = Meter(tx, rt.workspace.place_of)
+        meter.link(session, client, client_session, "registered")
         waiting = tx.unattributed_usage(client, client_session, session.started_us)
         pricer, prices = Pricer(rt), dict[str, str]()
-        updates = [_taken_up(pricer, accounts, stored, session, prices) for stored in waiting]
-        changes = [*new_prices(rt, tx, prices), *accounts.changes(), *updates]
+        updates = [_taken_up(pricer, meter, stored, session, prices) for stored in waiting]
+        changes = [*new_prices(rt, tx, prices), *meter.changes(), *updates]
         tx.append("session.linked", changes, by=rt.by, note={"session_id": session_id})
         return IngestResult(attributed=len(updates))
