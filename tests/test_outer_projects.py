@@ -9,7 +9,7 @@ from tests.repositories import repository, worktree
 from tests.test_project_trust import Clone
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.gate.rules import RuleTarget, bound
+from tallygate.core.gate.rules import RuleTarget, rules_that_apply
 from tallygate.settings import Settings
 from tallygate.workspace import place_of
 
@@ -21,7 +21,7 @@ def clone(tmp_path: Path) -> Clone:
 
 def rules_in(settings: Settings, folder: Path, home: Path) -> dict[tuple[str, int], str]:
     """The limits that bind a session in a folder, each with what it limits there."""
-    found = bound(
+    found = rules_that_apply(
         settings.budgets, RuleTarget("", "codex", "me", place_of(str(folder), str(home)), names_of=REGISTRY.names.of)
     )
     return {(rule.scope.value, rule.limit // 10**9): str(rule.key) for rule in found}

@@ -11,7 +11,7 @@ import pytest
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import LOCAL_RUNTIMES
-from tallygate.core.gate.rules import RuleTarget, bound
+from tallygate.core.gate.rules import RuleTarget, rules_that_apply
 from tallygate.core.places import as_written
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Settings, UserPlaces, load_settings, sections
@@ -195,14 +195,14 @@ def test_a_budget_of_a_project_is_a_row_of_its_own_and_binds_work_there_alone(cl
     clone.user(row.format(5))
     clone.shop(row.format(1))
     rules = clone.load().budgets
-    here = bound(
+    here = rules_that_apply(
         rules, RuleTarget("default", "claude-code", "me", as_written(str(clone.root)), names_of=REGISTRY.names.of)
     )
-    below = bound(
+    below = rules_that_apply(
         rules,
         RuleTarget("default", "claude-code", "me", as_written(str(clone.root / "sub")), names_of=REGISTRY.names.of),
     )
-    elsewhere = bound(
+    elsewhere = rules_that_apply(
         rules,
         RuleTarget("default", "claude-code", "me", as_written(str(clone.root) + "-2"), names_of=REGISTRY.names.of),
     )

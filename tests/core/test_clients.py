@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.gate.rules import BudgetRule, BudgetScope, RuleTarget, bound
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, RuleTarget, rules_that_apply
 from tallygate.core.words import client_name
 
 WIDE = "".join(chr(ord(char) + 0xFEE0) if char.isalpha() else char for char in "claude-code")
@@ -59,7 +59,8 @@ def test_a_program_of_somebody_else_is_no_known_client(called):
 def limits(client, also=None, match=None):
     rule = BudgetRule(BudgetScope.CLIENT, 1, period="day", match=match)
     return [
-        each.key for each in bound([rule], RuleTarget("", client, "me", also_client=also, names_of=REGISTRY.names.of))
+        each.key
+        for each in rules_that_apply([rule], RuleTarget("", client, "me", also_client=also, names_of=REGISTRY.names.of))
     ]
 
 

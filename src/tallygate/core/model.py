@@ -249,11 +249,11 @@ class GateView:
 
 @value(frozen=True, slots=True)
 class Decision:
-    """The gate's answer; `binding` is the budget that refused or presses most."""
+    """The gate's answer; `decided_by` is the budget that refused or presses most."""
 
     action: Action
     reason: Reason
-    binding: Budget | None = None
+    decided_by: Budget | None = None
     wants_target: bool = False
     target: RerouteTarget | None = None
 

@@ -106,7 +106,7 @@ def test_what_an_unknown_price_does_is_the_session_s_choice(state, unknown, pric
 def test_the_tightest_of_several_hard_budgets_binds():
     wide, tight = budget(100, name="wide"), budget(10, name="tight")
     decision = policy.decide(GateView(session(), (wide, tight)), request(11), Policy())
-    assert decision.binding == tight
+    assert decision.decided_by == tight
 
 
 def test_a_soft_budget_says_so_and_lets_the_call_through():

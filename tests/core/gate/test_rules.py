@@ -134,7 +134,7 @@ def budget(limit, spent, reserved=0):
 def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on():
     binding = budget(1_000_000_000, 900_000_000, 50_000_000)
     message = halt_message(
-        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding),
+        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=binding),
         session_id="session_a",
         asked=200_000_000,
         model="claude-opus-4-7",
@@ -174,7 +174,7 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
 )
 def test_a_halt_names_the_budget_in_words(changes, told):
     binding = replace(budget(1_000_000_000, 750_000_000), **changes)
-    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding)
+    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=binding)
     message = halt_message(halted, session_id="s", asked=2 * 10**9, model="m", command="tallygate budget raise x 1")
     assert message.startswith(told)
     assert message.count("\n") == 1
@@ -191,7 +191,7 @@ def test_a_halt_names_the_budget_in_words(changes, told):
 )
 def test_a_halt_says_in_the_users_time_zone_when_its_budget_is_renewed(zone, shown):
     binding = replace(budget(1_000_000_000, 900_000_000), resets_us=1_767_225_600_000_000)
-    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=binding)
+    halted = Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=binding)
     message = halt_message(halted, session_id="session_a", asked=1, model="m", zone=zone)
     assert f"It renews at {shown}.\n" in message
     assert f"It renews at {shown}.\nTo go on, run: " in nothing_left(binding, 1, zone=zone)
@@ -199,7 +199,7 @@ def test_a_halt_says_in_the_users_time_zone_when_its_budget_is_renewed(zone, sho
 
 def test_the_halt_of_a_budget_in_tokens_says_nothing_in_dollars():
     message = halt_message(
-        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=replace(budget(9_000, 8_000), unit="tokens")),
+        Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=replace(budget(9_000, 8_000), unit="tokens")),
         session_id="session_a",
         asked=2_000,
         model="claude-opus-4-7",

@@ -363,7 +363,7 @@ def test_a_look_counts_the_budgets_of_the_settings_also_those_that_no_call_has_m
     before = world.events()
     found = check_budget(world.rt, "work", 41 * CENT, "GBP")
     assert (found.allowed, found.remaining) == (False, 40 * CENT)
-    assert found.binding.budget_id == "global:all:day:2026-09-21"
+    assert found.decided_by.budget_id == "global:all:day:2026-09-21"
     assert found.command.startswith("tallygate budget raise global:all:day:2026-09-21 ")
     assert world.events() == before
 
@@ -373,7 +373,7 @@ def test_a_look_says_that_the_calls_are_used_up(world):
     start(world)
     assert [book(world, 1).status.value for _ in range(2)] == ["ok", "exhausted"]
     found = check_budget(world.rt, "work")
-    assert (found.reason, found.binding.unit) == ("budget_exhausted", "calls")
+    assert (found.reason, found.decided_by.unit) == ("budget_exhausted", "calls")
     assert found.command == "tallygate budget raise work:calls 10"
 
 

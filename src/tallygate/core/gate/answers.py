@@ -17,7 +17,7 @@ from tallygate.core.words import Action, CalibrationMode, Pressure, Reason, Usag
 
 
 @dataclass(frozen=True, slots=True)
-class BindingBudget:
+class DecidingBudget:
     """The budget that decided, with the numbers it decided on."""
 
     budget_id: str
@@ -29,8 +29,8 @@ class BindingBudget:
     resets_us: int | None
 
     @staticmethod
-    def of(budget: Budget) -> BindingBudget:
-        return BindingBudget(
+    def of(budget: Budget) -> DecidingBudget:
+        return DecidingBudget(
             budget.name,
             budget.unit,
             budget.limit_nanos,
@@ -67,7 +67,7 @@ class GateAnswer:
     factor_micros: int | None = None
     factor_source: str = "none"
     message: str | None = None
-    binding: BindingBudget | None = None
+    binding: DecidingBudget | None = None
     spent_by: tuple[tuple[str, int], ...] = ()
     command: str | None = None
     attestation: SlimAttestation | None = None
@@ -92,7 +92,7 @@ class GateAnswer:
                 "action": Action(found["action"]),
                 "reason": Reason(found["reason"]),
                 "pressure": Pressure(found["pressure"]),
-                "binding": None if binding is None else BindingBudget(**binding),
+                "binding": None if binding is None else DecidingBudget(**binding),
                 "spent_by": tuple((label, nanos) for label, nanos in found["spent_by"]),
             }
         )

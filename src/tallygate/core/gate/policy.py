@@ -23,11 +23,11 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
     """Answer one request. The first rule that applies wins."""
     session = view.session
     if not session.is_open:
-        return Decision(Action.HALT, Reason.SESSION_ENDED, binding=tightest(view.budgets))
+        return Decision(Action.HALT, Reason.SESSION_ENDED, decided_by=tightest(view.budgets))
 
     if not request.price.known:
         if session.unknown_price is UnknownPrice.HALT:
-            return Decision(Action.HALT, Reason.PRICE_UNKNOWN, binding=tightest(view.budgets))
+            return Decision(Action.HALT, Reason.PRICE_UNKNOWN, decided_by=tightest(view.budgets))
         if session.unknown_price is UnknownPrice.REROUTE_REQUIRED:
             return _reroute_to_local(view)
 
@@ -35,28 +35,28 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
     refusing = [b for b in view.budgets if not admits(b, asked.of(b))]
     hard = [b for b in refusing if b.mode is BudgetMode.HARD]
     if hard:
-        return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, binding=tightest(hard))
+        return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=tightest(hard))
 
     if view.has_open_exactness:
-        return Decision(Action.HALT, Reason.EXACTNESS_REQUIRED, binding=tightest(view.budgets))
+        return Decision(Action.HALT, Reason.EXACTNESS_REQUIRED, decided_by=tightest(view.budgets))
 
     # From here on the call may be made, and its reservation fits every hard budget.
     pressing = most_used(view.budgets)
     if pressing is not None and used_percent_at_least(pressing, policy.reroute_at_percent):
-        return Decision(Action.REROUTE, Reason.BUDGET_PRESSURE, binding=pressing, wants_target=True)
+        return Decision(Action.REROUTE, Reason.BUDGET_PRESSURE, decided_by=pressing, wants_target=True)
     if refusing:
-        return Decision(Action.ALLOW, Reason.SOFT_BUDGET_EXCEEDED, binding=tightest(refusing))
-    return Decision(Action.ALLOW, Reason.ALLOW, binding=tightest(view.budgets))
+        return Decision(Action.ALLOW, Reason.SOFT_BUDGET_EXCEEDED, decided_by=tightest(refusing))
+    return Decision(Action.ALLOW, Reason.ALLOW, decided_by=tightest(view.budgets))
 
 
 def _reroute_to_local(view: GateView) -> Decision:
     """Only a model that costs nothing may stand in for one whose price nobody knows."""
     if view.local_target is None:
-        return Decision(Action.HALT, Reason.NO_LOCAL_MODEL, binding=tightest(view.budgets))
+        return Decision(Action.HALT, Reason.NO_LOCAL_MODEL, decided_by=tightest(view.budgets))
     return Decision(
         Action.REROUTE,
         Reason.PRICE_UNKNOWN_REROUTE,
-        binding=tightest(view.budgets),
+        decided_by=tightest(view.budgets),
         target=view.local_target,
     )
 
@@ -115,7 +115,7 @@ class BudgetVerdict:
 
     allowed: bool
     reason: CheckReason
-    binding: Budget | None
+    decided_by: Budget | None
 
 
 def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:

@@ -201,7 +201,7 @@ class RuleTarget:
         return tuple(dict.fromkeys(name for client in each if client is not None for name in self.names_of(client)))
 
 
-def bound(rules: Iterable[BudgetRule], subject: RuleTarget) -> tuple[BudgetRule, ...]:
+def rules_that_apply(rules: Iterable[BudgetRule], subject: RuleTarget) -> tuple[BudgetRule, ...]:
     """The rules above the session that bind one, each with what it limits there; those for models bind by call."""
     found = [replace(rule, key=key) for rule in rules for key in _keys(rule, subject)]
     return tuple(dict.fromkeys(found))
@@ -242,7 +242,7 @@ def _key(rule: BudgetRule, subject: RuleTarget) -> str | None:
             return "all"
 
 
-def binds(rule: BudgetRule, model: str, means: Callable[[str, str], bool]) -> bool:
+def applies_to_model(rule: BudgetRule, model: str, means: Callable[[str, str], bool]) -> bool:
     """Whether a rule that binds a session binds a call of this model; `means` says which ids are one model."""
     if rule.scope is not BudgetScope.MODEL or rule.match is None:
         return True

@@ -164,7 +164,7 @@ def halt_message(
     zone: str = "UTC",
 ) -> str:
     """At most three lines to pass on: what is left of which budget and what the step needs, why, the `command`."""
-    budget = decision.binding
+    budget = decision.decided_by
     match decision.reason:
         case Reason.SESSION_ENDED:
             return (

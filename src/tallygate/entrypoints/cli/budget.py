@@ -128,7 +128,7 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
                 "currency": found.currency,
                 "remaining": unit_number(remaining, found.currency),
                 "pct_used": unit_number(int(used * 10**9), found.currency),
-                "budget": None if found.binding is None else budget_json(found.binding),
+                "budget": None if found.decided_by is None else budget_json(found.decided_by),
                 "command": found.command,
             }
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
-from tallygate.core.gate.answers import BindingBudget
+from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number
@@ -119,8 +119,8 @@ class BudgetTools:
         }
         if found.message is not None:
             answer["message"] = found.message
-        if found.binding is not None:
-            answer["budget"] = budget_payload(BindingBudget.of(found.binding))
+        if found.decided_by is not None:
+            answer["budget"] = budget_payload(DecidingBudget.of(found.decided_by))
             answer["command"] = found.command
         if (changed_us := found.exhausted_us) is not None:
             answer |= attested("signed_attestation", lambda: attest.of_exhausted(rt, session_id, changed_us))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tallygate.core.errors import TallygateError
-from tallygate.core.gate.answers import BindingBudget, BudgetState, GateAnswer, UsageAnswer
+from tallygate.core.gate.answers import BudgetState, DecidingBudget, GateAnswer, UsageAnswer
 from tallygate.core.learning.calibration import MILLION, Confidence
 from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
@@ -85,7 +85,7 @@ def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:
     return found
 
 
-def budget_payload(budget: BindingBudget) -> dict[str, Any]:
+def budget_payload(budget: DecidingBudget) -> dict[str, Any]:
     """A budget with the numbers it decides on."""
     return {
         "id": budget.budget_id,

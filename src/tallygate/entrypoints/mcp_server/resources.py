@@ -15,7 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS
 
 from tallygate.core.errors import InvalidArgument, NotFound, TallygateError
-from tallygate.core.gate.answers import BindingBudget
+from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, to_unit_nanos
@@ -247,7 +247,7 @@ def _session(session: Session) -> dict[str, Any]:
 
 
 def _budget(budget: Budget) -> dict[str, Any]:
-    return {**budget_payload(BindingBudget.of(budget)), "scope": budget.scope, "mode": budget.mode.value}
+    return {**budget_payload(DecidingBudget.of(budget)), "scope": budget.scope, "mode": budget.mode.value}
 
 
 def _shares(shares: list[SpendShare]) -> list[dict[str, Any]]:

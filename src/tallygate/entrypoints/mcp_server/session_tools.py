@@ -7,7 +7,7 @@ from typing import Any
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.gate.answers import BindingBudget
+from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
@@ -144,7 +144,7 @@ class SessionTools:
         if opened.pricing_warning:
             answer["pricing_warning"] = opened.pricing_warning
         if opened.tighter:
-            answer["tighter_budgets"] = [budget_payload(BindingBudget.of(budget)) for budget in opened.tighter]
+            answer["tighter_budgets"] = [budget_payload(DecidingBudget.of(budget)) for budget in opened.tighter]
         return answer
 
     def authorize_call(self, given: Given, caller: Caller) -> dict[str, Any]:

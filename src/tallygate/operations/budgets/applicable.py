@@ -16,13 +16,13 @@ from tallygate.core.gate.rules import (
     BudgetScope,
     RuleTarget,
     Window,
-    binds,
-    bound,
+    applies_to_model,
     from_text,
     may_limit,
     piece_of,
     rolling_us,
     rules_of,
+    rules_that_apply,
     to_text,
     window_of,
     within_of,
@@ -63,7 +63,7 @@ def rules_for(
     rt: Runtime, *, client: str, place: Place | None, also_client: str | None = None, inherited: str | None = None
 ) -> str | None:
     """The rules that bind a session of a client at a place, as they are kept with it; those of its parent, too."""
-    mine = bound(
+    mine = rules_that_apply(
         rt.workspace.rules,
         RuleTarget(rt.tenant, client, rt.workspace.user, place, also_client, names_of=REGISTRY.names.of),
     )
@@ -78,7 +78,7 @@ class Bound:
     """
 
     session: Session
-    to: Binding
+    to: ApplicableBudgets
     rules_before: str | None
 
     @property
@@ -121,14 +121,18 @@ def bound_now(
     now, limits = session, None
     if session.project == rt.workspace.project:
         limits = dict[str, int]()
-        mine = bound(rt.workspace.rules, _subject(rt, session, session.project)) if rt.workspace.rules else ()
+        mine = (
+            rules_that_apply(rt.workspace.rules, _subject(rt, session, session.project)) if rt.workspace.rules else ()
+        )
         for rule in mine:
             name = rule.budget_id("")
             limits[name] = min(rule.limit, limits.get(name, rule.limit))
         rules = to_text(_joined(mine, from_text(session.rules))) if mine else session.rules
         now = session if rules == session.rules else replace(session, rules=rules)
     asked = visiting(rt, reader, now, at_us) if here and rt.workspace.rules else now
-    found = binding(reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds)
+    found = applicable_budgets(
+        reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds
+    )
     return Bound(now, found, before)
 
 
@@ -173,7 +177,9 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
     worked = still_worked_in(rt, reader, session, at_us) if placed else ()
     mine: tuple[BudgetRule, ...] = ()
     for each in dict.fromkeys((folder, *worked)):
-        there = () if each in (None, session.project) else bound(rt.workspace.rules, _subject(rt, session, each))
+        there = (
+            () if each in (None, session.project) else rules_that_apply(rt.workspace.rules, _subject(rt, session, each))
+        )
         mine += tuple(
             rule
             for rule in there
@@ -181,7 +187,7 @@ def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Sessi
         )
     if client is not None:
         place = rt.workspace.place_of(folder or session.project)
-        asking = bound(
+        asking = rules_that_apply(
             rt.workspace.rules, RuleTarget(rt.tenant, client, rt.workspace.user, place, names_of=REGISTRY.names.of)
         )
         mine += tuple(rule for rule in asking if rule.scope is BudgetScope.CLIENT and rule not in mine)
@@ -221,7 +227,7 @@ def _joined(mine: tuple[BudgetRule, ...], others: tuple[BudgetRule, ...]) -> lis
 
 
 @value(frozen=True, slots=True)
-class Binding:
+class ApplicableBudgets:
     """Budgets by id; those in `fresh` are not in the ledger yet, those in `moved` have more to be told than counters.
 
     `beside` are budgets that stand behind these and are new or moved: the other pieces of rolling periods. `calls` are
@@ -243,7 +249,7 @@ class Binding:
         return tuple(replace(b, limit_nanos=max(b.limit_nanos - self.stricter.get(b.budget_id, 0), 0)) for b in budgets)
 
 
-def binding(
+def applicable_budgets(
     reader: Reader,
     session: Session,
     own: tuple[Budget, ...],
@@ -253,16 +259,16 @@ def binding(
     limits: Mapping[str, int] | None = None,
     place_of: PlaceOf = on_paper,
     bounds: Bounds | None = None,
-) -> Binding:
+) -> ApplicableBudgets:
     """The budgets that bind a call of a model in a session at a time; `own` are those of the session itself.
 
     `limits` are what the settings have now, by the name of a rule: one that was changed changes that of its window,
     too. What the user has added to it by hand stays added; while the limits are locked, what they have signed, which
     `bounds` tell.
     """
-    rules = [rule for rule in rules_of(session) if binds(rule, model, means)]
+    rules = [rule for rule in rules_of(session) if applies_to_model(rule, model, means)]
     if not rules:
-        return Binding(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
+        return ApplicableBudgets(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
     windows = [found.window(rule) for rule in rules]
@@ -272,7 +278,7 @@ def binding(
     stricter = _unproven(budgets.values(), bounds, found.bases)
     for name, less in found.stricter.items():
         stricter[name] = max(less, stricter.get(name, 0))
-    return Binding(
+    return ApplicableBudgets(
         tuple(budgets[name] for name in sorted(budgets)),
         frozenset(found.fresh),
         frozenset(found.moved),
@@ -511,7 +517,7 @@ def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = Fals
     return Update("budget", counters)
 
 
-def changes_of(found: Binding, after: Iterable[Budget], at_us: int, *, touched: bool) -> list[Change]:
+def changes_of(found: ApplicableBudgets, after: Iterable[Budget], at_us: int, *, touched: bool) -> list[Change]:
     """What an answer leaves in the budgets it was decided on; one that holds nothing only makes the new ones known."""
     changes: list[Change] = []
     for told, budgets in ((False, found.beside), (touched, after)):
@@ -531,7 +537,7 @@ def changes_of(found: Binding, after: Iterable[Budget], at_us: int, *, touched: 
 
 def all_budgets(reader: Reader, session: Session, at_us: int) -> tuple[Budget, ...]:
     """Every budget that binds a session at a time, by the model it was started with; for people to look at."""
-    found = binding(reader, session, reader.budgets_of(session.session_id), session.model, at_us)
+    found = applicable_budgets(reader, session, reader.budgets_of(session.session_id), session.model, at_us)
     return found.seen(found.budgets)
 
 
@@ -552,7 +558,7 @@ def budgets_now(
     own, model = reader.budgets_of(session.session_id) if own is None else own, model or session.model
     if session.is_open:
         return bound_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
-    found = binding(reader, session, own, model, at_us, place_of=rt.workspace.place_of)
+    found = applicable_budgets(reader, session, own, model, at_us, place_of=rt.workspace.place_of)
     return found.seen(found.budgets)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tallygate.core.gate.rules import BudgetRule, BudgetScope, binds, from_text, may_limit
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, applies_to_model, from_text, may_limit
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session, unit_number
 from tallygate.core.moments import as_datetime, iso
@@ -114,11 +114,11 @@ def _names_none(rt: Runtime, rule: BudgetRule) -> bool:
     if rule.scope is not BudgetScope.MODEL or rule.match is None:
         return False
     listed = (each.id for each in rt.workspace.prices.models(as_datetime(rt.services.clock_us())))
-    if any(binds(rule, model, means) for model in listed if not is_family(one_name(model))):
+    if any(applies_to_model(rule, model, means) for model in listed if not is_family(one_name(model))):
         return False
     for here in every_tenant(rt):
         with here.reading() as reader:
-            if any(binds(rule, model, means) for model in reader.usage_models()):
+            if any(applies_to_model(rule, model, means) for model in reader.usage_models()):
                 return False
     return True
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.rules import binds, rules_of
+from tallygate.core.gate.rules import applies_to_model, rules_of
 from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
@@ -278,7 +278,7 @@ class Meter:
         if key not in self._opened:
             self._opened.add(key)
             for rule in rules_of(session):
-                if binds(rule, model, means):
+                if applies_to_model(rule, model, means):
                     self._windows.open(session.tenant, rule, at_us)
 
     def _own_of(self, session_id: str) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
 class BudgetChecked:
     """What a look before a step finds; `remaining` is in nano-units of the currency that was asked for.
 
-    `binding` and `command` are there where the step is refused for a budget, and where that has nothing left,
+    `decided_by` and `command` are there where the step is refused for a budget, and where that has nothing left,
     `exhausted_us`: when a budget last changed. `message` says why where the ledger cannot be used: then nothing is
     known.
     """
@@ -192,7 +192,7 @@ class BudgetChecked:
     used: int
     limit: int
     currency: str
-    binding: Budget | None = None
+    decided_by: Budget | None = None
     command: str | None = None
     exchange: str | None = None
     exhausted_us: int | None = None
@@ -226,7 +226,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     )
     own = own_budget(session, budgets)
     tightest = policy.tightest(budgets) or own
-    refusing = verdict.binding if verdict.reason in _FOR_A_BUDGET else None
+    refusing = verdict.decided_by if verdict.reason in _FOR_A_BUDGET else None
     command = None
     if refusing is not None:
         with rt.reading() as reader:
@@ -240,7 +240,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         used=tightest.committed_nanos,
         limit=tightest.limit_nanos,
         currency=spoken.unit,
-        binding=refusing,
+        decided_by=refusing,
         command=command,
         exchange=spoken.basis,
         exhausted_us=max(budget.touched_us for budget in budgets) if nothing_left else None,

@@ -12,7 +12,7 @@ from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import SERVED_HERE, Price, Tokens
 from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict, unknown_session
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.answers import BindingBudget, GateAnswer, corrected, differs, prospect
+from tallygate.core.gate.answers import DecidingBudget, GateAnswer, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
 from tallygate.core.gate.wording import halt_message, raise_command
 from tallygate.core.model import (
@@ -39,7 +39,7 @@ from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.ledger.port.proof import Attested, ProofReader
 from tallygate.ledger.port.sessions import SessionReader
-from tallygate.operations.budgets.applicable import Binding, bound_now, budget_change, changes_of, visited_by
+from tallygate.operations.budgets.applicable import ApplicableBudgets, bound_now, budget_change, changes_of, visited_by
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
@@ -204,7 +204,7 @@ class GateOutcome:
     after: tuple[Budget, ...]
     left: tuple[Budget, ...]
     weight: Amount
-    bound_to: Binding
+    applicable: ApplicableBudgets
     rules_before: str | None
     live: bool
     why_no_target: str | None
@@ -223,7 +223,7 @@ def look(
     if found is None:
         raise unknown_session(request.session_id)
     bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
-    session, bound_to = bound.session, bound.to
+    session, applicable = bound.session, bound.to
     live = request.actual is not None and reader.is_live(session.session_id)
     if live:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
@@ -238,16 +238,16 @@ def look(
         decision = replace(decision, target=target)
 
     weight = _weight_of(request, decision)
-    after = _budgets_after(bound_to.budgets, request, decision, weight)
+    after = _budgets_after(applicable.budgets, request, decision, weight)
     return GateOutcome(
         request,
         decision,
         session,
         seen=view.budgets,
         after=after,
-        left=bound_to.seen(after),
+        left=applicable.seen(after),
         weight=weight,
-        bound_to=bound_to,
+        applicable=applicable,
         rules_before=bound.rules_before,
         live=live,
         why_no_target=why_no_target,
@@ -343,14 +343,14 @@ def _halted(
 ) -> GateAnswer:
     """The answer of a halt: what is spent on what, which budget binds, the command to go on."""
     request, decision = outcome.request, outcome.decision
-    exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.binding is not None
-    asked = 0 if decision.binding is None else needed(request).of(decision.binding)
-    usual = usual_step(reader, request.session_id, decision.binding) if exceeded and decision.binding else 0
-    paid_for = decision.binding if exceeded else None
+    exceeded = decision.reason is Reason.BUDGET_EXCEEDED and decision.decided_by is not None
+    asked = 0 if decision.decided_by is None else needed(request).of(decision.decided_by)
+    usual = usual_step(reader, request.session_id, decision.decided_by) if exceeded and decision.decided_by else 0
+    paid_for = decision.decided_by if exceeded else None
     spent_by = spent_on(reader, paid_for, request.session_id, outcome.at_us, rt.workspace.place_of)
     command = (
-        raise_command(decision.binding, asked, usual, program_now(rt, reader))
-        if exceeded and decision.binding
+        raise_command(decision.decided_by, asked, usual, program_now(rt, reader))
+        if exceeded and decision.decided_by
         else None
     )
     doubt = in_doubt(rt, reader, request, outcome.seen, outcome.at_us) if exceeded else None
@@ -361,7 +361,7 @@ def _halted(
         model=request.model,
         because=()
         if command is None
-        else tuple(filter(None, (corrected(request, rt.workspace.policy, decision.binding), doubt))),
+        else tuple(filter(None, (corrected(request, rt.workspace.policy, decision.decided_by), doubt))),
         command=command or "",
         zone=rt.workspace.zone,
     )
@@ -371,7 +371,7 @@ def _halted(
         answer,
         remaining_steps=None,
         message=message,
-        binding=None if decision.binding is None else BindingBudget.of(decision.binding),
+        binding=None if decision.decided_by is None else DecidingBudget.of(decision.decided_by),
         spent_by=spent_by,
         command=command,
     )
@@ -397,7 +397,7 @@ def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices())
     call = _call(rt, tx, outcome, written, price_id)
     changes: list[Change] = [*prices]
-    changes += changes_of(outcome.bound_to, outcome.after, tx.at_us, touched=bool(call.holds))
+    changes += changes_of(outcome.applicable, outcome.after, tx.at_us, touched=bool(call.holds))
     if call.state is CallState.RECONCILED and booked(call) != NOTHING:
         call, others = _counted_elsewhere(rt, tx, outcome, call)
         changes += others
@@ -410,7 +410,7 @@ def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     if moved:
         changes.append(Update("session", {"session_id": session.session_id, **moved}))
     note: dict[str, Value] | None = None
-    if decision.action is Action.HALT and (b := decision.binding) is not None:
+    if decision.action is Action.HALT and (b := decision.decided_by) is not None:
         note = {
             "budget_id": b.name,
             "limit_nanos": b.limit_nanos,
@@ -516,7 +516,7 @@ def target_of(
         price = rt.workspace.prices.known_price(model, at, scope_of(rt, session), SERVED_HERE)  # the user names it
         if price is not None:
             candidates.append(Candidate(model, price))
-    budget = present(decision.binding, "budget pressure has a budget")
+    budget = present(decision.decided_by, "budget pressure has a budget")
     warm = _is_warm(reader, request)
     context = max(request.prompt_tokens, _context(reader, session) if warm else 0)
     target = best_target(

@@ -278,7 +278,7 @@ def _booked(view: GateView, _: CallRequest) -> Decision:
     """A step that was made is booked in any case; a session that has ended takes none."""
     if not view.session.is_open:
         raise session_ended(view.session.session_id)
-    return Decision(Action.ALLOW, Reason.ALLOW, binding=policy.tightest(view.budgets))
+    return Decision(Action.ALLOW, Reason.ALLOW, decided_by=policy.tightest(view.budgets))
 
 
 def _warned(outcome: GateOutcome, answer: CallRecorded) -> dict[str, Value]:
