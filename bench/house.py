@@ -249,7 +249,7 @@ def response(number: int) -> str:
 def under_way(home: Path) -> dict[str, Any]:
     """The walks of a plain allow and of a hook that brings one new response, each the third of its session."""
     from tallygate.app import compose, settings_here
-    from tallygate.entrypoints.hook_dispatcher import HookDesk
+    from tallygate.entrypoints.hook_dispatcher import HookDispatcher
     from tallygate.entrypoints.mcp_server.server import tool_specs
     from tallygate.entrypoints.mcp_server.tools import Caller, answer_call
 
@@ -263,7 +263,7 @@ def under_way(home: Path) -> dict[str, Any]:
             answered = answer_call(specs["l6e_authorize_call"], step, Caller()).structured_content or {}
             assert answered.get("action") == "allow", answered
 
-        desk = HookDesk(app.runtime_for)
+        desk = HookDispatcher(app.runtime_for)
         transcript = home / ".claude" / "projects" / "-home-project" / f"{SESSION}.jsonl"
         transcript.parent.mkdir(parents=True)
         about = {"session_id": SESSION, "transcript_path": str(transcript), "cwd": str(home), "prompt_id": "p"}

@@ -11,7 +11,7 @@ from tests.transcripts import write_claude
 
 from tallygate.app import Start, compose, go_by, settings_here, started
 from tallygate.core.errors import SettingsError
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.settings import places
 from tallygate.surroundings import Surroundings, around_here
 
@@ -34,7 +34,9 @@ def ask(app, start, folder):
     """One prompt in a folder of the client, whose transcript lies where its own home says."""
     raw = {"session_id": SESSION, "hook_event_name": "UserPromptSubmit", "cwd": str(folder), "prompt_id": "p"}
     file = write_claude(start.around.home, [], SESSION)
-    return HookDesk(app.runtime_for).answer("claude_code", None, {**raw, "prompt": "go", "transcript_path": str(file)})
+    return HookDispatcher(app.runtime_for).answer(
+        "claude_code", None, {**raw, "prompt": "go", "transcript_path": str(file)}
+    )
 
 
 def budgets(app):

@@ -20,7 +20,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookAnswer, HookVerdict, Moment
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import Quality
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.usage.sync import sync
 
 AT = datetime(2026, 11, 22, 1, 46, tzinfo=UTC)
@@ -176,7 +176,7 @@ def test_it_is_answered_in_the_words_of_its_documentation(name, answer, body):
 
 def test_a_spent_session_is_stopped_at_its_next_prompt_and_its_next_tool(world, tmp_path):
     world = world.with_runtime(session_limit_nanos=NANOS, project="/w")
-    desk = HookDesk(lambda _: world.rt)
+    desk = HookDispatcher(lambda _: world.rt)
 
     def ask(name, **more):
         world.clock.forward(1_000_000)

@@ -15,7 +15,7 @@ from tallygate.entrypoints.cli import doctor, output
 from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.entrypoints.cli.main import COMMANDS as OF_THE_PROGRAM
 from tallygate.entrypoints.cli.program import sentence
-from tallygate.entrypoints.hook_dispatcher import HookDesk, refused
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher, refused
 from tallygate.entrypoints.mcp_server.tools import result_of
 from tallygate.entrypoints.runnable import runnable
 
@@ -119,7 +119,7 @@ DOORS = {
     "a tool's warning": lambda _: result_of("t", lambda: {"warnings": [str(GONE)]}).content[0].text,
     "a hook without settings": lambda _: str(refused("claude_code", "UserPromptSubmit", str(GONE)).body),
     "a hook that fails": lambda _: str(
-        HookDesk(halted).answer("claude_code", "UserPromptSubmit", {"session_id": "s", "prompt": "x"}).body
+        HookDispatcher(halted).answer("claude_code", "UserPromptSubmit", {"session_id": "s", "prompt": "x"}).body
     ),
     **{
         f"a session of {client}": lambda _, client=client, name=name: str(refused(client, name, str(GONE)).body)

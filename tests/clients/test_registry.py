@@ -31,7 +31,7 @@ from tallygate.core.usage import ReadingRule, ResponseKind, rule_of
 from tallygate.core.words import BudgetMode, CallState
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints import hook
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.setup.install import carry_out, plan_install, plan_uninstall
 from tallygate.operations.usage.sync import sync
@@ -249,7 +249,7 @@ def said(home: Path, world, *lines: dict[str, object]) -> Path:
 def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Client, world, tmp_path):
     rule = BudgetRule(Limits.CLIENT, 50 * NANOS, match="Made Up", mode=BudgetMode.HARD, period="day")
     world = world.with_runtime(session_limit_nanos=NANOS, project="/home/me/p", rules=(rule,))
-    desk = HookDesk(lambda _: world.rt)
+    desk = HookDispatcher(lambda _: world.rt)
 
     def ask(number: int):
         world.clock.forward(1_000_000)

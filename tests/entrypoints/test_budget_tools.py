@@ -16,7 +16,7 @@ from tests.world import NANOS
 
 from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.entrypoints.hook_dispatcher import HookDesk, Sender
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.server import build_server, instructions
 from tallygate.entrypoints.mcp_server.tools import Caller, answer_call
@@ -384,7 +384,7 @@ def told(desk, action, amount, **more):
     ],
 )
 def test_in_claude_code_a_yes_counts_only_where_a_person_was_seen_to_say_it(world, mode, person, status):
-    desk = HookDesk(lambda _: world.rt)
+    desk = HookDispatcher(lambda _: world.rt)
     user = User(content={"amount_usd": 2}, before=None if person is None else told(desk, *person))
     answer = asked(world, user, mode=mode, name="claude-code", desk=desk).structured_content
     assert answer["status"] == status

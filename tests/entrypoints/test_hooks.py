@@ -21,7 +21,7 @@ from tallygate.clients.program import program_called
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.entrypoints import hook, stopping
-from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, refused
+from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDispatcher, refused
 
 PROGRAM = Path(hook.__file__)
 SESSION = "0b5c9d9e-0000-4000-8000-000000000001"
@@ -181,7 +181,7 @@ def test_a_stranger_at_the_port_gets_nothing(listening, request_line):
 def listening(world, tmp_path):
     from tallygate.entrypoints.hook_listener import HookListener
 
-    made = HookListener(HookDesk(lambda _: world.rt), tmp_path / "one.hook", None, lambda size: "ab" * size)
+    made = HookListener(HookDispatcher(lambda _: world.rt), tmp_path / "one.hook", None, lambda size: "ab" * size)
     made.start()
     port, token, parent, *_ = (tmp_path / "one.hook").read_text().split()
     assert int(parent) == os.getppid()
@@ -213,7 +213,7 @@ def test_whatever_comes_in_gets_an_answer_that_is_json(tmp_path_factory, client,
 
     world = make_world(tmp_path_factory.mktemp("w"))
     try:
-        reply = HookDesk(lambda _: world.rt).answer(client, name, raw)
+        reply = HookDispatcher(lambda _: world.rt).answer(client, name, raw)
         assert reply.exit_code in (0, 1, 2)
         json.dumps(reply.body)
         assert not world.problems()
@@ -222,7 +222,7 @@ def test_whatever_comes_in_gets_an_answer_that_is_json(tmp_path_factory, client,
 
 
 def test_an_input_beyond_the_bound_is_refused(world):
-    reply = HookDesk(lambda _: world.rt).answer_bytes("claude_code", "PreToolUse", b" " * (INPUT_BYTES_MAX + 1))
+    reply = HookDispatcher(lambda _: world.rt).answer_bytes("claude_code", "PreToolUse", b" " * (INPUT_BYTES_MAX + 1))
     assert reply.body["hookSpecificOutput"]["permissionDecision"] == "deny"
 
 
@@ -230,7 +230,7 @@ def test_a_gate_with_a_fault_stops_the_step_and_names_who_finds_it(world, caplog
     def broken(size):
         raise RuntimeError
 
-    desk = HookDesk(lambda _: world.with_runtime(new_token=broken).rt)
+    desk = HookDispatcher(lambda _: world.with_runtime(new_token=broken).rt)
     said = desk.answer("claude_code", None, PROMPT).body
     assert said["decision"] == "block"
     assert "Run: tallygate doctor" in said["reason"]
@@ -240,7 +240,7 @@ def test_a_gate_with_a_fault_stops_the_step_and_names_who_finds_it(world, caplog
 @pytest.mark.parametrize("client", ["claude_code", "claude-code", "Claude Code"])
 def test_a_client_is_one_in_every_spelling_of_its_name(world, client):
     told = {"session_id": "c1", "prompt": "hi", "hook_event_name": "UserPromptSubmit"}
-    HookDesk(lambda _: world.rt).answer(client, None, told)
+    HookDispatcher(lambda _: world.rt).answer(client, None, told)
     with world.ledger.reading() as reader:
         [session] = reader.sessions_linked("claude_code", "c1")
     assert session.client == "claude-code"
@@ -334,7 +334,7 @@ def test_where_nothing_can_be_counted_a_session_is_told_so_when_it_begins():
     def lost(_):
         raise SettingsError("The settings file is not here: /h/config.toml.", hint="Run: tallygate init")
 
-    desk, untold = HookDesk(lost), []
+    desk, untold = HookDispatcher(lost), []
     starts = {"copilot": "sessionStart", "opencode": "session.created"}
     for client in REGISTRY.hooks:
         name = starts.get(client, "SessionStart")
@@ -362,7 +362,7 @@ def test_settings_that_cannot_be_read_end_a_run_in_print_mode_as_a_spent_budget_
         raise SettingsError("/h/config.toml:1: unknown setting 'budgets'.")
 
     raw = {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION}
-    replies = {name: HookDesk(broken).answer(client, name, raw) for name in REGISTRY.hooks[client].moments}
+    replies = {name: HookDispatcher(broken).answer(client, name, raw) for name in REGISTRY.hooks[client].moments}
     assert {name for name, reply in replies.items() if reply.last_words} == ENDED[client]
     assert all("unknown setting 'budgets'" in replies[name].last_words for name in ENDED[client])
     alone = {name for name in REGISTRY.hooks[client].moments if refused(client, name, "no places").last_words}
@@ -384,13 +384,13 @@ def test_where_no_gate_can_be_started_a_run_is_ended_by_its_main_agent_alone(mon
 
 
 def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_subagent(world):
-    desk = HookDesk(lambda _: world.rt)
+    desk = HookDispatcher(lambda _: world.rt)
     odd = {"session_id": 5, "prompt": "x"}
     assert desk.answer("claude_code", "UserPromptSubmit", odd).last_words
     assert not desk.answer("claude_code", "PreToolUse", {**odd, "agent_id": "a1"}).last_words
     assert not desk.answer("codex", "PreToolUse", odd).last_words, "the next tool may be told rightly"
     assert not desk.answer("claude_code", "SessionEnd", odd).last_words
-    quiet = HookDesk(lambda _: world.with_runtime(interrupts=False).rt)
+    quiet = HookDispatcher(lambda _: world.with_runtime(interrupts=False).rt)
     assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"
 
 
@@ -403,7 +403,7 @@ def test_a_budget_of_projects_holds_the_first_session_in_a_folder_without_a_repo
     monkeypatch.chdir(home / "plain")
     app = compose(settings_here(), by="test")
     try:
-        said = HookDesk(app.runtime_for).answer("claude_code", None, {**PROMPT, "cwd": str(home / "plain")})
+        said = HookDispatcher(app.runtime_for).answer("claude_code", None, {**PROMPT, "cwd": str(home / "plain")})
     finally:
         app.close()
     assert said.body["decision"] == "block"

@@ -9,7 +9,7 @@ from tests.telling import event, payload
 from tests.transcripts import write_claude
 
 from tallygate.app import compose, settings_here
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.spending import ReportWanted, report_spending
 from tallygate.reports.spending import Every, SpendBy
@@ -41,7 +41,7 @@ def app(home, shop):
 
 def told(app, name, folder, transcript):
     raw = {"session_id": SESSION, "hook_event_name": name, "cwd": str(folder), "transcript_path": str(transcript)}
-    return HookDesk(app.runtime_for).answer("claude_code", name, {**raw, "prompt_id": name, "prompt": "do it"})
+    return HookDispatcher(app.runtime_for).answer("claude_code", name, {**raw, "prompt_id": name, "prompt": "do it"})
 
 
 def responses(app, tenant):

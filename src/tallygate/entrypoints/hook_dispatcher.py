@@ -70,7 +70,7 @@ ITS_CLIENT = Sender()
 
 
 @dataclass(frozen=True, slots=True)
-class HookDesk:
+class HookDispatcher:
     """Answers hooks; `runtime_for` gives the program of the workspace a hook comes from."""
 
     runtime_for: RuntimeFor
@@ -267,8 +267,8 @@ def answer_alone(
         if framed and not held and event in GATING.split():
             app.note_alone(client, event)
         try:
-            desk, name = HookDesk(app.for_hooks().runtime_for), None if event == "-" else event
-            reply = desk.answer_bytes(client, name, data, sender=Sender(held=held))
+            dispatcher, name = HookDispatcher(app.for_hooks().runtime_for), None if event == "-" else event
+            reply = dispatcher.answer_bytes(client, name, data, sender=Sender(held=held))
         finally:
             app.close()
     if framed:

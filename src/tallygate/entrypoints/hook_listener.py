@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.core.hooks import names_in
-from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDesk, Sender, frame
+from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDispatcher, Sender, frame
 from tallygate.files import create
 from tallygate.machine import here
 
@@ -44,7 +44,7 @@ AT_ONCE_MAX = 64
 class HookListener:
     """One server's ear for the hook program; `announced` is the file by which it is found."""
 
-    desk: HookDesk
+    dispatcher: HookDispatcher
     announced: Path
     workspace: Path | None
     new_token: Callable[[int], str]
@@ -53,7 +53,7 @@ class HookListener:
     def start(self) -> None:
         """Listen on a free port, and say where."""
         token = self.new_token(16)
-        desk, places = self.desk, threading.BoundedSemaphore(AT_ONCE_MAX)
+        dispatcher, places = self.dispatcher, threading.BoundedSemaphore(AT_ONCE_MAX)
 
         class Handler(socketserver.StreamRequestHandler):
             timeout = WAIT_S
@@ -62,7 +62,7 @@ class HookListener:
                 if not places.acquire(blocking=False):
                     return  # the hook program then answers by itself
                 try:
-                    converse(self, desk, token)
+                    converse(self, dispatcher, token)
                 except OSError as error:
                     log.info("A hook went away: %s", error)
                 finally:
@@ -85,7 +85,7 @@ class HookListener:
             self._server = None
 
 
-def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, token: str) -> None:
+def converse(connection: socketserver.StreamRequestHandler, dispatcher: HookDispatcher, token: str) -> None:
     """Answer one request; one that is not ours, or not whole, gets nothing."""
     words = connection.rfile.readline(HEADER_BYTES_MAX).decode("ascii", "replace").split()
     if len(words) != 9 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
@@ -103,7 +103,7 @@ def converse(connection: socketserver.StreamRequestHandler, desk: HookDesk, toke
     if len(path) != path_bytes or len(data) != input_bytes:
         return
     where = Path(os.fsdecode(path)) if path else None
-    reply = desk.answer_bytes(client, None if event == "-" else event, data, where, sender)
+    reply = dispatcher.answer_bytes(client, None if event == "-" else event, data, where, sender)
     connection.wfile.write(frame(reply))
 
 

@@ -21,7 +21,7 @@ from tallygate.core.errors import NoTerminal
 from tallygate.entrypoints import runnable as own_command
 from tallygate.entrypoints.cli import lock as lock_command
 from tallygate.entrypoints.cli import passphrase, whose
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.settings import UserPlaces
 
@@ -363,7 +363,7 @@ def test_while_locked_a_stop_names_the_full_path_that_the_passphrase_is_typed_in
 
     def said(app, session, prompt="go"):
         told = {"session_id": session, "prompt": prompt, "prompt_id": "p1", "hook_event_name": "UserPromptSubmit"}
-        return HookDesk(app.runtime_for).answer("claude_code", None, told).body["reason"]
+        return HookDispatcher(app.runtime_for).answer("claude_code", None, told).body["reason"]
 
     before = compose(settings_here(), by="test")
     assert "runs: tallygate budget raise" in said(before, "one")

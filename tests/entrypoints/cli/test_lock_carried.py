@@ -11,7 +11,7 @@ from tests.entrypoints.cli.test_lock import WORDS, day_budget, limit_in_force, l
 
 from tallygate.app import compose, settings_here
 from tallygate.core.words import Action
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.lock_book import marks_of
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -60,7 +60,9 @@ def edited(path):
 def greeted():
     """What a session of a client begins with."""
     app = compose(settings_here(), by="test")
-    said = HookDesk(app.runtime_for).answer("claude_code", "SessionStart", {"session_id": "s1", "source": "startup"})
+    said = HookDispatcher(app.runtime_for).answer(
+        "claude_code", "SessionStart", {"session_id": "s1", "source": "startup"}
+    )
     app.close()
     return str(said.body)
 

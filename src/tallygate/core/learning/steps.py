@@ -28,13 +28,13 @@ LONG_CACHE = timedelta(hours=1)
 
 
 # The id of whoever makes calls beside the conversation, of which the client writes nothing down.
-ASIDE = "aside"
-_ASIDE_TOKENS = Tokens(fresh_input=1_000, output=60)
+AUXILIARY_ACTOR = "aside"
+_AUXILIARY_TOKENS = Tokens(fresh_input=1_000, output=60)
 
 
-def aside_step(price: Price) -> NextStep:
+def auxiliary_step(price: Price) -> NextStep:
     """What such a call takes: it reads the first prompt and little else."""
-    tokens = _ASIDE_TOKENS
+    tokens = _AUXILIARY_TOKENS
     return NextStep(price.cost_nanos(tokens), tokens.context, tokens.output)
 
 

@@ -16,7 +16,7 @@ from mcp.types import CallToolResult, TextContent
 from tallygate.clients.reading.hooks import Reply
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.text import cleaned
-from tallygate.entrypoints.hook_dispatcher import HookDesk, hooks_of
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result
 from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say
 
@@ -30,7 +30,7 @@ _MODEL_META = tuple(word for client in REGISTRY.clients.values() for word in cli
 class HookTool(Tool):
     """Hands a hook's input to the desk and gives back the client's own answer as text."""
 
-    desk: Any = None
+    dispatcher: Any = None
     ends: bool = False
     ending: bool = False
     told: bool = False
@@ -49,7 +49,7 @@ class HookTool(Tool):
         if not isinstance(client, str) or not isinstance(event, str):
             return error_result("hooks_only", f"{HOOK_TOOL} answers hooks only: client and event are missing.", "")
         client, event = cleaned(client, 40), cleaned(event, 80)
-        reply = await anyio.to_thread.run_sync(self.desk.answer, client, event, arguments)
+        reply = await anyio.to_thread.run_sync(self.dispatcher.answer, client, event, arguments)
         if reply.last_words and self.ends and await self._ended(reply, client, event, arguments):
             await anyio.sleep(WAIT_S)  # an answer now would let the turn go on
         return CallToolResult(content=[TextContent(type="text", text=compact(reply.body or {}))], is_error=False)
@@ -67,7 +67,7 @@ class HookTool(Tool):
         waits, until = reply.waits, anyio.current_time() + FLIGHT_S
         while waits and not self.ending and anyio.current_time() < until:
             await anyio.sleep(LOOK_S)
-            waits = not await anyio.to_thread.run_sync(self.desk.landed, client, event, arguments)
+            waits = not await anyio.to_thread.run_sync(self.dispatcher.landed, client, event, arguments)
         if self.ending:
             return True
         words = reply.last_words.encode("utf-8", "replace")
@@ -79,7 +79,7 @@ class HookTool(Tool):
         return self.ending
 
 
-def hook_tool(desk: HookDesk, *, ends: bool = False) -> HookTool:
+def hook_tool(dispatcher: HookDispatcher, *, ends: bool = False) -> HookTool:
     """The SDK's tool for hooks; with `ends` it may end the run of the client that started this server."""
     return HookTool(
         fn=hook_tool,
@@ -93,6 +93,6 @@ def hook_tool(desk: HookDesk, *, ends: bool = False) -> HookTool:
         annotations=None,
         icons=None,
         meta=None,
-        desk=desk,
+        dispatcher=dispatcher,
         ends=ends,
     )

@@ -12,7 +12,7 @@ from typing import Protocol
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.renewing import Renewing
@@ -71,11 +71,11 @@ def serve_stdio(
         return tool_specs(made.runtime, made.unknown_price, family)
 
     renewing = Renewing(app, specs_of, begin) if app.is_blind else None
-    desk = HookDesk(app.runtime_for if renewing is None else renewing.runtime_for)
+    dispatcher = HookDispatcher(app.runtime_for if renewing is None else renewing.runtime_for)
     prepare_key(app.runtime)
     server = build_server(
         app.runtime,
-        desk=desk,
+        dispatcher=dispatcher,
         unknown_price=app.unknown_price,
         family=family,
         log_level=log_level,
@@ -84,7 +84,7 @@ def serve_stdio(
         answered=answered if renewing is None else renewing.specs,
         now=None if renewing is None else renewing.answering,
     )
-    listener = listen_for_hooks(app, desk)
+    listener = listen_for_hooks(app, dispatcher)
     # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin(app)
@@ -119,13 +119,15 @@ def _threads(app: Serving, ending: threading.Event) -> list[threading.Thread]:
     return threads
 
 
-def listen_for_hooks(app: Serving, desk: HookDesk) -> HookListener | None:
+def listen_for_hooks(app: Serving, dispatcher: HookDispatcher) -> HookListener | None:
     """Let the hook program reach this server; where that cannot be, it answers by itself, only slower."""
     runtime = app.runtime
     if runtime.server_id is None:
         return None
     workspace = None if runtime.workspace.project is None else Path(runtime.workspace.project)
-    listener = HookListener(desk, app.presence.hook_file(runtime.server_id), workspace, runtime.services.new_token)
+    listener = HookListener(
+        dispatcher, app.presence.hook_file(runtime.server_id), workspace, runtime.services.new_token
+    )
     try:
         listener.start()
     except OSError as error:

@@ -13,7 +13,7 @@ from mcp.types import Tool as MCPTool
 
 from tallygate import __version__
 from tallygate.core.words import UnknownPrice
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools
 from tallygate.entrypoints.mcp_server.catalog_tools import CatalogTools
 from tallygate.entrypoints.mcp_server.hook_tool import HOOK_TOOL, hook_tool
@@ -71,7 +71,7 @@ class GateServer(MCPServer):
 def build_server(
     runtime: Runtime,
     *,
-    desk: HookDesk | None = None,
+    dispatcher: HookDispatcher | None = None,
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
     family: Family = "all",
     log_level: LogLevel = "WARNING",
@@ -85,14 +85,14 @@ def build_server(
     With `ends` its hooks may end the run of the client that started it; where that is `unattended`, no form is put.
     `answered` puts other answers in the place of the tools' own; `now` is by what resources and prompts are answered.
     """
-    specs = tool_specs(runtime, unknown_price, family, None if desk is None else desk.prompts, unattended)
+    specs = tool_specs(runtime, unknown_price, family, None if dispatcher is None else dispatcher.prompts, unattended)
     if answered is not None:
         specs = answered(specs)
     tools: list[Tool] = [
         build(spec, runtime.services.ledger.at_once, GateTool if spec.asks is None else AskTool) for spec in specs
     ]
-    if desk is not None:
-        tools.append(hook_tool(desk, ends=ends))
+    if dispatcher is not None:
+        tools.append(hook_tool(dispatcher, ends=ends))
     server: MCPServer = GateServer(
         "tallygate",
         title="Tallygate",

@@ -19,7 +19,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
-from tallygate.entrypoints.hook_dispatcher import HookDesk
+from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.arguments import Given
 from tallygate.entrypoints.mcp_server.hook_tool import hook_tool
@@ -44,7 +44,7 @@ def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer
         version=__version__,
         description="Spend gate and tally for AI agents",
         instructions=instructions(family),
-        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDesk(_refusing(fault)), ends=True)],
+        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDispatcher(_refusing(fault)), ends=True)],
         subscriptions=False,
     )
 

@@ -351,7 +351,7 @@ class UsageReads(Statements):
         """The sessions with a workspace that were open at some time in a span."""
         return [rows.to_session(row) for row in self._all(SELECT_IN_PROJECTS, from_us=from_us, until_us=until_us)]
 
-    def is_live(self, session_id: str) -> bool:
+    def is_metered(self, session_id: str) -> bool:
         """Whether a client's own record tells what this session uses."""
         return bool(self._all(SELECT_IS_LIVE, session_id=session_id))
 

@@ -129,18 +129,18 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
 
     Where the client's own record is read, what a call used is known from its responses: nothing is booked for it.
     """
-    live = {key for key in {call.session_id for call in calls} if tx.is_live(key) and _is_told(tx, key)}
+    metered = {key for key in {call.session_id for call in calls} if tx.is_metered(key) and _is_told(tx, key)}
     for start in range(0, len(calls), EXPIRE_PER_EVENT_MAX):
         books = Books(tx, place_of)
         updates: list[Change] = []
         for call in calls[start : start + EXPIRE_PER_EVENT_MAX]:
-            is_live = call.session_id in live
-            released = is_live or policy.expire_as is ExpireAs.RELEASE
+            is_metered = call.session_id in metered
+            released = is_metered or policy.expire_as is ExpireAs.RELEASE
             cost = NOTHING if released else estimate_of(call)
             cost_nanos = cost.usd_nanos
             holds = books.settle(call, call, cost)
             state = CallState.EXPIRED
-            if is_live:
+            if is_metered:
                 state = CallState.VOIDED if call.is_model_call else CallState.RECONCILED
             row: dict[str, Value] = {
                 "call_id": call.call_id,

@@ -155,7 +155,7 @@ class Meter:
 
     def link(self, session: Session, client: str, client_session: str, found_by: str) -> None:
         """Make a session live: what its calls had booked gives way to what the client's record says."""
-        was_live = self._tx.is_live(session.session_id) or any(
+        was_metered = self._tx.is_metered(session.session_id) or any(
             change.row["session_id"] == session.session_id for change in self._links
         )
         row = {
@@ -165,7 +165,7 @@ class Meter:
             "found_by": found_by,
         }
         self._links.append(Insert("client_session", row))
-        if was_live:
+        if was_metered:
             return
         for call in self._tx.booked_calls(session.session_id):
             basis: CostBasis = "transcript" if call.state is CallState.RECONCILED else "none"

@@ -13,10 +13,10 @@ from tallygate.core.gate.policy import admits
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.learning.calibration import EstimateKind, Level
 from tallygate.core.learning.steps import (
-    ASIDE,
+    AUXILIARY_ACTOR,
     NextStep,
     PastStep,
-    aside_step,
+    auxiliary_step,
     is_compacted,
     next_step,
     of_actor,
@@ -224,7 +224,7 @@ def _request(
     compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
     forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
     ahead: NextStep = (
-        aside_step(price)
+        auxiliary_step(price)
         if event.is_auxiliary
         else next_step(mine, price, at, event.facts.first_call, forgotten=forgotten)
     )
@@ -263,7 +263,7 @@ def _next_model(reader: Reader, event: HookEvent, session: Session, past: Sequen
     if last is not None:
         return priced_as(last), SERVED_HERE if is_local_runtime(last.provider) else STANDARD
     for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
-        if call.is_model_call and call.actor_id != ASIDE:
+        if call.is_model_call and call.actor_id != AUXILIARY_ACTOR:
             return call.model_requested, STANDARD
     if session.model != UNKNOWN_MODEL:
         return session.model, STANDARD
@@ -281,7 +281,7 @@ def _actor(event: HookEvent) -> Actor:
     if event.begins_unasked:
         return Actor(ActorType.SUBAGENT)  # it has no id yet; whichever starts next takes it over
     if event.is_auxiliary:
-        return Actor(ActorType.SUBAGENT, ASIDE, event.agent_type)
+        return Actor(ActorType.SUBAGENT, AUXILIARY_ACTOR, event.agent_type)
     if event.agent_id is not None:
         return Actor(ActorType.SUBAGENT, event.agent_id, event.agent_type)
     return Actor()

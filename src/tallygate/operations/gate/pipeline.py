@@ -206,7 +206,7 @@ class GateOutcome:
     weight: Amount
     applicable: ApplicableBudgets
     rules_before: str | None
-    live: bool
+    metered: bool
     why_no_target: str | None
     at_us: int
 
@@ -224,8 +224,8 @@ def look(
         raise unknown_session(request.session_id)
     bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
     session, applicable = bound.session, bound.to
-    live = request.actual is not None and reader.is_live(session.session_id)
-    if live:
+    metered = request.actual is not None and reader.is_metered(session.session_id)
+    if metered:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
@@ -249,7 +249,7 @@ def look(
         weight=weight,
         applicable=applicable,
         rules_before=bound.rules_before,
-        live=live,
+        metered=metered,
         why_no_target=why_no_target,
         at_us=at_us,
     )
@@ -471,7 +471,7 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
         estimate_nanos=_reserved_nanos(request, decision),
         factor_micros=request.factor_micros,
         booked_nanos=request.actual_nanos or 0,
-        cost_basis="none" if not recorded else "transcript" if outcome.live else "actual",
+        cost_basis="none" if not recorded else "transcript" if outcome.metered else "actual",
         actual=request.actual,
         price_id=price_id,
         actual_price_id=price_id if recorded else None,

@@ -69,10 +69,10 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
         if call.state is CallState.RECONCILED:
             _same_usage(call, report)
             return _answer(rt, tx, call.call_id)
-        live = tx.is_live(call.session_id)
+        metered = tx.is_metered(call.session_id)
         price_id, prices = basis_changes(tx, price, rt.known_prices())
         changes: list[Change] = [*prices]
-        if not live:  # no record of the client's tells of it: the report is taken at its word, and may be odd
+        if not metered:  # no record of the client's tells of it: the report is taken at its word, and may be odd
             changes += sample_of(tx, call, cost, CostOrigin.REPORTED)
             is_local = _is_local(model, price) and not _is_local(call.model_requested)
             changes += [_anomaly(tx, call, kind, told) for kind, told in odd_in(call, model, cost, is_local=is_local)]
@@ -90,8 +90,8 @@ def record_usage(rt: Runtime, report: UsageReport) -> UsageAnswer:
             kind="usage.recorded" if call.state is CallState.PENDING else "usage.recorded_late",
             by=rt.by,
             state=CallState.RECONCILED,
-            cost=NOTHING if live else Amount(cost, report.tokens.total, 1),
-            cost_basis="transcript" if live else "actual",
+            cost=NOTHING if metered else Amount(cost, report.tokens.total, 1),
+            cost_basis="transcript" if metered else "actual",
             columns=columns,
             extra=changes,
         )
@@ -304,7 +304,7 @@ def _recorded(rt: Runtime, tx: Tx, outcome: GateOutcome, cost: int, currency: st
         warnings.append(nothing_left(empty, usual, program_now(rt, tx), rt.workspace.zone))
     elif status is SpendStatus.WARNING and session.warned_us is None:
         warnings.append(f"{rt.workspace.policy.warn_at_percent} % used. {standing_of(fullest)}")
-    if outcome.live:
+    if outcome.metered:
         warnings.append(LIVE)
     if outcome.request.price.warning is not None:
         warnings.append(outcome.request.price.warning)

@@ -24,7 +24,7 @@ from tallygate.core.learning.replay import (
     usual_budget,
     walk_forward,
 )
-from tallygate.core.learning.steps import ASIDE, PastStep, next_step
+from tallygate.core.learning.steps import AUXILIARY_ACTOR, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, UsageFilter, priced_as, terms_of
 from tallygate.ledger.port.changes import Change, Delete, Insert
@@ -144,7 +144,9 @@ class HookSteps:
         """The call of one response of a session."""
         row, key = paid.row, _name(paid.key)
         if row.rule.kind is ResponseKind.AUXILIARY:
-            return Ask(key, ASIDE, 0, paid.nanos)  # no hook stands before it: it is paid, and nobody had said anything
+            return Ask(
+                key, AUXILIARY_ACTOR, 0, paid.nanos
+            )  # no hook stands before it: it is paid, and nobody had said anything
         mine = self._past[row.client, session, row.agent_id]
         facts = REGISTRY.facts_of(row.client)
         first_call = None if facts is None else facts.first_call
