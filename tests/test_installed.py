@@ -21,7 +21,14 @@ from tallygate.core.words import BudgetMode, UnknownPrice
 from tallygate.entrypoints import hook
 from tallygate.settings import installed as places_of_commands
 from tallygate.settings import load_settings
-from tallygate.settings.installed import PLACES_FILE, Installed, hold, install_folder, read_installed, worth_keeping
+from tallygate.settings.installed import (
+    PLACES_FILE,
+    InstalledPlaces,
+    hold,
+    install_folder,
+    read_installed,
+    worth_keeping,
+)
 from tallygate.settings.load import places_of
 from tallygate.settings.model import OnFault, ReadTranscripts, TelemetryMode, has_been_installed
 from tallygate.settings.variables import (
@@ -45,7 +52,7 @@ def installed(home):
     for each in (data, folder):
         each.mkdir()
     (folder / "config.toml").write_text('[calibration]\n"gpt-5" = 0.5\n')
-    return Installed(
+    return InstalledPlaces(
         str(home),
         str(folder),
         str(data),
@@ -73,7 +80,7 @@ def test_what_is_written_down_is_read_again(home, installed):
 )
 def test_the_hook_program_and_the_server_read_the_same_from_every_file(tmp_path_factory, text, value):
     folder = tmp_path_factory.mktemp("p")
-    places = Installed(
+    places = InstalledPlaces(
         "/h", f"/c{text}", str(folder), f"/l = {text}", "/k", f"/s # {text}", environment={"XDG_DATA_HOME": value}
     )
     file = folder / "places.conf"
@@ -165,7 +172,7 @@ def test_places_that_nobody_can_read_are_nobodys(home, installed, content):
 @pytest.mark.parametrize("sign", ["\n", "\r", "\0"])
 def test_a_place_that_no_line_can_hold_is_refused(sign):
     with pytest.raises(InvalidArgument, match="line break"):
-        Installed("/h", "/c", "/d", f"/d/a{sign}b", "/k", "/s").as_text()
+        InstalledPlaces("/h", "/c", "/d", f"/d/a{sign}b", "/k", "/s").as_text()
 
 
 @pytest.mark.parametrize(
@@ -322,7 +329,7 @@ def test_what_leads_to_other_code_or_another_clock_is_dropped(installed):
 @given(st.dictionaries(st.sampled_from([*PATHS, *SYSTEM_VARIABLES, *PYTHON_CODE, "LD_PRELOAD", "DYLD_X", "FAKETIME"]),
                        st.sampled_from(["/a", "/h", "/h/", "/d", "x"])))  # fmt: skip
 def test_the_hook_program_names_what_the_server_would_name(environ):
-    places = Installed("/h", "/h/c", "/d", "/d/l", "/d/k", "/d/s", environment={"XDG_DATA_HOME": "/a"})
+    places = InstalledPlaces("/h", "/h/c", "/d", "/d/l", "/d/k", "/d/s", environment={"XDG_DATA_HOME": "/a"})
     rows = dict(line.split(" = ", 1) for line in places.as_text().split("\n") if " = " in line)
     before = dict(os.environ)
     try:

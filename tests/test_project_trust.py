@@ -17,7 +17,7 @@ from tallygate.pricing.book import PriceBook
 from tallygate.settings import Settings, UserPlaces, load_settings, sections
 from tallygate.settings.load import load_from
 from tallygate.settings.projects import fingerprint, holds
-from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted, forget, repository_of
+from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted_hashes, forget, repository_of
 
 from .pricing.ids import AT  # isort: skip
 
@@ -307,7 +307,7 @@ def test_a_record_of_trust_that_others_could_write_or_that_is_damaged_has_accept
     for text in ("", "[]", '{"version": 2, "projects": {}}', '{"version": 1, "projects": 3}', "{" * 100_000):
         file.write_text(text)
         assert clone.load().waiting
-        assert accepted(clone.places.data_dir, str(clone.root)) == ()
+        assert accepted_hashes(clone.places.data_dir, str(clone.root)) == ()
 
 
 def test_a_projects_file_that_cannot_be_read_leaves_the_users_settings_and_is_a_fault_for_the_gate(

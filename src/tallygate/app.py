@@ -58,7 +58,7 @@ from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of
 from tallygate.settings.locked_places import StandingOf
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
-from tallygate.settings.zones import told_in
+from tallygate.settings.zones import zone_shown
 from tallygate.surroundings import Surroundings, around_here
 from tallygate.workspace import PlacesSeen
 
@@ -441,7 +441,7 @@ def runtime_of(
         tenant_of=tenants_of_projects(start),
         program=command_line(around.environ, sys.executable),
         program_in_full=command_line({}, sys.executable),
-        zone=told_in(settings, around.environ),
+        zone=zone_shown(settings, around.environ),
         user=user_name(),
         rules=priced_rules(settings, exchange),
         session_limit_nanos=settings.session_budget.limit,

@@ -51,7 +51,7 @@ def asked(world, mode, *calls):
 def proven(world, slim):
     """The statement that a slim attestation stands for, by the key it names."""
     assert set(slim) == {"id", "kind", "event_sha256", "key_id"}
-    whole = attest.found(world.rt, slim["id"])
+    whole = attest.find_attestation(world.rt, slim["id"])
     statement = json.loads(dsse.read(whole.envelope.encode()).opened({slim["key_id"]: world.rt.services.keys.public()}))
     assert statement["subject"][0]["digest"] == {"sha256": slim["event_sha256"]}
     assert (whole.kind, whole.keyid) == (slim["kind"], slim["key_id"])
@@ -158,4 +158,4 @@ def test_a_server_that_cannot_sign_says_so_and_goes_on(world, caplog):
         task(world.rt)
         assert "chmod 600" in caplog.text
     world.rt.services.keys.key_file.chmod(0o600)
-    assert attest.found(world.rt, refused.attestation.attestation_id).envelope
+    assert attest.find_attestation(world.rt, refused.attestation.attestation_id).envelope

@@ -30,7 +30,7 @@ MODERATE = Cost()
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedKey:
     """A key that a passphrase opens: its public half, how the passphrase is stretched, and the sealed half."""
 
     public: PublicKey
@@ -70,7 +70,7 @@ class Sealed:
         return json.dumps(stated, indent=2) + "\n"
 
 
-def seal(passphrase: str, cost: Cost | None = None) -> tuple[Signer, Sealed]:
+def seal(passphrase: str, cost: Cost | None = None) -> tuple[Signer, SealedKey]:
     """A fresh key, and the same one sealed."""
     from nacl.pwhash import argon2id
     from nacl.secret import SecretBox
@@ -80,7 +80,7 @@ def seal(passphrase: str, cost: Cost | None = None) -> tuple[Signer, Sealed]:
     signer = new_signer()
     salt = random(argon2id.SALTBYTES)
     box = bytes(SecretBox(_stretched(passphrase, salt, cost)).encrypt(signer.seed))
-    return signer, Sealed(signer.public, cost, salt, box)
+    return signer, SealedKey(signer.public, cost, salt, box)
 
 
 def file_of(folder: Path, public: PublicKey) -> Path:
@@ -106,7 +106,7 @@ def newest_in(folder: Path) -> str | None:
     return max(found)[1] if found else None
 
 
-def keep(folder: Path, sealed: Sealed) -> Path:
+def keep(folder: Path, sealed: SealedKey) -> Path:
     """Write a sealed key beside the user's others, for this user alone."""
     path = file_of(folder, sealed.public)
     KeyRing(folder).prepare()
@@ -114,7 +114,7 @@ def keep(folder: Path, sealed: Sealed) -> Path:
     return path
 
 
-def find(folder: Path, public: PublicKey) -> Sealed:
+def find(folder: Path, public: PublicKey) -> SealedKey:
     """The sealed key of a lock. Raises `KeyUnusable` where its file is gone, damaged, or another key's."""
     path = file_of(folder, public)
     raw = read_private(path)
@@ -134,7 +134,7 @@ def find(folder: Path, public: PublicKey) -> Sealed:
     return sealed
 
 
-def _read(raw: bytes, where: str) -> Sealed:
+def _read(raw: bytes, where: str) -> SealedKey:
     damaged = KeyUnusable(
         f"{where} is damaged.",
         hint="Restore it from a backup; without it: tallygate unlock --lost",
@@ -148,7 +148,7 @@ def _read(raw: bytes, where: str) -> Sealed:
         if not 1 <= cost.ops <= _OPS_MAX or not 8192 <= cost.memory <= _MEMORY_MAX:
             raise damaged
         public = PublicKey(unb64url(stated["public"], where))
-        return Sealed(public, cost, unb64url(stated["salt"], where), unb64url(stated["sealed"], where))
+        return SealedKey(public, cost, unb64url(stated["salt"], where), unb64url(stated["sealed"], where))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged from None
 

@@ -49,7 +49,7 @@ class Copy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class AnchorRecord:
     """What the files of an anchor say: the marks that a ledger has to bear out, and how each file was found.
 
     `marks` are of this host, or lie on the ledger's disk. Those of `elsewhere` may be of another ledger at the same
@@ -109,7 +109,7 @@ class Anchor:
         self._written = 0
         self.faults: dict[Path, str] = {}
 
-    def read(self) -> Remembered:
+    def read(self) -> AnchorRecord:
         """What is remembered; files that are not there or cannot be read remember nothing."""
         found = [(file, *_read(file)) for file in self.files]
         others = [(file, *_read(file)) for file in self._of_others()]
@@ -122,7 +122,7 @@ class Anchor:
         ]
         elsewhere = [mark for file, those, _ in others if file not in ours for mark in those]
         told = [(file, how) for file, _, how in others if file in ours or how is Copy.SOUND]
-        return Remembered(marks, tuple(copies), tuple(elsewhere), tuple(told))
+        return AnchorRecord(marks, tuple(copies), tuple(elsewhere), tuple(told))
 
     def _of_others(self) -> list[Path]:
         """The files that other hosts have written of a ledger at this path, the newest of each folder."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from tallygate.attest.keys import Signer, b64url
-from tallygate.attest.sealed import Sealed
+from tallygate.attest.sealed import SealedKey
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import Conflict
 from tallygate.core.gate.rules import rolling_us
@@ -26,7 +26,7 @@ CHANGES_LOOKED_AT = 1000
 
 
 def lock_limits(
-    rt: Runtime, signer: Signer, sealed: Sealed, settings: str, trusted: Mapping[str, Iterable[str]], *,
+    rt: Runtime, signer: Signer, sealed: SealedKey, settings: str, trusted: Mapping[str, Iterable[str]], *,
     authority: Authority,
 ) -> Lock:  # fmt: skip
     """Lock the limits as they stand: the settings that are in force, what was accepted of projects, what was raised."""

@@ -93,7 +93,7 @@ class LockBook:
             events = events[1:]
         if events:
             chain_id = f"{ledger_id}/{reader.tenant}"
-            heard = (told(chain_id, each) for each in events if lost_us is None or each.at_us >= lost_us)
+            heard = (lock_event(chain_id, each) for each in events if lost_us is None or each.at_us >= lost_us)
             if lock is None:
                 heard = (LockEvent(each.body, _anybody) for each in heard)
             limits = limits_after(limits, heard, "" if lock is None else lock.public)
@@ -185,7 +185,7 @@ def standing_of(ledger_id: str, events: Iterable[JournalEvent], standing: LockSt
                 f"Event {event.seq} of the ledger, which tells of the lock of the limits, is not as it was written.",
                 hint="Nothing is counted on it. Restore a backup: tallygate restore FILE --reason TEXT",
             )
-        standing = after(standing, told(f"{ledger_id}/{DEFAULT_TENANT}", event))
+        standing = after(standing, lock_event(f"{ledger_id}/{DEFAULT_TENANT}", event))
     return standing
 
 
@@ -273,16 +273,16 @@ def since_set(events: list[JournalEvent], lock: Lock) -> list[JournalEvent]:
     return [] if first is None else events[first:]
 
 
-def told(chain_id: str, event: JournalEvent) -> LockEvent:
+def lock_event(chain_id: str, event: JournalEvent) -> LockEvent:
     """An event with who has signed it; one that cannot be read says nothing."""
     try:
         body = json.loads(event.body)
     except (ValueError, RecursionError):
         body = {}
-    return told_of(chain_id, event.seq, event.previous, body if isinstance(body, dict) else {})
+    return lock_event_at(chain_id, event.seq, event.previous, body if isinstance(body, dict) else {})
 
 
-def told_of(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -> LockEvent:
+def lock_event_at(chain_id: str, seq: int, previous: bytes, body: Mapping[str, Any]) -> LockEvent:
     """An event at its place in a chain, with who has signed it."""
 
     def signed_by(public: str) -> bool:

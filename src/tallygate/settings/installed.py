@@ -41,7 +41,7 @@ _OPTIONAL = ("settings", "l6e_settings", "log")
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledPlaces:
     """Absolute places of one user on one machine. `log` is given only where it is the same for every project.
 
     `settings` is the user's file, `l6e_settings` one of l6e-mcp in its place. `on_fault` is what a hook answers that
@@ -100,13 +100,13 @@ def _is_there(was: str | None, now: str) -> bool:
     return was is not None and was != now and os.access(was, os.F_OK)
 
 
-def read_installed(file: Path) -> Installed:
+def read_installed(file: Path) -> InstalledPlaces:
     """The places of this machine. Raises `SettingsError` where the file or what it names is missing."""
     text = _content(file)
     rows = _rows(text)
     found = {name.removeprefix(_FOUND): value for name, value in rows.items() if name.startswith(_FOUND)}
-    given = {each.name: rows[each.name] for each in fields(Installed) if each.name in rows}
-    for each in fields(Installed):
+    given = {each.name: rows[each.name] for each in fields(InstalledPlaces) if each.name in rows}
+    for each in fields(InstalledPlaces):
         if each.name in _NO_PLACES:
             continue
         value = given.get(each.name)
@@ -114,7 +114,7 @@ def read_installed(file: Path) -> Installed:
             raise SettingsError(f"{file}:1: {each.name} is missing.", hint=_AGAIN)
         if value is not None and not Path(value).is_absolute() and each.name != "log":
             raise SettingsError(f"{file}:1: {each.name} is not the full path of a place.", hint=_AGAIN)
-    places = Installed(**given, environment=found)
+    places = InstalledPlaces(**given, environment=found)
     for what, place in (("data folder", places.data), ("settings file", places.settings)):
         if place is not None and not os.access(place, os.F_OK):
             raise SettingsError(f"The {what} that Tallygate was installed with is not here: {place}.", hint=_AGAIN)
@@ -154,7 +154,7 @@ class HeldEnvironment:
     reading: tuple[Mapping[str, str], ...] = ()
 
 
-def hold(environ: Mapping[str, str], installed: Installed, dropped: Iterable[str] = ()) -> HeldEnvironment:
+def hold(environ: Mapping[str, str], installed: InstalledPlaces, dropped: Iterable[str] = ()) -> HeldEnvironment:
     """Hold a client's environment to the installed places.
 
     Variables that only ask for something stay, and count where they tighten: that is decided against the settings.

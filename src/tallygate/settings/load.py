@@ -21,13 +21,13 @@ from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
-from tallygate.settings.installed import Installed
+from tallygate.settings.installed import InstalledPlaces
 from tallygate.settings.locked_places import StandingOf, where_locked
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
-from tallygate.settings.projects import Project, fingerprint, held_against
+from tallygate.settings.projects import Project, divide_project, fingerprint
 from tallygate.settings.signed import in_force
 from tallygate.settings.source import Document, read_document
-from tallygate.settings.trust import accepted, repository_of
+from tallygate.settings.trust import accepted_hashes, repository_of
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     KNOWN,
@@ -61,7 +61,7 @@ class UserPlaces:
     home: Path
     config_dir: Path
     data_dir: Path
-    installed: Installed | None = None
+    installed: InstalledPlaces | None = None
     foreign: tuple[str, ...] = ()
 
 
@@ -81,7 +81,7 @@ def cache_folder(around: Surroundings) -> Path:
     return (named if named.is_absolute() else usual) / "tallygate"
 
 
-def places_of(installed: Installed, foreign: tuple[str, ...] = ()) -> UserPlaces:
+def places_of(installed: InstalledPlaces, foreign: tuple[str, ...] = ()) -> UserPlaces:
     """The places that an installed command was given."""
     home, config_dir, data_dir = Path(installed.home), Path(installed.settings_folder), Path(installed.data)
     return UserPlaces(home, config_dir, data_dir, installed, foreign)
@@ -100,7 +100,7 @@ def load_settings(
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSettings:
     """Settings, with the project's file as it stands against the user's own, and the user's file as it is."""
 
     settings: Settings
@@ -108,7 +108,9 @@ class Loaded:
     user: Document | None = None
 
 
-def load_from(environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing: StandingOf | None = None) -> Loaded:
+def load_from(
+    environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing: StandingOf | None = None
+) -> LoadedSettings:
     """The settings, and what their project's file would make of them."""
     _refuse_unknown_variables(environ)
     root, notices = project_root(environ, cwd, where.home)
@@ -142,7 +144,7 @@ def load_from(environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing
     settings = _placed(settings, where.home)
     named = bool(environ.get(ZONE_VARIABLE)) or (user is not None and "time_zone" in user.values)
     settings = replace(settings, zone_is_set=named or settings.time_zone != base.time_zone)
-    return Loaded(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project, user)
+    return LoadedSettings(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project, user)
 
 
 def _with_project(
@@ -158,7 +160,7 @@ def _with_project(
         document, read = tolerated.with_whole_names(document)
         base = replace(base, notices=(*base.notices, *read))
         repository = str(repository_of(root, home))
-        project = held_against(base, user, document, repository)
+        project = divide_project(base, user, document, repository)
     except SettingsError as fault:
         return replace(base, fault=fault, notices=(*base.notices, str(fault))), None
     file = Path(document.name)
@@ -172,7 +174,7 @@ def _with_project(
 def is_accepted(settings: Settings, repository: str, print_: str) -> bool:
     """Whether the user has accepted what waits of a project; while the limits are locked, with a signature."""
     signed = settings.lock is None or print_ in settings.lock.trusted.get(repository, ())
-    return signed and print_ in accepted(settings.paths.data_dir, repository)
+    return signed and print_ in accepted_hashes(settings.paths.data_dir, repository)
 
 
 def _with_outer_projects(settings: Settings, user: Document | None, root: Path | None, home: Path) -> Settings:
@@ -189,7 +191,7 @@ def _with_outer_projects(settings: Settings, user: Document | None, root: Path |
             document = None if str(file) in known else read_document(file, required=False)
             if document is None:
                 continue
-            tight = held_against(settings, user, document, str(repository_of(Path(outer), home))).tight
+            tight = divide_project(settings, user, document, str(repository_of(Path(outer), home))).tight
         except SettingsError as fault:
             return replace(settings, fault=fault, notices=(*settings.notices, str(fault)))
         outer_files = (*settings.paths.outer_files, file)

@@ -38,7 +38,7 @@ class Project:
     waiting: tuple[Waiting, ...]
 
 
-def held_against(base: Settings, user: Document | None, document: Document, within: str) -> Project:
+def divide_project(base: Settings, user: Document | None, document: Document, within: str) -> Project:
     """Divide a project's file into what counts at once and what waits. Raises where the file is malformed."""
     whole = sections.apply(base, document, project=True)
     waiting: list[Waiting] = []
@@ -100,7 +100,7 @@ def _entries(
     settings: tuple[Settings, Settings], user: Document | None, document: Document, section: str
 ) -> Iterator[Waiting]:
     """The entries of a section of names that say something else than the user's settings do."""
-    before, now = (named(each, section) for each in settings)
+    before, now = (entries_of(each, section) for each in settings)
     table = document.values[section]
     for name in sorted(table):
         was = before.get(name)
@@ -111,7 +111,7 @@ def _entries(
             yield _row(document, (section, name), table[name], text)
 
 
-def named(settings: Settings, section: str) -> Mapping[str, Any]:
+def entries_of(settings: Settings, section: str) -> Mapping[str, Any]:
     """The entries of a section of names."""
     if section == "ladder":
         return {"default": settings.ladder.default or None, **settings.ladder.by_client}

@@ -17,7 +17,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.model import Settings, Waiting
-from tallygate.settings.projects import NOT_SET, dearer, holds, named, toml
+from tallygate.settings.projects import NOT_SET, dearer, entries_of, holds, toml
 from tallygate.settings.source import Document
 
 SIGNED_NAME = "the settings you have signed"
@@ -124,7 +124,7 @@ def _with(settings: Settings, section: str, attribute: str, value: Any) -> Setti
 
 
 def _entries(base: Settings, whole: Settings, now: Document, section: str) -> Iterator[Waiting]:
-    before, after = named(base, section), named(whole, section)
+    before, after = entries_of(base, section), entries_of(whole, section)
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield _row(section, f"{section}.{name} is another than you have signed", now)

@@ -24,7 +24,7 @@ def repository_of(root: Path, home: Path) -> Path:
     return Path(workspace.repository_of(str(real), str(home.resolve())) or real)
 
 
-def accepted(data_dir: Path, project: str) -> tuple[str, ...]:
+def accepted_hashes(data_dir: Path, project: str) -> tuple[str, ...]:
     """The hashes that were accepted for a project, the latest last; none where the record cannot be relied on."""
     return tuple(_read(data_dir).get(project, ()))
 

@@ -13,7 +13,7 @@ _ZONES = "zoneinfo/"
 _LINK, _NAME = Path("/etc/localtime"), Path("/etc/timezone")
 
 
-def told_in(settings: Settings, environ: Mapping[str, str]) -> str:
+def zone_shown(settings: Settings, environ: Mapping[str, str]) -> str:
     """The zone that times are told in: the user's own, else this machine's. Budgets are renewed by the former alone."""
     if settings.zone_is_set:
         return settings.time_zone

@@ -86,7 +86,7 @@ def test_a_signed_refusal_says_which_budget_refused_what(proving, halted):
 
 def test_the_name_that_was_given_is_that_of_the_signed_one(proving, refusal):
     slim = refusal.attestation
-    attested = attest.found(proving.rt, slim.attestation_id)
+    attested = attest.find_attestation(proving.rt, slim.attestation_id)
     assert attested.envelope
     assert (attested.keyid, attested.event_hash.hex()) == (slim.keyid, slim.digest)
 
@@ -309,7 +309,7 @@ def test_a_session_that_a_hook_ends_ends_also_where_nothing_can_be_signed(provin
 
 def test_unknown_names_are_said_to_be_unknown(proving):
     with pytest.raises(NotFound):
-        attest.found(proving.rt, "att_" + "0" * 32)
+        attest.find_attestation(proving.rt, "att_" + "0" * 32)
     with pytest.raises(NotFound):
         attest.of_session(proving.rt, "nobody")
     with pytest.raises(NotFound):

@@ -15,7 +15,7 @@ from tests.world import T0, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, SessionCheck
-from tallygate.entrypoints.cli.unread import left_open
+from tallygate.entrypoints.cli.unread import open_questions
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest, ingest_all, link_session
 from tallygate.operations.usage.telemetry import take_logs
@@ -122,7 +122,7 @@ def test_what_telemetry_tells_and_cannot_be_read_is_kept_for_every_total(world, 
     assert (unread.estimated, unread.nanos) == ((1, 10 * CENTS) if known else (0, 0)), "by the rest of its session"
     if kept:
         cost = "by the rest of their sessions they cost about $0.10" if known else "what they cost is not known"
-        [told] = left_open(unread, Anomalies())
+        [told] = open_questions(unread, Anomalies())
         assert told.startswith("1 record in telemetry could not be read (")
         assert cost in told
 

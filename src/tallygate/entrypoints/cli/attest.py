@@ -13,11 +13,11 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
-from tallygate.operations.proof.attest import found, newest, of_session
+from tallygate.operations.proof.attest import find_attestation, newest, of_session
 from tallygate.operations.views.overview import session_called
 
 if TYPE_CHECKING:
-    from tallygate.ledger.port.proof import Attested
+    from tallygate.ledger.port.proof import StoredAttestation
 
 
 @click.group(cls=Commands)
@@ -63,7 +63,7 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
 def show(program: Program, attestation_id: str, envelope: bool) -> None:
     """Show one attestation: its statement and its envelope."""
     with program.opened(by="attest") as app:
-        each = found(app.runtime, attestation_id)
+        each = find_attestation(app.runtime, attestation_id)
     if envelope:
         click.echo(each.envelope)
         return
@@ -90,7 +90,7 @@ def export(program: Program, session: str, target: Path | None, as_zip: bool) ->
     click.echo(f"{output.safe(place, 1000)}: {output.plural(len(files), 'file')}. README.md in it says how to verify.")
 
 
-def attested_json(each: Attested) -> dict[str, Any]:
+def attested_json(each: StoredAttestation) -> dict[str, Any]:
     """An attestation for programs."""
     return {
         "id": each.attestation_id,

@@ -28,7 +28,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.declared import ADVICE, unbound
 from tallygate.operations.lock_book import standing_now, unsigned_limits
 from tallygate.operations.proof.attest import signing
-from tallygate.operations.proof.history import Accepted, accepted
+from tallygate.operations.proof.history import AcceptedLedger, accepted_ledgers
 from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import newest_limit_changes, standing
@@ -405,7 +405,7 @@ def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     remembered = anchor.read()
     copies = remembered.copies
     sound = [file for file, copy in copies if copy is Copy.SOUND]
-    told = [_told(each) for each in accepted(runtime)]
+    told = [_told(each) for each in accepted_ledgers(runtime)]
     by = output.plural(len(sound), "file")
     if theirs := sum(copy is Copy.SOUND for _, copy in remembered.others):
         by += f" of this host and {theirs} of others"
@@ -420,5 +420,5 @@ def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     return Check("anchor", CheckState.OK, found)
 
 
-def _told(each: Accepted) -> str:
+def _told(each: AcceptedLedger) -> str:
     return f"{each.told} on {output.when(each.at_us)[5:]}"

@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.figures import is_enforced
-from tallygate.operations.proof.history import accepted
+from tallygate.operations.proof.history import accepted_ledgers
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.setup.install import plan_install
 from tallygate.settings import Settings
@@ -109,7 +109,7 @@ def sessions(runtime: Runtime) -> Check:
     """Whether the last sessions of clients that have hooks were gated by them."""
     families = {REGISTRY.family_of(client.name) for client in REGISTRY.clients.values() if client.has_hooks}
     # Of what came before a restored backup, the sessions are lost and not the responses: those were gated.
-    since = max([runtime.services.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted(runtime))])
+    since = max([runtime.services.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted_ledgers(runtime))])
     with runtime.reading() as reader:
         last = [
             s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if REGISTRY.family_of(s.client) in families

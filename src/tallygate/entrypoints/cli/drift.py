@@ -15,7 +15,7 @@ from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
-from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.operations.bills.review import ReviewWanted, apply_review, review
 from tallygate.operations.runtime import wherever
 from tallygate.operations.views.overview import session_called
@@ -101,7 +101,7 @@ def drift(
         click.echo("Nothing was used or billed." if since is until is session is model is None else "No such use.")
     else:
         _show(found)
-    for text in () if as_json else left_open(unread, anomalies):
+    for text in () if as_json else open_questions(unread, anomalies):
         output.aside(text)
 
 

@@ -32,7 +32,7 @@ from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import own_system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
-from tallygate.settings.installed import PLACES_FILE, Installed, install_folder, read_installed, worth_keeping
+from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, install_folder, read_installed, worth_keeping
 from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.model import TelemetryMode as Receive
 from tallygate.settings.variables import PATH_VARIABLES
@@ -279,7 +279,7 @@ def places_text(settings: Settings, where: InstallSurroundings, budget: Sequence
     return os.fsencode(places_of_user(settings, where, budget).as_text())
 
 
-def places_of_user(settings: Settings, where: InstallSurroundings, budget: Sequence[FileEdits] = ()) -> Installed:
+def places_of_user(settings: Settings, where: InstallSurroundings, budget: Sequence[FileEdits] = ()) -> InstalledPlaces:
     """Where things are now, for the user who runs this command."""
     paths, environ = settings.paths, where.environ
     mine = places(around_here())
@@ -287,7 +287,7 @@ def places_of_user(settings: Settings, where: InstallSurroundings, budget: Seque
     theirs = bool(given) and paths.user_file == Path(os.path.abspath(os.path.expanduser(given)))  # noqa: PTH100, PTH111
     file = paths.user_file or next((each.path for each in budget if each.path.parent == mine.config_dir), None)
     log = next((environ[name] for name in PATH_VARIABLES["run_log"] if environ.get(name)), None)
-    return Installed(
+    return InstalledPlaces(
         home=str(mine.home),
         settings_folder=str(mine.config_dir),
         data=str(paths.data_dir),

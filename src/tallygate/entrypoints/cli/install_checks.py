@@ -21,7 +21,7 @@ from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.init import places_of_user
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Settings
-from tallygate.settings.installed import PLACES_FILE, Installed, hold, read_installed
+from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, hold, read_installed
 
 SINCE_US = 24 * 3_600_000_000
 # A client's first hook often comes before its server is up.
@@ -120,7 +120,7 @@ def of_places(settings: Settings, where: InstallSurroundings) -> Check:
     return Check("places", CheckState.WARN if told else CheckState.OK, f"{found}. {told}" if told else found)
 
 
-def _shown(places: Installed) -> dict[str, str | None]:
+def _shown(places: InstalledPlaces) -> dict[str, str | None]:
     """Each place that counts; where no settings file was named that is the one in its folder, if there is one."""
     shown = {
         each.name: getattr(places, each.name)

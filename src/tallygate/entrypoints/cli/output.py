@@ -21,7 +21,7 @@ from tallygate.core.money import exact_text, format_amount, json_number
 from tallygate.core.text import cleaned, shown
 from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
-from tallygate.settings.zones import told_in
+from tallygate.settings.zones import zone_shown
 
 NOTHING = "-"
 ID_END = 8
@@ -355,7 +355,7 @@ _HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7
 
 def shown_zone(settings: Settings) -> str:
     """The time zone that dates are read and shown in: the user's own, else the machine's."""
-    return told_in(settings, os.environ)
+    return zone_shown(settings, os.environ)
 
 
 def zone_of(name: str) -> tzinfo:

@@ -11,7 +11,7 @@ from tallygate.core.money import format_amount, json_number
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.operations.views.spending import ReportWanted, SpendReport, report_spending
 from tallygate.operations.views.usage import what_is_open
 from tallygate.reports.spending import Every, SpendBy, SpendPart, csv_of
@@ -91,7 +91,7 @@ def report(
         beside = f"{output.plural(found.outside.responses, 'response')}, {format_amount(found.outside.nanos)},"
         output.aside(f"{beside} outside of any session; `tallygate usage` lists them.")
     if as_ != "json" and not as_json:
-        for text in left_open(unread, anomalies):
+        for text in open_questions(unread, anomalies):
             output.aside(text)
 
 

@@ -26,11 +26,11 @@ from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.sync import read_news, reading_first
-from tallygate.entrypoints.cli.unread import left_open, unread_json
+from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.entrypoints.cli.usage import part_json
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
-from tallygate.operations.budgets.declared import Loosened, recently_looser
+from tallygate.operations.budgets.declared import LooserSettings, recently_looser
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.views import overview
 from tallygate.operations.views.history import Fitting, fitting, spent_lately
@@ -59,7 +59,7 @@ class _Seen:
     stands: overview.LedgerStanding
     unread: UnreadSum
     anomalies: Anomalies
-    looser: Sequence[Loosened]
+    looser: Sequence[LooserSettings]
     stops: Sequence[overview.StoppedRun]
     state: Condition
     lock: LockStanding
@@ -229,7 +229,7 @@ def _notices(seen: _Seen) -> Iterator[str]:
     for change in seen.looser:
         since = "from now on" if change.at_us is None else f"since {output.when(change.at_us, seen.zone)}"
         yield f"The settings became looser for sessions that open {since}: {change.text}."
-    yield from left_open(seen.unread, seen.anomalies)
+    yield from open_questions(seen.unread, seen.anomalies)
     if seen.other is not None:
         yield _proposal(seen.other, settings)
     if not settings.paths.is_installed and not seen.elsewhere:
@@ -248,7 +248,7 @@ def _proposal(other: Fitting, settings: Settings) -> str:
     )
 
 
-def _settings_json(settings: Settings, looser: Sequence[Loosened]) -> dict[str, Any]:
+def _settings_json(settings: Settings, looser: Sequence[LooserSettings]) -> dict[str, Any]:
     project = settings.paths.project_root
     return {
         "files": [str(path) for path in settings.paths.settings_files],

@@ -20,7 +20,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.entrypoints.cli.unread import MEANING, left_open, unread_json, unread_text
+from tallygate.entrypoints.cli.unread import MEANING, open_questions, unread_json, unread_text
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, nobody, watch
@@ -75,7 +75,7 @@ def sync(
         output.document(report_json(report) | {"unread": unread_json(unread), **anomalies.stated()})
     else:
         _summary(report, unread)
-        for text in left_open(UnreadSum(), anomalies):
+        for text in open_questions(UnreadSum(), anomalies):
             output.aside(text)
         if unlearned:
             output.aside("estimates can learn from these responses: `tallygate calibrate rebuild`.")

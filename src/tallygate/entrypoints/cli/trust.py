@@ -19,7 +19,7 @@ from tallygate.operations.lock import sign_project, sign_settings
 from tallygate.operations.lock_book import remember_lock
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
-from tallygate.settings.load import Loaded, is_accepted, load_from, places
+from tallygate.settings.load import LoadedSettings, is_accepted, load_from, places
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.signed import users_rows
 from tallygate.settings.trust import accept, forget, repository_of
@@ -97,7 +97,7 @@ def trust(program: Program, *, folder: Path | None, users: bool, yes: bool, revo
     output.hint("\nThey count from the next session on. Take them back with: tallygate trust --revoke")
 
 
-def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
+def _trust_user(program: Program, loaded: LoadedSettings, *, as_json: bool) -> None:
     """Show what the user's own file loosens, and put it in force with their signature."""
     settings, where = loaded.settings, loaded.settings.paths.user_file or "your settings file"
     rows = [{"setting": row.shown, "where": row.where} for row in settings.loosened]
@@ -127,7 +127,7 @@ def _trust_user(program: Program, loaded: Loaded, *, as_json: bool) -> None:
         )
 
 
-def loaded_here(folder: Path | None = None) -> Loaded:
+def loaded_here(folder: Path | None = None) -> LoadedSettings:
     """The settings of a folder; one that is named counts before what a client's variables name."""
     from tallygate.operations.lock_book import lock_of
 
@@ -138,7 +138,7 @@ def loaded_here(folder: Path | None = None) -> Loaded:
     return load_from(environ, there, places(around_here()), lock_of)
 
 
-def _prices(program: Program, loaded: Loaded) -> list[str]:
+def _prices(program: Program, loaded: LoadedSettings) -> list[str]:
     """What models cost now and would cost then, where that is not the same."""
     project = loaded.project
     if project is None or project.whole.pricing == loaded.settings.pricing:

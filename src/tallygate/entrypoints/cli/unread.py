@@ -66,7 +66,7 @@ def unread_text(found: UnreadSum) -> str:
     return f"{text}; by the rest of their sessions they cost about {format_amount(found.nanos)}{more}"
 
 
-def left_open(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
+def open_questions(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
     """What a total leaves open, a sentence each."""
     if unread.records:
         yield f"{unread_text(unread)}. They are in no total; `tallygate doctor` names the files."

@@ -17,7 +17,7 @@ from tallygate.entrypoints.cli.options import ClientChoice, as_json_option, limi
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
-from tallygate.entrypoints.cli.unread import ODD_REPORTS, left_open, unread_json
+from tallygate.entrypoints.cli.unread import ODD_REPORTS, open_questions, unread_json
 from tallygate.ledger.port.usage import Anomaly
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
@@ -105,7 +105,7 @@ def usage(
         _notes(view)
     else:
         click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
-    for text in left_open(view.unread, view.anomalies):
+    for text in open_questions(view.unread, view.anomalies):
         output.aside(text)
 
 

@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.ledger.anchor import Remembered
+from tallygate.ledger.anchor import AnchorRecord
 from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.proof.evidence import Area, Report
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
@@ -87,7 +87,7 @@ def verify(
     return next((code for part, code in CODES.items() if report.counted[part]), 0)
 
 
-def _remembered(program: Program, settings: Settings) -> Remembered:
+def _remembered(program: Program, settings: Settings) -> AnchorRecord:
     """What the anchor of the user's own ledger says. Raises `LedgerMissing` where there is nothing to verify."""
     with program.opened(settings, by="verify") as app:
         remembered = app.anchor.read()
@@ -113,7 +113,7 @@ def _verified(program: Program, settings: Settings, ledger: Path, asked: Outside
 
 def _attested(report: Report, path: Path, asked: OutsideEvidence, db: Path | None) -> None:
     from tallygate.operations.proof.evidence import verify_attestations
-    from tallygate.operations.proof.verify import held_against
+    from tallygate.operations.proof.verify import check_statements
 
     try:
         proven = verify_attestations(report, path, asked.keys)
@@ -121,7 +121,7 @@ def _attested(report: Report, path: Path, asked: OutsideEvidence, db: Path | Non
         report.add(Area.ATTESTATION, str(path), error.message, "this proves nothing")
         return
     if db is not None:
-        held_against(report, db, proven)
+        check_statements(report, db, proven)
 
 
 def _say(report: Report, *, as_json: bool) -> None:

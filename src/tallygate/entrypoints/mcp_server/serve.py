@@ -22,7 +22,7 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.proof.attest import issue_missing, ready
 from tallygate.operations.runtime import Runtime, every_tenant
-from tallygate.operations.sessions.ending import close_abandoned, end_left_open, flush_run_log, left_open
+from tallygate.operations.sessions.ending import close_abandoned, end_left_open, flush_run_log, sessions_left_open
 from tallygate.operations.usage.follow import Follower
 
 log = logging.getLogger("tallygate")
@@ -151,7 +151,7 @@ def leave(runtime: Runtime) -> None:
     try:
         tenants = every_tenant(runtime)
         for _ in range(FAREWELLS):
-            if not any(left_open(tenant) for tenant in tenants):
+            if not any(sessions_left_open(tenant) for tenant in tenants):
                 return
             runtime.services.pause_us(FAREWELL_US)
         for session_id in [each for tenant in tenants for each in end_left_open(tenant)]:

@@ -22,7 +22,7 @@ class PricedSum:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class SpendItem:
     """What some responses or booked calls alike come to: `times` of them cost `usd_nanos` each."""
 
     piece: int
@@ -74,7 +74,7 @@ class BudgetReader(OfTenant, Protocol):
         placed: bool = ...,
         prices: Collection[str] | None = ...,
         named: bool = ...,
-    ) -> list[Weighed]: ...
+    ) -> list[SpendItem]: ...
     def paid_by_model(self, session_id: str, limit: int, budget_id: str | None = ...) -> list[SpendShare]: ...
     def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]: ...
     def limit_changes(self, budget_ids: Collection[str], limit: int) -> list[LimitChange]: ...

@@ -23,7 +23,7 @@ from tallygate.core.moments import ClockWatch
 from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
 from tallygate.core.usage import Rules
 from tallygate.files import create, on_disk
-from tallygate.ledger.anchor import Anchor, Remembered
+from tallygate.ledger.anchor import Anchor, AnchorRecord
 from tallygate.ledger.port.ledger import LedgerBusy
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, not_ours, prepare
 from tallygate.ledger.sqlite.held import HeldHistory
@@ -74,7 +74,7 @@ class SqliteLedger:
         self.path = path
         self.anchor = anchor
         # Before the ledger: one that was made first would be borne out by nothing and by everything.
-        remembered = Remembered() if anchor is None else anchor.read()
+        remembered = AnchorRecord() if anchor is None else anchor.read()
         marks = () if accepting else remembered.marks
         is_new = is_nothing(path)
         if is_new and not making and not marks:
@@ -124,7 +124,7 @@ class SqliteLedger:
             None if accepting else held,
         )
 
-    def _refuse_unreadable(self, remembered: Remembered) -> None:
+    def _refuse_unreadable(self, remembered: AnchorRecord) -> None:
         """An anchor that is there and says nothing is no first start. Raises `LedgerMissing`."""
         mute = remembered.mute
         if mute is not None and self.anchor is not None and not self.anchor.has_passed():

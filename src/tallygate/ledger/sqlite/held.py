@@ -11,7 +11,7 @@ from typing import Any
 
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.proof import Mark, in_force, replaced, rolled_back
-from tallygate.ledger.anchor import Anchor, Copy, Remembered
+from tallygate.ledger.anchor import Anchor, AnchorRecord, Copy
 from tallygate.ledger.sqlite.files import FileLock
 from tallygate.ledger.transaction import StoreTx
 from tallygate.machine import boot
@@ -36,7 +36,7 @@ class HeldHistory:
         self._epoch = 0
         self._known: Mark | None = None
 
-    def opened(self, remembered: Remembered, lock: FileLock, *, is_new: bool) -> None:
+    def opened(self, remembered: AnchorRecord, lock: FileLock, *, is_new: bool) -> None:
         """Hold the ledger against what its anchor remembered before it was opened; make the anchor where it is not.
 
         Raises `LedgerReplaced` or `LedgerRolledBack`.
@@ -113,14 +113,14 @@ class HeldHistory:
             self._go_by(bears_out(self._path, self._ledger_id, remembered, self._execute))
         elif known is not None:
             there = "none" if found is None else str(found[0])
-            bears_out(self._path, there, Remembered((known,)), self._execute)
+            bears_out(self._path, there, AnchorRecord((known,)), self._execute)
 
 
 def _first(execute: Rows, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
     return next(execute(sql, parameters), None)
 
 
-def _say(remembered: Remembered, amiss: Sequence[tuple[Path, Copy]], made: Sequence[Path]) -> None:
+def _say(remembered: AnchorRecord, amiss: Sequence[tuple[Path, Copy]], made: Sequence[Path]) -> None:
     if all(copy is Copy.MISSING for _, copy in remembered.copies):
         if remembered.others:
             return  # a host that is new here, such as a container that was started: others have marked the ledger
@@ -133,7 +133,7 @@ def _say(remembered: Remembered, amiss: Sequence[tuple[Path, Copy]], made: Seque
 _COLUMNS = ("row", "tenant", "seq", "digest", "at_us")
 
 
-def bears_out(path: Path, ledger_id: str, remembered: Remembered, execute: Rows) -> tuple[Mark, ...]:
+def bears_out(path: Path, ledger_id: str, remembered: AnchorRecord, execute: Rows) -> tuple[Mark, ...]:
     """Whether a ledger has every event that its anchor remembers; returns the marks that count.
 
     Marks from elsewhere count where they name this ledger. Those of another epoch say nothing against a ledger that

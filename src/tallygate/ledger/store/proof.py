@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from tallygate.core.proof import GENESIS, TRACES, Head, called_for
-from tallygate.ledger.port.proof import Attested, Due, JournalEvent
+from tallygate.ledger.port.proof import Due, JournalEvent, StoredAttestation
 from tallygate.ledger.rows import Statements
 
 ATTESTATION_COLUMNS = (
@@ -65,32 +65,32 @@ INSERT_KEY = (
 class AttestReads(Statements):
     """Reads of attestations; a part of every reader."""
 
-    def attestation(self, attestation_id: str) -> Attested | None:
+    def attestation(self, attestation_id: str) -> StoredAttestation | None:
         """One attestation by its id."""
         row = self._one(SELECT_ONE, attestation_id=attestation_id)
-        return None if row is None else Attested(*row)
+        return None if row is None else StoredAttestation(*row)
 
-    def attestations(self, limit: int) -> list[Attested]:
+    def attestations(self, limit: int) -> list[StoredAttestation]:
         """Attestations, the youngest first."""
-        return [Attested(*row) for row in self._all(SELECT_NEWEST, limit=limit)]
+        return [StoredAttestation(*row) for row in self._all(SELECT_NEWEST, limit=limit)]
 
-    def attestations_of(self, session_id: str, limit: int = 1000) -> list[Attested]:
+    def attestations_of(self, session_id: str, limit: int = 1000) -> list[StoredAttestation]:
         """Those of a session, the youngest first, signed or due."""
-        return [Attested(*row) for row in self._all(SELECT_OF_SESSION, session_id=session_id, limit=limit)]
+        return [StoredAttestation(*row) for row in self._all(SELECT_OF_SESSION, session_id=session_id, limit=limit)]
 
-    def last_attestation(self, session_id: str, kind: str) -> Attested | None:
+    def last_attestation(self, session_id: str, kind: str) -> StoredAttestation | None:
         """The youngest of its kind in a session."""
         row = self._one(SELECT_LAST_OF_KIND, session_id=session_id, kind=kind)
-        return None if row is None else Attested(*row)
+        return None if row is None else StoredAttestation(*row)
 
-    def attestation_of_call(self, call_id: str) -> Attested | None:
+    def attestation_of_call(self, call_id: str) -> StoredAttestation | None:
         """That of one refused call."""
         row = self._one(SELECT_OF_CALL, call_id=call_id)
-        return None if row is None else Attested(*row)
+        return None if row is None else StoredAttestation(*row)
 
-    def attestations_due(self, limit: int, session_id: str | None = None) -> list[Attested]:
+    def attestations_due(self, limit: int, session_id: str | None = None) -> list[StoredAttestation]:
         """Those that are not signed yet, the oldest first."""
-        return [Attested(*row) for row in self._all(SELECT_DUE, limit=limit, session_id=session_id)]
+        return [StoredAttestation(*row) for row in self._all(SELECT_DUE, limit=limit, session_id=session_id)]
 
     def count_due(self) -> int:
         """How many are not signed yet."""

@@ -9,7 +9,7 @@ from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
-from tallygate.ledger.port.budgets import PricedSum, Used, Weighed
+from tallygate.ledger.port.budgets import PricedSum, SpendItem, Used
 from tallygate.ledger.port.sessions import SpendShare
 from tallygate.ledger.rows import Statements
 
@@ -152,7 +152,7 @@ class WindowReads(Statements):
         placed: bool = False,
         prices: Collection[str] | None = None,
         named: bool = False,
-    ) -> list[Weighed]:
+    ) -> list[SpendItem]:
         """What was spent in a span: responses, and the calls of sessions whose client writes nothing down.
 
         Sums by what a scope looks at and by pieces of a size; costs that are converted one by one stay `apart`. What is
@@ -172,7 +172,7 @@ class WindowReads(Statements):
         sql = f"{found} UNION ALL {self._weighed(booked, calls, apart)}"
         listed = {} if prices is None else {"prices": json.dumps(sorted(prices))}
         found_rows = self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us, **listed)
-        return [Weighed(*row) for row in found_rows]
+        return [SpendItem(*row) for row in found_rows]
 
     def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]:
         """What a session's responses and calls cost that were priced by one of these, by model and price."""

@@ -144,7 +144,7 @@ _TEXT_MAX = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Loosened:
+class LooserSettings:
     """What became looser, and when the first session opened with it; None where none has yet."""
 
     at_us: int | None
@@ -202,17 +202,17 @@ class _Held:
     prices: str | None
 
 
-def looser_than_before(rt: Runtime, session: Session) -> Loosened | None:
+def looser_than_before(rt: Runtime, session: Session) -> LooserSettings | None:
     """What the settings of a session that has just opened leave out of those of the last one here."""
     with rt.reading() as reader:
         for before in _here(rt, reader):
             if before.session_id != session.session_id and before.client == session.client:
                 changes = tuple(text for _, text in _changes(reader, _held(reader, before), _held(reader, session)))
-                return Loosened(session.started_us, changes) if changes else None
+                return LooserSettings(session.started_us, changes) if changes else None
     return None
 
 
-def recently_looser(rt: Runtime) -> list[Loosened]:
+def recently_looser(rt: Runtime) -> list[LooserSettings]:
     """What became looser here in the last days, the newest first; first of all what no session has opened with yet.
 
     What has been tightened again since is none of it: a change is told for as long as it is looser than before.
@@ -231,7 +231,7 @@ def recently_looser(rt: Runtime) -> list[Loosened]:
                 {what for what, _ in _changes(reader, held, now, now=rt.workspace.prices.stated)} if changed else set()
             )
             if changes := tuple(text for what, text in changed if what in still):
-                found.append(Loosened(at_us, changes))
+                found.append(LooserSettings(at_us, changes))
             later[session.client] = (session.started_us, held)
     return found
 

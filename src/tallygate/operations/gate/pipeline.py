@@ -37,7 +37,7 @@ from tallygate.core.words import AccountingMode, Action, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.proof import Attested, ProofReader
+from tallygate.ledger.port.proof import ProofReader, StoredAttestation
 from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import ApplicableBudgets, bound_now, budget_change, changes_of, visited_by
 from tallygate.operations.budgets.calls import expire_calls
@@ -173,7 +173,7 @@ def with_attestation(rt: Runtime, reader: ProofReader, answer: GateAnswer, call_
     return answer if found is None else replace(answer, attestation=slim(rt.services.keys, found))
 
 
-def slim(keys: KeyRing, found: Attested) -> SlimAttestation:
+def slim(keys: KeyRing, found: StoredAttestation) -> SlimAttestation:
     """A proof as an answer names it."""
     keyid, warning = found.keyid, None
     if keyid is None:

@@ -17,7 +17,7 @@ from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, SlimAttestation, StatementKind, event_hash
 from tallygate.files import create
 from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.proof import Attested, Due
+from tallygate.ledger.port.proof import Due, StoredAttestation
 from tallygate.operations.gate.pipeline import slim
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.proof.evidence import ATTESTATIONS, CHECKPOINT, ENVELOPE, EVENTS, KEY_TRACE, STATEMENT
@@ -59,7 +59,7 @@ def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = 
     return signed
 
 
-def _sign(rt: Runtime, tx: Tx, due: Attested, signer: Signer, as_of: Head) -> None:
+def _sign(rt: Runtime, tx: Tx, due: StoredAttestation, signer: Signer, as_of: Head) -> None:
     event = event_of(tx, due.seq)
     chain_id = f"{rt.services.ledger.ledger_id}/{rt.tenant}"
     if event.hash != due.event_hash or event.hash != event_hash(chain_id, event.seq, event.previous, event.body):
@@ -118,7 +118,7 @@ def _tell(rt: Runtime, tx: Tx, keys: KeyRing, signer: Signer) -> None:
         tx.keep_key(rotation.new.keyid, rotation.new.x, head)
 
 
-def of_session(rt: Runtime, session_id: str) -> list[Attested]:
+def of_session(rt: Runtime, session_id: str) -> list[StoredAttestation]:
     """Every attestation of a session, signed by now, the youngest first. Raises `NotFound`, `KeyUnusable`."""
     with rt.reading() as reader:
         if reader.session(session_id) is None:
@@ -129,7 +129,7 @@ def of_session(rt: Runtime, session_id: str) -> list[Attested]:
         return reader.attestations_of(session_id)
 
 
-def newest(rt: Runtime, limit: int) -> list[Attested]:
+def newest(rt: Runtime, limit: int) -> list[StoredAttestation]:
     """The youngest attestations, all signed by now, those noted again whose rows were lost."""
     with rt.writing() as tx:
         tx.due_from_journal()
@@ -139,7 +139,7 @@ def newest(rt: Runtime, limit: int) -> list[Attested]:
         return reader.attestations(limit)
 
 
-def found(rt: Runtime, attestation_id: str) -> Attested:
+def find_attestation(rt: Runtime, attestation_id: str) -> StoredAttestation:
     """One attestation, signed by now. Raises `NotFound`."""
     with rt.reading() as reader:
         each = reader.attestation(attestation_id)
@@ -157,7 +157,7 @@ def found(rt: Runtime, attestation_id: str) -> Attested:
         return present(reader.attestation(attestation_id), "an attestation stays")
 
 
-def summary(rt: Runtime, session_id: str) -> Attested:
+def summary(rt: Runtime, session_id: str) -> StoredAttestation:
     """What a session has come to, signed: as of now while it is open, then as of its end or of what came in later."""
     with rt.writing() as tx:
         known = tx.session_with_budgets(session_id)
@@ -169,7 +169,7 @@ def summary(rt: Runtime, session_id: str) -> Attested:
         if last is None or (last.issued_us is not None and last.issued_us <= changed_us):
             tx.attest_later(due := Due(StatementKind.SESSION_SUMMARY, tx.head(), session_id))
             last = None
-    return found(rt, due.attestation_id if last is None else last.attestation_id)
+    return find_attestation(rt, due.attestation_id if last is None else last.attestation_id)
 
 
 def slim_summary(rt: Runtime, session_id: str) -> SlimAttestation | None:
@@ -194,7 +194,7 @@ def of_exhausted(rt: Runtime, session_id: str, changed_us: int) -> SlimAttestati
     return slim_summary(rt, session_id)
 
 
-def checkpoint(rt: Runtime) -> Attested | None:
+def checkpoint(rt: Runtime) -> StoredAttestation | None:
     """How far the history goes, signed; None where nothing has happened yet. The same head gives the same one."""
     with rt.reading() as reader:
         if reader.head().seq == 0:
@@ -205,7 +205,7 @@ def checkpoint(rt: Runtime) -> Attested | None:
         due = Due(StatementKind.CHECKPOINT, tx.head())
         if tx.attestation(due.attestation_id) is None:
             tx.attest_later(due)
-    return found(rt, due.attestation_id)
+    return find_attestation(rt, due.attestation_id)
 
 
 def announce_everywhere(rt: Runtime) -> None:
@@ -284,19 +284,19 @@ def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:
     return files
 
 
-def _line(attested: Attested) -> bytes:
+def _line(attested: StoredAttestation) -> bytes:
     return str(attested.envelope).encode() + b"\n"
 
 
 def _events(rt: Runtime, session_id: str, stated: list[int]) -> bytes:
     """The session's events, those that are stated and those that tell of keys, with the bytes of their hashes."""
     with rt.reading() as reader:
-        found = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
-        found |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
-        found |= {seq: event_of(reader, seq) for seq in stated}
+        events = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
+        events |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
+        events |= {seq: event_of(reader, seq) for seq in stated}
     lines = []
-    for seq in sorted(found):
-        event = found[seq]
+    for seq in sorted(events):
+        event = events[seq]
         told = {"seq": seq, "previous": event.previous.hex(), "hash": event.hash.hex(), "body": event.body.decode()}
         lines.append(json.dumps(told, ensure_ascii=True) + "\n")
     return "".join(lines).encode()

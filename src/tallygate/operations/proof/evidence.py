@@ -21,7 +21,7 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Link, StatementKind, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
 from tallygate.ledger.audit.foreign import ForeignLedger
-from tallygate.operations.lock_book import told_of
+from tallygate.operations.lock_book import lock_event_at
 
 SHOWN_MAX = 100
 
@@ -192,7 +192,7 @@ class LockHeard:
 
     def hear(self, tenant: str, seq: int, previous: bytes, event: Mapping[str, Any]) -> None:
         """Take an event; what it is signed with is held against the lock that was in force."""
-        told = told_of(f"{self._ledger_id}/{tenant}", seq, previous, event)
+        told = lock_event_at(f"{self._ledger_id}/{tenant}", seq, previous, event)
         before = self.standing
         if tenant == DEFAULT_TENANT:
             self.standing = after(before, told)
@@ -270,7 +270,7 @@ class OpenedBundle:
     keys: list[PublicKey] = field(default_factory=list)
 
 
-def opened(path: Path) -> OpenedBundle:
+def open_bundle(path: Path) -> OpenedBundle:
     """Read an envelope, or a bundle. Raises `NotProven` where it is neither."""
     try:
         files = _from_folder(path) if path.is_dir() else _from_file(path)
@@ -321,7 +321,7 @@ def _from_file(path: Path) -> dict[str, bytes]:
 
 def verify_attestations(report: Report, path: Path, keys: Mapping[str, PublicKey]) -> list[tuple[Statement, bytes]]:
     """Check every envelope in a file or bundle by keys from elsewhere; returns what is proven, with its bytes."""
-    bundle = opened(path)
+    bundle = open_bundle(path)
     report.facts.append(("attestation", str(path)))
     events = _hashed(report, bundle.events)
     told = _told(report, keys, events)

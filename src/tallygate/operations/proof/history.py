@@ -80,7 +80,7 @@ def go_on(
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedLedger:
     """A time when the user went on with a ledger that was not the one that was there."""
 
     seq: int
@@ -88,12 +88,12 @@ class Accepted:
     told: str
 
 
-def accepted(rt: Runtime) -> list[Accepted]:
+def accepted_ledgers(rt: Runtime) -> list[AcceptedLedger]:
     """Every such time, as the journal tells of it; reads the whole journal."""
     with rt.reading() as reader:
         events = [(event.seq, json.loads(event.body)) for event in reader.events_about(LEDGER_TRACE)]
     return [
-        Accepted(seq, int(body["at_us"]), said)
+        AcceptedLedger(seq, int(body["at_us"]), said)
         for seq, body in events
         if (said := phrase_of(str(body.get("kind")), body.get("note"))) is not None
     ]

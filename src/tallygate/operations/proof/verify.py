@@ -19,7 +19,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import StatementKind, attestation_id
 from tallygate.core.text import cleaned
-from tallygate.ledger.anchor import Remembered
+from tallygate.ledger.anchor import AnchorRecord
 from tallygate.ledger.audit.audit import damage, edits
 from tallygate.ledger.audit.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
 from tallygate.ledger.port.ledger import Reader
@@ -275,7 +275,7 @@ class OutsideEvidence:
     keys: Mapping[str, PublicKey]
     head: bytes | None = None
     log: Path | None = None
-    anchor: Remembered | None = None
+    anchor: AnchorRecord | None = None
 
 
 def verify_ledger(path: Path, asked: OutsideEvidence) -> Report:
@@ -422,7 +422,7 @@ def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, state
             report.add(Area.ATTESTATION, where, "it says other than its event", "the statement was made by hand")
 
 
-def _remembered(report: Report, ledger: ForeignLedger, remembered: Remembered) -> None:
+def _remembered(report: Report, ledger: ForeignLedger, remembered: AnchorRecord) -> None:
     """Hold the user's own ledger against its anchor."""
     try:
         bears_out(ledger.path, ledger.ledger_id, remembered, ledger.rows)
@@ -447,7 +447,7 @@ def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:
     )
 
 
-def held_against(report: Report, path: Path, proven: list[tuple[Statement, bytes]]) -> None:
+def check_statements(report: Report, path: Path, proven: list[tuple[Statement, bytes]]) -> None:
     """Hold statements that came from elsewhere against a ledger's file."""
 
     def look(ledger: ForeignLedger) -> None:

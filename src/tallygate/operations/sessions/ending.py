@@ -130,7 +130,7 @@ def end_account(rt: Runtime, event: HookEvent) -> list[str]:
     return [session.session_id for session in linked]
 
 
-def left_open(rt: Runtime) -> list[Session]:
+def sessions_left_open(rt: Runtime) -> list[Session]:
     """The sessions of this server that hooks have opened and nobody has ended, the youngest first."""
     if rt.server_id is None:
         return []
@@ -141,7 +141,7 @@ def left_open(rt: Runtime) -> list[Session]:
 
 def end_left_open(rt: Runtime) -> list[str]:
     """End the sessions of this server that hooks have opened: its client has gone; returns their ids."""
-    left = left_open(rt)
+    left = sessions_left_open(rt)
     for session in left:  # the youngest first: those inside others
         end_session(rt, session.session_id, cause="client_gone")
     return [session.session_id for session in left]
