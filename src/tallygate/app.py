@@ -21,7 +21,7 @@ from tallygate.clients.client import command_line
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, is_money
-from tallygate.core.guard.fence import Guarded
+from tallygate.core.guard.fence import GuardedFiles
 from tallygate.core.hooks import HookEvent
 from tallygate.core.lock import LockStanding
 from tallygate.core.model import Policy
@@ -524,7 +524,7 @@ def user_name() -> str:
         return "user"
 
 
-def guarded_here(start: Start, settings: Settings) -> Guarded:
+def guarded_here(start: Start, settings: Settings) -> GuardedFiles:
     """What no tool of an agent changes: the files that the gate stands on."""
     from tallygate.clients.guarding import Own, guarded_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Edit, GitTree, Guarded, GuardFinding, Reach, reaches
+from tallygate.core.guard.fence import Edit, GitTree, GuardedFiles, GuardFinding, Reach, reaches
 
 HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
@@ -28,7 +28,7 @@ def tree(folder: str, git_dir: str | None) -> GitTree | None:
     return None if top is None else GitTree(top, lambda name: name in KEPT[top])
 
 
-OWN = Guarded(
+OWN = GuardedFiles(
     {
         f"{DATA}/ledger.db": "the ledger",
         f"{DATA}/keys": "the keys",
@@ -51,7 +51,7 @@ OWN = Guarded(
     clients=REGISTRY.nested,
 )
 SHARED_SITE = f"{HOME}/env/lib/python3.12/site-packages"
-SHARED = Guarded(
+SHARED = GuardedFiles(
     {f"{SHARED_SITE}/tallygate": "the program"},
     HOME,
     program=True,
@@ -508,7 +508,7 @@ sed -i s/a/b/ src/tallygate/core/guard/fence.py
 """.strip().splitlines()
 
 
-def reached(command: str, own: Guarded = OWN) -> str | None:
+def reached(command: str, own: GuardedFiles = OWN) -> str | None:
     found = reaches(Reach(command), own, "/srv/shop")
     return None if found is None else found.what
 

@@ -21,7 +21,7 @@ from tallygate.core.bills.causes import CauseKind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate import rules
-from tallygate.core.guard.fence import Guarded, Reach
+from tallygate.core.guard.fence import GuardedFiles, Reach
 from tallygate.core.hooks import HookVerdict, Moment, SessionOrigin
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import CallState, SessionState, UnknownPrice
@@ -970,7 +970,7 @@ def test_a_prompt_that_was_queued_breaks_nothing_off_and_one_after_a_pause_does(
 
 
 def test_a_tool_that_would_change_the_gates_files_is_refused_and_the_work_goes_on(world):
-    world = world.with_runtime(guarded=lambda: Guarded({"/h/ledger.db": "the ledger"}, "/h"))
+    world = world.with_runtime(guarded=lambda: GuardedFiles({"/h/ledger.db": "the ledger"}, "/h"))
     hook(world, Moment.SESSION_START)
     refused = hook(world, Moment.TOOL, "tool:1", tool="Bash", reach=Reach("rm ~/ledger.db"), folder="/h/p")
     assert refused.stops

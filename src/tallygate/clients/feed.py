@@ -32,7 +32,7 @@ Packed = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileToRead:
     """A file to read, and how far it was read before, as it was stored."""
 
     file: TranscriptFile
@@ -48,7 +48,7 @@ class Piece:
     fault: str | None = None
 
 
-def pieces(wanted: Sequence[Wanted], start: int = 0) -> Generator[Piece]:
+def pieces(wanted: Sequence[FileToRead], start: int = 0) -> Generator[Piece]:
     """Read the files from number `start` on in this process."""
     for number in range(start, len(wanted)):
         fault = None
@@ -62,7 +62,7 @@ def pieces(wanted: Sequence[Wanted], start: int = 0) -> Generator[Piece]:
         yield Piece(number, None, fault)
 
 
-def pieces_from_beside(wanted: Sequence[Wanted], meanwhile: Callable[[], object] = tuple) -> Generator[Piece]:
+def pieces_from_beside(wanted: Sequence[FileToRead], meanwhile: Callable[[], object] = tuple) -> Generator[Piece]:
     """Read the files in a process of their own; what that cannot do is done here.
 
     It takes a moment to start, in which `meanwhile` is done: what will be needed here anyway. The pipe between the two
@@ -163,7 +163,7 @@ def _started() -> subprocess.Popen[bytes] | None:
 
 
 def _received(
-    worker: subprocess.Popen[bytes], wanted: Sequence[Wanted], meanwhile: Callable[[], object]
+    worker: subprocess.Popen[bytes], wanted: Sequence[FileToRead], meanwhile: Callable[[], object]
 ) -> Iterator[Piece]:
     """The pieces that come through the pipe, until all have or the pipe breaks."""
     if worker.stdin is None or worker.stdout is None:

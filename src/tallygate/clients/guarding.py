@@ -14,7 +14,7 @@ from typing import Any
 
 import tallygate
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.guard.fence import Edit, GitTree, Guarded
+from tallygate.core.guard.fence import Edit, GitTree, GuardedFiles
 from tallygate.core.guard.nested import NestedClient
 from tallygate.editing import json_text as at
 from tallygate.editing.json_text import Malformed, plain
@@ -56,7 +56,7 @@ def guarded_of(
     agents_may: frozenset[str] = frozenset(),
     package: Path | None = None,
     clients: Mapping[str, NestedClient] | None = None,
-) -> Guarded:
+) -> GuardedFiles:
     """What no tool of an agent changes. A record of the installation that cannot be read names nothing."""
     ledger = str(own.database)
     places = dict.fromkeys((ledger, *(f"{ledger}{end}" for end in ("-wal", "-shm", "-journal"))), "the ledger")
@@ -78,7 +78,7 @@ def guarded_of(
     places, entries = _also_behind_links(places), _also_behind_links(entries)
     site = () if program is None else (str(program.parent), os.path.realpath(program.parent))
     folders = (("XDG_DATA_HOME", own.data_dir), ("XDG_CONFIG_HOME", own.config_dir))
-    return Guarded(
+    return GuardedFiles(
         places,
         str(own.home),
         frozenset({*in_projects, *map(os.path.realpath, in_projects)}),

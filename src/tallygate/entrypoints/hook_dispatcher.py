@@ -107,7 +107,7 @@ class HookDispatcher:
         self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
-        hooks, raw = hooks_of(client), told_in(data)
+        hooks, raw = hooks_of(client), hook_input(data)
         if raw is not None or hooks is None:
             return self.answer(client, name, raw or {}, workspace, sender)
         what = "a hook's input was no JSON object of a size that can be read."
@@ -221,7 +221,7 @@ def frame(reply: Reply) -> bytes:
     return f"{reply.exit_code} {len(body)} {len(last)} {reply.held_s}\n".encode() + body + last
 
 
-def told_in(data: bytes) -> dict[str, Any] | None:
+def hook_input(data: bytes) -> dict[str, Any] | None:
     """What a hook was given on its standard input; None where that is no JSON object of a size that can be read."""
     try:
         raw = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
@@ -260,7 +260,7 @@ def answer_alone(
     try:
         app = compose()
     except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
-        raw = told_in(data) or {}
+        raw = hook_input(data) or {}
         meant = told_name(raw) if event == "-" else event
         reply = refused(client, meant, str(error), subagent=bool(raw.get("agent_id")))
     else:

@@ -131,7 +131,7 @@ class Database:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Database]:
+def open_database(path: Path) -> Iterator[Database]:
     """The database for reading. Raises `InvalidArgument` where it is none of l6e-mcp's, or cannot be read now."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -16,7 +16,7 @@ from tallygate.attest.keyring import KeyRing
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, same_or_conflict
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.guard.fence import Guarded
+from tallygate.core.guard.fence import GuardedFiles
 from tallygate.core.hooks import HookEvent
 from tallygate.core.learning.calibration import (
     WINDOW,
@@ -268,7 +268,7 @@ class Workspace:
     foreign: tuple[str, ...] = ()
     weakens: Callable[[HookEvent], str | None] = nothing_weakens
     stand_in: Callable[[HookEvent], str | None] = nothing_weakens
-    guarded: Callable[[], Guarded] = Guarded
+    guarded: Callable[[], GuardedFiles] = GuardedFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def counts(budget: Budget, spent: SpendFacts) -> bool:
     return counts_in(budget, spent, means)
 
 
-def booked(call: Call) -> Amount:
+def booked_amount(call: Call) -> Amount:
     """What a call weighs in every window: what it was booked at, by what it used or by its estimate."""
     if call.cost_basis == "actual" and call.actual is not None:
         return Amount(call.booked_nanos, call.actual.total, 1)

@@ -63,7 +63,7 @@ class FolderPlaces:
         return None
 
 
-def met(rt: Runtime, tx: BudgetReader, folders: Iterable[str | None]) -> list[Change]:
+def worktrees_met(rt: Runtime, tx: BudgetReader, folders: Iterable[str | None]) -> list[Change]:
     """What is kept of the worktrees in which folders lie: they may be gone when somebody asks for their repository."""
     places = [rt.workspace.place_of(folder) for folder in dict.fromkeys(folders)]
     trees = {
@@ -87,7 +87,7 @@ def met_at_work(rt: Runtime, tx: BudgetReader) -> list[Change]:
     place = rt.workspace.place_of(rt.workspace.project)
     if place is None or place.project is None:
         return []
-    return met(rt, tx, (rt.workspace.project, *trees_of(place.project)))
+    return worktrees_met(rt, tx, (rt.workspace.project, *trees_of(place.project)))
 
 
 # How many responses are looked at for where a session is at work, and how long an agent that went quiet is.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Edit, Guarded, GuardFinding, Reach, reaches
+from tallygate.core.guard.fence import Edit, GuardedFiles, GuardFinding, Reach, reaches
 
 HOME = "/home/me"
 DATA = f"{HOME}/.local/share/tallygate"
@@ -30,7 +30,7 @@ def loses(edit: Edit) -> bool:
     return after is None or "tallygate" not in after
 
 
-OWN = Guarded(
+OWN = GuardedFiles(
     {
         f"{DATA}/ledger.db": "the ledger",
         f"{DATA}/ledger.db-wal": "the ledger",
@@ -52,7 +52,7 @@ OWN = Guarded(
 )
 
 
-def reached(command: str, own: Guarded = OWN) -> str | None:
+def reached(command: str, own: GuardedFiles = OWN) -> str | None:
     """What a command is refused for, in the project `shop`."""
     found = reaches(Reach(command), own, "/srv/shop")
     return None if found is None else found.what
@@ -507,13 +507,13 @@ def test_whatever_is_written_as_a_command_is_judged_or_left(command, folder):
 def test_a_long_command_is_judged_in_no_time_that_a_client_would_notice():
     names = " ".join(f"build/{number}" for number in range(2_000))
     asked: list[str] = []
-    own = Guarded(OWN.places, HOME, real=lambda path: asked.append(path) or path)
+    own = GuardedFiles(OWN.places, HOME, real=lambda path: asked.append(path) or path)
     assert reached(f"rm {names}", own) is None
     assert len(asked) <= 500
 
 
 def test_in_a_project_that_has_the_gate_in_files_of_its_own_no_home_makes_uninstalling_free():
-    own = Guarded(OWN.places, HOME, frozenset({"/srv/shop/.claude/settings.json"}),
+    own = GuardedFiles(OWN.places, HOME, frozenset({"/srv/shop/.claude/settings.json"}),
                   {"/srv/shop/.claude/settings.json": "the entries"})  # fmt: skip
     command = "HOME=/tmp/h tallygate uninstall"
     assert reaches(Reach(command), own, "/srv/shop/src") == GuardFinding("`tallygate uninstall`", True)
@@ -521,6 +521,6 @@ def test_in_a_project_that_has_the_gate_in_files_of_its_own_no_home_makes_uninst
 
 
 def test_a_link_to_the_home_is_the_home():
-    own = Guarded(OWN.places, HOME, real=lambda path: path.replace("/srv/me", HOME))
+    own = GuardedFiles(OWN.places, HOME, real=lambda path: path.replace("/srv/me", HOME))
     command = "HOME=/srv/me TALLYGATE_HOME=/tmp/t tallygate uninstall"
     assert reaches(Reach(command), own, "/srv/shop") == GuardFinding("`tallygate uninstall`", True)

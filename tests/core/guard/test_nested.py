@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.guard.fence import Guarded, GuardFinding, Reach, reaches
+from tallygate.core.guard.fence import GuardedFiles, GuardFinding, Reach, reaches
 from tallygate.core.guard.nested import Around, ungated
 
 HOME = "/home/me"
@@ -28,10 +28,10 @@ READ = {
     f"{HOME}/.codex/off.config.toml": "[features]\nhooks = false\n",
     f"{HOME}/.codex/fast.config.toml": 'model = "small"\n',
 }
-OWN = Guarded(PLACES, HOME, entries=ENTRIES, text_of=READ.get, clients=REGISTRY.nested)
+OWN = GuardedFiles(PLACES, HOME, entries=ENTRIES, text_of=READ.get, clients=REGISTRY.nested)
 
 
-def started(command: str, own: Guarded = OWN) -> str | None:
+def started(command: str, own: GuardedFiles = OWN) -> str | None:
     """What of a command is refused, in the project `shop`."""
     found = reaches(Reach(command), own, "/srv/shop")
     assert found is None or found == GuardFinding(found.what, client=True), found
@@ -176,15 +176,17 @@ def test_an_ordinary_command_is_not_refused(command):
 
 
 def test_a_client_without_entries_of_ours_was_never_gated():
-    own = Guarded(PLACES, HOME, entries={f"{HOME}/.codex/hooks.json": "the entries"}, clients=REGISTRY.nested)
+    own = GuardedFiles(PLACES, HOME, entries={f"{HOME}/.codex/hooks.json": "the entries"}, clients=REGISTRY.nested)
     assert started("HOME=/tmp/x claude --bare -p go", own) is None
     assert started("HOME=/tmp/x codex exec go", own) == "HOME=/tmp/x"
 
 
 def test_entries_of_a_project_and_of_another_home_gate_there():
-    own = Guarded(PLACES, HOME, entries={"/srv/shop/.claude/settings.json": "the entries"}, clients=REGISTRY.nested)
+    own = GuardedFiles(
+        PLACES, HOME, entries={"/srv/shop/.claude/settings.json": "the entries"}, clients=REGISTRY.nested
+    )
     assert started("claude --setting-sources project -p go", own) is None
-    other = Guarded(
+    other = GuardedFiles(
         PLACES, HOME, entries={**ENTRIES, "/home/other/.claude/settings.json": "the entries"}, clients=REGISTRY.nested
     )
     assert started("HOME=/home/other claude -p go", other) is None

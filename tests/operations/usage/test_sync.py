@@ -342,7 +342,7 @@ def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_pa
     report = take()
     assert (report.taken, report.files, report.read) == (IngestResult(new=EVERYTHING), FILES, FILES)
     found = {(each.row.client, each.row.response_key): each.row for each in rows_of(world)}
-    wanted = [feed.Wanted(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
+    wanted = [feed.FileToRead(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
     read = [row for piece in feed.pieces(wanted) if piece.batch for row in piece.batch.rows]
     assert found == {(row.client, row.response_key): row for row in read}
     assert take().unchanged == FILES
@@ -370,7 +370,7 @@ def test_what_the_process_beside_leaves_undone_is_read_here(user, take, beside, 
 
 def test_while_the_process_beside_starts_something_else_is_done_once(user):
     write_all(user)
-    wanted = [feed.Wanted(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
+    wanted = [feed.FileToRead(file) for source in feed.REGISTRY.sources.values() for file in source.discover({}, user)]
     done = []
     found = feed.pieces_from_beside(wanted, lambda: done.append("prices"))
     assert (next(found).number, done) == (0, ["prices"])

@@ -24,7 +24,7 @@ from tallygate.clients.client import (
     status_command,
     tool_hook,
 )
-from tallygate.core.guard.nested import Around, NestedClient, options_of, said
+from tallygate.core.guard.nested import Around, NestedClient, file_text, options_of
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.learning.steps import FIRST_KEPT_LONG
 from tallygate.core.usage import ReadingRule, ResponseKind
@@ -313,7 +313,7 @@ def _telemetry_edits(where: InstallSurroundings, notes: list[str]) -> tuple[Edit
 def _taken_by(given: list[str], around: Around) -> Iterator[str]:
     """What it may be given that takes the gate from it: another server of our name, or settings without our hooks."""
     for value in _servers(given):
-        if '"tallygate"' in (value if value.lstrip().startswith("{") else said(value, around)):
+        if '"tallygate"' in (value if value.lstrip().startswith("{") else file_text(value, around)):
             yield f"--mcp-config {value}"
     for name, value in options_of(given, "--setting-sources", "--settings"):
         sources = {each.strip() for each in value.split(",")}
@@ -321,7 +321,7 @@ def _taken_by(given: list[str], around: Around) -> Iterator[str]:
         if name == "--setting-sources" and not sources & {"user", *(("project", "local") if in_project else ())}:
             yield f"{name} {value}".strip()
         if name == "--settings":
-            text = value if value.lstrip().startswith("{") else said(value, around)
+            text = value if value.lstrip().startswith("{") else file_text(value, around)
             if "disableAllHooks" in text:
                 yield "disableAllHooks"
 

@@ -19,8 +19,8 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     Transcripts,
+    directories_of,
     files_below,
-    listed,
     read_lines,
     unique,
 )
@@ -530,7 +530,7 @@ _DESKTOP = "local-agent-mode-sessions"
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """Every directory below which transcripts may lie, existing or not."""
-    named = listed(env, "CLAUDE_CONFIG_DIR", home)
+    named = directories_of(env, "CLAUDE_CONFIG_DIR", home)
     xdg = env.get("XDG_CONFIG_HOME", "")
     config = Path(xdg) if xdg.startswith("/") else home / ".config"
     roots = [*named, config / "claude", home / ".claude"]

@@ -23,7 +23,7 @@ from tallygate.clients.client import (
     server_command,
 )
 from tallygate.clients.codex.program import PROGRAM
-from tallygate.core.guard.nested import Around, NestedClient, options_of, said
+from tallygate.core.guard.nested import Around, NestedClient, file_text, options_of
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import FileEdits, Hook, Table
@@ -138,7 +138,7 @@ def _taken_by(given: list[str], around: Around) -> Iterator[str]:
                 yield f"{name} {value}"
         elif name in {"-p", "--profile"}:
             folder = around.known.get("CODEX_HOME", f"{around.home}/.codex")
-            if re.fullmatch(r"[\w.-]+", value) and _OFF.search(said(f"{folder}/{value}.config.toml", around)):
+            if re.fullmatch(r"[\w.-]+", value) and _OFF.search(file_text(f"{folder}/{value}.config.toml", around)):
                 yield f"{name} {value}"
         elif _unhooks(value):
             yield f"{name} {value}"

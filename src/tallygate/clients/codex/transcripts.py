@@ -29,8 +29,8 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     Transcripts,
+    directories_of,
     files_below,
-    listed,
     read_lines,
     unique,
 )
@@ -371,7 +371,7 @@ _THREAD = re.compile(r"rollout-.{19}-(.+)\.jsonl")
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories of live and of archived sessions, live ones first."""
-    roots = unique([*listed(env, "CODEX_HOME", home), home / ".codex"])
+    roots = unique([*directories_of(env, "CODEX_HOME", home), home / ".codex"])
     return [*(root / "sessions" for root in roots), *(root / "archived_sessions" for root in roots)]
 
 

@@ -17,8 +17,8 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     Transcripts,
+    directories_of,
     directory_of,
-    listed,
     read_lines,
     transcripts_below,
     unique,
@@ -193,7 +193,7 @@ PATH_BYTES_MAX = 4096
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories that hold one directory a project."""
-    named = listed(env, "GEMINI_DATA_DIR", home)
+    named = directories_of(env, "GEMINI_DATA_DIR", home)
     if named:
         return unique([root if root.name == "tmp" else root / "tmp" for root in named])
     return [directory_of(env, "GEMINI_CLI_HOME", home) / ".gemini" / "tmp"]

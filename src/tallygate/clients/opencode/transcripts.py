@@ -23,9 +23,9 @@ from tallygate.clients.reading.files import (
     FileState,
     TranscriptFile,
     Transcripts,
+    directories_of,
     directory_of,
     files_below,
-    listed,
     nothing,
     unique,
     written_at,
@@ -367,7 +367,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The data directories."""
-    return unique([*listed(env, "OPENCODE_DATA_DIR", home), _default(env, home)])
+    return unique([*directories_of(env, "OPENCODE_DATA_DIR", home), _default(env, home)])
 
 
 def _default(env: Mapping[str, str], home: Path) -> Path:
@@ -376,7 +376,9 @@ def _default(env: Mapping[str, str], home: Path) -> Path:
 
 def named_databases(env: Mapping[str, str], home: Path) -> list[Path]:
     """The databases that a variable names: a path, or a name in the data directory."""
-    return unique([_default(env, home) / path for path in listed(env, "OPENCODE_DB", home) if str(path) != ":memory:"])
+    return unique(
+        [_default(env, home) / path for path in directories_of(env, "OPENCODE_DB", home) if str(path) != ":memory:"]
+    )
 
 
 def named_by_variable(env: Mapping[str, str], home: Path) -> list[tuple[str, Path]]:

@@ -15,8 +15,8 @@ from tallygate.clients.reading.files import (
     TranscriptFile,
     TranscriptReader,
     Transcripts,
+    directories_of,
     directory_of,
-    listed,
     read_lines,
     transcripts_below,
     unique,
@@ -169,7 +169,7 @@ def _is_answer(event: Fields) -> bool:
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories that hold one directory a project."""
-    named = listed(env, "QWEN_DATA_DIR", home)
+    named = directories_of(env, "QWEN_DATA_DIR", home)
     here = directory_of(env, "QWEN_RUNTIME_DIR", directory_of(env, "QWEN_HOME", home / ".qwen"))
     return unique([root if root.name == "projects" else root / "projects" for root in named or [here]])
 

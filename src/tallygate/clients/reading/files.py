@@ -110,7 +110,7 @@ def opened_at_once(path: Path) -> IO[bytes]:
     return file
 
 
-def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:
+def directories_of(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:
     """The directories of a variable that may name several, separated by commas; unset is none."""
     parts = (part.strip() for part in env.get(variable, "").split(","))
     return [home / part[2:] if part == "~" or part.startswith("~/") else Path(part) for part in parts if part]
@@ -119,7 +119,7 @@ def listed(env: Mapping[str, str], variable: str, home: Path) -> list[Path]:
 def missing(env: Mapping[str, str], variables: Iterable[str], home: Path) -> Iterator[tuple[str, Path]]:
     """What variables name and is not there: each variable with the path."""
     for variable in variables:
-        for path in listed(env, variable, home):
+        for path in directories_of(env, variable, home):
             if not path.exists():
                 yield variable, path
 

@@ -78,7 +78,7 @@ def nowhere(*_: str | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class GuardedFiles:
     """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for.
 
     `entries` are files of clients that hold entries of ours among others, and `loses` says whether an edit of such a
@@ -120,7 +120,7 @@ class GuardFinding:
     clock: bool = False
 
 
-def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> GuardFinding | None:
+def reaches(reach: Reach, guarded: GuardedFiles, folder: str | None) -> GuardFinding | None:
     """What of the gate's own a tool would change; None where it changes nothing that can be seen here.
 
     >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
@@ -144,7 +144,9 @@ def reaches(reach: Reach, guarded: Guarded, folder: str | None) -> GuardFinding 
 class _Shell:
     """A shell that runs nothing: where it is, which variables it knows, and what the commands before have made."""
 
-    def __init__(self, guarded: Guarded, folder: str, known: Mapping[str, str] | None = None, depth: int = 0) -> None:
+    def __init__(
+        self, guarded: GuardedFiles, folder: str, known: Mapping[str, str] | None = None, depth: int = 0
+    ) -> None:
         self.guarded, self.folder, self.depth = guarded, folder, depth
         self.known = {"HOME": guarded.home} if known is None else dict(known)
         self.variables = ChainMap(self.known, dict(guarded.usual)) if guarded.usual else self.known

@@ -116,7 +116,7 @@ def _started(program: str, given: list[str], clients: Mapping[str, NestedClient]
     return program, given
 
 
-def said(name: str, around: Around) -> str:
+def file_text(name: str, around: Around) -> str:
     """What a file of settings says, or will say where the same command writes it."""
     return f"{around.text_of(around.full(name)) or ''}\n{around.text}"
 

@@ -77,7 +77,7 @@ def input_schema(arguments: tuple[Argument, ...]) -> dict[str, Any]:
     return schema
 
 
-class Given:
+class CallArguments:
     """The arguments of one call, taken one by one; every refusal names the argument and what it takes."""
 
     def __init__(self, tool: str, arguments: tuple[Argument, ...], given: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number
 from tallygate.entrypoints.mcp_server import arguments as arg
-from tallygate.entrypoints.mcp_server.arguments import Given
-from tallygate.entrypoints.mcp_server.payloads import attested, budget_payload, percent, usd
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
+from tallygate.entrypoints.mcp_server.payloads import attestation_payload, budget_payload, percent, usd
 from tallygate.entrypoints.mcp_server.tools import (
     BOOLEAN,
     INTEGER,
@@ -62,7 +62,7 @@ class BudgetTools:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def start_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def start_budget(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         client, also = REGISTRY.names.named(None, caller.client)
         wanted = opening.BudgetWanted(
             limit=given.amount_nanos("budget_gbp"),
@@ -82,7 +82,7 @@ class BudgetTools:
             "hint": HINT,
         }
 
-    def record_call(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def record_call(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         report = record.CallReport(
             session_id=given.required_name("session_id"),
             model=given.required_name("model"),
@@ -105,7 +105,7 @@ class BudgetTools:
             done.exchange,
         )
 
-    def check_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def check_budget(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         name = "estimated_next_call_gbp"
         estimate = given.amount_nanos(name, allow_zero=True) if given.has(name) else 0
@@ -123,10 +123,10 @@ class BudgetTools:
             answer["budget"] = budget_payload(DecidingBudget.of(found.decided_by))
             answer["command"] = found.command
         if (changed_us := found.exhausted_us) is not None:
-            answer |= attested("signed_attestation", lambda: attest.of_exhausted(rt, session_id, changed_us))
+            answer |= attestation_payload("signed_attestation", lambda: attest.of_exhausted(rt, session_id, changed_us))
         return _with_exchange(answer, found.exchange)
 
-    def get_summary(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def get_summary(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         rt = self._of(caller, session_id)
         found = spending.summary(rt, session_id, POUNDS)
@@ -149,7 +149,7 @@ class BudgetTools:
             "started_at": iso(session.started_us),
             "ended_at": iso(session.ended_us),
             "ts": iso(found.at_us),
-            **attested("attestation", lambda: attest.slim_summary(rt, session_id)),
+            **attestation_payload("attestation", lambda: attest.slim_summary(rt, session_id)),
         }
         return _with_exchange(answer, found.exchange)
 

@@ -7,7 +7,7 @@ from typing import Any
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.money import json_number, to_unit_nanos
 from tallygate.entrypoints.mcp_server import arguments as arg
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.tools import INTEGER, NUMBER, OBJECTS, TEXT, Caller, ToolSpec, output
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views import prices
@@ -29,7 +29,7 @@ class CatalogTools:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def list_models(self, given: Given, _: Caller) -> dict[str, Any]:
+    def list_models(self, given: CallArguments, _: Caller) -> dict[str, Any]:
         page = max(given.tokens("page") or 1, 1)
         skip = (page - 1) * MODELS_SHOWN
         found = prices.list_models(
@@ -50,7 +50,7 @@ class CatalogTools:
             answer["next_page"] = page + 1
         return answer
 
-    def estimate_cost(self, given: Given, _: Caller) -> dict[str, Any]:
+    def estimate_cost(self, given: CallArguments, _: Caller) -> dict[str, Any]:
         model = given.required_name("model")
         tokens = Tokens(
             fresh_input=given.tokens("input_tokens") or 0,

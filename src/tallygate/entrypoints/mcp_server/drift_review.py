@@ -15,7 +15,7 @@ from mcp.types import INVALID_PARAMS
 from tallygate.core.errors import NotFound, TallygateError
 from tallygate.core.text import shown
 from tallygate.entrypoints.mcp_server import arguments as arg
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.operations.runtime import Runtime, runtime_for_session
 
@@ -65,7 +65,7 @@ class DriftPrompt(Prompt):
 
 def drift_text(runtime: Runtime, given: Mapping[str, Any]) -> str:
     """The prompt's text for these arguments. Raises `InvalidArgument` and `NotFound`."""
-    session_id = Given("drift_review", ARGUMENTS, given).required_name("session_id")
+    session_id = CallArguments("drift_review", ARGUMENTS, given).required_name("session_id")
     return TEXT.format(session_id=session_id, figures=compact(session_drift(runtime, session_id)))
 
 

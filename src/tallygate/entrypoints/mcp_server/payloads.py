@@ -117,7 +117,7 @@ def percent(used: int, limit: int) -> Any:
     return json.loads(str(share_percent(used, limit)))
 
 
-def attested(name: str, made: Callable[[], SlimAttestation | None]) -> dict[str, Any]:
+def attestation_payload(name: str, made: Callable[[], SlimAttestation | None]) -> dict[str, Any]:
     """What is signed of an answer, under a name. Where nothing can be, the answer says why and stands."""
     try:
         found = made()

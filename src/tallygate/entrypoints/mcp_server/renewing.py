@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from tallygate.core.words import UnknownPrice
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec
 from tallygate.operations.runtime import Runtime
 
@@ -69,8 +69,8 @@ class Renewing(Generic[Made]):
         """Tools that answer by the program of the moment. What they are called and take depends on no settings."""
         return [replace(spec, answer=self._answering(spec), quick=False, asks=None) for spec in specs]
 
-    def _answering(self, spec: ToolSpec) -> Callable[[Given, Caller], dict[str, Any]]:
-        def answer(given: Given, caller: Caller) -> dict[str, Any]:
+    def _answering(self, spec: ToolSpec) -> Callable[[CallArguments, Caller], dict[str, Any]]:
+        def answer(given: CallArguments, caller: Caller) -> dict[str, Any]:
             self.now()
             return self._specs.get(spec.name, spec).answer(given, caller)
 

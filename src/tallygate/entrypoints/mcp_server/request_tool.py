@@ -22,7 +22,7 @@ from tallygate.core.model import Budget, in_usd
 from tallygate.core.money import json_number, parse_amount_nanos
 from tallygate.core.words import client_among
 from tallygate.entrypoints.mcp_server import arguments as arg
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.payloads import usd
 from tallygate.entrypoints.mcp_server.tools import (
     NUMBER,
@@ -65,11 +65,11 @@ class Asks(Protocol):
     """What a tool that asks is made of."""
 
     def can_ask(self) -> bool: ...
-    def question(self, given: Given, caller: Caller) -> Question: ...
+    def question(self, given: CallArguments, caller: Caller) -> Question: ...
     def accepted(
-        self, given: Given, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
+        self, given: CallArguments, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
     ) -> dict[str, Any]: ...
-    def refused(self, given: Given, caller: Caller, action: str) -> dict[str, Any]: ...
+    def refused(self, given: CallArguments, caller: Caller, action: str) -> dict[str, Any]: ...
 
 
 class AskTool(GateTool):
@@ -111,7 +111,7 @@ class AskTool(GateTool):
         found: list[Question] = []
 
         def put() -> dict[str, Any]:
-            found.append(asks.question(Given(spec.name, spec.arguments, arguments), caller))
+            found.append(asks.question(CallArguments(spec.name, spec.arguments, arguments), caller))
             return {}
 
         result = await anyio.to_thread.run_sync(result_of, spec.name, put)
@@ -125,7 +125,7 @@ class AskTool(GateTool):
         caller = caller_of(context)
 
         def payload() -> dict[str, Any]:
-            given = Given(spec.name, spec.arguments, arguments)
+            given = CallArguments(spec.name, spec.arguments, arguments)
             if answer.action != "accept":
                 return asks.refused(given, caller, answer.action)
             return asks.accepted(given, caller, state, answer.content or {})
@@ -173,13 +173,13 @@ class RequestTool:
         """Whether a person may be there to answer; in print mode and for an SDK nobody is, though a hook may be."""
         return not self._unattended()
 
-    def request_budget(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def request_budget(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         """What is answered where nobody can be asked: the command that the user can run."""
         found = self._request(given, caller)
         message = "This client cannot ask the user, so nothing was changed. Stop and show the user the command."
         return self._outcome("not_asked", found, message)
 
-    def question(self, given: Given, caller: Caller) -> Question:
+    def question(self, given: CallArguments, caller: Caller) -> Question:
         """What the user is shown; they may change the amount."""
         found = self._request(given, caller)
         amount = given.amount_nanos("amount_usd")
@@ -199,7 +199,7 @@ class RequestTool:
         return Question(found.question, form, {"budget": found.budget.name, "limit": found.budget.limit_nanos})
 
     def accepted(
-        self, given: Given, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
+        self, given: CallArguments, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What the user has granted, which may be another amount than was asked for."""
         session_id = given.required_name("session_id")
@@ -226,14 +226,14 @@ class RequestTool:
             return True
         return self._prompts is not None and self._prompts.said_yes(None if amount is None else str(amount))
 
-    def refused(self, given: Given, caller: Caller, action: str) -> dict[str, Any]:
+    def refused(self, given: CallArguments, caller: Caller, action: str) -> dict[str, Any]:
         """What is said where the user did not say yes."""
         declined = action == "decline"
         said = "The user declined, or the client did by its settings." if declined else "The user did not answer."
         message = f"{said} The budget stays as it is: stop, or do only what still fits."
         return self._outcome("declined" if declined else "cancelled", self._request(given, caller), message)
 
-    def _request(self, given: Given, caller: Caller) -> change.Request:
+    def _request(self, given: CallArguments, caller: Caller) -> change.Request:
         session_id = given.required_name("session_id")
         amount = given.amount_nanos("amount_usd")
         return change.request_of(self._of(caller, session_id), session_id, amount, _reason(given))
@@ -271,7 +271,7 @@ class RequestTool:
         )
 
 
-def _reason(given: Given) -> str:
+def _reason(given: CallArguments) -> str:
     reason = given.text("reason", longest=REASON_MAX)
     if reason is None:
         raise InvalidArgument("reason", "reason must not be empty.", hint="Say what the money is needed for.")

@@ -23,7 +23,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import SessionState, UnknownPrice
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server import drift_review
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.ledger.port.sessions import SpendShare
@@ -168,7 +168,7 @@ def attach(server: MCPServer, now: Now) -> None:
 
 def task_text(given: Mapping[str, Any]) -> str:
     """The prompt's text for these arguments. Raises `InvalidArgument`."""
-    found = Given("budgeted_task", TASK_ARGUMENTS, given)
+    found = CallArguments("budgeted_task", TASK_ARGUMENTS, given)
     nanos = found.amount_nanos("budget_usd")
     task = found.text("task", longest=TASK_MAX)
     if task is None:

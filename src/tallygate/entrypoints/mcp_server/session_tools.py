@@ -11,9 +11,9 @@ from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.model import Actor
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 from tallygate.entrypoints.mcp_server import arguments as arg
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.payloads import (
-    attested,
+    attestation_payload,
     budget_payload,
     check_payload,
     epoch_number,
@@ -120,7 +120,7 @@ class SessionTools:
         self._runtime = runtime
         self._unknown_price = default_unknown_price
 
-    def run_start(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def run_start(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         client, also = REGISTRY.names.named(given.name("client"), caller.client)
         opening = session.Opening(
             limit_nanos=given.amount_nanos("budget_usd"),
@@ -147,7 +147,7 @@ class SessionTools:
             answer["tighter_budgets"] = [budget_payload(DecidingBudget.of(budget)) for budget in opened.tighter]
         return answer
 
-    def authorize_call(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def authorize_call(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         look = given.flag("check_only")
         estimated = given.tokens("estimated_tokens")
@@ -180,7 +180,7 @@ class SessionTools:
             return check_payload(authorize.check(rt, session_id, step))
         return gate_payload(authorize.authorize(rt, step))
 
-    def record_usage(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def record_usage(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         call_id = given.required_name("call_id")
         reason = given.text("void_reason", longest=500)
         tokens = _tokens(given)
@@ -206,7 +206,7 @@ class SessionTools:
         report = record.UsageReport(call_id, tokens, given.name("model_used"), correlation)
         return usage_payload(record.record_usage(self._for_call(caller, call_id), report))
 
-    def run_end(self, given: Given, caller: Caller) -> dict[str, Any]:
+    def run_end(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
         rt = tenants.runtime_for_session(self._for(caller), session_id)
         totals = ending.end_session(rt, session_id, task_summary=given.text("task_summary"))
@@ -221,7 +221,7 @@ class SessionTools:
             "last_reconciled_at": epoch_number(totals.last_reconciled_us),
             "mode_coverage": totals.coverage,
             "modes_without_exact_coverage": totals.uncovered_modes,
-            **attested("attestation", lambda: attest.slim_summary(rt, session_id)),
+            **attestation_payload("attestation", lambda: attest.slim_summary(rt, session_id)),
         }
 
     def _for(self, caller: Caller) -> Runtime:
@@ -302,7 +302,7 @@ class SessionTools:
         ]
 
 
-def _accounting(given: Given) -> AccountingMode:
+def _accounting(given: CallArguments) -> AccountingMode:
     chosen = given.choice("accounting_mode", AccountingMode)
     if chosen is not None:
         return chosen
@@ -321,7 +321,7 @@ def _to_read(estimated: int | None, prompt: int | None, completion: int | None) 
     return prompt if estimated is None or estimated <= prompt + (completion or 0) else estimated
 
 
-def _actual(given: Given) -> Tokens | None:
+def _actual(given: CallArguments) -> Tokens | None:
     prompt, completion = given.tokens("actual_prompt_tokens"), given.tokens("actual_completion_tokens")
     if prompt is None and completion is None:
         return None
@@ -333,7 +333,7 @@ def _actual(given: Given) -> Tokens | None:
     return Tokens(fresh_input=prompt, output=completion)
 
 
-def _tokens(given: Given) -> Tokens:
+def _tokens(given: CallArguments) -> Tokens:
     return Tokens(
         fresh_input=given.tokens("actual_prompt_tokens") or 0,
         cache_read=given.tokens("cache_read_tokens") or 0,

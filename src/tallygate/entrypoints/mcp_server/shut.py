@@ -21,7 +21,7 @@ from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server import streams
-from tallygate.entrypoints.mcp_server.arguments import Given
+from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.hook_tool import hook_tool
 from tallygate.entrypoints.mcp_server.payloads import gate_payload
 from tallygate.entrypoints.mcp_server.server import Family, GateServer, instructions, tool_specs
@@ -55,7 +55,7 @@ def shut_to_clients(specs: list[ToolSpec], *, fault: SettingsError) -> list[Tool
 
 
 def _shut_to_clients(spec: ToolSpec, shut: ToolSpec) -> ToolSpec:
-    def answer(given: Given, caller: Caller) -> dict[str, Any]:
+    def answer(given: CallArguments, caller: Caller) -> dict[str, Any]:
         return (spec if REGISTRY.names.known(caller.client) is None else shut).answer(given, caller)
 
     return replace(shut, answer=answer)
@@ -76,7 +76,7 @@ def _shut(spec: ToolSpec, fault: SettingsError) -> ToolSpec:
         },
     }
 
-    def answer(given: Given, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - whoever asks, and for what
+    def answer(given: CallArguments, caller: Caller) -> dict[str, Any]:  # noqa: ARG001 - whoever asks, and for what
         if (halt := gates.get(spec.name)) is None:
             raise SettingsError(message)
         return halt

@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
-from tallygate.entrypoints.mcp_server.arguments import Argument, Given, input_schema
+from tallygate.entrypoints.mcp_server.arguments import Argument, CallArguments, input_schema
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.port.ledger import LedgerBusy
 from tallygate.operations.runtime import Runtime
@@ -45,7 +45,7 @@ def asked_over(rt: Runtime, caller: Caller) -> Runtime:
     return replace(rt, by=f"mcp:{caller.client[:60]}", asked_by=caller.client)
 
 
-Answer = Callable[[Given, Caller], dict[str, Any]]
+Answer = Callable[[CallArguments, Caller], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class GateTool(Tool):
 
 def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) -> CallToolResult:
     """Check the arguments, do the work, shape the answer; safe on any thread."""
-    return result_of(spec.name, lambda: spec.answer(Given(spec.name, spec.arguments, arguments), caller))
+    return result_of(spec.name, lambda: spec.answer(CallArguments(spec.name, spec.arguments, arguments), caller))
 
 
 def result_of(name: str, answer: Callable[[], dict[str, Any]]) -> CallToolResult:

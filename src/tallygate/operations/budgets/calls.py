@@ -18,7 +18,7 @@ from tallygate.ledger.port.ledger import Tx
 from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, Runtime
-from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in, is_pending
+from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in, is_pending
 
 # --- resolve ---------------------------------------------------------------------------------------------------------
 # How a call leaves `pending` (or corrects what expiry booked): one event, its row and every budget it holds.
@@ -43,7 +43,7 @@ class Books:
         rule came later, or binds other sessions.
         """
         pending = is_pending(call)
-        before = (partial(self._facts.of_call, call), call.at_us, booked(call))
+        before = (partial(self._facts.of_call, call), call.at_us, booked_amount(call))
         more = changed_in(self._windows, [before], (partial(self._facts.of_call, after), call.at_us, cost))
         holds = []
         for hold in call.holds:

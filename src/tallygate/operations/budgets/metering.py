@@ -23,7 +23,7 @@ from tallygate.ledger.port.usage import StoredUsage
 from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, on_paper
-from tallygate.operations.windows import Facts, OpenWindows, State, booked, changed_in, time_of
+from tallygate.operations.windows import Facts, OpenWindows, State, booked_amount, changed_in, time_of
 from tallygate.pricing.identity import means
 
 # --- responses that are known ----------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ class Meter:
 
     def _unbooked(self, call: Call) -> Call:
         """A call that stands in no budget any more."""
-        before = (partial(self._facts.of_call, call), call.at_us, booked(call))
+        before = (partial(self._facts.of_call, call), call.at_us, booked_amount(call))
         less = changed_in(self._windows, [before], None)
         holds = []
         for hold in call.holds:

@@ -45,7 +45,7 @@ from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
 from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
-from tallygate.operations.windows import Facts, OpenWindows, booked, changed_in
+from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in
 
 # --- the sequence ----------------------------------------------------------------------------------------------------
 # Every step goes through `take_step`, from its first look into the ledger to its commit. The three ways in differ in
@@ -398,7 +398,7 @@ def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     call = _call(rt, tx, outcome, written, price_id)
     changes: list[Change] = [*prices]
     changes += changes_of(outcome.applicable, outcome.after, tx.at_us, touched=bool(call.holds))
-    if call.state is CallState.RECONCILED and booked(call) != NOTHING:
+    if call.state is CallState.RECONCILED and booked_amount(call) != NOTHING:
         call, others = _counted_elsewhere(rt, tx, outcome, call)
         changes += others
     changes.append(Insert("call", rows.from_call(call)))
@@ -428,7 +428,7 @@ def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: GateOutcome, call: Call) ->
     facts = Facts(tx, rt.workspace.place_of)
     windows = OpenWindows(tx, facts, tx.at_us)
     mine = {budget.budget_id for budget in outcome.after}
-    more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked(call)))
+    more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked_amount(call)))
     changes: list[Change] = []
     for budget_id, added in more.items():
         if budget_id not in mine:

@@ -16,7 +16,7 @@ from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.text import cleaned
 from tallygate.core.words import Action, BudgetMode, CallState, Reason, SessionState
-from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, opened
+from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, open_database
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
 from tallygate.l6e.run_log import L6eRunLog, LoggedSession, Unfinished, opened_log
 from tallygate.ledger import rows
@@ -391,7 +391,7 @@ def import_l6e(rt: Runtime, database: Path | None, log: Path | None, *, dry_run:
     Raises `InvalidArgument` before anything was taken where one of the files cannot be read at all.
     """
     with (
-        nullcontext() if database is None else opened(database) as kept,
+        nullcontext() if database is None else open_database(database) as kept,
         nullcontext() if log is None else opened_log(log) as lines,
     ):
         importer = _Importer(rt, dry_run=dry_run)

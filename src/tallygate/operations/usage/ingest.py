@@ -46,7 +46,7 @@ from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Meter, StoredResponses
 from tallygate.operations.runtime import Runtime, matters, scope_of
 from tallygate.operations.usage.nameless import named
-from tallygate.operations.worktrees import met
+from tallygate.operations.worktrees import worktrees_met
 from tallygate.pricing.book import PriceScope, half_hour_of
 from tallygate.pricing.overrides import ANYWHERE
 
@@ -456,7 +456,7 @@ def _store(
     for found in priced.values():
         batch.take(found)
     batch.take_waiting()
-    batch.changes += met(rt, tx, (stored.row.project for stored, _ in priced.values())) if batch.new else []
+    batch.changes += worktrees_met(rt, tx, (stored.row.project for stored, _ in priced.values())) if batch.new else []
     batch.tell_suspects(client)
     if batch.changes:
         rows = new_prices(rt, tx, batch.prices)

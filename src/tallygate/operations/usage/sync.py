@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tallygate.clients.feed import Wanted, pieces, pieces_from_beside
+from tallygate.clients.feed import FileToRead, pieces, pieces_from_beside
 from tallygate.clients.reading.files import Batch, FileState, ends_at, may_be_searched, missing, nothing
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
@@ -166,7 +166,7 @@ def _wanted(
     home: Path,
     since_us: int | None,
     report: SyncReport,
-) -> list[Wanted]:
+) -> list[FileToRead]:
     found = [file for name in names for file in REGISTRY.sources[name].discover(environ, home)]
     report.misnamed = [text for name in names for text in misnamed(name, environ, home)]
     if since_us is not None:
@@ -174,7 +174,7 @@ def _wanted(
         report.older, found = len(found) - len(chosen), chosen
     report.files = len(found)
     with rt.reading() as reader:
-        wanted = [Wanted(file, reader.position(key_of(file.path))) for file in found]
+        wanted = [FileToRead(file, reader.position(key_of(file.path))) for file in found]
     # A response that stands in several files is booked to the session that is read first. Of files that are new
     # together the one that ends first is read first: a copy goes on after what it was made from.
     fresh = sorted((want for want in wanted if want.position is None), key=lambda want: ends_at(want.file.path))
@@ -227,7 +227,7 @@ _FAULTS = {
 class _Store:
     """Puts batches of one or of many files into commits of a bounded size."""
 
-    def __init__(self, rt: Runtime, wanted: Sequence[Wanted], report: SyncReport) -> None:
+    def __init__(self, rt: Runtime, wanted: Sequence[FileToRead], report: SyncReport) -> None:
         self.rows = 0
         self._rt = rt
         self._wanted = wanted
