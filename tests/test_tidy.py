@@ -426,7 +426,7 @@ def test_every_command_is_documented() -> None:
 # that writes asks an `Authority`: see core/authority.py.
 WRITES_FREELY = {
     "lock.tell_lost": "tells of a lock that the user has ended already",
-    "opening.account_of": "opens what a client's session spends",
+    "opening.session_for_client": "opens what a client's session spends",
     "attest.*": "signs what is",
     "pipeline.take_step": "reserves, or books a step that was made",
     "keep.*": "keeps what a provider states",

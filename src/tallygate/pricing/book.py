@@ -7,7 +7,7 @@ and at last an assumed one; both say so and show the line that would settle it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from functools import lru_cache
 from tallygate.core.costing import ASSUMED, STANDARD, Certainty, Price, Rates, Terms
 from tallygate.core.errors import ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
-from tallygate.core.places import Place
+from tallygate.core.places import WILD, Place
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identifiers import (
@@ -52,6 +52,7 @@ __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSett
 OVERRIDE, LOCAL, STATED = "override", "local", "stated"
 _QUOTES_KEPT = 4096
 _LISTS_KEPT = 64
+_MODELS_COMPARED, _MODELS_QUOTED = 2_000, 100
 _HALF_HOUR_S = 1800
 WINDOW_UNKNOWN = 2_000_000
 WINDOW_LONG = 1_000_000
@@ -119,11 +120,17 @@ class PriceBook:
 
     def keep(self, list_id: str, stated: str) -> None:
         """Have prices at hand that a session was opened at. Raises `ValueError` and others where they are none."""
-        found = PriceList.from_text(stated)
-        book = PriceBook(found.own, self.catalog, self.exchange, self._place_of, dearer=found.dearer)
+        book = self._by(PriceList.from_text(stated))
         while len(self._before) >= _LISTS_KEPT:
             self._before.pop(next(iter(self._before)))
         self._before[list_id] = book
+
+    def of(self, stated: PriceList | None) -> PriceBook | None:
+        """Another list of rows over the same catalog; None for none."""
+        return None if stated is None else self._by(stated)
+
+    def _by(self, stated: PriceList) -> PriceBook:
+        return PriceBook(stated.own, self.catalog, self.exchange, self._place_of, dearer=stated.dearer)
 
     def _no_lower(self, before: PriceBook, model: str, at: datetime, scope: PriceScope, terms: Terms) -> Price:
         """The price of a session that was opened at other prices: those, or what has become dearer since.
@@ -329,6 +336,37 @@ class PriceBook:
         )
 
 
+def rows_that_lower(before: PriceBook, after: PriceBook, at: datetime) -> Iterator[str]:
+    """The rows that are new in one list of prices against another, or gone from it, and make tokens cheaper.
+
+    A row that holds for some work only, or for some days, is one of them whatever it says, and so is one that no model
+    of the list or of the rows fits.
+    """
+    was, is_now = dict(before.stated.rows()), dict(after.stated.rows())
+    settings = (before.settings, after.settings)
+    written = [row.match for each in settings for row in each.overrides]
+    written += [row.match for each in settings for row in each.discounts]
+    named = [match for match in written if not any(sign in match for sign in WILD)]
+    models: list[str] = []
+    for word, rows, others in (("new", is_now, was), ("gone", was, is_now)):
+        for text, row in rows.items():
+            if text in others:
+                continue
+            if not models and not isinstance(row, str):
+                models = [*dict.fromkeys([*named, *(each.id for each in after.catalog.models(at))])][:_MODELS_COMPARED]
+            fits = [row] if isinstance(row, str) else [] if row is None else _fitting(row, models, at)
+            if not fits or any(_is_lower(after.quote(model, at), before.quote(model, at)) for model in fits):
+                yield f"{word} {text}"
+
+
+def _fitting(row: PriceOverride | Discount, models: Sequence[str], at: datetime) -> list[str]:
+    """Models that a row holds for, of many some; none where it holds for some work or some days alone."""
+    if is_scoped(row) or row.valid_from is not None or row.valid_to is not None:
+        return []
+    fits = [model for model in models if matching_row((row,), identify(model), at) is not None]
+    return fits[:: 1 + len(fits) // _MODELS_QUOTED]
+
+
 def half_hour_of(at: datetime) -> int:
     """The span of time that a price holds for at the least, by its number."""
     return int(at.timestamp()) // _HALF_HOUR_S
@@ -341,14 +379,24 @@ def _rates_text(price: Price) -> str:
 
 def _is_dearer(one: Price, other: Price) -> bool:
     """Whether a price is above another in some class of tokens and below it in none."""
+    pairs = _paired(one, other)
+    pairs += [(one.per_request_nanos, other.per_request_nanos), (one.per_search_nanos, other.per_search_nanos)]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def _is_lower(one: Price, other: Price) -> bool:
+    """Whether a price is below another in some class of tokens."""
+    return any(a < b for a, b in _paired(one, other))
+
+
+def _paired(one: Price, other: Price) -> list[tuple[int, int]]:
+    """What two prices say of each class of tokens, at each size of a context that one of them tells apart."""
     sizes = [0, *(tier.above_context_tokens + 1 for tier in (*one.tiers, *other.tiers))]
-    pairs = [
+    return [
         (getattr(one.rates_for(size), each.name), getattr(other.rates_for(size), each.name))
         for size in sizes
         for each in fields(Rates)
     ]
-    pairs += [(one.per_request_nanos, other.per_request_nanos), (one.per_search_nanos, other.per_search_nanos)]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def _line_to_paste(identifier: Identifier, price: Price) -> str:

@@ -44,18 +44,18 @@ class PriceList:
         found = json.loads(text)
         return PriceList(_read(found["own"]), None if found["dearer"] is None else _read(found["dearer"]))
 
-    def rows(self) -> Iterator[str]:
-        """Each row for people, those that wait for nobody's yes."""
+    def rows(self) -> Iterator[tuple[str, PriceOverride | Discount | str | None]]:
+        """Each row for people, those that wait for nobody's yes; and what it is of: a row, or the model it names."""
         for row in self.own.overrides:
-            yield f"[[price]] {row.match} {_number(row.input)} in, {_number(row.output)} out{_narrowed(row)}"
+            yield f"[[price]] {row.match} {_number(row.input)} in, {_number(row.output)} out{_narrowed(row)}", row
         for discount in self.own.discounts:
-            yield f"[[discount]] {discount.match} x{_number(discount.multiplier)}{_narrowed(discount)}"
+            yield f"[[discount]] {discount.match} x{_number(discount.multiplier)}{_narrowed(discount)}", discount
         for alias, target in self.own.aliases:
-            yield f"alias {alias} = {target}"
+            yield f"alias {alias} = {target}", alias
         for model in self.own.local_models:
-            yield f"local model {model}"
+            yield f"local model {model}", model
         if self.own.local_is_said:
-            yield f"local_channels {', '.join(self.own.local_channels)}"
+            yield f"local_channels {', '.join(self.own.local_channels)}", None
 
 
 def _stated(settings: PricingSettings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tallygate.ledger.port.proof import ProofReader
 from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import rules_for
 from tallygate.operations.runtime import Runtime, every_tenant
+from tallygate.pricing.book import rows_that_lower
 from tallygate.pricing.identity import is_family, means, one_name
 from tallygate.pricing.kept import PriceList
 
@@ -207,7 +208,7 @@ def looser_than_before(rt: Runtime, session: Session) -> LooserSettings | None:
     with rt.reading() as reader:
         for before in _here(rt, reader):
             if before.session_id != session.session_id and before.client == session.client:
-                changes = tuple(text for _, text in _changes(reader, _held(reader, before), _held(reader, session)))
+                changes = tuple(text for _, text in _changes(rt, reader, _held(reader, before), _held(reader, session)))
                 return LooserSettings(session.started_us, changes) if changes else None
     return None
 
@@ -226,10 +227,8 @@ def recently_looser(rt: Runtime) -> list[LooserSettings]:
             held = _held(reader, session)
             now = _now(rt, session, held)
             at_us, after = later.get(session.client) or (None, now)
-            changed = [*_changes(reader, held, after, now=rt.workspace.prices.stated)]
-            still = (
-                {what for what, _ in _changes(reader, held, now, now=rt.workspace.prices.stated)} if changed else set()
-            )
+            changed = [*_changes(rt, reader, held, after)]
+            still = {what for what, _ in _changes(rt, reader, held, now)} if changed else set()
             if changes := tuple(text for what, text in changed if what in still):
                 found.append(LooserSettings(at_us, changes))
             later[session.client] = (session.started_us, held)
@@ -264,9 +263,7 @@ def _now(rt: Runtime, session: Session, held: _Held) -> _Held:
     return _Held(from_text(rules), None if held.own is None else own, rt.workspace.prices.list_id)
 
 
-def _changes(
-    reader: ProofReader, before: _Held, after: _Held, now: PriceList | None = None
-) -> Iterator[tuple[str, str]]:
+def _changes(rt: Runtime, reader: ProofReader, before: _Held, after: _Held) -> Iterator[tuple[str, str]]:
     """What became looser: which thing, and how, in words."""
     if before.own is not None and after.own is not None and (said := before.own.loosened(after.own)):
         yield "session", f"the budget of a session {said}"
@@ -277,14 +274,13 @@ def _changes(
             yield name, f"{_name(rule)} {said}"
     if before.prices is None or after.prices in (None, before.prices):
         return
-    was, is_now = _list(reader, before.prices), _list(reader, str(after.prices)) or now
+    prices = rt.workspace.prices
+    was, is_now = (prices.of(_list(reader, each)) for each in (before.prices, str(after.prices)))
+    is_now = is_now or (prices if after.prices == prices.list_id else None)
     if was is None or is_now is None:
         return
-    rows, rows_now = [*was.rows()], [*is_now.rows()]
-    for text in (
-        *(f"new {cleaned(row, _TEXT_MAX)}" for row in rows_now if row not in rows),
-        *(f"gone {cleaned(row, _TEXT_MAX)}" for row in rows if row not in rows_now),
-    ):
+    for row in rows_that_lower(was, is_now, as_datetime(rt.services.clock_us())):
+        text = cleaned(row, _TEXT_MAX)
         yield text, text
 
 
