@@ -137,11 +137,11 @@ def test_a_list_is_kept_once_for_many_sessions(world):
 
 def test_one_price_written_otherwise_is_no_other_list():
     one, other = (PriceList(prices(written, unknown_input_per_thousand=Decimal(written))) for written in ("3", "3.00"))
-    assert (one.list_id, [*one.rows()]) == (other.list_id, [*other.rows()])
+    assert (one.list_id, [*dict(one.rows())]) == (other.list_id, [*dict(other.rows())])
     dated = PriceOverride("dear", Decimal(3), Decimal(3), valid_from=date(2026, 11, 1), provider="openai")
-    assert [*PriceList(PricingSettings((dated,))).rows()] == [
-        "[[price]] dear 3 in, 3 out, provider openai, from 2026-11-01"
-    ]
+    assert dict(PriceList(PricingSettings((dated,))).rows()) == {
+        "[[price]] dear 3 in, 3 out, provider openai, from 2026-11-01": dated
+    }
 
 
 names = st.text("abcdefghijklmnop-*./ ", min_size=1, max_size=20).filter(str.strip)

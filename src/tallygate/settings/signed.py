@@ -91,7 +91,7 @@ def waits_text(document: Document, waiting: list[Waiting]) -> str:
     names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     where = "No settings file of yours is there" if document.name == SIGNED_NAME else document.name
-    return f"{where}: {', '.join(names[:6])}{more}: looser than you have signed, {WAITS}"
+    return f"{where}: {', '.join(names[:6])}{more}: not as you have signed it, {WAITS}"
 
 
 def _applied(blank: Settings, document: Document) -> Settings:
