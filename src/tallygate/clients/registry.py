@@ -63,7 +63,7 @@ class Registry:
     @cached_property
     def rules(self) -> Rules:
         """Every rule by which a client's records are read, by the text that is stored."""
-        return {rule.text: rule for client in self.clients.values() for rule in client.rules}
+        return Rules({rule.text: rule for client in self.clients.values() for rule in client.rules})
 
     @cached_property
     def sources(self) -> Mapping[str, Transcripts]:

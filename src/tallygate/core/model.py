@@ -205,11 +205,6 @@ class CallRequest:
     billed_micros: int = 1_000_000
 
     @property
-    def needed_nanos(self) -> int:
-        """What the decision is taken on: the actual cost where usage already happened, else the estimate."""
-        return self.estimate_nanos if self.actual_nanos is None else self.actual_nanos
-
-    @property
     def needed_tokens(self) -> int:
         """The tokens the decision is taken on."""
         return self.prompt_tokens + self.completion_tokens if self.actual is None else self.actual.total
@@ -379,7 +374,9 @@ def needed(request: CallRequest) -> Amount:
     """What a request asks of every budget; a question that needs nothing asks whether anything may still be done."""
     if not request.counts:
         return NOTHING
-    nanos, tokens = request.needed_nanos, request.needed_tokens
+    # The actual cost where usage already happened, else the estimate.
+    nanos = request.estimate_nanos if request.actual_nanos is None else request.actual_nanos
+    tokens = request.needed_tokens
     return Amount(nanos, tokens, 0 if nanos == tokens == 0 else 1)
 
 

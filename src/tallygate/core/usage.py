@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
@@ -55,8 +56,18 @@ class ReadingRule(NamedTuple):
     kind: ResponseKind = ResponseKind.OWN
 
 
-# Rules by their text, as a ledger is given them; it knows no client.
-Rules = Mapping[str, ReadingRule]
+class Rules(dict[str, ReadingRule]):
+    """Rules by their text, as a ledger is given them; it knows no client."""
+
+    @cached_property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Those of responses that are no part of a conversation."""
+        return tuple(rule.text for rule in self.values() if rule.kind is ResponseKind.AUXILIARY)
+
+    @cached_property
+    def telemetry(self) -> tuple[str, ...]:
+        """Those of responses that telemetry tells of."""
+        return tuple(rule.text for rule in self.values() if rule.kind in TELEMETRY)
 
 
 def rule_of(rules: Rules, text: str) -> ReadingRule:

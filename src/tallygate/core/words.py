@@ -185,6 +185,7 @@ UNNAMED = "unknown"
 _BESIDE = frozenset({"", "agent", "app", "cli", "client", "editor", "ide", "mcp"})
 
 
+@lru_cache(maxsize=4096)  # the same few names, several times a step
 def client_name(text: str) -> str:
     """The one spelling of a client's name: `my_agent`, `my agent` and `My Agent` are `my-agent`.
 

@@ -39,6 +39,9 @@ Execute = Callable[[str, dict[str, Any]], Cursor]
 ExecuteMany = Callable[[str, Iterable[tuple[Any, ...]]], Cursor]
 
 
+_NO_RULES = Rules()
+
+
 class Statements:
     """Statements with the tenant always among their parameters.
 
@@ -48,7 +51,7 @@ class Statements:
     def __init__(self, execute: Execute, tenant: str, rules: Rules | None = None) -> None:
         self._execute = execute
         self.tenant = tenant
-        self.rules: Rules = {} if rules is None else rules
+        self.rules = _NO_RULES if rules is None else rules
 
     def _one(self, sql: str, **parameters: Value) -> Any:
         return self._execute(sql, {"tenant": self.tenant, **parameters}).fetchone()

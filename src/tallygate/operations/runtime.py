@@ -482,18 +482,18 @@ def runtime_for_session(rt: Runtime, session_id: str) -> Runtime:
         if len(rt.caches.session_tenants) >= SESSIONS_KEPT:
             rt.caches.session_tenants.clear()
         rt.caches.session_tenants[rt.tenant, session_id] = tenant
-    return _away(rt, tenant)
+    return rt if tenant == rt.tenant else _away(rt, tenant)
 
 
 def runtime_for_call(rt: Runtime, call_id: str) -> Runtime:
     """The program among the rows where a call is that may be named here; its own where there is none."""
     with rt.reading() as reader:
         tenant = reader.reached_call(call_id)
-    return rt if tenant is None else _away(rt, tenant)
+    return rt if tenant is None or tenant == rt.tenant else _away(rt, tenant)
 
 
 def _away(rt: Runtime, tenant: str) -> Runtime:
-    return rt if tenant == rt.tenant else replace(in_tenant(rt, tenant), home=rt.tenant)
+    return replace(in_tenant(rt, tenant), home=rt.tenant)
 
 
 def wherever(rt: Runtime, session_id: str) -> Runtime:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from tallygate.core.costing import ASSUMED, STANDARD, Certainty, Price, Rates, Terms
-from tallygate.core.errors import ensure
+from tallygate.core.errors import InvariantBroken
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.core.places import WILD, Place
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
@@ -84,22 +84,20 @@ class PriceBook:
         self._place_of = place_of
         rows: list[PriceOverride | Discount] = [*settings.overrides, *settings.discounts]
         self._scoped = tuple(row for row in rows if is_scoped(row))
+        # Whether any row of the settings holds only for a session, a project or a tenant.
+        self.is_scoped: bool = bool(self._scoped) or (self._raising is not None and self._raising.is_scoped)
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
         self._local_models = frozenset(model.strip().lower() for model in settings.local_models)
         self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
         self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
-
-    @property
-    def is_scoped(self) -> bool:
-        """Whether any row of the settings holds only for a session, a project or a tenant."""
-        return bool(self._scoped) or (self._raising is not None and self._raising.is_scoped)
 
     def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD) -> Price:
         """The price of a model as of a time, in a scope, on the terms it was served; an unknown one says so.
 
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
         """
-        ensure(at.tzinfo is not None, "a price is asked as of a moment, which needs a time zone")
+        if at.tzinfo is None:
+            raise InvariantBroken("a price is asked as of a moment, which needs a time zone")
         if self._before and (before := self._before.get(scope.opened_at or "")) is not None:
             return self._no_lower(before, model, at, scope, terms)
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import takewhile
 
-from tallygate.core.errors import InvalidArgument, ensure
+from tallygate.core.errors import InvalidArgument, InvariantBroken, ensure
 from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.words import AccountingMode, CallState, Exactness, SessionExactness, UsageBasis
@@ -36,7 +36,8 @@ def may_become(state: CallState, target: CallState) -> bool:
 
 def reserve(budget: Budget, amount_nanos: int) -> Budget:
     """The budget with an amount held for a pending call. The gate has admitted it before."""
-    ensure(amount_nanos >= 0, "a reservation cannot be negative")
+    if amount_nanos < 0:
+        raise InvariantBroken("a reservation cannot be negative")
     return replace(budget, reserved_nanos=budget.reserved_nanos + amount_nanos)
 
 

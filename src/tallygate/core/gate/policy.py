@@ -72,6 +72,8 @@ def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
     Budgets of money are compared in dollars. One of tokens or calls can only be told by how full it is, and is named
     where no budget of money is.
     """
+    if len(budgets) == 1:
+        return budgets[0]  # mostly: nothing has to be compared
     return min(budgets, key=_left, default=None)
 
 
@@ -83,6 +85,8 @@ def _left(budget: Budget) -> tuple[bool, int, str]:
 
 def most_used(budgets: tuple[Budget, ...]) -> Budget | None:
     """The budget that is fullest relative to its limit."""
+    if len(budgets) == 1:
+        return budgets[0]
     return max(
         budgets,
         key=lambda b: (b.committed_nanos * 10**6 // b.limit_nanos if b.limit_nanos else 10**7, b.budget_id),
@@ -99,8 +103,9 @@ def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERC
     """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical, or as the user set them."""
     if budget is None:
         return Pressure.LOW
+    used = budget.committed_nanos * 100
     for percent, band in zip(percents, _BANDS, strict=True):
-        if not used_percent_at_least(budget, percent):
+        if used < budget.limit_nanos * percent:
             return band
     return Pressure.CRITICAL
 

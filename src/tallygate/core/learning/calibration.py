@@ -169,7 +169,7 @@ class Experience:
         """Learn from one reconciled call, and forget what is now too long ago."""
         actual = logarithm_micros(sample.actual_nanos)
         group = self.first if sample.level_nanos is None else self.later
-        if sample.level_nanos is None and len(group.costs):
+        if sample.level_nanos is None and group.costs.count:
             self._first_errors.add(_clipped(actual - logarithm_micros(sample.cold_nanos)) ** 2)
             self._usual_errors.add(_clipped(actual - group.costs.middle()) ** 2)
         group.costs.add(actual)
@@ -241,21 +241,18 @@ class Expectation:
         return _times(self.expected_nanos, self.residuals[min(rank, count) - 1])
 
     def needed_nanos(self, percent: int) -> int:
-        """What has to be left for the call, and is reserved for it."""
-        needed = max(self._probable_nanos(percent), self.least_nanos)
-        return needed if self.unreported is None else max(needed, self.unreported.needed_nanos(percent))
-
-    def _probable_nanos(self, percent: int) -> int:
-        """The upper bound of an agent's later call; of its first one a lower bound, or what is expected.
+        """What has to be left for the call, and is reserved for it: what agents' later calls probably stay below.
 
         Where the first call is refused nothing is done at all, and the estimates of first calls are bad: the same bound
-        would halt one session in three for nothing. With fewer than ten of them known there is none.
+        would halt one session in three for nothing. It has a lower one, and with fewer than ten of them known none.
         """
+        probable = self.expected_nanos
         if self.level_nanos is not None:
-            return self.upper_nanos(percent)
-        if len(self.residuals) < LEARNED_AT:
-            return self.expected_nanos
-        return max(self.expected_nanos, self.upper_nanos(_first_percent(percent)))
+            probable = self.upper_nanos(percent)
+        elif len(self.residuals) >= LEARNED_AT:
+            probable = max(probable, self.upper_nanos(_first_percent(percent)))
+        needed = max(probable, self.least_nanos)
+        return needed if self.unreported is None else max(needed, self.unreported.needed_nanos(percent))
 
     def over_micros(self, available_nanos: int) -> int:
         """The share of such calls, in millionths, that would cost more than there is left."""
@@ -278,8 +275,8 @@ def expect(key: Learner, pool: Learner, estimate_nanos: int, level: Level) -> Ex
     `key` has learned from calls of the same client and model, `pool` from all of the same kind of estimate.
     """
     heard = _expected(key.all, pool.all, key.observed, _Asked(estimate_nanos, level.nanos, level.anew_nanos))
-    if not (key.hears_reports or pool.hears_reports or level.nanos != level.observed_nanos):
-        return heard
+    if key.all is key.observed and pool.all is pool.observed and level.nanos == level.observed_nanos:
+        return heard  # nobody has reported anything
     asked = _Asked(estimate_nanos, level.observed_nanos, level.anew_nanos)
     return replace(heard, unreported=_expected(key.observed, pool.observed, key.observed, asked))
 
@@ -335,7 +332,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         max(expected_nanos * MILLION // estimate_nanos, 1),
         FactorSource.LEARNED,
         known,
-        next((group.residuals.values() for group in (own, all_) if len(group.residuals) >= LEARNED_AT), ()),
+        next((group.residuals.values() for group in (own, all_) if group.residuals.count >= LEARNED_AT), ()),
         least_nanos,
         anew_nanos=asked.anew_nanos,
     )
@@ -343,7 +340,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
 
 def _first_nanos(key: Experience, pool: Experience, cold_nanos: int) -> int:
     """What an agent's first call will probably cost: between its corrected word and what first calls have cost."""
-    if not len(key.first.costs):
+    if not key.first.costs.count:
         return cold_nanos
     return _blended(cold_nanos, _times(1, key.first.costs.middle()), key.usual_weight_micros(pool))
 
@@ -364,6 +361,8 @@ def level_of(actuals: Sequence[int]) -> int | None:
 
 def level_from(costs: Sequence[tuple[int, CostOrigin]], anew_nanos: int = 0) -> Level:
     """The same from what an agent's calls have cost and who told it."""
+    if not costs:
+        return Level(anew_nanos=anew_nanos)
     observed = [nanos for nanos, origin in costs if origin is CostOrigin.OBSERVED]
     level = level_of([nanos for nanos, _ in costs])
     return Level(level, level if len(observed) == len(costs) else level_of(observed), anew_nanos)
@@ -420,9 +419,6 @@ class _Sorted:
         self._window = window
         self.count = 0
 
-    def __len__(self) -> int:
-        return self.count
-
     def add(self, number: int) -> None:
         self._last.append(number)
         insort(self._ascending, number)
@@ -461,7 +457,7 @@ class _CostGroup:
         The share is the lower quartile of what such steps took of what was said of them. What is larger than anything
         like it was never shown to be overstated: it counts whole.
         """
-        if len(self.ratios) < LEARNED_AT or 2 * estimate_nanos > _WIDER_HALVES * self.said.at_percent(100):
+        if self.ratios.count < LEARNED_AT or 2 * estimate_nanos > _WIDER_HALVES * self.said.at_percent(100):
             return estimate_nanos
         share = min(max(factor_micros(self.ratios.at_percent(25)), LEAST_SHARE_MICROS), MILLION)
         return -(-estimate_nanos * share // MILLION)
@@ -471,11 +467,9 @@ class _CostGroup:
 
         Others may raise what is expected, never lower it.
         """
-        return self._drawn(max(pool._drawn(0), 0))
-
-    def _drawn(self, prior: int) -> int:
-        count = len(self.ratios)
-        return (count * self.ratios.middle() + _PRIOR * prior) // (count + _PRIOR)
+        own, others = self.ratios, pool.ratios
+        shared = max(others.count * others.middle() // (others.count + _PRIOR), 0)
+        return (own.count * own.middle() + _PRIOR * shared) // (own.count + _PRIOR)
 
 
 def _weight(error: int, other: int) -> int:

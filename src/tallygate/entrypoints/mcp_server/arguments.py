@@ -107,9 +107,8 @@ class CallArguments:
         """An id or a name: cleaned, and refused when it is too long to be one."""
         if name not in self._given:
             return None
-        value = self._string(name)
-        if value is None:
-            return None
+        if not isinstance(value := self._given[name], str):
+            raise _no_text(name, value)
         if len(value) > ID_MAX:
             raise InvalidArgument(name, f"{name} has {len(value)} characters; at most {ID_MAX} are taken.")
         return cleaned(value, ID_MAX) or None
@@ -163,6 +162,8 @@ class CallArguments:
 
     def choice(self, name: str, values: type[Choice]) -> Choice | None:
         """One of a closed set, whatever the case and the spaces around it."""
+        if name not in self._given:
+            return None
         value = self._string(name)
         if value is None:
             return None
@@ -176,8 +177,12 @@ class CallArguments:
     def _string(self, name: str) -> str | None:
         value = self._given.get(name)
         if value is not None and not isinstance(value, str):
-            raise InvalidArgument(name, f"{name} must be text, not {shown(value)}.")
+            raise _no_text(name, value)
         return value
+
+
+def _no_text(name: str, value: object) -> InvalidArgument:
+    return InvalidArgument(name, f"{name} must be text, not {shown(value)}.")
 
 
 # The type of a JSON number with a fraction, named without its word: money is never of it.

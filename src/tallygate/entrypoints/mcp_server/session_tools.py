@@ -136,7 +136,7 @@ class SessionTools:
             agent_capable=given.flag("agent_mode_exact_capable"),
             unknown_price=given.choice("unknown_model_pricing_mode", UnknownPrice) or self._unknown_price,
         )
-        rt = self._for(caller)
+        rt = asked_over(self._runtime, caller)
         if opening.parent_session_id is not None:
             rt = tenants.runtime_for_session(rt, opening.parent_session_id)
         opened = account.start_within(rt, opening, caller.key, caller.client_session)
@@ -175,7 +175,7 @@ class SessionTools:
             actual=actual,
             client_key=caller.key,
         )
-        rt = tenants.runtime_for_session(self._for(caller), session_id)
+        rt = tenants.runtime_for_session(asked_over(self._runtime, caller), session_id)
         if look:
             return check_payload(authorize.check(rt, session_id, step))
         return gate_payload(authorize.authorize(rt, step))
@@ -208,7 +208,7 @@ class SessionTools:
 
     def run_end(self, given: CallArguments, caller: Caller) -> dict[str, Any]:
         session_id = given.required_name("session_id")
-        rt = tenants.runtime_for_session(self._for(caller), session_id)
+        rt = tenants.runtime_for_session(asked_over(self._runtime, caller), session_id)
         totals = ending.end_session(rt, session_id, task_summary=given.text("task_summary"))
         return {
             "session_id": totals.session_id,
@@ -224,11 +224,8 @@ class SessionTools:
             **attestation_payload("attestation", lambda: attest.slim_summary(rt, session_id)),
         }
 
-    def _for(self, caller: Caller) -> Runtime:
-        return asked_over(self._runtime, caller)
-
     def _for_call(self, caller: Caller, call_id: str) -> Runtime:
-        return tenants.runtime_for_call(self._for(caller), call_id)
+        return tenants.runtime_for_call(asked_over(self._runtime, caller), call_id)
 
     def specs(self) -> list[ToolSpec]:
         """The four tools, in the order a session uses them."""

@@ -88,37 +88,44 @@ class GateTool(Tool):
 
 def answer_call(spec: ToolSpec, arguments: Mapping[str, Any], caller: Caller) -> CallToolResult:
     """Check the arguments, do the work, shape the answer; safe on any thread."""
-    return result_of(spec.name, lambda: spec.answer(CallArguments(spec.name, spec.arguments, arguments), caller))
+    try:
+        return _answered(spec.answer(CallArguments(spec.name, spec.arguments, arguments), caller))
+    except Exception as fault:  # noqa: BLE001  # said to the client, and logged
+        return _failed(spec.name, fault)
 
 
 def result_of(name: str, answer: Callable[[], dict[str, Any]]) -> CallToolResult:
     """What one piece of a tool's work answers, or why it could not be done."""
     try:
-        payload = _runnable(answer())
-    except LedgerBusy:
-        raise
-    except TallygateError as error:
-        return error_result(error.code, error.message, error.hint)
-    except Exception:
-        log.exception("%s failed", name)
-        return error_result(
-            "internal_error",
-            f"{name} failed inside Tallygate; nothing was recorded.",
-            "The server's standard error has the details. Do not treat this as an allow.",
-        )
-    return CallToolResult(
-        content=[TextContent(type="text", text=compact(payload))], structured_content=payload, is_error=False
-    )
+        return _answered(answer())
+    except Exception as fault:  # noqa: BLE001  # said to the client, and logged
+        return _failed(name, fault)
 
 
-def _runnable(payload: dict[str, Any]) -> dict[str, Any]:
-    """The answer with what it says in sentences of ours; everything else is as it was recorded."""
+def _answered(payload: dict[str, Any]) -> CallToolResult:
+    """The answer, its sentences of ours with commands that can be run; everything else is as it was recorded."""
     for name, value in payload.items():
         if isinstance(value, str) and (name == "message" or name.endswith("warning")):
             payload[name] = runnable(value)
         elif name == "warnings" and isinstance(value, list):
             payload[name] = [runnable(each) for each in value]
-    return payload
+    return CallToolResult(
+        content=[TextContent(type="text", text=compact(payload))], structured_content=payload, is_error=False
+    )
+
+
+def _failed(name: str, fault: Exception) -> CallToolResult:
+    """Why a piece of a tool's work could not be done; a ledger that somebody else has is asked again elsewhere."""
+    if isinstance(fault, LedgerBusy):
+        raise fault
+    if isinstance(fault, TallygateError):
+        return error_result(fault.code, fault.message, fault.hint)
+    log.error("%s failed", name, exc_info=fault)
+    return error_result(
+        "internal_error",
+        f"{name} failed inside Tallygate; nothing was recorded.",
+        "The server's standard error has the details. Do not treat this as an allow.",
+    )
 
 
 def error_result(code: str, message: str, hint: str) -> CallToolResult:

@@ -122,21 +122,19 @@ class FileLock:
         self._pid = f"{os.getpid():<12}{more}".encode()
 
     def __enter__(self) -> None:
-        if not _try_lock(self._fd):
+        if not self.try_enter():
             self._wait()
-        self._sign()
 
     def try_enter(self) -> bool:
         """Take the lock if nobody holds it; False where somebody does."""
-        if not _try_lock(self._fd):
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             return False
-        self._sign()
-        return True
-
-    def _sign(self) -> None:
-        """Leave the holder's pid for whoever waits; a full disk may refuse that, and the lock is held all the same."""
+        # The holder's pid is for whoever waits; a full disk may refuse it, and the lock is held all the same.
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, self._pid, 0)
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,7 +144,7 @@ class FileLock:
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout_s
         pause = _FIRST_PAUSE_S
-        while not _try_lock(self._fd):
+        while not self.try_enter():
             if time.monotonic() >= deadline:
                 raise LedgerUnavailable(
                     f"The ledger is locked by process {self.holder()} and stayed so for {self._timeout_s:g} s.",
@@ -164,11 +162,3 @@ class FileLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

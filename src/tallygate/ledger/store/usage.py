@@ -13,9 +13,7 @@ from tallygate.core.model import Call, Session
 from tallygate.core.usage import (
     BROKEN_OFF,
     OF_WHOLE_FILES,
-    TELEMETRY,
     ObservedSum,
-    ResponseKind,
     Unread,
     UnreadFile,
     UsageFilter,
@@ -269,13 +267,9 @@ class UsageReads(Statements):
 
     def usage_of_requests(self, client: str, requests: Iterable[str], *, told: bool) -> list[StoredUsage]:
         """The responses in the ledger that answered these requests; `told`: those alone that telemetry tells of."""
-        listed = ", ".join(f"'{rule.text}'" for rule in self.rules.values() if rule.kind in TELEMETRY)
-        among = f" AND u.rule IN ({listed})" if told else ""
+        listed = "', '".join(self.rules.telemetry)
+        among = f" AND u.rule IN ('{listed}')" if told else ""
         return self._usage_in(SELECT_USAGE_OF_REQUESTS, among, client, requests)
-
-    def _beside(self) -> str:
-        """The rules of responses that are no part of a conversation."""
-        return json.dumps([rule.text for rule in self.rules.values() if rule.kind is ResponseKind.AUXILIARY])
 
     def _usage_in(self, sql: str, rest: str, client: str, keys: Iterable[str]) -> list[StoredUsage]:
         wanted = list(keys)
@@ -300,7 +294,11 @@ class UsageReads(Statements):
     def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:
         """When an agent's last response was, of the last that count into a budget session, and what served it."""
         row = self._one(
-            SELECT_LAST_SERVED, session_id=session_id, agent_id=agent_id, limit=limit, beside=self._beside()
+            SELECT_LAST_SERVED,
+            session_id=session_id,
+            agent_id=agent_id,
+            limit=limit,
+            beside=json.dumps(self.rules.auxiliary),
         )
         return None if row is None else (int(row[0]), served_as(*row[1:]))
 
@@ -313,7 +311,7 @@ class UsageReads(Statements):
             session_id=session_id,
             agent_id=agent_id,
             limit=limit,
-            beside=self._beside(),
+            beside=json.dumps(self.rules.auxiliary),
             written=int(written),
         )
         return None if row is None else rows.to_usage(row, self.rules)

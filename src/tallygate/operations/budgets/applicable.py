@@ -21,7 +21,6 @@ from tallygate.core.gate.rules import (
     may_limit,
     piece_of,
     rolling_us,
-    rules_of,
     rules_that_apply,
     to_text,
     window_of,
@@ -36,7 +35,7 @@ from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader
-from tallygate.operations.lock_book import as_opened, bounds_now
+from tallygate.operations.lock_book import as_opened
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
     FOR_EVER_US,
@@ -106,7 +105,7 @@ def bound_now(
     count for sessions that open after it: whoever could change them while an agent works might be the agent. Where the
     settings of another workspace are at hand, they change neither the rules of the session nor the limits of these.
     """
-    bounds = bounds_now(rt, reader)
+    bounds = rt.locks.bounds(rt.ledger.ledger_id, reader)
     before = session.rules
     if bounds is not None and session.is_open:
         first, own = as_opened(rt, reader, session, own)
@@ -198,7 +197,12 @@ def visited_by(rt: Runtime, session: Session) -> tuple[str | None, str | None]:
     """The client that asks for a step and the folder it stands in, each where it is not the session's own."""
     asks, there = rt.asked_by, rt.workspace.project or rt.workspace.folder
     names = REGISTRY.names
-    is_other = asks is not None and not {*names.of(asks)} <= {"", UNNAMED, *names.all_of(session.clients)}
+    # Mostly it is the session's own client by the very name.
+    is_other = asks not in (None, session.client) and not {*names.of(asks)} <= {
+        "",
+        UNNAMED,
+        *names.all_of(session.clients),
+    }
     return asks if is_other else None, None if there == session.project else there
 
 
@@ -266,7 +270,7 @@ def applicable_budgets(
     too. What the user has added to it by hand stays added; while the limits are locked, what they have signed, which
     `bounds` tell.
     """
-    rules = [rule for rule in rules_of(session) if applies_to_model(rule, model, means)]
+    rules = [rule for rule in from_text(session.rules) if applies_to_model(rule, model, means)] if session.rules else []
     if not rules:
         return ApplicableBudgets(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
@@ -498,13 +502,11 @@ def _older(rule: BudgetRule, at_us: int) -> list[str]:
 
 def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = False) -> Change:
     """What the ledger is told of a budget that a call or a response changes."""
-    length = rolling_us(budget.period)
-    if budget.head is not None and budget.start_us is not None and length is not None:
+    if budget.head is not None and budget.start_us is not None and (length := rolling_us(budget.period)) is not None:
         # What is said of a rolling period is when something of it goes; a piece itself has an end like any window.
         budget = replace(budget, resets_us=budget.start_us + length // PIECES)
     if fresh:
-        row = rows.from_budget(replace(budget, touched_us=at_us))
-        return Insert("budget", {name: value for name, value in row.items() if value is not None})
+        return Insert("budget", rows.from_budget(replace(budget, touched_us=at_us)))
     counters = rows.budget_counters(budget, at_us)
     if moved:
         counters |= {

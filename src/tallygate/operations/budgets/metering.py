@@ -367,14 +367,13 @@ def reconciled_by_transcript(call: Call, at_us: int) -> Call:
 
 
 def _call_columns(call: Call) -> dict[str, str | int | None]:
-    row = rows.from_call(call)
     return {
         "call_id": call.call_id,
-        "state": row["state"],
+        "state": call.state.value,
         "booked_nanos": call.booked_nanos,
         "cost_basis": call.cost_basis,
         "expires_us": call.expires_us,
         "resolved_us": call.resolved_us,
-        "holds": row["holds"],
+        "holds": rows.holds_text(call.holds, call.booked_nanos),
         "observed_nanos": call.observed_nanos,
     }

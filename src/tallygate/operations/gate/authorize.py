@@ -11,7 +11,7 @@ from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import fault_message, raise_command
-from tallygate.core.learning.calibration import EstimateKind
+from tallygate.core.learning.calibration import LEVEL_STEPS, EstimateKind, level_from
 from tallygate.core.model import Actor, Budget, CallRequest, GateView, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
@@ -23,7 +23,7 @@ from tallygate.operations.gate.pipeline import Door, look, stored_answer, take_s
 from tallygate.operations.learning.estimates import (
     CorrectedEstimate,
     RawEstimate,
-    agent_level,
+    agent_of,
     anew_nanos,
     correct_estimate,
     price_key,
@@ -67,7 +67,7 @@ def price_step(rt: Runtime, step: StatedStep) -> CallRequest:
         with rt.reading() as reader:
             compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
-            level = agent_level(reader, step.session_id, step.actor, anew)
+            level = level_from(reader.levels(step.session_id, agent_of(step.actor), LEVEL_STEPS), anew)
             counted = correct_estimate(
                 rt, reader, RawEstimate(sample_key(EstimateKind.AGENT, head.client, named), model, named, raw, level)
             )

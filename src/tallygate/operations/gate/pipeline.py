@@ -194,7 +194,8 @@ class GateOutcome:
     """What is decided on a request, and what it was decided on.
 
     `seen` are the budgets as the session may spend them before the step, `after` as they are written with it, and
-    `left` as the session may spend them then. `weight` is what the step holds of every budget, or what is booked there.
+    `left` as the session may spend them then. `weight` is what the step holds of every budget, or what is booked there,
+    and `estimate_nanos` its estimate at `price`: that of the local stand-in where the model's own is unknown.
     """
 
     request: CallRequest
@@ -204,6 +205,8 @@ class GateOutcome:
     after: tuple[Budget, ...]
     left: tuple[Budget, ...]
     weight: Amount
+    price: Price
+    estimate_nanos: int
     applicable: ApplicableBudgets
     rules_before: str | None
     metered: bool
@@ -230,14 +233,21 @@ def look(
 
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
     local = None if request.price.known or not rt.workspace.local_model else _local_target(rt, session, at_us)
-    view = GateView(session, bound.budgets, has_open_exactness=waits, local_target=local)
+    view = GateView(session, applicable.seen(applicable.budgets), has_open_exactness=waits, local_target=local)
     decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
     if decision.wants_target:
         target, why_no_target = target_of(rt, reader, session, request, decision)
         decision = replace(decision, target=target)
 
-    weight = _weight_of(request, decision)
+    price, estimate_nanos = request.price, request.estimate_nanos
+    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
+        price = decision.target.price
+        estimate_nanos = price.cost_nanos(Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens))
+    if request.actual_nanos is None:
+        weight = Amount(estimate_nanos, request.needed_tokens, 1)
+    else:
+        weight = Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
     after = _budgets_after(applicable.budgets, request, decision, weight)
     return GateOutcome(
         request,
@@ -247,6 +257,8 @@ def look(
         after=after,
         left=applicable.seen(after),
         weight=weight,
+        price=price,
+        estimate_nanos=estimate_nanos,
         applicable=applicable,
         rules_before=bound.rules_before,
         metered=metered,
@@ -262,13 +274,6 @@ def _local_target(rt: Runtime, session: Session, at_us: int) -> RerouteTarget | 
     return RerouteTarget(model, price) if price is not None and price.source == "local" else None
 
 
-def _weight_of(request: CallRequest, decision: Decision) -> Amount:
-    """What an answered request holds of every budget, or, where its usage is known, what is booked there."""
-    if request.actual_nanos is not None:
-        return Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
-    return Amount(_reserved_nanos(request, decision), request.needed_tokens, 1)
-
-
 def _budgets_after(
     budgets: tuple[Budget, ...], request: CallRequest, decision: Decision, weight: Amount
 ) -> tuple[Budget, ...]:
@@ -278,21 +283,6 @@ def _budgets_after(
     if decision.action is Action.HALT:
         return budgets
     return tuple(lifecycle.reserve(b, weight.of(b)) for b in budgets)
-
-
-def _reserved_price(request: CallRequest, decision: Decision) -> Price:
-    """The price the reservation is made at: that of the local stand-in where the model's own is unknown."""
-    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
-        return decision.target.price
-    return request.price
-
-
-def _reserved_nanos(request: CallRequest, decision: Decision) -> int:
-    """What is held for a step: its estimate, or the estimate at the stand-in's price."""
-    if decision.reason is Reason.PRICE_UNKNOWN_REROUTE:
-        tokens = Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens)
-        return _reserved_price(request, decision).cost_nanos(tokens)
-    return request.estimate_nanos
 
 
 # --- wording ---------------------------------------------------------------------------------------------------------
@@ -394,7 +384,7 @@ class _Written:
 def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     """Write one answer: its call, its counters, one event. Returns the id of the price it was made at."""
     request, decision, session = outcome.request, outcome.decision, outcome.session
-    price_id, prices = basis_changes(tx, _reserved_price(request, decision), rt.known_prices())
+    price_id, prices = basis_changes(tx, outcome.price, rt.known_prices())
     call = _call(rt, tx, outcome, written, price_id)
     changes: list[Change] = [*prices]
     changes += changes_of(outcome.applicable, outcome.after, tx.at_us, touched=bool(call.holds))
@@ -453,7 +443,11 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
     expected = request.expected if pending else None
     asked_by, folder = visited_by(rt, session)
     # A pending call holds its weight; of a recorded one that is booked at once. A refused one has neither.
-    held = [(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after] if pending or recorded else ()
+    holds: tuple[Hold, ...] = ()
+    if pending:
+        holds = tuple([Hold(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after])
+    elif recorded:
+        holds = tuple([Hold(budget.budget_id, 0, outcome.weight.of(budget)) for budget in outcome.after])
     return Call(
         tenant=rt.tenant,
         call_id=written.call_id,
@@ -468,7 +462,7 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
         prompt_tokens=request.prompt_tokens,
         completion_tokens=request.completion_tokens,
         raw_estimate_nanos=request.raw_estimate_nanos,
-        estimate_nanos=_reserved_nanos(request, decision),
+        estimate_nanos=outcome.estimate_nanos,
         factor_micros=request.factor_micros,
         booked_nanos=request.actual_nanos or 0,
         cost_basis="none" if not recorded else "transcript" if outcome.metered else "actual",
@@ -487,7 +481,7 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
         at_us=tx.at_us,
         expires_us=tx.at_us + rt.workspace.policy.reservation_ttl_us if pending else None,
         resolved_us=tx.at_us if recorded else None,
-        holds=tuple([Hold(name, amount) if pending else Hold(name, 0, amount) for name, amount in held]),
+        holds=holds,
         cold_nanos=None if expected is None else expected.cold_nanos,
         level_nanos=None if expected is None else expected.level_nanos,
         expected_nanos=None if expected is None else expected.expected_nanos,

@@ -11,7 +11,6 @@ from tallygate.core.costing import Price
 from tallygate.core.errors import NotFound, present
 from tallygate.core.gate.answers import Factor
 from tallygate.core.learning.calibration import (
-    LEVEL_STEPS,
     MILLION,
     Confidence,
     CostOrigin,
@@ -22,7 +21,6 @@ from tallygate.core.learning.calibration import (
     Sample,
     SampleKey,
     StoredSample,
-    level_from,
 )
 from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
 from tallygate.core.model import Actor, Call, CallRequest, Policy
@@ -131,8 +129,10 @@ def stated_factor(factors_micros: Mapping[str, int], *models: str) -> int | None
 
     One for the very spelling counts before one for another spelling of it, and of several of those the highest.
     """
+    if not factors_micros:
+        return None
     exact = next((factors_micros[model] for model in models if model in factors_micros), None)
-    if exact is not None or not factors_micros:
+    if exact is not None:
         return exact
     names = {one_name(model) for model in models}
     return max((micros for model, micros in factors_micros.items() if one_name(model) in names), default=None)
@@ -181,11 +181,6 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
         FactorSource.LEARNED.value,
         expected.confidence.value,
     )
-
-
-def agent_level(reader: LearningReader, session_id: str, actor: Actor, anew_nanos: int = 0) -> Level:
-    """What the steps cost by now that an agent of a session asks for itself."""
-    return level_from(reader.levels(session_id, agent_of(actor), LEVEL_STEPS), anew_nanos)
 
 
 def sample_of(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[Change]:

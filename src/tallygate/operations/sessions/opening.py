@@ -192,7 +192,7 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
 def opening_changes(session: Session, new: Sequence[Budget], budgets: tuple[Budget, ...]) -> list[Change]:
     """What opening a session writes: its row, its new budgets, and every budget of sessions that it spends."""
     changes: list[Change] = [Insert("session", {k: v for k, v in rows.from_session(session).items() if v is not None})]
-    changes += [Insert("budget", {k: v for k, v in rows.from_budget(b).items() if v is not None}) for b in new]
+    changes += [Insert("budget", rows.from_budget(b)) for b in new]
     for budget in budgets:
         row: dict[str, Value] = {"session_id": session.session_id, "budget_id": budget.budget_id}
         changes.append(Insert("session_budget", row))

@@ -245,10 +245,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
     A database's newest rows are in the log beside it, while the file itself rests.
     """
-    found = []
+    newest = size = -1
     for each in (path, path.with_name(path.name + "-wal")):
         with contextlib.suppress(OSError):
-            found.append(each.stat())
-    if not found:
-        return None
-    return max(each.st_mtime_ns for each in found), sum(each.st_size for each in found)
+            found = each.stat()
+            newest, size = max(newest, found.st_mtime_ns), max(size, 0) + found.st_size
+    return None if size < 0 else (newest, size)
