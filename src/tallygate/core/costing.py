@@ -100,7 +100,7 @@ class Tokens:
 
     @property
     def total(self) -> int:
-        return self.context + self.output
+        return self.fresh_input + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.output
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(

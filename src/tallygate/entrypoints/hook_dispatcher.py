@@ -45,12 +45,6 @@ def hooks_of(client: str) -> Hooks | None:
     return None if name is None else REGISTRY.hooks[name]
 
 
-def _read(hooks: Hooks, raw: Mapping[str, Any], name: str | None) -> HookEvent | None:
-    """An event with what holds for its client: no client's reader says where a call is reserved."""
-    event, facts = hooks.read(raw, name), REGISTRY.facts_of(hooks.client)
-    return event if event is None or facts is None else replace(event, facts=facts)
-
-
 @dataclass(frozen=True, slots=True)
 class Sender:
     """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs.
@@ -67,6 +61,14 @@ class Sender:
 
 
 ITS_CLIENT = Sender()
+
+
+def _read(hooks: Hooks, raw: Mapping[str, Any], name: str | None, sender: Sender = ITS_CLIENT) -> HookEvent | None:
+    """An event with whose it is and what holds for its client: no client's reader says where a call is reserved."""
+    event, facts = hooks.read(raw, name), REGISTRY.facts_of(hooks.client)
+    if event is None or facts is None:
+        return event
+    return replace(event, facts=facts, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,9 @@ class HookDispatcher:
         self, client: str, name: str | None, data: bytes, workspace: Path | None = None, sender: Sender = ITS_CLIENT
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
-        hooks, raw = hooks_of(client), hook_input(data)
-        if raw is not None or hooks is None:
+        raw = hook_input(data)
+        hooks = hooks_of(client) if raw is None else None
+        if hooks is None:
             return self.answer(client, name, raw or {}, workspace, sender)
         what = "a hook's input was no JSON object of a size that can be read."
         return self._failed(hooks, name, {}, workspace, what, lasting=False)
@@ -116,14 +119,13 @@ class HookDispatcher:
     def _answered(
         self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, sender: Sender
     ) -> Reply:
-        event = _read(hooks, raw, name)
+        event = _read(hooks, raw, name, sender)
         if event is None:
             return Reply()
         folder = workspace or (None if event.folder is None else Path(event.folder))
         runtime = self.runtime_for(folder)
         if sender.guest:
             runtime = replace(runtime, server_id=None)
-        event = replace(event, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
         answer = answer_hook(runtime, event, self.prompts)
         whole = (answer.message or answer.parting) is not None and _is_locked(runtime)
         if answer.message is not None:

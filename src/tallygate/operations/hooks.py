@@ -246,7 +246,9 @@ def answer_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -
         event.client, None if event.transcript is None else Path(event.transcript), event.client_session
     )
     rt.follower.catch_up()
-    _remember(rt, event)
+    if event.moment is Moment.TOOL:
+        for tool_use_id in event.tool_use_ids:  # by which a call of our own tools is known to be its session's
+            _keep(rt.caches.tool_owners, tool_use_id, (event.client, event.client_session))
     prompts.notice(event)
     try:
         answered = _answered(rt, event, prompts)
@@ -301,14 +303,6 @@ def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
         way = "Reading it is free; changing it is the user's, in a terminal outside the agent."
         text = f"this tool would change {found.what} of Tallygate. {way}"
     return HookAnswer(HookVerdict.STOP, f"Tallygate: {text}", tool_only=True)
-
-
-def _remember(rt: Runtime, event: HookEvent) -> None:
-    """Keep whose tool call an id is, so that a call of our own tools is known by it."""
-    if event.moment is not Moment.TOOL:
-        return
-    for tool_use_id in event.tool_use_ids:
-        _keep(rt.caches.tool_owners, tool_use_id, (event.client, event.client_session))
 
 
 def _keep(kept: dict[_Key, _Value], key: _Key, value: _Value) -> None:

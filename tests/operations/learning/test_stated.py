@@ -18,11 +18,12 @@ from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType
+from tallygate.ledger.rows import from_sample
 from tallygate.operations.budgets.metering import Meter
 from tallygate.operations.gate.authorize import StatedStep, check
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import answer_hook
-from tallygate.operations.learning.estimates import sample_row, samples
+from tallygate.operations.learning.estimates import samples
 from tallygate.operations.learning.replay import rebuild
 from tallygate.operations.runtime import Learned
 from tallygate.operations.sessions.opening import open_session_of
@@ -272,13 +273,13 @@ def test_an_answer_tells_what_else_is_reserved_than_was_said(world, steps, cost,
 # ---------------------------------------------------------------- samples know who told them
 
 
-def _without_origin(tx, key, sample, **ids):
+def _without_origin(key, sample, **ids):
     """A sample's row as it was kept before its origin was."""
-    return {name: value for name, value in sample_row(tx, key, sample, **ids).items() if name != "origin"}
+    return {name: value for name, value in from_sample(key, sample, **ids).items() if name != "origin"}
 
 
 def test_samples_from_before_count_as_reported_unless_their_calls_tell(world, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.learning.estimates.sample_row", _without_origin)
+    monkeypatch.setattr("tallygate.operations.learning.estimates.from_sample", _without_origin)
     session = observed_session(world, 100)
     for _ in range(3):
         observed(world, session, 100, 50)
@@ -290,7 +291,7 @@ def test_samples_from_before_count_as_reported_unless_their_calls_tell(world, mo
 
 
 def test_a_report_in_a_session_whose_record_came_later_counts_as_reported(world, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.learning.estimates.sample_row", _without_origin)
+    monkeypatch.setattr("tallygate.operations.learning.estimates.from_sample", _without_origin)
     session = world.start("100", client="claude-code")
     answer = reported(world, session, 100, 1)
     with world.ledger.writing() as tx:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from tallygate.clients.reading.reaching import reach_of
 from tallygate.core.errors import InvalidArgument
@@ -22,7 +21,7 @@ MOST_TOOL_CALLS = 1000
 # The calls of one response as text, with what they were given and gave back.
 LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 # Control characters, halves of characters, and what ends a line. Other strange ones do stand in names of files.
-_NEVER_IN_PATHS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_NEVER_IN_PATHS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # A prompt that raises: an amount, and the second time the code that was shown for it. Clients put a line that was
 # stopped back into their input, so that the next one may follow it there: the last one counts.
 _ANY_CASE = re.ASCII | re.IGNORECASE
@@ -140,14 +139,18 @@ def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Mom
     What the client says comes before what the installed command says.
     """
     told = identifier(raw, "hook_event_name")
-    installed = identifier({"event": name}, "event")
+    installed = None if name is None else identifier({"event": name}, "event")
+    if told in known:
+        return told
+    if installed in known:
+        return installed
     if told is None and installed is None:
         raise InvalidArgument(
             "event",
             "The hook does not say which event fired.",
             hint="Install the hooks again with: tallygate init",
         )
-    return next((word for word in (told, installed) if word in known), None)
+    return None
 
 
 def session_of(raw: Mapping[str, Any], argument: str = "session_id") -> str:
@@ -164,6 +167,8 @@ def session_of(raw: Mapping[str, Any], argument: str = "session_id") -> str:
 
 def identifier(raw: Mapping[str, Any], argument: str) -> str | None:
     """A short printable word from a client, or None where it was left out."""
+    if argument not in raw:
+        return None
     text = _text(raw, argument, LONGEST_ID)
     if text is not None and not text.isprintable():
         raise InvalidArgument(argument, f"{argument} must be printable, not {shown(text)}.")
@@ -182,8 +187,10 @@ def number(raw: Mapping[str, Any], argument: str, most: int) -> str | None:
 
 def file_path(raw: Mapping[str, Any], argument: str) -> str | None:
     """The name of a file or folder from a client, or None where it was left out."""
+    if argument not in raw:
+        return None
     text = _text(raw, argument, LONGEST_PATH)
-    if text is not None and any(unicodedata.category(char) in _NEVER_IN_PATHS for char in text):
+    if text is not None and _NEVER_IN_PATHS.search(text):
         raise InvalidArgument(argument, f"{argument} must have no control characters, not {shown(text)}.")
     return text
 
@@ -195,14 +202,15 @@ def origin_of(raw: Mapping[str, Any], argument: str = "source") -> SessionOrigin
 
 def cause_of(raw: Mapping[str, Any], argument: str = "reason") -> str | None:
     """Why something ended, as text for people."""
+    if argument not in raw:
+        return None
     text = _text(raw, argument, LONGEST_MESSAGE)
     return None if text is None else cleaned(text, LONGEST_ID) or None
 
 
 def key_of(kind: str, *parts: str | None) -> str | None:
     """A key of the parts that tell one firing from all others; None where a client leaves one of them out."""
-    known = [part for part in parts if part is not None]
-    return ":".join((kind, *known)) if len(known) == len(parts) else None
+    return None if None in parts else ":".join((kind, *cast("tuple[str, ...]", parts)))
 
 
 def tool_calls_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
@@ -217,13 +225,12 @@ def tool_calls_of(raw: Mapping[str, Any]) -> tuple[str, ...]:
         raise InvalidArgument("tool_calls", f"tool_calls must be a list, not {shown(calls)}.")
     if len(calls) > MOST_TOOL_CALLS:
         raise InvalidArgument("tool_calls", f"tool_calls has {len(calls)} calls; at most {MOST_TOOL_CALLS} are taken.")
-    ids = [identifier(call, "tool_use_id") for call in calls if isinstance(call, dict)]
-    return tuple(call for call in ids if call is not None)
+    return tuple([each for call in calls if isinstance(call, dict) and (each := identifier(call, "tool_use_id"))])
 
 
 def message_of(answer: HookAnswer) -> str | None:
     """The answer's words, safe to print and to hand to a model; a refusal always has some."""
-    text = cleaned_lines(answer.message or "", LONGEST_MESSAGE)
+    text = cleaned_lines(answer.message, LONGEST_MESSAGE) if answer.message else ""
     return text or (_REFUSED if answer.stops else None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import takewhile
 
-from tallygate.core.errors import InvalidArgument, InvariantBroken, ensure
+from tallygate.core.errors import InvalidArgument, InvariantBroken
 from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.words import AccountingMode, CallState, Exactness, SessionExactness, UsageBasis
@@ -46,7 +46,8 @@ def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_na
 
     A cost that takes the budget over its limit is booked in full and named as overage.
     """
-    ensure(held_nanos >= 0 and booked_before_nanos >= 0 and cost_nanos >= 0, "amounts cannot be negative")
+    if held_nanos < 0 or booked_before_nanos < 0 or cost_nanos < 0:
+        raise InvariantBroken("amounts cannot be negative")
     spent = budget.spent_nanos - booked_before_nanos + cost_nanos
     if spent > SUM_NANOS_MAX:
         raise InvalidArgument(
@@ -55,7 +56,8 @@ def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_na
             hint="Check the token counts: no real session costs this much.",
         )
     reserved = budget.reserved_nanos - held_nanos
-    ensure(spent >= 0 and reserved >= 0, f"budget {budget.budget_id} would count below zero")
+    if spent < 0 or reserved < 0:
+        raise InvariantBroken(f"budget {budget.budget_id} would count below zero")
     over = spent + reserved - budget.limit_nanos
     return replace(
         budget,

@@ -170,15 +170,15 @@ class Experience:
         actual = logarithm_micros(sample.actual_nanos)
         group = self.first if sample.level_nanos is None else self.later
         if sample.level_nanos is None and group.costs.count:
-            self._first_errors.add(_clipped(actual - logarithm_micros(sample.cold_nanos)) ** 2)
-            self._usual_errors.add(_clipped(actual - group.costs.middle()) ** 2)
+            self._first_errors.add(actual - logarithm_micros(sample.cold_nanos))
+            self._usual_errors.add(actual - group.costs.middle())
         group.costs.add(actual)
         group.said.add(sample.estimate_nanos)
         group.ratios.add(_clipped(actual - logarithm_micros(sample.estimate_nanos)))
         group.residuals.add(_clipped(actual - logarithm_micros(_predicted(sample))))
         if sample.level_nanos is not None:
-            self._cold_errors.add(_clipped(actual - logarithm_micros(sample.cold_nanos)) ** 2)
-            self._level_errors.add(_clipped(actual - logarithm_micros(sample.level_nanos)) ** 2)
+            self._cold_errors.add(actual - logarithm_micros(sample.cold_nanos))
+            self._level_errors.add(actual - logarithm_micros(sample.level_nanos))
 
     @property
     def count(self) -> int:
@@ -386,7 +386,7 @@ def factor_micros(logarithm: int) -> int:
 
 
 class _Mean:
-    """The mean of the last numbers, drawn to a prior one."""
+    """The mean of the last errors squared, drawn to a prior one."""
 
     __slots__ = ("_last", "_sum")
 
@@ -394,9 +394,10 @@ class _Mean:
         self._last: deque[int] = deque()
         self._sum = 0
 
-    def add(self, number: int) -> None:
-        self._last.append(number)
-        self._sum += number
+    def add(self, error: int) -> None:
+        squared = min(max(error, -_CLIP), _CLIP) ** 2
+        self._last.append(squared)
+        self._sum += squared
         if len(self._last) > RATIO_WINDOW:
             self._sum -= self._last.popleft()
 

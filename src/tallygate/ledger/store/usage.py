@@ -26,8 +26,6 @@ from tallygate.ledger.port.sessions import SpendShare
 from tallygate.ledger.port.usage import Anomaly, ServedSum, StoredUsage
 from tallygate.ledger.rows import Statements
 
-_KEYS_PER_QUERY = 200
-
 _USAGE = rows.USAGE.select("u")
 _SESSION = rows.SESSION.select("s")
 _CALL = rows.CALL.select("c")
@@ -272,15 +270,9 @@ class UsageReads(Statements):
         return self._usage_in(SELECT_USAGE_OF_REQUESTS, among, client, requests)
 
     def _usage_in(self, sql: str, rest: str, client: str, keys: Iterable[str]) -> list[StoredUsage]:
-        wanted = list(keys)
-        found: list[StoredUsage] = []
-        for start in range(0, len(wanted), _KEYS_PER_QUERY):
-            names = {f"k{index}": key for index, key in enumerate(wanted[start : start + _KEYS_PER_QUERY])}
-            listed = ", ".join(f":{name}" for name in names)
-            found += [
-                rows.to_usage(row, self.rules) for row in self._all(f"{sql}({listed}){rest}", client=client, **names)
-            ]
-        return found
+        among = f"{sql}(SELECT value FROM json_each(:keys)){rest}"
+        found = self._all(among, client=client, keys=json.dumps(list(keys)))
+        return [rows.to_usage(row, self.rules) for row in found]
 
     def recent_usage(self, client: str, client_session: str, limit: int) -> list[StoredUsage]:
         """The last responses of a client's session, the latest first."""

@@ -196,11 +196,13 @@ class Meter:
                 self._observed(call, -each.cost_nanos)
         if current is not None:
             self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in mine))
-            self._replaced(current)
+            if current.state is CallState.EXPIRED:
+                self._replaced(current)
+            calls = self._calls[session_id]  # they were looked through for this one
             if stored.call_id is None:
-                self._close(closed_by(current, self._calls_of(session_id).pending()))
+                self._close(closed_by(current, calls.pending()))
             if current.is_model_call and stored.row.quality is Quality.FINAL:
-                self._close([call for call in self._calls_of(session_id).pending() if call.call_id == current.call_id])
+                self._close([call for call in calls.pending() if call.call_id == current.call_id])
         call_id = None if current is None else current.call_id
         return replace(stored, call_id=call_id, charges=charges)
 
@@ -221,11 +223,12 @@ class Meter:
             for budget_id, amount in each.charges:
                 stands[budget_id] = stands.get(budget_id, 0) + amount
         counted = [self._state_of(each) for each in befores]
-        more = changed_in(self._windows, counted, self._state_of(stored))
+        state = self._state_of(stored)
+        more = changed_in(self._windows, counted, state)
         for budget_id, amount in stands.items():
             budget = self._budget(budget_id)
             if budget.start_us is None:
-                more[budget_id] = stored.amount.of(budget) - amount
+                more[budget_id] = state[2].of(budget) - amount
         for budget_id in {*more, *released}:
             self._add(budget_id, more.get(budget_id, 0), held=released.get(budget_id, 0))
             stands[budget_id] = stands.get(budget_id, 0) + more.get(budget_id, 0)
@@ -250,7 +253,7 @@ class Meter:
         """
         if stored.row.rule.kind is ResponseKind.AUXILIARY:
             return None
-        calls = self._calls_of(session_id)
+        calls = self._calls.get(session_id) or self._load(session_id, CALLS_LOOKED_AT)
         if stored.call_id is not None:
             return calls.get(stored.call_id) or self._tx.call(stored.call_id)
         agent, at_us = stored.row.agent_id, microseconds(stored.row.at)
@@ -259,9 +262,6 @@ class Meter:
             calls = self._load(session_id, CALLS_MAX)
             found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
         return found
-
-    def _calls_of(self, session_id: str) -> SessionCalls:
-        return self._calls.get(session_id) or self._load(session_id, CALLS_LOOKED_AT)
 
     def _load(self, session_id: str, limit: int) -> SessionCalls:
         found = self._tx.recent_calls(session_id, self._tx.at_us, limit)
@@ -312,8 +312,8 @@ class Meter:
             self._touch(replace(call, observed_nanos=max((call.observed_nanos or 0) + more_nanos, 0)))
 
     def _replaced(self, call: Call) -> None:
-        """What stood booked for a call nobody had reported on gives way to its first response."""
-        if call.state is CallState.EXPIRED and any(hold.booked_nanos for hold in call.holds):
+        """What stood booked for an expired call nobody had reported on gives way to its first response."""
+        if any(hold.booked_nanos for hold in call.holds):
             self._touch(reconciled_by_transcript(self._unbooked(call), self._tx.at_us))
 
     def _unbooked(self, call: Call) -> Call:
@@ -348,10 +348,9 @@ class Meter:
         self._budgets[budget_id] = lifecycle.add(self._budget(budget_id), more, held_nanos=held)
         self._touched_budgets.add(budget_id)
 
-    def _touch(self, call: Call) -> Call:
+    def _touch(self, call: Call) -> None:
         self._touched_calls[call.call_id] = call
-        self._calls_of(call.session_id).put(call)
-        return call
+        (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_LOOKED_AT)).put(call)
 
 
 def reconciled_by_transcript(call: Call, at_us: int) -> Call:

@@ -223,13 +223,14 @@ def _request(
     compacted_us = rt.caches.compactions.get((session.session_id, event.agent_id))
     compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
     forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
+    is_auxiliary = event.is_auxiliary
     ahead: NextStep = (
         auxiliary_step(price)
-        if event.is_auxiliary
+        if is_auxiliary
         else next_step(mine, price, at, event.facts.first_call, forgotten=forgotten)
     )
     counted = CorrectedEstimate(ahead.nanos)
-    if not event.is_auxiliary:
+    if not is_auxiliary:
         named = price_key(price, model)
         key = sample_key(EstimateKind.HOOK, session.client, named)
         level = Level.of(ahead.nanos if mine else None, ahead.anew_nanos)

@@ -199,15 +199,8 @@ def sample_of(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list
     kind = EstimateKind.HOOK if call.is_model_call else EstimateKind.AGENT
     key = sample_key(kind, session.client, recorded_model(tx, call))
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
-    row = sample_row(tx, key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent)
+    row = from_sample(key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent, at_us=tx.at_us)
     return [Insert("calibration_sample", row)]
-
-
-def sample_row(
-    tx: Tx, key: SampleKey, sample: Sample, *, call_id: str, session_id: str, agent: str
-) -> dict[str, Value]:
-    """A sample as its row: what was said of a step before, and what it cost."""
-    return from_sample(key, sample, call_id=call_id, session_id=session_id, agent=agent, at_us=tx.at_us)
 
 
 def recorded_model(reader: ProofReader, call: Call) -> str:

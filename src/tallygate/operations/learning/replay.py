@@ -31,6 +31,7 @@ from tallygate.ledger.port.changes import Change, Delete, Insert
 from tallygate.ledger.port.learning import LearningReader
 from tallygate.ledger.port.ledger import Reader
 from tallygate.ledger.port.usage import StoredUsage, UsageReader
+from tallygate.ledger.rows import from_sample
 from tallygate.operations.learning.estimates import (
     PER_EVENT,
     STEPS_LOOKED_AT,
@@ -38,7 +39,6 @@ from tallygate.operations.learning.estimates import (
     price_key,
     recorded_model,
     sample_key,
-    sample_row,
     start_of,
 )
 from tallygate.operations.lock_book import signing
@@ -323,7 +323,7 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
                 if tx.has_sample(step.call_id):
                     changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
                 ids = {"call_id": step.call_id, "session_id": step.session_id, "agent": step.ask.agent}
-                changes.append(Insert("calibration_sample", sample_row(tx, step.key, sample, **ids)))
+                changes.append(Insert("calibration_sample", from_sample(step.key, sample, **ids, at_us=tx.at_us)))
             sign = signing(rt, tx, authority, Loosening.CALIBRATE_REBUILD)
             tx.append("calibration.rebuilt", changes, by=rt.by, sign=sign)
         if progress is not None:
