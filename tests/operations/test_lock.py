@@ -419,6 +419,31 @@ def test_a_process_that_runs_sees_a_lock_a_raise_and_an_unlock_of_another(world,
     other.ledger.close()
 
 
+def test_a_process_sees_at_once_what_it_has_locked_and_unlocked_itself(world):
+    assert standing_now(world.rt).lock is None
+    user = lock(world)
+    assert standing_now(world.rt).lock is not None
+    unlock_limits(world.rt, authority=user)
+    assert standing_now(world.rt).lock is None
+
+
+def test_the_lock_is_looked_for_anew_only_where_another_program_has_written(world, monkeypatch):
+    assert standing_now(world.rt).lock is None
+    read = []
+    reading = world.ledger.reading
+    monkeypatch.setattr(world.ledger, "reading", lambda tenant="default": read.append(tenant) or reading(tenant))
+    session = world.start("1")
+    assert may_spend(world, session, 1)
+    read.clear()
+    assert standing_now(world.rt).lock is None
+    assert read == []
+    other = make_world(world.folder, clock=world.clock)
+    lock(other)
+    assert standing_now(world.rt).lock is not None
+    assert read == ["default"]
+    other.ledger.close()
+
+
 def test_what_a_transaction_that_failed_had_locked_is_not_remembered(world):
     class Stop(Exception):
         pass

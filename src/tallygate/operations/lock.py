@@ -17,7 +17,7 @@ from tallygate.ledger.port.changes import Value
 from tallygate.ledger.port.ledger import Reader
 from tallygate.operations.budgets.applicable import limited_now, rolled
 from tallygate.operations.budgets.change import set_budget
-from tallygate.operations.lock_book import as_signed, signing, standing_now
+from tallygate.operations.lock_book import as_signed, signing, standing_now, write_lock
 from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.windows import is_head
 
@@ -56,7 +56,7 @@ def lock_limits(
             "limits": _text(limits),
             "heads": _text(heads),
         }
-        tx.append(LockKind.SET, [], by=rt.by, note=note, sign=signature_of(signer))
+        write_lock(rt, tx, LockKind.SET, note, signature_of(signer))
     done = standing_now(rt).lock
     if done is None:  # somebody has ended it at once
         raise Conflict("The limits are not locked.", hint="Try again.")
@@ -91,7 +91,7 @@ def sign_settings(rt: Runtime, settings: str, *, authority: Authority) -> None:
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
             note: dict[str, Value] = {"actor": authority.actor, "settings": settings}
-            tx.append(LockKind.SETTINGS, [], by=rt.by, note=note, sign=sign)
+            write_lock(rt, tx, LockKind.SETTINGS, note, sign)
 
 
 def sign_project(rt: Runtime, project: str, fingerprint: str, *, authority: Authority) -> None:
@@ -100,7 +100,7 @@ def sign_project(rt: Runtime, project: str, fingerprint: str, *, authority: Auth
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         if (sign := signing(rt, tx, authority, Loosening.TRUST)) is not None:
             note: dict[str, Value] = {"actor": authority.actor, "project": project, "hash": fingerprint}
-            tx.append(LockKind.TRUSTED, [], by=rt.by, note=note, sign=sign)
+            write_lock(rt, tx, LockKind.TRUSTED, note, sign)
 
 
 def unlock_limits(rt: Runtime, *, authority: Authority) -> None:
@@ -110,7 +110,7 @@ def unlock_limits(rt: Runtime, *, authority: Authority) -> None:
         sign = signing(rt, tx, authority, Loosening.UNLOCK)
         if sign is None:
             raise _not_locked()
-        tx.append(LockKind.ENDED, [], by=rt.by, note={"actor": authority.actor}, sign=sign)
+        write_lock(rt, tx, LockKind.ENDED, {"actor": authority.actor}, sign)
 
 
 def falling(rt: Runtime, file: Runtime) -> list[tuple[Budget, Budget]]:
@@ -150,7 +150,7 @@ def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]
             back.append((set_budget(there, budget.name, limit, reason=reason, authority=authority), budget.limit_nanos))
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": authority.actor, "reason": "the passphrase was lost"}
-        tx.append(LockKind.LOST, [], by=rt.by, note=note)
+        write_lock(rt, tx, LockKind.LOST, note)
     return back
 
 
@@ -204,7 +204,7 @@ def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
         note: dict[str, Value] = {"actor": authority.actor, "settings": lock.settings, CARRIED: lock.since_us}
         if there is not None:
             if there.settings != lock.settings:
-                tx.append(LockKind.SETTINGS, [], by=rt.by, note=note, sign=seal.sign)
+                write_lock(rt, tx, LockKind.SETTINGS, note, seal.sign)
             return
         heads = {}
         for tenant in sorted({DEFAULT_TENANT, *tx.tenants()}):
@@ -216,11 +216,11 @@ def carry_lock(rt: Runtime, lock: Lock, *, authority: Authority) -> None:
         }
         trusted = _text({project: sorted(hashes) for project, hashes in lock.trusted.items()})
         note |= {"public": lock.public, "trusted": trusted, "limits": _text(rows), "heads": _text(heads)}
-        tx.append(LockKind.SET, [], by=rt.by, note=note, sign=seal.sign)
+        write_lock(rt, tx, LockKind.SET, note, seal.sign)
 
 
 def tell_lost(rt: Runtime, at_us: int, by: str) -> None:
     """Tell the journal of a lock that was ended without its passphrase while no ledger could tell of it."""
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": by, "reason": "the passphrase was lost", CARRIED: at_us}
-        tx.append(LockKind.LOST, [], by=rt.by, note=note)
+        write_lock(rt, tx, LockKind.LOST, note)

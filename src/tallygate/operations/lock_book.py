@@ -21,7 +21,7 @@ from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.layout import Layout
 from tallygate.ledger.lock_marks import LockMark, LockMarks
 from tallygate.ledger.port.changes import Sign, Value
-from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.ledger.port.proof import JournalEvent
 
 if TYPE_CHECKING:
@@ -68,10 +68,24 @@ class LockBook:
         self._read = _Read()
         self._settings_by = settings_by
         self._opened: dict[tuple[str, str], OpeningEvent] = {}
+        # How the limits stood, and by what the ledger tells whether another program has written since.
+        self._stood: tuple[object, LockStanding] | None = None
 
     def standing(self, ledger_id: str, reader: Reader) -> LockStanding:
         """How the limits stand by the events of this moment."""
         return self._upto(ledger_id, reader).standing
+
+    def unchanged(self, others_wrote: object) -> LockStanding | None:
+        """How the limits stand, where nobody can have locked or unlocked them since that was looked at; else None."""
+        return None if self._stood is None or self._stood[0] != others_wrote else self._stood[1]
+
+    def stood(self, others_wrote: object, standing: LockStanding) -> None:
+        """Keep how the limits stood while others had written so far."""
+        self._stood = (others_wrote, standing)
+
+    def written(self) -> None:
+        """This program is about to write an event of the lock itself."""
+        self._stood = None
 
     def bounds(self, ledger_id: str, reader: Reader) -> Bounds | None:
         """Which limits the user has signed in the reader's tenant; None where nothing is locked.
@@ -300,9 +314,18 @@ def lock_event_at(chain_id: str, seq: int, previous: bytes, body: Mapping[str, A
 
 
 def standing_now(rt: Runtime) -> LockStanding:
-    """Whether the limits are locked now."""
-    with rt.reading() as reader:
-        return rt.services.locks.standing(rt.services.ledger.ledger_id, reader)
+    """Whether the limits are locked now; the ledger is read where somebody has written since that was last asked.
+
+    What another program writes while it is read counts the next time: the number was asked for before.
+    """
+    ledger, locks = rt.services.ledger, rt.services.locks
+    others_wrote = ledger.others_wrote()
+    standing = locks.unchanged(others_wrote)
+    if standing is None:
+        with rt.reading() as reader:
+            standing = locks.standing(ledger.ledger_id, reader)
+        locks.stood(others_wrote, standing)
+    return standing
 
 
 def bounds_now(rt: Runtime, reader: Reader) -> Bounds | None:
@@ -429,6 +452,12 @@ def signing_as_far(rt: Runtime, tx: Reader, authority: Authority) -> Sign | None
     return seal.sign if fits and seal is not None else None
 
 
+def write_lock(rt: Runtime, tx: Tx, kind: LockKind, note: Mapping[str, Value], sign: Sign | None = None) -> None:
+    """Write an event of the lock: the only way, so that this program's next look finds it."""
+    rt.services.locks.written()
+    tx.append(kind, [], by=rt.by, note=note, sign=sign)
+
+
 def note_loosened(rt: Runtime, authority: Authority, what: Loosening, about: str = "") -> None:
     """Tell the journal of something that the user has loosened and that has no event of its own; only while locked."""
     if authority.lock is None:
@@ -437,4 +466,4 @@ def note_loosened(rt: Runtime, authority: Authority, what: Loosening, about: str
         sign = signing(rt, tx, authority, what)
         if sign is not None:
             note: dict[str, Value] = {"actor": authority.actor, "what": what.value, "about": about}
-            tx.append(LockKind.LOOSENED, [], by=rt.by, note=note, sign=sign)
+            write_lock(rt, tx, LockKind.LOOSENED, note, sign)

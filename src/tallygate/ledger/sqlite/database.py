@@ -223,6 +223,14 @@ class SqliteLedger:
             finally:
                 self._connection.execute(f"PRAGMA {_synchronous(self._durability)}")
 
+    def others_wrote(self) -> object:
+        """What is another one once any other program has written; asking reads no row and begins nothing.
+
+        SQLite counts that for each connection by itself, so it is told which one this is.
+        """
+        with guarded(self._guard), translated(self.path):
+            return self._handle, self._connection.execute("PRAGMA data_version").fetchone()[0]
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Inside, this thread does not wait for the ledger: `LedgerBusy` is raised where it would have to."""
@@ -301,7 +309,7 @@ def guarded(guard: threading.RLock) -> Iterator[None]:
         guard.release()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Handle:
     """An open ledger file: its connection, who may use it now and who may write, and what each transaction takes."""
 

@@ -43,6 +43,10 @@ class DeferredLedger(Generic[Kept]):
         """As the ledger's own; opens it first."""
         return (self._ledger or self.opened()).writing(tenant)
 
+    def others_wrote(self) -> object:
+        """As the ledger's own; opens it first."""
+        return (self._ledger or self.opened()).others_wrote()
+
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:
         """As the ledger's own; opens it first."""
         self.opened().prove(tenant)

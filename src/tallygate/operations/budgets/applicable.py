@@ -105,7 +105,7 @@ def bound_now(
     count for sessions that open after it: whoever could change them while an agent works might be the agent. Where the
     settings of another workspace are at hand, they change neither the rules of the session nor the limits of these.
     """
-    bounds = rt.locks.bounds(rt.ledger.ledger_id, reader)
+    bounds = rt.services.locks.bounds(rt.services.ledger.ledger_id, reader)
     before = session.rules
     if bounds is not None and session.is_open:
         first, own = as_opened(rt, reader, session, own)
