@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate import lifecycle
@@ -70,7 +71,7 @@ def call_for(*, agent_id: str | None, at_us: int, calls: Sequence[Call]) -> Call
 
 
 def _last(calls: Sequence[Call]) -> Call | None:
-    return max(calls, key=lambda call: (call.at_us, call.call_id), default=None)
+    return max(calls, key=attrgetter("at_us", "call_id"), default=None)
 
 
 def closed_by(current: Call, pending: Sequence[Call]) -> list[Call]:

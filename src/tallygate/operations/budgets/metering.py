@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter, itemgetter
 
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
@@ -106,7 +107,7 @@ class SessionCalls:
         self._by_id: dict[str, Call] = {}
         self._pending: dict[str, Call] = {}
         self._asked: dict[tuple[ActorType, str | None], list[tuple[int, str]]] = {}
-        for call in sorted(calls, key=lambda call: (call.at_us, call.call_id)):
+        for call in sorted(calls, key=attrgetter("at_us", "call_id")):
             self._asked.setdefault((call.actor_type, call.actor_id), []).append((call.at_us, call.call_id))
             self.put(call)
 
@@ -128,7 +129,7 @@ class SessionCalls:
         """The last call that each actor was let through with by a time."""
         found = []
         for asked in self._asked.values():
-            index = bisect_right(asked, at_us, key=lambda entry: entry[0]) - 1
+            index = bisect_right(asked, at_us, key=itemgetter(0)) - 1
             while index >= 0 and self._by_id[asked[index][1]].action is Action.HALT:
                 index -= 1
             if index >= 0:
@@ -273,6 +274,8 @@ class Meter:
 
     def _open_windows(self, session: Session, stored: StoredUsage) -> None:
         """See that the windows of a session's rules are there, so that lists show them with what they count."""
+        if session.rules is None:
+            return
         model, at_us = priced_as_standard(stored.row), time_of(stored)
         key = (session.session_id, model, at_us // MINUTE_US)  # no window begins or ends within a minute
         if key not in self._opened:

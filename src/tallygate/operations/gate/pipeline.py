@@ -244,11 +244,14 @@ def look(
     if decision.reason is Reason.PRICE_UNKNOWN_REROUTE and decision.target is not None:
         price = decision.target.price
         estimate_nanos = price.cost_nanos(Tokens(fresh_input=request.prompt_tokens, output=request.completion_tokens))
-    if request.actual_nanos is None:
-        weight = Amount(estimate_nanos, request.needed_tokens, 1)
-    else:
+    after = applicable.budgets
+    if request.actual_nanos is not None:  # what was used already is booked, whatever the answer
         weight = Amount(request.actual_nanos, request.needed_tokens, 1) if request.counts else NOTHING
-    after = _budgets_after(applicable.budgets, request, decision, weight)
+        after = tuple([lifecycle.add(budget, weight.of(budget)) for budget in after])
+    else:
+        weight = Amount(estimate_nanos, request.needed_tokens, 1)
+        if decision.action is not Action.HALT:
+            after = tuple([lifecycle.reserve(budget, weight.of(budget)) for budget in after])
     return GateOutcome(
         request,
         decision,
@@ -272,17 +275,6 @@ def _local_target(rt: Runtime, session: Session, at_us: int) -> RerouteTarget | 
     model = present(rt.workspace.local_model, "a local model is set")
     price = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
     return RerouteTarget(model, price) if price is not None and price.source == "local" else None
-
-
-def _budgets_after(
-    budgets: tuple[Budget, ...], request: CallRequest, decision: Decision, weight: Amount
-) -> tuple[Budget, ...]:
-    """Every budget of a session as the answer leaves it."""
-    if request.actual_nanos is not None:
-        return tuple(lifecycle.settle(b, held_nanos=0, booked_before_nanos=0, cost_nanos=weight.of(b)) for b in budgets)
-    if decision.action is Action.HALT:
-        return budgets
-    return tuple(lifecycle.reserve(b, weight.of(b)) for b in budgets)
 
 
 # --- wording ---------------------------------------------------------------------------------------------------------
