@@ -76,7 +76,9 @@ class Learned:
         """What a call will probably cost, by everything that is in the ledger."""
         with self._lock:
             of_kind = self._up_to_date(reader, key.kind)
-            return expect(_learner(reader, of_kind, one_key(key)), of_kind.pool, estimate_nanos, level)
+            key = one_key(key)
+            learner = of_kind.by_key.get(key) or _learner(reader, of_kind, key)
+            return expect(learner, of_kind.pool, estimate_nanos, level)
 
     def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
         starts, last = reader.calibration_state()
@@ -104,9 +106,7 @@ def one_key(key: SampleKey) -> SampleKey:
 
 
 def _learner(reader: LearningReader, of_kind: _OfKind, key: SampleKey) -> Learner:
-    found = of_kind.by_key.get(key)
-    if found is not None:
-        return found
+    """What a key's samples teach, read for the first time."""
     spelled = [each for each in reader.keys_spelled(key.kind) if one_key(each) == key]
     found = _taught(key.kind, *(partial(reader.samples_of, each, WINDOW) for each in spelled))
     # A transaction that began before another thread's last look has not seen what that one has.

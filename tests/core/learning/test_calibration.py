@@ -167,8 +167,8 @@ def test_one_absurd_call_moves_a_ratio_no_further_than_to_the_next_one(history, 
     before, after = learned(history).all.first.ratios, learned([*history, absurd]).all.first.ratios
     ascending = before.values()
     middle = len(ascending) // 2
-    assert ascending[max(middle - 1, 0)] <= after.middle() <= ascending[min(middle + 1, len(ascending) - 1)] or (
-        len(ascending) < 3 and abs(after.middle()) <= 6 * MILLION
+    assert ascending[max(middle - 1, 0)] <= after.middle <= ascending[min(middle + 1, len(ascending) - 1)] or (
+        len(ascending) < 3 and abs(after.middle) <= 6 * MILLION
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 
 from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, FactorSource
 from tallygate.core.model import Budget, CallRequest, Policy, in_usd
@@ -78,8 +78,9 @@ class GateAnswer:
 
     def to_json(self) -> str:
         """The answer as text, kept with a call whose id the client chose, so that asking again says the same."""
-        kept = asdict(replace(self, attestation=None))
-        del kept["attestation"]
+        kept = {name: getattr(self, name) for name in _KEPT}
+        if self.binding is not None:
+            kept["binding"] = asdict(self.binding)
         return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
 
     @staticmethod
@@ -96,6 +97,9 @@ class GateAnswer:
                 "spent_by": tuple((label, nanos) for label, nanos in found["spent_by"]),
             }
         )
+
+
+_KEPT = tuple(each.name for each in fields(GateAnswer) if each.name != "attestation")
 
 
 @dataclass(frozen=True, slots=True)

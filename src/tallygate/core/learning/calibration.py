@@ -53,6 +53,8 @@ _COLD_ERROR = MILLION**2
 _LEVEL_ERROR = MILLION**2 // 10
 _USUAL_ERROR = MILLION**2
 _ERROR_FLOOR = MILLION**2 // 20
+# How much of a prediction the agent's own level is while nothing is learned: by the errors above.
+_LEVEL_WEIGHT = MILLION * (_COLD_ERROR + _ERROR_FLOOR) // (_COLD_ERROR + _LEVEL_ERROR + 2 * _ERROR_FLOOR)
 # Before residuals: 80 of 100 calls cost less than three times what is expected, and half of them less than that.
 _UNSEEN_SPREAD = log(3) / log(4)
 
@@ -167,18 +169,24 @@ class Experience:
 
     def add(self, sample: Sample) -> None:
         """Learn from one reconciled call, and forget what is now too long ago."""
-        actual = logarithm_micros(sample.actual_nanos)
-        group = self.first if sample.level_nanos is None else self.later
-        if sample.level_nanos is None and group.costs.count:
-            self._first_errors.add(actual - logarithm_micros(sample.cold_nanos))
-            self._usual_errors.add(actual - group.costs.middle())
+        actual, cold = logarithm_micros(sample.actual_nanos), logarithm_micros(sample.cold_nanos)
+        predicted = sample.cold_nanos
+        if sample.level_nanos is None:
+            group = self.first
+            if group.costs.count:
+                self._first_errors.add(actual - cold)
+                self._usual_errors.add(actual - group.costs.middle)
+        else:
+            group, level = self.later, logarithm_micros(sample.level_nanos)
+            self._cold_errors.add(actual - cold)
+            self._level_errors.add(actual - level)
+            predicted = _times(sample.cold_nanos, (level - cold) * _LEVEL_WEIGHT // MILLION)
+        if sample.expected_nanos != sample.estimate_nanos:
+            predicted = sample.expected_nanos  # else nothing was learned yet, and the estimate was taken as it was
         group.costs.add(actual)
         group.said.add(sample.estimate_nanos)
         group.ratios.add(_clipped(actual - logarithm_micros(sample.estimate_nanos)))
-        group.residuals.add(_clipped(actual - logarithm_micros(_predicted(sample))))
-        if sample.level_nanos is not None:
-            self._cold_errors.add(actual - logarithm_micros(sample.cold_nanos))
-            self._level_errors.add(actual - logarithm_micros(sample.level_nanos))
+        group.residuals.add(_clipped(actual - logarithm_micros(predicted)))
 
     @property
     def count(self) -> int:
@@ -342,7 +350,7 @@ def _first_nanos(key: Experience, pool: Experience, cold_nanos: int) -> int:
     """What an agent's first call will probably cost: between its corrected word and what first calls have cost."""
     if not key.first.costs.count:
         return cold_nanos
-    return _blended(cold_nanos, _times(1, key.first.costs.middle()), key.usual_weight_micros(pool))
+    return _blended(cold_nanos, _times(1, key.first.costs.middle), key.usual_weight_micros(pool))
 
 
 def level_of(actuals: Sequence[int]) -> int | None:
@@ -410,15 +418,15 @@ class _Mean:
 
 
 class _Sorted:
-    """The last numbers, in order of size."""
+    """The last numbers, in order of size, with their number and their median: nothing of nothing."""
 
-    __slots__ = ("_ascending", "_last", "_window", "count")
+    __slots__ = ("_ascending", "_last", "_window", "count", "middle")
 
     def __init__(self, window: int) -> None:
         self._last: deque[int] = deque()
         self._ascending: list[int] = []
         self._window = window
-        self.count = 0
+        self.count = self.middle = 0
 
     def add(self, number: int) -> None:
         self._last.append(number)
@@ -427,6 +435,7 @@ class _Sorted:
             self.count += 1
         else:
             del self._ascending[bisect_left(self._ascending, self._last.popleft())]
+        self.middle = (self._ascending[(self.count - 1) // 2] + self._ascending[self.count // 2]) // 2
 
     def values(self) -> tuple[int, ...]:
         return tuple(self._ascending)
@@ -434,11 +443,6 @@ class _Sorted:
     def at_percent(self, percent: int) -> int:
         """The number that so many of 100 are not above; there must be one."""
         return self._ascending[(len(self._ascending) - 1) * percent // 100]
-
-    def middle(self) -> int:
-        """The median; nothing of nothing."""
-        count = len(self._ascending)
-        return (self._ascending[(count - 1) // 2] + self._ascending[count // 2]) // 2 if count else 0
 
 
 class _CostGroup:
@@ -469,8 +473,8 @@ class _CostGroup:
         Others may raise what is expected, never lower it.
         """
         own, others = self.ratios, pool.ratios
-        shared = max(others.count * others.middle() // (others.count + _PRIOR), 0)
-        return (own.count * own.middle() + _PRIOR * shared) // (own.count + _PRIOR)
+        shared = max(others.count * others.middle // (others.count + _PRIOR), 0)
+        return (own.count * own.middle + _PRIOR * shared) // (own.count + _PRIOR)
 
 
 def _weight(error: int, other: int) -> int:
@@ -478,18 +482,8 @@ def _weight(error: int, other: int) -> int:
     return MILLION * (error + _ERROR_FLOOR) // (error + other + 2 * _ERROR_FLOOR)
 
 
-def _predicted(sample: Sample) -> int:
-    """What was expected of a call; or would have been, where nothing was learned and its estimate was taken."""
-    if sample.expected_nanos != sample.estimate_nanos:
-        return sample.expected_nanos
-    cold, level = _COLD_ERROR + _ERROR_FLOOR, _LEVEL_ERROR + _ERROR_FLOOR
-    return _blended(sample.cold_nanos, sample.level_nanos, MILLION * cold // (cold + level))
-
-
-def _blended(cold_nanos: int, level_nanos: int | None, weight_micros: int) -> int:
+def _blended(cold_nanos: int, level_nanos: int, weight_micros: int) -> int:
     """Between two predictions on the scale of logarithms, so much of the way to the level."""
-    if level_nanos is None:
-        return cold_nanos
     return _times(cold_nanos, (logarithm_micros(level_nanos) - logarithm_micros(cold_nanos)) * weight_micros // MILLION)
 
 
