@@ -204,7 +204,8 @@ class App:
         """The program as the settings of another workspace make it, on the same ledger; its own where that is it."""
         if workspace is None or str(workspace) == self.runtime.workspace.project:
             return self.runtime
-        settings = self._settings_of(workspace)
+        environ = {name: value for name, value in self.start.around.environ.items() if name not in PROJECT_VARIABLES}
+        settings = settings_here(environ, self._standing_in(workspace), self._lock_of, start=self.start).sound()
         own, its = self.settings.paths, settings.paths
         if own.project_root == its.project_root and (own.project_root is not None or own.folder == its.folder):
             return self.runtime
@@ -230,10 +231,6 @@ class App:
         if follower is None:
             follower = self.others[here.tenant] = follower_of(self.start, here)
         return replace(here, follower=follower)
-
-    def _settings_of(self, workspace: Path) -> Settings:
-        environ = {name: value for name, value in self.start.around.environ.items() if name not in PROJECT_VARIABLES}
-        return settings_here(environ, self._standing_in(workspace), self._lock_of, start=self.start).sound()
 
     def _standing_in(self, workspace: Path) -> Path:
         """The folder that is there for one that may not be: a project binds what would lie in it.

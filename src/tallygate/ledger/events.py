@@ -133,29 +133,17 @@ class SqlTables:
     def _made(self, op: str, table: str, names: tuple[str, ...]) -> str:
         """The statement of an operation on some columns of a table, made once."""
         ensure(set(names) <= set(self._columns[table]), f"{table} has not all of the columns {', '.join(names)}")
-        sql = _SQL[op, table, names] = _MAKERS[op](table, names)
+        where = "tenant = :tenant AND " + " AND ".join(f"{name} = :{name}" for name in KEYS[table])
+        if op == "+":
+            sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        elif op == "~":
+            assigned = ", ".join(f"{name} = :{name}" for name in names if name not in KEYS[table])
+            sql = f"UPDATE {table} SET {assigned} WHERE {where}"
+        else:
+            ensure(set(names) == set(KEYS[table]), f"a row of {table} is deleted by its key")
+            sql = f"DELETE FROM {table} WHERE {where}"
+        _SQL[op, table, names] = sql
         return sql
-
-
-def _insert_sql(table: str, names: tuple[str, ...]) -> str:
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-
-
-def _update_sql(table: str, names: tuple[str, ...]) -> str:
-    assigned = ", ".join(f"{name} = :{name}" for name in names if name not in KEYS[table])
-    return f"UPDATE {table} SET {assigned} WHERE tenant = :tenant AND {_where(table)}"
-
-
-def _delete_sql(table: str, names: tuple[str, ...]) -> str:
-    ensure(set(names) == set(KEYS[table]), f"a row of {table} is deleted by its key")
-    return f"DELETE FROM {table} WHERE tenant = :tenant AND {_where(table)}"
-
-
-def _where(table: str) -> str:
-    return " AND ".join(f"{name} = :{name}" for name in KEYS[table])
-
-
-_MAKERS = {"+": _insert_sql, "~": _update_sql, "-": _delete_sql}
 
 
 # --- amounts ---------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from operator import attrgetter
@@ -179,13 +179,10 @@ def _leaves(of: Any, groups: list[_Group], before: str = "", start: int = 0) -> 
         if is_dataclass(kind):
             yield from _leaves(kind, groups, f"{path}.", at)
             inner = fields(kind)
-            groups.append(_Group(at, at + len(inner), kind, path, _defaults(inner) if is_optional else None))
+            defaults = tuple(None if each.default is MISSING else each.default for each in inner)
+            groups.append(_Group(at, at + len(inner), kind, path, defaults if is_optional else None))
         else:
             yield _Leaf(column, path, kind, is_optional)
-
-
-def _defaults(inner: Sequence[Field[Any]]) -> tuple[Any, ...]:
-    return tuple(None if field.default is MISSING else field.default for field in inner)
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

@@ -26,7 +26,7 @@ class JsonLinesLog:
             _check(descriptor, path)
             _check_ours(descriptor, path)
             before = os.fstat(descriptor).st_size
-            if before and not _ends_a_line(descriptor, before):
+            if before and os.pread(descriptor, 1, before - 1) != b"\n":
                 data = b"\n" + data  # a torn line of another program must not swallow this one
             written = os.write(descriptor, data)
             if written != len(data):
@@ -149,7 +149,3 @@ def _check(descriptor: int, path: Path) -> None:
         raise RunLogError(f"The run log {path} has {found.st_nlink} names (hard links).", hint="Remove the others.")
     if found.st_mode & 0o022:
         raise RunLogError(f"The run log {path} can be written by others.", hint=f"Run: chmod 600 {path}")
-
-
-def _ends_a_line(descriptor: int, size: int) -> bool:
-    return os.pread(descriptor, 1, size - 1) == b"\n"

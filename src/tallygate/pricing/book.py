@@ -213,9 +213,10 @@ class PriceBook:
                 return price
         if identifier.opaque is not None:
             return self._assumed(identifier, at)
-        if identifier.local and (terms.here or self._is_said_local(identifier)):
-            return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
         if identifier.local:
+            # The client's record, or the user by its channel or by the model itself.
+            if terms.here or self.settings.local_is_said or identifier.text in self._local_models:
+                return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
             return self._said_to_be_local(identifier, at)
         if self._is_given_away(identifier, terms):
             return Price(key=shown(identifier.text), rates=_FREE, source=STATED, version="")
@@ -225,10 +226,6 @@ class PriceBook:
         # What was negotiated holds for what is listed; a guess at a price is not made cheaper.
         discount = matching_row(self.settings.discounts, identifier, at, scope) if listed.known else None
         return discounted(listed, discount) if discount is not None else listed
-
-    def _is_said_local(self, identifier: Identifier) -> bool:
-        """Whether the user says that a model runs on this machine: by its channel, or by the model itself."""
-        return self.settings.local_is_said or identifier.text in self._local_models
 
     def _said_to_be_local(self, identifier: Identifier, at: datetime) -> Price:
         """The price of a model of which only its id says that it runs here: whoever asks may write any id."""

@@ -185,7 +185,8 @@ class Catalog:
             warning=listing.note,
         )
         price = self._at_tier(self._with_long_context(price, listing, at), listing, at, terms)
-        if listing.provider == "anthropic" and terms.geo == "us" and _is_surcharged(listing.model.id):
+        version = claude_version(listing.model.id) if listing.provider == "anthropic" and terms.geo == "us" else None
+        if version is not None and version >= US_ONLY_SINCE:
             price = replace(scaled(price, _REGIONAL), version=f"{price.version} us x{_REGIONAL}")
         return scaled(price, _REGIONAL) if listing.regional else price
 
@@ -330,7 +331,10 @@ class Catalog:
         """Entries in the order in which they are believed: named host, maker, router, any host."""
         channel, org = identifier.channel, identifier.org
         vendor, named = VENDORS.get(identifier.vendor or ""), VENDORS.get(org or "")
-        makers = (vendor.provider,) if vendor and vendor.provider else tuple(self._makers(identifier))
+        if vendor and vendor.provider:
+            makers: tuple[str, ...] = (vendor.provider,)
+        else:
+            makers = tuple(dict.fromkeys(p for name in identifier.spellings for p in self._index.makers(name)))
         routed = org is not None and not (named and named.first_party_first)
         ways = ("openrouter", *makers) if routed else (*makers, "openrouter")
         if channel is not None:
@@ -350,9 +354,6 @@ class Catalog:
             for host, model in sorted(hosts, key=lambda listed: _host_rank(listed[0])):
                 if "embedding" not in model.id:
                     yield Listing(host, model, note.format(provider=host))
-
-    def _makers(self, identifier: Identifier) -> Iterator[str]:
-        yield from dict.fromkeys(p for name in identifier.spellings for p in self._index.makers(name))
 
     def _at(self, providers: tuple[str, ...], identifier: Identifier, note: str | None) -> Iterator[Listing]:
         """Entries of some providers; a spelling is tried everywhere before the next, further off one."""
@@ -415,11 +416,6 @@ def _is_regional(identifier: Identifier, provider: str) -> bool:
     if identifier.channel == "azure":
         return identifier.geo in AZURE_ZONES
     return identifier.channel == "aws" and provider != "aws" and identifier.geo != "global"
-
-
-def _is_surcharged(model: str) -> bool:
-    version = claude_version(model)
-    return version is not None and version >= US_ONLY_SINCE
 
 
 def _weight(price: Price) -> int:

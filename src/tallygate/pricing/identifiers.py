@@ -131,7 +131,8 @@ def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str |
     if text.startswith(("@cf/", "accounts/fireworks/")):
         return ("cloudflare" if text[0] == "@" else "fireworks"), None, text, None
     head, colon, tail = text.partition(":")
-    if colon and tail and "/" not in head and (head in local_channels or _is_provider(head)):
+    is_provider = head in local_channels or head in CHANNELS or head in GATEWAYS or head in VENDORS
+    if colon and tail and "/" not in head and is_provider:
         text = f"{head}/{tail}"
     parts = [part for part in text.split("/") if part]
     if not parts:
@@ -160,10 +161,6 @@ _HUGGINGFACE_HOSTS = frozenset(
     for host in ("cerebras", "fireworks-ai", "groq", "hyperbolic", "nebius", "novita", "nscale", "ovhcloud",
                  "publicai", "sambanova", "together")
 )  # fmt: skip
-
-
-def _is_provider(word: str) -> bool:
-    return word in CHANNELS or word in GATEWAYS or word in VENDORS
 
 
 def provider_of(word: str) -> str:

@@ -72,7 +72,9 @@ def count_tokens(text: str, model: str, environ: Mapping[str, str]) -> TokenCoun
     """Count a text as a model reads it; exact only for GPT, and only with its vocabulary where variables name it."""
     model_family = family(model)
     if model_family == "gpt" and len(text) <= EXACT_CHARACTERS_MAX:
-        name = _encoding_name(canonical(model))
+        canonical_id = canonical(model)
+        older = canonical_id == "gpt-4" or canonical_id.startswith(_CL100K_MODELS)
+        name = "cl100k_base" if older else "o200k_base"
         if (encoding := _encoding(name, environ)) is not None:
             return TokenCount(len(encoding.encode_ordinary(text)), f"tiktoken:{name}")
     percent = FACTORS_PERCENT.get(model_family, OTHER_FACTOR_PERCENT)
@@ -116,11 +118,6 @@ def _word(word: str) -> int:
             cjk += 1
     words = _LATIN_WORD + _LETTER_BEYOND_6 * max(0, latin - 6) if latin else 0
     return words + _CJK_LETTER * cjk + _OTHER_LETTER * (len(word) - latin - cjk)
-
-
-def _encoding_name(name: str) -> str:
-    older = name == "gpt-4" or name.startswith(_CL100K_MODELS)
-    return "cl100k_base" if older else "o200k_base"
 
 
 _loading = Lock()

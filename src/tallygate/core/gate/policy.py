@@ -201,7 +201,8 @@ def best_target(
         if first > left_nanos or later >= stay:
             continue
         begins_at = stay if warm else current.price.cost_nanos(fresh)
-        if steps_needed(first, begins_at, stay, later) > _steps_carried(left_nanos, first, later):
+        carried = 1 + (left_nanos - first) // later if later else 10**9
+        if steps_needed(first, begins_at, stay, later) > carried:
             continue
         if found is None or (later, candidate.model) < found[:2]:
             found = (later, candidate.model, RerouteTarget(candidate.model, candidate.price, stay - later))
@@ -219,12 +220,6 @@ def steps_needed(first_nanos: int, begins_nanos: int, stay_nanos: int, later_nan
     if first_nanos <= begins_nanos:
         return 1
     return 1 + -(-(first_nanos - begins_nanos) // (stay_nanos - later_nanos))
-
-
-def _steps_carried(left_nanos: int, first_nanos: int, later_nanos: int) -> int:
-    if later_nanos == 0:
-        return 10**9
-    return 1 + (left_nanos - first_nanos) // later_nanos
 
 
 def _cached(price: Price, context_tokens: int, output_tokens: int) -> int:

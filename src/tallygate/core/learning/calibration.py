@@ -244,7 +244,9 @@ class Expectation:
             return self.expected_nanos
         count = len(self.residuals)
         if count < LEARNED_AT:
-            return _times(self.expected_nanos, _unseen_quantile(percent))
+            share = min(max(percent, 1), 99) / 100
+            spread = _clipped(round(_UNSEEN_SPREAD * log(share / (1 - share)) * MILLION))
+            return _times(self.expected_nanos, spread)
         rank = -(-(count + 1) * max(percent, 1) // 100)
         return _times(self.expected_nanos, self.residuals[min(rank, count) - 1])
 
@@ -258,7 +260,8 @@ class Expectation:
         if self.level_nanos is not None:
             probable = self.upper_nanos(percent)
         elif len(self.residuals) >= LEARNED_AT:
-            probable = max(probable, self.upper_nanos(_first_percent(percent)))
+            # Two thirds of the way from the middle to the quantile of later ones.
+            probable = max(probable, self.upper_nanos(50 + (percent - 50) * 2 // 3))
         needed = max(probable, self.least_nanos)
         return needed if self.unreported is None else max(needed, self.unreported.needed_nanos(percent))
 
@@ -270,7 +273,8 @@ class Expectation:
             return MILLION
         count = len(self.residuals)
         if count < LEARNED_AT:
-            return _unseen_over(logarithm_micros(available_nanos) - logarithm_micros(self.expected_nanos))
+            margin = _clipped(logarithm_micros(available_nanos) - logarithm_micros(self.expected_nanos))
+            return round(MILLION / (1 + exp(margin / MILLION / _UNSEEN_SPREAD)))
         if _times(self.expected_nanos, self.residuals[-1]) <= available_nanos:
             return 0  # mostly the limit is far
         within = bisect_right(self.residuals, available_nanos, key=lambda r: _times(self.expected_nanos, r))
@@ -296,11 +300,6 @@ class _Asked:
     estimate_nanos: int
     level_nanos: int | None
     anew_nanos: int
-
-
-def _first_percent(percent: int) -> int:
-    """The quantile for first calls: two thirds of the way from the middle to that for later ones."""
-    return 50 + (percent - 50) * 2 // 3
 
 
 def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Asked) -> Expectation:
@@ -485,15 +484,6 @@ def _weight(error: int, other: int) -> int:
 def _blended(cold_nanos: int, level_nanos: int, weight_micros: int) -> int:
     """Between two predictions on the scale of logarithms, so much of the way to the level."""
     return _times(cold_nanos, (logarithm_micros(level_nanos) - logarithm_micros(cold_nanos)) * weight_micros // MILLION)
-
-
-def _unseen_quantile(percent: int) -> int:
-    share = min(max(percent, 1), 99) / 100
-    return _clipped(round(_UNSEEN_SPREAD * log(share / (1 - share)) * MILLION))
-
-
-def _unseen_over(margin: int) -> int:
-    return round(MILLION / (1 + exp(_clipped(margin) / MILLION / _UNSEEN_SPREAD)))
 
 
 def _clipped(logarithm: int) -> int:

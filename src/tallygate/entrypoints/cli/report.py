@@ -98,6 +98,9 @@ def report(
 def _table(found: SpendReport, by: SpendBy, period: str) -> None:
     lines = found.lines
     parts = [*(line.whole for line in lines), found.total]
+    # Whole per cent, downwards: only what is exact as a whole is 100 %.
+    shares = [part.exact_permille for part in parts]
+    exact = [output.NOTHING if permille is None else f"{permille // 10}%" for permille in shares]
     columns = [
         output.words(by.value.upper(), [*(line.key for line in lines), "total"], tight=by is not SpendBy.PROJECT),
         output.words(period, [*(line.period for line in lines), None]),
@@ -109,16 +112,11 @@ def _table(found: SpendReport, by: SpendBy, period: str) -> None:
         output.going(3, output.counts("OUTPUT", [part.output_tokens for part in parts])),
         output.money("COST", [(part.nanos, "USD") for part in parts]),
         *output.unsure([part.split for part in parts], ["USD"] * len(parts)),
-        output.going(1, output.words("EXACT", [_percent(part) for part in parts])),
+        output.going(1, output.words("EXACT", exact)),
     ]
     if found.total.own:
         columns.append(output.going(7, output.words("OWN CURRENCY", [_own(part) for part in parts])))
     output.table(*columns)
-
-
-def _percent(part: SpendPart) -> str:
-    """A share in whole per cent, downwards: only what is exact as a whole is 100 %."""
-    return output.NOTHING if part.exact_permille is None else f"{part.exact_permille // 10}%"
 
 
 def _own(part: SpendPart) -> str | None:
