@@ -16,7 +16,7 @@ from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Quality, priced_as
-from tallygate.core.words import AccountingMode, ActorType, UsageChannel
+from tallygate.core.words import AccountingMode, ActorType, CallState, UsageChannel
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
@@ -331,8 +331,69 @@ def test_any_order_and_repetition_of_readings_gives_the_same_rows_and_budgets(da
     world.ledger.close()
 
 
+def look_at(monkeypatch, at_work, looked_at):
+    monkeypatch.setattr("tallygate.operations.budgets.metering.CALLS_AT_WORK", at_work)
+    monkeypatch.setattr("tallygate.operations.budgets.metering.CALLS_LOOKED_AT", looked_at)
+
+
+def responses_of(world, session):
+    with world.ledger.reading() as reader:
+        return {key: part.responses for key, part in reader.observed(session).items()}
+
+
+@pytest.mark.parametrize("at_work", [3, 100])
+@pytest.mark.parametrize("agent", ["a1", None])
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_agent_s_response_finds_its_own_call_behind_those_of_others(live, monkeypatch, at_work, agent, waits):
+    look_at(monkeypatch, at_work, 500)
+    session = start(live)
+    mine = {} if agent is None else {"actor": Actor(ActorType.SUBAGENT, agent)}
+    own = live.ask(session, 1, **mine).call_id
+    live.clock.forward(1_000_000 if waits else 20 * MINUTE)
+    for number in range(8):
+        live.ask(session, 1, actor=Actor(ActorType.SUBAGENT, f"b{number % 2}"))
+        live.clock.forward(1_000_000)
+        if agent is not None:
+            live.ask(session, 1)
+            live.clock.forward(1_000_000)
+    take(live, response(live, "late", 10, agent_id=agent))
+    assert responses_of(live, session) == {own: 1}
+    assert not live.problems()
+
+
+def test_a_response_is_not_taken_for_an_older_call_because_that_one_still_waits(live, monkeypatch):
+    look_at(monkeypatch, 2, 500)
+    session = start(live)
+    live.ask(session, 1)
+    live.clock.forward(1_000_000)
+    newer = live.ask(session, 1).call_id
+    record_usage(live.rt, UsageReport(newer, Tokens(output=1)))
+    for number in range(4):
+        live.clock.forward(1_000_000)
+        live.ask(session, 1, actor=Actor(ActorType.SUBAGENT, f"b{number}"))
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 10))
+    assert responses_of(live, session) == {newer: 1}
+
+
+def test_calls_far_back_that_still_wait_end_with_the_next_one_of_their_agent(live, monkeypatch):
+    look_at(monkeypatch, 2, 500)
+    session = start(live)
+    first = live.ask(session, 1).call_id
+    for number in range(6):
+        live.clock.forward(1_000_000)
+        live.ask(session, 1, actor=Actor(ActorType.SUBAGENT, f"b{number}"))
+    live.clock.forward(1_000_000)
+    last = live.ask(session, 1).call_id
+    live.clock.forward(1_000_000)
+    take(live, response(live, "r1", 10))
+    assert (live.call(first).state, live.call(last).state) == (CallState.RECONCILED, CallState.PENDING)
+    assert responses_of(live, session) == {last: 1}
+    assert not live.problems()
+
+
 def test_a_response_finds_its_call_behind_any_number_of_later_ones(live, monkeypatch):
-    monkeypatch.setattr("tallygate.operations.budgets.metering.CALLS_LOOKED_AT", 5)
+    look_at(monkeypatch, 2, 5)
     session = start(live)
     calls, rows = [], []
     for number in range(12):

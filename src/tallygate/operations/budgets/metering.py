@@ -93,7 +93,9 @@ class StoredResponses:
 # usage that an agent reported give way, and a pending call holds only what its responses have not used yet.
 
 
-# What a session at work needs; only where older responses come in, all calls up to the bound are looked at.
+# What a session at work needs. Only where none of those is surely the one more are looked at, and where older responses
+# come in, all up to the bound.
+CALLS_AT_WORK = 32
 CALLS_LOOKED_AT = 500
 CALLS_MAX = 50_000
 NEVER_US = -(2**62)
@@ -144,7 +146,8 @@ class Meter:
         self._tx = tx
         self._budgets: dict[str, Budget] = {}
         self._calls: dict[str, SessionCalls] = {}
-        self._oldest_us: dict[str, int] = {}
+        # How many calls of a session were looked at, and since when these are all that there are.
+        self._reach: dict[str, tuple[int, int]] = {}
         self._own: dict[str, tuple[str, ...]] = {}
         self._opened: set[tuple[str, str, int]] = set()
         self._facts = Facts(tx, place_of)
@@ -254,21 +257,43 @@ class Meter:
         """
         if stored.row.rule.kind is ResponseKind.AUXILIARY:
             return None
-        calls = self._calls.get(session_id) or self._load(session_id, CALLS_LOOKED_AT)
+        calls = self._calls.get(session_id) or self._load(session_id, CALLS_AT_WORK)
         if stored.call_id is not None:
             return calls.get(stored.call_id) or self._tx.call(stored.call_id)
         agent, at_us = stored.row.agent_id, microseconds(stored.row.at)
         found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
-        if (found is None or at_us < self._oldest_us[session_id]) and self._oldest_us[session_id] != NEVER_US:
-            calls = self._load(session_id, CALLS_MAX)
-            found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        for limit in (CALLS_LOOKED_AT, CALLS_MAX):
+            if self._is_surely(found, agent, at_us, session_id):
+                break
+            if limit > self._reach[session_id][0]:
+                calls = self._load(session_id, limit)
+                found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
         return found
+
+    def _is_surely(self, found: Call | None, agent: str | None, at_us: int, session_id: str) -> bool:
+        """Whether no call that was not looked at can be nearer to a response than the one that was found.
+
+        Among the few calls of a session at work only an agent's own says so: where there is none of a subagent, another
+        one's is taken, and its own may lie further back.
+        """
+        limit, since_us = self._reach[session_id]
+        if found is None or at_us < since_us:
+            return since_us == NEVER_US
+        if limit > CALLS_AT_WORK or since_us == NEVER_US:
+            return True
+        is_own = agent is None or (found.actor_type is ActorType.SUBAGENT and found.actor_id == agent)
+        return is_own and found.at_us >= since_us
 
     def _load(self, session_id: str, limit: int) -> SessionCalls:
         found = self._tx.recent_calls(session_id, self._tx.at_us, limit)
         # Nothing is older than the first call of a session, and nothing is looked for beyond the bound.
         whole = len(found) < limit or limit == CALLS_MAX
-        self._oldest_us[session_id] = NEVER_US if whole else found[-1].at_us
+        self._reach[session_id] = limit, NEVER_US if whole else found[-1].at_us
+        if not whole and limit == CALLS_AT_WORK:
+            # What still waits for a response further back ends with the next call of its agent, too.
+            known = {call.call_id for call in found}
+            pending = self._tx.pending_calls(session_id, CALLS_LOOKED_AT)
+            found += [call for call in pending if call.at_us <= found[-1].at_us and call.call_id not in known]
         calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in found)
         return calls
 
@@ -353,7 +378,7 @@ class Meter:
 
     def _touch(self, call: Call) -> None:
         self._touched_calls[call.call_id] = call
-        (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_LOOKED_AT)).put(call)
+        (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_AT_WORK)).put(call)
 
 
 def reconciled_by_transcript(call: Call, at_us: int) -> Call:
