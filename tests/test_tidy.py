@@ -80,6 +80,7 @@ MEMORIES_ALLOWED = {
     "core/gate/rules.py from_text": "rules as they stand in a session's row",
     "core/places.py as_written": "a path taken apart",
     "core/places.py meant": "a path taken apart",
+    "core/words.py client_name": "names that clients and settings write, each as it is known",
     "editing/json_text.py parse": "a text taken apart",
     "ledger/events.py _SQL": "statements, by table and columns of the program's own",
     "machine.py boot": "the machine",

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tallygate.core.errors import LedgerMissing, LedgerReplaced, LedgerRolledBack, LedgerUnavailable
@@ -36,7 +35,6 @@ def event_hash(chain_id: str, seq: int, previous: bytes, body: bytes) -> bytes:
     return hashlib.sha256(_opening(chain_id) + seq.to_bytes(8, "big") + previous + body).digest()
 
 
-@lru_cache(maxsize=64)
 def _opening(chain_id: str, tag: bytes = _TAG) -> bytes:
     name = chain_id.encode()
     return tag + len(name).to_bytes(2, "big") + name

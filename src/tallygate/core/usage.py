@@ -57,16 +57,14 @@ class ReadingRule(NamedTuple):
 
 
 class Rules(dict[str, ReadingRule]):
-    """Rules by their text, as a ledger is given them; it knows no client."""
+    """Rules by their text, as a ledger is given them, and the texts of two kinds; it knows no client."""
 
     @cached_property
     def auxiliary(self) -> tuple[str, ...]:
-        """Those of responses that are no part of a conversation."""
         return tuple(rule.text for rule in self.values() if rule.kind is ResponseKind.AUXILIARY)
 
     @cached_property
     def telemetry(self) -> tuple[str, ...]:
-        """Those of responses that telemetry tells of."""
         return tuple(rule.text for rule in self.values() if rule.kind in TELEMETRY)
 
 
@@ -209,7 +207,8 @@ def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None =
     named = named or max(old, new, key=named_order)
     context = old if _context_order(old) >= _context_order(new) else new
     tokens = joined_counts(old.tokens, new.tokens)
-    counted_by = _counted_by(max(old, new, key=_output_order))
+    counted = max(old, new, key=_output_order)
+    counted_by = counted.counted_by or counted.rule
     quality = old.quality if _QUALITY[old.quality] >= _QUALITY[new.quality] else new.quality
     estimates = [row.estimated_output for row in (old, new) if row.estimated_output is not None]
     estimate = max(estimates) if estimates and quality is not Quality.FINAL else None
@@ -326,15 +325,10 @@ def within(row: ObservedUsage, window: int) -> ObservedUsage:
     """A response none of whose counts is larger than its model's context: one absurd record must not use up a day."""
     most = max(window, SMALL_COUNT) * (_MOVED_AT_ONCE if row.rule.kind is ResponseKind.MOVED_TOTAL else 1)
     tokens = row.tokens
-    if max(tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output) <= most:
+    counts = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output)
+    if max(counts) <= most:
         return row
-    cut = Tokens(
-        min(tokens.fresh_input, most),
-        min(tokens.cache_read, most),
-        min(tokens.cache_write_5m, most),
-        min(tokens.cache_write_1h, most),
-        min(tokens.output, most),
-    )
+    cut = Tokens(*[min(count, most) for count in counts])
     return replace(row, tokens=cut, reasoning=min(row.reasoning, cut.output), odd=joined_odd(row.odd, (CUT,)))
 
 
@@ -408,13 +402,9 @@ def merged(rows: Iterable[ObservedUsage], join: Join = better) -> dict[tuple[str
     return found
 
 
-def _counted_by(row: ObservedUsage) -> ReadingRule:
-    return row.counted_by or row.rule
-
-
 def _output_order(row: ObservedUsage) -> tuple[object, ...]:
     """An order over the rows by which the counts of a response are told to come from one of them."""
-    rule = _counted_by(row)
+    rule = row.counted_by or row.rule
     return (row.tokens.output, _NEARNESS.get(rule.kind, _OWN), rule.text)
 
 
