@@ -126,7 +126,7 @@ def tail(place: Path, rounds: int, megabytes: int) -> int:
         REGISTRY.sources.values(),
         lambda: time.monotonic_ns() // 1000,
     )
-    follower.look()
+    follower.scan()
     new, waits = now_made(heavy_claude(10)), []
     for number in range(rounds):
         before = spent(app, session)

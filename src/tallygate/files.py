@@ -31,7 +31,7 @@ class FileContent:
     mode: int = 0
 
 
-def look(path: Path, inside: Path | None = None) -> FileContent:
+def read_file(path: Path, inside: Path | None = None) -> FileContent:
     """Read a file through links; with `inside` it has to lie below that folder."""
     try:
         target = path.resolve()

@@ -221,7 +221,7 @@ def test_what_is_no_regular_file_is_refused(home, kind):
     else:
         path.symlink_to(path)
     with pytest.raises(InvalidArgument, match="nothing was changed"):
-        files.look(path)
+        files.read_file(path)
 
 
 def test_a_link_leads_to_its_target_but_never_out_of_a_project(home):
@@ -229,10 +229,10 @@ def test_a_link_leads_to_its_target_but_never_out_of_a_project(home):
     (home / "outside").write_bytes(b"1")
     (home / "p" / "in").symlink_to("real")
     (home / "p" / "out").symlink_to(home / "outside")
-    assert files.look(home / "p" / "in", home / "p").target == home / "p" / "real"
-    assert files.look(home / "p" / "out").target == home / "outside"
+    assert files.read_file(home / "p" / "in", home / "p").target == home / "p" / "real"
+    assert files.read_file(home / "p" / "out").target == home / "outside"
     with pytest.raises(InvalidArgument, match="leads out of the project"):
-        files.look(home / "p" / "out", home / "p")
+        files.read_file(home / "p" / "out", home / "p")
 
 
 MEMBER = Member(("mcpServers", "tallygate"), {"command": "x"})

@@ -50,7 +50,7 @@ class Manifest:
         self.records: dict[str, Record] = self._load()
 
     def _load(self) -> dict[str, Record]:
-        found = files.look(self._file)
+        found = files.read_file(self._file)
         if found.content is None:
             return {}
         try:
@@ -72,7 +72,7 @@ class Manifest:
         files.make_folders(self._file, 0o700)
         stored = {"version": _VERSION, "files": [asdict(self.records[name]) for name in sorted(self.records)]}
         content = json.dumps(stored, indent=1, ensure_ascii=True).encode()
-        if files.look(self._file).content != content:
+        if files.read_file(self._file).content != content:
             files.replace(self._file, content, 0o600)
 
     @property
@@ -99,7 +99,7 @@ class Manifest:
         """The bytes of a copy, if they are still what they were."""
         if not name.isalnum():
             return None
-        content = files.look(self._folder / "originals" / name).content
+        content = files.read_file(self._folder / "originals" / name).content
         return content if content is not None and digest(content) == name else None
 
     def forget_copies(self) -> None:

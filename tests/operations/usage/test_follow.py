@@ -63,7 +63,7 @@ def desk(world, tmp_path):
 
 def test_what_a_client_wrote_since_the_last_decision_counts_in_the_next(desk):
     world, follower, respond = desk
-    follower.look()
+    follower.scan()
     session = world.start("1", client="claude-code")
     respond("a", 700)
     world.clock.forward(2_000_000)
@@ -80,11 +80,11 @@ def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
     session = world.start("10", client="claude-code")
     respond("a", 100)
     assert follower.catch_up().new == 0, "nobody has looked yet"
-    assert follower.look().new == 1
+    assert follower.scan().new == 1
     respond("b", 100)
     assert follower.catch_up().new == 1
     world.clock.forward(60 * MINUTE)
-    follower.look()
+    follower.scan()
     respond("c", 100)
     assert follower.catch_up().new == 0
     assert world.budget(session).spent_nanos == 200_000_000
@@ -109,16 +109,16 @@ def test_the_file_of_a_session_is_followed_from_the_moment_that_it_is_there(desk
 
 def test_a_decision_does_not_wait_longer_than_its_time_for_transcripts(desk):
     world, follower, respond = desk
-    follower.look()
+    follower.scan()
     world.start("10", client="claude-code")
     respond("a", 100)
     assert follower.catch_up(budget_us=0).new == 0
-    assert follower.look().new == 1
+    assert follower.scan().new == 1
 
 
 def test_the_session_of_a_hook_is_read_on_in_however_late_it_is(desk, tmp_path):
     world, follower, respond = desk
-    follower.look()
+    follower.scan()
     world.start("10", client="claude-code")
     folder = tmp_path / "home" / ".claude" / "projects" / "p"
     follower.include("claude_code", folder / "s1.jsonl")
@@ -132,7 +132,7 @@ def test_the_session_of_a_hook_is_read_on_in_however_late_it_is(desk, tmp_path):
 
 def test_a_reader_at_work_is_not_waited_for(desk):
     world, follower, respond = desk
-    follower.look()
+    follower.scan()
     session = world.start("10", client="claude-code")
     respond("a", 100)
     with follower._reading:
@@ -142,7 +142,7 @@ def test_a_reader_at_work_is_not_waited_for(desk):
 
 def test_a_transcript_that_cannot_be_read_is_said_once_and_stops_nothing(desk, monkeypatch):
     world, follower, respond = desk
-    follower.look()
+    follower.scan()
     session = world.start("10", client="claude-code")
     respond("a", 100)
 

@@ -19,7 +19,7 @@ from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.runnable import runnable
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.views.decision import BudgetThen, Why
+from tallygate.operations.views.decision import BudgetThen, ExplainedDecision
 from tallygate.operations.views.decision import why as explained
 from tallygate.operations.views.overview import last_stops, list_sessions
 
@@ -71,7 +71,7 @@ def _last(rt: Runtime) -> str:
     return youngest[0].session.session_id
 
 
-def _sum(found: Why) -> Iterator[tuple[str, str]]:
+def _sum(found: ExplainedDecision) -> Iterator[tuple[str, str]]:
     """From what was said to what is reserved, and what it came to."""
     call = found.call
     rates = {} if found.price is None else json.loads(found.price)
@@ -123,7 +123,7 @@ def _budgets(budgets: tuple[BudgetThen, ...], *, refused: bool) -> None:
         output.aside("of a rolling budget the newest piece is kept with a step; what older ones held is not taken off.")
 
 
-def _document(found: Why) -> dict[str, Any]:
+def _document(found: ExplainedDecision) -> dict[str, Any]:
     call = found.call
     return {
         "session_id": found.session.session_id,

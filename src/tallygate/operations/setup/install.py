@@ -103,7 +103,7 @@ def plan_install(
     _say_twice(plan, clients, scope, inside)
     done: dict[Path, FileChange] = {}
     for name, title, file in listed:
-        found = files.look(file.path, inside)
+        found = files.read_file(file.path, inside)
         earlier = done.get(found.target)
         now = found.content if earlier is None else earlier.after
         record = plan.records.get(str(found.target)) if now is not None else None
@@ -126,7 +126,7 @@ def plan_install(
     plan.changes = list(done.values())
     if places is not None:
         listed_in = Path(where.places)
-        plan.changes.insert(0, FileChange(listed_in, files.look(listed_in), places))
+        plan.changes.insert(0, FileChange(listed_in, files.read_file(listed_in), places))
     for change in plan.changed:
         files.writable(change.found.target)
     return plan
@@ -179,7 +179,7 @@ def plan_uninstall(
             for file in client.wanted(where, scope).files:
                 _clear(plan, file, seen, where.root if scope is InstallScope.PROJECT else None)
     if not any(record.owners for record in plan.records.values()) and Path(where.places).exists():
-        plan.changes.append(FileChange(Path(where.places), files.look(Path(where.places)), None))
+        plan.changes.append(FileChange(Path(where.places), files.read_file(Path(where.places)), None))
     roots = {record.root for record in plan.records.values() if record.root and names.intersection(record.owners)}
     for root in sorted(roots):
         plan.note("Tallygate", f"{root} has it still: run tallygate uninstall there.")
@@ -199,7 +199,7 @@ def _undo(plan: Plan, record: Record, manifest: Manifest) -> None:
     del plan.records[record.target]
     path = Path(record.target)
     inside = Path(record.root) if record.root is not None else None
-    found = files.look(path, inside)
+    found = files.read_file(path, inside)
     plan.folders += [Path(folder) for folder in record.folders if Path(folder) not in plan.folders]
     if found.content is None:
         return
@@ -230,7 +230,7 @@ def _forget_settings(
         theirs = [each for each in plan.records.values() if each.owners]
         if any(record.root is None or each.root == record.root for each in theirs):
             continue
-        found = files.look(Path(record.target))
+        found = files.read_file(Path(record.target))
         if found.content is not None and digest(found.content) == record.written:
             _undo(plan, record, manifest)
             continue
@@ -241,7 +241,7 @@ def _forget_settings(
 
 def _clear(plan: Plan, file: FileEdits, seen: set[str], inside: Path | None) -> None:
     """Take out what is there without a record: of another machine, or of a lost one."""
-    found = files.look(file.path, inside)
+    found = files.read_file(file.path, inside)
     if found.content is None or str(found.target) in seen:
         return
     seen.add(str(found.target))
@@ -296,7 +296,7 @@ def carry_out(plan: Plan, manifest: Manifest, authority: Authority, what: Loosen
 def _check_unchanged(plan: Plan) -> None:
     """Refuse to write over what somebody else has written since it was read."""
     for change in plan.changed:
-        if files.look(change.found.target).content != change.found.content:
+        if files.read_file(change.found.target).content != change.found.content:
             raise InvalidArgument(
                 "client",
                 f"{change.path} was changed by somebody else just now; nothing was changed.",

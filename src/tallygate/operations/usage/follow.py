@@ -154,7 +154,7 @@ class Follower:
         others |= {path: told for path, told in self._files.items() if path not in others}
         return list(at_hand.values()), [told for path, told in others.items() if path not in at_hand]
 
-    def look(self) -> IngestResult:
+    def scan(self) -> IngestResult:
         """Find the files that are being written now, and read all that is new in them."""
         oldest_us = self.rt.services.clock_us() - FRESH_US
         found: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
@@ -188,7 +188,7 @@ class Follower:
     def _looked(self) -> bool:
         """Look once; whether anything was new."""
         try:
-            taken = self.look()
+            taken = self.scan()
         except (TallygateError, OSError, ValueError) as error:
             self._failed(error)
             return False

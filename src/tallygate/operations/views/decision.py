@@ -44,7 +44,7 @@ class BudgetThen:
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class ExplainedDecision:
     """One decision: the step, the event that states it, what its price was, and the budgets it was held against."""
 
     session: Session
@@ -55,7 +55,7 @@ class Why:
     answer: GateAnswer | None = None
 
 
-def why(rt: Runtime, text: str) -> Why:
+def why(rt: Runtime, text: str) -> ExplainedDecision:
     """What was decided on a call, or last on a session: a refusal that stands, else its last step.
 
     Raises `NotFound` where nothing has that id, or the session has made no step.
@@ -82,7 +82,7 @@ def why(rt: Runtime, text: str) -> Why:
         event, stated = found
         is_refused = call.action is Action.HALT
         budgets = tuple(_denied(call, answer, event) if is_refused else _held(reader, event, stated))
-    return Why(session, call, event, price, budgets, answer)
+    return ExplainedDecision(session, call, event, price, budgets, answer)
 
 
 def _event_of(reader: ProofReader, call: Call) -> Iterator[tuple[JournalEvent, Row]]:
