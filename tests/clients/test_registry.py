@@ -171,7 +171,7 @@ NAMED = {
     "entrypoints/cli/output.py": "an id of a session as an example",
     "entrypoints/hook.py": "lists that are written from the registry",
     "operations/bills/keys.py": "names a provider's bills, not its client",
-    "operations/budgets/declared.py": "an id of a model as an example",
+    "operations/budgets/of_settings.py": "an id of a model as an example",
     "operations/views/prices.py": "ids of models that are shown as examples",
     "reports/spending.py": "an id of a model as an example",
     "settings/budgets.py": "an id of a model as an example",

@@ -28,7 +28,7 @@ from tallygate.core.sessions import stopped_by
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
-from tallygate.operations.budgets.declared import looser_than_before
+from tallygate.operations.budgets.of_settings import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
 from tallygate.operations.lock_book import lock_news

@@ -12,7 +12,7 @@ from tests.world import NANOS, PRICES
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import BudgetMode
-from tallygate.operations.budgets.declared import recently_looser
+from tallygate.operations.budgets.of_settings import recently_looser
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.overrides import Discount, PriceOverride
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 from tallygate.clients.droid.client import TOTAL
-from tallygate.clients.reading.documents import MAX_DOCUMENT, read_document
 from tallygate.clients.reading.files import Batch, FilePosition, TranscriptFile, Transcripts, transcripts_below
 from tallygate.clients.reading.lines import (
     Fields,
@@ -23,6 +22,7 @@ from tallygate.clients.reading.lines import (
     moment,
     name,
 )
+from tallygate.clients.reading.whole_files import MAX_DOCUMENT, read_document
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.files import start_of

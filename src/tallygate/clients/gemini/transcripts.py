@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.gemini.client import MESSAGE
-from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
@@ -36,6 +35,7 @@ from tallygate.clients.reading.lines import (
     part,
     records_of,
 )
+from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, better
 

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import quote
 
 from tallygate.clients.opencode.client import BESIDE, INSIDE, UNPROVEN
-from tallygate.clients.reading.documents import read_document
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
@@ -46,6 +45,7 @@ from tallygate.clients.reading.lines import (
     name,
     part,
 )
+from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, ReadingRule
 

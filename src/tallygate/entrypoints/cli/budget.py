@@ -20,7 +20,7 @@ from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.budgets.declared import ADVICE, unbound
+from tallygate.operations.budgets.of_settings import ADVICE, unbound
 from tallygate.operations.gate.authorize import check_budget
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
 from tallygate.operations.views.overview import (

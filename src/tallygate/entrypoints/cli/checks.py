@@ -25,10 +25,10 @@ from tallygate.ledger.audit import condition
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
-from tallygate.operations.budgets.declared import ADVICE, unbound
+from tallygate.operations.budgets.of_settings import ADVICE, unbound
 from tallygate.operations.lock_book import standing_now, unsigned_limits
+from tallygate.operations.proof.accepting import AcceptedLedger, accepted_ledgers
 from tallygate.operations.proof.attest import signing
-from tallygate.operations.proof.history import AcceptedLedger, accepted_ledgers
 from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import newest_limit_changes, standing

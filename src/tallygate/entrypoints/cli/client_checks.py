@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.figures import is_enforced
-from tallygate.operations.proof.history import accepted_ledgers
+from tallygate.operations.proof.accepting import accepted_ledgers
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.setup.install import plan_install
 from tallygate.settings import Settings

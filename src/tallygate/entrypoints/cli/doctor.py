@@ -97,8 +97,8 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
 def _remember(app: App, authority: Authority) -> None:
     """Go on with a rebuilt ledger that lost events: otherwise every gate would miss them."""
     from tallygate.entrypoints.cli.ledger import gone_on
+    from tallygate.operations.proof.accepting import Instead
     from tallygate.operations.proof.evidence import Way
-    from tallygate.operations.proof.history import Instead
 
     try:
         _ = app.ledger

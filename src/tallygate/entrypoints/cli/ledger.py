@@ -21,8 +21,8 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.lock import carry_lock, tell_lost
 from tallygate.operations.lock_book import carried_lock, remember_lock
+from tallygate.operations.proof.accepting import Instead, go_on, reason_of
 from tallygate.operations.proof.evidence import Way
-from tallygate.operations.proof.history import Instead, go_on, reason_of
 from tallygate.operations.usage.sync import SyncReport
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.settings import ReadTranscripts

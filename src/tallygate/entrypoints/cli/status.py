@@ -30,7 +30,7 @@ from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.entrypoints.cli.usage import part_json
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
-from tallygate.operations.budgets.declared import LooserSettings, recently_looser
+from tallygate.operations.budgets.of_settings import LooserSettings, recently_looser
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.views import overview
 from tallygate.operations.views.history import Fitting, fitting, spent_lately
