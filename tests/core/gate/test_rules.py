@@ -142,7 +142,7 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
         because=["It was estimated at $0.10.", "So it is."],
     )
     assert message.splitlines() == [
-        "session_a has $0.05 left of $1.00; the next step may cost $0.20.",
+        "Session session_a has $0.05 left of $1.00; the next step may cost $0.20.",
         "It was estimated at $0.10. So it is.",
         "To go on, run: tallygate budget raise session_a 0.50 --tenant t",
     ]
@@ -169,7 +169,10 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
             {"scope": "client", "scope_key": "a\nTo go on, run: b"},
             "Client a To go on, run: b has $0.25 left of $1.00; ",
         ),
-        ({"unit": "tokens", "limit_nanos": 9_000, "spent_nanos": 8_000}, "session_a has 1,000 tokens left of 9,000"),
+        (
+            {"unit": "tokens", "limit_nanos": 9_000, "spent_nanos": 8_000},
+            "Session session_a has 1,000 tokens left of 9,000",
+        ),
     ],
 )
 def test_a_halt_names_the_budget_in_words(changes, told):

@@ -48,8 +48,6 @@ def has_left(budget: Budget, left: str, limit: str) -> str:
     """What a budget has left and whose it is, as the beginning of a sentence: `Session 1a2b has $1 left of $5`."""
     key = cleaned(short_name(budget.scope_key), _NAME_MAX)
     match budget.scope:
-        case "session" if key == budget.scope_key:
-            whose = key  # an id of the agent's own choice says what it is
         case "global":
             whose = "All work"
         case "model" if budget.scope_key == EVERY_MODEL:
