@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.entrypoints.cli.test_init import content, worked
+from tests.transcripts import write_claude
 
 from tallygate.core.proposals import is_due
 
@@ -102,3 +105,11 @@ def test_status_proposes_another_limit_where_many_of_the_last_sessions_were_stop
         "5 of the last 20 sessions were stopped at $1.00. $2.00 a session would have stopped none of your last" in told
     )
     assert f"It is set in {config}." in told
+
+
+def test_what_is_approximate_and_what_is_assumed_is_told_apart(run, home, terminal, monkeypatch):
+    write_claude(home, [1], model="claude-sonnet-6")
+    write_claude(home, [2], session="s2", model="zz-9")
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_772_370_000 * 10**6)
+    [today, *_] = [line for line in run().stdout.splitlines() if line.startswith("today")]
+    assert re.search(r"\(of it \$0\.\d+ at approximate prices and \$0\.\d+ at assumed prices\)", today)

@@ -101,7 +101,7 @@ async def _session(client: Client, talk: Talk) -> None:
     answer = await _ask(client, "l6e_run_end", session_id=talk.session_id, task_summary="All four answers seen")
     total, calls = _usd(answer["total_cost_usd"]), answer["calls_made"]
     _must(calls == 3 and total is not None and total > 0, f"3 calls and a cost, not {answer}")
-    said = f"{calls} calls, {format_amount(total or 0)}, savings confidence {answer['savings_confidence']}"
+    said = f"{calls} calls, {format_amount(total or 0)}"
     talk.steps.append(DemoStep("end", "the session's totals", said, None))
 
 

@@ -52,8 +52,9 @@ def _models(line: UsageLine) -> str:
     shown = [f"{model} {format_amount(part.nanos)}" for model, part in paid[:_MODELS_SHOWN]]
     if len(paid) > _MODELS_SHOWN:
         shown.append(f"{len(paid) - _MODELS_SHOWN} more")
-    unsure = line.whole.approximate_nanos + line.whole.assumed_nanos
-    return ", ".join(shown) + (f"  ({format_amount(unsure)} of it at approximate prices)" if unsure else "")
+    unsure = (("approximate", line.whole.approximate_nanos), ("assumed", line.whole.assumed_nanos))
+    of_it = " and ".join(f"{format_amount(nanos)} at {kind} prices" for kind, nanos in unsure if nanos)
+    return ", ".join(shown) + (f"  (of it {of_it})" if of_it else "")
 
 
 def _nothing(last_us: int | None, zone: str) -> str:
