@@ -27,12 +27,12 @@ from tallygate.core.moments import microseconds
 from tallygate.core.statements import Billing, TokenClass, unfit
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
 from tallygate.statements.apis.answers import Days
-from tallygate.statements.apis.asking import Api, BadAnswer, Clock, Limits, Number, usable_address, usable_key
+from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Number, usable_address, usable_key
 
 TODAY = date(2026, 3, 31)
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 WHOLE = Days(date(2026, 3, 1), date(2026, 4, 1), open=True)
-QUICK = Limits(connect_us=2_000_000, read_us=2_000_000)
+QUICK = AskingBounds(connect_us=2_000_000, read_us=2_000_000)
 REPORTS = {
     "anthropic_usage": (anthropic.ANTHROPIC, anthropic.usage),
     "anthropic_costs": (anthropic.ANTHROPIC, anthropic.costs),

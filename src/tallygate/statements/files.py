@@ -25,7 +25,7 @@ from tallygate.statements.formats import (
 from tallygate.statements.reading.content import Content, opened
 from tallygate.statements.reading.form import BadRow, BillFormat
 from tallygate.statements.reading.objects import read_objects
-from tallygate.statements.reading.tables import LINE_MAX, Faults, Source, read_table
+from tallygate.statements.reading.tables import LINE_MAX, Faults, FileRows, read_table
 
 # --- formats ---------------------------------------------------------------------------------------------------------
 # All formats of bills, in the order in which they are asked and shown.
@@ -57,7 +57,7 @@ _HEADER_SHOWN = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class BillFile:
     """A file that was read: its format, the SHA-256 of its content, its currency and its lines."""
 
     form: BillFormat
@@ -102,7 +102,7 @@ def format_named(name: str, formats: Sequence[BillFormat]) -> BillFormat:
 
 def read_bill(
     path: Path, formats: Sequence[BillFormat], *, forced: BillFormat | None = None, currency: str | None = None
-) -> Statement:
+) -> BillFile:
     """Read a whole file. Raises `InvalidArgument` with everything that is wrong, and then nothing of it is used."""
     with opened(path) as content:
         faults, currencies = Faults(content.name), dict[str, int]()
@@ -115,10 +115,10 @@ def read_bill(
         raise _unusable(
             f"{shown(content.name)} holds no line that counts: {form.title} without usage.", "Export other days."
         )
-    return Statement(form, content.name, digest, _currency(currencies, form, currency, content.name), lines)
+    return BillFile(form, content.name, digest, _currency(currencies, form, currency, content.name), lines)
 
 
-def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, forced: bool) -> Source:
+def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, forced: bool) -> FileRows:
     first = content.line(LINE_MAX + 1)
     if first.lstrip().startswith(("{", "[")):
         return read_objects(content, first, faults)
@@ -126,7 +126,7 @@ def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, 
     return read_table(content, first, lambda header: any(fits(form, header) for form in formats), faults)
 
 
-def _form_of(source: Source, name: str, formats: Sequence[BillFormat], forced: BillFormat | None) -> BillFormat:
+def _form_of(source: FileRows, name: str, formats: Sequence[BillFormat], forced: BillFormat | None) -> BillFormat:
     header = shown(", ".join(source.header), _HEADER_SHOWN)
     if forced is not None:
         if missing := forced.lacks(source.header):
@@ -146,7 +146,7 @@ def _form_of(source: Source, name: str, formats: Sequence[BillFormat], forced: B
     raise _unusable(message, f"Force one with --format: {listed}.")
 
 
-def _lines(source: Source, form: BillFormat, faults: Faults, currencies: dict[str, int]) -> list[BillLine]:
+def _lines(source: FileRows, form: BillFormat, faults: Faults, currencies: dict[str, int]) -> list[BillLine]:
     lines: list[BillLine] = []
     for number, row in source.rows:
         try:

@@ -9,7 +9,7 @@ import pytest
 from tests.reading_rules import Rule
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.bills.causes import Cause, CauseKind, Used, drift_of
+from tallygate.core.bills.causes import Cause, CauseKind, UsedResponse, drift_of
 from tallygate.core.costing import ContextTier, Price, Rates, Tokens
 from tallygate.core.model import Call, ModeCoverage, Session
 from tallygate.core.usage import ObservedUsage, Quality
@@ -74,7 +74,7 @@ def price_of(model: str, _: datetime) -> Price:
     return PRICES[model]
 
 
-def used(call: str | None = "c1", **row) -> Used:
+def used(call: str | None = "c1", **row) -> UsedResponse:
     made = ObservedUsage(
         **{
             "client": "claude_code",
@@ -88,10 +88,10 @@ def used(call: str | None = "c1", **row) -> Used:
         }
     )
     name = f"{made.model}-fast" if made.speed == "fast" else made.model
-    return Used(made, PRICES[name].cost_nanos(made.tokens), call)
+    return UsedResponse(made, PRICES[name].cost_nanos(made.tokens), call)
 
 
-def causes(*usages: Used, call: Call = CALL) -> dict[CauseKind, Cause]:
+def causes(*usages: UsedResponse, call: Call = CALL) -> dict[CauseKind, Cause]:
     return {cause.kind: cause for cause in drift_of(SESSION, [call], usages, price_of)}
 
 
@@ -220,5 +220,5 @@ def test_a_client_that_asks_its_model_again_after_a_refusal_and_then_is_gone_lac
     row = ObservedUsage(
         "codex", "s", "r", datetime(1970, 1, 1, 0, 0, responded_s, tzinfo=UTC), "dear", Tokens(1), Rule.CODEX_LAST
     )
-    causes = drift_of(session, calls, [Used(row, 1)], price_of, asks_again=REGISTRY.asks_again(client))
+    causes = drift_of(session, calls, [UsedResponse(row, 1)], price_of, asks_again=REGISTRY.asks_again(client))
     assert any(cause.kind is CauseKind.NO_RESPONSE for cause in causes) is missing

@@ -187,10 +187,10 @@ def test_tables_fit_a_hundred_columns_and_nothing_raw_reaches_the_terminal(run, 
 
 def test_the_guide_has_every_bucket_cause_and_reason():
     from tallygate.core.bills.lines import Bucket, Gap
-    from tallygate.core.bills.review import Why
+    from tallygate.core.bills.review import BillCause
 
     guide = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "drift-review.md").read_text(encoding="utf-8")
-    for word in (*Why, *Gap, *(bucket for bucket in Bucket if bucket is not Bucket.UNCOMPARED)):
+    for word in (*BillCause, *Gap, *(bucket for bucket in Bucket if bucket is not Bucket.UNCOMPARED)):
         assert f"`{word.value}` |" in guide, word
 
 

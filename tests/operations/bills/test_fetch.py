@@ -19,10 +19,10 @@ from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.settings.variables import ADDRESS_VARIABLES
 from tallygate.statements.apis import price_list
 from tallygate.statements.apis.answers import Days
-from tallygate.statements.apis.asking import Limits, find_key, from_keyring
+from tallygate.statements.apis.asking import AskingBounds, find_key, from_keyring
 
 TODAY = date(2026, 3, 31)
-LIMITS = Limits(connect_us=2_000_000, read_us=2_000_000)
+LIMITS = AskingBounds(connect_us=2_000_000, read_us=2_000_000)
 FORMATS = {
     "anthropic": ["anthropic_usage_analytics", "anthropic_cost_analytics"],
     "openai": ["openai_usage_api", "openai_cost_api"],

@@ -55,7 +55,7 @@ class CauseKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsedResponse:
     """One response with its cost and the call it was made for."""
 
     row: ObservedUsage
@@ -79,7 +79,7 @@ class Cause:
 def drift_of(
     session: Session,
     calls: Sequence[Call],
-    usages: Sequence[Used],
+    usages: Sequence[UsedResponse],
     price_of: PriceOf,
     anomalies: Sequence[CallAnomaly] = (),
     *,
@@ -92,7 +92,7 @@ def drift_of(
     that the session's client asks its model once more when a tool is refused.
     """
     by_id = {call.call_id: call for call in calls}
-    responses = [_Response(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
+    responses = [_Priced(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
     found = [_cache(responses), _no_response(calls, usages, asks_again=asks_again), _doubtful(calls, anomalies)]
     for kind, (applies, tell) in _CAUSES.items():
         if (chosen := [each for each in responses if applies(each)]) and (told := tell(chosen, responses)):
@@ -105,7 +105,7 @@ def largest_first(causes: Iterable[Cause]) -> list[Cause]:
     return sorted(causes, key=lambda cause: (cause.nanos is None, -abs(cause.nanos or 0), cause.kind))
 
 
-def _no_response(calls: Sequence[Call], usages: Sequence[Used], *, asks_again: bool) -> Cause | None:
+def _no_response(calls: Sequence[Call], usages: Sequence[UsedResponse], *, asks_again: bool) -> Cause | None:
     """Model calls that were let through and of which nothing was written down: what they cost, nobody can tell."""
     seen = {used.call_id for used in usages}
     if lost := [call for call in calls if call.is_unanswered and call.call_id not in seen]:
@@ -134,10 +134,10 @@ def _doubtful(calls: Sequence[Call], anomalies: Sequence[CallAnomaly]) -> Cause 
     return Cause(CauseKind.DOUBTFUL, None, text)
 
 
-class _Response:
+class _Priced:
     """A response with the prices it is looked at with, each asked once."""
 
-    def __init__(self, used: Used, call: Call | None, session: Session, price_of: PriceOf) -> None:
+    def __init__(self, used: UsedResponse, call: Call | None, session: Session, price_of: PriceOf) -> None:
         row = used.row
         self.row = row
         self.call = call
@@ -163,9 +163,9 @@ class _Response:
         return self.standard_price.rates_for(self.row.tokens.context) is not self.standard_price.rates
 
 
-def _cache(responses: Iterable[_Response]) -> Cause | None:
+def _cache(responses: Iterable[_Priced]) -> Cause | None:
     """Cache reads and writes beyond the prompt that the call's estimate spoke of."""
-    by_call: dict[str, list[_Response]] = {}
+    by_call: dict[str, list[_Priced]] = {}
     for each in responses:
         if each.call is not None and each.row.tokens.context > each.row.tokens.fresh_input:
             by_call.setdefault(each.call.call_id, []).append(each)
@@ -186,10 +186,10 @@ def _cache(responses: Iterable[_Response]) -> Cause | None:
 
 # What a cause amounts to and says, of the responses that it applies to and of all; None where it comes to nothing.
 Told = tuple[int | None, str] | None
-_Responses = Sequence[_Response]
+_Many = Sequence[_Priced]
 
 
-def _other_model(chosen: _Responses, _: _Responses) -> Told:
+def _other_model(chosen: _Many, _: _Many) -> Told:
     nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
     if not nanos:
         return None  # another host of the same model at the same price is no cause
@@ -198,26 +198,26 @@ def _other_model(chosen: _Responses, _: _Responses) -> Told:
     return nanos, f"{named} was named, {answered} answered {_times(chosen)}: {more_or_less(nanos)}"
 
 
-def _reasoning(chosen: _Responses, responses: _Responses) -> Told:
+def _reasoning(chosen: _Many, responses: _Many) -> Told:
     thought = sum(each.row.reasoning for each in chosen)
     nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
     share = thought * 100 // max(sum(each.row.tokens.output for each in responses), 1)
     return nanos, f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
 
 
-def _long_context(chosen: _Responses, _: _Responses) -> Told:
+def _long_context(chosen: _Many, _: _Many) -> Told:
     nanos = sum(each.standard - at_rates(each.standard_price.rates, each.row.tokens) for each in chosen)
     return nanos, f"long context was billed at higher rates {_times(chosen)}: {format_amount(nanos)} more"
 
 
-def _subagents(chosen: _Responses, _: _Responses) -> Told:
+def _subagents(chosen: _Many, _: _Many) -> Told:
     nanos = sum(each.cost for each in chosen)
     agents = len({each.row.agent_id for each in chosen})
     who = "a subagent that had" if agents == 1 else f"{agents:,} subagents that had"
     return nanos, f"{who} not asked responded {_times(chosen)}: {format_amount(nanos)}"
 
 
-def _partial(chosen: _Responses, responses: _Responses) -> Told:
+def _partial(chosen: _Many, responses: _Many) -> Told:
     missing = [(max((each.row.estimated_output or 0) - each.row.tokens.output, 0), each) for each in chosen]
     tokens = sum(count for count, _ in missing)
     text = f"{len(chosen):,} of {len(responses):,} responses have no final count"
@@ -227,7 +227,7 @@ def _partial(chosen: _Responses, responses: _Responses) -> Told:
     return nanos, f"{text}; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
 
 
-def _tier(chosen: _Responses, _: _Responses) -> Told:
+def _tier(chosen: _Many, _: _Many) -> Told:
     """What they made of the standard price, without what searches cost."""
     searches = sum(each.row.web_searches * each.standard_price.per_search_nanos for each in chosen)
     nanos = sum(each.cost - each.standard for each in chosen) - searches
@@ -235,23 +235,23 @@ def _tier(chosen: _Responses, _: _Responses) -> Told:
     return (nanos, f"{text}: {more_or_less(nanos)}") if nanos else (None, text)
 
 
-def _outside(chosen: _Responses, _: _Responses) -> Told:
+def _outside(chosen: _Many, _: _Many) -> Told:
     nanos = sum(each.cost for each in chosen)
     return nanos, f"nobody had asked for {_count(chosen)}: {format_amount(nanos)}"
 
 
-def _auxiliary(chosen: _Responses, _: _Responses) -> Told:
+def _auxiliary(chosen: _Many, _: _Many) -> Told:
     nanos = sum(each.cost for each in chosen)
     asked = f"the client asked {_times(chosen)} of its own accord (compaction, titles and the like)"
     return nanos, f"{asked}: {format_amount(nanos)}"
 
 
-def _broken_off(chosen: _Responses, _: _Responses) -> Told:
+def _broken_off(chosen: _Many, _: _Many) -> Told:
     return None, f"before {_count(chosen)} another one broke off and left no counts: what it cost is in no record"
 
 
 # The causes that single responses show: which of them, and what it comes to.
-_CAUSES: Mapping[CauseKind, tuple[Callable[[_Response], object], Callable[[_Responses, _Responses], Told]]] = {
+_CAUSES: Mapping[CauseKind, tuple[Callable[[_Priced], object], Callable[[_Many, _Many], Told]]] = {
     CauseKind.OTHER_MODEL: (
         lambda each: each.standard_price.key != each.expected.key and not each.is_auxiliary,
         _other_model,
@@ -267,11 +267,11 @@ _CAUSES: Mapping[CauseKind, tuple[Callable[[_Response], object], Callable[[_Resp
 }
 
 
-def _count(chosen: _Responses) -> str:
+def _count(chosen: _Many) -> str:
     return "1 response" if len(chosen) == 1 else f"{len(chosen):,} responses"
 
 
-def _times(chosen: _Responses) -> str:
+def _times(chosen: _Many) -> str:
     return "once" if len(chosen) == 1 else f"{len(chosen):,} times"
 
 

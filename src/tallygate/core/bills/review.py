@@ -32,7 +32,7 @@ from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount,
 MILLION = 1_000_000
 
 
-class Why(StrEnum):
+class BillCause(StrEnum):
     """Why what was billed is not what was recorded; the causes between estimate and record have names of their own."""
 
     OTHER_MODEL = "other_model"
@@ -130,7 +130,7 @@ def ratio_micros(part: int | None, whole: int | None) -> int | None:
     return (2 * part * MILLION + whole) // (2 * whole)
 
 
-class Lines:
+class ReviewLines:
     """The lines of a review while they are added up: as many as there are sessions, days and models."""
 
     def __init__(self) -> None:
@@ -170,7 +170,7 @@ class Lines:
         for (day, key), nanos in sorted(matched.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
             line = self.at(Place(None, day, "" if key is None else key.name))
             line.bill(nanos, included=False)
-            line.causes.append(Cause(Why.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
+            line.causes.append(Cause(BillCause.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
 
     def explained(self) -> None:
         """Say of each line what its record shows by itself, where there is an estimate that it explains."""
@@ -178,7 +178,7 @@ class Lines:
             if line.estimate_nanos is not None and line.recorded_nanos and line.cache_nanos * 2 > line.recorded_nanos:
                 percent = line.cache_nanos * 100 // line.recorded_nanos
                 text = f"the cache is {percent} % of what was recorded: {format_amount(line.cache_nanos)}"
-                line.causes.append(Cause(Why.CACHE, line.cache_nanos, text))
+                line.causes.append(Cause(BillCause.CACHE, line.cache_nanos, text))
 
     def _bill_sessions(self, cell: Cell) -> None:
         """A cell by its sessions, each by what it was recorded with: to the last nano, in order."""
@@ -213,7 +213,7 @@ class Lines:
         line = self.at(Place(None, cell.day, cell.key.name))
         line.bill(nanos, included=cell.included)
         text = f"{_tokens(tokens)} of {cell.key.text} are in the bill and not in the ledger: {format_amount(nanos)}"
-        line.causes.append(Cause(Why.BILL_ONLY, nanos, text))
+        line.causes.append(Cause(BillCause.BILL_ONLY, nanos, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +236,13 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Cause]:
         ended = [share for end, share in shares.items() if isinstance(end, Bucket) and end is not Bucket.LEDGER_ONLY]
         nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in ended))
         text = f"{cell.key.name} was named, the bill has {cell.billed_as.name} for the same requests"
-        yield _moved(Why.OTHER_MODEL, nanos, text)
+        yield _moved(BillCause.OTHER_MODEL, nanos, text)
     elif drift is not None:
         nanos = part.of(drift.billed.total_nanos - drift.recorded.total_nanos)
         micros = ratio_micros(drift.billed.total_nanos, drift.recorded.total_nanos)
         times = "no part" if micros is None else f"{micros // MILLION}.{micros % MILLION // 100:04d}"
         yield _moved(
-            Why.PRICE, nanos, f"the same counts of {cell.key.text} were billed at {times} of the recorded price"
+            BillCause.PRICE, nanos, f"the same counts of {cell.key.text} were billed at {times} of the recorded price"
         )
     if cell.hidden[0]:
         nanos, told = part.of(cell.hidden[1]), _tokens(part.of(cell.hidden[0]))
@@ -250,18 +250,18 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Cause]:
             text = f"{told} of output were billed beyond responses that have no final count"
         else:
             text = f"the input is the same, and {told} of output were billed that nobody saw, such as reasoning"
-        yield _moved(Why.PARTIAL if cell.recorded.partial else Why.HIDDEN, nanos, text)
+        yield _moved(BillCause.PARTIAL if cell.recorded.partial else BillCause.HIDDEN, nanos, text)
     if alone is not None:
         nanos, tokens = part.of(alone.recorded.total_nanos), part.of(alone.recorded.total_tokens)
         text = f"{_tokens(tokens)} of {cell.key.text} were recorded and are in no bill: {format_amount(nanos)}"
-        yield Cause(Why.LEDGER_ONLY, -nanos, text)
+        yield Cause(BillCause.LEDGER_ONLY, -nanos, text)
     if cell.included:
         compared = shares.get(Bucket.MATCHED)
         nanos = 0 if compared is None else part.of(compared.billed.total_nanos)
-        yield Cause(Why.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
+        yield Cause(BillCause.INCLUDED, None, f"a plan covers it: {format_amount(nanos)} at API prices, and no bill")
 
 
-def _moved(why: Why, nanos: int, text: str) -> Cause:
+def _moved(why: BillCause, nanos: int, text: str) -> Cause:
     return Cause(why, nanos, f"{text}: {more_or_less(nanos)}")
 
 

@@ -24,7 +24,7 @@ from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass
 from tallygate.operations.bills.keep import (
     SOURCES,
     Draft,
-    Kept,
+    KeptBill,
     Progress,
     as_kept,
     days_to_fetch,
@@ -116,7 +116,7 @@ def told_twice(lines: int, bills: str, counting: str) -> str:
     return f"{output.plural(lines, 'line')} {stand} in {bills} bills as well, and {count} {counting}"
 
 
-def _say(title: str, days: Days, kept: list[Kept], *, dry_run: bool) -> None:
+def _say(title: str, days: Days, kept: list[KeptBill], *, dry_run: bool) -> None:
     span = f"{days.since} to {days.until - DAY}"
     if not kept:
         output.aside(f"{title} tells of nothing from {span}: no bill was made.")
@@ -136,7 +136,7 @@ def _say(title: str, days: Days, kept: list[Kept], *, dry_run: bool) -> None:
         output.aside("this was a dry run: nothing was written.")
 
 
-def _outcomes(kept: Sequence[Kept], *, dry_run: bool) -> list[output.Column]:
+def _outcomes(kept: Sequence[KeptBill], *, dry_run: bool) -> list[output.Column]:
     """What became of bills, and their ids: one that a dry run would write has none."""
     fresh = "would be new" if dry_run else "imported"
     return [
@@ -215,7 +215,7 @@ def _progress(count: int) -> Iterator[tuple[Callable[[Path], None], Progress]]:
         yield reads, writes
 
 
-def _kept_table(drafts: Sequence[Draft], kept: Sequence[Kept], *, dry_run: bool) -> None:
+def _kept_table(drafts: Sequence[Draft], kept: Sequence[KeptBill], *, dry_run: bool) -> None:
     bills, outcomes = [each.bill for each in kept], _outcomes(kept, dry_run=dry_run)
     if len(bills) == 1:
         [bill], (result, bill_id) = bills, (column.cells[0] for column in outcomes)
@@ -273,7 +273,7 @@ def bill_json(bill: Bill) -> dict[str, Any]:
     }
 
 
-def _kept_json(kept: Kept, *, dry_run: bool) -> dict[str, Any]:
+def _kept_json(kept: KeptBill, *, dry_run: bool) -> dict[str, Any]:
     answer = {"new": kept.fresh, "replacing": kept.replacing, **bill_json(kept.bill)}
     return answer | dict.fromkeys(("bill_id", "state", "replacing") if dry_run and kept.fresh else ())
 

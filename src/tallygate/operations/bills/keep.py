@@ -27,8 +27,8 @@ from tallygate.ledger.port.changes import Insert, Update, Value
 from tallygate.ledger.port.ledger import Tx
 from tallygate.operations.runtime import Runtime
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
-from tallygate.statements.apis.answers import DAY, Days, Statement
-from tallygate.statements.apis.asking import Api, BadAnswer, Clock, Limits, Provider, nobody
+from tallygate.statements.apis.answers import DAY, BillReport, Days
+from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Provider, nobody
 from tallygate.statements.files import FORMATS, currency_code, format_named, read_bill
 from tallygate.statements.reading.form import BillFormat
 
@@ -65,7 +65,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptBill:
     """A bill in the ledger; not `fresh` where it was there already, and nothing has changed.
 
     `replacing` is how many of its lines stand in earlier bills as well, where they count no more.
@@ -126,7 +126,7 @@ def draft_bill(rt: Runtime, draft: Draft) -> Bill:
     )
 
 
-def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) -> Kept:
+def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) -> KeptBill:
     """Keep a bill: whole, or nothing of it counts. The same bytes read as the same format are kept once.
 
     Its lines are written in several short transactions into a bill that is not complete, the last one completes it.
@@ -136,7 +136,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
     with rt.writing() as tx:
         if (known := tx.live_bill(bill.format, bill.digest)) is not None:
             if not (draft.is_latest and tx.lines_replaced(known.bill_id)):
-                return Kept(known, fresh=False)
+                return KeptBill(known, fresh=False)
             _mark_deleted(tx, known, by=rt.by, cause="told again")
         bill = replace(bill, imported_us=tx.at_us)
         # What killed imports left: earlier attempts at this bill at once, others when nobody can be at them still.
@@ -157,7 +157,7 @@ def keep_bill(rt: Runtime, draft: Draft, *, progress: Progress | None = None) ->
         raise
     with rt.reading() as reader:
         kept = present(reader.bill(bill.bill_id), f"bill {bill.bill_id} was written")
-        return Kept(kept, fresh=True, replacing=reader.lines_replacing(bill.bill_id))
+        return KeptBill(kept, fresh=True, replacing=reader.lines_replacing(bill.bill_id))
 
 
 def _write_lines(rt: Runtime, bill: Bill, lines: Sequence[BillLine], progress: Progress | None) -> None:
@@ -269,15 +269,15 @@ def read_files(
     return drafts
 
 
-def as_kept(rt: Runtime, drafts: Sequence[Draft]) -> list[Kept]:
+def as_kept(rt: Runtime, drafts: Sequence[Draft]) -> list[KeptBill]:
     """What keeping these would come to, without keeping any."""
-    met: dict[tuple[str, str], Kept] = {}
+    met: dict[tuple[str, str], KeptBill] = {}
     found = []
     with rt.reading() as reader:
         for draft in drafts:
             key = (draft.format, draft.digest)
             known = reader.live_bill(*key) if key not in met else met[key].bill
-            kept = Kept(draft_bill(rt, draft), fresh=True) if known is None else Kept(known, fresh=False)
+            kept = KeptBill(draft_bill(rt, draft), fresh=True) if known is None else KeptBill(known, fresh=False)
             met.setdefault(key, kept)
             found.append(kept)
     return found
@@ -292,35 +292,35 @@ FIRST_YEAR = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Reports:
     """A provider with the reports it has. `kept_days` of those that are over are all that it still knows, if so few.
 
     `newer` reports are asked first, where they have the days: they tell more, and not every key may read them.
     """
 
     provider: Provider
-    reports: tuple[Callable[[Api, Days], Statement], ...]
+    reports: tuple[Callable[[Api, Days], BillReport], ...]
     kept_days: int | None = None
-    newer: tuple[Callable[[Api, Days], Statement], ...] = ()
+    newer: tuple[Callable[[Api, Days], BillReport], ...] = ()
     newer_has: Callable[[Days, date], bool] = lambda _days, _today: False
 
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Reports] = {
     source.provider.name: source
     for source in (
-        Source(
+        Reports(
             anthropic.ANTHROPIC,
             (anthropic.usage, anthropic.costs),
             newer=(anthropic_analytics.usage, anthropic_analytics.costs),
             newer_has=anthropic_analytics.has_days,
         ),
-        Source(openai.OPENAI, (openai.usage, openai.costs)),
-        Source(openrouter.OPENROUTER, (openrouter.activity,), openrouter.KEPT_DAYS),
+        Reports(openai.OPENAI, (openai.usage, openai.costs)),
+        Reports(openrouter.OPENROUTER, (openrouter.activity,), openrouter.KEPT_DAYS),
     )
 }
 
 
-def days_to_fetch(rt: Runtime, source: Source, since: date | None, until: date | None) -> Days:
+def days_to_fetch(rt: Runtime, source: Reports, since: date | None, until: date | None) -> Days:
     """The UTC days to ask for, `until` not among them; by default the last 31, or those that the provider still has."""
     today = as_datetime(rt.services.clock_us()).date()
     last = today if source.kept_days is not None else today + DAY
@@ -344,12 +344,12 @@ def days_to_fetch(rt: Runtime, source: Source, since: date | None, until: date |
 
 def fetch_bills(
     rt: Runtime,
-    source: Source,
+    source: Reports,
     key: str,
     days: Days,
     *,
     address: str | None = None,
-    limits: Limits | None = None,
+    limits: AskingBounds | None = None,
     tell: Callable[[str], None] = nobody,
 ) -> list[Draft]:
     """Every report of a provider as a draft, all of them or none; a report without a row is left out.
@@ -358,7 +358,7 @@ def fetch_bills(
     """
     provider = source.provider
     clock = Clock(rt.services.clock_us, rt.services.pause_us)
-    api = Api(provider, address or provider.address, key, clock, limits or Limits(), tell)
+    api = Api(provider, address or provider.address, key, clock, limits or AskingBounds(), tell)
     with api.opened():
         found = _of_newer(source, api, days, as_datetime(rt.services.clock_us()).date(), tell)
         if found is None:
@@ -371,7 +371,9 @@ def fetch_bills(
     ]
 
 
-def _of_newer(source: Source, api: Api, days: Days, today: date, tell: Callable[[str], None]) -> list[Statement] | None:
+def _of_newer(
+    source: Reports, api: Api, days: Days, today: date, tell: Callable[[str], None]
+) -> list[BillReport] | None:
     """What the newer reports say; None where they do not have the days, or the key may not read them."""
     if not source.newer or not source.newer_has(days, today):
         return None
@@ -383,7 +385,7 @@ def _of_newer(source: Source, api: Api, days: Days, today: date, tell: Callable[
     return None
 
 
-def _asked(report: Callable[[Api, Days], Statement], api: Api, days: Days) -> Statement:
+def _asked(report: Callable[[Api, Days], BillReport], api: Api, days: Days) -> BillReport:
     try:
         return report(api, days)
     except BadAnswer as bad:

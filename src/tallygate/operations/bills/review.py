@@ -10,17 +10,17 @@ from functools import partial
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority
-from tallygate.core.bills.causes import Cause, Used, drift_of
+from tallygate.core.bills.causes import Cause, UsedResponse, drift_of
 from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
     MILLION,
+    BillCause,
     EndSum,
     Line,
-    Lines,
     Place,
     PriceDiffers,
-    Why,
+    ReviewLines,
     billed_factors,
     end_sums,
     estimate_factors,
@@ -93,7 +93,7 @@ class _Reviewing:
         self.from_us, self.until_us = self._span()
         last = as_datetime(self.until_us).date() if self.until_us < _EVER_US else date.max
         self.matcher = Matcher(self.names.price, last)
-        self.lines = Lines()
+        self.lines = ReviewLines()
         self.sessions: dict[str, Session | None] = {}
         self.bills: dict[str, BillShown] = {}
         self.keys_seen: set[str] = set()
@@ -206,7 +206,7 @@ class _Reviewing:
             text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
             for who in mine.recorded.sessions:
                 line = self.lines.at(Place(who, mine.day, mine.key.name))
-                line.causes.insert(0, Cause(Why.OTHER_MODEL, nanos, text))
+                line.causes.insert(0, Cause(BillCause.OTHER_MODEL, nanos, text))
 
     def _is_wanted(self, model: str, sessions: Iterable[str | None]) -> bool:
         """Whether something of a model and of these sessions is to be shown."""
@@ -271,7 +271,7 @@ class _Reviewing:
             session = None if session_id is None else self._session(session_id)
             if session_id is None or session is None:
                 continue
-            used = [Used(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
+            used = [UsedResponse(each.row, each.cost_nanos, each.call_id) for each in self.reader.usage_of(session_id)]
             quote = partial(self.rt.workspace.prices.quote, scope=scope_of(self.rt, session))
             odd = self.reader.call_anomalies(ANOMALIES_MAX, session_id)
             calls, asks_again = list(self.reader.calls_of(session_id)), REGISTRY.asks_again(session.client)

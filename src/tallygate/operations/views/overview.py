@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.bills.causes import Cause, Used, drift_of, largest_first, unseen
+from tallygate.core.bills.causes import Cause, UsedResponse, drift_of, largest_first, unseen
 from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
 from tallygate.core.gate import lifecycle, policy
@@ -131,7 +131,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
         counted = Counter((call.action, call.reason) for call in calls)
         odd = reader.call_anomalies(ANOMALIES_MAX, session_id)
         responses = reader.usage_of(session_id)
-        used = [Used(each.row, each.cost_nanos, each.call_id) for each in responses]
+        used = [UsedResponse(each.row, each.cost_nanos, each.call_id) for each in responses]
         unsure = Unsure(reader, rt.workspace.place_of)
         return SessionView(
             session=session,

@@ -45,7 +45,7 @@ class Days:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class BillReport:
     """What one report of a provider says of some days. `digest` is the SHA-256 of its rows, in whatever order."""
 
     format: str

@@ -7,7 +7,16 @@ one tells tokens and no money, the other money and no tokens. Costs of the prior
 from __future__ import annotations
 
 from tallygate.core.statements import BilledTokens, TokenClass
-from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of, one_currency, paged, rows_of
+from tallygate.statements.apis.answers import (
+    BillReport,
+    Days,
+    Fields,
+    day_line,
+    digest_of,
+    one_currency,
+    paged,
+    rows_of,
+)
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 
 USAGE, COSTS = "anthropic_usage_api", "anthropic_cost_api"
@@ -38,7 +47,7 @@ _COST_NAMES = (
 )  # fmt: skip
 
 
-def usage(api: Api, days: Days) -> Statement:
+def usage(api: Api, days: Days) -> BillReport:
     """The tokens of each day, model, key and workspace."""
     query = _query(days, *_GROUPS)
     buckets = paged(api, "/v1/organizations/usage_report/messages", query)
@@ -48,10 +57,10 @@ def usage(api: Api, days: Days) -> Statement:
         model, key, workspace = names = [row.text(name) for name in _GROUPS]
         told = {"model": model, "key": key, "workspace": workspace, "tokens": tokens_of(row)}
         lines.append(day_line(USAGE, ANTHROPIC, number, day, names, **told))
-    return Statement(USAGE, "Anthropic usage report", "USD", tuple(lines), digest_of(rows))
+    return BillReport(USAGE, "Anthropic usage report", "USD", tuple(lines), digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> Statement:
+def costs(api: Api, days: Days) -> BillReport:
     """The money of each day, workspace and item; an item is a model's token class, or a tool."""
     buckets = paged(api, "/v1/organizations/cost_report", _query(days, "workspace_id", "description"))
     rows = rows_of(api, buckets, "starting_at", "ending_at", days)
@@ -65,7 +74,7 @@ def costs(api: Api, days: Days) -> Statement:
         told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": token_class}
         names = [row.text(name) for name in _COST_NAMES]
         lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=cost, **told))
-    return Statement(COSTS, "Anthropic cost report", currency, tuple(lines), digest_of(rows))
+    return BillReport(COSTS, "Anthropic cost report", currency, tuple(lines), digest_of(rows))
 
 
 def _query(days: Days, *groups: str) -> Query:

@@ -13,10 +13,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from tallygate.core.moments import as_datetime
 from tallygate.core.statements import BilledTokens, TokenClass
 from tallygate.statements.apis.answers import (
+    BillReport,
     DayRow,
     Days,
     Fields,
-    Statement,
     bounded,
     day_line,
     digest_of,
@@ -41,7 +41,7 @@ def has_days(days: Days, today: date) -> bool:
     return days.since >= max(FIRST_DAY, today - timedelta(days=KEPT_DAYS))
 
 
-def usage(api: Api, days: Days) -> Statement:
+def usage(api: Api, days: Days) -> BillReport:
     """The tokens of each day, model, key, workspace and identity."""
     rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/usage", days, _GROUPS)))
     lines = []
@@ -50,10 +50,10 @@ def usage(api: Api, days: Days) -> Statement:
         model, key, workspace, who = names = _names(row.needed("group"))
         told = {"model": model, "key": key or who, "workspace": workspace, "requests": counts.count("requests")}
         lines.append(day_line(USAGE, ANTHROPIC, number, day, names, tokens=_tokens(counts, model), **told))
-    return Statement(USAGE, "Anthropic usage analytics", "USD", tuple(lines), digest_of(rows))
+    return BillReport(USAGE, "Anthropic usage analytics", "USD", tuple(lines), digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> Statement:
+def costs(api: Api, days: Days) -> BillReport:
     """The money of each day, model, key, workspace, identity and kind of token; of tools by what they are."""
     groups = (*_GROUPS, "cost_type", "token_type")
     rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/cost", days, groups)))
@@ -71,7 +71,7 @@ def costs(api: Api, days: Days) -> Statement:
         told = {"model": model, "key": key or who, "workspace": workspace, "token_class": token_class}
         names = (model, key, workspace, who, of, kind)
         lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=amount, **told))
-    return Statement(COSTS, "Anthropic cost analytics", currency, tuple(lines), digest_of(rows))
+    return BillReport(COSTS, "Anthropic cost analytics", currency, tuple(lines), digest_of(rows))
 
 
 def _rows(api: Api, path: str, days: Days, groups: tuple[str, ...]) -> Iterator[DayRow]:

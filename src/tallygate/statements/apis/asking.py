@@ -41,7 +41,7 @@ class BadAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AskingBounds:
     """How long to wait, how often to ask, and how much to take."""
 
     connect_us: int = 10 * _SECOND_US
@@ -140,7 +140,7 @@ class Api:
     address: str
     key: str = field(repr=False)
     clock: Clock = field(repr=False)
-    limits: Limits = field(default_factory=Limits)
+    limits: AskingBounds = field(default_factory=AskingBounds)
     tell: Callable[[str], None] = nobody
     _client: httpx2.Client | None = field(default=None, repr=False)
     _waited_us: int = 0

@@ -7,7 +7,16 @@
 from __future__ import annotations
 
 from tallygate.core.statements import BilledTokens
-from tallygate.statements.apis.answers import Days, Fields, Statement, day_line, digest_of, one_currency, paged, rows_of
+from tallygate.statements.apis.answers import (
+    BillReport,
+    Days,
+    Fields,
+    day_line,
+    digest_of,
+    one_currency,
+    paged,
+    rows_of,
+)
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 from tallygate.statements.formats.openai_costs import item
 
@@ -27,7 +36,7 @@ _USAGE_GROUPS = ("model", "api_key_id", "project_id")
 _COST_GROUPS = ("line_item", "api_key_id", "project_id")
 
 
-def usage(api: Api, days: Days) -> Statement:
+def usage(api: Api, days: Days) -> BillReport:
     """The tokens and requests of each day, model, key and project."""
     query = _query(days, _USAGE_DAYS, *_USAGE_GROUPS)
     buckets = paged(api, "/v1/organization/usage/completions", query)
@@ -37,10 +46,10 @@ def usage(api: Api, days: Days) -> Statement:
         model, key, project = names = [row.text(name) for name in _USAGE_GROUPS]
         told = {"model": model, "key": key, "workspace": project, "requests": row.count("num_model_requests")}
         lines.append(day_line(USAGE, OPENAI, number, day, names, tokens=_tokens(row), **told))
-    return Statement(USAGE, "OpenAI usage", "USD", tuple(lines), digest_of(rows))
+    return BillReport(USAGE, "OpenAI usage", "USD", tuple(lines), digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> Statement:
+def costs(api: Api, days: Days) -> BillReport:
     """The money of each day, item, key and project. Its quantities stay out: the usage tells those tokens already."""
     query = _query(days, _COST_DAYS, *_COST_GROUPS)
     rows = rows_of(api, paged(api, "/v1/organization/costs", query), "start_time", "end_time", days)
@@ -53,7 +62,7 @@ def costs(api: Api, days: Days) -> Statement:
         cost = amount.cost("value")
         told = {"model": model, "token_class": kind, "key": key, "workspace": project}
         lines.append(day_line(COSTS, OPENAI, number, day, names, cost_nanos=cost, **told))
-    return Statement(COSTS, "OpenAI costs", currency, tuple(lines), digest_of(rows))
+    return BillReport(COSTS, "OpenAI costs", currency, tuple(lines), digest_of(rows))
 
 
 def _query(days: Days, page: str, *groups: str) -> Query:

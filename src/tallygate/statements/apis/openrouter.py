@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, time
 
 from tallygate.core.statements import BilledTokens, BillLine
-from tallygate.statements.apis.answers import Days, Fields, Statement, bounded, day_line, digest_of
+from tallygate.statements.apis.answers import BillReport, Days, Fields, bounded, day_line, digest_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider
 from tallygate.statements.reading.columns import with_own_key
 
@@ -29,12 +29,12 @@ OPENROUTER = Provider(
 _NAMES = ("model_permaslug", "model", "provider_name", "endpoint_id")
 
 
-def activity(api: Api, days: Days) -> Statement:
+def activity(api: Api, days: Days) -> BillReport:
     """The requests, tokens and credits of each day and endpoint of a model."""
     found = list(bounded(api, Fields(api.get("/api/v1/activity", [])).objects("data")))
     rows = [(day, row) for row in found if (day := _day(row)) in days]
     lines = [line for number, (day, row) in enumerate(rows, 1) for line in _lines(number, day, row)]
-    return Statement(ACTIVITY, "OpenRouter activity", "USD", tuple(lines), digest_of(rows))
+    return BillReport(ACTIVITY, "OpenRouter activity", "USD", tuple(lines), digest_of(rows))
 
 
 def _day(row: Fields) -> datetime:

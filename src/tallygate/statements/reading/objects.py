@@ -12,7 +12,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
 from tallygate.statements.reading.content import Content
 from tallygate.statements.reading.form import Numbered, Row
-from tallygate.statements.reading.tables import COLUMNS_MAX, ROWS_MAX, Faults, Source
+from tallygate.statements.reading.tables import COLUMNS_MAX, ROWS_MAX, Faults, FileRows
 
 # Where an object keeps its rows.
 LISTS = ("data", "results", "usageEventsDisplay", "usageEvents")
@@ -29,14 +29,14 @@ _DECODE = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).r
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def read_objects(content: Content, first: str, faults: Faults) -> Source:
+def read_objects(content: Content, first: str, faults: Faults) -> FileRows:
     """Objects as rows; `first` is what was read of them already. The header is the keys of the first one."""
     rows = _rows(_values(_Text(content, first)), faults)
     begin = next(rows, None)
     if begin is None:
         faults.refuse()
-        return Source((), 1, iter(()))
-    return Source(tuple(begin[1]), begin[0], chain([begin], rows))
+        return FileRows((), 1, iter(()))
+    return FileRows(tuple(begin[1]), begin[0], chain([begin], rows))
 
 
 class _Text:

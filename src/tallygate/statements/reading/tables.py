@@ -56,7 +56,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileRows:
     """A file as rows: the names of its columns, the line they stand in, and what is below, read as it is asked for."""
 
     header: tuple[str, ...]
@@ -69,7 +69,7 @@ def names_of(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(cell.strip().lower() for cell in cells)
 
 
-def read_table(content: Content, first: str, recognised: Recognised, faults: Faults) -> Source:
+def read_table(content: Content, first: str, recognised: Recognised, faults: Faults) -> FileRows:
     """A table whose first line was read already."""
     lines = _lines(content, first)
     head = list(islice(lines, PREAMBLE_MAX + 1))
@@ -82,7 +82,7 @@ def read_table(content: Content, first: str, recognised: Recognised, faults: Fau
     if twice := sorted({each for each in header if each and header.count(each) > 1}):
         raise _refused(content.name, f"its header in line {place + 1} names {shown(twice[0])} twice")
     rows = _rows(chain(head[place + 1 :], lines), delimiter, header, place + 1, faults)
-    return Source(tuple(name for name in header if name), place + 1, rows)
+    return FileRows(tuple(name for name in header if name), place + 1, rows)
 
 
 def _lines(content: Content, first: str) -> Iterator[str]:
