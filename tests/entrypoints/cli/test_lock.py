@@ -366,18 +366,18 @@ def test_while_locked_a_stop_names_the_full_path_that_the_passphrase_is_typed_in
         return HookDispatcher(app.runtime_for).answer("claude_code", None, told).body["reason"]
 
     before = compose(settings_here(), by="test")
-    assert "runs: tallygate budget raise" in said(before, "one")
+    assert "run: tallygate budget raise" in said(before, "one")
     typed[:] = [WORDS, WORDS]
     assert run("lock").exit_code == 0
     after = compose(settings_here(), by="test")
     for app, session in ((before, "two"), (after, "three")):
-        assert f"runs: {own} budget raise" in said(app, session)
+        assert f"run: {own} budget raise" in said(app, session)
         assert f"{own} budget raise" in said(app, session, "tallygate raise 2")
         assert "tallygate budget" not in said(app, session).replace(own, "")
         halted = over_mcp(app)
         assert f"{own} budget raise" in halted["message"]
         assert "tallygate budget" not in str(halted).replace(own, "")
-    assert run("status").stdout.count(f"runs: {own} budget raise") == 5, "also of a stop before the lock"
+    assert run("status").stdout.count(f"{own} budget raise") == 5, "also of a stop before the lock"
     for app in (before, after):
         app.close()
 

@@ -77,7 +77,10 @@ def test_a_server_that_began_while_the_ledger_could_not_be_read_is_shut_and_then
         begun = []
         renewing = Renewing(app, lambda made: tool_specs(made.runtime, made.unknown_price), begun.append)
         server = build_server(
-            app.runtime, desk=HookDispatcher(renewing.runtime_for), answered=renewing.specs, now=renewing.answering
+            app.runtime,
+            dispatcher=HookDispatcher(renewing.runtime_for),
+            answered=renewing.specs,
+            now=renewing.answering,
         )
         assert "storage_unsafe" in read(server, "tally://sessions")
         [start] = asked(server, ("l6e_run_start", {"budget_usd": 30, "model": "claude-opus-4.7"}))
