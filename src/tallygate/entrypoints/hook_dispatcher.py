@@ -32,9 +32,6 @@ INPUT_BYTES_MAX = 16 * 2**20
 # The exit code with which a client shows what a hook says as a session ends.
 TELLS = 1
 
-# What clients call the start of a session, which none of them lets a hook refuse: there it is told what will be.
-STARTS = frozenset({"SessionStart", "sessionStart", "session.created"})
-
 # The program as a workspace's settings make it.
 RuntimeFor = Callable[[Path | None], Runtime]
 
@@ -187,15 +184,16 @@ def refused(
 ) -> Reply:
     """The client's own refusal of a step that nothing can be said about.
 
-    A run in print mode that would end in silence, and as if all were well, is ended with the reason, or says it
-    ends. What is `lasting` refuses the next step as well: a client whose model is asked
-    once more need not be asked for that one.
+    A run in print mode that would end in silence, and as if all were well, is ended with the reason, or says it as it
+    ends. What is `lasting` refuses the next step as well: a client that asks its model once more need not be asked
+    for that one.
     """
     hooks = hooks_of(client)
     if hooks is None:
         return Reply(exit_code=1)
     what = runnable(why)
-    if name in STARTS:
+    # No client lets a hook refuse the start of a session: there it is told what will be.
+    if hooks.moments.get(name) is Moment.SESSION_START:
         text = f"Tallygate: nothing can be counted here, so every step will be stopped: {what}"
         reply = hooks.tell(name, text)
     else:
