@@ -11,6 +11,8 @@ from tests.transcripts import write_claude
 
 from tallygate.app import Start, compose, go_by, settings_here, started
 from tallygate.core.errors import SettingsError
+from tallygate.entrypoints.cli.main import tallygate as command_line
+from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.settings import places
 from tallygate.surroundings import Surroundings, around_here
@@ -90,7 +92,7 @@ def test_an_installed_command_hands_on_its_places_and_leaves_none_behind(home, m
     assert settings_here().paths.data_dir == home / ".local/share/tallygate", "the next is asked anew"
 
 
-def test_a_working_folder_that_is_gone_is_no_fault_until_it_is_asked_for(home, monkeypatch):
+def test_a_working_folder_that_is_gone_is_told_where_it_is_asked_for(home, monkeypatch, capsys):
     gone = home / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -98,8 +100,12 @@ def test_a_working_folder_that_is_gone_is_no_fault_until_it_is_asked_for(home, m
     start = started()
     assert start.around.cwd is None
     assert settings_here(cwd=home, start=start).paths.project_root is None
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SettingsError, match="was removed"):
         settings_here(start=start)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(args=["status"], obj=Program(settings_here, compose))
+    assert ended.value.code == 6
+    assert capsys.readouterr().err.count("\n") == 1, "a line, and no trace of the program"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from errno import ENOENT
 from pathlib import Path
+
+from tallygate.core.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,12 @@ class Surroundings:
 
     @property
     def folder(self) -> Path:
-        """The working folder. Raises `FileNotFoundError` where it is gone: what binds there cannot be known."""
+        """The working folder. Raises `SettingsError` where it is gone: what binds there cannot be known."""
         if self.cwd is None:
-            raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+            raise SettingsError(
+                "The folder that this runs in was removed, so nobody can tell which settings hold here.",
+                hint="Go to a folder that is there, and start it again.",
+            )
         return self.cwd
 
     def by(self, environ: Mapping[str, str]) -> Surroundings:
