@@ -138,6 +138,16 @@ def test_a_function_can_be_seen_at_once() -> None:
     assert long == []
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """A reader who meets a name knows what it is; where it is defined need not be looked up first."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(named(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_binary_fractions_stand_nowhere_in_the_source() -> None:
     found = [place for path in SOURCES if inside(path) not in FLOAT_ALLOWED for place in lines_with(path, "float")]
     assert found == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.telling import record, request
 
 from tallygate.clients.reading import otlp
-from tallygate.clients.reading.otlp import LeftOut, read_logs
+from tallygate.clients.reading.otlp import TelemetrySkip, read_logs
 from tallygate.core.errors import InvalidArgument
 
 
@@ -62,7 +62,7 @@ def test_an_attribute_is_one_plain_value_or_there_without_one(value, plain):
 def test_an_attribute_written_twice_has_no_one_meaning():
     assert attributes_of({"key": "k", "value": {"intValue": 1}}, {"key": "k", "value": {"intValue": 2}}) == (
         [],
-        {LeftOut.DUPLICATE_KEY: 1},
+        {TelemetrySkip.DUPLICATE_KEY: 1},
     )
 
 
@@ -97,8 +97,8 @@ def test_the_time_is_that_of_the_event_else_when_it_was_seen(times, at_ns):
     [
         ({}, {}),
         ({"resourceLogs": None}, {}),
-        ({"resourceLogs": "text"}, {LeftOut.NOT_OBJECT: 1}),
-        ({"resourceLogs": [5, {"scopeLogs": [None, {"logRecords": ["x", []]}]}]}, {LeftOut.NOT_OBJECT: 4}),
+        ({"resourceLogs": "text"}, {TelemetrySkip.NOT_OBJECT: 1}),
+        ({"resourceLogs": [5, {"scopeLogs": [None, {"logRecords": ["x", []]}]}]}, {TelemetrySkip.NOT_OBJECT: 4}),
         ({"resourceSpans": [{}]}, {}),
     ],
 )
@@ -111,8 +111,8 @@ def test_what_is_no_record_is_counted_and_passed_over(value, left):
     ("attributes", "lost"),
     [
         ([5, {"key": "a", "value": {"intValue": 1}}], {}),
-        ([{"key": "a", "value": {"intValue": 1}}] * 2, {LeftOut.DUPLICATE_KEY: 1}),
-        ([{"key": f"k{number}"} for number in range(300)], {LeftOut.TOO_MANY_ATTRIBUTES: 1}),
+        ([{"key": "a", "value": {"intValue": 1}}] * 2, {TelemetrySkip.DUPLICATE_KEY: 1}),
+        ([{"key": f"k{number}"} for number in range(300)], {TelemetrySkip.TOO_MANY_ATTRIBUTES: 1}),
     ],
 )
 def test_a_record_is_lost_only_where_none_of_it_can_be_used(attributes, lost):
@@ -130,12 +130,12 @@ def test_a_record_without_a_readable_resource_has_an_empty_one():
 def test_more_records_than_an_exporter_sends_are_counted_and_left(monkeypatch):
     monkeypatch.setattr(otlp, "RECORDS_MAX", 2)
     found = read(request(*[record({"a": 1})] * 5))
-    assert (len(found.records), found.left[LeftOut.TOO_MANY]) == (2, 3)
+    assert (len(found.records), found.left[TelemetrySkip.TOO_MANY]) == (2, 3)
 
 
 def test_a_record_with_too_many_attributes_is_counted_and_left():
     many = [{"key": f"k{number}", "value": {"intValue": 1}} for number in range(300)]
-    assert attributes_of(*many) == ([], {LeftOut.TOO_MANY_ATTRIBUTES: 1})
+    assert attributes_of(*many) == ([], {TelemetrySkip.TOO_MANY_ATTRIBUTES: 1})
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ Event = tuple[Mapping[str, object], Mapping[str, object], int | None]
 ReadEvents = Callable[[Iterable[Event], datetime | None], TelemetryResponses]
 
 
-class LeftOut(StrEnum):
+class TelemetrySkip(StrEnum):
     """Why a record or one of its attributes was not used."""
 
     TOO_MANY = "too_many_records"
@@ -88,8 +88,8 @@ def read_logs(payload: bytes) -> LogRecords:
     found = LogRecords()
     for resource, record in _log_records(request, found):
         if len(found.records) >= RECORDS_MAX:
-            found.left[LeftOut.TOO_MANY] += 1
-            found.lost[LeftOut.TOO_MANY] += 1
+            found.left[TelemetrySkip.TOO_MANY] += 1
+            found.lost[TelemetrySkip.TOO_MANY] += 1
             continue
         attributes = _attributes(record.get("attributes"), found)
         if attributes is not None:
@@ -120,14 +120,14 @@ def _objects(value: object, *counted: Counter[str]) -> Iterator[dict[str, Any]]:
             yield each
         else:
             for counter in counted:
-                counter[LeftOut.NOT_OBJECT] += 1
+                counter[TelemetrySkip.NOT_OBJECT] += 1
 
 
 def _attributes(value: object, told: LogRecords) -> dict[str, Value] | None:
     """Attributes by name; nothing where there are too many, or one of two would have to be chosen."""
     if isinstance(value, list) and len(value) > ATTRIBUTES_MAX:
-        told.left[LeftOut.TOO_MANY_ATTRIBUTES] += 1
-        told.lost[LeftOut.TOO_MANY_ATTRIBUTES] += 1
+        told.left[TelemetrySkip.TOO_MANY_ATTRIBUTES] += 1
+        told.lost[TelemetrySkip.TOO_MANY_ATTRIBUTES] += 1
         return None
     found: dict[str, Value] = {}
     for each in _objects(value, told.left):
@@ -135,8 +135,8 @@ def _attributes(value: object, told: LogRecords) -> dict[str, Value] | None:
         if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
             continue
         if name in found:
-            told.left[LeftOut.DUPLICATE_KEY] += 1
-            told.lost[LeftOut.DUPLICATE_KEY] += 1
+            told.left[TelemetrySkip.DUPLICATE_KEY] += 1
+            told.lost[TelemetrySkip.DUPLICATE_KEY] += 1
             return None
         held = each.get("value")
         plain = _value(held)

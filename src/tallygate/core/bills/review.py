@@ -46,7 +46,7 @@ class BillCause(StrEnum):
     CREDIT = "credit"
 
 
-class Place(NamedTuple):
+class ReviewPlace(NamedTuple):
     """What a line of the review stands for; nobody: it is in bills alone."""
 
     who: Who | None
@@ -64,7 +64,7 @@ class Line:
     to, (recorded, estimated) and (billed, recorded): only those make a ratio.
     """
 
-    place: Place
+    place: ReviewPlace
     estimate_nanos: int | None = None
     recorded_nanos: int | None = None
     billed_nanos: int | None = None
@@ -102,7 +102,7 @@ class Line:
 
 def total_line(lines: Iterable[Line], day: date) -> Line:
     """What lines add up to; None where no line knows."""
-    total = Line(Place(None, day, ""), by_estimate=(0, 0), by_record=(0, 0))
+    total = Line(ReviewPlace(None, day, ""), by_estimate=(0, 0), by_record=(0, 0))
     for line in lines:
         for name, part, whole in (
             ("by_estimate", line.recorded_nanos, line.estimate_nanos),
@@ -134,12 +134,12 @@ class ReviewLines:
     """The lines of a review while they are added up: as many as there are sessions, days and models."""
 
     def __init__(self) -> None:
-        self._lines: dict[Place, Line] = {}
+        self._lines: dict[ReviewPlace, Line] = {}
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines.values())
 
-    def at(self, place: Place) -> Line:
+    def at(self, place: ReviewPlace) -> Line:
         """One line, made where there is none yet."""
         if place not in self._lines:
             self._lines[place] = Line(place)
@@ -147,7 +147,7 @@ class ReviewLines:
 
     def recorded(self, line: LedgerLine) -> None:
         """Count in what was recorded of a response or call."""
-        found = self.at(Place(line.who, line.day, line.key.name))
+        found = self.at(ReviewPlace(line.who, line.day, line.key.name))
         found.recorded_nanos = (found.recorded_nanos or 0) + line.cost_nanos
         found.responses += 1
         found.partial += not line.is_final
@@ -156,7 +156,7 @@ class ReviewLines:
         found.assumed_nanos += line.cost_nanos if line.is_assumed else 0
         found.cache_nanos += line.nanos[1] + line.nanos[2]
 
-    def estimated(self, place: Place, nanos: int) -> None:
+    def estimated(self, place: ReviewPlace, nanos: int) -> None:
         """Count in a call's estimate."""
         found = self.at(place)
         found.estimate_nanos = (found.estimate_nanos or 0) + nanos
@@ -168,7 +168,7 @@ class ReviewLines:
             self._bill_sessions(cell)
             self._bill_alone(cell)
         for (day, key), nanos in sorted(matched.credits.items(), key=lambda item: (item[0][0], item[0][1] or ("", ""))):
-            line = self.at(Place(None, day, "" if key is None else key.name))
+            line = self.at(ReviewPlace(None, day, "" if key is None else key.name))
             line.bill(nanos, included=False)
             line.causes.append(Cause(BillCause.CREDIT, nanos, f"the bill gives back {format_amount(-nanos)}"))
 
@@ -194,7 +194,7 @@ class ReviewLines:
         for who, nanos in weights:
             part = _Fraction(before, before + nanos, whole)
             before = part.upto
-            line = self.at(Place(who, cell.day, cell.key.name))
+            line = self.at(ReviewPlace(who, cell.day, cell.key.name))
             if compared or cell.hidden[0]:
                 line.bill(part.of(billed), included=cell.included)
                 line.is_shared |= len(weights) > 1
@@ -210,7 +210,7 @@ class ReviewLines:
             tokens, nanos = tokens - cell.hidden[0], nanos - cell.hidden[1]
         if not nanos and not tokens:
             return
-        line = self.at(Place(None, cell.day, cell.key.name))
+        line = self.at(ReviewPlace(None, cell.day, cell.key.name))
         line.bill(nanos, included=cell.included)
         text = f"{_tokens(tokens)} of {cell.key.text} are in the bill and not in the ledger: {format_amount(nanos)}"
         line.causes.append(Cause(BillCause.BILL_ONLY, nanos, text))

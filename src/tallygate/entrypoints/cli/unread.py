@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tallygate.clients.reading.lines import Skip
-from tallygate.clients.reading.otlp import LeftOut
+from tallygate.clients.reading.otlp import TelemetrySkip
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.usage import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
@@ -47,8 +47,8 @@ MEANING: dict[str, str] = {
     Skip.NO_TIME: "without a time",
     Skip.INCONSISTENT: "with counts that contradict each other",
     Skip.BAD_FILE: "in a file that cannot be read",
-    LeftOut.TOO_MANY: "too many in one request",
-    LeftOut.TOO_MANY_ATTRIBUTES: "with too many attributes",
+    TelemetrySkip.TOO_MANY: "too many in one request",
+    TelemetrySkip.TOO_MANY_ATTRIBUTES: "with too many attributes",
     Skip.NO_FILE: "in what is named like a file of records and is none",
 }
 

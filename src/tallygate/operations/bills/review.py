@@ -18,9 +18,9 @@ from tallygate.core.bills.review import (
     BillCause,
     EndSum,
     Line,
-    Place,
     PriceDiffers,
     ReviewLines,
+    ReviewPlace,
     billed_factors,
     end_sums,
     estimate_factors,
@@ -186,9 +186,9 @@ class _Reviewing:
                 model = call.model_used or call.model_requested
                 self.lines.at(self._place(call.session_id, call.at_us, model)).estimate_only += 1
 
-    def _place(self, session_id: str, at_us: int, model: str, client: str | None = None) -> Place:
+    def _place(self, session_id: str, at_us: int, model: str, client: str | None = None) -> ReviewPlace:
         who = Who(session_id, self._client(session_id) or client or "")
-        return Place(who, as_datetime(at_us).date(), self.names.recorded(model)[0].name)
+        return ReviewPlace(who, as_datetime(at_us).date(), self.names.recorded(model)[0].name)
 
     def _session(self, session_id: str) -> Session | None:
         if session_id not in self.sessions:
@@ -205,7 +205,7 @@ class _Reviewing:
             nanos = billed.billed.total_nanos - recorded.recorded.total_nanos
             text = f"{mine.key.name} was named; the bill has {theirs.key.name} with the same counts that day"
             for who in mine.recorded.sessions:
-                line = self.lines.at(Place(who, mine.day, mine.key.name))
+                line = self.lines.at(ReviewPlace(who, mine.day, mine.key.name))
                 line.causes.insert(0, Cause(BillCause.OTHER_MODEL, nanos, text))
 
     def _is_wanted(self, model: str, sessions: Iterable[str | None]) -> bool:
