@@ -62,7 +62,7 @@ class _OfKind:
     by_key: dict[SampleKey, Learner] = field(default_factory=dict)
 
 
-class Learned:
+class Learners:
     """Learners of the keys in use, each loaded once and then told of every further sample.
 
     Several threads may ask at a time. Each sees what the ledger held when its own transaction began, or more.
@@ -280,7 +280,7 @@ class Caches:
     session). `compactions` tells when a session's agent last summarised its conversation.
     """
 
-    learned: Learned = field(default_factory=Learned)
+    learned: Learners = field(default_factory=Learners)
     known_prices: dict[str, set[str]] = field(default_factory=dict)
     session_heads: dict[tuple[str, str], SessionHead] = field(default_factory=dict)
     session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)

@@ -40,7 +40,7 @@ SOURCE = "genai-prices"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class CatalogRates:
     """One set of catalog rates as integers."""
 
     rates: Rates
@@ -106,7 +106,7 @@ class CatalogIndex:
                     hosts = self._hosts.setdefault(name.rpartition("/")[2], [])
                     if all(listed is not model for _, listed in hosts):
                         hosts.append((provider.id, model))
-        self._converted: dict[int, Converted | None] = {}
+        self._converted: dict[int, CatalogRates | None] = {}
 
     def find(self, provider_id: str, name: str) -> tuple[ModelInfo, Rest] | None:
         """The provider's best entry for a name; `None` where only another model's entry would match."""
@@ -149,7 +149,7 @@ class CatalogIndex:
                     best, longest = (model, rest), len(anchor)
         return best
 
-    def converted(self, model: ModelInfo, price: ModelPrice) -> Converted | None:
+    def converted(self, model: ModelInfo, price: ModelPrice) -> CatalogRates | None:
         """Our rates of a catalog price; `None` where it has no price per token, or a price of nothing."""
         key = id(price)
         if key not in self._converted:
@@ -217,7 +217,7 @@ def newest_price(providers: Sequence[Provider], until: date) -> date | None:
     return max((start for start in starts if start <= until), default=None)
 
 
-def convert(model: ModelInfo, price: ModelPrice) -> Converted | None:
+def convert(model: ModelInfo, price: ModelPrice) -> CatalogRates | None:
     """Rates in nano-dollars per million tokens, upwards; tiers replace all of them at once."""
     values = {key: value for key, value in vars(price).items() if value is not None}
     base = _rates(model, values, 0)
@@ -229,7 +229,7 @@ def convert(model: ModelInfo, price: ModelPrice) -> Converted | None:
         for start in starts
         if (rates := _rates(model, values, start + 1)) is not None
     )
-    return Converted(base, tiers, _fee(values, "requests_kcount"), _fee(values, "web_searches_kcount"))
+    return CatalogRates(base, tiers, _fee(values, "requests_kcount"), _fee(values, "web_searches_kcount"))
 
 
 def _fee(values: dict[str, Decimal | TieredPrices], key: str) -> int:

@@ -22,7 +22,7 @@ from tallygate.statements.formats import (
     openai_usage,
     openrouter,
 )
-from tallygate.statements.reading.content import Content, opened
+from tallygate.statements.reading.content import Content, open_content
 from tallygate.statements.reading.form import BadRow, BillFormat
 from tallygate.statements.reading.objects import read_objects
 from tallygate.statements.reading.tables import LINE_MAX, Faults, FileRows, read_table
@@ -104,7 +104,7 @@ def read_bill(
     path: Path, formats: Sequence[BillFormat], *, forced: BillFormat | None = None, currency: str | None = None
 ) -> BillFile:
     """Read a whole file. Raises `InvalidArgument` with everything that is wrong, and then nothing of it is used."""
-    with opened(path) as content:
+    with open_content(path) as content:
         faults, currencies = Faults(content.name), dict[str, int]()
         source = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
         form = _form_of(source, content.name, formats, forced)

@@ -26,7 +26,7 @@ from tallygate.operations.gate.authorize import StatedStep, price_step
 from tallygate.operations.gate.pipeline import Door, stored_answer, take_step, take_step_in, word_answer
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.estimates import sample_key, sample_of
-from tallygate.operations.runtime import Learned
+from tallygate.operations.runtime import Learners
 
 HOUR_US = 3600 * 1_000_000
 PROCESSES = multiprocessing.get_context("fork")  # many short ones; this one has no other thread
@@ -218,11 +218,11 @@ def test_nothing_is_learned_from_what_is_taken_back(world):
             assert taught(tx) == taught(reader) != known, "in the transaction it counts"
         raise Gone
     with world.rt.reading() as reader:
-        assert taught(reader) == taught(reader, Learned()) == known
+        assert taught(reader) == taught(reader, Learners()) == known
     for call_id in calls[6:]:
         record_usage(world.rt, UsageReport(call_id, Tokens(fresh_input=3)))
     with world.rt.reading() as reader:
-        assert taught(reader) == taught(reader, Learned()) != known
+        assert taught(reader) == taught(reader, Learners()) != known
 
 
 def steps_killed_at(folder, session, last):

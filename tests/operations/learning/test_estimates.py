@@ -27,7 +27,7 @@ from tallygate.operations.gate.record import UsageReport, record_usage, void_cal
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.learning.estimates import apply_factors, forget, forget_factors, samples, show, stated_factor
 from tallygate.operations.learning.replay import rebuild
-from tallygate.operations.runtime import Learned
+from tallygate.operations.runtime import Learners
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
@@ -273,7 +273,7 @@ def test_one_client_or_model_is_forgotten_by_itself(world):
 
 
 def test_what_one_process_learns_or_forgets_another_knows_at_its_next_question(world):
-    other = world.with_runtime(learned=Learned())
+    other = world.with_runtime(learned=Learners())
     session = world.start("1000", client="codex")
     assert other.ask(session, 100).factor_source == "none"
     taught(world)
@@ -467,7 +467,7 @@ def test_threads_that_ask_at_once_all_see_what_the_ledger_holds(world):
     taught(world, steps=30)
     session = world.start("1000", client="codex")
     asked = StatedStep(session, "edit", prompt_tokens=100, completion_tokens=0)
-    fresh = world.with_runtime(learned=Learned())
+    fresh = world.with_runtime(learned=Learners())
     wanted = check(world.rt, session, asked).estimate_nanos
     found: list[int | None] = []
     ready = threading.Barrier(4)
@@ -525,7 +525,7 @@ def test_what_was_learned_under_other_spellings_counts(world, monkeypatch, older
     assert len({each.key for each in kept(world)}) == (3 if older else 1)
     [found] = show(world.rt).learned
     assert (found.key.client, found.key.model, found.samples) == ("claude-code", "claude-opus-4-7", 12)
-    for learned in (world.rt.caches.learned, Learned()):
+    for learned in (world.rt.caches.learned, Learners()):
         again = world.with_runtime(learned=learned)
         with again.ledger.reading() as reader:
             assert [

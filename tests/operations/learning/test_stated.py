@@ -25,7 +25,7 @@ from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.learning.estimates import samples
 from tallygate.operations.learning.replay import rebuild
-from tallygate.operations.runtime import Learned
+from tallygate.operations.runtime import Learners
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
 
@@ -134,7 +134,7 @@ def test_reports_lower_nothing_that_observed_steps_have_taught(world):
     for _ in range(30):
         reported(world, elsewhere, 100, 1)
     other = world.start("100000", client="claude-code")
-    fresh = world.with_runtime(learned=Learned())
+    fresh = world.with_runtime(learned=Learners())
     for each in (world, fresh):
         assert reserved_for(each, other, 100) >= before
         assert reserved_for(each, elsewhere, 100) >= before, "nor in the session that reported"

@@ -393,7 +393,7 @@ def unit_of(unit_nanos: int) -> int:
     return unit
 
 
-def told_of(billed: Billed) -> Row | None:
+def line_usage(billed: Billed) -> Row | None:
     """What a line tells of its usage, or None where it tells neither counts nor money."""
     line, counts, told = billed.line, billed.line.tokens, Row(by_class=billed.line.token_class is not None)
     if counts.read is not None and (counts.fresh_input is None or counts.cache_read is None):

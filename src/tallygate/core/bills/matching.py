@@ -23,7 +23,7 @@ from tallygate.core.bills.lines import (
     Share,
     beyond,
     less,
-    told_of,
+    line_usage,
 )
 from tallygate.core.money import TOKENS_PER_RATE
 
@@ -308,7 +308,7 @@ class Matcher:
         """Take in one line of a bill."""
         if line.key is not None:
             self.covers(line.bill_id, line.key.provider, line.day, line.last_day)
-        told, told_by = told_of(line), self._told
+        told, told_by = line_usage(line), self._told
         span = _Span(line.day, line.last_day, line.key or ModelKey(line.line.provider, ""), line.is_included)
         if line.is_credit:
             # What is given back belongs to no usage: it is billed, and stands apart.

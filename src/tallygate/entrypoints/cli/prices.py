@@ -309,7 +309,7 @@ def _show_asked(query: str, asked: Price) -> None:
     _warn(asked)
 
 
-def _show_recorded(booked: Sequence[quote.Recorded]) -> None:
+def _show_recorded(booked: Sequence[quote.BookedPrice]) -> None:
     """What responses got, with the lines that settle what is not sure, each id's once."""
     told: set[str] = set()
     for each in booked:
@@ -325,7 +325,7 @@ def _show_recorded(booked: Sequence[quote.Recorded]) -> None:
             click.echo("\n".join(output.safe(line, 600) for line in each.to_paste.splitlines()))
 
 
-def _recorded_json(each: quote.Recorded) -> dict[str, Any]:
+def _recorded_json(each: quote.BookedPrice) -> dict[str, Any]:
     return {
         "model": each.model,
         "responses": each.responses,

@@ -29,31 +29,31 @@ _ID = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18}(?![\d.eE]))', re.
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class MessageBatch:
     """Messages to hand on, and answers to requests that are none."""
 
     onward: tuple[JSONRPCMessage, ...] = ()
     refused: tuple[dict[str, Any], ...] = ()
 
 
-def sort_out(line: bytes, *, batches: bool) -> Sorted:
+def sort_out(line: bytes, *, batches: bool) -> MessageBatch:
     """Tell messages from what must be refused; `batches` says whether a line may carry several."""
     line = line.removeprefix(_BOM).strip()
     if not line:
-        return Sorted()
+        return MessageBatch()
     if (message := _message(line)) is not None:
-        return Sorted((message,))
+        return MessageBatch((message,))
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        return Sorted(refused=(_refusal(PARSE_ERROR, "This is no JSON that can be read.", id_in(line)),))
+        return MessageBatch(refused=(_refusal(PARSE_ERROR, "This is no JSON that can be read.", id_in(line)),))
     if isinstance(found, list):
         return _batch(found, allowed=batches)
     # Text that ends within a character, as when an emoji was cut, is text all the same.
     mended = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
     if mended != line and (message := _message(mended)) is not None:
-        return Sorted((message,))
-    return Sorted(refused=_wrong(found))
+        return MessageBatch((message,))
+    return MessageBatch(refused=_wrong(found))
 
 
 def id_in(line: bytes) -> int | str | None:
@@ -97,18 +97,18 @@ def _message(line: bytes) -> JSONRPCMessage | None:
     return message
 
 
-def _batch(found: list[Any], *, allowed: bool) -> Sorted:
+def _batch(found: list[Any], *, allowed: bool) -> MessageBatch:
     if not found or len(found) > BATCH_MAX:
-        return Sorted(refused=(_refusal(INVALID_REQUEST, f"A batch holds 1 to {BATCH_MAX} messages.", None),))
+        return MessageBatch(refused=(_refusal(INVALID_REQUEST, f"A batch holds 1 to {BATCH_MAX} messages.", None),))
     if not allowed:
         why = f"Several messages in one line are part of protocol version {BATCHES_IN} only."
         asked = [each for each in found if isinstance(each, dict) and "id" in each]
-        return Sorted(refused=tuple(_refusal(INVALID_REQUEST, why, _valid_id(each)) for each in asked or [{}]))
+        return MessageBatch(refused=tuple(_refusal(INVALID_REQUEST, why, _valid_id(each)) for each in asked or [{}]))
     parts = [sort_out(json.dumps(each).encode(), batches=False) for each in found if not isinstance(each, list)]
     nested = tuple(
         _refusal(INVALID_REQUEST, "A batch holds no batch.", None) for each in found if isinstance(each, list)
     )
-    return Sorted(tuple(x for p in parts for x in p.onward), tuple(x for p in parts for x in p.refused) + nested)
+    return MessageBatch(tuple(x for p in parts for x in p.onward), tuple(x for p in parts for x in p.refused) + nested)
 
 
 def _wrong(found: object) -> tuple[dict[str, Any], ...]:

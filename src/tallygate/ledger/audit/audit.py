@@ -367,7 +367,7 @@ class AuditFinding:
     meaning: str
 
 
-class Audited(Protocol):
+class AuditableLedger(Protocol):
     """What an audit asks of a ledger."""
 
     @property
@@ -387,12 +387,12 @@ class Listener(Protocol):
     def hear(self, tenant: str, link: proof.Link, previous: bytes, event: Mapping[str, Any]) -> None: ...
 
 
-def audit(ledger: Audited, *, rows_max: int = ROWS_MAX) -> list[AuditFinding]:
+def audit(ledger: AuditableLedger, *, rows_max: int = ROWS_MAX) -> list[AuditFinding]:
     """Everything that is wrong with a ledger; an empty list is a ledger that verifies."""
     return [*damage(ledger), *edits(ledger, rows_max=rows_max)][:FINDINGS_MAX]
 
 
-def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | None = None) -> list[AuditFinding]:
+def edits(ledger: AuditableLedger, *, rows_max: int = ROWS_MAX, listener: Listener | None = None) -> list[AuditFinding]:
     """What somebody did to a ledger: events, tables, counters and schema that do not fit.
 
     Reads every event once; memory holds at most `rows_max` rows of each table, however long the journal is.
@@ -405,12 +405,12 @@ def edits(ledger: Audited, *, rows_max: int = ROWS_MAX, listener: Listener | Non
     return found[:FINDINGS_MAX]
 
 
-def damage(ledger: Audited) -> list[AuditFinding]:
+def damage(ledger: AuditableLedger) -> list[AuditFinding]:
     """What is wrong with the file: pages that SQLite cannot read, rows that refer to nothing."""
     return list(islice(_damage(ledger), FINDINGS_MAX))
 
 
-def _damage(ledger: Audited) -> Iterator[AuditFinding]:
+def _damage(ledger: AuditableLedger) -> Iterator[AuditFinding]:
     for (answer,) in ledger.rows("PRAGMA quick_check(20)"):
         if answer != "ok":
             yield AuditFinding("file", str(ledger.path), str(answer), "the file is damaged: restore a backup")
@@ -418,7 +418,7 @@ def _damage(ledger: Audited) -> Iterator[AuditFinding]:
         yield AuditFinding("file", str(row[0]), f"row {row[1]} refers to nothing in {row[2]}", "rows were removed")
 
 
-def _schema(ledger: Audited) -> Iterator[AuditFinding]:
+def _schema(ledger: AuditableLedger) -> Iterator[AuditFinding]:
     """A trigger or table that does not ship with the program could change what the program writes."""
     model = sqlite3.connect(":memory:")
     for _, sql in migrations():
@@ -458,7 +458,7 @@ class _Journal:
         faults.clear()
 
 
-def _journal(ledger: Audited, fold: SettlingTables, listener: Listener | None) -> list[AuditFinding]:
+def _journal(ledger: AuditableLedger, fold: SettlingTables, listener: Listener | None) -> list[AuditFinding]:
     """Walk all events in the order in which they were written, each tenant's chain on its own."""
     traces = () if listener is None else tuple(listener.traces)
     journals: dict[str, _Journal] = {}

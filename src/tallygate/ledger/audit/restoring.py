@@ -24,14 +24,14 @@ NOTHING_CHANGED = "Nothing was replaced. Give another backup."
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class Restoration:
     """A backup that is in place now: its last event, and where what lay there is kept."""
 
     ends: Head
     kept: Path | None
 
 
-def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Restored:
+def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Restoration:
     """Put a backup in the place of a ledger, whatever lies there. Raises `LedgerUnavailable`, and nothing is changed.
 
     The caller tells the journal, and nobody counts on the ledger before the anchor agrees with it.
@@ -47,7 +47,7 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
             kept = _set_aside(path, at_us)
             new.replace(path)
             on_disk(path)
-        return Restored(ends, kept)
+        return Restoration(ends, kept)
     except OSError as error:
         raise LedgerUnavailable(
             f"The ledger {path} could not be restored: {error.strerror}.",

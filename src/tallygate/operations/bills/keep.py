@@ -77,7 +77,7 @@ class KeptBill:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class Withdrawal:
     """A bill that counts no more; not `fresh` where that was so before. `again` lines of earlier bills count again."""
 
     bill: Bill
@@ -219,7 +219,7 @@ def show_bill(rt: Runtime, bill_id: str, *, limit: int) -> BillView:
         return BillView(bill, reader.bill_lines(bill_id, limit), *shared)
 
 
-def delete_bill(rt: Runtime, bill_id: str) -> Deleted:
+def delete_bill(rt: Runtime, bill_id: str) -> Withdrawal:
     """Let a bill count no more. Its lines stay in the ledger, and those of earlier bills that it replaced count again.
 
     Deleting it again changes nothing.
@@ -232,9 +232,9 @@ def delete_bill(rt: Runtime, bill_id: str) -> Deleted:
         if bill is None:
             raise _unknown(bill_id)
         if bill.deleted_us is not None:
-            return Deleted(bill, fresh=False)
+            return Withdrawal(bill, fresh=False)
         _mark_deleted(tx, bill, by=rt.by, cause="user")
-        return Deleted(present(tx.bill(bill_id), f"bill {bill_id} is there"), fresh=True, again=again)
+        return Withdrawal(present(tx.bill(bill_id), f"bill {bill_id} is there"), fresh=True, again=again)
 
 
 def _unknown(bill_id: str) -> NotFound:

@@ -70,7 +70,7 @@ def rules_for(
 
 
 @value(frozen=True, slots=True)
-class Bound:
+class SessionNow:
     """A session as its workspace's settings have it by now, with every budget that its next step must pass.
 
     `rules_before` are those that it was kept with.
@@ -86,7 +86,7 @@ class Bound:
         return self.to.seen(self.to.budgets)
 
 
-def bound_now(
+def session_now(
     rt: Runtime,
     reader: Reader,
     session: Session,
@@ -95,7 +95,7 @@ def bound_now(
     *,
     at_us: int,
     here: bool = True,
-) -> Bound:
+) -> SessionNow:
     """The budgets that bind a session's step of a model at a time: what the gate asks, and what everybody is told.
 
     `own` are those of the session itself. `here` is where the step stands; who looks at a session from anywhere else
@@ -132,7 +132,7 @@ def bound_now(
     found = applicable_budgets(
         reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds
     )
-    return Bound(now, found, before)
+    return SessionNow(now, found, before)
 
 
 def _whose(session: Session) -> tuple[str | None, ...]:
@@ -559,7 +559,7 @@ def budgets_now(
     """
     own, model = reader.budgets_of(session.session_id) if own is None else own, model or session.model
     if session.is_open:
-        return bound_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
+        return session_now(rt, reader, session, own, model, at_us=at_us, here=here).budgets
     found = applicable_budgets(reader, session, own, model, at_us, place_of=rt.workspace.place_of)
     return found.seen(found.budgets)
 
@@ -583,5 +583,5 @@ def session_with_standing(rt: Runtime, reader: Reader, session_id: str) -> tuple
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
-    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
+    bound = session_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
     return bound.session, bound.budgets

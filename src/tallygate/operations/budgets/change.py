@@ -19,7 +19,14 @@ from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.ledger.port.sessions import SessionReader
-from tallygate.operations.budgets.applicable import Bound, aged_out_us, bound_now, budget_change, limited_now, rolled
+from tallygate.operations.budgets.applicable import (
+    SessionNow,
+    aged_out_us,
+    budget_change,
+    limited_now,
+    rolled,
+    session_now,
+)
 from tallygate.operations.lock_book import as_signed, signing, standing_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.windows import head_id, is_head, is_piece
@@ -281,13 +288,13 @@ def granted(limit_before: int, after: Budget) -> str:
     return f"The user raised the budget of {budget_name(after)} by {added}; its limit is {limit} now."
 
 
-def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Bound, list[Budget]]:
+def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[SessionNow, list[Budget]]:
     found = reader.session_with_budgets(session_id)
     if found is None:
         raise unknown_session(session_id)
     if not found[0].is_open:
         raise session_ended(session_id)
-    bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
+    bound = session_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
     return bound, [budget for budget in bound.budgets if budget.unit not in COUNTED]
 
 

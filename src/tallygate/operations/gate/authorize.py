@@ -17,7 +17,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallMode, CheckReason, Pressure, Reason
-from tallygate.operations.budgets.applicable import bound_now, currency_of, session_with_standing
+from tallygate.operations.budgets.applicable import currency_of, session_now, session_with_standing
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import Door, look, stored_answer, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
@@ -128,7 +128,7 @@ def _checked(rt: Runtime, session_id: str, step: StatedStep | None) -> BudgetSta
             found = reader.session_with_budgets(session_id)
             if found is None:
                 raise unknown_session(session_id)
-            bound = bound_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
+            bound = session_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
             session, budgets = bound.session, bound.budgets
     own = own_budget(session, budgets)
     fullest = policy.most_used(budgets) or own

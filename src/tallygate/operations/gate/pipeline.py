@@ -39,7 +39,13 @@ from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.ledger.port.proof import ProofReader, StoredAttestation
 from tallygate.ledger.port.sessions import SessionReader
-from tallygate.operations.budgets.applicable import ApplicableBudgets, bound_now, budget_change, changes_of, visited_by
+from tallygate.operations.budgets.applicable import (
+    ApplicableBudgets,
+    budget_change,
+    changes_of,
+    session_now,
+    visited_by,
+)
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
@@ -225,7 +231,7 @@ def look(
     found = reader.session_with_budgets(request.session_id)
     if found is None:
         raise unknown_session(request.session_id)
-    bound = bound_now(rt, reader, *found, request.model, at_us=at_us)
+    bound = session_now(rt, reader, *found, request.model, at_us=at_us)
     session, applicable = bound.session, bound.to
     metered = request.actual is not None and reader.is_metered(session.session_id)
     if metered:

@@ -263,7 +263,7 @@ class Taught:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
+class Corrections:
     """Everything that estimates are corrected by: what was learned, what the user set, what came from bills."""
 
     learned: tuple[Taught, ...]
@@ -271,11 +271,11 @@ class Calibrated:
     billed: dict[str, tuple[int, int]]
 
 
-def show(rt: Runtime) -> Calibrated:
+def show(rt: Runtime) -> Corrections:
     """Everything that estimates are corrected by now."""
     with rt.reading() as reader:
         found = [_taught(rt, reader, *entry) for entry in _keys(reader)]
-        return Calibrated(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
+        return Corrections(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
 
 
 def _keys(reader: LearningReader) -> list[tuple[SampleKey, int, int]]:

@@ -23,7 +23,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Value
 from tallygate.ledger.port.ledger import Tx
 from tallygate.ledger.port.sessions import SessionReader
-from tallygate.operations.budgets.applicable import bound_now, rules_for
+from tallygate.operations.budgets.applicable import rules_for, session_now
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.gate.record import ID_MAX
 from tallygate.operations.runtime import (
@@ -92,7 +92,7 @@ def start_session(rt: Runtime, opening: Opening) -> OpenedSession:
         parent, inherited = _parent(tx, opening.parent_session_id)
         begun = _begin(rt, tx, opening, session_id, parent=parent, inherited=inherited, mode=rt.workspace.default_mode)
         session, own = begun.session, present(begun.own, "a session that is asked for has a budget of its own")
-        every = bound_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
+        every = session_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
     tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
     return OpenedSession(session, every, tighter, price.warning)

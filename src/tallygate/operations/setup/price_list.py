@@ -22,7 +22,7 @@ SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class RateChange:
     """One class of tokens of one model whose rate is another: before and after, in nano-dollars per million."""
 
     model: str
@@ -41,20 +41,20 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ListComparison:
     """A new list against the one that counts: how many models each has, which went, what moved."""
 
     before: int
     after: int
     gone: tuple[str, ...]
-    moved: tuple[Moved, ...]
+    moved: tuple[RateChange, ...]
 
     @property
-    def lowered(self) -> tuple[Moved, ...]:
+    def lowered(self) -> tuple[RateChange, ...]:
         return tuple(each for each in self.moved if each.after_nanos < each.before_nanos)
 
     @property
-    def far(self) -> tuple[Moved, ...]:
+    def far(self) -> tuple[RateChange, ...]:
         return tuple(each for each in self.moved if each.is_far)
 
     @property
@@ -67,7 +67,7 @@ class PriceListTaken:
     """A list that counts from now on; not `fresh` where it was the same already."""
 
     snapshot: Snapshot
-    compared: Compared
+    compared: ListComparison
     fresh: bool
 
 
@@ -101,7 +101,7 @@ def take_prices(
     return PriceListTaken(snapshot, compared, fresh)
 
 
-def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Compared, bool]:
+def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[ListComparison, bool]:
     """Let the price list that came with the program count again, and say whether another one was kept.
 
     It may make work cheaper only for the user. A list that is kept and does not count, since it is damaged or older
@@ -117,20 +117,20 @@ def reset_prices(rt: Runtime, *, folder: Path, authority: Authority) -> tuple[Co
     return compared, forget(folder / FOLDER)
 
 
-def compare(before: dict[tuple[str, str], Rates], after: dict[tuple[str, str], Rates]) -> Compared:
+def compare(before: dict[tuple[str, str], Rates], after: dict[tuple[str, str], Rates]) -> ListComparison:
     """Hold the rates of two lists against each other, class by class."""
     moved = [
-        Moved(":".join(name), each.name.removesuffix("_nanos"), getattr(old, each.name), getattr(new, each.name))
+        RateChange(":".join(name), each.name.removesuffix("_nanos"), getattr(old, each.name), getattr(new, each.name))
         for name, old in before.items()
         if (new := after.get(name)) is not None and new != old
         for each in fields(Rates)
         if getattr(old, each.name) != getattr(new, each.name)
     ]
     gone = tuple(":".join(name) for name in before if name not in after)
-    return Compared(len(before), len(after), gone, tuple(moved))
+    return ListComparison(len(before), len(after), gone, tuple(moved))
 
 
-def _refuse_what_is_odd(compared: Compared, origin: str) -> None:
+def _refuse_what_is_odd(compared: ListComparison, origin: str) -> None:
     """A damaged or foreign list shows by prices that jump, or models that are gone."""
     hint = "Nothing was changed. If that is right, say so with --force."
     if compared.too_few:

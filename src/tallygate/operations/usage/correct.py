@@ -28,7 +28,7 @@ _CANDIDATES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class Correction:
     """A response before and after the user has set it."""
 
     before: StoredUsage
@@ -37,7 +37,7 @@ class Corrected:
 
 def correct_usage(
     rt: Runtime, part: str, counts: Mapping[str, int], *, model: str | None, reason: str, authority: Authority
-) -> Corrected:
+) -> Correction:
     """Give a response the counts and the model that the user names; what is read later does not change it again."""
     authority.require(Loosening.USAGE_CORRECT)
     why = cleaned(reason, _REASON_MAX)
@@ -82,7 +82,7 @@ def correct_usage(
         }
         sign = signing(rt, tx, authority, Loosening.USAGE_CORRECT)
         tx.append("usage.corrected", changes, by=rt.by, note=note, sign=sign)
-    return Corrected(before, after)
+    return Correction(before, after)
 
 
 def find_usage(reader: UsageReader, part: str) -> StoredUsage:

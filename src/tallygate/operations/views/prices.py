@@ -147,7 +147,7 @@ def offered(rt: Runtime, model: str, at: datetime) -> Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class BookedPrice:
     """What responses of a model were booked at: the id that was priced, and the price as it is kept.
 
     `to_paste` are the settings that would make the price known, none where it is.
@@ -163,7 +163,7 @@ class Recorded:
     to_paste: str
 
 
-def recorded(rt: Runtime, query: str) -> list[Recorded]:
+def recorded(rt: Runtime, query: str) -> list[BookedPrice]:
     """What responses of a model got, the dearest first: who serves it may make another price of it than is listed."""
     at, scope = as_datetime(rt.services.clock_us()), scope_here(rt)
     try:
@@ -173,7 +173,7 @@ def recorded(rt: Runtime, query: str) -> list[Recorded]:
             bases = {each.price_id: json.loads(reader.price_basis(each.price_id) or "{}") for each in sums}
     except LedgerUnavailable:
         return []
-    found: dict[tuple[object, ...], Recorded] = {}
+    found: dict[tuple[object, ...], BookedPrice] = {}
     for each in sums:
         basis, served = bases[each.price_id], served_as(each.model, each.provider, each.speed)
         if not basis:
@@ -186,7 +186,7 @@ def recorded(rt: Runtime, query: str) -> list[Recorded]:
         before = found.get((served, *told))
         responses, nanos = (0, 0) if before is None else (before.responses, before.nanos)
         responses, nanos = responses + each.responses, nanos + each.nanos
-        found[served, *told] = Recorded(served, responses, nanos, *told, lines)
+        found[served, *told] = BookedPrice(served, responses, nanos, *told, lines)
     return list(found.values())
 
 

@@ -31,7 +31,7 @@ def _sku(row: Row) -> str:
 
 
 def _is_of_another(row: Row) -> bool:
-    product = cells.said(row, "product").casefold()
+    product = cells.cell_text(row, "product").casefold()
     return bool(product) and not product.startswith(_PRODUCTS)
 
 
@@ -92,7 +92,7 @@ _api_lacks = needs("sku", "unittype", *_API_AMOUNTS)
 
 def _span(row: Row) -> Span:
     """The days of an item: its own date, or the period of the report it stands in."""
-    if cells.said(row, "date"):
+    if cells.cell_text(row, "date"):
         return _date(row)
     year, month, day, hour = (cells.count(row, column) for column in (_YEAR, _MONTH, _DAY, _HOUR))
     try:
@@ -161,7 +161,7 @@ def _used(row: Row) -> tuple[int, ...]:
 
 def _who_pays(row: Row) -> Billing:
     column = "exceeds monthly quota" if _is_old(row) else "exceeds_quota"
-    beyond = cells.said(row, column).casefold()
+    beyond = cells.cell_text(row, column).casefold()
     if beyond not in {"true", "false"}:
         raise cells.bad(row, column, "True or False")
     return Billing.METERED if beyond == "true" else Billing.INCLUDED

@@ -54,7 +54,7 @@ def _begins(text: str) -> bool:
 
 def _cost(row: Row, column: str) -> int | None:
     """The figure of a cell, nothing where it says a word instead."""
-    text = cells.said(row, column)
+    text = cells.cell_text(row, column)
     return None if not text or _begins(text) else cells.amount_of(row, column, text)
 
 
@@ -67,7 +67,7 @@ def _charge(row: Row) -> tuple[Billing, int | None]:
     if any(word in kind.casefold() for word in _NOT_CHARGED):
         return Billing.METERED, 0
     borne = _TO_YOU in row and bool(value)
-    if _begins(kind) or _begins(cells.said(row, column)) or borne:
+    if _begins(kind) or _begins(cells.cell_text(row, column)) or borne:
         return Billing.INCLUDED, value
     return Billing.METERED, value if charged is None else charged
 

@@ -80,7 +80,7 @@ def _tokens(row: Row) -> BilledTokens:
     whole = _count(row, told, "prompt_tokens")
     if cache == 0 or prompt < cache or whole == prompt + cache:
         return BilledTokens(prompt, cached, written, output, prompt + cache)
-    if whole is None and cells.said(row, "call_type").endswith("anthropic_messages"):
+    if whole is None and cells.cell_text(row, "call_type").endswith("anthropic_messages"):
         return BilledTokens(None, cached, written, output)
     return BilledTokens(prompt - cache, cached, written, output, prompt)
 

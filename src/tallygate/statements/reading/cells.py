@@ -39,7 +39,7 @@ _EPOCH_MS = re.compile(r"(?P<whole>\d{12,13})", re.ASCII)
 _EPOCH_SECONDS = re.compile(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
 
 
-def said(row: Row, column: str) -> str:
+def cell_text(row: Row, column: str) -> str:
     """What a cell says, stripped; nothing where it is empty, missing or written as nothing."""
     text = row.get(column, "").strip()
     return "" if text.casefold() in _NOTHING else text
@@ -47,7 +47,7 @@ def said(row: Row, column: str) -> str:
 
 def name(row: Row, column: str) -> str | None:
     """A name as the bill writes it, without what could harm a terminal, and cut."""
-    return cleaned(said(row, column), TEXT_MAX) or None
+    return cleaned(cell_text(row, column), TEXT_MAX) or None
 
 
 def required(row: Row, column: str, what: str = "a name") -> str:
@@ -75,12 +75,12 @@ def bad(row: Row, column: str, what: str) -> BadRow:
 
 def holds_nothing(row: Row, first: str) -> bool:
     """Whether a row bills nothing: all of it is empty, or it sums up others."""
-    return said(row, first).casefold() in _TOTALS or not any(value.strip() for value in row.values())
+    return cell_text(row, first).casefold() in _TOTALS or not any(value.strip() for value in row.values())
 
 
 def says_nothing(row: Row, *columns: str) -> bool:
     """Whether all of these cells are empty."""
-    return not any(said(row, column) for column in columns)
+    return not any(cell_text(row, column) for column in columns)
 
 
 def amount(row: Row, column: str) -> int | None:
@@ -88,7 +88,7 @@ def amount(row: Row, column: str) -> int | None:
 
     Thousands may be told apart by commas where that cannot be a decimal comma: 1,234.50 or $1,234, but not 1,234.
     """
-    text = said(row, column)
+    text = cell_text(row, column)
     return amount_of(row, column, text) if text else None
 
 
@@ -142,7 +142,7 @@ def cost(row: Row, column: str) -> int:
 
 def count(row: Row, column: str) -> int | None:
     """How many, as a whole number; nothing where the cell says none."""
-    return counted(row, column, said(row, column))
+    return counted(row, column, cell_text(row, column))
 
 
 def counted(row: Row, column: str, text: str) -> int | None:
@@ -169,7 +169,7 @@ def total(*counts: int | None) -> int | None:
 def moment(row: Row, column: str) -> tuple[datetime, bool]:
     """When, in UTC, and whether the cell tells a time of day at all; without a zone a time is taken as UTC."""
     what = "a date such as 2026-03-31 or a time such as 2026-03-31T14:30:00Z"
-    text = said(row, column)
+    text = cell_text(row, column)
     found = _MOMENT.fullmatch(text) if len(text) <= 40 else None
     if found is None:
         raise bad(row, column, what)
@@ -186,7 +186,7 @@ def moment(row: Row, column: str) -> tuple[datetime, bool]:
 
 def epoch(row: Row, column: str, *, per_second: int = 1) -> datetime:
     """Seconds since 1970, or thousandths, as a time in UTC."""
-    found = (_EPOCH_SECONDS if per_second == 1 else _EPOCH_MS).fullmatch(said(row, column))
+    found = (_EPOCH_SECONDS if per_second == 1 else _EPOCH_MS).fullmatch(cell_text(row, column))
     at = _EPOCH + timedelta(seconds=1) * int(found["whole"]) / per_second if found else None
     if at is None or not 2000 <= at.year < 2100:
         raise bad(row, column, f"a time in {'seconds' if per_second == 1 else 'milliseconds'} since 1970")
@@ -195,7 +195,7 @@ def epoch(row: Row, column: str, *, per_second: int = 1) -> datetime:
 
 def currency_code(row: Row, column: str) -> str | None:
     """The code of a currency in capitals; nothing where the cell says none."""
-    text = said(row, column)
+    text = cell_text(row, column)
     if text and not re.fullmatch(r"[A-Za-z]{3}", text, re.ASCII):
         raise bad(row, column, "a currency code such as USD")
     return text.upper() or None

@@ -96,7 +96,7 @@ class _Counted(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Content]:
+def open_content(path: Path) -> Iterator[Content]:
     """A file as text, unpacked where it is a gzip file or a zip archive that holds one table.
 
     Raises `InvalidArgument` for whatever is no file, too large, damaged or in another encoding.
