@@ -138,7 +138,9 @@ def test_what_has_to_be_read_anew_follows_from_the_last_responses_of_a_session(l
     ingest(world.rt, FileReading(CLIENT, f"/t/{name}", rows))
     world.clock.forward(pause_us)
     at_us, price = world.clock.at_us, world.rt.workspace.prices.quote(OPUS, as_datetime(world.clock.at_us), None)
-    last = [row for row in rows if row.rule is not Rule.CLAUDE_AUXILIARY][-STEPS_LOOKED_AT:]
+    with world.ledger.reading() as reader:  # as they are kept: one without a model counts as its session's others
+        kept = [stored.row for stored in reader.usage_of(session)]
+    last = [row for row in kept if row.rule != Rule.CLAUDE_AUXILIARY][-STEPS_LOOKED_AT:]
     for agent in AGENTS:
         mine = of_actor([PastStep(row, 0) for row in last], agent)
         forgotten = bool(mine) and not same_model(priced_as(mine[-1].row), OPUS)
