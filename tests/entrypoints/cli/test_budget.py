@@ -183,28 +183,28 @@ def test_a_list_shows_when_windows_are_renewed(there, run, run_json, made):
 CHECKS = [
     (0, None, 0, "within_budget"),
     (0, "1.00", 0, "within_budget"),
-    (0, "1.01", 2, "estimated_overage"),
+    (0, "1.01", 8, "estimated_overage"),
     (160_000, None, 0, "within_budget"),
-    (160_000, "0.30", 2, "estimated_overage"),
-    (200_000, None, 2, "budget_exhausted"),
-    (900_000, "0", 2, "budget_exhausted"),
+    (160_000, "0.30", 8, "estimated_overage"),
+    (200_000, None, 8, "budget_exhausted"),
+    (900_000, "0", 8, "budget_exhausted"),
 ]
 
 
 @pytest.mark.parametrize("tokens, estimate, code, reason", CHECKS)
-def test_a_check_leaves_with_two_where_the_session_may_not_go_on(run, made, tokens, estimate, code, reason):
+def test_a_check_leaves_with_eight_where_the_session_may_not_go_on(run, made, tokens, estimate, code, reason):
     session_id = made.session(1)
     record_call(made.app.runtime, CallReport(session_id, "claude-opus-4.7", Tokens(fresh_input=tokens)))
     asked = [] if estimate is None else ["--estimate", estimate]
     result = run("budget", "check", session_id[-8:], *asked)
     assert (result.exit_code, result.stdout.split(":")[0]) == (code, reason)
-    assert ("tallygate budget raise" in result.stdout) == (code == 2)
+    assert ("tallygate budget raise" in result.stdout) == (code == 8)
     shown = json.loads(run("budget", "check", session_id, *asked, "--json").stdout)
     assert (shown["allowed"], shown["reason"], shown["currency"]) == (code == 0, reason, "USD")
     assert (shown["budget"] is None) == (code == 0)
 
 
-@pytest.mark.parametrize("arguments, code", [(("nobody-has-this",), 3), (("x" * 9, "--estimate", "-1"), 2)])
+@pytest.mark.parametrize("arguments, code", [(("nobody-has-this",), 3), (("x" * 9, "--estimate", "-1"), 2), ((), 2)])
 def test_a_check_that_cannot_be_made_is_no_verdict(run, made, arguments, code):
     result = run("budget", "check", *arguments)
     assert (result.exit_code, result.stdout) == (code, "")

@@ -450,4 +450,4 @@ def test_a_limit_that_was_raised_past_the_program_fails_doctor(run, made, locked
     found = run("doctor")
     assert found.exit_code == 1
     assert "raised without your signature" in found.stdout
-    assert run("budget", "check", session, "--estimate", "2").exit_code == 2
+    assert run("budget", "check", session, "--estimate", "2").exit_code == 8

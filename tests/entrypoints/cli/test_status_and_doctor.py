@@ -76,7 +76,7 @@ def test_outside_of_any_project_the_last_run_is_that_of_any(run, made, home, mon
 def test_help_is_asked_for_with_one_letter_too(run, command):
     told = run(*command, "-h")
     assert (told.exit_code, told.stdout) == (0, run(*command, "--help").stdout)
-    assert ("8 " in told.stdout) == (command in ([], ["status"]))
+    assert ("8 " in told.stdout) == (command in ([], ["status"], ["budget"]))
 
 
 def test_a_script_learns_by_the_exit_code_that_settings_of_the_project_stop_every_step(

@@ -18,7 +18,7 @@ from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
-from tallygate.entrypoints.cli.program import Commands, Program, pass_program
+from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
 from tallygate.operations.gate.authorize import check_budget
@@ -32,7 +32,6 @@ from tallygate.operations.views.overview import (
     splits_of,
 )
 
-EXHAUSTED = 2
 _REASON_MAX = 500
 _reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")
 _tenant = click.option("--tenant", metavar="ID", help="Whose budgets; without it those of no tenant in particular.")
@@ -108,7 +107,7 @@ def _none_yet(rt: Runtime) -> str:
 @_tenant
 @pass_program
 def check(program: Program, session_id: str, estimate: str | None, as_json: bool, tenant: str | None) -> int:
-    """Say whether SESSION may go on; leave with exit code 2 where it may not.
+    """Say whether SESSION may go on; leave with exit code 8 where it may not.
 
     Every budget that binds it counts: its own, those around it, and those of the settings.
     """
@@ -137,7 +136,7 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
         click.echo(f"{found.reason.value}: {left} left, {used} % used.")
         if found.command is not None:
             click.echo(f"To go on: {output.safe(found.command, 500)}")
-    return 0 if found.allowed else EXHAUSTED
+    return 0 if found.allowed else STOPPED
 
 
 @budget.command("raise")

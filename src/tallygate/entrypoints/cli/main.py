@@ -11,7 +11,7 @@ from tallygate.entrypoints.cli.program import Program, Root
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
-    "7 the user's alone, 8 a run was stopped (status --exit-code), 130 interrupted."
+    "7 the user's alone, 8 stopped (budget check, status --exit-code), 10 to 18 broken (verify), 130 interrupted."
 )
 
 

@@ -8,7 +8,8 @@
 5    the ledger cannot be opened, read or written
 6    settings that cannot be used
 7    only the user may do that, and an agent asked
-8    a run was stopped, or every step is (`status --exit-code`)
+8    stopped: a session may not go on (`budget check`), a run was stopped or every step is (`status --exit-code`)
+10+  up to 18: what `verify` found to be broken, each kind its own
 130  interrupted
 """
 
@@ -47,12 +48,6 @@ if TYPE_CHECKING:
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
-# How a command fails: one line on stderr, and an exit code that scripts can rely on.
-#
-# 0 done 1 failed: a check found something, the run log cannot be written, a fault of the program 2 wrong usage or an
-# impossible value 3 no session, call or budget has that id 4 a conflict with what the ledger holds 5 the ledger cannot
-# be opened, read or written 6 settings that cannot be used 7 only the user may do that, and an agent asked 8 a run was
-# stopped, or every step is (`status --exit-code`) 130 interrupted
 
 
 FAILED, USAGE, STOPPED, INTERRUPTED = 1, 2, 8, 130
