@@ -7,7 +7,7 @@ and at last an assumed one; both say so and show the line that would settle it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -349,17 +349,17 @@ def rows_that_lower(before: PriceBook, after: PriceBook, at: datetime) -> Iterat
                 continue
             if not models and not isinstance(row, str):
                 models = [*dict.fromkeys([*named, *(each.id for each in after.catalog.models(at))])][:_MODELS_COMPARED]
-            fits = [row] if isinstance(row, str) else [] if row is None else _fitting(row, models, at)
-            if not fits or any(_is_lower(after.quote(model, at), before.quote(model, at)) for model in fits):
+            if isinstance(row, str):
+                fits = [row]
+            elif row is None or is_scoped(row) or row.valid_from is not None or row.valid_to is not None:
+                fits = []
+            else:
+                fits = [model for model in models if matching_row((row,), identify(model), at) is not None]
+                fits = fits[:: 1 + len(fits) // _MODELS_QUOTED]
+            # One class of tokens that became cheaper, at one size of a context, is enough.
+            quotes = ((after.quote(model, at), before.quote(model, at)) for model in fits)
+            if not fits or any(a < b for now, then in quotes for a, b in _paired(now, then)):
                 yield f"{word} {text}"
-
-
-def _fitting(row: PriceOverride | Discount, models: Sequence[str], at: datetime) -> list[str]:
-    """Models that a row holds for, of many some; none where it holds for some work or some days alone."""
-    if is_scoped(row) or row.valid_from is not None or row.valid_to is not None:
-        return []
-    fits = [model for model in models if matching_row((row,), identify(model), at) is not None]
-    return fits[:: 1 + len(fits) // _MODELS_QUOTED]
 
 
 def half_hour_of(at: datetime) -> int:
@@ -377,11 +377,6 @@ def _is_dearer(one: Price, other: Price) -> bool:
     pairs = _paired(one, other)
     pairs += [(one.per_request_nanos, other.per_request_nanos), (one.per_search_nanos, other.per_search_nanos)]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
-
-
-def _is_lower(one: Price, other: Price) -> bool:
-    """Whether a price is below another in some class of tokens."""
-    return any(a < b for a, b in _paired(one, other))
 
 
 def _paired(one: Price, other: Price) -> list[tuple[int, int]]:

@@ -37,7 +37,9 @@ _LOOKUPS_KEPT = 2048
 # What a coding agent reads for every token it writes, about: by this two prices are compared.
 _USUAL_INPUT = 10
 # Where a model without a named host is most likely run, and priced in the open.
-_HOSTS_FIRST = ("openrouter", "groq", "together", "fireworks", "novita", "cerebras")
+_HOST_RANKS = {
+    host: rank for rank, host in enumerate(("openrouter", "groq", "together", "fireworks", "novita", "cerebras"))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +207,10 @@ class Catalog:
         name, vendor = listed.canonical, VENDORS.get(listed.vendor or "")
         if vendor is None or vendor.provider in (None, listing.provider):
             return price
-        own = self._makers_price(vendor.provider, name, at)
-        return price if own is None else replace(price, tiers=in_proportion(own, price.rates))
-
-    def _makers_price(self, provider: str, name: str, at: datetime) -> Price | None:
-        """What a maker itself asks for the model that somebody else lists as `regional.anthropic.claude-...-v1:0`."""
-        price = self.find(identify(name), at, certain=True)
-        return price if price is not None and price.key.startswith(f"{provider}:") else None
+        own = self.find(identify(name), at, certain=True)
+        if own is None or not own.key.startswith(f"{vendor.provider}:"):
+            return price  # somebody else's price, which says nothing of what the maker adds
+        return replace(price, tiers=in_proportion(own, price.rates))
 
     def _at_tier(self, price: Price, listing: Listing, at: datetime, terms: Terms) -> Price:
         """A price at a service tier: as listed; before the list knew it, in proportion; else the standard one, marked.
@@ -318,14 +317,13 @@ class Catalog:
         found = []
         for listing in self._candidates(identifier):
             found.append(listing)
-            if listing.note is None and listing.speed is None and self._is_always_priced(listing.model):
+            dated = listing.model.prices
+            prices = [each.prices for each in dated] if isinstance(dated, list) else [dated]
+            # What is listed beyond doubt and priced on every day leaves nothing for the entries behind it.
+            is_sure = listing.note is None and listing.speed is None
+            if is_sure and all(self._index.converted(listing.model, price) is not None for price in prices):
                 break
         return tuple(found)
-
-    def _is_always_priced(self, model: ModelInfo) -> bool:
-        dated = model.prices
-        prices = [each.prices for each in dated] if isinstance(dated, list) else [dated]
-        return all(self._index.converted(model, price) is not None for price in prices)
 
     def _candidates(self, identifier: Identifier) -> Iterator[Listing]:
         """Entries in the order in which they are believed: named host, maker, router, any host."""
@@ -350,16 +348,23 @@ class Catalog:
             note = "The id names no host; priced as {provider} lists it."
         yield from self._at(ways, identifier, note)
         for spelling in identifier.spellings:
-            hosts = self._index.hosts(spelling)
-            for host, model in sorted(hosts, key=lambda listed: _host_rank(listed[0])):
+            # Sorting is stable: hosts that nobody prefers stay in the list's order, behind those that are.
+            hosts = sorted(self._index.hosts(spelling), key=lambda host: _HOST_RANKS.get(host[0], len(_HOST_RANKS)))
+            for host, model in hosts:
                 if "embedding" not in model.id:
                     yield Listing(host, model, note.format(provider=host))
 
     def _at(self, providers: tuple[str, ...], identifier: Identifier, note: str | None) -> Iterator[Listing]:
         """Entries of some providers; a spelling is tried everywhere before the next, further off one."""
+        from tallygate.pricing.catalog_index import has_speed
+
+        in_zone = identifier.channel == "azure" and identifier.geo in AZURE_ZONES
+        in_region = identifier.channel == "aws" and identifier.geo != "global"
         for spelling in identifier.spellings:
             for provider in providers:
-                regional = _is_regional(identifier, provider)
+                # A tenth is added for where an id has to be served: Azure's data zones, Bedrock's profiles, which
+                # Bedrock's own entries have in their price.
+                regional = in_zone or (in_region and provider != "aws")
                 why = note.format(provider=provider) if note else None
                 if why and regional:
                     why += " A tenth is added for the region."
@@ -367,16 +372,11 @@ class Catalog:
                     if (found := self._index.find(provider, name)) is not None:
                         doubt = _doubt(identifier, spelling, found[1], found[0])
                         yield Listing(provider, found[0], why or doubt, regional=regional)
-                    yield from self._fast(provider, name, why)
-
-    def _fast(self, provider: str, name: str, note: str | None) -> Iterator[Listing]:
-        from tallygate.pricing.catalog_index import has_speed
-
-        ending = next((ending for ending in _FAST_ENDINGS if name.endswith(ending)), None)
-        if ending is not None and (found := self._index.find(provider, name.removesuffix(ending))):
-            model, rest = found
-            if rest is Rest.NOTHING and has_speed(model, FAST):
-                yield Listing(provider, model, note, speed=FAST)
+                    ending = next((ending for ending in _FAST_ENDINGS if name.endswith(ending)), None)
+                    if ending is not None and (found := self._index.find(provider, name.removesuffix(ending))):
+                        model, rest = found
+                        if rest is Rest.NOTHING and has_speed(model, FAST):
+                            yield Listing(provider, model, why, speed=FAST)
 
 
 def _names(provider: str, identifier: Identifier, spelling: str) -> Iterator[str]:
@@ -405,17 +405,6 @@ def _doubt(identifier: Identifier, spelling: str, rest: Rest, model: ModelInfo) 
     if identifier.free and spelling != identifier.name:
         return f"Listed as free; priced as the paid model {model.id}."
     return None
-
-
-def _host_rank(provider: str) -> int:
-    return _HOSTS_FIRST.index(provider) if provider in _HOSTS_FIRST else len(_HOSTS_FIRST)
-
-
-def _is_regional(identifier: Identifier, provider: str) -> bool:
-    """Whether a tenth is added for where an id has to be served: Bedrock's profiles, Azure's data zones."""
-    if identifier.channel == "azure":
-        return identifier.geo in AZURE_ZONES
-    return identifier.channel == "aws" and provider != "aws" and identifier.geo != "global"
 
 
 def _weight(price: Price) -> int:

@@ -70,7 +70,10 @@ def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Id
         geo, org = org, None  # azure/us/gpt-5: a data zone, not a maker
     if dotted_org is not None:
         channel, org = channel or "aws", dotted_org
-    base = _without_bedrock_revision(name) if channel == "aws" else _without_fine_tune(name)
+    if channel == "aws":
+        base = _without_bedrock_revision(name)
+    else:  # ft:gpt-4o-2024-08-06:acme::abc costs what every fine-tune of its base costs
+        base = ":".join(name.split(":")[:2]) if name.startswith("ft:") else name
     runs_locally = channel is not None and channel in local_channels
     if channel is None and org in (None, "library") and (name == OLLAMA_LOCAL or _is_ollama_tag(name)):
         runs_locally, channel = True, "ollama"
@@ -189,11 +192,6 @@ def _without_bedrock_revision(name: str) -> str:
     pieces = tail.split(":")
     numbers = [piece.removesuffix("k") for piece in pieces]
     return head if len(pieces) <= 3 and all(is_digits(number) for number in numbers) else name
-
-
-def _without_fine_tune(name: str) -> str:
-    """`ft:gpt-4o-2024-08-06:acme::abc` costs what every fine-tune of its base costs."""
-    return ":".join(name.split(":")[:2]) if name.startswith("ft:") else name
 
 
 def _is_ollama_tag(name: str) -> bool:

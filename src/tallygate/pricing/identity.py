@@ -6,6 +6,7 @@ digits, sizes and `-fast` do. A match of the settings is an id, an id with `*` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -162,7 +163,8 @@ def glob_matches(pattern: str, text: str) -> bool:
 def _folded(name: str) -> str:
     """What hosts write differently from the maker without meaning another model."""
     if name.startswith(_FIREWORKS):
-        name = _points(name.rsplit("/", 1)[-1])
+        # `deepseek-v3p1` is `deepseek-v3.1` as its maker writes it: a `p` between digits stands for a point.
+        name = re.sub(r"(?<=[0-9])p(?=[0-9])", ".", name.rsplit("/", 1)[-1])
     name = name.removeprefix("databricks-")
     words = [word for word in name.replace("_", "-").split("-") if word]
     if not words:
@@ -187,14 +189,6 @@ def _folded_claude(words: list[str]) -> str:
     if len(words) == 4 and words[1] in _TIERS and is_digits(words[2]) and words[3] == "0":
         words = words[:3]
     return "-".join(words)
-
-
-def _points(name: str) -> str:
-    """`deepseek-v3p1` as its maker writes it: a `p` between digits stands for a point."""
-    return "".join(
-        "." if char == "p" and name[i - 1 : i].isdigit() and name[i + 1 : i + 2].isdigit() else char
-        for i, char in enumerate(name)
-    )
 
 
 def _words(name: str) -> frozenset[str]:

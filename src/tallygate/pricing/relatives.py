@@ -69,7 +69,12 @@ def taken_apart(name: str) -> ModelName:
             elif len(part) == 4 and 2301 <= int(part) <= 3912:
                 day = 20_000_000 + int(part) * 100  # 2512 is December 2025
             continue
-        letters, digits, rest = _lettered(part)
+        # `qwen3.5` is letters and numbers; what stands behind the numbers (`4o`) comes last.
+        count = next((i for i, c in enumerate(part) if not c.isalpha()), len(part))
+        letters, behind = part[:count], part[count:]
+        end = next((i for i, c in enumerate(behind) if not (c == "." or is_digits(c))), len(behind))
+        digits = [number for number in behind[:end].split(".") if number and len(number) <= 2]
+        rest = behind[end:]
         if not line and letters:
             mapped, word = _LINES.get(letters, (letters, None))
             line = mapped
@@ -91,7 +96,10 @@ def nearest(name: ModelName, listed: Sequence[tuple[ModelName, str]]) -> tuple[s
     Of the listed ones of its line those with the same tier count, of these the newest that is not above the name's
     own version, and not newer than the day it names. None where no model of the line has that tier.
     """
-    same = [(each, id_) for each, id_ in _of_its_time(name, listed) if each.line == name.line]
+    # A name whose own version is an old one is measured by old models too.
+    is_old = name.version and name.version[0] < _newest(listed).get(name.line, 0) - 1
+    fellows = [(each, id_) for each, id_ in listed if not each.words & _OTHER_KIND] if is_old else current(listed)
+    same = [(each, id_) for each, id_ in fellows if each.line == name.line]
     known = frozenset(word for each, _ in same for word in each.words)
     tier = name.words & known
     fitting = [(each, id_) for each, id_ in same if each.words == tier]
@@ -115,14 +123,6 @@ def current(listed: Iterable[tuple[ModelName, str]]) -> list[tuple[ModelName, st
     talking = [(name, id_) for name, id_ in listed if not name.words & _OTHER_KIND]
     newest = _newest(talking)
     return [(name, id_) for name, id_ in talking if not name.version or name.version[0] > newest[name.line] - 2]
-
-
-def _of_its_time(name: ModelName, listed: Sequence[tuple[ModelName, str]]) -> list[tuple[ModelName, str]]:
-    """The current models; all of them for a name whose own version is an old one."""
-    newest = _newest(listed).get(name.line, 0)
-    if name.version and name.version[0] < newest - 1:
-        return [(each, id_) for each, id_ in listed if not each.words & _OTHER_KIND]
-    return current(listed)
 
 
 def _newest(listed: Iterable[tuple[ModelName, str]]) -> dict[str, int]:
@@ -165,12 +165,3 @@ def _parts(name: str) -> list[str]:
             found[start : start + 3] = [year + month + day]  # 2024-05-13
             break
     return found
-
-
-def _lettered(part: str) -> tuple[str, tuple[str, ...], str]:
-    """`qwen3.5` as its letters and numbers; what stands behind the numbers (`4o`) comes last."""
-    count = next((i for i, c in enumerate(part) if not c.isalpha()), len(part))
-    letters, rest = part[:count], part[count:]
-    end = next((i for i, c in enumerate(rest) if not (c == "." or is_digits(c))), len(rest))
-    numbers = tuple(number for number in rest[:end].split(".") if number and len(number) <= 2)
-    return letters, numbers, rest[end:]

@@ -48,9 +48,15 @@ def judge_rest(rest: str, anchor: str, model_family: str) -> Rest:
     words = _words(rest)
     if not words or _DEARER.intersection(words):
         return Rest.OTHER_MODEL
-    if words[0][0].isdigit():
-        return Rest.UNSURE if _is_short_date(words) else Rest.OTHER_MODEL
-    return Rest.UNSURE
+    if not words[0][0].isdigit():
+        return Rest.UNSURE
+    # Snapshots such as `0905`, `2512`, `05-20`, `11-2026`: likely the same price, not surely.
+    if len(words[0]) == 4:
+        is_snapshot = is_digits(words[0])
+    else:
+        numbers = [word for word in words if is_digits(word)]
+        is_snapshot = words[:2] == numbers and len(words[0]) == 2 and len(words[1]) in (2, 4)
+    return Rest.UNSURE if is_snapshot else Rest.OTHER_MODEL
 
 
 def spellings(name: str) -> Iterator[str]:
@@ -59,7 +65,8 @@ def spellings(name: str) -> Iterator[str]:
         yield base
         dashed = _claude_dashed(base)
         yield dashed
-        yield from _claude_dotted(dashed)
+        if dashed.startswith("claude-"):  # `claude-opus-4-7` as Copilot and OpenRouter list it
+            yield _dotted(dashed)
         yield _with_dot(base)
 
 
@@ -98,19 +105,12 @@ def _claude_dashed(name: str) -> str:
     return "-".join(["claude", *first, *tail])
 
 
-def _claude_dotted(name: str) -> Iterator[str]:
-    """`claude-opus-4-7` as Copilot and OpenRouter list it."""
-    words = name.split("-")
-    for i in range(1, len(words) - 1):
-        if words[0] == "claude" and all(len(word) == 1 and is_digits(word) for word in words[i : i + 2]):
-            yield "-".join([*words[:i], f"{words[i]}.{words[i + 1]}", *words[i + 2 :]])
-            return
-
-
 def _with_dot(name: str) -> str:
     """`gemini-2-5-pro` as `gemini-2.5-pro`: two single digits in a row are one version."""
-    if family_and_vendor(name)[0] not in _DOTTED_FAMILIES:
-        return name
+    return _dotted(name) if family_and_vendor(name)[0] in _DOTTED_FAMILIES else name
+
+
+def _dotted(name: str) -> str:
     words = name.split("-")
     for i in range(1, len(words) - 1):
         if all(len(word) == 1 and is_digits(word) for word in words[i : i + 2]):
@@ -160,14 +160,6 @@ def _is_date(text: str) -> bool:
         and 1 <= int(text[4:6]) <= 12
         and 1 <= int(text[6:]) <= 31
     )
-
-
-def _is_short_date(words: list[str]) -> bool:
-    """Snapshots such as `0905`, `2512`, `05-20`, `11-2026`: likely the same price, not surely."""
-    numbers = [word for word in words if is_digits(word)]
-    if len(words[0]) == 4:
-        return is_digits(words[0])
-    return len(numbers) == 2 and words[:2] == numbers and len(words[0]) == 2 and len(words[1]) in (2, 4)
 
 
 def _words(rest: str) -> list[str]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1, sha256
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tallygate.pricing.identifiers import canonical, family
 
@@ -138,25 +139,29 @@ def _load(name: str, folder: Path | None) -> Encoding | None:
     try:
         import tiktoken
 
-        recipes = import_module("tiktoken_ext.openai_public")
+        recipe = getattr(import_module("tiktoken_ext.openai_public"), name)
         pairs = (line.split() for line in blob.splitlines() if line)
         ranks = {b64decode(token): int(rank) for token, rank in pairs}
-        parts = _with_loader(getattr(recipes, name), lambda *_args, **_kwargs: ranks)()
-        return tiktoken.Encoding(**parts)
+        # tiktoken's own recipe of an encoding is run with a loader that hands over these bytes: its own would download.
+        loads = "load_tiktoken_bpe"
+        if not isinstance(recipe, FunctionType) or loads not in recipe.__code__.co_names:
+            return None
+        recipe = FunctionType(recipe.__code__, {**recipe.__globals__, loads: lambda *_args, **_kwargs: ranks})
+        return tiktoken.Encoding(**recipe())
     except (ImportError, AttributeError, TypeError, ValueError):
         # Another tiktoken than the one known here: an estimate is better than no answer.
         return None
 
 
-def _with_loader(constructor: Any, loader: Callable[..., Any]) -> FunctionType:
-    """Make tiktoken's own recipe of an encoding load from us instead of downloading."""
-    if not isinstance(constructor, FunctionType) or "load_tiktoken_bpe" not in constructor.__code__.co_names:
-        raise TypeError("the recipe does not load its vocabulary the way that is known here")
-    return FunctionType(constructor.__code__, {**constructor.__globals__, "load_tiktoken_bpe": loader})
-
-
 def _verified_bytes(file: _EncodingFile, folder: Path | None) -> bytes | None:
-    for directory in (*([] if folder is None else [folder]), *_packaged()):
+    specs = ((find_spec(package), inside) for package, inside in _PACKAGES)
+    # Behind tiktoken's own folder: packages that bring the same files.
+    packaged = (
+        Path(location) / inside
+        for spec, inside in specs
+        for location in (spec.submodule_search_locations if spec else None) or ()
+    )
+    for directory in chain([] if folder is None else [folder], packaged):
         try:
             blob = (directory / file.file_name).read_bytes()
         except OSError:
@@ -173,11 +178,3 @@ def _kept_in(environ: Mapping[str, str]) -> Path | None:
             return Path(environ[variable]) if environ[variable] else None
     temporary = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108
     return Path(temporary) / "data-gym-cache"
-
-
-def _packaged() -> Iterator[Path]:
-    """Where packages bring the same files."""
-    for package, inside in _PACKAGES:
-        spec = find_spec(package)
-        for location in (spec.submodule_search_locations if spec else None) or ():
-            yield Path(location) / inside
