@@ -263,14 +263,14 @@ def under_way(home: Path) -> dict[str, Any]:
             answered = answer_call(specs["l6e_authorize_call"], step, Caller()).structured_content or {}
             assert answered.get("action") == "allow", answered
 
-        desk = HookDispatcher(app.runtime_for)
+        dispatcher = HookDispatcher(app.runtime_for)
         transcript = home / ".claude" / "projects" / "-home-project" / f"{SESSION}.jsonl"
         transcript.parent.mkdir(parents=True)
         about = {"session_id": SESSION, "transcript_path": str(transcript), "cwd": str(home), "prompt_id": "p"}
 
         def hook(event: str, **more: object) -> None:
             said = json.dumps(about | {"hook_event_name": event} | more).encode()
-            reply = desk.answer_bytes("claude_code", event, said)
+            reply = dispatcher.answer_bytes("claude_code", event, said)
             assert "deny" not in str(reply), reply
 
         hook("SessionStart", source="startup")

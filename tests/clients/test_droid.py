@@ -176,11 +176,11 @@ def test_it_is_answered_in_the_words_of_its_documentation(name, answer, body):
 
 def test_a_spent_session_is_stopped_at_its_next_prompt_and_its_next_tool(world, tmp_path):
     world = world.with_runtime(session_limit_nanos=NANOS, project="/w")
-    desk = HookDispatcher(lambda _: world.rt)
+    dispatcher = HookDispatcher(lambda _: world.rt)
 
     def ask(name, **more):
         world.clock.forward(1_000_000)
-        return desk.answer("droid", name, {**COMMON, **more}).body
+        return dispatcher.answer("droid", name, {**COMMON, **more}).body
 
     ask("SessionStart", source="startup")
     assert "decision" not in (ask("UserPromptSubmit", prompt="go") or {})

@@ -249,11 +249,11 @@ def said(home: Path, world, *lines: dict[str, object]) -> Path:
 def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Client, world, tmp_path):
     rule = BudgetRule(Limits.CLIENT, 50 * NANOS, match="Made Up", mode=BudgetMode.HARD, period="day")
     world = world.with_runtime(session_limit_nanos=NANOS, project="/home/me/p", rules=(rule,))
-    desk = HookDispatcher(lambda _: world.rt)
+    dispatcher = HookDispatcher(lambda _: world.rt)
 
     def ask(number: int):
         world.clock.forward(1_000_000)
-        return desk.answer("Made Up", "Ask", {"talk": "t1", "number": f"n{number}", "folder": "/home/me/p"}).body
+        return dispatcher.answer("Made Up", "Ask", {"talk": "t1", "number": f"n{number}", "folder": "/home/me/p"}).body
 
     assert ask(1) is None
     with world.ledger.reading() as reader:

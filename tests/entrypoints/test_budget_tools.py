@@ -366,11 +366,11 @@ def asked(world, user, *, mode, amount=2, before=None, **more):
     return talk(world, script, mode=mode, user=user, **more)
 
 
-def told(desk, action, amount, **more):
+def told(dispatcher, action, amount, **more):
     """Claude Code's own hook tells what a person did with the form, as the client that started this server runs it."""
     content = {} if amount is None else {"content": {"amount_usd": amount}}
     raw = {"session_id": "s1", "mcp_server_name": "tallygate", "action": action, **content}
-    return lambda: desk.answer("claude_code", "ElicitationResult", raw, sender=Sender(near=True, **more))
+    return lambda: dispatcher.answer("claude_code", "ElicitationResult", raw, sender=Sender(near=True, **more))
 
 
 @ERAS
@@ -384,9 +384,9 @@ def told(desk, action, amount, **more):
     ],
 )
 def test_in_claude_code_a_yes_counts_only_where_a_person_was_seen_to_say_it(world, mode, person, status):
-    desk = HookDispatcher(lambda _: world.rt)
-    user = User(content={"amount_usd": 2}, before=None if person is None else told(desk, *person))
-    answer = asked(world, user, mode=mode, name="claude-code", desk=desk).structured_content
+    dispatcher = HookDispatcher(lambda _: world.rt)
+    user = User(content={"amount_usd": 2}, before=None if person is None else told(dispatcher, *person))
+    answer = asked(world, user, mode=mode, name="claude-code", dispatcher=dispatcher).structured_content
     assert answer["status"] == status
     assert world.budget("work").limit_nanos == (260 if status == "raised" else 100) * CENT
     assert ("command" in answer) is (status != "raised")

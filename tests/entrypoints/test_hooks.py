@@ -230,8 +230,8 @@ def test_a_gate_with_a_fault_stops_the_step_and_names_who_finds_it(world, caplog
     def broken(size):
         raise RuntimeError
 
-    desk = HookDispatcher(lambda _: world.with_runtime(new_token=broken).rt)
-    said = desk.answer("claude_code", None, PROMPT).body
+    dispatcher = HookDispatcher(lambda _: world.with_runtime(new_token=broken).rt)
+    said = dispatcher.answer("claude_code", None, PROMPT).body
     assert said["decision"] == "block"
     assert "Run: tallygate doctor" in said["reason"]
     assert any(record.exc_info for record in caplog.records), "and its log has the details"
@@ -334,11 +334,11 @@ def test_where_nothing_can_be_counted_a_session_is_told_so_when_it_begins():
     def lost(_):
         raise SettingsError("The settings file is not here: /h/config.toml.", hint="Run: tallygate init")
 
-    desk, untold = HookDispatcher(lost), []
+    dispatcher, untold = HookDispatcher(lost), []
     starts = {"copilot": "sessionStart", "opencode": "session.created"}
     for client in REGISTRY.hooks:
         name = starts.get(client, "SessionStart")
-        reply = desk.answer(client, name, {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION})
+        reply = dispatcher.answer(client, name, {"session_id": SESSION, "sessionId": SESSION, "sessionID": SESSION})
         said = json.dumps(reply.body)
         if not all(each in said for each in ("nothing can be counted here", "/h/config.toml", "tallygate init")):
             untold.append((client, said))
@@ -384,12 +384,12 @@ def test_where_no_gate_can_be_started_a_run_is_ended_by_its_main_agent_alone(mon
 
 
 def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_subagent(world):
-    desk = HookDispatcher(lambda _: world.rt)
+    dispatcher = HookDispatcher(lambda _: world.rt)
     odd = {"session_id": 5, "prompt": "x"}
-    assert desk.answer("claude_code", "UserPromptSubmit", odd).last_words
-    assert not desk.answer("claude_code", "PreToolUse", {**odd, "agent_id": "a1"}).last_words
-    assert not desk.answer("codex", "PreToolUse", odd).last_words, "the next tool may be told rightly"
-    assert not desk.answer("claude_code", "SessionEnd", odd).last_words
+    assert dispatcher.answer("claude_code", "UserPromptSubmit", odd).last_words
+    assert not dispatcher.answer("claude_code", "PreToolUse", {**odd, "agent_id": "a1"}).last_words
+    assert not dispatcher.answer("codex", "PreToolUse", odd).last_words, "the next tool may be told rightly"
+    assert not dispatcher.answer("claude_code", "SessionEnd", odd).last_words
     quiet = HookDispatcher(lambda _: world.with_runtime(interrupts=False).rt)
     assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"
 
