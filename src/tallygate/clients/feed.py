@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import IO, Any
 
 from tallygate.clients.reading.files import Batch, FilePosition, FileState, TranscriptFile
@@ -214,11 +213,17 @@ def _unpacked(packed: Packed) -> Piece:
     number, found, fault = packed
     if found is None:
         return Piece(number, None, fault)
-    rows, position, change, (bytes_read, count, skipped, unfinished, session), checks, anew = found
-    report = ReadReport(bytes_read, count, unfinished=unfinished, session=session)
+    rows, position, change, (bytes_read, count, skipped, unfinished, of_session), checks, anew = found
+    report = ReadReport(bytes_read, count, unfinished=unfinished, session=of_session)
     report.skipped.update(skipped)
-    taken = tuple([_unpacked_row(row) for row in rows])
-    return Piece(number, Batch(taken, FilePosition.from_json(position), FileState(change), report, checks, anew))
+    taken = []
+    for client, session, key, at, model, tokens, rule, quality, *rest in rows:
+        read_by = rule_of(REGISTRY.rules, rule)
+        # The rest stands in the order of the fields, as `_packed_row` writes it.
+        taken.append(
+            ObservedUsage(client, session, key, at, model, Tokens(*tokens), read_by, _QUALITIES[quality], *rest)
+        )
+    return Piece(number, Batch(tuple(taken), FilePosition.from_json(position), FileState(change), report, checks, anew))
 
 
 def _packed_row(row: ObservedUsage) -> Packed:
@@ -230,12 +235,3 @@ def _packed_row(row: ObservedUsage) -> Packed:
         row.web_searches, row.native_cost_text, row.estimated_output, row.agent_id, row.tool_use_ids, row.request_id,
         row.project, row.version, row.provider, row.counted_by, row.odd,
     )  # fmt: skip
-
-
-def _unpacked_row(row: Packed) -> ObservedUsage:
-    client: str
-    at: datetime
-    client, session, key, at, model, tokens, rule, quality, *rest = row
-    return ObservedUsage(
-        client, session, key, at, model, Tokens(*tokens), rule_of(REGISTRY.rules, rule), _QUALITIES[quality], *rest
-    )

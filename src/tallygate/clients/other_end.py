@@ -40,21 +40,17 @@ def other_end(descriptor: int, parent: int) -> OtherEnd | None:
         return None
     try:
         mode = os.fstat(descriptor).st_mode
-        pid = _of_socket(descriptor) if stat.S_ISSOCK(mode) else None
-        if stat.S_ISFIFO(mode):
-            pid = _of_pipe(descriptor, parent)
+        pid = _of_pipe(descriptor, parent) if stat.S_ISFIFO(mode) else None
+        if stat.S_ISSOCK(mode):
+            with socket.socket(fileno=os.dup(descriptor)) as end:  # closed with this copy, not with the client's
+                if end.family == socket.AF_UNIX:
+                    peer = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+                    made_by = int(_CREDENTIALS.unpack(peer)[0])
+                    pid = made_by if made_by > 1 and made_by != os.getpid() else None
     except OSError:
         return None
     began = "" if pid is None else _began(pid)
     return OtherEnd(pid, began) if pid is not None and began else None
-
-
-def _of_socket(descriptor: int) -> int | None:
-    with socket.socket(fileno=os.dup(descriptor)) as end:
-        if end.family != socket.AF_UNIX:
-            return None
-        pid, _, _ = _CREDENTIALS.unpack(end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return int(pid) if pid > 1 and pid != os.getpid() else None
 
 
 def _of_pipe(descriptor: int, parent: int) -> int | None:
@@ -72,16 +68,16 @@ def _of_pipe(descriptor: int, parent: int) -> int | None:
 
 def _writes(pid: int, pipe: Path) -> bool:
     try:
-        ends = itertools.islice(Path(f"/proc/{pid}/fd").iterdir(), _FDS_MAX)
-        return any(each.readlink() == pipe and _is_for_writing(pid, each.name) for each in ends)
+        for each in itertools.islice(Path(f"/proc/{pid}/fd").iterdir(), _FDS_MAX):
+            if each.readlink() != pipe:
+                continue
+            with Path(f"/proc/{pid}/fdinfo/{each.name}").open(encoding="ascii") as file:
+                flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
+            if int(flags, 8) & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR):
+                return True
+        return False
     except OSError:  # another user's, or gone meanwhile
         return False
-
-
-def _is_for_writing(pid: int, name: str) -> bool:
-    with Path(f"/proc/{pid}/fdinfo/{name}").open(encoding="ascii") as file:
-        flags = next((line.split()[1] for line in file if line.startswith("flags:")), "0")
-    return int(flags, 8) & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR)
 
 
 def _began(pid: int) -> str:

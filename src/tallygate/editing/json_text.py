@@ -97,21 +97,20 @@ def tokens(text: str) -> Iterator[Token]:
             break
         at = match.end()
         yield Token(_KINDS[match.lastgroup], match.start(), at)
-    if at < len(text):
-        raise Malformed(line_of(text, at), _what_is_wrong(text, at))
+    if at == len(text):
+        return
+    if text[at] == '"':
+        wrong = "a text that begins here has no end on its line, or holds a control character"
+    elif text.startswith("/*", at):
+        wrong = "a comment that begins here has no end"
+    else:
+        wrong = f"{text[at : at + 20]!a} is not JSON"
+    raise Malformed(line_of(text, at), wrong)
 
 
 def line_of(text: str, at: int) -> int:
     """The number of the line a place is on."""
     return text.count("\n", 0, at) + 1
-
-
-def _what_is_wrong(text: str, at: int) -> str:
-    if text[at] == '"':
-        return "a text that begins here has no end on its line, or holds a control character"
-    if text.startswith("/*", at):
-        return "a comment that begins here has no end"
-    return f"{text[at : at + 20]!a} is not JSON"
 
 
 @lru_cache(maxsize=2)
@@ -350,18 +349,14 @@ def _append(text: str, container: Node, key: str | None, value: Any) -> Put:
 def _first(text: str, container: Node, key: str | None, value: Any) -> Put:
     place, ends_line = _behind_comments(text, container.start + 1, container.end - 1)
     rest = text[place : container.end - 1]
-    if not ends_line and "\n" not in text.strip() and _has_members(text):
+    whole = parse(text)
+    if not ends_line and "\n" not in text.strip() and whole is not None and whole.children:
         return Put(text[:place] + _entry(text, key, value, None, compact=True) + text[place:])
     base = _line_indent(text, container.start)
     newline, indent = _newline(text), base + _unit(text)
     tail = "" if "\n" in rest else newline + base
     piece = newline + indent + _entry(text, key, value, indent, compact=False)
     return Put(text[:place] + piece + tail + text[place:], tail=tail)
-
-
-def _has_members(text: str) -> bool:
-    root = parse(text)
-    return root is not None and bool(root.children)
 
 
 def _behind_comments(text: str, start: int, end: int) -> tuple[int, bool]:

@@ -67,7 +67,11 @@ def strip(text: str, edits: Iterable[Table], trace: TomlTrace) -> str:
         existing = _at(_values(text), path)
         if not isinstance(existing, dict):
             continue
-        text = _without(text, path) if before is None else _restored(text, path, before)
+        if before is None:
+            text = _without(text, path)
+        else:
+            document = _document(text)
+            text = _after_update(document, _at(document, path), before, text)
     return text
 
 
@@ -128,20 +132,15 @@ def _insert(text: str, edit: Table, trace: TomlTrace) -> str:
         made = tomlkit.dumps(document)
     except (TOMLKitError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(_line(text, edit.path), f"{'.'.join(edit.path)} cannot be added: {error}") from error
-    new, inserted = _one_insertion(text, made)
-    trace.inserted[edit.path] = inserted
-    return _checked(text, new, edit)
-
-
-def _one_insertion(text: str, made: str) -> tuple[str, str]:
-    """The new text with the newlines of the old one, and the one piece by which they differ."""
+    # The one piece by which the two differ is what was inserted; it is given the newlines of the old text.
     start = next((i for i, (a, b) in enumerate(zip(text, made, strict=False)) if a != b), min(len(text), len(made)))
     inserted = made[start : start + len(made) - len(text)]
     if text[:start] + inserted + text[start:] != made:
         raise Malformed(1, "the file cannot be edited without changing more than was asked")
     if "\r\n" in text:
         inserted = inserted.replace("\r\n", "\n").replace("\n", "\r\n")
-    return text[:start] + inserted + text[start:], inserted
+    trace.inserted[edit.path] = inserted
+    return _checked(text, text[:start] + inserted + text[start:], edit)
 
 
 def _update(text: str, edit: Table, existing: Mapping[str, Any], trace: TomlTrace) -> str:
@@ -175,11 +174,6 @@ def _after_update(document: TOMLDocument, table: MutableMapping[str, Any], value
         if "\r\n" in text and "\n" not in text.replace("\r\n", "")
         else new
     )
-
-
-def _restored(text: str, path: Path, before: Mapping[str, Any]) -> str:
-    document = _document(text)
-    return _after_update(document, _at(document, path), before, text)
 
 
 def _without(text: str, path: Path) -> str:

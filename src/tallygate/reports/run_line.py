@@ -64,6 +64,7 @@ def told_in_line(run: RunLine) -> dict[str, Any]:
     saved = sum(_saved_nanos(call, run.prices) for call in made)
     subagents = _subagents(made, run.observed)
     priced = {key for call in run.calls for key in (call.price_id, call.actual_price_id) if key is not None}
+    stopped = stopped_by(run.calls, last_raise_us(run.limit_changes))
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": session.session_id,
@@ -105,7 +106,7 @@ def told_in_line(run: RunLine) -> dict[str, Any]:
         "anomalies": [each.stated() for each in run.anomalies],
         "observed": _observed(run.observed),
         "records": [_record(index, call, run) for index, call in enumerate(made)],
-        "stopped": _stopped(run),
+        "stopped": None if stopped is None else stop_stated(stopped),
         "refused": [_refused(call) for call in run.calls if call.state is CallState.DENIED],
         "voided": [
             {"call_id": call.call_id, "stage": call.tool_name, "reason": call.void_reason}
@@ -201,11 +202,6 @@ def _refused(call: Call) -> dict[str, Any]:
         "actor_type": call.actor_type.value,
         "actor_id": call.actor_id,
     }
-
-
-def _stopped(run: RunLine) -> dict[str, Any] | None:
-    call = stopped_by(run.calls, last_raise_us(run.limit_changes))
-    return None if call is None else stop_stated(call)
 
 
 def stop_stated(call: Call) -> dict[str, Any]:

@@ -239,9 +239,14 @@ class ClaudeReader(TranscriptReader):
         self._agent = agent
         # Rows of a workflow's subagents may name a session of their own; their folder says whose they are.
         self._placed = placed
-        self._shown: dict[str, int] = _shown_of(state)
+        # What is not understood of a stored state reads as none.
+        stored = state if isinstance(state, Mapping) else {}
+        shown, others = (each if isinstance(each, list) else [] for each in (stored.get("shown"), stored.get("others")))
+        self._shown: dict[str, int] = {
+            str(item[0]): int(item[1]) for item in shown if isinstance(item, list) and len(item) == 2
+        }
         # The sessions that this one was forked from, as far as its copies of their responses name them.
-        self._others: list[str] = _others_of(state)
+        self._others: list[str] = [each for each in others[:_OTHERS] if name(each)]
         self._open: dict[_Same, _Response] = {}
         self._contexts: dict[tuple[object, ...], _Context] = {}
         self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
@@ -316,9 +321,11 @@ class ClaudeReader(TranscriptReader):
             if not made_here and (usage is not None or told("stop_reason") is not None):
                 self.report.skipped[Skip.BAD_COUNT] += 1
             return
-        if made_here and not _has_used(usage):
-            self.report.skipped[Skip.SYNTHETIC] += 1
-            return
+        if made_here:
+            use = spent(fields(usage), ReadReport())
+            if use.tokens.total <= 0 and use.web_searches <= 0:
+                self.report.skipped[Skip.SYNTHETIC] += 1
+                return
         stamp = holder.get("timestamp")
         odd: set[str] = set()
         at = self.when(stamp if stamp is not None else get("timestamp"), odd)
@@ -360,7 +367,10 @@ class ClaudeReader(TranscriptReader):
         if final:
             known.final = True
         elif size:
-            known.shown = self._shown_with(key, size)
+            # Put back last, so that responses that have been silent for long are the first to be forgotten.
+            known.shown = self._shown[key] = self._shown.pop(key, 0) + size
+            if len(self._shown) > _REMEMBERED:
+                del self._shown[next(iter(self._shown))]
 
     def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, *, final: bool) -> str:
         """What names the response of a line in every file it is copied to."""
@@ -381,14 +391,6 @@ class ClaudeReader(TranscriptReader):
         tokens = spent(fields(usage), ReadReport()).tokens
         kind = (message.get("model"), top.get("agentId"), holder is top)
         return self._repeats.key_of((message_id, request), kind, tokens, self.stamp(), final=final)
-
-    def _shown_with(self, key: str, size: int) -> int:
-        """How much text a response has shown with this line; long-silent responses are forgotten."""
-        shown = self._shown.pop(key, 0) + size
-        self._shown[key] = shown
-        if len(self._shown) > _REMEMBERED:
-            del self._shown[next(iter(self._shown))]
-        return shown
 
     def _context(self, same: _Same) -> _Context:
         """The checked context of a response."""
@@ -431,6 +433,10 @@ class ClaudeReader(TranscriptReader):
         request = name(request_id)
         usage = fields(known.usage)
         use = spent(usage, self.report)
+        estimated = None
+        if known.shown and not known.final:
+            # An output count from the text shown so far: 2.4 characters a token, never below the record.
+            estimated = max(use.tokens.output, -(-known.shown * 5 // 12))
         rows = []
         if use.tokens.total or use.web_searches:
             row = ObservedUsage(
@@ -448,7 +454,7 @@ class ClaudeReader(TranscriptReader):
                 geo=use.geo,
                 web_searches=use.web_searches,
                 native_cost_text=None if cost is None else cost_text(cost),
-                estimated_output=None if known.final else _estimate(known.shown, use.tokens.output),
+                estimated_output=estimated,
                 agent_id=where.agent,
                 tool_use_ids=tuple(sorted(set(known.tools))) if len(known.tools) > 1 else known.tools,
                 request_id=request,
@@ -496,29 +502,6 @@ class ClaudeReader(TranscriptReader):
         if check is not None:
             includes = tuple(sorted(other for other in self._others if other != check.session))
             self.checks.append(replace(check, includes=includes))
-
-
-def _has_used(usage: Pairs) -> bool:
-    """Whether a usage object counts anything."""
-    use = spent(fields(usage), ReadReport())
-    return use.tokens.total > 0 or use.web_searches > 0
-
-
-def _estimate(shown: int, recorded: int) -> int | None:
-    """An output count from the text shown so far: 2.4 characters a token, never below the record."""
-    return max(recorded, -(-shown * 5 // 12)) if shown else None
-
-
-def _shown_of(state: State | None) -> dict[str, int]:
-    stored = state.get("shown") if isinstance(state, Mapping) else None
-    if not isinstance(stored, list):
-        return {}
-    return {str(item[0]): int(item[1]) for item in stored if isinstance(item, list) and len(item) == 2}
-
-
-def _others_of(state: State | None) -> list[str]:
-    stored = state.get("others") if isinstance(state, Mapping) else None
-    return [each for each in stored[:_OTHERS] if name(each)] if isinstance(stored, list) else []
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tallygate.clients.client import (
     Client,
@@ -41,7 +40,11 @@ def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
     folders = [where.folder("CODEX_HOME", ".codex")]
     if where.project is not None:
         folders.append(where.project / ".codex")
-    state = mapping(mapping(_toml(folders[0] / "config.toml").get("hooks")).get("state"))
+    try:
+        config = tomllib.loads(content_of(folders[0] / "config.toml").decode())
+    except (ValueError, RecursionError):
+        config = {}
+    state = mapping(mapping(config.get("hooks")).get("state"))
     for folder in folders:
         file = folder / "hooks.json"
         ours = list(_ours(file))
@@ -70,13 +73,6 @@ def subscribed(where: InstallSurroundings) -> bool:
     found = object_in(content_of(where.folder("CODEX_HOME", ".codex") / "auth.json")) or {}
     mode = found.get("auth_mode")
     return mode == "chatgpt" if mode else bool(found.get("tokens")) and not found.get("OPENAI_API_KEY")
-
-
-def _toml(path: Path) -> Mapping[str, Any]:
-    try:
-        return tomllib.loads(content_of(path).decode())
-    except (ValueError, RecursionError):
-        return {}
 
 
 # --- install ---------------------------------------------------------------------------------------------------------
@@ -140,19 +136,17 @@ def _taken_by(given: list[str], around: Around) -> Iterator[str]:
             folder = around.known.get("CODEX_HOME", f"{around.home}/.codex")
             if re.fullmatch(r"[\w.-]+", value) and _OFF.search(file_text(f"{folder}/{value}.config.toml", around)):
                 yield f"{name} {value}"
-        elif _unhooks(value):
-            yield f"{name} {value}"
-
-
-def _unhooks(setting: str) -> bool:
-    """Whether a setting on Codex's command line switches hooks off, or ours; it is TOML, with dots in its key."""
-    key, _, value = setting.partition("=")
-    key = re.sub(r"[\s\"']", "", key)
-    if key in {"features.hooks", "features.codex_hooks"}:
-        return value.strip().strip("\"'").lower() != "true"
-    if key == "features" or key.split(".")[0] == "hooks":
-        return _OFF.search(setting) is not None
-    return key.startswith("mcp_servers.tallygate")
+        else:
+            # A setting is TOML, with dots in its key.
+            key = re.sub(r"[\s\"']", "", value.partition("=")[0])
+            if key in {"features.hooks", "features.codex_hooks"}:
+                unhooks = value.partition("=")[2].strip().strip("\"'").lower() != "true"
+            elif key == "features" or key.split(".")[0] == "hooks":
+                unhooks = _OFF.search(value) is not None
+            else:
+                unhooks = key.startswith("mcp_servers.tallygate")
+            if unhooks:
+                yield f"{name} {value}"
 
 
 _NESTED = NestedClient(

@@ -38,7 +38,11 @@ _THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     session = session_of(raw)
     transcript = file_path(raw, "transcript_path")
-    agent = identifier(raw, "agent_id") or _agent_of(transcript, session)
+    agent = identifier(raw, "agent_id")
+    if not agent and (rollout := _THREAD.search(transcript or "")) is not None and rollout[1] != session:
+        # The subagent whose rollout this is: an `mcp_tool` hook cannot send `agent_id`, since one that names a field
+        # which is absent is skipped without a word.
+        agent = rollout[1]
     if moment is Moment.PROMPT and agent is not None:
         moment = Moment.AGENT_START
     if moment is Moment.AGENT_END:
@@ -61,15 +65,6 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         model=identifier(raw, "model"),
         transcript=transcript,
     )
-
-
-def _agent_of(transcript: str | None, session: str) -> str | None:
-    """The subagent whose rollout this is.
-
-    An `mcp_tool` hook cannot send `agent_id`: one that names a field which is absent is skipped without a word.
-    """
-    found = _THREAD.search(transcript or "")
-    return None if found is None or found[1] == session else found[1]
 
 
 def _key(raw: Mapping[str, Any], name: str, call: str | None) -> str | None:

@@ -67,8 +67,13 @@ class Totals:
         if not isinstance(state, Mapping) or type(state.get("turns")) is not int:
             return cls()
         told = state.get("told")
-        if not isinstance(told, Mapping) or not all(map(_numbers, told.values())):
+        if not isinstance(told, Mapping):
             return cls()
+        for counts in told.values():
+            if not isinstance(counts, list) or len(counts) != len(_COUNTS) + 1:
+                return cls()
+            if not all(type(number) is int and 0 <= number <= MAX_TOKENS for number in counts):
+                return cls()
         return cls(state.get("receipts") is True, state["turns"], {str(model): list(told[model]) for model in told})
 
     def news(self, metrics: Mapping[str, tuple[Fields, int]]) -> list[tuple[str, Fields]]:
@@ -76,8 +81,16 @@ class Totals:
         if len(metrics) > _MODELS_MAX:
             raise Unreadable(Skip.BAD_COUNT)
         new = {model: [*(count(used, key) for key in _COUNTS), asked] for model, (used, asked) in metrics.items()}
-        before = self.told if self._grew(new) else {}
         nothing = [0] * (len(_COUNTS) + 1)
+        grew = all(
+            model in new and all(now >= then for now, then in zip(new[model], counts, strict=True))
+            for model, counts in self.told.items()
+        )
+        # Whether the totals go on from those before no version says; the turns in between do. They go on where the
+        # requests that came on top are closer to the turns than all requests are.
+        asked, asked_before = (sum(counts[-1] for counts in held.values()) for held in (new, self.told))
+        goes_on = grew and abs(asked - asked_before - self.turns) <= abs(asked - self.turns)
+        before = self.told if goes_on else {}
         added = {
             model: [now - then for now, then in zip(counts, before.get(model, nothing), strict=True)]
             for model, counts in new.items()
@@ -86,23 +99,6 @@ class Totals:
         if self.receipts:
             return []
         return [(model, dict(zip(_COUNTS, counts, strict=False))) for model, counts in added.items() if any(counts)]
-
-    def _grew(self, new: Told) -> bool:
-        """Whether the totals go on from those before: no version says so, but the turns in between do."""
-        none: list[int] = []
-        for model, counts in self.told.items():
-            if not new.get(model, none) or any(now < then for now, then in zip(new[model], counts, strict=True)):
-                return False
-        asked, before = (sum(counts[-1] for counts in held.values()) for held in (new, self.told))
-        return abs(asked - before - self.turns) <= abs(asked - self.turns)
-
-
-def _numbers(counts: object) -> bool:
-    return (
-        isinstance(counts, list)
-        and len(counts) == len(_COUNTS) + 1
-        and all(type(number) is int and 0 <= number <= MAX_TOKENS for number in counts)
-    )
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

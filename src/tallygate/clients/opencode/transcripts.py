@@ -183,7 +183,12 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
     """Messages changed since the position, in batches; the last change seen is the position's state."""
     try:
         info = path.stat()
-        wal = _stat_of(path.with_name(path.name + "-wal"))
+        try:
+            beside = path.with_name(path.name + "-wal").stat()
+            # An empty one is no change: SQLite makes it for our own reading, too.
+            wal = [beside.st_size, beside.st_mtime_ns] if beside.st_size else [0, 0]
+        except FileNotFoundError:
+            wal = [0, 0]
     except OSError as error:
         yield nothing(FileState.GONE if isinstance(error, FileNotFoundError) else FileState.UNREADABLE)
         return
@@ -216,15 +221,6 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
         return
     last = ReadReport(unfinished=len(unfinished))
     yield Batch((), _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts}), change, last)
-
-
-def _stat_of(path: Path) -> tuple[int, int]:
-    try:
-        info = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    # An empty one is no change: SQLite makes it for our own reading, too.
-    return (info.st_size, info.st_mtime_ns) if info.st_size else (0, 0)
 
 
 def _position(info: Any, state: dict[str, Any]) -> FilePosition:

@@ -59,16 +59,12 @@ def _figures(row: Row) -> tuple[int | None, ...]:
     return (tokens.fresh_input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.read, _cost(row))
 
 
-def _currency_of(row: Row) -> str | None:
-    return None if cells.holds_nothing(row, "date") else cells.currency_code(row, "currency")
-
-
 FORMAT = Columns(
     name="generic",
     title="Generic table",
     needs=_lacks,
     recognises=_recognises,
-    currency_of=_currency_of,
+    currency_of=lambda row: None if cells.holds_nothing(row, "date") else cells.currency_code(row, "currency"),
     provider=lambda row: (cells.name(row, "provider") or "unknown").casefold(),
     first=("date",),
     span=_span,

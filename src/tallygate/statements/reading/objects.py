@@ -198,7 +198,13 @@ def _rows(values: Iterator[tuple[int, Any]], faults: Faults) -> Iterator[Numbere
 def _flat(value: dict[str, Any], number: int, faults: Faults) -> Row | None:
     """An object as a row: objects in it one level as `a.b`, what is deeper as its JSON."""
     row: dict[str, str] = {}
-    for name, each in _pairs(value):
+    pairs: list[tuple[str, Any]] = []
+    for name, each in value.items():
+        if isinstance(each, dict):
+            pairs += ((f"{name}.{inner}", deep) for inner, deep in each.items())
+        else:
+            pairs.append((name, each))
+    for name, each in pairs:
         key = name.strip().lower()
         if key in row:
             faults.add(number, f"it names {shown(key)} twice")
@@ -212,14 +218,6 @@ def _flat(value: dict[str, Any], number: int, faults: Faults) -> Row | None:
             faults.add(number, f"it has more than {COLUMNS_MAX} values")
             return None
     return row
-
-
-def _pairs(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, each in value.items():
-        if isinstance(each, dict):
-            yield from ((f"{name}.{inner}", deep) for inner, deep in each.items())
-        else:
-            yield name, each
 
 
 def _text(value: Any) -> str:
