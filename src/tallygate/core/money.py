@@ -159,16 +159,10 @@ def told_apart(amounts: Sequence[int], currency: str = "USD") -> list[str]:
     texts = [format_amount(each, currency) for each in amounts]
     for digits in (4, 6, 9):
         alike = {text for text in texts if len({a for a, t in zip(amounts, texts, strict=True) if t == text}) > 1}
-        texts = [
-            _short_of_zeros(_shown(each, currency, digits)) if text in alike else text
-            for each, text in zip(amounts, texts, strict=True)
-        ]
+        for at, text in enumerate(texts):
+            if text in alike:  # without zeros at its end, but for two digits
+                texts[at] = re.sub(r"(\.\d\d\d*?)0+(?= |$)", r"\1", _shown(amounts[at], currency, digits))
     return texts
-
-
-def _short_of_zeros(text: str) -> str:
-    """An amount without the zeros at its end, but for two digits."""
-    return re.sub(r"(\.\d\d\d*?)0+(?= |$)", r"\1", text)
 
 
 def _shown(nanos: int, currency: str, digits: int) -> str:

@@ -229,7 +229,10 @@ class ClientNames:
             for start in range(len(words)):
                 for end in range(start + 1, min(start + 4, len(words) + 1)):
                     rest = (*words[:start], *words[end:])
-                    if "".join(words[start:end]) == known and all(map(self._says_nothing, rest)):
+                    if "".join(words[start:end]) != known:
+                        continue
+                    # What stands beside a name says nothing where it is a usual addition or a version.
+                    if all(word in self._beside or word.lstrip("v").replace(".", "").isdigit() for word in rest):
                         return self._known[known]
         return None
 
@@ -259,6 +262,3 @@ class ClientNames:
         if seen is not None:
             return (seen, None) if client_name(said) == seen else (seen, said)
         return (said, None) if client_name(connected) in (UNNAMED, client_name(said)) else (said, connected)
-
-    def _says_nothing(self, word: str) -> bool:
-        return word in self._beside or word.lstrip("v").replace(".", "").isdigit()

@@ -94,9 +94,9 @@ def drift_of(
     by_id = {call.call_id: call for call in calls}
     responses = [_Priced(used, by_id.get(used.call_id or ""), session, price_of) for used in usages]
     found = [_cache(responses), _no_response(calls, usages, asks_again=asks_again), _doubtful(calls, anomalies)]
-    for kind, (applies, tell) in _CAUSES.items():
-        if (chosen := [each for each in responses if applies(each)]) and (told := tell(chosen, responses)):
-            found.append(Cause(kind, *told, len(chosen)))
+    for kind, shows in _SHOWS.items():
+        if chosen := [each for each in responses if shows(each)]:
+            found.append(_shown(kind, chosen, responses))
     return largest_first(cause for cause in found if cause is not None)
 
 
@@ -184,95 +184,68 @@ def _cache(responses: Iterable[_Priced]) -> Cause | None:
     return Cause(CauseKind.CACHE, nanos, text, count)
 
 
-# What a cause amounts to and says, of the responses that it applies to and of all; None where it comes to nothing.
-Told = tuple[int | None, str] | None
 _Many = Sequence[_Priced]
 
-
-def _other_model(chosen: _Many, _: _Many) -> Told:
-    nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
-    if not nanos:
-        return None  # another host of the same model at the same price is no cause
-    named = _several(each.model_asked for each in chosen)
-    answered = _several(each.row.model or "a model without a name" for each in chosen)
-    return nanos, f"{named} was named, {answered} answered {_times(chosen)}: {more_or_less(nanos)}"
-
-
-def _reasoning(chosen: _Many, responses: _Many) -> Told:
-    thought = sum(each.row.reasoning for each in chosen)
-    nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
-    share = thought * 100 // max(sum(each.row.tokens.output for each in responses), 1)
-    return nanos, f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
-
-
-def _long_context(chosen: _Many, _: _Many) -> Told:
-    nanos = sum(each.standard - at_rates(each.standard_price.rates, each.row.tokens) for each in chosen)
-    return nanos, f"long context was billed at higher rates {_times(chosen)}: {format_amount(nanos)} more"
-
-
-def _subagents(chosen: _Many, _: _Many) -> Told:
-    nanos = sum(each.cost for each in chosen)
-    agents = len({each.row.agent_id for each in chosen})
-    who = "a subagent that had" if agents == 1 else f"{agents:,} subagents that had"
-    return nanos, f"{who} not asked responded {_times(chosen)}: {format_amount(nanos)}"
-
-
-def _partial(chosen: _Many, responses: _Many) -> Told:
-    missing = [(max((each.row.estimated_output or 0) - each.row.tokens.output, 0), each) for each in chosen]
-    tokens = sum(count for count, _ in missing)
-    text = f"{len(chosen):,} of {len(responses):,} responses have no final count"
-    if not tokens:
-        return None, text
-    nanos = sum(cost_nanos([(count, each.rates.output_nanos)]) for count, each in missing)
-    return nanos, f"{text}; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
-
-
-def _tier(chosen: _Many, _: _Many) -> Told:
-    """What they made of the standard price, without what searches cost."""
-    searches = sum(each.row.web_searches * each.standard_price.per_search_nanos for each in chosen)
-    nanos = sum(each.cost - each.standard for each in chosen) - searches
-    text = f"{_several(sorted(set().union(*(each.variants for each in chosen))))} was used {_times(chosen)}"
-    return (nanos, f"{text}: {more_or_less(nanos)}") if nanos else (None, text)
-
-
-def _outside(chosen: _Many, _: _Many) -> Told:
-    nanos = sum(each.cost for each in chosen)
-    return nanos, f"nobody had asked for {_count(chosen)}: {format_amount(nanos)}"
-
-
-def _auxiliary(chosen: _Many, _: _Many) -> Told:
-    nanos = sum(each.cost for each in chosen)
-    asked = f"the client asked {_times(chosen)} of its own accord (compaction, titles and the like)"
-    return nanos, f"{asked}: {format_amount(nanos)}"
-
-
-def _broken_off(chosen: _Many, _: _Many) -> Told:
-    return None, f"before {_count(chosen)} another one broke off and left no counts: what it cost is in no record"
-
-
-# The causes that single responses show: which of them, and what it comes to.
-_CAUSES: Mapping[CauseKind, tuple[Callable[[_Priced], object], Callable[[_Many, _Many], Told]]] = {
-    CauseKind.OTHER_MODEL: (
-        lambda each: each.standard_price.key != each.expected.key and not each.is_auxiliary,
-        _other_model,
-    ),
-    CauseKind.REASONING: (lambda each: each.row.reasoning, _reasoning),
-    CauseKind.LONG_CONTEXT: (lambda each: each.has_long_context, _long_context),
-    CauseKind.SUBAGENTS: (lambda each: each.is_subagents, _subagents),
-    CauseKind.PARTIAL: (lambda each: each.row.quality is not Quality.FINAL, _partial),
-    CauseKind.TIER: (lambda each: each.variants, _tier),
-    CauseKind.OUTSIDE: (lambda each: each.is_outside, _outside),
-    CauseKind.AUXILIARY: (lambda each: each.is_auxiliary, _auxiliary),
-    CauseKind.BROKEN: (lambda each: BROKEN_OFF in each.row.odd, _broken_off),
+# The causes that single responses show: which of them do.
+_SHOWS: Mapping[CauseKind, Callable[[_Priced], object]] = {
+    CauseKind.OTHER_MODEL: lambda each: each.standard_price.key != each.expected.key and not each.is_auxiliary,
+    CauseKind.REASONING: lambda each: each.row.reasoning,
+    CauseKind.LONG_CONTEXT: lambda each: each.has_long_context,
+    CauseKind.SUBAGENTS: lambda each: each.is_subagents,
+    CauseKind.PARTIAL: lambda each: each.row.quality is not Quality.FINAL,
+    CauseKind.TIER: lambda each: each.variants,
+    CauseKind.OUTSIDE: lambda each: each.is_outside,
+    CauseKind.AUXILIARY: lambda each: each.is_auxiliary,
+    CauseKind.BROKEN: lambda each: BROKEN_OFF in each.row.odd,
 }
 
 
-def _count(chosen: _Many) -> str:
-    return "1 response" if len(chosen) == 1 else f"{len(chosen):,} responses"
-
-
-def _times(chosen: _Many) -> str:
-    return "once" if len(chosen) == 1 else f"{len(chosen):,} times"
+def _shown(kind: CauseKind, chosen: _Many, responses: _Many) -> Cause | None:
+    """What a cause comes to and says, of the responses that show it and of all; None where it comes to nothing."""
+    times = "once" if len(chosen) == 1 else f"{len(chosen):,} times"
+    count = "1 response" if len(chosen) == 1 else f"{len(chosen):,} responses"
+    nanos: int | None
+    nanos = spent = sum(each.cost for each in chosen)
+    match kind:
+        case CauseKind.OTHER_MODEL:
+            nanos = sum(each.standard - each.expected.cost_nanos(each.row.tokens) for each in chosen)
+            if not nanos:
+                return None  # another host of the same model at the same price is no cause
+            named = _several(each.model_asked for each in chosen)
+            answered = _several(each.row.model or "a model without a name" for each in chosen)
+            text = f"{named} was named, {answered} answered {times}: {more_or_less(nanos)}"
+        case CauseKind.REASONING:
+            thought = sum(each.row.reasoning for each in chosen)
+            nanos = sum(cost_nanos([(each.row.reasoning, each.rates.output_nanos)]) for each in chosen)
+            share = thought * 100 // max(sum(each.row.tokens.output for each in responses), 1)
+            text = f"reasoning is {share} % of the output: {thought:,} tokens, {format_amount(nanos)}"
+        case CauseKind.LONG_CONTEXT:
+            nanos = sum(each.standard - at_rates(each.standard_price.rates, each.row.tokens) for each in chosen)
+            text = f"long context was billed at higher rates {times}: {format_amount(nanos)} more"
+        case CauseKind.SUBAGENTS:
+            agents = len({each.row.agent_id for each in chosen})
+            who = "a subagent that had" if agents == 1 else f"{agents:,} subagents that had"
+            text = f"{who} not asked responded {times}: {format_amount(spent)}"
+        case CauseKind.PARTIAL:
+            missing = [(max((each.row.estimated_output or 0) - each.row.tokens.output, 0), each) for each in chosen]
+            text, nanos = f"{len(chosen):,} of {len(responses):,} responses have no final count", None
+            if tokens := sum(lacking for lacking, _ in missing):
+                nanos = sum(cost_nanos([(lacking, each.rates.output_nanos)]) for lacking, each in missing)
+                text += f"; about {tokens:,} output tokens, {format_amount(nanos)}, are missing"
+        case CauseKind.TIER:
+            # What they made of the standard price; searches cost the same in every tier.
+            searches = sum(each.row.web_searches * each.standard_price.per_search_nanos for each in chosen)
+            nanos = spent - sum(each.standard for each in chosen) - searches or None
+            text = f"{_several(sorted(set().union(*(each.variants for each in chosen))))} was used {times}"
+            text += "" if nanos is None else f": {more_or_less(nanos)}"
+        case CauseKind.OUTSIDE:
+            text = f"nobody had asked for {count}: {format_amount(spent)}"
+        case CauseKind.AUXILIARY:
+            asked = f"the client asked {times} of its own accord (compaction, titles and the like)"
+            text = f"{asked}: {format_amount(spent)}"
+        case _:
+            text, nanos = f"before {count} another one broke off and left no counts: what it cost is in no record", None
+    return Cause(kind, nanos, text, len(chosen))
 
 
 def _several(names: Iterable[str], most: int = 3) -> str:

@@ -84,7 +84,12 @@ def compare(recorded: Row, told: Row, rate_of: RateOf) -> Outcome:
                 if split.rest_billed[1] is None:
                     outcome.miss(Gap.UNKNOWN_PRICE)
         elif billed_nanos is not None and not uncounted:
-            splits.append(_by_money(part, left, billed_nanos))
+            # The bill tells money alone: what both have of it is common, and so are the tokens it pays for.
+            tokens, nanos = left.tokens.get(part, 0), left.nanos.get(part, 0)
+            common = max(min(nanos, billed_nanos), 0)
+            kept = tokens * common // nanos if nanos else tokens
+            rests = (tokens - kept, nanos - common), (None, billed_nanos - common)
+            splits.append(_Split(part, kept, common, common, *rests, by_tokens=False))
         else:
             _untold(part, left, billed_nanos, outcome, known_as_none=told.by_class)
     if together:
@@ -125,14 +130,6 @@ def _is_same(left: Row, right: Row, outcome: Outcome) -> bool:
         Row(dict(left.tokens), dict(left.nanos)), Row(counts, shared(whole, left.nanos))
     )
     return True
-
-
-def _by_money(part: Part, left: Row, money: int) -> _Split:
-    """A class of which the bill tells money alone: what both have of it is common, and the tokens it pays for."""
-    tokens, nanos = left.tokens.get(part, 0), left.nanos.get(part, 0)
-    common = max(min(nanos, money), 0)
-    kept = tokens * common // nanos if nanos else tokens
-    return _Split(part, kept, common, common, (tokens - kept, nanos - common), (None, money - common), False)
 
 
 def _by_counts(part: Part, left: Row, count: int, money: int | None, rate_of: RateOf) -> _Split:

@@ -74,13 +74,10 @@ def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
     """
     if len(budgets) == 1:
         return budgets[0]  # mostly: nothing has to be compared
-    return min(budgets, key=_left, default=None)
-
-
-def _left(budget: Budget) -> tuple[bool, int, str]:
-    if budget.unit not in COUNTED:
-        return False, budget.available_nanos * budget.usd_nanos, budget.budget_id
-    return True, budget.available_nanos * 10**6 // max(budget.limit_nanos, 1), budget.budget_id
+    money = [(b.available_nanos * b.usd_nanos, b.budget_id, b) for b in budgets if b.unit not in COUNTED]
+    if money:
+        return min(money, key=lambda each: each[:2])[2]
+    return min(budgets, key=lambda b: (b.available_nanos * 10**6 // max(b.limit_nanos, 1), b.budget_id), default=None)
 
 
 def most_used(budgets: tuple[Budget, ...]) -> Budget | None:

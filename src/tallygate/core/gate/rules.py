@@ -70,7 +70,9 @@ def window_of(period: str, at_us: int, zone: tzinfo) -> Window:
         return Window(NEVER, 0, None)
     day = as_datetime(at_us).astimezone(zone).date()
     first = first_day(period, day)
-    after = _next_first(period, first)
+    # Some day of the next month, whatever the length of this one.
+    later = first + timedelta(days={DAY: 1, WEEK: 7, MONTH: 32}[period])
+    after = later.replace(day=1) if period == MONTH else later
     return Window(first.isoformat(), _midnight_us(first, zone), _midnight_us(after, zone))
 
 
@@ -95,12 +97,6 @@ def first_day(period: str, day: date) -> date:
             return day.replace(day=1)
         case _:
             raise InvalidArgument("period", f"{period!r} has no calendar window.")
-
-
-def _next_first(period: str, first: date) -> date:
-    if period == MONTH:
-        return (first + timedelta(days=32)).replace(day=1)
-    return first + timedelta(days=1 if period == DAY else 7)
 
 
 def _midnight_us(day: date, zone: tzinfo) -> int:
@@ -211,35 +207,26 @@ def _keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
     """What a rule limits there: a project's budget holds in everything inside, so that one place may have several."""
     if rule.within is not None and not meant(subject.place, rule.within):
         return ()
-    if rule.scope is BudgetScope.PROJECT:
-        return meant(subject.place, rule.match)
-    if rule.scope is BudgetScope.CLIENT:
-        return _client_keys(rule, subject)
-    key = _key(rule, subject)
-    return () if key is None else (key,)
-
-
-def _client_keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
-    """What a client's rule limits: whoever is connected and whoever an agent says it is, so that no name escapes."""
-    if rule.match is None:
-        each = (subject.client, subject.also_client)
-        return tuple(dict.fromkeys(subject.names_of(client)[0] for client in each if client is not None))
-    match = client_name(rule.match)
-    return (match,) if any(fnmatchcase(name, match) for name in subject.clients) else ()
-
-
-def _key(rule: BudgetRule, subject: RuleTarget) -> str | None:
     match rule.scope:
-        case BudgetScope.SESSION | BudgetScope.PROJECT | BudgetScope.CLIENT:
-            return None
+        case BudgetScope.SESSION:
+            return ()
+        case BudgetScope.PROJECT:
+            return meant(subject.place, rule.match)
+        case BudgetScope.CLIENT if rule.match is None:
+            # Whoever is connected and whoever an agent says it is, so that no name escapes.
+            each = (subject.client, subject.also_client)
+            return tuple(dict.fromkeys(subject.names_of(client)[0] for client in each if client is not None))
+        case BudgetScope.CLIENT:
+            match = client_name(rule.match)
+            return (match,) if any(fnmatchcase(name, match) for name in subject.clients) else ()
         case BudgetScope.TENANT:
-            return subject.tenant if rule.match in (None, subject.tenant) else None
+            return (subject.tenant,) if rule.match in (None, subject.tenant) else ()
         case BudgetScope.USER:
-            return subject.user if rule.match in (None, subject.user) else None
+            return (subject.user,) if rule.match in (None, subject.user) else ()
         case BudgetScope.MODEL:
-            return rule.match or EVERY_MODEL
+            return (rule.match or EVERY_MODEL,)
         case BudgetScope.GLOBAL:
-            return "all"
+            return ("all",)
 
 
 def applies_to_model(rule: BudgetRule, model: str, means: Callable[[str, str], bool]) -> bool:

@@ -103,14 +103,10 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
         return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least), program)
     ahead = asked + (STEPS_AHEAD - 1) * usual
     lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available_nanos
-    return raise_by(budget, _typed(max(lacking, missing, 1), budget.unit), program)
-
-
-def _typed(amount: int, unit: str) -> int:
-    """An amount rounded up to two digits, and money to whole cents."""
-    smallest = 1 if unit in COUNTED else 10_000_000
-    step = max(10 ** (len(str(amount)) - 2) if amount >= 100 else 1, smallest)
-    return -(-amount // step) * step
+    added = max(lacking, missing, 1)
+    # Rounded up to two digits, and money to whole cents: it is typed by hand.
+    step = max(10 ** max(len(str(added)) - 2, 0), 1 if budget.unit in COUNTED else 10_000_000)
+    return raise_by(budget, -(-added // step) * step, program)
 
 
 def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
@@ -186,17 +182,14 @@ def halt_message(
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
         case _ if budget is not None:
-            return _budget_message(budget, asked, _renewal(budget, zone), because, command)
+            needed, limit, spent, _, left = told_apart([asked, *amounts_of(budget)], budget.unit)
+            over = f" ({spent} spent)" if budget.available_nanos < 0 else ""
+            takes = "may take" if budget.unit in COUNTED else "may cost"
+            first = f"{has_left(budget, left, limit)}{over}; the next step {takes} {needed}."
+            lines = [" ".join([first, *_renewal(budget, zone)]), " ".join(because)]
+            return _way_on("\n".join(filter(None, lines)), command)
         case _:
             return "The step was stopped."
-
-
-def _budget_message(budget: Budget, asked: int, renewal: Sequence[str], because: Sequence[str], command: str) -> str:
-    needed, limit, spent, _, left = told_apart([asked, *amounts_of(budget)], budget.unit)
-    over = f" ({spent} spent)" if budget.available_nanos < 0 else ""
-    takes = "may take" if budget.unit in COUNTED else "may cost"
-    first = " ".join([f"{has_left(budget, left, limit)}{over}; the next step {takes} {needed}.", *renewal])
-    return _way_on("\n".join(filter(None, [first, " ".join(because)])), command)
 
 
 def held_next(message: str, command: str | None) -> str:

@@ -192,7 +192,11 @@ class _Shell:
             return found
         fed = verbs.fed(each, before)
         for target in each.writes:
-            edit = self._printed(target, each, words, fed)
+            # A command that prints what it is told leaves that in the file, behind what is there or alone.
+            printed, path = verbs.printed(words, fed), self.full(target)
+            edit = Edit(path, None if each.appends else printed)
+            if each.appends and printed is not None:
+                edit = Edit(path, swaps=(("", printed.replace("\\n", "\n") + "\n", False),))
             if (found := self.written(target, edit)) is not None:
                 return found
             if edit.text is not None or edit.swaps:
@@ -208,13 +212,6 @@ class _Shell:
         else:
             return self._program(words, before if each.piped else None, fed, sets)
         return None
-
-    def _printed(self, target: str, each: Simple, words: list[str], fed: str | None) -> Edit:
-        """What a command that prints what it is told leaves in a file."""
-        text = verbs.printed(words, fed)
-        if not each.appends or text is None:
-            return Edit(self.full(target), None if each.appends else text)
-        return Edit(self.full(target), swaps=(("", text.replace("\\n", "\n") + "\n", False),))
 
     def _program(
         self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]
@@ -239,7 +236,12 @@ class _Shell:
         if (run := verbs.run_within(program, given)) is not None:
             return self._program(run, feeder, fed, sets)
         if verbs.INTERPRETERS.fullmatch(program) and (code := verbs.code_of(program, given, fed)) is not None:
-            return (self._awk(given, plain(code), sets) if program.endswith("awk") else None) or self.code(plain(code))
+            names, runs = verbs.of_awk(given, plain(code)) if program.endswith("awk") else ((), ())
+            awk = (
+                *(self.written(name, Edit(self.full(name))) for name in names),
+                *(self._inner(e, sets) for e in runs),
+            )
+            return next(filter(None, awk), None) or self.code(plain(code))
         if program in {"xargs", "parallel"}:
             verb, named = (verbs.of_xargs(given), []) if program == "xargs" else verbs.of_parallel(given)
             listed = [] if feeder is None else [filled(word, self.variables) for word in feeder.words]
@@ -253,13 +255,6 @@ class _Shell:
             names, changes = of_sqlite(given, fed)
             return next(filter(None, map(self.written, names)), None) if changes else None
         return self._verb(words, fed)
-
-    def _awk(self, given: list[str], code: str, sets: Mapping[str, str]) -> GuardFinding | None:
-        """What a program of awk prints into, and what the commands do that it runs."""
-        names, runs = verbs.of_awk(given, code)
-        found = (self.written(name, Edit(self.full(name))) for name in names)
-        inner = (self._inner(each, sets) for each in runs)
-        return next(filter(None, (*found, *inner)), None)
 
     def _script(self, words: list[str]) -> str | None:
         """What a file holds that this command has written before and now runs, itself or by its interpreter."""
@@ -298,7 +293,9 @@ class _Shell:
         if named in CHANGES_CLIENTS:
             names = {name for client in self.guarded.clients.values() for name in client.folders or ()}
             folders = [path for name in names if known.get(name) for path in self._paths(known[name], follow=True)]
-            return made_up and not any(map(self._has_client, folders)) and not self._in_installed_project()
+            places = (*self.guarded.entries, *self.guarded.places)
+            has_ours = any(place.startswith(each.rstrip("/") + "/") for each in folders for place in places)
+            return made_up and not has_ours and not self._in_installed_project()
         if self._is_ours(known.get("TALLYGATE_KEY_DIR", "")):
             return False
         named_by = next((name for name in verbs.LEDGERS if known.get(name)), None)
@@ -307,12 +304,6 @@ class _Shell:
     def _is_ours(self, name: str) -> bool:
         """Whether a name stands for one of the gate's own places."""
         return bool(name) and any(self._at(p, self.guarded.places, whole=False) for p in self._paths(name, follow=True))
-
-    def _has_client(self, folder: str) -> bool:
-        """Whether something of ours lies in a folder that a client is told to go by."""
-        return any(
-            place.startswith(folder.rstrip("/") + "/") for place in (*self.guarded.entries, *self.guarded.places)
-        )
 
     def _in_installed_project(self) -> bool:
         """Whether this is a project that has the gate in files of its own."""
@@ -396,8 +387,9 @@ class _Shell:
         for path in self._paths(name, follow=True):
             if (word := self._at(path, self.guarded.places, whole=False)) is not None:
                 return GuardFinding(word)
-            if self.guarded.starts and self._runs_before(path):
-                return GuardFinding("the program")
+            folder, _, last = path.rpartition("/")
+            if folder in self.guarded.starts and verbs.CUSTOMIZES.search(last):
+                return GuardFinding("the program")  # Python would run it in the program's environment before that
             if not modes and (word := self._at(path, self.guarded.entries, whole=False)) is not None:
                 known = edit is not None and (edit.text is not None or edit.swaps or edit.source is not None)
                 asked = Edit(path) if edit is None else Edit(path, edit.text, edit.swaps, edit.source)
@@ -405,11 +397,6 @@ class _Shell:
                     return GuardFinding(word)
             self.made.add(path)
         return None
-
-    def _runs_before(self, path: str) -> bool:
-        """Whether Python would run a file in the program's environment before the program itself."""
-        folder, _, name = path.rpartition("/")
-        return folder in self.guarded.starts and verbs.CUSTOMIZES.search(name) is not None
 
     def _same(self, name: str) -> GuardFinding | None:
         """What gets a second name, under which it could be written where nobody looks."""

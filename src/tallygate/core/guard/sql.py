@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 CHANGES = re.compile(
     r"\b(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|update\s+(?:or\s+\w+\s+)?\w+\s+set|delete\s+from|drop\s+\w+"
@@ -56,27 +55,19 @@ def of_sqlite(given: list[str], text: str | None) -> tuple[list[str], bool]:
     said += [*names[1:], *([] if text is None else [text])]
     database, _, asked = (names[0] if names else "").removeprefix("file:").partition("?")
     only_reads = only_reads or "mode=ro" in asked or "immutable=1" in asked
-    reads = bool(said) and not unknown and all(map(_is_read, said))
+    reads = bool(said) and not unknown and all(map(_only_reads, said))
     changes = not (reads or (only_reads and not any(map(CHANGES.search, said))))
     found = [each for one in said for each in _FILES.finditer(one)]
     others = [each[1] for each in found if changes or not each[0].lstrip().lower().startswith("attach")]
     return [*([database] if changes and database else []), *others], bool(changes or others)
 
 
-def _is_read(text: str) -> bool:
-    return _READING_WORDS.issuperset(_words(text)) and all(map(_READS.fullmatch, _statements(text)))
-
-
-def _words(text: str) -> Iterator[str]:
-    """The commands of the shell of sqlite3 itself, each a line."""
-    return (found[1].lower() for found in re.finditer(r"^\s*\.(\w+)", text, re.MULTILINE))
-
-
-def _statements(text: str) -> Iterator[str]:
-    plain = _ASIDE.sub(_aside, re.sub(r"^\s*\.\w+.*$", "", text, flags=re.MULTILINE))
-    return filter(None, map(str.strip, plain.split(";")))
-
-
-def _aside(found: re.Match[str]) -> str:
-    """A blank for a comment, and a word for what stands in quotes."""
-    return " " if found[0].startswith(("--", "/*")) else " x "
+def _only_reads(text: str) -> bool:
+    """Whether a text holds nothing but commands of sqlite3's own shell and statements that read."""
+    words = (found[1].lower() for found in re.finditer(r"^\s*\.(\w+)", text, re.MULTILINE))
+    if not _READING_WORDS.issuperset(words):
+        return False
+    statements = re.sub(r"^\s*\.\w+.*$", "", text, flags=re.MULTILINE)
+    # A semicolon in a comment or in quotes ends nothing: a blank and a word stand for them.
+    plain = _ASIDE.sub(lambda found: " " if found[0].startswith(("--", "/*")) else " x ", statements)
+    return all(map(_READS.fullmatch, filter(None, map(str.strip, plain.split(";")))))
