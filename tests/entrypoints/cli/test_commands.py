@@ -6,10 +6,12 @@ import re
 import sqlite3
 from pathlib import Path
 
+import click
 import pytest
 
 from tallygate import __version__
 from tallygate.core import errors
+from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.cli.program import exit_code, sentence
 
 
@@ -18,15 +20,50 @@ def test_the_version_is_that_of_the_package(run):
     assert (result.exit_code, result.stdout) == (0, f"tallygate {__version__}\n")
 
 
-def test_help_lists_every_command_with_a_whole_sentence(run):
-    listed = run("--help").stdout.partition("Commands:")[2].partition("Exit codes")[0].strip().splitlines()
-    found = {line.split()[0]: line.strip() for line in listed if line.strip()}
-    assert sorted(found) == [
-        "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import",
-        "import-l6e", "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status",
-        "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify", "why",
-    ]  # fmt: skip
-    assert [line for line in found.values() if not line.endswith(".") or line.endswith("...")] == []
+# What people do with it   the commands for that
+SECTIONS = {
+    "Every day": ["status", "usage", "report", "sessions", "why", "budget", "sync"],
+    "Set-up": ["init", "uninstall", "doctor", "trust", "lock", "unlock", "demo", "import-l6e"],
+    "Prices and bills": ["prices", "estimate", "calibrate", "import", "drift"],
+    "Proof": ["verify", "attest", "keys", "backup", "restore", "ledger"],
+    "Run by clients": ["serve", "statusline"],
+}
+
+
+def test_help_lists_commands_by_what_they_are_for_each_with_a_whole_sentence():
+    on_a_terminal_of_80 = click.Context(tallygate, info_name="tallygate", terminal_width=78)
+    listed = tallygate.get_help(on_a_terminal_of_80).partition("-h, --help")[2].partition("\n\n")[2]
+    listed = listed.partition("Exit codes")[0]
+    found = {
+        section.partition(":\n")[0].strip(): [line.split() for line in section.partition(":\n")[2].splitlines()]
+        for section in listed.strip().split("\n\n")
+    }
+    assert {title: [words[0] for words in lines] for title, lines in found.items()} == SECTIONS
+    assert [line for lines in found.values() for line in lines if line[-1][-1] != "." or line[-1].endswith("...")] == []
+
+
+def test_no_command_is_left_out_of_help_but_the_one_that_clients_run(run):
+    assert {*tallygate.list_commands(click.Context(tallygate))} - {
+        name for names in SECTIONS.values() for name in names
+    } == {"hook"}
+    assert run("hook", "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_completes_what_has_been_typed(run, shell, monkeypatch):
+    monkeypatch.setenv("_TALLYGATE_COMPLETE", f"{shell}_source")
+    source = run().stdout
+    assert f"_TALLYGATE_COMPLETE={shell}_complete" in source
+    monkeypatch.setenv("_TALLYGATE_COMPLETE", f"{shell}_complete")
+    for typed, last, completed in (
+        ("tallygate st", "st", {"status", "statusline"}),
+        ("tallygate ho", "ho", set()),
+        ("tallygate usage --by mo", "mo", {"month", "model"}),
+    ):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", last if shell == "fish" else str(typed.count(" ")))
+        words = {word for line in run().stdout.splitlines() for word in re.split(r"[,\t]", line)}
+        assert words & {"status", "statusline", "hook", "month", "model", "day"} == completed, typed
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tallygate.operations.hooks import remaining_text
 # `tallygate hook`: answer one hook of a client, where no server is there to do it.
 
 
-@click.command()
+@click.command(hidden=True)
 @click.option("--client", required=True, metavar="CLIENT", help="Whose hook it is, by the client's name.")
 @click.option("--event", default="-", metavar="EVENT", help="The hook's name, where the input does not say it.")
 @click.option("--framed", is_flag=True, hidden=True)

@@ -183,7 +183,7 @@ def files(
 
 @click.group("import", cls=CommandsOr, unnamed=files, subcommand_metavar="FILE... | COMMAND [ARGS]...")
 def import_() -> None:
-    """Import providers' bills, to hold them against what was recorded.
+    """Import providers' bills, to hold against what was recorded.
 
     A FILE is a usage or cost export of a provider's console, as it was downloaded: CSV or JSON, also gzipped or zipped.
     Its header tells its format. All files are read and checked before any is kept; a bill is kept whole or not at all.

@@ -203,16 +203,17 @@ class CommandsOr(Commands):
 class Root(Commands):
     """The outermost group: every expected failure becomes one line on stderr and an exit code.
 
-    `where` says in which module of this package each command is, and under which name; it is loaded when it is asked
-    for, so that a command starts no slower for the others that there are.
+    `sections` say what commands are for, in which module of this package each is, and under which name; it is loaded
+    when it is asked for, so that a command starts no slower for the others that there are.
     """
 
-    def __init__(self, *arguments: Any, where: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, *arguments: Any, sections: Mapping[str, Mapping[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._where = where
+        self._sections = sections
+        self._where = {name: where for section in sections.values() for name, where in section.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click hands it in
-        return list(self._where)
+        return sorted(self._where)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._where:
@@ -221,6 +222,20 @@ class Root(Commands):
             module, _, name = self._where[cmd_name].partition(":")
             self.add_command(getattr(import_module(f"{__package__}.{module}"), name), cmd_name)
         return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands that people give, by what they are for."""
+        longest = max(map(len, self._where))
+        for title, section in self._sections.items():
+            found = [(name, self.get_command(ctx, name)) for name in section]
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(longest), command.get_short_help_str(formatter.width - 6 - longest))
+                        for name, command in found
+                        if command is not None and not command.hidden
+                    ]
+                )
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run one command; always leaves through `SystemExit`."""
