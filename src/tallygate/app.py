@@ -221,12 +221,9 @@ class App:
             follower=mine.follower,
             server_id=mine.server_id,
         )
-        return here if here.tenant == mine.tenant else self._of_another_tenant(here)
-
-    def _of_another_tenant(self, here: Runtime) -> Runtime:
-        """Among the rows of another tenant: what its clients write is read into those."""
-        if self.follower is None:
+        if here.tenant == mine.tenant or self.follower is None:
             return here
+        # Among the rows of another tenant: what its clients write is read into those.
         follower = self.others.get(here.tenant)
         if follower is None:
             follower = self.others[here.tenant] = follower_of(self.start, here)
@@ -447,7 +444,9 @@ def runtime_of(
         ladder=settings.ladder.for_client,
         local_model=policy.local_model,
         factors_micros=settings.calibration_micros,
-        halt_on_fault=policy.on_fault is OnFault.HALT or _may_be_locked(settings),
+        halt_on_fault=policy.on_fault is OnFault.HALT
+        # Where the ledger cannot tell whether a lock is in force, its key says that it may be.
+        or (settings.unread is not None and bool(files_in(paths.key_dir))),
         interrupts=settings.enforcement.stop is StopPolicy.INTERRUPT,
         keep_summaries=settings.privacy.task_summaries is Keep.KEEP,
         abandon_after_us=policy.abandon_after_us,
@@ -458,11 +457,6 @@ def runtime_of(
         guarded=cache(partial(guarded_here, start, settings)),
     )
     return Runtime(services, workspace, tenant=settings.tenant, by=by)
-
-
-def _may_be_locked(settings: Settings) -> bool:
-    """Whether there is a key of a lock, where the ledger cannot tell whether it is in force."""
-    return settings.unread is not None and bool(files_in(settings.paths.key_dir))
 
 
 def with_local(pricing: PricingSettings, settings: Settings) -> PricingSettings:

@@ -86,7 +86,11 @@ def replace(path: Path, content: bytes, mode: int) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(mode)
-        _keep_owner(path, temporary)
+        if path.exists():
+            was, now = path.stat(), temporary.stat()
+            if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+                with suppress(PermissionError):
+                    os.chown(temporary, was.st_uid, was.st_gid)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -111,15 +115,6 @@ def make_folders(path: Path, mode: int = 0o755) -> list[Path]:
     for each in reversed(missing):
         each.mkdir(mode=mode)
     return list(reversed(missing))
-
-
-def _keep_owner(path: Path, temporary: Path) -> None:
-    if not path.exists():
-        return
-    was, now = path.stat(), temporary.stat()
-    if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
-        with suppress(PermissionError):
-            os.chown(temporary, was.st_uid, was.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

@@ -55,6 +55,11 @@ def place_of(folder: str, home: str, tree: Tree | None = None) -> Place:
         projects += outer[1]
         roots += outer[2]
     project = repositories[0] if repositories else (projects[0] if projects else None)
+    # The folder in which the worktree begins, of a repository that lies elsewhere.
+    if tree is not None and tree.repository == beside:
+        tree_top: str | None = tree.top
+    else:
+        tree_top = next((each for each in around if beside is not None and repository_of(each, top) == beside), None)
     return Place(
         folder=real,
         project=project,
@@ -62,16 +67,9 @@ def place_of(folder: str, home: str, tree: Tree | None = None) -> Place:
         projects=tuple(dict.fromkeys(projects)),
         roots=tuple(dict.fromkeys([*roots, *projects])),
         nobodys=is_nobodys(Path(real), Path(top)),
-        tree=None if beside is None else _top_of(around, beside, top, tree),
+        tree=tree_top,
         gone=not os.path.lexists(real),
     )
-
-
-def _top_of(around: list[str], repository: str, home: str, tree: Tree | None) -> str | None:
-    """The folder in which the worktree of a repository begins."""
-    if tree is not None and tree.repository == repository:
-        return tree.top
-    return next((folder for folder in around if repository_of(folder, home) == repository), None)
 
 
 def trees_of(repository: str) -> tuple[str, ...]:
@@ -140,7 +138,9 @@ def repository_of(folder: str, home: str) -> str | None:
     back, common = _pointed_to(f"{admin}/gitdir", admin), _pointed_to(f"{admin}/commondir", admin)
     if common is None or back != os.path.realpath(pointer):
         return folder  # a submodule, a copy, or a claim that its repository does not share
-    if os.path.dirname(os.path.dirname(admin)) != common or not _is_git_folder(common):
+    if os.path.dirname(os.path.dirname(admin)) != common:
+        return folder
+    if not (stat.S_ISREG(mode_of(Path(common, "HEAD"))) and stat.S_ISDIR(mode_of(Path(common, "objects")))):
         return folder
     main = _main_of(common)
     return folder if is_nobodys(Path(main), Path(home)) else main
@@ -166,10 +166,6 @@ def _configured_tree(common: str) -> str | None:
         if section == "[core]" and equals and key.strip().lower() == "worktree":
             return os.path.realpath(os.path.join(common, value.strip().strip('"')))
     return None
-
-
-def _is_git_folder(folder: str) -> bool:
-    return stat.S_ISREG(mode_of(Path(folder, "HEAD"))) and stat.S_ISDIR(mode_of(Path(folder, "objects")))
 
 
 def _pointed_to(file: str, base: str, *, prefix: str = "") -> str | None:

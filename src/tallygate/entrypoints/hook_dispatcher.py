@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
-from tallygate.core.hooks import HookEvent, HookFacts, Moment
+from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.text import cleaned_lines, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
@@ -202,16 +202,13 @@ def refused(
     moment, facts = hooks.moments.get(name), REGISTRY.facts_of(hooks.client)
     if moment is None or facts is None or reply.settled:
         return reply
-    silent = ends and _silent(facts, moment, lasting=lasting, subagent=subagent)
-    return replace(reply, last_words=cleaned_lines(text, LONGEST_MESSAGE)) if silent else reply
-
-
-def _silent(facts: HookFacts, moment: Moment, *, lasting: bool, subagent: bool) -> bool:
-    """Whether a client in print mode would keep to itself that a step could not be counted, and go on or end well."""
+    # Whether a client in print mode would keep it to itself, and go on or end as if all were well. Some are ended by a
+    # refused prompt by itself; their turn, on a terminal too, is left to what can be asked.
     if moment is Moment.SESSION_END:
-        return lasting and facts.is_told_of_faults_at_end
-    # Some are ended by a refused prompt by itself; their turn, on a terminal too, is left to what can be asked.
-    return facts.first_fault_ends and facts.ends_run(moment, again=lasting, subagent=subagent)
+        silent = lasting and facts.is_told_of_faults_at_end
+    else:
+        silent = facts.first_fault_ends and facts.ends_run(moment, again=lasting, subagent=subagent)
+    return replace(reply, last_words=cleaned_lines(text, LONGEST_MESSAGE)) if ends and silent else reply
 
 
 def frame(reply: Reply) -> bytes:

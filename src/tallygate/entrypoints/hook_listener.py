@@ -73,7 +73,12 @@ class HookListener:
         self._server = server
         port = server.server_address[1]
         workspace = b"" if self.workspace is None else os.fsencode(self.workspace)
-        _write_private(self.announced, f"{port} {token} {os.getppid()} {' '.join(here())}\n".encode() + workspace)
+        # Read by its owner alone, and complete or not at all.
+        beside = self.announced.with_name(self.announced.name + ".new")
+        beside.unlink(missing_ok=True)
+        with os.fdopen(create(beside), "wb") as file:
+            file.write(f"{port} {token} {os.getppid()} {' '.join(here())}\n".encode() + workspace)
+        beside.replace(self.announced)
         threading.Thread(target=server.serve_forever, name="tallygate-hooks", daemon=True, args=(0.2,)).start()
 
     def stop(self) -> None:
@@ -105,12 +110,3 @@ def converse(connection: socketserver.StreamRequestHandler, dispatcher: HookDisp
     where = Path(os.fsdecode(path)) if path else None
     reply = dispatcher.answer_bytes(client, None if event == "-" else event, data, where, sender)
     connection.wfile.write(frame(reply))
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner reads, complete or not at all."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(create(beside), "wb") as file:
-        file.write(data)
-    beside.replace(path)

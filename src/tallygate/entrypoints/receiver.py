@@ -93,11 +93,22 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         with bell, ringer, selectors.DefaultSelector() as ready:
             ready.register(self, selectors.EVENT_READ)
             ready.register(bell, selectors.EVENT_READ)
-            threading.Thread(target=_ring, args=(self._stop, ringer), daemon=True).start()
+
+            def ring() -> None:
+                self._stop.wait()
+                with contextlib.suppress(OSError):  # whoever stops may have closed the pair meanwhile
+                    ringer.send(b"!")
+
+            threading.Thread(target=ring, daemon=True).start()
             while not self._stop.is_set():
                 ready.select(min(self.receiver.wait_ms, 1_000) / 1000 if self._since else None)
                 self.handle_request()
-                self._cut_off()
+                # Connections whose time is up are closed: an exporter that says nothing would keep its place for ever.
+                oldest = time.monotonic_ns() - self.receiver.wait_ms * 1_000_000
+                for request, since in list(self._since.items()):
+                    if since < oldest:
+                        with contextlib.suppress(OSError):  # it may have ended by itself
+                            request.shutdown(socket.SHUT_RDWR)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
@@ -123,26 +134,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         finally:
             self._done(request)
 
-    def _cut_off(self) -> None:
-        """Close the connections whose time is up."""
-        oldest = time.monotonic_ns() - self.receiver.wait_ms * 1_000_000
-        for request, since in list(self._since.items()):
-            if since < oldest:
-                with contextlib.suppress(OSError):  # it may have ended by itself
-                    request.shutdown(socket.SHUT_RDWR)
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # as the base class has it
         log.debug("A connection of an exporter broke off.", exc_info=True)  # noqa: LOG014  # called while one is handled
 
     def _done(self, request: Any) -> None:
         if self._since.pop(request, None) is not None:
             self._free.release()
-
-
-def _ring(stop: threading.Event, ringer: socket.socket) -> None:
-    stop.wait()
-    with contextlib.suppress(OSError):
-        ringer.send(b"!")
 
 
 class _Refused(Exception):  # an answer, not a failure
@@ -211,15 +208,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         if status is not HTTPStatus.OK:
-            self._listen_out()
-
-    def _listen_out(self) -> None:
-        """Let a sender finish that was refused early: closed on what it still sends, a connection loses the answer."""
-        self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(1)
-        left = BODY_BYTES_MAX
-        while left > 0 and (part := self.connection.recv(65_536)):
-            left -= len(part)
+            # Let a sender finish that was refused early: closed on what it still sends, it loses the answer.
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1)
+            left = BODY_BYTES_MAX
+            while left > 0 and (part := self.connection.recv(65_536)):
+                left -= len(part)
 
     def _check_sender(self) -> None:
         """A page in a browser must not get through, nor another user of this machine."""

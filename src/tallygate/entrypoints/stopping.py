@@ -138,7 +138,12 @@ def runs_one_prompt(program: ClientProgram, pid: int, words: tuple[str, ...], pr
 def _is_ours(process: ClientProcess, program: ClientProgram, proc: Path) -> bool:
     """Whether a process is the client's, the user's own, and has the same number here as for itself."""
     found = agent_of(Process(process.pid, process.program, process.words))
-    return found is program and process.uid == os.getuid() and _same_numbers(process.pid, proc)
+    if found is not program or process.uid != os.getuid():
+        return False
+    try:  # a number means another process where either is in a container of its own
+        return (proc / "self" / "ns" / "pid").readlink() == (proc / str(process.pid) / "ns" / "pid").readlink()
+    except OSError:
+        return False
 
 
 def _is_terminal(pid: int, number: int, proc: Path) -> bool | None:
@@ -202,11 +207,3 @@ def _look(pid: int, proc: Path = PROC) -> tuple[ClientProcess, int] | None:
     except (OSError, ValueError, IndexError, StopIteration):
         return None
     return (ClientProcess(pid, uid, program, words, started), parent) if pid > 1 else None
-
-
-def _same_numbers(pid: int, proc: Path) -> bool:
-    """Whether a process's number means the same here: not where either is in a container of its own."""
-    try:
-        return (proc / "self" / "ns" / "pid").readlink() == (proc / str(pid) / "ns" / "pid").readlink()
-    except OSError:
-        return False

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,10 @@ def _call(cells: Cells) -> KeptCall:
     if at is None:
         cells.remarks.add(Remark.TIME)
     mode = cells.word("call_mode", CallMode, None)
+    # What ties a call to other systems; its own id, which l6e-mcp puts there by default, does not.
+    correlation = {name: text for name in _CORRELATION if (text := cells.text(name)) is not None}
+    if correlation.get("correlation_source") == "checkpoint_call_id":
+        correlation = {}
     return KeptCall(
         call_id=cells.identity("call_id"),
         where=cells.where,
@@ -280,12 +284,6 @@ def _call(cells: Cells) -> KeptCall:
         parent_call_id=cells.text("parent_call_id"),
         call_mode=mode,
         mode_capable=cells.flag("mode_exact_capable") if cells.has("mode_exact_capable") else None,
-        correlation=_correlation(cells),
+        correlation=correlation,
         remarks=frozenset(cells.remarks),
     )
-
-
-def _correlation(cells: Cells) -> Mapping[str, str]:
-    """What ties a call to other systems; its own id, which l6e-mcp puts there by default, does not."""
-    found = {name: text for name in _CORRELATION if (text := cells.text(name)) is not None}
-    return {} if found.get("correlation_source") == "checkpoint_call_id" else found

@@ -67,13 +67,12 @@ def check_payload(state: BudgetState) -> dict[str, Any]:
         payload["calibration_factor"] = json_number(state.factor.micros * 1000)
         payload["calibration_source"] = state.factor.source
         payload["calibration_confidence"] = state.factor.confidence
-    return payload | _ahead(state) | ({} if state.would is None else _would(state.would))
-
-
-def _would(answer: GateAnswer) -> dict[str, Any]:
-    """What the gate would decide, without what only a decision has that was made."""
-    whole = gate_payload(answer)
-    return {name: whole[name] for name in _DECIDED if name in whole}
+    payload |= _ahead(state)
+    if state.would is not None:
+        # What the gate would decide, without what only a decision has that was made.
+        whole = gate_payload(state.would)
+        payload |= {name: whole[name] for name in _DECIDED if name in whole}
+    return payload
 
 
 def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:

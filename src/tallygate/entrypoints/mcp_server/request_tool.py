@@ -83,7 +83,11 @@ class AskTool(GateTool):
     ) -> Any:
         """Ask, or take up the answer that this call comes with."""
         asks: Asks = self.spec.asks
-        if not (_can_ask(context) and asks.can_ask()):
+        declared = context.client_capabilities
+        elicitation = None if declared is None else declared.elicitation
+        # A client that declares nothing closer than elicitation has forms.
+        has_form = elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+        if not (has_form and asks.can_ask()):
             return await super().run(arguments, context, convert_result)
         state = context.request_state
         answer = (context.input_responses or {}).get(_KEY)
@@ -131,13 +135,6 @@ class AskTool(GateTool):
             return asks.accepted(given, caller, state, answer.content or {})
 
         return await anyio.to_thread.run_sync(result_of, spec.name, payload)
-
-
-def _can_ask(context: Context[Any, Any]) -> bool:
-    """Whether the client has a form for the user. One that declares nothing closer has."""
-    declared = context.client_capabilities
-    elicitation = None if declared is None else declared.elicitation
-    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
 REASON_MAX = 500
@@ -204,7 +201,10 @@ class RequestTool:
         """What the user has granted, which may be another amount than was asked for."""
         session_id = given.required_name("session_id")
         value = content.get("amount_usd")
-        if not self._by_a_person(caller, value):
+        if client_among(caller.client, _HOOKS_ANSWER_IN) is not None and (
+            # Its hooks can answer in a person's place: only our own hook there tells that a person did.
+            self._prompts is None or not self._prompts.said_yes(None if value is None else str(value))
+        ):
             return self._outcome("not_confirmed", self._request(given, caller), _NOT_CONFIRMED)
         asked = given.amount_nanos("amount_usd")
         added = asked if value is None else parse_amount_nanos("amount_usd", value, allow_zero=True)
@@ -219,12 +219,6 @@ class RequestTool:
             **_standing(changed),
             "message": change.granted(seen[1], changed),
         }
-
-    def _by_a_person(self, caller: Caller, amount: Any) -> bool:
-        """Whether the form was answered by a person, as far as its client has hooks that can answer in their place."""
-        if client_among(caller.client, _HOOKS_ANSWER_IN) is None:
-            return True
-        return self._prompts is not None and self._prompts.said_yes(None if amount is None else str(amount))
 
     def refused(self, given: CallArguments, caller: Caller, action: str) -> dict[str, Any]:
         """What is said where the user did not say yes."""

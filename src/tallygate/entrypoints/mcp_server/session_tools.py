@@ -154,7 +154,13 @@ class SessionTools:
         prompt = given.tokens("estimated_prompt_tokens")
         completion = given.tokens("estimated_completion_tokens")
         actual = _actual(given)
-        read = _to_read(estimated, prompt, completion)
+        # Where all tokens and those of the prompt were said, the larger counts: an agent cannot take back with a second
+        # number what it said with the first. Some say all tokens of the step with the first, prompt and completion;
+        # then its parts say as much.
+        if prompt is None:
+            read = DEFAULT_PROMPT_TOKENS if estimated is None else estimated
+        else:
+            read = prompt if estimated is None or estimated <= prompt + (completion or 0) else estimated
         written = DEFAULT_COMPLETION_TOKENS if completion is None else completion
         if not read and not written and actual is None:
             # No step takes no tokens: what says so is no estimate, and would hold nothing of any budget.
@@ -305,17 +311,6 @@ def _accounting(given: CallArguments) -> AccountingMode:
         return chosen
     relayed = given.choice("usage_channel", UsageChannel) is UsageChannel.SELF_HOSTED_RELAY
     return AccountingMode.EXACT_OPTIONAL if relayed else AccountingMode.ESTIMATE_ONLY
-
-
-def _to_read(estimated: int | None, prompt: int | None, completion: int | None) -> int:
-    """The prompt tokens of a step of which the one or the other was said.
-
-    Where both were, the larger counts: an agent cannot take back with a second number what it said with the first.
-    Some say all tokens of the step with the first, prompt and completion; then its parts say as much.
-    """
-    if prompt is None:
-        return DEFAULT_PROMPT_TOKENS if estimated is None else estimated
-    return prompt if estimated is None or estimated <= prompt + (completion or 0) else estimated
 
 
 def _actual(given: CallArguments) -> Tokens | None:

@@ -19,7 +19,6 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -61,33 +60,28 @@ def run(server: MCPServer, parent: int) -> None:
 
     `parent` is the process that started this one.
     """
+
+    async def serve() -> None:
+        try:
+            mode = os.fstat(0).st_mode
+        except OSError:
+            mode = 0
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+            # Files and terminals: what the SDK reads and writes on threads.
+            async with stdio_server() as (reading, writing):
+                await _serve_between(server, reading, writing, lambda: True)
+            return
+        with _claimed() as (read_from, write_to):
+            out = Answers(write_to, read_from)
+            try:
+                await _serve_between(server, StdioLines(read_from, out, parent).messages(), out, out.has_reader)
+            finally:
+                out.close()
+
     try:
-        anyio.run(partial(_serve, server, parent) if _suitable(0) else partial(_serve_otherwise, server))
+        anyio.run(serve)
     except* (BrokenPipeError, ConnectionResetError):
         pass  # nobody reads answers any more, so nobody asks
-
-
-def _suitable(descriptor: int) -> bool:
-    try:
-        mode = os.fstat(descriptor).st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-async def _serve(server: MCPServer, parent: int) -> None:
-    with _claimed() as (read_from, write_to):
-        out = Answers(write_to, read_from)
-        try:
-            await _serve_between(server, StdioLines(read_from, out, parent).messages(), out, out.has_reader)
-        finally:
-            out.close()
-
-
-async def _serve_otherwise(server: MCPServer) -> None:
-    """Files and terminals: what the SDK reads and writes on threads."""
-    async with stdio_server() as (reading, writing):
-        await _serve_between(server, reading, writing, lambda: True)
 
 
 async def _serve_between(server: MCPServer, reading: Any, writing: Any, has_reader: Callable[[], bool]) -> None:
@@ -333,10 +327,16 @@ class Answers:
         """Send one line. Who is cancelled meanwhile does not break it off: half a line would spoil the next."""
         data = text.encode()
         try:
-            if len(data) <= _PIPE_PIECE and not self._one_by_one.locked() and self._takes():
+            is_free = len(data) <= _PIPE_PIECE and not self._one_by_one.locked()
+            if is_free and any(event & select.POLLOUT for _, event in self._poll.poll(0)):
                 os.write(self._descriptor, data)
                 return
-            on_its_way = asyncio.ensure_future(self._on_a_thread(data))
+
+            async def on_a_thread() -> None:
+                async with self._one_by_one:
+                    await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
+
+            on_its_way = asyncio.ensure_future(on_a_thread())
             on_its_way.add_done_callback(_seen)
             await asyncio.shield(on_its_way)
         except (BrokenPipeError, ConnectionResetError):
@@ -358,13 +358,6 @@ class Answers:
     def close(self) -> None:
         """Leave what a client does not take."""
         self._over.set()
-
-    def _takes(self) -> bool:
-        return any(event & select.POLLOUT for _, event in self._poll.poll(0))
-
-    async def _on_a_thread(self, data: bytes) -> None:
-        async with self._one_by_one:
-            await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
 
     def _send(self, data: bytes) -> None:
         """Piece by piece, each when the pipe takes it: a client that takes nothing must not hold this thread for ever.
