@@ -109,7 +109,7 @@ class LockBook:
             chain_id = f"{ledger_id}/{reader.tenant}"
             heard = (lock_event(chain_id, each) for each in events if lost_us is None or each.at_us >= lost_us)
             if lock is None:
-                heard = (LockEvent(each.body, _anybody) for each in heard)
+                heard = (LockEvent(each.body, lambda _: True) for each in heard)  # where nothing is locked anybody may
             limits = limits_after(limits, heard, "" if lock is None else lock.public)
             kept = {**known.limits, reader.tenant: (events[-1].seq, events[-1].hash, limits)}
             self._read = _Read(known.seq, known.hash, known.standing, kept)
@@ -180,11 +180,6 @@ def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> OpeningE
 def _row_of(layout: Layout[T], row: Mapping[str, Any], session: Session) -> T:
     stated = {**row, "tenant": session.tenant}
     return layout.value(tuple(stated.get(column) for column in layout.columns))
-
-
-def _anybody(_: str) -> bool:
-    """Where nothing is locked a change counts without a signature."""
-    return True
 
 
 def _begun(lock: Lock, tenant: str) -> tuple[int, bytes, Limits]:

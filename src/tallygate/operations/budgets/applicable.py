@@ -153,15 +153,14 @@ def limited_now(rt: Runtime, budget: Budget, at_us: int) -> Budget:
     ended = budget.resets_us is not None and budget.resets_us <= at_us and not is_head(budget)
     if budget.rule_limit is None or budget.scope == BudgetScope.SESSION.value or ended:
         return budget
-    limits = [rule.limit for rule in rt.workspace.rules if _made_by(rule, budget)]
+    kind = (budget.scope, budget.period, budget.unit, budget.mode, within_of(budget.budget_id))
+    limits = [
+        rule.limit
+        for rule in rt.workspace.rules
+        if (rule.scope.value, rule.period, rule.unit, rule.mode, rule.within) == kind
+        and may_limit(rule, budget.scope_key)
+    ]
     return relimited(budget, min(limits)) if limits else budget
-
-
-def _made_by(rule: BudgetRule, budget: Budget) -> bool:
-    kind = (rule.scope.value, rule.period, rule.unit, rule.mode, rule.within)
-    if kind != (budget.scope, budget.period, budget.unit, budget.mode, within_of(budget.budget_id)):
-        return False
-    return may_limit(rule, budget.scope_key)
 
 
 def visiting(rt: Runtime, reader: Reader, session: Session, at_us: int) -> Session:

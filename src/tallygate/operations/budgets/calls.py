@@ -129,7 +129,12 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
 
     Where the client's own record is read, what a call used is known from its responses: nothing is booked for it.
     """
-    metered = {key for key in {call.session_id for call in calls} if tx.is_metered(key) and _is_told(tx, key)}
+    metered = {
+        key
+        for key in {call.session_id for call in calls}
+        # Of a session that hooks opened the client may be one whose record nobody reads.
+        if tx.is_metered(key) and (tx.has_usage(key) or FOUND_BY_HOOK not in tx.links_found_by(key))
+    }
     for start in range(0, len(calls), EXPIRE_PER_EVENT_MAX):
         books = Books(tx, place_of)
         updates: list[Change] = []
@@ -167,11 +172,6 @@ def _holds_column(call: Call, holds: tuple[Hold, ...], booked_nanos: int) -> dic
     """The column of a call's holds where it changes: most calls stand in every budget with their own amount."""
     before, after = rows.holds_text(call.holds, call.booked_nanos), rows.holds_text(holds, booked_nanos)
     return {} if before == after else {"holds": after}
-
-
-def _is_told(tx: Tx, session_id: str) -> bool:
-    """Whether responses of a session come in: one that hooks opened may have a client whose record nobody reads."""
-    return tx.has_usage(session_id) or FOUND_BY_HOOK not in tx.links_found_by(session_id)
 
 
 SWEEP_MAX = 500

@@ -149,9 +149,11 @@ def _change(
             }
             change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
         inside = started_in(tx, authority)
+        # A clock that stands still or is set back gives two changes one moment, and a raise must not fail for that.
+        taken = {change.at_us for change in tx.limit_changes([budget.name], _CHANGES_LOOKED_AT)}
         told: dict[str, Value] = {
             "budget_id": budget.name,
-            "at_us": _moment_of_its_own(tx, budget.name),
+            "at_us": next(moment for moment in count(tx.at_us) if moment not in taken),
             "unit": budget.unit,
             "before_nanos": budget.limit_nanos,
             "limit_nanos": changed.limit_nanos,
@@ -178,15 +180,6 @@ def _rule_limit(stored: Budget | None, changed: Budget) -> dict[str, Value]:
     if stored is None or stored.rule_limit == changed.rule_limit:
         return {}
     return {"rule_limit": changed.rule_limit}
-
-
-def _moment_of_its_own(tx: Tx, budget_id: str) -> int:
-    """When a limit is changed: a moment that none of its other changes has.
-
-    A clock that stands still or is set back gives two of them the same one, and a raise must not fail for that.
-    """
-    taken = {change.at_us for change in tx.limit_changes([budget_id], _CHANGES_LOOKED_AT)}
-    return next(moment for moment in count(tx.at_us) if moment not in taken)
 
 
 def _rolling_change(
@@ -241,7 +234,8 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     rt.prove()  # what the user grants has to be written down
     with rt.reading() as reader:
         bound, budgets = _money_budgets(rt, reader, session_id)
-    session, budget = bound.session, _asked_for(budgets)
+    session, hard = bound.session, [budget for budget in budgets if budget.mode is BudgetMode.HARD]
+    budget = present(policy.tightest(hard or budgets), "a session has a budget of money")
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
     if standing_now(rt).lock is not None:
         hint = f"In a terminal of your own: {raise_by(budget, added, rt.workspace.program_in_full)}"
@@ -296,9 +290,3 @@ def _money_budgets(rt: Runtime, reader: Reader, session_id: str) -> tuple[Sessio
         raise session_ended(session_id)
     bound = session_now(rt, reader, *found, found[0].model, at_us=rt.services.clock_us())
     return bound, [budget for budget in bound.budgets if budget.unit not in COUNTED]
-
-
-def _asked_for(budgets: list[Budget]) -> Budget:
-    """The budget that stops the session first; where none stops anything, the tightest."""
-    hard = [budget for budget in budgets if budget.mode is BudgetMode.HARD]
-    return present(policy.tightest(hard or budgets), "a session has a budget of money")

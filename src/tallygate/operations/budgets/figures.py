@@ -207,30 +207,23 @@ def spent_on(
     if budget.scope == "session":
         found = reader.paid_by_model(budget.scope_key, SHARES_SHOWN, budget.budget_id)
         return tuple((share.label, share.nanos) for share in found)
-    start_us, until_us = _span_of_budget(budget, at_us)
-    if until_us - start_us <= _SUMMED_US:
-        return _in_window(reader, budget, (start_us, until_us), place_of)
-    alone = reader.paid_by_model(session_id, SHARES_SHOWN)
-    return tuple((share.label, share.nanos) for share in alone)
-
-
-def _in_window(reader: Reader, budget: Budget, span: tuple[int, int], place_of: PlaceOf) -> tuple[tuple[str, int], ...]:
-    facts, found = Facts(reader, place_of), Counter[str]()
-    placed = within_of(budget.budget_id) is not None
-    for each in reader.weighed(budget.scope, *span, FOR_EVER_US, apart=False, placed=placed, named=True):
-        if counts(budget, facts.of_names(each.client, each.project, each.session_id, each.model)):
-            found[each.model or "unknown"] += each.usd_nanos * each.times
-    dearest = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return tuple((model, nanos) for model, nanos in dearest if nanos > 0)[:SHARES_SHOWN]
-
-
-def _span_of_budget(budget: Budget, at_us: int) -> tuple[int, int]:
-    """The time whose spending a budget counts: its window, or all pieces of one that rolls."""
+    # The time whose spending a budget counts: its window, or all pieces of one that rolls.
     length = rolling_us(budget.period)
-    if length is not None:
+    if length is None:
+        start_us, until_us = budget.start_us or 0, FOR_EVER_US if budget.resets_us is None else budget.resets_us
+    else:
         now = piece_of(budget.period, at_us)
-        return now.start_us - length, now.start_us + length // PIECES
-    return budget.start_us or 0, FOR_EVER_US if budget.resets_us is None else budget.resets_us
+        start_us, until_us = now.start_us - length, now.start_us + length // PIECES
+    if until_us - start_us > _SUMMED_US:
+        alone = reader.paid_by_model(session_id, SHARES_SHOWN)
+        return tuple((share.label, share.nanos) for share in alone)
+    facts, spent = Facts(reader, place_of), Counter[str]()
+    placed = within_of(budget.budget_id) is not None
+    for each in reader.weighed(budget.scope, start_us, until_us, FOR_EVER_US, apart=False, placed=placed, named=True):
+        if counts(budget, facts.of_names(each.client, each.project, each.session_id, each.model)):
+            spent[each.model or "unknown"] += each.usd_nanos * each.times
+    dearest = sorted(spent.items(), key=lambda item: (-item[1], item[0]))
+    return tuple((model, nanos) for model, nanos in dearest if nanos > 0)[:SHARES_SHOWN]
 
 
 # --- usual steps -----------------------------------------------------------------------------------------------------

@@ -200,8 +200,9 @@ class Meter:
                 self._observed(call, -each.cost_nanos)
         if current is not None:
             self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in mine))
-            if current.state is CallState.EXPIRED:
-                self._replaced(current)
+            if current.state is CallState.EXPIRED and any(hold.booked_nanos for hold in current.holds):
+                # What stood booked, as nobody had reported on it, gives way to its first response.
+                self._touch(reconciled_by_transcript(self._unbooked(current), self._tx.at_us))
             calls = self._calls[session_id]  # they were looked through for this one
             if stored.call_id is None:
                 self._close(closed_by(current, calls.pending()))
@@ -338,11 +339,6 @@ class Meter:
         call = self._touched_calls.get(call.call_id, call)
         if call.state is CallState.PENDING and call.expected_nanos is not None:
             self._touch(replace(call, observed_nanos=max((call.observed_nanos or 0) + more_nanos, 0)))
-
-    def _replaced(self, call: Call) -> None:
-        """What stood booked for an expired call nobody had reported on gives way to its first response."""
-        if any(hold.booked_nanos for hold in call.holds):
-            self._touch(reconciled_by_transcript(self._unbooked(call), self._tx.at_us))
 
     def _unbooked(self, call: Call) -> Call:
         """A call that stands in no budget any more."""

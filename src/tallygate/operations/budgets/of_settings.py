@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +96,9 @@ def unbound(rt: Runtime) -> list[Unbound]:
     since_us = min(began, default=None)
     found = []
     for rule in rules:
-        last_us = _last_us(rule, used)
+        kind = (rule.scope.value, rule.period, rule.unit, rule.mode.value)
+        alike = (each for each in used if (each.scope, each.period, each.unit, each.mode) == kind)
+        last_us = max((each.last_us for each in alike if may_limit(rule, each.scope_key)), default=None)
         if last_us is None:
             names_none = _names_none(rt, rule)
             if names_none or (worked and began):
@@ -122,16 +124,6 @@ def _names_none(rt: Runtime, rule: BudgetRule) -> bool:
             if any(applies_to_model(rule, model, means) for model in reader.usage_models()):
                 return False
     return True
-
-
-def _last_us(rule: BudgetRule, used: Iterable[Used]) -> int | None:
-    kind = (rule.scope.value, rule.period, rule.unit, rule.mode.value)
-    met = (
-        each.last_us
-        for each in used
-        if (each.scope, each.period, each.unit, each.mode) == kind and may_limit(rule, each.scope_key)
-    )
-    return max(met, default=None)
 
 
 # --- looser ----------------------------------------------------------------------------------------------------------
@@ -275,7 +267,8 @@ def _changes(rt: Runtime, reader: ProofReader, before: _Held, after: _Held) -> I
     if before.prices is None or after.prices in (None, before.prices):
         return
     prices = rt.workspace.prices
-    was, is_now = (prices.of(_list(reader, each)) for each in (before.prices, str(after.prices)))
+    stated = [reader.price_list(each) for each in (before.prices, str(after.prices))]
+    was, is_now = (prices.of(None if text is None else PriceList.from_text(text)) for text in stated)
     is_now = is_now or (prices if after.prices == prices.list_id else None)
     if was is None or is_now is None:
         return
@@ -292,11 +285,6 @@ def _bounds(rules: tuple[BudgetRule, ...]) -> dict[str, tuple[BudgetRule, _Bound
         first, bounds = found.get(name, (rule, _Bounds(unit=rule.unit)))
         found[name] = first, bounds.beside(rule.mode, rule.limit)
     return found
-
-
-def _list(reader: ProofReader, list_id: str) -> PriceList | None:
-    stated = reader.price_list(list_id)
-    return None if stated is None else PriceList.from_text(stated)
 
 
 def _name(rule: BudgetRule) -> str:

@@ -36,6 +36,9 @@ def exhausted(reader: Reader, event: JournalEvent) -> dict[str, object]:
         budget = reader.budget(str(note["budget_id"]))
         unit = "USD" if budget is None else budget.unit
     basis = reader.price_basis(str(call["price_id"]))
+    # Rates of nano-dollars may be larger than a JSON number holds safely, so they are text.
+    stated = {} if basis is None else json.loads(basis).items()
+    rates = None if basis is None else {name: str(of) if type(of) is int else of for name, of in stated}
     return {
         "decision": "halt",
         "reason": str(call["reason"]),
@@ -52,7 +55,7 @@ def exhausted(reader: Reader, event: JournalEvent) -> dict[str, object]:
             "cost": exact_text(int(call["estimate_nanos"])),
             "currency": "USD",
         },
-        "price": {"id": str(call["price_id"]), "basis": None if basis is None else _price(basis)},
+        "price": {"id": str(call["price_id"]), "basis": rates},
     }
 
 
@@ -70,12 +73,6 @@ def _bound(note: Mapping[str, Any], budget: Budget | None, unit: str) -> dict[st
         "spent": unit_exact(spent, unit),
         "reserved": unit_exact(reserved, unit),
     }
-
-
-def _price(basis: str) -> object:
-    """A price's basis; rates of nano-dollars may be larger than a JSON number holds safely, so they are text."""
-    found = json.loads(basis)
-    return {name: str(value) if type(value) is int else value for name, value in found.items()}
 
 
 def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:

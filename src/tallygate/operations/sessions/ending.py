@@ -14,9 +14,8 @@ from tallygate.core.moments import is_ahead
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.sessions import SessionTotals
 from tallygate.core.words import SessionState
-from tallygate.ledger.port.budgets import BudgetReader
 from tallygate.ledger.port.changes import Update, Value
-from tallygate.ledger.port.sessions import QueuedLine, SessionReader
+from tallygate.ledger.port.sessions import QueuedLine
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import figures_of, is_enforced, used_model
@@ -160,9 +159,15 @@ def close_abandoned(rt: Runtime) -> list[str]:
     Those are sessions whose server is gone: at once where hooks had opened them, since a client that still lives
     goes on with the same budget at its next hook, else after they have been idle for long.
     """
+    left, now_us = [], rt.services.clock_us()
     with rt.reading() as reader:
-        found = reader.sessions(state="open", limit=LOOK_AT_MAX)
-        left = [s for s in found if _is_idle(rt, reader, s) or _has_lost_its_server(reader, s)]
+        for session in reader.sessions(state="open", limit=LOOK_AT_MAX):
+            # Every call touches its session's own budget, so that row tells when the session was last active.
+            touched_us = own_budget(session, reader.budgets_of(session.session_id)).touched_us
+            is_idle = touched_us + rt.workspace.abandon_after_us <= now_us or is_ahead(touched_us, now_us)
+            of_server = session.server_id is not None
+            if is_idle or (of_server and FOUND_BY_HOOK in reader.links_found_by(session.session_id)):
+                left.append(session)
     closed = []
     for session in left:
         if session.server_id is not None and rt.services.presence.is_alive(session.server_id):
@@ -170,15 +175,3 @@ def close_abandoned(rt: Runtime) -> list[str]:
         end_session(rt, session.session_id, cause="abandoned")
         closed.append(session.session_id)
     return closed
-
-
-def _has_lost_its_server(reader: SessionReader, session: Session) -> bool:
-    """Whether hooks opened a session in a server; the caller asks whether that one is alive."""
-    return session.server_id is not None and FOUND_BY_HOOK in reader.links_found_by(session.session_id)
-
-
-def _is_idle(rt: Runtime, reader: BudgetReader, session: Session) -> bool:
-    """Every call touches its session's own budget, so that row tells when the session was last active."""
-    own = own_budget(session, reader.budgets_of(session.session_id))
-    now_us = rt.services.clock_us()
-    return own.touched_us + rt.workspace.abandon_after_us <= now_us or is_ahead(own.touched_us, now_us)

@@ -94,7 +94,18 @@ def start_session(rt: Runtime, opening: Opening) -> OpenedSession:
         session, own = begun.session, present(begun.own, "a session that is asked for has a budget of its own")
         every = session_now(rt, tx, session, begun.budgets, session.model, at_us=tx.at_us).budgets
     remember(rt, session)
-    tighter = tuple(b for b in every if b is not own and b.mode is BudgetMode.HARD and _is_tighter(b, own))
+    # Of two budgets one of which counts tokens or calls nobody can tell which leaves less: it is named.
+    tighter = tuple(
+        other
+        for other in every
+        if other is not own
+        and other.mode is BudgetMode.HARD
+        and (
+            other.unit in COUNTED
+            or own.unit in COUNTED
+            or in_usd(other.available_nanos, other) < in_usd(own.limit_nanos, own)
+        )
+    )
     return OpenedSession(session, every, tighter, price.warning)
 
 
@@ -132,13 +143,6 @@ def _begin(
     changes = [*kept, *opening_changes(session, mine, budgets), *beside]
     tx.append("session.started", changes, by=rt.by, note=note)
     return _Begun(session, own, budgets)
-
-
-def _is_tighter(other: Budget, own: Budget) -> bool:
-    """Whether another budget leaves less than a session was opened with; of one that is counted nobody can tell."""
-    if other.unit in COUNTED or own.unit in COUNTED:
-        return True
-    return in_usd(other.available_nanos, other) < in_usd(own.limit_nanos, own)
 
 
 def new_session_id(rt: Runtime, client: str) -> str:
@@ -440,8 +444,12 @@ def start_budget(
     The same wish again finds the same session as it is by now; nothing is reset. Raises `Conflict` where the id is
     that of a session with other fields, naming the first, or of one that has ended.
     """
-    if wanted.session_id is not None:
-        _check_id(wanted.session_id)
+    if (name := wanted.session_id) is not None and (
+        not 1 <= len(name) <= ID_MAX or not name.isprintable() or ":" in name
+    ):
+        # One with a colon could be taken for that of a budget of the settings.
+        hint = f"It takes 1 to {ID_MAX} printable characters without a colon; left out, a fresh one is made."
+        raise InvalidArgument("session_id", f"session_id {shown(name)} is none.", hint=hint)
     if wanted.tenant is not None:
         rt = opened_in(rt, wanted.tenant)
     rate = rt.workspace.exchange.rate(wanted.currency, as_datetime(rt.services.clock_us()))
@@ -467,26 +475,11 @@ def start_budget(
     own = own_budget(opened.session, opened.budgets)
     if not opened.is_new:
         _same_wish(rt, opened.session, own, wanted)
-    return BudgetStarted(opened.session, own.limit_nanos, _kept_rate(opened.session, rate).text)
-
-
-def _kept_rate(session: Session, today: Rate) -> Rate:
-    """The rate that a session was opened with, which is that of today where it opens now."""
-    day = today.day if session.rate_day is None else date.fromisoformat(session.rate_day)
-    if (session.usd_nanos, day) == (today.usd_per_unit_nanos, today.day):
-        return today
-    return Rate(session.usd_nanos, day, "rate", session.currency)
-
-
-def _check_id(session_id: str) -> None:
-    """Refuse an id that is none, or could be taken for that of a budget of the settings, which has colons."""
-    if 1 <= len(session_id) <= ID_MAX and session_id.isprintable() and ":" not in session_id:
-        return
-    raise InvalidArgument(
-        "session_id",
-        f"session_id {shown(session_id)} is none.",
-        hint=f"It takes 1 to {ID_MAX} printable characters without a colon; left out, a fresh one is made.",
-    )
+    # The rate that a session was opened with is that of today where it opens now.
+    day = rate.day if opened.session.rate_day is None else date.fromisoformat(opened.session.rate_day)
+    if (opened.session.usd_nanos, day) != (rate.usd_per_unit_nanos, rate.day):
+        rate = Rate(opened.session.usd_nanos, day, "rate", opened.session.currency)
+    return BudgetStarted(opened.session, own.limit_nanos, rate.text)
 
 
 def _same_wish(rt: Runtime, session: Session, own: Budget, wanted: BudgetWanted) -> None:

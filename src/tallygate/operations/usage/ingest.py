@@ -138,7 +138,7 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
         else:
             refused.add((client, key))  # kept, a few of these would break every sum
     taken = IngestResult(refused=len(refused))
-    paths = cache(partial(_paths_of, readings))
+    paths = cache(partial(_paths_of, readings))  # of a whole history nobody may ask
     prices: set[str] = set()
     with rt.writing() as tx:
         for client, responses in priced.items():
@@ -151,9 +151,15 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
                 tx.save_position(
                     reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew, whole=whole
                 )
-            unread = _with_refused(reading, refused) if refused else reading.unread
-            if reading.mark is not None and unread.why and not _is_new(tx, reading):
-                continue
+            unread, dear = reading.unread, {(row.client, row.response_key) for row in reading.rows if refused} & refused
+            if dear:
+                unread = replace(unread, why={**unread.why, REFUSED: len({key for _, key in dear})})
+            if reading.mark is not None and unread.why:
+                # What is told under one mark is kept as lost once; the last marks are remembered.
+                known = (tx.position(reading.path) or {}).get(_MARKS, [])
+                if reading.mark in known:
+                    continue
+                tx.save_position(reading.path, reading.client, {_MARKS: [*known, reading.mark][-_MARKS_KEPT:]}, {})
             if reading.position is not None or unread.why:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
@@ -169,21 +175,6 @@ def _paths_of(readings: Sequence[FileReading]) -> Mapping[tuple[str, str], Abstr
         for row in reading.rows:
             found.setdefault((row.client, row.response_key), set()).add(reading.path)
     return found
-
-
-def _is_new(tx: Tx, reading: FileReading) -> bool:
-    """Whether nothing was kept as lost of what was told under this mark; it is remembered among the last ones."""
-    known = (tx.position(reading.path) or {}).get(_MARKS, [])
-    if reading.mark in known:
-        return False
-    tx.save_position(reading.path, reading.client, {_MARKS: [*known, reading.mark][-_MARKS_KEPT:]}, {})
-    return True
-
-
-def _with_refused(reading: FileReading, refused: AbstractSet[tuple[str, str]]) -> Unread:
-    """What could not be read of a reading, with the responses in it that cost more than any can."""
-    count = len({row.response_key for row in reading.rows if (row.client, row.response_key) in refused})
-    return replace(reading.unread, why={**reading.unread.why, REFUSED: count}) if count else reading.unread
 
 
 _MARKS, _MARKS_KEPT = "told", 64
@@ -282,19 +273,15 @@ class Pricer:
         known = self._quoted.get(asked)
         if known is None:
             quote = self._rt.workspace.prices.quote(priced_as(row), row.at, scope, terms_of(row))
-            known = self._quoted[asked] = self._based(quote)
+            if id(quote) not in self._bases:
+                # The price is kept with its basis, or another one could come to stand under its id.
+                self._bases[id(quote)] = (quote, *basis_of(quote))
+            known = self._quoted[asked] = self._bases[id(quote)]
         price, price_id, basis = known
         cost = price.cost_nanos(row.tokens)
         if row.web_searches:
             cost += row.web_searches * price.per_search_nanos
         return StoredUsage(row, price_id, cost), basis
-
-    def _based(self, price: Price) -> tuple[Price, str, str]:
-        known = self._bases.get(id(price))
-        if known is None:
-            # The price is kept with its basis, or another one could come to stand under its id.
-            known = self._bases[id(price)] = (price, *basis_of(price))
-        return known
 
 
 class _Batch:
@@ -332,8 +319,9 @@ class _Batch:
                 found = self._in_time(found)
                 row = found[0].row
                 session = self._finder.find(row, self.meter)
-            if session is None and self._is_elsewhere(row):
-                self.elsewhere += 1
+            elsewhere = not row.is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
+            if session is None and elsewhere:
+                self.elsewhere += 1  # it was made in a project of another tenant
                 return
             self._write(Insert, *self._placed(found, session, ()))
             self.new += 1
@@ -347,7 +335,7 @@ class _Batch:
             return
         after, basis = self._corrected(self._pricer.priced(joined), before, told)
         if told is not None:
-            self.changes.append(Delete("usage", _key_columns(told.row)))
+            self.changes.append(Delete("usage", {"client": told.row.client, "response_key": told.row.response_key}))
             self._stored.drop(told)
         self._write(Insert if before is None else Update, after, basis)
         self.corrected += 1
@@ -394,10 +382,6 @@ class _Batch:
                     self.changes.append(_taken_up(self._pricer, self.meter, waiting, session, self.prices))
                     self.attributed += 1
 
-    def _is_elsewhere(self, row: ObservedUsage) -> bool:
-        """Whether a response that no session here has was made in a project of another tenant."""
-        return not row.is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
-
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
         if basis:
             self.prices.setdefault(after.price_id, basis)
@@ -443,10 +427,6 @@ def _told(row: ObservedUsage) -> str:
     written = tokens.cache_write_5m + tokens.cache_write_1h
     counts = f"{tokens.fresh_input} in, {tokens.cache_read} read, {written} written, {tokens.output} out"
     return f"{row.model or 'no model'}: {counts}, at {row.at.isoformat(timespec='seconds')}"
-
-
-def _key_columns(row: ObservedUsage) -> dict[str, Value]:
-    return {"client": row.client, "response_key": row.response_key}
 
 
 def _store(
@@ -560,21 +540,19 @@ class SessionFinder:
             ahead = session.is_open and is_ahead(session.started_us, self._tx.at_us)  # by a clock that was wrong
             if (ahead or session.started_us <= at_us) and (session.ended_us is None or at_us <= session.ended_us):
                 return session
-        return self._last_ended(linked, at_us)
-
-    def _last_ended(self, linked: Iterable[Session], at_us: int) -> Session | None:
-        """The last account of a client's session that had ended by a time, where hooks had opened it.
-
-        A client dates some responses when it writes them down, which may be after its session's end, and goes on with
-        the same budget when it is taken up again: what lies between or behind has no other one.
-        """
-        ended = [s for s in linked if s.ended_us is not None and s.ended_us < at_us and self._is_gated(s)]
-        return max(ended, key=lambda session: (session.ended_us, session.started_us), default=None)
-
-    def _is_gated(self, session: Session) -> bool:
-        if session.session_id not in self._gated:
-            self._gated[session.session_id] = is_enforced(self._tx, session)
-        return self._gated[session.session_id]
+        # A client dates some responses when it writes them down, which may be after its session's end, and goes on with
+        # the same budget when it is taken up again: what lies behind has no other one, where hooks had opened it.
+        last: Session | None = None
+        for session in linked:
+            if session.ended_us is None or session.ended_us >= at_us:
+                continue
+            if session.session_id not in self._gated:
+                self._gated[session.session_id] = is_enforced(self._tx, session)
+            if self._gated[session.session_id] and (
+                last is None or (session.ended_us, session.started_us) > (last.ended_us or 0, last.started_us)
+            ):
+                last = session
+        return last
 
 
 def link_session(rt: Runtime, client: str, client_session: str, session_id: str) -> IngestResult:
