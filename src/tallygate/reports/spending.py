@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -11,16 +9,13 @@ from enum import StrEnum
 
 from tallygate.core.costing import SURE, Split
 from tallygate.core.money import exact_text, to_unit_nanos
-from tallygate.core.text import cleaned
 from tallygate.core.usage import SpendSum
 from tallygate.core.words import client_name
 from tallygate.reports import usage
+from tallygate.reports.sheet import cell, sheet
 from tallygate.reports.usage import ALWAYS_US, Period, period_of
 
-_CELL_MAX = 1000
 _UNSURE = ("approximate_cost_usd", "assumed_cost_usd")
-# What a spreadsheet would take for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@")
 
 
 class SpendBy(StrEnum):
@@ -171,10 +166,11 @@ def _part(sums: Sequence[SpendSum], tenant: str) -> SpendPart:
     )
 
 
-def csv_of(lines: Iterable[SpendLine], by: SpendBy) -> str:
-    """Lines as RFC 4180 has them, amounts to the last digit; nothing in them acts in a spreadsheet."""
+def csv_of(lines: Iterable[SpendLine], by: SpendBy) -> bytes:
+    """Lines for a spreadsheet, amounts to the last digit."""
     head = [by.value, "period", "sessions", "responses", "calls", "input_tokens", "output_tokens"]
-    rows: list[list[str | int]] = [[*head, "cost_usd", "exact_cost_usd", "exact_percent", "own_currency", *_UNSURE]]
+    head += ["cost_usd", "exact_cost_usd", "exact_percent", "own_currency", *_UNSURE]
+    rows: list[list[str | int]] = []
     for line in lines:
         whole = line.whole
         own = "; ".join(f"{currency} {exact_text(nanos)}" for currency, nanos in whole.by_currency().items())
@@ -184,16 +180,4 @@ def csv_of(lines: Iterable[SpendLine], by: SpendBy) -> str:
         amounts = (exact_text(whole.nanos), exact_text(whole.exact_nanos), percent)
         unsure = (exact_text(whole.split.approximate_nanos), exact_text(whole.split.assumed_nanos))
         rows.append([cell(line.key), cell(line.period), *counts, *amounts, own, *unsure])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue()
-
-
-def cell(value: str | None) -> str:
-    """Text from anywhere as it may stand in a cell: what looks like a formula begins with an apostrophe.
-
-    >>> cell("=1+1"), cell("claude-opus-4.7"), cell(None)
-    ("'=1+1", 'claude-opus-4.7', '')
-    """
-    text = "" if value is None else cleaned(value, _CELL_MAX)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return sheet(head, rows)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
 from tallygate.core.costing import Certainty, Tokens
-from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.moments import as_datetime, iso, microseconds
+from tallygate.core.money import exact_text
 from tallygate.core.usage import UsageSum
+from tallygate.reports.sheet import cell, sheet
 
+_COUNTS = (
+    "responses", "partial_responses", "fresh_input_tokens", "cache_read_tokens", "cache_write_5m_tokens",
+    "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "web_searches",
+    "missing_output_tokens", "approximate_responses", "assumed_responses",
+)  # fmt: skip
+_AMOUNTS = ("cost_usd", "known_cost_usd", "approximate_cost_usd", "assumed_cost_usd")
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.
 _FIRST_US = microseconds(datetime(1971, 1, 1, tzinfo=UTC))
 _LAST_US = microseconds(datetime(2200, 1, 1, tzinfo=UTC))
@@ -186,3 +194,29 @@ def _part(each: UsageSum, certainties: Mapping[str, Certainty]) -> UsagePart:
 def _line(key: tuple[str | None, ...], models: dict[str, UsagePart]) -> UsageLine:
     dearest = sorted(models.items(), key=lambda item: (-item[1].nanos, item[0]))
     return UsageLine(key, sum(models.values(), UsagePart()), dict(dearest))
+
+
+def csv_of(names: Sequence[str], lines: Iterable[UsageLine], *, by_model: bool) -> bytes:
+    """Lines for a spreadsheet, amounts to the last digit and times in UTC.
+
+    `names` are those of what a line stands for; with `by_model` there is a row for each model of each line.
+    """
+    rows: list[list[str | int]] = []
+    for line in lines:
+        keys = [cell(key) for key in line.key]
+        if by_model:
+            rows += [[*keys, cell(model), *_figures(part)] for model, part in line.models.items()]
+        else:
+            rows.append([*keys, *_figures(line.whole)])
+    return sheet([*names, *(["model"] if by_model else []), *_COUNTS, *_AMOUNTS, "first_at", "last_at"], rows)
+
+
+def _figures(part: UsagePart) -> list[str | int]:
+    tokens = part.tokens
+    counts = (
+        part.responses, part.partial, tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m,
+        tokens.cache_write_1h, tokens.output, part.reasoning, tokens.total, part.web_searches,
+        part.missing_output, part.approximate, part.assumed,
+    )  # fmt: skip
+    amounts = (part.nanos, part.known_nanos, part.approximate_nanos, part.assumed_nanos)
+    return [*counts, *map(exact_text, amounts), iso(part.first_us) or "", iso(part.last_us) or ""]

@@ -60,7 +60,7 @@ def test_spending_as_json_has_numbers_and_what_they_are_about(run, run_json, two
 
 
 def test_spending_as_csv_is_that_of_rfc_4180_with_amounts_to_the_last_digit(run, two):
-    result = run("report", "--period", "all", "--format", "csv")
+    result = run("report", "--period", "all", "--csv")
     head, *rows = rows_of(result)
     assert head == [
         "tenant", "period", "sessions", "responses", "calls", "input_tokens", "output_tokens", "cost_usd",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,54 @@ def test_a_breakdown_has_every_line_by_model(run, run_json, home):
     assert sum(model["responses"] for model in line["models"]) == line["responses"]
     shown = run("usage", "--by", "month", "--breakdown").stdout
     assert shown.count(MODEL) == 2
+
+
+def sheet_of(run, *arguments):
+    written = run("usage", "--csv", *arguments).stdout_bytes.decode()
+    assert written.count("\r\n") == written.count("\n"), "lines end as RFC 4180 has them"
+    return list(csv.DictReader(io.StringIO(written, newline="")))
+
+
+@pytest.mark.parametrize("by", ["day", "session", "model", "project", "client"])
+def test_a_sheet_says_what_json_says_to_the_last_digit(run, run_json, days, by):
+    found = run_json("usage", "--by", by)["lines"]
+    rows = sheet_of(run, "--by", by)
+    assert len(rows) == len(found)
+    for row, line in zip(rows, found, strict=True):
+        for name, told in row.items():
+            if name.endswith("_usd"):
+                assert Decimal(told) == pytest.approx(
+                    Decimal(str(line[name.removesuffix("_usd")])), abs=Decimal("0.000001")
+                )
+            else:
+                assert told == str(line[name]), name
+
+
+def test_a_sheet_with_models_adds_up_to_the_same(run, run_json, home):
+    write_all(home)
+    write_claude(home, [70], "z", model="claude-haiku-4-5")
+    rows = sheet_of(run, "--by", "client", "--breakdown")
+    assert len(rows) > len({row["client"] for row in rows})
+    found = run_json("usage")["total"]
+    assert sum(int(row["total_tokens"]) for row in rows) == found["total_tokens"]
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == pytest.approx(
+        Decimal(str(found["cost"])), abs=Decimal("0.000001")
+    )
+
+
+def test_a_sheet_holds_every_line_and_cells_do_not_act(run, home):
+    for number in range(101):
+        write_claude(home, [number], f"{number:04d}-of-a-long-session-id", cwd=f"=cmd|'/C calc'!A{number}")
+    rows = sheet_of(run, "--by", "session")
+    assert {row["session"] for row in rows} == {f"{number:04d}-of-a-long-session-id" for number in range(101)}
+    assert len(sheet_of(run, "--by", "session", "--limit", "3")) == 3
+    assert {row["folder"][:2] for row in sheet_of(run, "--by", "folder")} == {"'="}
+
+
+def test_a_sheet_without_usage_is_a_header_and_one_form_is_asked_for(run):
+    head, rest = run("usage", "--csv").stdout_bytes.decode().split("\r\n")
+    assert (head.split(",")[0], rest) == ("day", "")
+    assert run("usage", "--csv", "--json").exit_code == 2
 
 
 def test_of_days_the_last_are_shown_and_the_total_has_all(run, run_json, days):

@@ -45,6 +45,7 @@ def installed(command: Command) -> Command:
 # --- what most commands have -----------------------------------------------------------------------------------------
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+as_csv_option = click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet: a header, then plain figures.")
 
 
 def limit_option(default: int, most: int) -> Callable[[Command], Command]:

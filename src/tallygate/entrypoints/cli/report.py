@@ -41,7 +41,8 @@ _FORMATS = ("table", "csv", "json")
 @click.option("--tenant", metavar="TENANT", help="Only this tenant. Without it: all by tenant, else the one here.")
 @click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--format", "as_", type=click.Choice(_FORMATS), default="table", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, as --format json.")
+@click.option("--csv", "as_", flag_value="csv", help="For a spreadsheet, as --format csv.")
+@click.option("--json", "as_", flag_value="json", help="One JSON document, as --format json.")
 @pass_program
 def report(
     program: Program,
@@ -53,7 +54,6 @@ def report(
     tenant: str | None,
     project: str | None,
     as_: str,
-    as_json: bool,
 ) -> None:
     """Show what was spent in sessions.
 
@@ -75,22 +75,21 @@ def report(
         )
         found = report_spending(app.runtime, wanted, zone)
         unread, anomalies = what_is_open(app.runtime)
-    if as_json or as_ == "json":
+    if as_ == "json":
         whole = _json(found, wanted, time_zone)
         output.document(whole | {"unread": unread_json(unread), **anomalies.stated()})
     elif as_ == "csv":
-        # Bytes, since a text stream of some systems would end the lines in its own way.
-        click.echo(csv_of(found.lines, wanted.by).encode(), nl=False)
+        click.echo(csv_of(found.lines, wanted.by), nl=False)
     elif found.lines:
         moments = [] if wanted.every is Every.ALL else [now]
         _table(found, wanted.by, output.zoned("PERIOD", moments, time_zone))
     else:
         all_of_it = since is until is tenant is project is None
         click.echo("Nothing was spent." if all_of_it else "Nothing of that was spent.")
-    if as_ == "table" and not as_json and found.outside.responses:
+    if as_ == "table" and found.outside.responses:
         beside = f"{output.plural(found.outside.responses, 'response')}, {format_amount(found.outside.nanos)},"
         output.aside(f"{beside} outside of any session; `tallygate usage` lists them.")
-    if as_ != "json" and not as_json:
+    if as_ != "json":
         for text in open_questions(unread, anomalies):
             output.aside(text)
 

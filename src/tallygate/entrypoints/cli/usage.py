@@ -13,14 +13,14 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.options import ClientChoice, as_json_option, limit_option
+from tallygate.entrypoints.cli.options import ClientChoice, as_csv_option, as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, open_questions, unread_json
 from tallygate.ledger.port.usage import Anomaly
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
-from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart
+from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart, csv_of
 from tallygate.workspace import written_out
 
 _TITLES = {
@@ -34,6 +34,7 @@ _TITLES = {
     By.CLIENT: ("CLIENT",),
 }
 _COUNT = click.IntRange(0)
+_LINES_MAX = 100_000
 _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 
 
@@ -53,8 +54,9 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 @click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--model", help="Only this model in every spelling, a family, a pattern, or a part of ids.")
 @click.option("--breakdown", is_flag=True, help="Every line by model, too.")
-@limit_option(100, 100_000)
+@limit_option(100, _LINES_MAX)
 @reading_first
+@as_csv_option
 @as_json_option
 @pass_program
 @click.pass_context
@@ -71,6 +73,7 @@ def usage(
     breakdown: bool,
     limit: int,
     syncing: bool,
+    as_csv: bool,
     as_json: bool,
 ) -> None:
     """Show what was used.
@@ -81,6 +84,10 @@ def usage(
     """
     if ctx.invoked_subcommand is not None:
         return
+    if as_csv and as_json:
+        raise click.UsageError("Give one of --csv and --json.")
+    if as_csv and ctx.get_parameter_source("limit") is click.core.ParameterSource.DEFAULT:
+        limit = _LINES_MAX  # a table is read by people, a sheet is to hold everything
     settings = program.settings()
     time_zone, what = shown_zone(settings), By(by)
     zone = zone_of(time_zone)
@@ -100,7 +107,11 @@ def usage(
     if as_json:
         output.document(_json(view, what, time_zone, breakdown=breakdown))
         return
-    if view.lines:
+    if as_csv:
+        names = [title.lower() for title in _TITLES[what]]
+        click.echo(csv_of(names, view.lines, by_model=breakdown and what is not By.MODEL), nl=False)
+        _notes(view)
+    elif view.lines:
         _table(view, what, time_zone, breakdown=breakdown)
         _notes(view)
     else:
