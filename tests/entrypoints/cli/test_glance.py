@@ -8,7 +8,9 @@ import pytest
 from tests.entrypoints.cli.test_init import content, worked
 from tests.transcripts import write_claude
 
+from tallygate.core.costing import Tokens
 from tallygate.core.proposals import is_due
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 
 @pytest.fixture
@@ -113,3 +115,29 @@ def test_what_is_approximate_and_what_is_assumed_is_told_apart(run, home, termin
     monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_772_370_000 * 10**6)
     [today, *_] = [line for line in run().stdout.splitlines() if line.startswith("today")]
     assert re.search(r"\(of it \$0\.\d+ at approximate prices and \$0\.\d+ at assumed prices\)", today)
+
+
+def test_spent_today_is_what_a_budget_of_the_day_counts_also_what_agents_reported_themselves(
+    run, run_json, home, terminal, on_the_28th, request
+):
+    worked(home, *[1] * 27, 2)
+    file = home / ".config" / "tallygate" / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('[[budget]]\nscope = "user"\nperiod = "day"\nlimit_usd = 20\n')
+    run("sync")
+    made = request.getfixturevalue("made")  # by the settings that are there now
+    session = made.session(5)
+    done = made.call(session, tool_name="plan")
+    record_usage(made.app.runtime, UsageReport(done, Tokens(fresh_input=8_000, output=400)))
+    made.call(session, tool_name="edit")
+    spent = run_json("status")["spent"]
+    (day,) = [each for each in run_json("budget", "list")["budgets"] if each["period"] == "day"]
+    assert day["reserved"] > 0, "the step that is not reported yet"
+    assert day["spent"] > 3.0
+    assert [spent[when]["cost"] for when in ("today", "this_week", "this_month")] == [
+        pytest.approx(day["spent"] + before) for before in (0, 7.50, 40.50)
+    ]
+    assert spent["today"]["fresh_input_tokens"] >= 8_000
+    shown = run().stdout.splitlines()[1].split()
+    assert shown[:4] == ["today", f"${day['spent']:.2f}", "claude-opus-4-1", "$3.00,"]
+    assert len(shown) == 6, "and the model that was reported"

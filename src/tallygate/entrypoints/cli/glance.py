@@ -28,10 +28,10 @@ def glance(program: Program) -> None:
     zone = shown_zone(settings)
     with first_look(program, settings) as app:
         spent = spent_lately(app.runtime, zone_of(zone))
-        last_us = None if spent[By.MONTH].whole.responses else last_spent_us(app.runtime, zone_of(zone))
+        last_us = None if spent[By.MONTH].models else last_spent_us(app.runtime, zone_of(zone))
     spending(spent)
     click.echo(f"\nDays are those of {zone}, prices those of the API.")
-    if not spent[By.MONTH].whole.responses:
+    if not spent[By.MONTH].models:
         click.echo(_nothing(last_us, zone))
     for line in _next(settings):
         output.hint(line)

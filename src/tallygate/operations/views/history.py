@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import tzinfo
 
+from tallygate.core.costing import Tokens
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
+from tallygate.core.usage import UsageSum
 from tallygate.core.words import SessionState
+from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_sessions
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
-from tallygate.reports.usage import By, UsageLine, period_of
+from tallygate.pricing.identity import listed_name
+from tallygate.reports.usage import By, UsageLine, line_of, period_of, total_of
 
 # A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
 ENDED_AFTER_US = 60 * 60 * 1_000_000
@@ -42,7 +46,7 @@ def past(rt: Runtime, zone: tzinfo) -> Past:
     ]
     before = _usage(rt, By.DAY, now_us - _YEAR_US, today.start_us, zone)
     days = [line.whole.nanos for line in before.lines if line.whole.nanos > 0]
-    spent_today = _usage(rt, By.MODEL, today.start_us, now_us + 1, zone).total.whole.nanos
+    spent_today = _spent(rt, today.start_us, today.end_us, zone).whole.nanos
     return Past(proposals(ended, days), len(ended), len(days), spent_today)
 
 
@@ -69,18 +73,40 @@ def fitting(rt: Runtime, zone: tzinfo) -> Fitting | None:
 
 
 def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
-    """What was spent today, this week and this month, by model."""
+    """What was spent today, this week and this month, by model: what a budget of that time counts."""
     now_us = rt.services.clock_us()
-    return {
-        by: _usage(rt, By.MODEL, period_of(now_us, by, zone).start_us, now_us + 1, zone).total
-        for by in (By.DAY, By.WEEK, By.MONTH)
-    }
+    periods = {by: period_of(now_us, by, zone) for by in (By.DAY, By.WEEK, By.MONTH)}
+    return {by: _spent(rt, period.start_us, period.end_us, zone) for by, period in periods.items()}
 
 
 def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:
-    """When anything was used last, however long ago; None where nothing ever was."""
-    whole = _usage(rt, By.MODEL, 0, rt.services.clock_us() + 1, zone).total.whole
-    return whole.last_us if whole.responses else None
+    """When anything was spent last, however long ago; None where nothing ever was."""
+    found = _spent(rt, 0, rt.services.clock_us() + 1, zone)
+    return found.whole.last_us if found.models else None
+
+
+def _spent(rt: Runtime, from_us: int, until_us: int, zone: tzinfo) -> UsageLine:
+    """The responses of a span, and where no client writes any down the calls of its agents, as they were booked."""
+    with rt.reading() as reader:
+        calls = [
+            UsageSum(
+                key=(),
+                model=listed_name(call.model_used or call.model_requested),
+                price_id=call.actual_price_id or call.price_id or "",
+                responses=0,
+                partial=0,
+                tokens=call.actual or Tokens(fresh_input=call.prompt_tokens, output=call.completion_tokens),
+                reasoning=0,
+                web_searches=0,
+                nanos=call.booked_nanos,
+                missing_output=0,
+                first_us=call.at_us,
+                last_us=call.at_us,
+            )
+            for call in reader.booked_between(from_us, until_us)
+        ]
+        booked = line_of("", calls, certainties(reader))
+    return total_of([_usage(rt, By.MODEL, from_us, until_us, zone).total, booked])
 
 
 def _usage(rt: Runtime, by: By, from_us: int, until_us: int, zone: tzinfo) -> UsageView:
