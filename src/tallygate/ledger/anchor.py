@@ -190,16 +190,12 @@ class Anchor:
                 os.close(descriptor)
                 descriptor, whole = None, False  # noqa: PLW2901
             if descriptor is None:
-                descriptor = self._open_one(file)  # noqa: PLW2901
+                try:
+                    descriptor = os.open(file, os.O_RDWR | _SAFE)  # noqa: PLW2901
+                except OSError as error:
+                    self.faults[file] = error.strerror or str(error)
             self._open.append(descriptor)
         return whole
-
-    def _open_one(self, file: Path) -> int | None:
-        try:
-            return os.open(file, os.O_RDWR | _SAFE)
-        except OSError as error:
-            self.faults[file] = error.strerror or str(error)
-            return None
 
     def make(self, mark: Mark, only: Collection[Path] | None = None) -> list[Path]:
         """Write whole files with one mark in both slots; the caller holds the writer's lock. Returns those made.
@@ -215,7 +211,13 @@ class Anchor:
         self.close()
         for file in self.files if only is None else only:
             try:
-                _prepare(file.parent)
+                folder = file.parent
+                if not folder.is_dir():
+                    for each in (folder.parent, folder):  # parents=True would leave the upper one open to others
+                        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    # A repository of dotfiles around it does not take it up.
+                    with contextlib.suppress(OSError), os.fdopen(create(folder / IGNORE), "wb") as ignore:
+                        ignore.write(b"*\n")
                 _put(file, content)
             except OSError as error:
                 self.faults[file] = error.strerror or str(error)
@@ -257,16 +259,6 @@ def _read(file: Path) -> tuple[list[Mark], Copy]:
     finally:
         os.close(descriptor)
     return marks, Copy.SOUND if marks else Copy.TORN
-
-
-def _prepare(folder: Path) -> None:
-    """A folder for this user alone, which a repository of dotfiles around it does not take up."""
-    if folder.is_dir():
-        return
-    for each in (folder.parent, folder):  # parents=True would leave the upper one open to others
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(OSError), os.fdopen(create(folder / IGNORE), "wb") as file:
-        file.write(b"*\n")
 
 
 def _put(file: Path, content: bytes) -> None:

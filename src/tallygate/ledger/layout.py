@@ -175,7 +175,11 @@ def _leaves(of: Any, groups: list[_Group], before: str = "", start: int = 0) -> 
         ensure(is_over == (column is None), f"{path} is kept and stands behind a field that is not")
         if column is None:
             continue
-        kind, is_optional = _without_none(hints[field.name])
+        kind = hints[field.name]
+        is_optional = get_origin(kind) in (Union, UnionType)
+        if is_optional:
+            rest = [each for each in get_args(kind) if each is not NoneType]
+            kind = rest[0] if len(rest) == 1 else kind
         if is_dataclass(kind):
             yield from _leaves(kind, groups, f"{path}.", at)
             inner = fields(kind)
@@ -183,13 +187,6 @@ def _leaves(of: Any, groups: list[_Group], before: str = "", start: int = 0) -> 
             groups.append(_Group(at, at + len(inner), kind, path, defaults if is_optional else None))
         else:
             yield _Leaf(column, path, kind, is_optional)
-
-
-def _without_none(kind: Any) -> tuple[Any, bool]:
-    if get_origin(kind) not in (Union, UnionType):
-        return kind, False
-    rest = [each for each in get_args(kind) if each is not NoneType]
-    return (rest[0] if len(rest) == 1 else kind), True
 
 
 def _is_enum(kind: Any) -> bool:

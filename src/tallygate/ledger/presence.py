@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
@@ -16,13 +16,6 @@ HOOK_SUFFIX = ".hook"
 ALONE, ALONE_BYTES_MAX = "alone", 1 << 16
 DAY_S = 86_400
 _NAME = re.compile(r"[0-9a-f]{8,64}")
-
-
-def _is_here(words: Sequence[bytes]) -> bool:
-    """Whether a server's note is of this machine; an older version did not say of which it was."""
-    return len(words) == 3 or (
-        len(words) == 5 and tuple(word.decode("ascii", "replace") for word in words[3:]) == here()
-    )
 
 
 class ServerPresence:
@@ -70,7 +63,11 @@ class ServerPresence:
                     words = file.readline(400).split()
             except OSError:
                 continue
-            if _is_here(words) and words[2].isdigit() and int(words[2]) in processes:
+            # A server's note is of this machine where it says so; an older version did not say of which it was.
+            is_here = len(words) == 3 or (
+                len(words) == 5 and tuple(word.decode("ascii", "replace") for word in words[3:]) == here()
+            )
+            if is_here and words[2].isdigit() and int(words[2]) in processes:
                 found.append(path.stem)
         return tuple(found)
 

@@ -68,7 +68,11 @@ class JsonLinesLog:
         It is known by the event that it names: several ledgers and tenants write into one log, and an id that a caller
         chose may name a session in each of them.
         """
-        needle = _mark(line)
+        try:
+            place = json.dumps(json.loads(line)["ledger"], separators=(",", ":"))
+            needle = f'"ledger":{place}'.encode()
+        except (ValueError, KeyError, TypeError):  # somebody edited what waits in the ledger
+            needle = line.encode()
         try:
             descriptor = os.open(path, os.O_RDONLY | _SAFE)
         except OSError:
@@ -84,14 +88,6 @@ class JsonLinesLog:
             return False
         finally:
             os.close(descriptor)
-
-
-def _mark(line: str) -> bytes:
-    try:
-        place = json.loads(line)["ledger"]
-    except (ValueError, KeyError, TypeError):  # somebody edited what waits in the ledger
-        return line.encode()
-    return f'"ledger":{json.dumps(place, separators=(",", ":"))}'.encode()
 
 
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

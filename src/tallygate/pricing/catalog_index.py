@@ -141,7 +141,12 @@ class CatalogIndex:
         model_family = family_and_vendor(name.rpartition("/")[2])[0]
         for model in self._open_ended.get(provider_id, ()):
             for before, anchor, after in _matches(model.match, name):
-                rest = max(_judge_start(before), judge_rest(after, anchor, model_family), key=_DOUBT.index)
+                # Before the matched part Bedrock's region and vendor say nothing; other words might.
+                if not before or all(w in BEDROCK_GEOS | BEDROCK_VENDORS for w in before.strip("./").split(".")):
+                    start = Rest.NOTHING
+                else:
+                    start = Rest.UNSURE if before.endswith(("-", "/", ".")) else Rest.OTHER_MODEL
+                rest = max(start, judge_rest(after, anchor, model_family), key=_DOUBT.index)
                 if rest is Rest.OTHER_MODEL or (best and best[1] is Rest.NOTHING and rest is Rest.UNSURE):
                     continue
                 settles = best is not None and best[1] is Rest.UNSURE and rest is Rest.NOTHING
@@ -264,13 +269,6 @@ def _at_context(value: Decimal | TieredPrices, context: int) -> Decimal:
 
 
 _DOUBT = (Rest.NOTHING, Rest.UNSURE, Rest.OTHER_MODEL)
-
-
-def _judge_start(before: str) -> Rest:
-    """What stands before the matched part: Bedrock's region and vendor say nothing, other words might."""
-    if not before or all(w in BEDROCK_GEOS | BEDROCK_VENDORS for w in before.strip("./").split(".")):
-        return Rest.NOTHING
-    return Rest.UNSURE if before.endswith(("-", "/", ".")) else Rest.OTHER_MODEL
 
 
 def _literals(clause: MatchLogic) -> Iterator[str]:

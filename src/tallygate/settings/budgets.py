@@ -62,14 +62,20 @@ def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]
     for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
         path: KeyPath = ("budget", number)
         limit, unit = _limit(document, path, row)
+        period = _period(document, path, row)
+        if row.scope is BudgetScope.MODEL and row.match is None:
+            hint = 'Add for example: match = "claude-opus-*"'
+            raise _wrong(document, path, "a budget of a model lacks match.", hint)
+        if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:
+            raise _wrong(document, path, f"match means nothing for {row.scope.value}.", "Leave match out.")
         found.append(
             BudgetRule(
                 scope=row.scope,
                 limit=limit,
                 unit=unit,
-                period=_period(document, path, row),
+                period=period,
                 mode=row.mode or mode,
-                match=_match(document, path, row),
+                match=row.match,
             )
         )
     return tuple(found)
@@ -101,14 +107,6 @@ def _period(document: Document, path: KeyPath, row: _Row) -> str:
         words = f"a budget of a {row.scope.value} needs a period."
         raise _wrong(document, path, words, "period is day, week, month, never, or hours such as 5h.")
     return row.period
-
-
-def _match(document: Document, path: KeyPath, row: _Row) -> str | None:
-    if row.scope is BudgetScope.MODEL and row.match is None:
-        raise _wrong(document, path, "a budget of a model lacks match.", 'Add for example: match = "claude-opus-*"')
-    if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:
-        raise _wrong(document, path, f"match means nothing for {row.scope.value}.", "Leave match out.")
-    return row.match
 
 
 def _wrong(document: Document, path: KeyPath, what: str, to_do: str) -> SettingsError:

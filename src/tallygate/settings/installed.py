@@ -90,14 +90,11 @@ def install_folder(data_dir: Path, home: Path) -> Path:
     theirs, ours = (rows.get("home"), rows.get("data")), (str(home), str(data_dir))
     here = {own_system(), system()}  # earlier versions wrote down the system also where it has no id
     elsewhere = rows.get("system", system()) not in here or theirs[1] == ours[1]
-    if theirs == ours or not (elsewhere or any(_is_there(was, now) for was, now in zip(theirs, ours, strict=True))):
+    renamed = [was for was, now in zip(theirs, ours, strict=True) if was is not None and was != now]
+    # What is named otherwise now and still is where it was is another's; what is gone from there was moved.
+    if theirs == ours or not (elsewhere or any(os.access(was, os.F_OK) for was in renamed)):
         return usual
     return usual / hashlib.sha256("\0".join(ours).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-def _is_there(was: str | None, now: str) -> bool:
-    """Whether a place that is named otherwise now is still where it was."""
-    return was is not None and was != now and os.access(was, os.F_OK)
 
 
 def read_installed(file: Path) -> InstalledPlaces:
@@ -172,17 +169,13 @@ def hold(environ: Mapping[str, str], installed: InstalledPlaces, dropped: Iterab
         name
         for name, value in environ.items()
         if value and _is_put_aside(name) and is_told(name)
-        and not _agrees(value, installed.environment.get(name), agreed)
+        and value != installed.environment.get(name) and value not in agreed and value.rstrip("/") not in agreed
     }  # fmt: skip
     users = {name: value for name, value in kept.items() if name not in CLIENT_VARIABLES}
     users |= {name: value for name, value in installed.environment.items() if name in CLIENT_VARIABLES}
     where = (*SYSTEM_VARIABLES, *CLIENT_VARIABLES)
     differs = any(environ.get(name, users.get(name)) != users.get(name) for name in where)
     return HeldEnvironment(kept, tuple(sorted({*foreign, *dropped})), (users, environ) if differs else (users,))
-
-
-def _agrees(value: str, found: str | None, places: set[str]) -> bool:
-    return value == found or value in places or value.rstrip("/") in places
 
 
 def _is_put_aside(name: str) -> bool:

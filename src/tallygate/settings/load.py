@@ -112,7 +112,9 @@ def load_from(
     environ: Mapping[str, str], cwd: Path, where: UserPlaces, standing: StandingOf | None = None
 ) -> LoadedSettings:
     """The settings, and what their project's file would make of them."""
-    _refuse_unknown_variables(environ)
+    for name in environ:
+        if name.startswith("TALLYGATE_") and name not in KNOWN:
+            raise SettingsError(f"{name}: unknown variable.{sections.meant(name, sorted(KNOWN))}")
     root, notices = project_root(environ, cwd, where.home)
     user, passed_over = _user_document(environ, cwd, where)
     notices = (*notices, *passed_over)
@@ -273,17 +275,13 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: UserPlaces) -> 
     if document is None:
         return None, notices
     document, read = tolerated.with_whole_names(document)
-    return _with_full_paths(document, where.home), (*notices, *read)
-
-
-def _with_full_paths(document: Document, home: Path) -> Document:
-    """The user's file with each path in full: one in a file starts there, since the working directory is anybody's."""
     paths, begin = document.values.get("paths"), Path(document.name).parent
-    if not isinstance(paths, dict):
-        return document
-    full = {key: str(_absolute(text, begin, home)) if isinstance(text, str) and text else text
-            for key, text in paths.items()}  # fmt: skip
-    return replace(document, values={**document.values, "paths": full})
+    if isinstance(paths, dict):
+        # A path in a file starts there, since the working directory is anybody's.
+        full = {key: str(_absolute(text, begin, where.home)) if isinstance(text, str) and text else text
+                for key, text in paths.items()}  # fmt: skip
+        document = replace(document, values={**document.values, "paths": full})
+    return document, (*notices, *read)
 
 
 def _lock_folders(environ: Mapping[str, str], where: UserPlaces) -> tuple[Path, ...]:
@@ -401,9 +399,16 @@ def _placed(settings: Settings, home: Path) -> Settings:
     for rule in settings.budgets:
         if rule.scope is BudgetScope.PROJECT and rule.match is not None:
             rule = replace(rule, match=written_out(rule.match, str(home)))  # noqa: PLW2901
-            notices += _no_such_folder(rule.match or "")
+            match = rule.match or ""
+            is_one_folder = match.startswith("/") and not any(sign in match for sign in WILD)
+            if is_one_folder and not stat.S_ISDIR(mode_of(Path(match))):
+                notices.append(f"A [[budget]] of a project binds nothing: there is no folder {checks.short(match)}.")
         elif rule.scope is BudgetScope.CLIENT and rule.match is not None:
-            notices += _no_such_client(rule.match)
+            wanted = client_name(rule.match)
+            if not any(fnmatchcase(name, wanted) for name in REGISTRY.clients):
+                unknown = f"A [[budget]] of the client {checks.short(rule.match)} binds only sessions that name"
+                known = ", ".join(sorted(REGISTRY.clients))
+                notices.append(f"{unknown} themselves so; clients that Tallygate knows are {known}.")
         budgets.append(rule)
     placed = replace(
         settings.pricing,
@@ -415,20 +420,6 @@ def _placed(settings: Settings, home: Path) -> Settings:
 
 def _row_placed(row: PriceRow, home: Path) -> PriceRow:
     return row if row.project is None else replace(row, project=written_out(row.project, str(home)))
-
-
-def _no_such_folder(match: str) -> list[str]:
-    if not match.startswith("/") or any(sign in match for sign in WILD) or stat.S_ISDIR(mode_of(Path(match))):
-        return []
-    return [f"A [[budget]] of a project binds nothing: there is no folder {checks.short(match)}."]
-
-
-def _no_such_client(match: str) -> list[str]:
-    wanted = client_name(match)
-    if any(fnmatchcase(name, wanted) for name in REGISTRY.clients):
-        return []
-    unknown = f"A [[budget]] of the client {checks.short(match)} binds only sessions that name themselves so"
-    return [f"{unknown}; clients that Tallygate knows are {', '.join(sorted(REGISTRY.clients))}."]
 
 
 def _is_run_log(path: Path) -> bool:
@@ -453,12 +444,6 @@ def _absolute(text: str, base: Path, home: Path) -> Path:
     if text == "~" or text.startswith(("~/", "~\\")):
         return home / text[2:]
     return base.absolute() / text
-
-
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    for name in environ:
-        if name.startswith("TALLYGATE_") and name not in KNOWN:
-            raise SettingsError(f"{name}: unknown variable.{sections.meant(name, sorted(KNOWN))}")
 
 
 def _tightened(settings: Settings, environ: Mapping[str, str], where: UserPlaces) -> Settings:

@@ -31,14 +31,6 @@ def _towards(tight: object) -> Callable[[Any, Any], bool]:
     return lambda _, now: now is tight
 
 
-def _stricter(before: UnknownPrice, now: UnknownPrice) -> bool:
-    return _STRICTNESS.index(now) > _STRICTNESS.index(before)
-
-
-def _fewer(before: tuple[str, ...], now: tuple[str, ...]) -> bool:
-    return set(now) <= set(before)
-
-
 class OnFault(StrEnum):
     """What a hard budget answers while the ledger cannot be read or written."""
 
@@ -210,7 +202,8 @@ class PolicySettings:
     unknown_price: UnknownPrice = setting(
         UnknownPrice.WARN_ONLY, "unknown_price", checks.choice(UnknownPrice), '"halt_on_unknown_pricing"',
         "What the gate does with a model that has no price, where the session does not say.",
-        variables=("TALLYGATE_UNKNOWN_PRICE",), tightens=_stricter, projects_may=True,
+        variables=("TALLYGATE_UNKNOWN_PRICE",), projects_may=True,
+        tightens=lambda before, now: _STRICTNESS.index(now) > _STRICTNESS.index(before),
     )  # fmt: skip
     local_model: str | None = setting(
         None, "local_model", checks.text, '"ollama/qwen3"',
@@ -311,7 +304,7 @@ class EnforcementSettings:
         (), "agents_may", checks.words_of(Loosening), '["sessions end"]',
         "Commands that loosen and that agents may run all the same, such as `budget raise`. Only your own file says so,"
         " never a project's; `tallygate doctor` names them.",
-        tightens=_fewer,
+        tightens=lambda before, now: set(now) <= set(before),
     )  # fmt: skip
     stop: StopPolicy = setting(
         StopPolicy.INTERRUPT, "stop", checks.choice(StopPolicy), '"refuse"',

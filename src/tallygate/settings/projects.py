@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
@@ -63,15 +63,25 @@ def divide_project(base: Settings, user: Document | None, document: Document, wi
     notes = {key: document.values[key] for key in sections.WITHOUT_EFFECT if key in document.values}
     counted = sections.apply(base, Document(document.name, {**tight, **notes}, document.text), project=True)
     rules = [replace(rule, within=within) for rule in read_budgets(document, counted.policy.budget_mode)]
-    loose = [number for number, rule in enumerate(rules) if _loosens(base, rule)]
+    mine = base.session_budget
+    # A budget of a session that leaves it more than the user does; any other of a project is one more limit.
+    loose = [
+        number
+        for number, rule in enumerate(rules)
+        if rule.scope is BudgetScope.SESSION and rule.unit == "USD"
+        if rule.limit > mine.limit or (rule.mode is BudgetMode.SOFT and mine.mode is BudgetMode.HARD)
+    ]
     waiting += [
         _row(document, ("budget", number), document.values["budget"][number], _session(base)) for number in loose
     ]
     tight_rules = [rule for number, rule in enumerate(rules) if number not in loose]
     rules = [replace(rule, within=within) for rule in read_budgets(document, whole.policy.budget_mode)]
+    # What one session may cost is the user's to say until the project is trusted, and then the project's.
+    replaced = {rule.unit for rule in rules if rule.scope is BudgetScope.SESSION}
+    standing = [rule for rule in base.budgets if rule.scope is not BudgetScope.SESSION or rule.unit not in replaced]
     return Project(
         tight=replace(counted, budgets=(*base.budgets, *tight_rules), dearer=dearer(base, whole)),
-        whole=replace(whole, budgets=(*_left_standing(base, rules), *rules)),
+        whole=replace(whole, budgets=(*standing, *rules)),
         waiting=tuple(waiting),
     )
 
@@ -124,20 +134,6 @@ def entries_of(settings: Settings, section: str) -> Mapping[str, Any]:
         "pricing": {"local_channels": (settings.pricing.local_channels, settings.pricing.local_is_said)},
     }
     return found.get(section, {})
-
-
-def _loosens(base: Settings, rule: BudgetRule) -> bool:
-    """Whether a budget of a project leaves a session more than the user does; any other is one more limit."""
-    if rule.scope is not BudgetScope.SESSION or rule.unit != "USD":
-        return False
-    mine = base.session_budget
-    return rule.limit > mine.limit or (rule.mode is BudgetMode.SOFT and mine.mode is BudgetMode.HARD)
-
-
-def _left_standing(base: Settings, trusted: list[BudgetRule]) -> list[BudgetRule]:
-    """The user's rules but those that a trusted project replaces: what one session may cost there."""
-    units = {rule.unit for rule in trusted if rule.scope is BudgetScope.SESSION}
-    return [rule for rule in base.budgets if rule.scope is not BudgetScope.SESSION or rule.unit not in units]
 
 
 def dearer(base: Settings, whole: Settings) -> PricingSettings | None:

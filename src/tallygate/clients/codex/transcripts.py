@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -178,7 +179,12 @@ class CodexReader(TranscriptReader):
                 self._call_made(name(payload.get("call_id")))
         elif kind == "session_meta":
             if thread.thread is None:
-                thread.begin(payload, self._file_thread, _made_at(top, payload))
+                # The time of the line, else the one inside it. A guess would take its work for history.
+                made_at = None
+                for written in (payload.get("timestamp"), top.get("timestamp")):
+                    with suppress(Unreadable):
+                        made_at = moment(written)
+                thread.begin(payload, self._file_thread, made_at)
             else:
                 thread.meet(payload)
         elif kind == "turn_context":
@@ -349,16 +355,6 @@ def _kind_of(top: Fields, payload: Fields) -> str:
     if "total_token_usage" in info or "last_token_usage" in info:
         return "token_count"
     return "token_usage_record" if "thread_token_usage" in payload and "usage" in payload else ""
-
-
-def _made_at(top: Fields, meta: Fields) -> datetime | None:
-    """When a thread was made. A guess would take its work for history."""
-    for written in (top.get("timestamp"), meta.get("timestamp")):
-        try:
-            return moment(written)
-        except Unreadable:
-            continue
-    return None
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------

@@ -39,13 +39,6 @@ def _folder(where: InstallSurroundings) -> Path:
     return where.home / ".factory"
 
 
-def _hooks_file(folder: Path) -> Path:
-    """The file that its hooks are read from: where there is one of hooks alone, those among the settings are not."""
-    alone = (folder / "hooks.json", folder / "hooks" / "hooks.json")
-    usual = folder / "settings.json"
-    return next((path for path in alone if path.exists()), usual if "hooks" in _settings(usual) else alone[0])
-
-
 def _settings(path: Path) -> dict[str, object]:
     return object_in(content_of(path)) or {}
 
@@ -61,10 +54,13 @@ def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), {"type": "stdio", **server_command(where)})
     hooks = tuple(_hook(where, event) for event in EVENTS)
     rule = (folder if user else where.root) / "AGENTS.md"
+    # Where there is a file of hooks alone, those among the settings are not read.
+    alone, settings = (folder / "hooks.json", folder / "hooks" / "hooks.json"), folder / "settings.json"
+    usual = settings if "hooks" in _settings(settings) else alone[0]
     return Requirements(
         (
             FileEdits(folder / "mcp.json", (server,), not user),
-            FileEdits(_hooks_file(folder), hooks, not user),
+            FileEdits(next((path for path in alone if path.exists()), usual), hooks, not user),
             FileEdits(rule, (rule_block(),), not user),
         ),
         _NOTES,

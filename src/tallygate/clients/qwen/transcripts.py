@@ -99,10 +99,14 @@ class QwenReader(TranscriptReader):
         told = record.get("subtype") == "ui_telemetry"
         if told and type(payload.get("uiEvent")) is not tuple:
             raise Unreadable(Skip.NOT_OBJECT)
-        if not _is_answer(event):
-            if told and name(event.get("event.name")) is None:
-                raise Unreadable(Skip.BAD_NAME)
-            return None
+        written = event.get("event.name")
+        if written != _EVENT:
+            # Under a name of the client's own it is something else; without one its counts say what it is.
+            is_known = type(written) is str and written.startswith(_EVENTS)
+            if is_known or "input_token_count" not in event or "output_token_count" not in event:
+                if told and name(written) is None:
+                    raise Unreadable(Skip.BAD_NAME)
+                return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)
         agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
@@ -152,15 +156,6 @@ class QwenReader(TranscriptReader):
         read = min(cached, prompt)
         output = written + thoughts if beside else max(written, thoughts)
         return Tokens(fresh_input=prompt - read + tool, cache_read=read, output=output), thoughts, Quality.FINAL
-
-
-def _is_answer(event: Fields) -> bool:
-    """Whether an event is a model's response: by its name, and where it has no name of the client's by its counts."""
-    written = event.get("event.name")
-    if written == _EVENT:
-        return True
-    known = type(written) is str and written.startswith(_EVENTS)
-    return not known and "input_token_count" in event and "output_token_count" in event
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ class Shelf:
         """Take a row; returns the one that was there under its key, which is a fault of the events."""
         twin = self._taken_aside(key)
         values = self._actual(key)
-        if values is not None and self._equal(row, values):
+        if values is not None and tuple({**self._nothing, **row}.values()) == values[1:]:
             return twin if self._note(self._place(key, values)) else row
         if values is not None and self._unnote(self._place(key, values)):
             twin = self._row(values)
@@ -272,8 +272,12 @@ class Shelf:
         if same != actual:
             for values in self._read(self._select, ()):
                 key = self._key(values)
-                if not self._is_same(key, values):
-                    yield key, self._row(values), self._met(key)
+                if self._is_same(key, values):
+                    continue
+                # What is aside under a key that the table has is told of here, so not again below.
+                met = f"UPDATE {self._aside} SET met = 1 WHERE key = ? RETURNING content"
+                found = self._kept.execute(met, (_ENCODE(key),)).fetchall()
+                yield key, self._row(values), json.loads(found[0][0]) if found else None
         if self._any_aside:
             for key_text, content in self._kept.execute(
                 f"SELECT key, content FROM {self._aside} WHERE met = 0 ORDER BY id"
@@ -312,12 +316,6 @@ class Shelf:
         found = self._kept.execute(f"SELECT 1 FROM {self._same} WHERE place = ?", (self._place(key, values),))
         return found.fetchone() is not None
 
-    def _met(self, key: Key) -> Row | None:
-        found = self._kept.execute(
-            f"UPDATE {self._aside} SET met = 1 WHERE key = ? RETURNING content", (_ENCODE(key),)
-        ).fetchall()
-        return json.loads(found[0][0]) if found else None
-
     def _taken_aside(self, key: Key) -> Row | None:
         if not self._any_aside:
             return None
@@ -339,9 +337,6 @@ class Shelf:
 
     def _place(self, key: Key, values: tuple[Any, ...]) -> Any:
         return values[0] if self._numbered else _ENCODE(key)
-
-    def _equal(self, row: Row, values: tuple[Any, ...]) -> bool:
-        return tuple({**self._nothing, **row}.values()) == values[1:]
 
     def _row(self, values: tuple[Any, ...]) -> Row:
         return {name: value for name, value in zip(self._names, values[1:], strict=True) if value is not None}
@@ -407,15 +402,15 @@ def edits(ledger: AuditableLedger, *, rows_max: int = ROWS_MAX, listener: Listen
 
 def damage(ledger: AuditableLedger) -> list[AuditFinding]:
     """What is wrong with the file: pages that SQLite cannot read, rows that refer to nothing."""
-    return list(islice(_damage(ledger), FINDINGS_MAX))
-
-
-def _damage(ledger: AuditableLedger) -> Iterator[AuditFinding]:
-    for (answer,) in ledger.rows("PRAGMA quick_check(20)"):
-        if answer != "ok":
-            yield AuditFinding("file", str(ledger.path), str(answer), "the file is damaged: restore a backup")
-    for row in ledger.rows("PRAGMA foreign_key_check"):
-        yield AuditFinding("file", str(row[0]), f"row {row[1]} refers to nothing in {row[2]}", "rows were removed")
+    path = str(ledger.path)
+    pages = (str(answer) for (answer,) in ledger.rows("PRAGMA quick_check(20)") if answer != "ok")
+    found = [AuditFinding("file", path, answer, "the file is damaged: restore a backup") for answer in pages]
+    # As many as are told of: in a large ledger every row may refer to one that is gone.
+    found += (
+        AuditFinding("file", str(table), f"row {number} refers to nothing in {of}", "rows were removed")
+        for table, number, of, *_ in islice(ledger.rows("PRAGMA foreign_key_check"), FINDINGS_MAX)
+    )
+    return found[:FINDINGS_MAX]
 
 
 def _schema(ledger: AuditableLedger) -> Iterator[AuditFinding]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,7 +90,13 @@ def rebuild(path: Path, *, at_us: int, lock_timeout_ms: int) -> Rebuilt | None:
 
     The file is replaced only by one that passes the audit. Raises `LedgerCorrupt` where nothing can be made of it.
     """
-    _refuse_what_is_none(path)
+    if not path.exists():
+        raise LedgerUnavailable(
+            f"There is no ledger at {path}.", hint="Restore a backup to that place.", code="storage_unreadable"
+        )
+    prepare(path)
+    if path.stat().st_size == 0:
+        raise LedgerCorrupt(f"The ledger {path} is empty: no event can be read.", hint=RESTORE)
     if _is_sound(path, at_us, lock_timeout_ms):
         return None
     lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
@@ -115,16 +121,6 @@ def rebuild(path: Path, *, at_us: int, lock_timeout_ms: int) -> Rebuilt | None:
     finally:
         _remove(new)
         lock.close()
-
-
-def _refuse_what_is_none(path: Path) -> None:
-    if not path.exists():
-        raise LedgerUnavailable(
-            f"There is no ledger at {path}.", hint="Restore a backup to that place.", code="storage_unreadable"
-        )
-    prepare(path)
-    if path.stat().st_size == 0:
-        raise LedgerCorrupt(f"The ledger {path} is empty: no event can be read.", hint=RESTORE)
 
 
 def _is_sound(path: Path, at_us: int, lock_timeout_ms: int) -> bool:
@@ -174,7 +170,11 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
             _keep_events(damaged, made, chains)
             if not chains.events:
                 _no_event(path, chains.lost or "it has none")
-            _ask_tables(damaged, chains)
+            # Events that are gone from the end leave a chain that holds; the old tables may still tell of them.
+            with suppress(sqlite3.DatabaseError):
+                touched = damaged.execute(SELECT_TOUCHED).fetchone()[0]
+                if isinstance(touched, int) and touched > chains.last_us:
+                    chains.end("the tables tell of later changes, which no event states")
             left_out = _keep_facts(damaged, made, chains)
         except (InvariantBroken, *_NO_ROW, *_NO_EVENT) as error:
             raise LedgerCorrupt(
@@ -237,16 +237,6 @@ def _events(damaged: sqlite3.Connection, chains: _Chains) -> Iterator[tuple[Any,
 
 def _insert(table: str, names: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-
-
-def _ask_tables(damaged: sqlite3.Connection, chains: _Chains) -> None:
-    """Events that are gone from the end leave a chain that holds; the old tables may still tell of them."""
-    try:
-        touched = damaged.execute(SELECT_TOUCHED).fetchone()[0]
-    except sqlite3.DatabaseError:
-        return
-    if isinstance(touched, int) and touched > chains.last_us:
-        chains.end("the tables tell of later changes, which no event states")
 
 
 def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _Chains) -> list[str]:

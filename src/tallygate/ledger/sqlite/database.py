@@ -79,8 +79,14 @@ class SqliteLedger:
         is_new = is_nothing(path)
         if is_new and not making and not marks:
             is_new = not _appears(path, lock_timeout_ms)
-        if is_new and not marks and not accepting:
-            self._refuse_unreadable(remembered)
+        if is_new and not marks and not accepting and anchor is not None:
+            # An anchor that is there and says nothing is no first start.
+            mute = remembered.mute
+            if mute is not None and not anchor.has_passed():
+                raise LedgerMissing(
+                    f"The ledger {path} is gone, and its anchor {mute} cannot be read: how it ended is not known.",
+                    hint=f"Nothing is counted anew. {WAY_OUT}",
+                )
         if is_new:
             marks = self._missed(marks, making=making)
         self._clock = clock
@@ -123,15 +129,6 @@ class SqliteLedger:
             rules,
             None if accepting else held,
         )
-
-    def _refuse_unreadable(self, remembered: AnchorRecord) -> None:
-        """An anchor that is there and says nothing is no first start. Raises `LedgerMissing`."""
-        mute = remembered.mute
-        if mute is not None and self.anchor is not None and not self.anchor.has_passed():
-            raise LedgerMissing(
-                f"The ledger {self.path} is gone, and its anchor {mute} cannot be read: how it ended is not known.",
-                hint=f"Nothing is counted anew. {WAY_OUT}",
-            )
 
     def _missed(self, marks: tuple[Mark, ...], *, making: bool) -> tuple[Mark, ...]:
         """What is remembered of a ledger that is not there. Raises `LedgerMissing` where that has to be said."""
@@ -282,17 +279,15 @@ def _appears(path: Path, timeout_ms: int) -> bool:
     began_ns = time.monotonic_ns()
     while is_nothing(path):
         waited_ms = (time.monotonic_ns() - began_ns) // 1_000_000
-        if waited_ms >= timeout_ms and (waited_ms >= _STARTING_MS or not _is_starting(path.with_name("servers"))):
-            return False
+        if waited_ms >= timeout_ms:
+            try:
+                is_starting = any(each.suffix == ".alive" for each in path.with_name("servers").iterdir())
+            except OSError:
+                is_starting = False
+            if waited_ms >= _STARTING_MS or not is_starting:
+                return False
         time.sleep(_PAUSE_S)
     return True
-
-
-def _is_starting(servers: Path) -> bool:
-    try:
-        return any(each.suffix == ".alive" for each in servers.iterdir())
-    except OSError:
-        return False
 
 
 _NO_WAIT: ContextVar[bool] = ContextVar("tallygate_ledger_no_wait", default=False)

@@ -55,7 +55,14 @@ def _check_existing(path: Path) -> None:
             hint="Remove the link or special file, or set TALLYGATE_DB to another path.",
             code="storage_unsafe",
         )
-    _refuse_foreign(path)
+    # Another program's database is not ours to open, nor to advise on. One that is new and still empty, or damaged, has
+    # no such header: opening it tells.
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) == 100 and header.startswith(b"SQLite format 3"):
+        application_id = int.from_bytes(header[68:72], "big")
+        if application_id != APPLICATION_ID:
+            raise not_ours(path, application_id)
     if found.st_uid != os.getuid():
         raise LedgerUnavailable(
             f"The ledger {path} belongs to another user (uid {found.st_uid}).",
@@ -68,17 +75,6 @@ def _check_existing(path: Path) -> None:
             hint=f"Run: chmod 600 {path}",
             code="storage_unsafe",
         )
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Another program's database is not ours to open, nor to advise on; its header says whose it is."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if len(header) < 100 or not header.startswith(b"SQLite format 3"):
-        return  # new and still empty, or damaged: opening it tells
-    application_id = int.from_bytes(header[68:72], "big")
-    if application_id != APPLICATION_ID:
-        raise not_ours(path, application_id)
 
 
 def not_ours(path: Path, application_id: int) -> LedgerCorrupt:
