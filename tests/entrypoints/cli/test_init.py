@@ -256,7 +256,7 @@ def test_a_file_that_cannot_be_read_is_told_with_its_line_and_nothing_is_changed
     (home / ".codex").mkdir()
     (home / ".codex" / "config.toml").write_text("a = 1\nb = \n")
     before = content(home)
-    result = run("init")
+    result = run("init", "--client", "codex")
     assert result.exit_code == USAGE
     assert f"{home / '.codex' / 'config.toml'}:2:" in result.stderr
     assert content(home) == before
@@ -423,4 +423,51 @@ def test_who_is_asked_takes_the_proposal_or_something_else(monkeypatch, run, cla
 def test_who_is_asked_and_leaves_has_changed_nothing(monkeypatch, run, home, claude):
     before = content(home)
     assert asked(monkeypatch, run, "q").exit_code == 130
+    assert content(home) == before
+
+
+@pytest.fixture
+def one_broken(claude, home):
+    """Claude Code as it should be, and a settings file of Gemini CLI that nobody can read."""
+    broken = home / ".gemini" / "settings.json"
+    broken.parent.mkdir()
+    broken.write_text('{\n  "theme": oops\n}\n')
+    return broken
+
+
+def test_a_client_that_cannot_be_read_keeps_no_other_from_being_installed(run, claude, one_broken):
+    before = content(one_broken.parent)
+    told = run("init", "--limit", "5")
+    assert told.exit_code == 1
+    assert "tallygate_hook" in claude.read_text()
+    assert content(one_broken.parent) == before, "all of a client or nothing: no rule without its hooks"
+    (said,) = [line for line in told.stderr.splitlines() if "is left out" in line]
+    assert f"Gemini CLI is left out: {one_broken}:2: " in said
+    assert said.endswith(" init --client gemini")
+    one_broken.write_text("{}")
+    assert run("init", "--client", "gemini").exit_code == 0
+    assert "tallygate" in one_broken.read_text()
+
+
+def test_a_client_that_cannot_be_read_keeps_no_other_from_being_taken_out(run, run_json, claude, one_broken):
+    one_broken.write_text("{}")
+    run("init", "--limit", "5")
+    broken = one_broken.read_text().replace("{", "{ oops", 1)
+    one_broken.write_text(broken)
+    told = run("uninstall", json_=True)
+    assert told.exit_code == 1
+    (left,) = json.loads(told.stdout)["left_out"]
+    assert (left["client"], str(one_broken) in left["why"]) == ("gemini", True)
+    assert (claude.read_text(), one_broken.read_text()) == (SETTINGS, broken)
+    one_broken.write_text(broken.replace("{ oops", "{", 1))
+    assert run("uninstall").exit_code == 0
+    assert one_broken.read_text() == "{}"
+
+
+def test_where_every_client_is_broken_the_first_is_named_and_nothing_is_written(run, home, claude):
+    claude.write_text("{ oops")
+    before = content(home)
+    told = run("init", "--limit", "5")
+    assert told.exit_code == USAGE
+    assert f"{claude}:1: " in told.stderr
     assert content(home) == before

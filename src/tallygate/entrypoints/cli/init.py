@@ -26,7 +26,7 @@ from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, starting_limits
 from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
-from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import own_system
@@ -81,16 +81,17 @@ def init(
     printing: bool,
     anyway: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Install Tallygate in the clients that are here.
 
     Writes the server's entry, hooks, a short rule, and where none are set limits for a session and a day: those that
     your own history proposes, which is read first. Files keep their comments, order and layout; each is copied before
     it is changed, and `tallygate uninstall` brings it back. Running it again changes only what is out of date. The
-    ledger is made where there is none.
+    ledger is made where there is none. A client with a file that cannot be read is left out as a whole and named, with
+    exit code 1; the others are installed.
     """
     from tallygate.editing.manifest import Manifest
-    from tallygate.operations.setup.install import carry_out, plan_install
+    from tallygate.operations.setup.install import carry_out, plan_install, told_apart
 
     dry_run = dry_run or diff
     here = installation(sys.prefix, sys.base_prefix)
@@ -101,7 +102,10 @@ def init(
     wanted = InstallScope(scope)
     where = surroundings(settings, telemetry_of(program, settings, making=False))
     _check_project(wanted, where)
-    clients = _chosen(names, where)
+    manifest = Manifest(folder_of(settings))
+    alone = partial(plan_install, where=where, scope=wanted, manifest=manifest)
+    chosen = _chosen(names, where)
+    clients, broken = (chosen, []) if printing else told_apart(chosen, alone)
     asked = Asked(limit, day_limit, observe, yes=yes or as_json)
     plans = [client.title for client in clients if client.subscribed is not None and client.subscribed(where)]
     limits = _limits(program, settings, wanted, asked, subscribed=plans, dry_run=dry_run or printing)
@@ -111,8 +115,7 @@ def init(
     budget = _budget(settings, wanted, where, limits, _own_zone(program, settings))
     if printing:
         _print(clients, where, wanted, budget, places_text(settings, where, budget))
-        return
-    manifest = Manifest(folder_of(settings))
+        return 0
     planned = partial(plan_install, clients, scope=wanted, manifest=manifest, extra=budget)
     plan = planned(where, places=places_text(settings, where, budget))
     if not dry_run:
@@ -126,11 +129,12 @@ def init(
         carry_out(plan, manifest, authority)
         _note(program, settings, authority, Loosening.INIT)
     fault = None if dry_run else _make_ledger(program, settings)
-    _say(plan, clients, dry_run=dry_run, diff=diff, as_json=as_json, verb="installed", sound=fault is None)
+    _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="installed", sound=fault is None)
     if limits is not None and not as_json:
         _say_limits(limits, budget[0].path, clients, dry_run=dry_run)
     if fault is not None:  # what clients are set up with is right, and every step of theirs stops
         raise fault
+    return FAILED if broken else 0
 
 
 @click.command()
@@ -146,14 +150,14 @@ def init(
 @pass_program
 def uninstall(
     program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, diff: bool, as_json: bool
-) -> None:
+) -> int:
     """Take Tallygate out of clients.
 
     A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
     edited since, Tallygate's entries alone are removed. The ledger and its history stay; one without any goes.
     """
     from tallygate.editing.manifest import Manifest
-    from tallygate.operations.setup.install import carry_out, plan_uninstall
+    from tallygate.operations.setup.install import carry_out, plan_uninstall, told_apart
 
     dry_run = dry_run or diff
     settings = program.settings()
@@ -166,8 +170,11 @@ def uninstall(
         if scope
         else [each for each in InstallScope if each is InstallScope.USER or where.project]
     )
-    clients = [REGISTRY.clients[name] for name in names] or [*REGISTRY.clients.values()]
     manifest = Manifest(folder_of(settings))
+    clients, broken = told_apart(
+        [REGISTRY.clients[name] for name in names] or REGISTRY.clients.values(),
+        partial(plan_uninstall, where=where, scopes=scopes, manifest=manifest),
+    )
     plan = plan_uninstall(clients, where, scopes, manifest)
     if not dry_run:
         authority = _for_clients(authority, plan, where, Loosening.UNINSTALL)
@@ -175,7 +182,8 @@ def uninstall(
         _note(program, settings, authority, Loosening.UNINSTALL)
         if not manifest.records:
             _remove_unused(program, settings)
-    _say(plan, clients, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
+    _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
+    return FAILED if broken else 0
 
 
 def _for_clients(authority: Authority, plan: Plan, where: InstallSurroundings, what: Loosening) -> Authority:
@@ -429,11 +437,21 @@ def _print(
 
 
 def _say(
-    plan: Plan, clients: Sequence[Client], *, dry_run: bool, diff: bool, as_json: bool, verb: str, sound: bool = True
+    plan: Plan,
+    clients: Sequence[Client],
+    broken: Sequence[tuple[Client, InvalidArgument]],
+    *,
+    dry_run: bool,
+    diff: bool,
+    as_json: bool,
+    verb: str,
+    sound: bool = True,
 ) -> None:
     changed = plan.changed
+    left_out = [(client, error.message.removesuffix("; nothing was changed.")) for client, error in broken]
     if as_json:
-        output.document(_json(plan, clients, dry_run=dry_run))
+        document = _json(plan, clients, dry_run=dry_run)
+        output.document(document | {"left_out": [{"client": each.name, "why": why} for each, why in left_out]})
         return
     if dry_run and diff:
         for change in changed:
@@ -453,6 +471,11 @@ def _say(
         output.aside(f"{output.plural(len(changed), 'file')} would change{how}. Nothing was changed.")
     else:
         output.aside(f"{verb}: {output.plural(len(changed), 'file')}. Restart the clients that run.")
+    command = "init" if verb == "installed" else "uninstall"
+    for client, why in left_out:
+        output.aside(
+            f"{client.title} is left out: {why}. Put that right, then: tallygate {command} --client {client.name}"
+        )
 
 
 def _sentence(title: str, note: str) -> str:

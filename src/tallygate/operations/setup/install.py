@@ -79,6 +79,26 @@ def detected(clients: Iterable[Client], where: InstallSurroundings, on_path: Cal
     return [client for client in clients if client.is_here(where) or any(on_path(name) for name in client.binaries)]
 
 
+def told_apart(
+    clients: Iterable[Client], plan: Callable[[Sequence[Client]], object]
+) -> tuple[list[Client], list[tuple[Client, InvalidArgument]]]:
+    """The clients that can be planned for, and those of which a file keeps that from being done, with why.
+
+    A client is dealt with as a whole or not at all. Where none is left, the error of the first one is raised.
+    """
+    sound, broken = [], []
+    for client in clients:
+        try:
+            plan([client])
+        except InvalidArgument as error:
+            broken.append((client, error))
+        else:
+            sound.append(client)
+    if broken and not sound:
+        raise broken[0][1]
+    return sound, broken
+
+
 def plan_install(
     clients: Sequence[Client],
     where: InstallSurroundings,
