@@ -142,18 +142,13 @@ def repository_of(folder: str, home: str) -> str | None:
         return folder
     if not (stat.S_ISREG(mode_of(Path(common, "HEAD"))) and stat.S_ISDIR(mode_of(Path(common, "objects")))):
         return folder
-    main = _main_of(common)
-    return folder if is_nobodys(Path(main), Path(home)) else main
-
-
-def _main_of(common: str) -> str:
-    """The working tree of a repository; a bare one is its own."""
+    main = common  # a bare one is its own working tree
     if os.path.basename(common) == ".git":
-        return os.path.dirname(common)
-    tree = _configured_tree(common)  # a submodule keeps its repository with the one it lies in
-    if tree is not None and _pointed_to(f"{tree}/.git", tree, prefix="gitdir:") == common:
-        return tree
-    return common
+        main = os.path.dirname(common)
+    elif (tree := _configured_tree(common)) is not None:
+        # A submodule keeps its repository with the one it lies in; its tree has to point back.
+        main = tree if _pointed_to(f"{tree}/.git", tree, prefix="gitdir:") == common else common
+    return folder if is_nobodys(Path(main), Path(home)) else main
 
 
 def _configured_tree(common: str) -> str | None:

@@ -188,7 +188,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         log.debug(format, *args)
 
     def _take(self) -> None:
-        self._check_sender()
+        # A page in a browser must not get through, which says whence it comes or which name it asked for; nor another
+        # user of this machine, who cannot read the token.
+        port = self.server.receiver.port
+        hosts = {f"{name}{rest}" for name in (HOST, "localhost") for rest in ("", f":{port}")}
+        if self.headers.get("Origin") is not None or (self.headers.get("Host") or "").lower() not in hosts:
+            raise _Refused(HTTPStatus.FORBIDDEN, "this address is for local programs alone")
+        given = (self.headers.get(TOKEN_HEADER) or "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self.server.receiver.token.encode()):
+            raise _Refused(HTTPStatus.UNAUTHORIZED, f"the header {TOKEN_HEADER} is missing or is not this user's")
         if self.path in _PASSED_OVER:
             self._body()
             return
@@ -214,16 +222,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             left = BODY_BYTES_MAX
             while left > 0 and (part := self.connection.recv(65_536)):
                 left -= len(part)
-
-    def _check_sender(self) -> None:
-        """A page in a browser must not get through, nor another user of this machine."""
-        port = self.server.receiver.port
-        hosts = {f"{name}{rest}" for name in (HOST, "localhost") for rest in ("", f":{port}")}
-        if self.headers.get("Origin") is not None or (self.headers.get("Host") or "").lower() not in hosts:
-            raise _Refused(HTTPStatus.FORBIDDEN, "this address is for local programs alone")
-        given = (self.headers.get(TOKEN_HEADER) or "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self.server.receiver.token.encode()):
-            raise _Refused(HTTPStatus.UNAUTHORIZED, f"the header {TOKEN_HEADER} is missing or is not this user's")
 
     def _body(self) -> bytes:
         lengths = self.headers.get_all("Content-Length", [])

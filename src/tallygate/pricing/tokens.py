@@ -125,8 +125,13 @@ _loading = Lock()
 
 
 def _encoding(name: str, environ: Mapping[str, str]) -> Encoding | None:
+    # Where tiktoken keeps its files, by its own rule; an empty variable says nowhere.
+    named = next((environ[each] for each in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR") if each in environ), None)
+    if named is None:
+        temporary = next((environ[each] for each in ("TMPDIR", "TEMP", "TMP") if environ.get(each)), "/tmp")  # noqa: S108
+        named = f"{temporary}/data-gym-cache"
     with _loading:
-        return _load(name, _kept_in(environ))
+        return _load(name, Path(named) if named else None)
 
 
 # What is found under the same folders is the same for everybody: its bytes are held against their digest.
@@ -169,12 +174,3 @@ def _verified_bytes(file: _EncodingFile, folder: Path | None) -> bytes | None:
         if sha256(blob).hexdigest() == file.sha256:
             return blob
     return None
-
-
-def _kept_in(environ: Mapping[str, str]) -> Path | None:
-    """Where tiktoken keeps its files; an empty variable says nowhere."""
-    for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
-        if variable in environ:
-            return Path(environ[variable]) if environ[variable] else None
-    temporary = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108
-    return Path(temporary) / "data-gym-cache"

@@ -122,7 +122,12 @@ def load_from(
         paths, stands = _paths(environ, cwd, where, root, user), UNLOCKED
     else:
         paths_by = partial(_paths, environ, cwd, where, root)
-        paths, stands = where_locked(paths_by, user, _lock_folders(environ, where), standing)
+        # Where locks are remembered that the user's file cannot lead away from. An installed command has its places,
+        # and whoever names others by a variable has named them.
+        moving = (*PATH_VARIABLES["data_dir"], *PATH_VARIABLES["database"], *USER_FILE_VARIABLES)
+        usual = (where.config_dir / "anchors", where.data_dir / "keys" / "anchors")
+        is_moved = where.installed is not None or any(environ.get(name) for name in moving)
+        paths, stands = where_locked(paths_by, user, () if is_moved else usual, standing)
     notices = (*notices, *_log_passed_over(environ, cwd, where, root, paths))
     moved = _moved(paths, user, where)
     base = Settings(
@@ -146,7 +151,14 @@ def load_from(
     settings = _placed(settings, where.home)
     named = bool(environ.get(ZONE_VARIABLE)) or (user is not None and "time_zone" in user.values)
     settings = replace(settings, zone_is_set=named or settings.time_zone != base.time_zone)
-    return LoadedSettings(replace(settings, notices=(*settings.notices, *_without_effect(settings))), project, user)
+    # What is set and changes nothing: better said than found out.
+    notices = settings.notices
+    if settings.currency != Settings(settings.paths).currency:
+        notices = (*notices, "currency is set, but has no effect in this version.")
+    if (days := settings.ledger.retention_days) != LedgerSettings().retention_days:
+        kept = f"ledger.retention_days: the ledger keeps everything, for {days:,} days and after them too."
+        notices = (*notices, kept)
+    return LoadedSettings(replace(settings, notices=notices), project, user)
 
 
 def _with_project(
@@ -213,16 +225,6 @@ def waiting_text(file: Path, waiting: Sequence[Waiting]) -> str:
     return f"{file}: {listed} of this project wait for your yes and do not count. See them with: tallygate trust"
 
 
-def _without_effect(settings: Settings) -> list[str]:
-    """What is set and changes nothing: better said than found out."""
-    notices = []
-    if settings.currency != Settings(settings.paths).currency:
-        notices.append("currency is set, but has no effect in this version.")
-    if (days := settings.ledger.retention_days) != LedgerSettings().retention_days:
-        notices.append(f"ledger.retention_days: the ledger keeps everything, for {days:,} days and after them too.")
-    return notices
-
-
 def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Path | None, tuple[str, ...]]:
     """The folder a session belongs to, and what to tell the user about how it was found.
 
@@ -282,17 +284,6 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: UserPlaces) -> 
                 for key, text in paths.items()}  # fmt: skip
         document = replace(document, values={**document.values, "paths": full})
     return document, (*notices, *read)
-
-
-def _lock_folders(environ: Mapping[str, str], where: UserPlaces) -> tuple[Path, ...]:
-    """Where locks are remembered that the user's file cannot lead away from.
-
-    An installed command has its places, and whoever names others by a variable has named them.
-    """
-    moving = (*PATH_VARIABLES["data_dir"], *PATH_VARIABLES["database"], *USER_FILE_VARIABLES)
-    if where.installed is not None or any(environ.get(name) for name in moving):
-        return ()
-    return (where.config_dir / "anchors", where.data_dir / "keys" / "anchors")
 
 
 def _paths(environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path | None, user: Document | None) -> Paths:

@@ -370,16 +370,10 @@ def _default(env: Mapping[str, str], home: Path) -> Path:
     return directory_of(env, "XDG_DATA_HOME", home / ".local" / "share") / "opencode"
 
 
-def named_databases(env: Mapping[str, str], home: Path) -> list[Path]:
-    """The databases that a variable names: a path, or a name in the data directory."""
-    return unique(
-        [_default(env, home) / path for path in directories_of(env, "OPENCODE_DB", home) if str(path) != ":memory:"]
-    )
-
-
-def named_by_variable(env: Mapping[str, str], home: Path) -> list[tuple[str, Path]]:
-    """The same with the variable."""
-    return [("OPENCODE_DB", path) for path in named_databases(env, home)]
+def named_databases(env: Mapping[str, str], home: Path) -> list[tuple[str, Path]]:
+    """The databases that a variable names, each with it: a path, or a name in the data directory."""
+    named = [_default(env, home) / path for path in directories_of(env, "OPENCODE_DB", home) if str(path) != ":memory:"]
+    return [("OPENCODE_DB", path) for path in unique(named)]
 
 
 def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
@@ -388,7 +382,7 @@ def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
     if not _PREFIX.fullmatch(prefix):
         prefix = "opencode"
     database = re.compile(re.escape(prefix) + r"(-[A-Za-z0-9_-]+)?\.db")
-    named = named_databases(env, home)
+    named = [path for _, path in named_databases(env, home)]
     yield from (TranscriptFile(CLIENT, path) for path in named if path.exists())
     closed: list[Path] = []
     for root in locations(env, home):
@@ -414,4 +408,4 @@ def read(file: TranscriptFile, position: FilePosition | None = None, _max_bytes:
     return read_database(file.path, position)
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",), named=named_by_variable)
+SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("OPENCODE_DATA_DIR",), named=named_databases)

@@ -44,7 +44,12 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
             _remove(new)
             _copied(source, new)
             ends = _looked_through(new, source, at_us)
-            kept = _set_aside(path, at_us)
+            # What lies in the ledger's place gets another name, and so does its log, which must not meet the new file.
+            aside = path.with_name(f"{path.name}.before-restore-{as_datetime(at_us).strftime('%Y%m%dT%H%M%S%fZ')}")
+            kept = aside if os.path.lexists(path) else None
+            for ending in ("", *_SIDECARS):
+                if os.path.lexists(f"{path}{ending}"):
+                    Path(f"{path}{ending}").rename(f"{aside}{ending}")
             new.replace(path)
             on_disk(path)
         return Restoration(ends, kept)
@@ -123,17 +128,6 @@ def _looked_through(new: Path, source: Path, at_us: int) -> Head:
 
 def _no_id() -> str:
     raise LedgerCorrupt("The backup has no ledger in it.", hint=NOTHING_CHANGED)
-
-
-def _set_aside(path: Path, at_us: int) -> Path | None:
-    """Give what lies in the ledger's place, with its log, another name; the log must not meet the new file."""
-    stamp = as_datetime(at_us).strftime("%Y%m%dT%H%M%S%fZ")
-    kept = path.with_name(f"{path.name}.before-restore-{stamp}")
-    there = os.path.lexists(path)
-    for ending in ("", *_SIDECARS):
-        if os.path.lexists(f"{path}{ending}"):
-            Path(f"{path}{ending}").rename(f"{kept}{ending}")
-    return kept if there else None
 
 
 def _remove(database: Path) -> None:
