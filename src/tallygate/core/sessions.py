@@ -35,17 +35,16 @@ def session_for(
     fitting = [
         session
         for session in sessions
-        if _covers(session, at_us) and _inside(project, session.project) and family_of(session.client) in (None, family)
+        if session.started_us <= at_us
+        and (session.ended_us is None or at_us <= session.ended_us)
+        and _inside(project, session.project)
+        and family_of(session.client) in (None, family)
     ]
     if not fitting:
         return None
     parents = {session.parent_session_id for session in fitting}
     innermost = [session for session in fitting if session.session_id not in parents]
     return innermost[0] if len(innermost) == 1 else None
-
-
-def _covers(session: Session, at_us: int) -> bool:
-    return session.started_us <= at_us and (session.ended_us is None or at_us <= session.ended_us)
 
 
 def _inside(folder: str | None, project: str | None) -> bool:

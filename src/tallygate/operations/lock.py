@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tallygate.attest.keys import Signer, b64url
@@ -56,16 +56,11 @@ def lock_limits(
             "limits": _text(limits),
             "heads": _text(heads),
         }
-        write_lock(rt, tx, LockKind.SET, note, signature_of(signer))
+        write_lock(rt, tx, LockKind.SET, note, lambda message: b64url(signer.sign(message)))
     done = standing_now(rt).lock
     if done is None:  # somebody has ended it at once
         raise Conflict("The limits are not locked.", hint="Try again.")
     return done
-
-
-def signature_of(signer: Signer) -> Callable[[bytes], str]:
-    """What signs with a key, as text."""
-    return lambda message: b64url(signer.sign(message))
 
 
 def _text(value: object) -> str:

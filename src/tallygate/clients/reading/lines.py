@@ -175,18 +175,18 @@ def _last_seam(line: bytes) -> int:
     return at + 1
 
 
-def _whole_number(digits: str) -> int | str:
-    # Python refuses whole numbers of thousands of digits; as text they are told from numbers when they are counted.
-    return int(digits) if len(digits) < _DIGITS_MAX else digits
-
-
 # Control characters are taken inside text: a run of zero bytes there says that a disk lost something, not that the
 # rest of the record is wrong.
 # What `raw_decode` calls; where no value begins at all it stops the iteration.
 _DECODER: Any = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str, parse_constant=str, strict=False)
 _scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
 _decode_slowly = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_float=str, parse_constant=str, parse_int=_whole_number, strict=False
+    object_pairs_hook=tuple,
+    parse_float=str,
+    parse_constant=str,
+    # Python refuses whole numbers of thousands of digits; as text they are told from numbers when they are counted.
+    parse_int=lambda digits: int(digits) if len(digits) < _DIGITS_MAX else digits,
+    strict=False,
 ).raw_decode
 
 

@@ -29,7 +29,7 @@ def unpacker_of(file: IO[bytes]) -> Unpack | None:
     file.seek(0)
     head = file.read(4)
     if head.startswith(_GZIP):
-        return _unzipped
+        return lambda opened: cast("IO[bytes]", _Unzipped(opened))
     order = _MARKS.get(head) or _MARKS.get(head[:2]) or _BEGINNINGS.get(head)
     return None if order is None else lambda opened: cast("IO[bytes]", _Narrowed(opened, order))
 
@@ -64,15 +64,11 @@ def _is_wide(head: bytes, width: int) -> bool:
     )
 
 
-def _unzipped(file: IO[bytes]) -> IO[bytes]:
-    file.seek(0)
-    return cast("IO[bytes]", _Unzipped(file))
-
-
 class _Unzipped:
     """The stream of a packed file; a damaged one raises Unreadable where it breaks."""
 
     def __init__(self, file: IO[bytes]) -> None:
+        file.seek(0)
         self._stream = gzip.GzipFile(fileobj=file, mode="rb")
 
     def read(self, size: int) -> bytes:
@@ -109,21 +105,16 @@ class _Narrowed:
         out, start = [], 0
         while start < len(data):
             is_wide = data[start : start + 2] in _MARKS or data[start + self._zero : start + self._zero + 1] == b"\0"
-            end = self._end_of(data, start, is_wide=is_wide)
-            if end < 0:
-                if not is_end and len(data) - start <= 4 * MAX_LINE:
-                    break
-                end = len(data)
+            newline = self._newline if is_wide else b"\n"
+            at = data.find(newline, start)
+            # Half of one letter and half of the next may look like a newline: it ends a line at a whole letter alone.
+            while is_wide and at >= 0 and (at - start) % self._width:
+                at = data.find(newline, at + 1)
+            if at < 0 and not is_end and len(data) - start <= 4 * MAX_LINE:
+                break
+            end = len(data) if at < 0 else at + len(newline)
             line = data[start:end]
             out.append(line.decode(self._order, errors="replace").encode(errors="replace") if is_wide else line)
             start = end
         self._rest = data[start:]
         self._ready = b"".join(out)
-
-    def _end_of(self, data: bytes, start: int, *, is_wide: bool) -> int:
-        """Where a line ends, its newline included; -1 where that is not there yet."""
-        newline = self._newline if is_wide else b"\n"
-        at = data.find(newline, start)
-        while is_wide and at >= 0 and (at - start) % self._width:
-            at = data.find(newline, at + 1)
-        return -1 if at < 0 else at + len(newline)

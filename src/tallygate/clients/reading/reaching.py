@@ -33,6 +33,7 @@ _SOURCES = ("source", "from", "old_path", "oldPath")
 _TARGETS = ("destination", "to", "new_path", "newPath")
 _FOLDERS = ("workdir", "cwd", "directory", "dir_path")
 _PATHS = ("file_path", "filePath", "path", "absolute_path", "notebook_path")
+_NAMES = (_PATHS, _SOURCES, _TARGETS)
 _TEXTS = ("content", "file_text", "contents")
 _SWAPS = (("old_string", "new_string"), ("oldString", "newString"), ("old_str", "new_str"), ("oldText", "newText"))
 _EVERYWHERE = ("replace_all", "replaceAll", "allow_multiple")
@@ -52,11 +53,17 @@ def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
     # Tools of other servers are named mcp__SERVER__TOOL.
     kind = tool.lower().rpartition("__")[2]
     if "patch" in kind:
-        return Reach(edits=tuple(_patched(_command(given))))
+        return Reach(edits=tuple(_patched(_words(given, _COMMANDS))))
+    folder = _text(given, _FOLDERS) or None
     if kind in _RUNNERS:
-        return Reach(_command(given)[:COMMAND_CHARS_MAX], folder=_text(given, _FOLDERS) or None)
+        return Reach(_words(given, _COMMANDS)[:COMMAND_CHARS_MAX], folder=folder)
+    if kind in _MOVERS and (names := [found for keys in _NAMES if (found := _text(given, keys))]):
+        return Reach(shlex.join([_MOVERS[kind], *names]))  # what it takes away, in the words of a shell
     if kind not in _WRITERS | _EDITORS:
-        return _moved(kind, given) or _run(given)
+        for words in (_SHELL_WORDS, _CODE_WORDS):  # what a tool that nobody knows is given to run
+            if command := _words(given, words):
+                return Reach(command[:COMMAND_CHARS_MAX], folder=folder, code=words is _CODE_WORDS)
+        return None
     if given.get("command") == "view":
         return None
     text, swaps = (
@@ -65,28 +72,10 @@ def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
     return Reach(edits=tuple(Edit(path, text, swaps) for key in _PATHS if (path := _text(given, (key,)))))
 
 
-def _moved(kind: str, given: Mapping[str, Any]) -> Reach | None:
-    """What a tool takes away, in the words of a shell."""
-    names = [found for keys in (_PATHS, _SOURCES, _TARGETS) if (found := _text(given, keys))]
-    return Reach(shlex.join([_MOVERS[kind], *names])) if kind in _MOVERS and names else None
-
-
-def _run(given: Mapping[str, Any]) -> Reach | None:
-    """What a tool that nobody knows is given to run."""
-    for words in (_SHELL_WORDS, _CODE_WORDS):
-        if command := _words(given, words):
-            return Reach(command[:COMMAND_CHARS_MAX], folder=_text(given, _FOLDERS) or None, code=words is _CODE_WORDS)
-    return None
-
-
 def _text(given: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     found = [value for name in names if isinstance(value := given.get(name), str)]
     # A client that hands on a list of names leaves those empty that a tool does not have.
     return next(filter(None, found), found[0] if found else None)
-
-
-def _command(given: Mapping[str, Any]) -> str:
-    return _words(given, _COMMANDS)
 
 
 def _words(given: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -458,9 +458,9 @@ def _differs(key: ModelKey, cells: list[Cell]) -> PriceDiffers | None:
         return PriceDiffers(key, prices, len(drifts), micros)
     by_part = {
         part: [
-            _rate(share.billed, part)
+            (2 * nanos * TOKENS_PER_RATE + tokens) // (2 * tokens)  # rounded to the nearest
             for share in shares
-            if share.billed.tokens.get(part) and share.billed.nanos.get(part)
+            if (tokens := share.billed.tokens.get(part)) and (nanos := share.billed.nanos.get(part))
         ]
         for part in (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT)
     }
@@ -469,10 +469,6 @@ def _differs(key: ModelKey, cells: list[Cell]) -> PriceDiffers | None:
     known = tuple((part, sum(rates) // len(rates)) for part, rates in by_part.items() if rates)
     has_both = {Part.INPUT, Part.OUTPUT} <= {part for part, _ in known}
     return PriceDiffers(key, prices, len(drifts), micros, known) if has_both else None
-
-
-def _rate(amounts: Row, part: Part) -> int:
-    return (2 * amounts.nanos[part] * TOKENS_PER_RATE + amounts.tokens[part]) // (2 * amounts.tokens[part])
 
 
 def _alike(values: list[int]) -> bool:

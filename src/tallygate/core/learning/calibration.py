@@ -329,8 +329,12 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         )
     if level_nanos is not None:
         expected_nanos = _blended(cold_nanos, level_nanos, key.level_weight_micros(pool))
+    elif key.first.costs.count:
+        # An agent's first call: between its corrected word and what first calls have cost, and not below that word.
+        usual_nanos = _times(1, key.first.costs.middle)
+        expected_nanos = max(_blended(cold_nanos, usual_nanos, key.usual_weight_micros(pool)), cold_nanos)
     else:
-        expected_nanos = max(_first_nanos(key, pool, cold_nanos), cold_nanos)
+        expected_nanos = cold_nanos
     return Expectation(
         estimate_nanos,
         cold_nanos,
@@ -343,13 +347,6 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         least_nanos,
         anew_nanos=asked.anew_nanos,
     )
-
-
-def _first_nanos(key: Experience, pool: Experience, cold_nanos: int) -> int:
-    """What an agent's first call will probably cost: between its corrected word and what first calls have cost."""
-    if not key.first.costs.count:
-        return cold_nanos
-    return _blended(cold_nanos, _times(1, key.first.costs.middle), key.usual_weight_micros(pool))
 
 
 def level_of(actuals: Sequence[int]) -> int | None:

@@ -141,7 +141,8 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
         for call in calls[start : start + EXPIRE_PER_EVENT_MAX]:
             is_metered = call.session_id in metered
             released = is_metered or policy.expire_as is ExpireAs.RELEASE
-            cost = NOTHING if released else estimate_of(call)
+            estimate = Amount(call.estimate_nanos, call.prompt_tokens + call.completion_tokens, 1)
+            cost = NOTHING if released else estimate
             cost_nanos = cost.usd_nanos
             holds = books.settle(call, call, cost)
             state = CallState.EXPIRED
@@ -161,11 +162,6 @@ def expire_calls(tx: Tx, calls: Sequence[Call], policy: Policy, *, by: str, caus
             if state is CallState.RECONCILED:
                 updates += sample_of(tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
         tx.append("calls.expired", [*books.changes(), *updates], by=by, note={"cause": cause})
-
-
-def estimate_of(call: Call) -> Amount:
-    """What a call weighs in any budget by its estimate."""
-    return Amount(call.estimate_nanos, call.prompt_tokens + call.completion_tokens, 1)
 
 
 def _holds_column(call: Call, holds: tuple[Hold, ...], booked_nanos: int) -> dict[str, Value]:

@@ -193,7 +193,12 @@ class Meter:
         current = self._call_of(stored, session_id)
         mine = [each for each in befores if current is not None and each.call_id == current.call_id]
         released = self._release(current, stored.amount, mine)
-        charges = self._charged(stored, befores, self._own_of(session_id), released)
+        if session_id not in self._own:
+            own = self._tx.budgets_of(session_id)
+            self._own[session_id] = tuple(budget.budget_id for budget in own)
+            for budget in own:
+                self._budgets.setdefault(budget.budget_id, budget)
+        charges = self._charged(stored, befores, self._own[session_id], released)
         for each in befores:
             call = None if each.call_id is None or each in mine else self._tx.call(each.call_id)
             if call is not None:
@@ -309,15 +314,6 @@ class Meter:
             for rule in rules_of(session):
                 if applies_to_model(rule, model, means):
                     self._windows.open(session.tenant, rule, at_us)
-
-    def _own_of(self, session_id: str) -> tuple[str, ...]:
-        """The budgets of a session itself."""
-        if session_id not in self._own:
-            found = self._tx.budgets_of(session_id)
-            self._own[session_id] = tuple(budget.budget_id for budget in found)
-            for budget in found:
-                self._budgets.setdefault(budget.budget_id, budget)
-        return self._own[session_id]
 
     def _release(self, call: Call | None, cost: Amount, befores: Sequence[StoredUsage]) -> dict[str, int]:
         """Take from a pending call's holds what its response used more than it did before; returns what came free."""

@@ -22,7 +22,7 @@ from tallygate.operations.gate.pipeline import slim
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.proof.evidence import ATTESTATIONS, CHECKPOINT, ENVELOPE, EVENTS, KEY_TRACE, STATEMENT
 from tallygate.operations.proof.statements import event_of, exhausted, reached, subject_of, summed
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, every_tenant
 
 # --- attest ----------------------------------------------------------------------------------------------------------
 # Attest what the ledger holds: named at once by the event's hash, signed after its commit, never in a decision.
@@ -208,15 +208,6 @@ def checkpoint(rt: Runtime) -> StoredAttestation | None:
     return find_attestation(rt, due.attestation_id)
 
 
-def announce_everywhere(rt: Runtime) -> None:
-    """Let every tenant's journal tell of the key that signs now."""
-    from tallygate.operations.runtime import every_tenant
-
-    for tenant in every_tenant(rt):
-        if tenant.services.keys is not None:
-            announced(tenant, tenant.services.keys)
-
-
 # --- own keys --------------------------------------------------------------------------------------------------------
 # What only the user does to keys: put a new one in the place of the one that signs, and trust those of others.
 
@@ -226,7 +217,9 @@ def rotate_key(rt: Runtime, ring: KeyRing, *, authority: Authority) -> Rotation:
     authority.require(Loosening.KEYS_ROTATE)
     note_loosened(rt, authority, Loosening.KEYS_ROTATE)
     rotation = ring.rotate()
-    announce_everywhere(rt)
+    for tenant in every_tenant(rt):
+        if tenant.services.keys is not None:
+            announced(tenant, tenant.services.keys)
     return rotation
 
 

@@ -273,7 +273,7 @@ class OpenedBundle:
 def open_bundle(path: Path) -> OpenedBundle:
     """Read an envelope, or a bundle. Raises `NotProven` where it is neither."""
     try:
-        files = _from_folder(path) if path.is_dir() else _from_file(path)
+        files = _files_of(path)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise NotProven(f"{path} cannot be read: {error}.") from error
     if ENVELOPE not in files:
@@ -289,33 +289,31 @@ def open_bundle(path: Path) -> OpenedBundle:
     return found
 
 
-def _from_folder(path: Path) -> dict[str, bytes]:
+def _files_of(path: Path) -> dict[str, bytes]:
+    """What a folder, an archive or a single envelope holds, by name; anybody may have made it, so it is bounded."""
     files: dict[str, bytes] = {}
-    for each in [*path.glob("*"), *(path / ATTESTATIONS).glob("*.json")]:
-        if each.is_file() and not each.is_symlink():
-            if len(files) >= FILES_MAX or each.stat().st_size > FILE_BYTES_MAX:
-                raise NotProven(f"{path} holds more or larger files than a bundle has.")
-            files[each.relative_to(path).as_posix()] = each.read_bytes()
-    return files
-
-
-def _from_file(path: Path) -> dict[str, bytes]:
+    if path.is_dir():
+        for each in [*path.glob("*"), *(path / ATTESTATIONS).glob("*.json")]:
+            if each.is_file() and not each.is_symlink():
+                if len(files) >= FILES_MAX or each.stat().st_size > FILE_BYTES_MAX:
+                    raise NotProven(f"{path} holds more or larger files than a bundle has.")
+                files[each.relative_to(path).as_posix()] = each.read_bytes()
+        return files
     if path.stat().st_size > FILE_BYTES_MAX:
         raise NotProven(f"{path} has more than {FILE_BYTES_MAX:,} bytes.")
     if not zipfile.is_zipfile(path):
         return {ENVELOPE: path.read_bytes()}
-    files: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if len(members) > FILES_MAX or sum(each.file_size for each in members) > ALL_BYTES_MAX:
             raise NotProven(f"{path} unpacks to more than a bundle has.")
-        for each in members:
-            if each.is_dir():
+        for member in members:
+            if member.is_dir():
                 continue
-            if each.file_size > FILE_BYTES_MAX or each.file_size > RATIO_MAX * max(each.compress_size, 100):
+            if member.file_size > FILE_BYTES_MAX or member.file_size > RATIO_MAX * max(member.compress_size, 100):
                 raise NotProven(f"{path} unpacks to more than a bundle has.")
-            with archive.open(each) as file:
-                files[each.filename] = file.read(each.file_size + 1)
+            with archive.open(member) as file:
+                files[member.filename] = file.read(member.file_size + 1)
     return files
 
 

@@ -199,7 +199,12 @@ def _line(
     if kept is None or kept not in (True, fingerprint(line.told)):
         report.add(Area.RUN_LOG, line.where, f"does not say of session {name} what its end said", "the line was edited")
         return None
-    total, counted = line.told.get("total_cost"), exact_text(_total(ledger, tenant, line.run_id))
+    sql = (
+        "SELECT (SELECT COALESCE(SUM(booked_nanos), 0) FROM call WHERE tenant = ?1 AND session_id = ?2)"
+        " + (SELECT COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = ?1 AND session_id = ?2)"
+    )
+    [[nanos]] = ledger.rows(sql, (tenant, line.run_id))
+    total, counted = line.told.get("total_cost"), exact_text(int(nanos))
     if counted == total:
         return None
     return tenant, line.run_id, _Other(line.where, line.seq, cleaned(str(total), 40), counted)
@@ -236,14 +241,6 @@ def _event_named(
         if event is not None and event.hash == digest:
             return tenant, event
     return None
-
-
-def _total(ledger: ForeignLedger, tenant: str, session_id: str) -> int:
-    sql = (
-        "SELECT (SELECT COALESCE(SUM(booked_nanos), 0) FROM call WHERE tenant = ?1 AND session_id = ?2)"
-        " + (SELECT COALESCE(SUM(cost_nanos), 0) FROM usage WHERE tenant = ?1 AND session_id = ?2)"
-    )
-    return int(next(iter(ledger.rows(sql, (tenant, session_id))))[0])
 
 
 def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, str], list[_Other]]) -> None:
@@ -356,7 +353,9 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Journal
             f"{reader.tenant}: {odd:,} of agents' reports on their own calls are odd. `tallygate usage anomalies` "
             "names them."
         )
-    for row in _rows(ledger, reader.tenant):
+    sql = f"SELECT {', '.join(ATTESTATION_COLUMNS)} FROM attestation WHERE tenant = ? ORDER BY id"  # noqa: S608
+    for values in ledger.rows(sql, (reader.tenant,)):
+        row = dict(zip(ATTESTATION_COLUMNS, values, strict=True))
         if row["envelope"] is None:
             seen["due"] += 1
             continue
@@ -370,12 +369,6 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Journal
             what,
             "they were lost; `tallygate attest list` makes them again from the journal",
         )
-
-
-def _rows(ledger: ForeignLedger, tenant: str) -> Iterator[dict[str, Any]]:
-    sql = f"SELECT {', '.join(ATTESTATION_COLUMNS)} FROM attestation WHERE tenant = ? ORDER BY id"  # noqa: S608
-    for values in ledger.rows(sql, (tenant,)):
-        yield dict(zip(ATTESTATION_COLUMNS, values, strict=True))
 
 
 def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:

@@ -93,10 +93,13 @@ class Follower:
         if transcript in self._told or len(self._told) >= TOLD_MAX:
             return
         for source in self.sources:
-            if source.client == client and _lies_in(
-                transcript, [place for at in self.places for place in source.locations(at.environ, at.home)]
-            ):
-                self._told[transcript] = (source, TranscriptFile(client, transcript))
+            if source.client != client:
+                continue
+            folders = [place for at in self.places for place in source.locations(at.environ, at.home)]
+            with contextlib.suppress(OSError):  # links are followed: one that cannot be leads into none of them
+                real = transcript.resolve()
+                if any(real.is_relative_to(folder.resolve()) for folder in folders):
+                    self._told[transcript] = (source, TranscriptFile(client, transcript))
 
     def _file_of(self, client: str, session: str) -> Path | None:
         for source in self.sources:
@@ -229,15 +232,6 @@ class Follower:
         text = str(error)
         if text not in self.failures:
             self.failures.append(text)
-
-
-def _lies_in(path: Path, folders: list[Path]) -> bool:
-    """Whether a path, with its links followed, is below one of some folders."""
-    try:
-        real = path.resolve()
-        return any(real.is_relative_to(folder.resolve()) for folder in folders)
-    except OSError:
-        return False
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
