@@ -29,18 +29,32 @@ _ABOVE = (10, 15, 20, 30, 50, 75)
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A limit in nano-dollars; `known` is on how much it rests, `over` how many of those would have been stopped.
+    """A limit in nano-dollars, and what it rests on: what each cost, the least first.
 
     `is_ours` says that too little is known, and the limit is a figure of ours.
     """
 
     limit_nanos: int
-    known: int
-    over: int
+    costs: tuple[int, ...]
     is_ours: bool
-    median_nanos: int | None = None
-    most_nanos: int | None = None
-    nine_of_ten_nanos: int | None = None
+
+    @property
+    def known(self) -> int:
+        """On how many it rests."""
+        return len(self.costs)
+
+    @property
+    def over(self) -> int:
+        """How many of those it would have stopped."""
+        return self.over_at(self.limit_nanos)
+
+    def over_at(self, limit_nanos: int) -> int:
+        """How many of those another limit would have stopped."""
+        return len(self.costs) - bisect.bisect_right(self.costs, limit_nanos)
+
+    def reached_by(self, percent: int) -> int:
+        """What so many of a hundred of those cost at most; there has to be one."""
+        return self.costs[-(-percent * len(self.costs) // 100) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +85,7 @@ def _proposal(costs: Sequence[int], ours_nanos: int, least_nanos: int = 0) -> Pr
     is_ours = known < ENOUGH
     # -(-9 * (n + 1) // 10) is the ceiling; of ten known it is the dearest.
     wanted = max([ours_nanos, *ordered]) if is_ours else ordered[min(-(-9 * (known + 1) // 10), known) - 1]
-    limit = max(rounded_up(wanted), least_nanos)
-    return Proposal(
-        limit,
-        known,
-        over=known - bisect.bisect_right(ordered, limit),
-        is_ours=is_ours,
-        median_nanos=ordered[(known - 1) // 2] if ordered else None,
-        nine_of_ten_nanos=ordered[-(-9 * known // 10) - 1] if ordered else None,
-        most_nanos=ordered[-1] if ordered else None,
-    )
+    return Proposal(max(rounded_up(wanted), least_nanos), tuple(ordered), is_ours)
 
 
 def rounded_up(nanos: int) -> int:

@@ -74,6 +74,8 @@ def test_status_begins_with_what_was_spent_and_the_limits_it_counts_against(run,
     run("init", "--client", "claude-code", "--day-limit", "20")
     told = run("status").stdout
     assert told.splitlines()[0].split() == ["SPENT", "COST", "MODELS"]
+    assert "Limit: $15.00 a session.\n" in told
+    assert "Limit: $20.00 a day, $20.00 left.\n" in told, "nothing was spent on this day"
     assert told.index("this month") < told.index("No open sessions") < told.index("ledger ")
     found = run_json("status")
     assert found["spent"]["this_month"]["cost"] == 3.0
@@ -141,3 +143,14 @@ def test_spent_today_is_what_a_budget_of_the_day_counts_also_what_agents_reporte
     shown = run().stdout.splitlines()[1].split()
     assert shown[:4] == ["today", f"${day['spent']:.2f}", "claude-opus-4-1", "$3.00,"]
     assert len(shown) == 6, "and the model that was reported"
+
+
+def test_a_ledger_that_is_gone_is_missed_here_too(run, home, terminal):
+    (home / ".claude").mkdir()
+    run("init", "--client", "claude-code")
+    for file in (home / ".local" / "share" / "tallygate").glob("ledger.db*"):
+        file.unlink()
+    done = run()
+    assert done.exit_code == 5
+    assert "tallygate ledger accept" in done.stderr
+    assert not (home / ".cache" / "tallygate" / "first-look").exists()

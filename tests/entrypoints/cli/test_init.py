@@ -331,8 +331,8 @@ def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude,
     result = run("init")
     assert limits_written() == {"session": (5, "hard"), "user": (10, "hard")}
     told = result.stderr
-    assert "Your last 20 sessions cost $3.00 in the middle, 9 of 10 at most $3.00, the dearest $9.00." in told
-    assert "$5.00 a session would have stopped 1 of those 20" in told
+    assert "Your last 20 sessions: half cost at most $3.00, 9 of 10 at most $3.00, the dearest $9.00." in told
+    assert "$5.00 a session would have stopped 1 of your last 20 sessions; of ten new ones expect at most one" in told
     assert "The limits are $5.00 a session and $10.00 a day, in " in told
     assert "Over a limit Claude Code stops." in told
 
@@ -340,8 +340,8 @@ def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude,
 def test_with_little_known_the_limits_are_said_to_be_ours(run, home, claude):
     result = run("init")
     assert limits_written() == {"session": (15, "hard"), "user": (50, "hard")}
-    assert "Only no session is known" not in result.stderr
-    assert "No session is known yet" in result.stderr
+    assert "$15.00 a session is our figure: no session is known, too few to tell what is usual." in result.stderr
+    assert "$50.00 a day is our figure: no day is known" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -411,6 +411,7 @@ def asked(monkeypatch, run, *answers):
         ([""], {"session": (15, "hard"), "user": (50, "hard")}),
         (["30", ""], {"session": (30, "hard"), "user": (60, "hard")}),
         (["$2.50", ""], {"session": (2.5, "hard"), "user": (50, "hard")}),
+        (["7 9", ""], {"session": (7, "hard"), "user": (9, "hard")}),
         (["often", "7", ""], {"session": (7, "hard"), "user": (50, "hard")}),
         (["o"], {"session": (15, "soft"), "user": (50, "soft")}),
     ],
@@ -422,7 +423,8 @@ def test_who_is_asked_takes_the_proposal_or_something_else(monkeypatch, run, cla
 
 def test_who_is_asked_and_leaves_has_changed_nothing(monkeypatch, run, home, claude):
     before = content(home)
-    assert asked(monkeypatch, run, "q").exit_code == 130
+    done = asked(monkeypatch, run, "q")
+    assert (done.exit_code, "nothing was changed" in done.stderr) == (1, True)
     assert content(home) == before
 
 
@@ -471,3 +473,18 @@ def test_where_every_client_is_broken_the_first_is_named_and_nothing_is_written(
     assert told.exit_code == USAGE
     assert f"{claude}:1: " in told.stderr
     assert content(home) == before
+
+
+def test_a_client_whose_hooks_wait_for_trust_is_not_said_to_stop(run, home, quiet_path):
+    (home / ".codex").mkdir()
+    told = run("init", "--limit", "$4").stderr
+    assert "Over a limit" not in told
+    assert "Codex stops once that is done." in told
+    assert limits_written()["session"] == (4, "hard")
+
+
+def test_what_was_spent_before_is_on_record_once_it_is_installed(run, run_json, home, claude, in_march):
+    worked(home, 1, 2)
+    run("init")
+    found = run_json("usage", "--no-sync")
+    assert (found["total"]["responses"], found["total"]["cost"]) == (3, 4.5)

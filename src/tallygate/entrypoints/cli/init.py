@@ -27,6 +27,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, starting_limits
 from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
+from tallygate.entrypoints.cli.sync import read_news
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import own_system
@@ -131,7 +132,7 @@ def init(
     fault = None if dry_run else _make_ledger(program, settings)
     _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="installed", sound=fault is None)
     if limits is not None and not as_json:
-        _say_limits(limits, budget[0].path, clients, dry_run=dry_run)
+        _say_limits(limits, budget[0].path, clients, where, dry_run=dry_run)
     if fault is not None:  # what clients are set up with is right, and every step of theirs stops
         raise fault
     return FAILED if broken else 0
@@ -225,10 +226,14 @@ def _note(program: Program, settings: Settings, authority: Authority, what: Loos
 
 
 def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | None:
-    """Ledger and anchor, so that hooks find one and a ledger that is gone later is missed; why it cannot be used."""
+    """Ledger and anchor, so that hooks find one and a ledger that is gone later is missed; why it cannot be used.
+
+    What clients wrote so far is read into it: the first step of a day counts against what the day has cost already.
+    """
     with program.opened(settings, by="init") as app:
         try:
             _ = app.ledger
+            read_news(app.runtime)
         except LedgerUnavailable as error:
             return error
     forget_first_look()
@@ -400,17 +405,23 @@ def _budget(
     return (FileEdits(file, (Whole(limits.settings_text(zone), keeps=True),)),)
 
 
-def _say_limits(limits: Limits, file: Path, clients: Sequence[Client], *, dry_run: bool) -> None:
+def _say_limits(
+    limits: Limits, file: Path, clients: Sequence[Client], where: InstallSurroundings, *, dry_run: bool
+) -> None:
     """Which limits there are now, where they stand, and whom they stop."""
     would = "would be" if dry_run else "are"
     output.aside(f"The limits {would} {limits.said()}, in {file}; change them there.")
-    stopped = [client.title for client in clients if client.hooks is not None]
+    hooked = [client for client in clients if client.hooks is not None]
+    not_yet = [client.title for client in hooked if any(client.findings(where))]
+    stopped = [client.title for client in hooked if client.title not in not_yet]
     asking = [client.title for client in clients if client.hooks is None]
     if limits.observe:
         output.aside("Nothing is stopped: what is over a limit is recorded and said.")
     elif stopped:
         verb = "stops" if len(stopped) == 1 else "stop"
         output.aside(f"Over a limit {output.listed(stopped)} {verb}.")
+    if not_yet and not limits.observe:
+        output.aside(f"{output.listed(not_yet)} {'stops' if len(not_yet) == 1 else 'stop'} once that is done.")
     if asking and not limits.observe:
         output.aside(f"Without hooks it is up to the agent to ask: {output.listed(asking)}.")
 

@@ -13,11 +13,11 @@ import click
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
 from tallygate.core.money import exact_text, format_amount, parse_amount_nanos
-from tallygate.core.proposals import ENOUGH, Proposal, proposals
+from tallygate.core.proposals import Proposals, proposals
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
-from tallygate.entrypoints.cli.program import Program
+from tallygate.entrypoints.cli.program import FAILED, Program
 from tallygate.entrypoints.cli.sync import read_news
 from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.views.history import Past, past
@@ -102,7 +102,7 @@ def first_look(program: Program, settings: Settings, *, writing: bool = True) ->
 
     Without `writing` a ledger that is there is shown as it stands.
     """
-    if is_nothing(settings.paths.database):
+    if is_nothing(settings.paths.database) and not settings.paths.is_installed:
         folder = cache_folder(around_here()) / "first-look"
         paths = replace(
             settings.paths, data_dir=folder, database=folder / "ledger.db", key_dir=folder / "keys", by_variable=True
@@ -127,8 +127,8 @@ def starting_limits(
     `subscribed` are the clients that are paid by a subscription: what they use costs nothing more, so nothing of
     theirs is stopped unless the user wants it.
     """
-    session = None if asked.session is None else parse_amount_nanos("limit", asked.session)
-    day = None if asked.day is None else parse_amount_nanos("day-limit", asked.day)
+    session = None if asked.session is None else _amount("limit", asked.session)
+    day = None if asked.day is None else _amount("day-limit", asked.day)
     known = _known(program, settings, writing=not dry_run)
     fitting = known.proposals
     observe = asked.observe or (bool(subscribed) and session is None and day is None)
@@ -140,7 +140,7 @@ def starting_limits(
     if chosen.day_nanos is not None and day is not None and session is None and day < chosen.session_nanos:
         chosen = replace(chosen, session_nanos=day)
     if session is None or day is None:
-        for line in _grounds(known):
+        for line in (*_spreads(known.proposals), *_meanings(known.proposals, chosen)):
             click.echo(line, err=True)
     if subscribed and not asked.is_anything:
         output.aside(
@@ -154,7 +154,7 @@ def starting_limits(
         )
     if (asked.session is not None and asked.day is not None) or asked.yes or dry_run or not is_attended():
         return chosen
-    return _choice(chosen)
+    return _choice(known.proposals, chosen)
 
 
 def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
@@ -172,13 +172,13 @@ def is_attended() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _choice(proposed: Limits) -> Limits:
+def _choice(known: Proposals, proposed: Limits) -> Limits:
     """Let whoever sits there take the proposal, another limit, or none that stops."""
     other = "s to stop there" if proposed.observe else "o to observe only"
     while True:
         verb = "Observe with" if proposed.observe else "Set"
         said = click.prompt(
-            f"{verb} {proposed.said()}? Enter to take it, an amount for another session limit, {other}, q to leave",
+            f"{verb} {proposed.said()}? Enter takes it; or amounts, for a session and a day; {other}; q to leave",
             default="",
             show_default=False,
             err=True,
@@ -191,47 +191,50 @@ def _choice(proposed: Limits) -> Limits:
             case "s":
                 return replace(proposed, observe=False)
             case "q" | "n" | "no":
-                raise click.Abort
+                output.aside("nothing was changed.")
+                raise click.exceptions.Exit(FAILED)
             case _:
                 pass
         try:
-            session = parse_amount_nanos("limit", said.removeprefix("$"))
+            session, *days = [_amount("limit", word) for word in said.split()[:2]]
         except InvalidArgument as error:
             click.echo(f"{error.message} {error.hint}", err=True)
             continue
-        proposed = replace(proposed, session_nanos=session, day_nanos=max(proposed.day_nanos or 0, 2 * session))
+        day = days[0] if days else max(proposed.day_nanos or 0, 2 * session)
+        proposed = replace(proposed, session_nanos=session, day_nanos=day)
+        for line in _meanings(known, proposed):
+            click.echo(line, err=True)
 
 
-def _grounds(known: Past) -> Iterator[str]:
-    """What the proposal rests on, in a few lines."""
-    session, day = known.proposals.session, known.proposals.day
-    yield from _spread(session, "sessions")
-    yield from _spread(day, "days")
-    if session.is_ours:
-        few_known = {0: "No session is known yet", 1: "Only 1 session is known"}
-        few = few_known.get(session.known, f"Only {session.known} sessions are known")
-        yield (
-            f"{few}, too few to tell what is usual: {format_amount(session.limit_nanos)} a session is our figure. "
-            "`tallygate status` proposes one of yours after 20."
-        )
-    else:
-        yield (
-            f"{format_amount(session.limit_nanos)} a session would have stopped {session.over or 'none'} of those "
-            f"{session.known}; of new sessions about 1 in 10 is stopped, seen between 0 and 4 in 10."
-        )
-    if not day.is_ours:
-        yield (
-            f"{format_amount(day.limit_nanos)} a day would have stopped {day.over or 'none'} of those {day.known} days."
-        )
+def _spreads(known: Proposals) -> Iterator[str]:
+    """What was spent so far, as far as enough is known."""
+    for found, what in ((known.session, "sessions"), (known.day, "days")):
+        if not found.is_ours:
+            middle, nine, most = (format_amount(found.reached_by(percent)) for percent in (50, 90, 100))
+            last = f"Your last {found.known} {what}"
+            yield f"{last}: half cost at most {middle}, 9 of 10 at most {nine}, the dearest {most}."
 
 
-def _spread(found: Proposal, what: str) -> Iterator[str]:
-    if found.known >= ENOUGH and found.median_nanos is not None:
-        middle, most, nine = found.median_nanos, found.most_nanos or 0, found.nine_of_ten_nanos or 0
-        yield (
-            f"Your last {found.known} {what} cost {format_amount(middle)} in the middle, 9 of 10 at most "
-            f"{format_amount(nine)}, the dearest {format_amount(most)}."
-        )
+def _meanings(known: Proposals, limits: Limits) -> Iterator[str]:
+    """What limits mean, by what was spent so far."""
+    for found, nanos, one in ((known.session, limits.session_nanos, "session"), (known.day, limits.day_nanos, "day")):
+        amount = f"{format_amount(nanos or 0)} a {one}"
+        if not found.is_ours:
+            last = f" of your last {found.known} {one}s"
+            new = "; of ten new ones expect at most one to be stopped (0 to 4 were seen)"
+            fits = one == "session" and nanos == found.limit_nanos
+            yield f"{amount} would have stopped {found.over_at(nanos or 0) or 'none'}{last}{new if fits else ''}."
+        elif nanos == found.limit_nanos:
+            yield f"{amount} is our figure: {_few(found.known, one)} known, too few to tell what is usual."
+
+
+def _few(known: int, one: str) -> str:
+    return f"no {one} is" if not known else f"only 1 {one} is" if known == 1 else f"only {known} {one}s are"
+
+
+def _amount(argument: str, typed: str) -> int:
+    """An amount of dollars, with the sign or without."""
+    return parse_amount_nanos(argument, typed.strip().removeprefix("$"))
 
 
 def _dollars(nanos: int) -> str:

@@ -176,6 +176,8 @@ def _show_work(seen: _Seen) -> None:
     if seen.windows:
         click.echo()
         budget_table(seen.windows, [SURE] * len(seen.windows), seen.zone)
+    for text in _limits_to_come(seen):
+        click.echo(text)
     if seen.stands.open_sessions:
         output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
         session_table(seen.stands.open_sessions, seen.zone)
@@ -186,6 +188,23 @@ def _show_work(seen: _Seen) -> None:
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
         why = runnable(why, whole=seen.lock.lock is not None)
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
+
+
+def _limits_to_come(seen: _Seen) -> Iterator[str]:
+    """Limits of the settings whose budgets have not begun: what was spent already counts once they do."""
+    begun = {(each.scope, each.period) for each in seen.windows}
+    spent = {by.value: line.whole.nanos for by, line in seen.spent.items()}
+    for rule in seen.settings.budgets:
+        if (rule.scope, rule.period) in begun:
+            continue
+        limit = format_amount(rule.limit, rule.unit)
+        told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
+        what = "" if rule.match is None else f" for {output.safe(rule.match)}"
+        if rule.scope == BudgetScope.USER and rule.match is None and rule.unit == "USD" and rule.period in spent:
+            left = format_amount(max(rule.limit - spent[rule.period], 0))
+            yield f"Limit: {told}{what}, {left} left."
+        else:
+            yield f"Limit: {told}{what}."
 
 
 def _show_places(seen: _Seen) -> None:

@@ -19,11 +19,15 @@ _UV_CACHE = re.compile(r"(?:archive|builds|environments)-v\d+")
 
 @dataclass(frozen=True, slots=True)
 class ProgramPlace:
-    """The environment that runs, the one it was made from, and the checkout it is a view of, if it is one."""
+    """The environment that runs, the one it was made from, and the checkout it is a view of, if it is one.
+
+    `source` is the folder that it was installed from, where that was one: the way to install it once more.
+    """
 
     prefix: Path
     base: Path
     checkout: Path | None = None
+    source: Path | None = None
 
     @property
     def passing(self) -> str | None:
@@ -65,20 +69,23 @@ class ProgramPlace:
     @property
     def to_keep(self) -> str:
         """How it is installed where it stays."""
-        what = "tallygate" if self.checkout is None else shlex.quote(str(self.checkout))
+        folder = self.checkout or self.source
+        what = "tallygate" if folder is None else shlex.quote(str(folder))
         return f"To keep it: uv tool install {what} (or pipx install {what}), then its tallygate init"
 
 
 def installation(prefix: str, base: str) -> ProgramPlace:
     """What the record of the package and the interpreter say."""
-    return ProgramPlace(Path(prefix), Path(base), _checkout())
+    folder, is_view = _source()
+    return ProgramPlace(Path(prefix), Path(base), folder if is_view else None, folder)
 
 
-def _checkout() -> Path | None:
+def _source() -> tuple[Path | None, bool]:
+    """The folder that the package was installed from, if it was one, and whether it is a view of that."""
     try:
-        text = distribution("tallygate").read_text("direct_url.json")
-        told = json.loads(text or "{}")
-        url = urlsplit(told["url"]) if told.get("dir_info", {}).get("editable") else None
-    except (PackageNotFoundError, OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return None if url is None or url.scheme != "file" else Path(url2pathname(url.path))
+        told = json.loads(distribution("tallygate").read_text("direct_url.json") or "{}")
+        url = urlsplit(told.get("url", ""))
+        is_view = bool(told.get("dir_info", {}).get("editable"))
+    except (PackageNotFoundError, OSError, ValueError, AttributeError, TypeError):
+        return None, False
+    return (Path(url2pathname(url.path)), is_view) if url.scheme == "file" else (None, False)
