@@ -29,14 +29,18 @@ def _folder(where: InstallSurroundings) -> Path:
     return where.folder("GEMINI_CLI_HOME") / ".gemini"
 
 
+def matcher_of(event: str) -> str:
+    """When a hook fires. PreCompress does before every model call, too, of which BeforeModel tells."""
+    return "manual" if event == "PreCompress" else "*"
+
+
 def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
     server = Member(("mcpServers", SERVER), server_command(where))
     hooks = (
         Hook(
             ("hooks", event),
             {"type": "command", "name": f"tallygate-{event}", "command": hook_command(where, _CLIENT, event)},
-            # PreCompress fires before every model call, too, of which BeforeModel tells.
-            "manual" if event == "PreCompress" else "*",
+            matcher_of(event),
         )
         for event in EVENTS
     )
