@@ -300,6 +300,71 @@ def test_a_window_that_is_made_soft_in_its_table_is_as_hard_as_its_rule(hurt, pe
     assert not may_spend(world, session, 1200)
 
 
+WINDOWS = {
+    "its unit": "unit = 'tokens'",
+    "another currency": "unit = 'GBP', usd_nanos = 1000000000000, rate_day = '2026-11-01'",
+    "what its unit is worth": "usd_nanos = 1000000000000",
+    "what it limits": "scope = 'client'",
+    "whom it limits": "scope_key = 'nobody'",
+    "how long it lasts": "period = 'month'",
+}
+
+
+@pytest.mark.parametrize("period", ["day", "5h"])
+@pytest.mark.parametrize("what", WINDOWS)
+def test_a_window_whose_row_says_something_else_than_its_rule_halts_until_it_is_mended(hurt, what, period):
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period=period),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    user = lock(world)
+    assert may_spend(world, session, 100)
+    in_table(world, f"UPDATE budget SET {WINDOWS[what]} WHERE scope = 'global'")
+    answer = world.ask(session, 100)
+    assert answer.action is Action.HALT
+    assert "is not what its rule says" in (answer.message or "")
+    assert world.problems()
+    in_table(world, f"UPDATE budget SET unit = 'USD', usd_nanos = {NANOS}, rate_day = NULL, scope = 'global', "
+                    f"scope_key = 'all', period = '{period}' WHERE scope <> 'session'")  # fmt: skip
+    assert may_spend(world, session, 100)
+    assert raised(world, session, authority=user)
+
+
+@pytest.mark.parametrize("which", ["resets_us IS NOT NULL", "resets_us IS NULL"])
+def test_a_piece_of_a_rolling_period_that_says_something_else_halts_also_once_it_is_not_the_newest(hurt, which):
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="5h"),))
+    session = world.start("50")
+    assert may_spend(world, session, 100)
+    lock(world)
+    in_table(world, f"UPDATE budget SET scope_key = 'nobody' WHERE scope = 'global' AND {which}")
+    world.clock.at_us += 3_600_000_000
+    assert not may_spend(world, session, 100)
+
+
+@pytest.mark.parametrize(("rate", "goes_on"), [(1_250_000_000, True), (1_300_000_000, True), (1_200_000_000, True),
+                                               (6 * NANOS, False), (1000 * NANOS, False)])  # fmt: skip
+def test_a_window_in_a_currency_counts_what_it_has_at_the_dearer_of_its_rate_and_that_of_its_rule(hurt, rate, goes_on):
+    rule = BudgetRule(BudgetScope.GLOBAL, NANOS, unit="GBP", period="day", usd_nanos=1_250_000_000)
+    world = hurt.with_runtime(rules=(rule,))
+    session = world.start("50")
+    assert may_spend(world, session, 375)
+    lock(world)
+    in_table(world, "UPDATE budget SET usd_nanos = ? WHERE scope = 'global'", rate)
+    assert may_spend(world, session, 700) is goes_on
+    assert not may_spend(world, session, 200)
+
+
+def test_a_rate_that_no_day_made_halts_before_anything_is_counted_at_it(hurt):
+    rule = BudgetRule(BudgetScope.GLOBAL, NANOS, unit="GBP", period="day", usd_nanos=1_250_000_000)
+    world = hurt.with_runtime(rules=(rule,))
+    session = world.start("5000")
+    assert may_spend(world, session, 100)
+    lock(world)
+    in_table(
+        world, "UPDATE budget SET usd_nanos = ?, spent_nanos = 0, reserved_nanos = 0 WHERE scope = 'global'", 10**15
+    )
+    assert not may_spend(world, session, 2000)
+
+
 def test_an_end_of_the_lock_that_somebody_has_written_brings_no_raise_of_a_table_into_force(hurt):
     world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),))
     session = world.start("50")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
+from tallygate.core.gate.rules import BudgetRule
 from tallygate.core.lock import Bounds, Limits, Lock, LockEvent, LockKind, LockStanding, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
+from tallygate.core.money import COUNTED, NANOS_PER_UNIT
 from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
 from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
@@ -34,6 +36,8 @@ UNLOCKED = LockStanding()
 BUDGETS_LOOKED_AT = 200
 SESSIONS_KEPT = 512
 _ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+# A rate that is further from that of a rule was never one of the currency.
+RATE_TIMES_MOST = 100
 # So long every session begins with it.
 NEWS_US = 7 * 86_400_000_000
 
@@ -366,6 +370,33 @@ def _as_opened(opened: OpeningEvent, budget: Budget) -> Budget:
         overage_nanos=budget.overage_nanos,
         touched_us=budget.touched_us,
     )
+
+
+def must_fit(budget: Budget, rule: BudgetRule) -> None:
+    """Raise `LedgerCorrupt` where a window's row is not of what its rule limits, which a table is not to say.
+
+    What a currency is worth may have been another when the window began; far off, no day's rate made it.
+    """
+    fits = (budget.unit, budget.scope, budget.scope_key, budget.period) == (
+        rule.unit, rule.scope.value, str(rule.key), rule.period
+    )  # fmt: skip
+    if rule.unit == "USD":
+        fits = fits and budget.usd_nanos == NANOS_PER_UNIT
+    elif rule.unit not in COUNTED:
+        fits = fits and 0 < budget.usd_nanos <= RATE_TIMES_MOST * rule.usd_nanos
+    if not fits:
+        raise LedgerCorrupt(
+            f"The row of the budget {budget.name} is not what its rule says.",
+            hint="Nothing is counted on it. See: tallygate verify",
+        )
+
+
+def more_by_rate(budget: Budget, rule: BudgetRule) -> int:
+    """How much more a window in a currency holds where its rate lets a dollar weigh less than that of its rule."""
+    if budget.usd_nanos <= rule.usd_nanos or budget.unit in COUNTED:
+        return 0
+    held = budget.committed_nanos
+    return -(-held * budget.usd_nanos // rule.usd_nanos) - held
 
 
 def _own_as_opened(rt: Runtime, reader: Reader, budget: Budget) -> Budget:

@@ -35,7 +35,7 @@ from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader
-from tallygate.operations.lock_book import as_opened
+from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
     FOR_EVER_US,
@@ -274,6 +274,8 @@ def applicable_budgets(
         return ApplicableBudgets(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
     found.look_up(rules)
+    if bounds is not None:
+        found.hold_to_rules()
     windows = [found.window(rule) for rule in rules]
     if bounds is not None:  # whether one is hard is the rules' to say, not the table's
         windows = [replace(each, mode=rule.mode) for each, rule in zip(windows, rules, strict=True)]
@@ -281,6 +283,10 @@ def applicable_budgets(
     stricter = _unproven(budgets.values(), bounds, found.bases)
     for name, less in found.stricter.items():
         stricter[name] = max(less, stricter.get(name, 0))
+    if bounds is not None:
+        for budget, rule in zip(windows, rules, strict=True):
+            if more := more_by_rate(budget, rule):
+                stricter[budget.budget_id] = stricter.get(budget.budget_id, 0) + more
     return ApplicableBudgets(
         tuple(budgets[name] for name in sorted(budgets)),
         frozenset(found.fresh),
@@ -358,6 +364,7 @@ class _Windows:
         self.stricter: dict[str, int] = {}
         self.bases: dict[str, int] = {}
         self.known: dict[str, Budget] = {}
+        self._rules: dict[str, BudgetRule] = {}
         self.fresh: set[str] = set()
         self.moved: set[str] = set()
         self.beside: dict[str, Budget] = {}
@@ -365,12 +372,16 @@ class _Windows:
 
     def look_up(self, rules: Iterable[BudgetRule]) -> None:
         """Read all that these rules need, at once."""
-        names: list[str] = []
         for rule in rules:
-            names.append(rule.budget_id(_window(rule, self._at_us).name))
+            self._rules[rule.budget_id(_window(rule, self._at_us).name)] = rule
             if rolling_us(rule.period) is not None:
-                names += [rule.head_id, *_older(rule, self._at_us)]
-        self.known = {budget.budget_id: budget for budget in self._reader.budgets_named(list(dict.fromkeys(names)))}
+                self._rules |= dict.fromkeys([rule.head_id, *_older(rule, self._at_us)], rule)
+        self.known = {budget.budget_id: budget for budget in self._reader.budgets_named(list(self._rules))}
+
+    def hold_to_rules(self) -> None:
+        """Raise `LedgerCorrupt` where a row is not of what its rule limits."""
+        for name, budget in self.known.items():
+            must_fit(budget, self._rules[name])
 
     def window(self, rule: BudgetRule) -> Budget:
         """The window of a rule that is now; a new one gets the limit of the settings where that is the higher one."""
