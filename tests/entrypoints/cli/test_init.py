@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tallygate.app import settings_here
+from tallygate.app import compose, settings_here
 from tallygate.clients.client import server_command, status_command
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing.ours import is_ours
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.entrypoints.cli.program import USAGE
+from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.settings import load_settings, places
 from tallygate.surroundings import around_here
 
@@ -488,3 +489,31 @@ def test_what_was_spent_before_is_on_record_once_it_is_installed(run, run_json, 
     run("init")
     found = run_json("usage", "--no-sync")
     assert (found["total"]["responses"], found["total"]["cost"]) == (3, 4.5)
+
+
+def test_uninstalling_names_what_stays_and_nothing_that_is_not_there(run, home, claude, made):
+    assert "What stays" not in run("uninstall", "--dry-run").stderr
+    run("init", "--limit", "5")
+    made.end(made.session(1))
+    settings = home / ".config" / "tallygate" / "config.toml"
+    settings.write_text(settings.read_text() + "# mine\n")
+    data = made.app.settings.paths.data_dir
+    for arguments, begins in ((["--dry-run"], "What would stay: "), ([], "What stays: "), ([], "What stays: ")):
+        (said,) = [line for line in run("uninstall", *arguments).stderr.splitlines() if begins in line]
+        named = said.partition(begins)[2].partition(";")[0].split(", ")
+        assert [each for each in named if ".cache" not in each] == [str(data), str(settings)]
+        assert all(Path(each).exists() for each in named)
+    assert "What stays" not in run("uninstall", "--client", "claude-code", json_=True).output
+
+
+def test_of_a_folder_that_the_user_chose_only_what_is_ours_is_named_as_staying(run, home, claude, monkeypatch):
+    monkeypatch.setenv("TALLYGATE_HOME", str(home))
+    run("init", "--limit", "5")
+    (home / "letters.txt").write_text("mine")
+    made = compose(settings_here(), by="test")
+    start_session(made.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test"))
+    made.close()
+    (said,) = [line for line in run("uninstall").stderr.splitlines() if "What stays: " in line]
+    named = said.partition("What stays: ")[2].partition(";")[0].split(", ")
+    assert str(home / "ledger.db") in named
+    assert str(home) not in named

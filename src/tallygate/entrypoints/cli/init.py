@@ -34,7 +34,7 @@ from tallygate.machine import own_system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, install_folder, read_installed, worth_keeping
-from tallygate.settings.load import PROJECT_FILE
+from tallygate.settings.load import PROJECT_FILE, cache_folder
 from tallygate.settings.model import TelemetryMode as Receive
 from tallygate.settings.variables import PATH_VARIABLES
 from tallygate.settings.zones import machine_zone
@@ -184,6 +184,12 @@ def uninstall(
         if not manifest.records:
             _remove_unused(program, settings)
     _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
+    if not plan.records and not as_json and (stays := _staying(settings)):
+        would = "would stay" if dry_run else "stays"
+        output.aside(
+            f"What {would}: {', '.join(map(str, stays))}; run logs in the folder .l6e of projects. To leave nothing, "
+            "delete these by hand."
+        )
     return FAILED if broken else 0
 
 
@@ -249,6 +255,24 @@ def _remove_unused(program: Program, settings: Settings) -> None:
         return
     with program.opened(settings, by="init") as app, contextlib.suppress(LedgerUnavailable, OSError):
         remove_unused(app.ledger)
+
+
+def _staying(settings: Settings) -> list[Path]:
+    """What the program keeps and no uninstallation takes: ledger, keys, settings and what was read first.
+
+    A folder that the user chose may hold what is not ours, so of that only our own is named.
+    """
+    paths, data = settings.paths, settings.paths.data_dir
+    is_usual = data == places(around_here()).data_dir
+    ours = [data] if is_usual else [data / name for name in ("init", "servers", "runs.jsonl", TOKEN_FILE)]
+    kept = (*ours, paths.database, paths.key_dir, paths.user_file, cache_folder(around_here()))
+    found: list[Path] = []
+    for each in kept:
+        if each is None or not each.exists() or any(each.is_relative_to(known) for known in found):
+            continue
+        if not each.is_dir() or any(file.is_file() for file in each.rglob("*")):
+            found.append(each)
+    return found
 
 
 def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -> InstallSurroundings:
