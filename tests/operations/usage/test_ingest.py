@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import MINUTE, make_world
+from tests.world import MINUTE, PRICES, make_world
 
 from tallygate.core.authority import the_user
-from tallygate.core.costing import Tokens
+from tallygate.core.costing import Certainty, Tokens, certainty_of
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Quality, priced_as
 from tallygate.core.words import AccountingMode, ActorType, CallState, UsageChannel
@@ -22,6 +23,8 @@ from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.correct import correct_usage
 from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest, link_session
 from tallygate.operations.views.overview import show_session
+from tallygate.pricing.book import PriceBook, PricingSettings
+from tallygate.pricing.overrides import PriceOverride
 
 PROJECT = "/home/me/p"
 
@@ -439,8 +442,8 @@ def test_the_line_of_a_session_names_the_model_that_answered_each_call(live):
     assert (record["model_asked"], record["model_used"], record["rerouted"]) == ("dear", "cheap", False)
 
 
-def nameless(world, key, **options):
-    return response(world, key, model="", odd=("no_model",), **options)
+def nameless(world, key, *output, **options):
+    return response(world, key, *output, model="", odd=("no_model",), **options)
 
 
 def models(world):
@@ -469,6 +472,71 @@ def test_the_model_of_the_session_s_opening_stands_for_one_that_nobody_names(liv
     link_session(live.rt, "claude_code", "client-1", session)
     take(live, response(live, "other", session="elsewhere", model="cheap", project="/else"), nameless(live, "r1"))
     assert models(live)["r1"] == "dear"
+
+
+FREE = {
+    "by its name": {"model": "gpt-oss-20b:free"},
+    "by its list": {"model": "openrouter/deepseek/deepseek-r1:free"},
+    "on this machine": {"model": "llama3", "provider": "ollama"},
+    "by the user's word": {"model": "mine"},
+}
+
+
+@pytest.mark.parametrize("read", ["", "as the line before"])
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("session", ["client-1", "another"])
+@pytest.mark.parametrize("free", FREE.values(), ids=FREE)
+def test_a_guess_makes_no_response_free(world, free, session, together, read):
+    mine = PriceOverride("mine", Decimal(0), Decimal(0))
+    world = world.with_runtime(prices=PriceBook(PricingSettings(overrides=(*PRICES.overrides, mine))))
+    rows = [response(world, "free", **free), nameless(world, "r", seconds=5, session=session)]
+    if read:
+        rows[1] = replace(rows[1], model=free["model"])
+    for part in [rows] if together else [[row] for row in rows]:
+        take(world, *part)
+    take(world, nameless(world, "alone", client="codex"))
+    with world.ledger.reading() as reader:
+        costs = {each.row.response_key: each.cost_nanos for each in reader.usage_between(0, 2**62)}
+    assert costs["free"] == 0
+    assert costs["r"] > 0
+    if not (read and "provider" in free):  # by its name alone a reader cannot know what was served here
+        assert costs["r"] == costs["alone"], "as much as what nobody knows"
+
+
+def test_nor_does_what_is_free_elsewhere_or_in_one_session(world):
+    more = (
+        PriceOverride("mixed", Decimal(0), Decimal(0)),
+        PriceOverride("mixed", Decimal(5), Decimal(5), provider="openai"),
+        PriceOverride("cents", Decimal(0), Decimal(0), session="gift"),
+    )
+    world = world.with_runtime(project=PROJECT, prices=PriceBook(PricingSettings(overrides=(*PRICES.overrides, *more))))
+    take(world, response(world, "paid", model="mixed", provider="openai"), nameless(world, "r", seconds=1))
+    session = start(world, session_id="gift")
+    link_session(world.rt, "claude_code", "client-2", session)
+    named = response(world, "gift", model="cents", session="client-2")
+    take(world, named, nameless(world, "g", seconds=1, session="client-2"))
+    with world.ledger.reading() as reader:
+        costs = {each.row.response_key: each.cost_nanos for each in reader.usage_between(0, 2**62)}
+    assert costs["gift"] == 0
+    assert min(costs["paid"], costs["r"], costs["g"]) > 0
+
+
+def test_what_a_guessed_model_cost_is_told_as_approximate(world):
+    take(world, response(world, "a", model="cents"), nameless(world, "b", 300, seconds=5))
+    split = spent_by_certainty(world)
+    assert split == {"a": Certainty.KNOWN, "b": Certainty.APPROXIMATE}
+    correct_usage(world.rt, "b", {}, model="cents", reason="it was that", authority=the_user("test"))
+    assert spent_by_certainty(world)["b"] is Certainty.KNOWN
+
+
+def spent_by_certainty(world):
+    with world.ledger.reading() as reader:
+        found = {each.row.response_key: reader.price_basis(each.price_id) for each in reader.usage_between(0, 2**62)}
+    kept = {key: json.loads(basis) for key, basis in found.items()}
+    return {
+        key: certainty_of(each["source"], known=each["known"], approximate=each["approximate"])
+        for key, each in kept.items()
+    }
 
 
 @pytest.mark.parametrize("first", ["guessed", "told"])

@@ -151,10 +151,6 @@ SELECT_SERVED = (
 SELECT_UNATTRIBUTED = (
     "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
 )
-SELECT_SESSION_MODEL = (
-    "SELECT model FROM usage WHERE tenant = :tenant AND client = :client AND client_session = :client_session"
-    " AND model != '' ORDER BY at_us DESC LIMIT 1"
-)
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
@@ -407,11 +403,6 @@ class UsageReads(Statements):
         sql, parameters = _chosen(chosen)
         found = self._one(f"SELECT at_us{sql} ORDER BY at_us LIMIT 1", **parameters)
         return None if found is None else int(found[0])
-
-    def session_model(self, client: str, client_session: str) -> str | None:
-        """The model that the last response of a client's session names."""
-        found = self._one(SELECT_SESSION_MODEL, client=client, client_session=client_session)
-        return None if found is None else str(found[0])
 
     def position(self, path: str) -> dict[str, Any] | None:
         """How far a file was read, as its reader stored it."""

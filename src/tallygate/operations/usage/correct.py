@@ -10,7 +10,7 @@ from tallygate.core.costing import is_local_runtime
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.text import cleaned, shown
-from tallygate.core.usage import MAX_TOKENS, Quality
+from tallygate.core.usage import GUESSED_MODEL, MAX_TOKENS, Quality
 from tallygate.core.words import client_name
 from tallygate.ledger.port.changes import Update, Value
 from tallygate.ledger.port.usage import StoredUsage, UsageReader
@@ -51,6 +51,8 @@ def correct_usage(
         row = before.row
         tokens = replace(row.tokens, **dict(counts))
         row = replace(row, tokens=tokens, model=model or row.model, quality=Quality.FINAL, estimated_output=None)
+        if model is not None:
+            row = replace(row, odd=tuple(each for each in row.odd if each != GUESSED_MODEL))
         searches = row.web_searches if tokens.total else 0
         runtime = (model or "").partition("/")[0]
         if is_local_runtime(runtime):

@@ -12,7 +12,7 @@ from typing import Any
 from tallygate.clients.reading.files import Batch, TranscriptFile
 from tallygate.clients.reading.lines import LOST
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.costing import Price, basis_of
+from tallygate.core.costing import Price, Tokens, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime, is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
@@ -128,7 +128,7 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
     """Store readings of any files with their positions in one commit."""
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
-    found = named(rt, merged((row for reading in readings for row in reading.rows), pricer.joined))
+    found = named(rt, merged((row for reading in readings for row in reading.rows), pricer.joined), pricer.is_free)
     refused: set[tuple[str, str]] = set()
     for (client, key), each in found.items():
         row = pricer.within(each) if needs_window(each) else each
@@ -209,7 +209,13 @@ class Pricer:
         price = self._priced(stored.row, scope_of(self._rt, session))
         if price[0].cost_nanos > AMOUNT_NANOS_MAX:
             return found  # no one response costs that much, whatever was negotiated; what it was priced at stands there
+        if not tells_model(stored.row) and price[0].cost_nanos == 0:
+            return found  # what was negotiated of a model holds where it is told, not where it is guessed
         return replace(stored, price_id=price[0].price_id, cost_nanos=price[0].cost_nanos), price[1]
+
+    def is_free(self, row: ObservedUsage) -> bool:
+        """Whether any number of tokens of a response's model costs nothing."""
+        return self.priced(replace(row, tokens=Tokens(*[10**6] * 5)))[0].cost_nanos == 0
 
     def joined(self, first: ObservedUsage, later: ObservedUsage) -> ObservedUsage:
         """Two rows of one response that came in together, in this order.
@@ -268,11 +274,13 @@ class Pricer:
         # All that a price goes by, as it is written: to put a model's whole name together first takes longer.
         asked = (
             row.model, row.provider, row.speed, row.tier, row.geo, row.native_cost_text, half_hour_of(row.at),
-            None if scope is ANYWHERE else scope,
+            None if scope is ANYWHERE else scope, tells_model(row),
         )  # fmt: skip
         known = self._quoted.get(asked)
         if known is None:
             quote = self._rt.workspace.prices.quote(priced_as(row), row.at, scope, terms_of(row))
+            if row.model and not tells_model(row):
+                quote = replace(quote, approximate=True)
             if id(quote) not in self._bases:
                 # The price is kept with its basis, or another one could come to stand under its id.
                 self._bases[id(quote)] = (quote, *basis_of(quote))
