@@ -50,6 +50,7 @@ def read_file(path: Path, inside: Path | None = None) -> FileContent:
     except OSError as error:
         raise _unusable(path, f"cannot be opened: {error.strerror}") from error
     try:
+        # Looked at when it is open: what was looked at by its name could be another file by now.
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             raise _unusable(path, "is not a regular file")

@@ -157,6 +157,7 @@ class _Reader:
         raise Malformed(line_of(self._text, at), why)
 
     def value(self, depth: int) -> Node:
+        # Said with a line, before Python's own limit says it without one.
         if depth > _DEPTH_MAX:
             self.wrong(f"more than {_DEPTH_MAX} values inside one another")
         token = self._next("a value")

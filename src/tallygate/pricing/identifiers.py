@@ -154,6 +154,7 @@ def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str |
             channel = f"huggingface_{prefix}"
         else:
             org = prefix.lstrip("~")
+    # `claude-opus-4-7@20260101` is how Google writes the model of a date; at the start the sign says nothing of a host.
     if "@" in name[1:] and channel is None and org in (None, "anthropic", "google"):
         channel = "google"
     return channel, (None if channel == "aws" and org not in VENDORS else org), name, None

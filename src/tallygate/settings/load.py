@@ -447,6 +447,7 @@ def _tightened(settings: Settings, environ: Mapping[str, str], where: UserPlaces
     for name, path in VARIABLES.items():
         if not (text := environ.get(name)):
             continue
+        # One at a time: a value that is none takes no other variable with it.
         try:
             whole = _apply_environment(settings, {name: text})
         except SettingsError:

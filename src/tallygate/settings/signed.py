@@ -65,6 +65,7 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
             f"The settings that you have signed cannot be used: {error.message}", hint="Run: tallygate trust --user"
         )
         return replace(whole, fault=fault, notices=(*whole.notices, str(fault)))
+    # From what was signed on: of what the file says otherwise a key that loosens nothing is taken over, the rest waits.
     found, waiting = base, []
     for path, before, after in _scalars(base, whole):
         section, key = path

@@ -471,6 +471,7 @@ def _journal(ledger: AuditableLedger, fold: SettlingTables, listener: Listener |
                 if parsed["at_us"] != at_us or at_us <= journal.at_us:
                     journal.add(f"event {seq}", "its time does not increase", "events were reordered")
                 fold.take(parsed)
+                # Memory stays constant, however many rows one event states.
                 if len(parsed["rows"]) >= _MANY_ROWS:
                     fold.relieve()
                 for trace in traces:
@@ -480,6 +481,7 @@ def _journal(ledger: AuditableLedger, fold: SettlingTables, listener: Listener |
             except UNREADABLE as error:
                 journal.add(f"event {seq}", f"cannot be read: {error!r}", "its bytes were edited")
             journal.at_us, journal.previous = at_us, digest
+            # The first break of a chain alone: what lies behind it follows from it.
             if journal.broken is None and (broken := journal.walk.take(proof.Link(seq, body, digest))) is not None:
                 meaning = "the history was edited after it was written"
                 journal.broken = AuditFinding("chain", f"event {broken.seq}", broken.what, meaning)

@@ -32,6 +32,8 @@ def fetched(address: str, ticks_us: Callable[[], int], most: int) -> bytes:
         ):
             if response.status_code != 200:
                 raise ProviderUnavailable(f"{shown(host or '')} answered HTTP {response.status_code}.", hint=_NOTHING)
+            # Raw, and no encoding is asked for: what is unpacked could be larger than what was measured. The time-outs
+            # are those of one reading; a server that sends a byte now and then is held to the whole.
             for chunk in response.iter_raw():
                 body += chunk
                 if len(body) > most:

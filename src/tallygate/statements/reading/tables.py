@@ -135,6 +135,7 @@ def _rows(
         count += 1
         if count > ROWS_MAX:
             raise _refused(faults.name, f"it has more than {ROWS_MAX:,} rows")
+        # Empty cells at the end are a delimiter too many; one that holds something has shifted the others.
         if any(cell.strip() for cell in cells[width:]):
             faults.add(number, f"it has {len(cells)} cells, the header has {width}")
             continue
