@@ -156,6 +156,15 @@ def test_what_is_as_expected_is_no_cause(usage):
     assert drift_of(SESSION, [CALL, asked], [usage], price_of) == []
 
 
+def test_what_searches_cost_is_no_part_of_what_a_tier_adds():
+    def with_searches(model: str, at: datetime) -> Price:
+        return replace(price_of(model, at), per_search_nanos=CENT)
+
+    usage = used(speed="fast", web_searches=3)
+    found = drift_of(SESSION, [CALL], [replace(usage, cost_nanos=usage.cost_nanos + 3 * CENT)], with_searches)
+    assert [(cause.kind, cause.nanos) for cause in found] == [(CauseKind.TIER, 55 * CENT)]
+
+
 def test_the_same_model_at_another_host_for_the_same_price_is_no_cause():
     assert causes(used(), call=replace(CALL, model_requested="dear-elsewhere")) == {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +109,14 @@ def test_the_tightest_of_several_hard_budgets_binds():
     wide, tight = budget(100, name="wide"), budget(10, name="tight")
     decision = policy.decide(GateView(session(), (wide, tight)), request(11), Policy())
     assert decision.decided_by == tight
+
+
+def test_of_budgets_in_several_units_the_tightest_is_told_in_dollars_and_money_comes_before_what_is_counted():
+    dollars = budget(limit=110, name="dollars")
+    pounds = replace(budget(limit=100, name="pounds"), unit="GBP", usd_nanos=1_250_000_000)
+    calls = [replace(budget(limit=10, spent=spent, name=f"calls {spent}"), unit="calls") for spent in (9, 10)]
+    assert policy.tightest((pounds, *calls, dollars)) is dollars
+    assert policy.tightest((*calls,)) is calls[1]
 
 
 def test_a_soft_budget_says_so_and_lets_the_call_through():

@@ -272,12 +272,12 @@ class _Shell:
         if (named := verbs.loosened(program, given)) is not None:
             free = named in self.guarded.agents_may or self._elsewhere(named, known)
             return None if free else GuardFinding(f"`tallygate {named}`", True)
-        if (
-            self.guarded.program
-            and verbs.replaces(program, given, alone=self.guarded.alone)
-            and ("/" not in word or program in {"uv", "pipx", "brew"} or self._beside_program(word))
-        ):
-            return GuardFinding("the program")
+        if self.guarded.program and verbs.replaces(program, given, alone=self.guarded.alone):
+            # One that is named by its path works in its own environment, which may be another than ours.
+            own = posixpath.dirname(posixpath.dirname(self.full(word)))
+            is_ours = any(place.startswith(f"{own}/") for place in self.guarded.starts)
+            if is_ours or "/" not in word or program in {"uv", "pipx", "brew"}:
+                return GuardFinding("the program")
         if self.guarded.entries and leaves(program, given, self.guarded.clients):
             return GuardFinding("the entries in the settings")
         return None
@@ -313,11 +313,6 @@ class _Shell:
             if self.folder == root or self.folder.startswith(f"{root}/"):
                 return True
         return False
-
-    def _beside_program(self, word: str) -> bool:
-        """Whether a program that is named by its path works in the environment that ours is installed in."""
-        environment = posixpath.dirname(posixpath.dirname(self.full(word)))
-        return any(place.startswith(f"{environment}/") for place in self.guarded.starts)
 
     def _git(self, given: list[str]) -> GuardFinding | None:
         """What git takes away or puts back; in a project that is work like any other."""

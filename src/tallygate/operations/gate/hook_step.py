@@ -152,7 +152,11 @@ class _HookStep:
         """What is asked for, and whether that is reserved; reservations that the event ends are released."""
         event, request = self._event, self._request
         calls = tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT)
-        self._before = _pressure_before(calls, tx.at_us)
+        # How pressed the session was when its last step was answered; nothing before the first.
+        for call in [call for call in calls if call.at_us <= tx.at_us][:ANSWERS_LOOKED_AT]:
+            if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
+                self._before = GateAnswer.from_json(call.reply).pressure
+                break
         own = (call for call in calls if _is_of(call, request.actor))
         self._refused = list(takewhile(lambda call: call.state is CallState.DENIED, own))
         self._again |= bool(self._refused) or any(call.state is CallState.DENIED for call in calls[:1])
@@ -167,7 +171,9 @@ class _HookStep:
     def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> StepAnswer:
         event, answer = self._event, word_answer(self._rt, tx, outcome, call_id)
         hard = answer.action is Action.HALT and _is_hard(self._rt, tx, self._session, answer)
-        left = event.confirmed and _was_left([call.tool_name or "" for call in self._refused], event)
+        # The same tool was refused in this row with no second question since, which a client may not know.
+        unasked = takewhile(lambda call: call.tool_name != QUESTION, self._refused)
+        left = event.confirmed and any((call.tool_name or "") == event.tool for call in unasked)
         goes_on = hard and _goes_on(tx, event, self._refused)
         return StepAnswer(answer, self._before, self._again, left, goes_on, hard)
 
@@ -328,14 +334,6 @@ def _is_of(call: Call, actor: Actor) -> bool:
     return call.is_model_call and (call.actor_type, call.actor_id) == (actor.type, actor.id)
 
 
-def _pressure_before(calls: Sequence[Call], at_us: int) -> Pressure | None:
-    """How pressed the session was when its last step was answered; None before the first."""
-    for call in [call for call in calls if call.at_us <= at_us][:ANSWERS_LOOKED_AT]:
-        if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
-            return GateAnswer.from_json(call.reply).pressure
-    return None
-
-
 def _turned(
     rt: Runtime, tx: Tx, event: HookEvent, request: CallRequest, recent: Sequence[StoredUsage]
 ) -> tuple[bool, CallRequest]:
@@ -372,11 +370,6 @@ def _goes_on(tx: UsageReader, event: HookEvent, row: Sequence[Call]) -> bool:
     ]
     own = [each for each in found if event.agent_id in {each.agent_id, each.session}]
     return sum(each.at > since for each in own) >= GOES_ON
-
-
-def _was_left(row: Sequence[str], event: HookEvent) -> bool:
-    """Whether the same tool was refused in this row with no second question since, which a client may not know."""
-    return any(name == event.tool for name in takewhile(lambda name: name != QUESTION, row))
 
 
 def _for_nothing(request: CallRequest) -> CallRequest:

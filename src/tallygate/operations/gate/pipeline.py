@@ -38,7 +38,6 @@ from tallygate.ledger import rows
 from tallygate.ledger.port.changes import Change, Insert, Update, Value
 from tallygate.ledger.port.ledger import Reader, Tx
 from tallygate.ledger.port.proof import ProofReader, StoredAttestation
-from tallygate.ledger.port.sessions import SessionReader
 from tallygate.operations.budgets.applicable import (
     ApplicableBudgets,
     budget_change,
@@ -238,7 +237,11 @@ def look(
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
 
     waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session.session_id)
-    local = None if request.price.known or not rt.workspace.local_model else _local_target(rt, session, at_us)
+    local = None
+    if not request.price.known and (model := rt.workspace.local_model):
+        # A stand-in for a model whose price nobody knows, where it costs nothing.
+        free = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
+        local = RerouteTarget(model, free) if free is not None and free.source == "local" else None
     view = GateView(session, applicable.seen(applicable.budgets), has_open_exactness=waits, local_target=local)
     decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
@@ -274,13 +277,6 @@ def look(
         why_no_target=why_no_target,
         at_us=at_us,
     )
-
-
-def _local_target(rt: Runtime, session: Session, at_us: int) -> RerouteTarget | None:
-    """The user's local model where it costs nothing, as a stand-in for one whose price nobody knows."""
-    model = present(rt.workspace.local_model, "a local model is set")
-    price = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
-    return RerouteTarget(model, price) if price is not None and price.source == "local" else None
 
 
 # --- wording ---------------------------------------------------------------------------------------------------------
@@ -509,7 +505,10 @@ def target_of(
         if price is not None:
             candidates.append(Candidate(model, price))
     budget = present(decision.decided_by, "budget pressure has a budget")
-    warm = _is_warm(reader, request)
+    # Whoever asks has been let through before: what it has read is in the cache of its model.
+    asks = (request.actor.type, request.actor.id)
+    calls = reader.recent_calls(request.session_id, 2**62, CALLS_LOOKED_AT)
+    warm = any((call.actor_type, call.actor_id) == asks and call.action is not Action.HALT for call in calls)
     context = max(request.prompt_tokens, _context(reader, session) if warm else 0)
     target = best_target(
         Candidate(request.model, request.price),
@@ -523,13 +522,6 @@ def target_of(
         return target, None
     state = f"{context:,} tokens of context would be read anew" if warm else f"{context:,} tokens of context"
     return None, f"No model of the ladder pays with what is left: {state}."
-
-
-def _is_warm(reader: SessionReader, request: CallRequest) -> bool:
-    """Whether whoever asks has been let through before: what it has read is in the cache of its model."""
-    calls = reader.recent_calls(request.session_id, 2**62, CALLS_LOOKED_AT)
-    asks = (request.actor.type, request.actor.id)
-    return any((call.actor_type, call.actor_id) == asks and call.action is not Action.HALT for call in calls)
 
 
 def _context(reader: Reader, session: Session) -> int:

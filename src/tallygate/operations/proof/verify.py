@@ -108,7 +108,7 @@ def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], pa
     _tell_missing(report, ledger, seen, path)
     if report.lost:
         report.notes.append(
-            f"{path.name}: {_lines_that(report.lost, 'tell')} of events that the ledger was gone on with without."
+            f"{path.name}: {_lines_that_tell(report.lost)} of events that the ledger was gone on with without."
         )
     report.facts.append(
         (
@@ -118,13 +118,8 @@ def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], pa
     )
 
 
-def _lines_that(count: int, verb: str) -> str:
-    """Lines with what they do.
-
-    >>> _lines_that(1, "tell"), _lines_that(2, "tell")
-    ('1 line tells', '2 lines tell')
-    """
-    return f"1 line {verb}s" if count == 1 else f"{count:,} lines {verb}"
+def _lines_that_tell(count: int) -> str:
+    return "1 line tells" if count == 1 else f"{count:,} lines tell"
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,7 +155,7 @@ def _tell_missing(report: Report, ledger: ForeignLedger, seen: Counter[str], pat
             f"{path.name}: {lines} that {'was' if gone == 1 else 'were'} written there {are} not in it now."
         )
     if twice := sum(count - 1 for count in seen.values()):
-        report.notes.append(f"{path.name}: {_lines_that(twice, 'tell')} of a session that another line tells of.")
+        report.notes.append(f"{path.name}: {_lines_that_tell(twice)} of a session that another line tells of.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -98,10 +98,10 @@ def end_by_user(
     return end_session(rt, session_id, task_summary=task_summary, cause="user")
 
 
-def flush_run_log(rt: Runtime, limit: int = 100) -> list[str]:
+def flush_run_log(rt: Runtime) -> list[str]:
     """Write queued run-log lines; returns what failed, one text each. What fails stays queued for the next time."""
     with rt.reading() as reader:
-        waiting = reader.queued_lines(limit)
+        waiting = reader.queued_lines(LINES_AT_ONCE)
     failures = []
     for queued in waiting:
         with rt.writing() as tx:
@@ -150,6 +150,7 @@ def end_left_open(rt: Runtime) -> list[str]:
 # Close what nobody will come back for: reservations past their time, sessions whose server is gone.
 
 
+LINES_AT_ONCE = 100
 LOOK_AT_MAX = 1000
 
 
