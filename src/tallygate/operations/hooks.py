@@ -334,6 +334,10 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         if event.moment is Moment.COMPACTION and not answer.stops:
             _keep(rt.caches.compactions, (session.session_id, event.agent_id), rt.services.clock_us())
         return answer
+    if event.moment is Moment.AGENT_END and event.folder and event.agent_id is not None:
+        session = open_session_of(rt, event.client, event.client_session)
+        if session is not None:
+            _keep(rt.caches.agents_ended, (session.session_id, event.agent_id), (rt.services.clock_us(), event.folder))
     if event.moment is Moment.SESSION_END:
         return _end(rt, event)
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.workspace.weakens(event)) is not None:

@@ -277,7 +277,8 @@ class Caches:
 
     Everything is kept by its tenant, or by ids that a client made. `known_prices` are ids of those that are in the
     ledger. `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
-    session). `compactions` tells when a session's agent last summarised its conversation.
+    session). `compactions` tells when a session's agent last summarised its conversation, and `agents_ended` when and
+    in which folder one has ended.
     """
 
     learned: Learners = field(default_factory=Learners)
@@ -286,6 +287,7 @@ class Caches:
     session_tenants: dict[tuple[str, str], str] = field(default_factory=dict)
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    agents_ended: dict[tuple[str, str | None], tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

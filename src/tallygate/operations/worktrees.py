@@ -119,7 +119,20 @@ def _has_left(
     at, stands = lies(folder), lies(rt.workspace.project or rt.workspace.folder)
     if at is None or stands is None or at.name is None or stands.name in (None, at.name):
         return False
-    calls = reader.recent_calls(session.session_id, made_us, STEPS_LOOKED_AT)
-    step = next((call for call in calls if call.actor_id == agent_id and call.action is not Action.HALT), None)
-    said = None if step is None else lies(step.folder or session.project)
-    return said is not None and said.name == at.name
+    ended = rt.caches.agents_ended.get((session.session_id, agent_id))
+    if ended is not None and ended[0] >= made_us and _named(lies(ended[1])) == at.name:
+        return True
+    before = reader.recent_calls(session.session_id, made_us, STEPS_LOOKED_AT)
+    step = next((call for call in before if call.actor_id == agent_id and call.action is not Action.HALT), None)
+    if step is not None and _named(lies(step.folder or session.project)) == at.name:
+        return True
+    # Steps that nothing was reserved for leave no call. One that was stopped there since was told where it stood.
+    since = reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT)
+    return any(
+        call.at_us >= made_us and call.actor_id == agent_id and _named(lies(call.folder or session.project)) == at.name
+        for call in since
+    )
+
+
+def _named(place: Place | None) -> str | None:
+    return None if place is None else place.name

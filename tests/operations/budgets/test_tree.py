@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule as Reading_
 from tests.repositories import repository, worktree
-from tests.world import MINUTE, NANOS, Clock, as_said, make_world
+from tests.world import MINUTE, NANOS, Clock, as_said, hook_event, make_world
 
 from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.hooks import Moment
 from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
@@ -29,6 +30,7 @@ from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import check, check_budget
 from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.spending import summary
@@ -540,6 +542,37 @@ def test_a_session_that_a_project_has_halted_goes_on_elsewhere_where_its_client_
     if agent is None:
         assert elsewhere.ask(session, 40).action is Action.HALT
         assert here.ask(session, 40).action is Action.HALT
+
+
+@pytest.mark.parametrize("agent", [None, "a1"])
+@pytest.mark.parametrize("told", ["stopped there", "another stopped there", "ended there", "ended at home", "nothing"])
+def test_a_project_whose_steps_left_no_call_lets_go_where_a_stop_or_an_end_was_told_there(world, tmp_path, told, agent):
+    """An allowed tool leaves no call: all that is on record of the way there is what stands behind the response."""
+    disk = Path(os.path.realpath(tmp_path))
+    home, shop = repository(disk / "home"), repository(disk / "shop")
+    limit = BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    here, there = (at_work(world, folder, limit) for folder in (home, shop))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    actor = Actor() if agent is None else Actor(ActorType.SUBAGENT, agent)
+    assert here.ask(session, 40, actor=actor).action is not Action.HALT
+    here.clock.forward(1_000_000)
+    respond(there, "r1", 499, project=str(shop), agent=agent)
+    if "stopped there" in told:
+        asks = Actor(ActorType.SUBAGENT, "a9") if "another" in told else actor
+        assert there.ask(session, 40, actor=asks).action is Action.HALT
+    elif told != "nothing":
+        at = shop / "sub" if told == "ended there" else home
+        end = hook_event("claude_code", Moment.AGENT_END, "c1", "end", agent_id=agent, folder=str(at))
+        answer_hook(here.rt, end)
+    lets_go = told == "stopped there" or (told == "ended there" and agent is not None)
+    for by in (Actor(), actor):
+        assert (here.ask(session, 40, actor=by).action is not Action.HALT) is lets_go
+    # Its end stands for what came before it.
+    here.clock.forward(1_000_000)
+    respond(there, "r2", 1, project=str(shop), agent=agent)
+    assert (here.ask(session, 40).action is not Action.HALT) is False
 
 
 @pytest.mark.parametrize("done", ["reported", "expired", "told at once"])
