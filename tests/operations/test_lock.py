@@ -13,16 +13,17 @@ from tests.world import NANOS, make_world
 from tallygate.attest.keys import b64url, new_signer
 from tallygate.attest.sealed import Cost, file_of, find, keep, seal
 from tallygate.core.authority import Authority, EntryDoor, the_user
-from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
+from tallygate.core.errors import Conflict, KeyUnusable, LedgerCorrupt, Locked, WrongPassphrase
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
-from tallygate.core.words import Action
+from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import falling, lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import LockBook, note_loosened, standing_now, unsigned_limits
 from tallygate.operations.proof.evidence import Area
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
-from tallygate.operations.views.overview import list_budgets
+from tallygate.operations.sessions.opening import Opening, new_session, opening_changes, own_new_budget
+from tallygate.operations.views.overview import list_budgets, list_sessions
 
 LEAST = Cost(1, 8192)
 WORDS = "correct horse battery"
@@ -434,6 +435,75 @@ def test_what_a_session_may_spend_is_by_the_event_that_opened_it_whatever_the_ta
     if what != "which event says so":
         assert may_spend(in_a_new_process, session, 100)
     assert world.problems()
+
+
+FORGED = {
+    "an own budget": {},
+    "a soft one": {"mode": BudgetMode.SOFT},
+    "in another currency": {"unit": "GBP", "usd_nanos": 1_250_000_000},
+    "in tokens": {"unit": "tokens"},
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_an_opening_that_somebody_has_written_leaves_no_more_than_the_signed_rule_for_sessions(hurt, how):
+    free, world = hurt, hurt.with_runtime(rules=(BudgetRule(BudgetScope.SESSION, NANOS),))
+    user = lock(world)
+    with free.ledger.writing() as tx:
+        session = new_session(free.rt, Opening(10**15, "dear"), "forged", tx.at_us, None)
+        own = replace(own_new_budget(session, 10**15, BudgetMode.HARD), **FORGED[how])
+        tx.append("session.started", opening_changes(session, (own,), (own,)), by="cli")
+    assert may_spend(world, "forged", 900) is (how != "in tokens")
+    assert not may_spend(world, "forged", 1500)
+    if how == "an own budget":
+        assert raised(world, "forged", authority=user).limit_nanos == 2 * NANOS
+        assert may_spend(world, "forged", 1000)
+        assert not may_spend(world, "forged", 200)
+
+
+def test_a_step_in_another_project_leaves_a_session_what_it_was_opened_with_under_the_loosest_rule(hurt):
+    high, low = (BudgetRule(BudgetScope.SESSION, limit * NANOS) for limit in (2, 1))
+    at_home = hurt.with_runtime(rules=(high,), project="/home", folder="/home")
+    session, free = at_home.start("2"), hurt.with_runtime(project="/home", folder="/home").start("50")
+    elsewhere = hurt.with_runtime(rules=(high, replace(low, within="/b")), project="/b", folder="/b")
+    lock(elsewhere)
+    assert may_spend(elsewhere, session, 1800)
+    assert not may_spend(elsewhere, session, 300)
+    assert may_spend(elsewhere, free, 1800)
+    assert not may_spend(elsewhere, free, 300)
+
+
+def test_a_session_of_a_project_that_was_accepted_keeps_its_limit_wherever_it_works(hurt):
+    session = hurt.with_runtime(project="/home", folder="/home").start("5")
+    elsewhere = hurt.with_runtime(rules=(BudgetRule(BudgetScope.SESSION, NANOS),), project="/b", folder="/b")
+    signer, sealed = seal(WORDS, LEAST)
+    lock_limits(elsewhere.rt, signer, sealed, "{}", {"/home": ["x"]}, authority=the_user("anna"))
+    assert may_spend(elsewhere, session, 4500)
+    assert not may_spend(elsewhere, session, 1000)
+
+
+def test_sessions_whose_budgets_are_gone_from_the_tables_are_told_in_a_line(hurt):
+    session = hurt.start("1")
+    in_table(hurt, "DELETE FROM session_budget")
+    in_table(hurt, "UPDATE session SET state = 'ended', ended_us = started_us + 1")
+    with pytest.raises(LedgerCorrupt, match=session):
+        list_sessions(hurt.rt, state=None, limit=10)
+
+
+def test_a_session_above_a_rule_for_sessions_goes_on_with_what_was_signed_beyond_that(hurt):
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.SESSION, NANOS),))
+    before = hurt.start("3")
+    session, low = world.start("5"), world.start("0.5")
+    user = lock(world)
+    assert not may_spend(world, session, 1200)
+    raised(world, f"{session}:USD", authority=user)
+    assert may_spend(world, session, 1200)
+    assert not may_spend(world, session, 900)
+    raised(world, low, authority=user)
+    assert may_spend(world, low, 1400)
+    assert not may_spend(world, low, 200)
+    assert may_spend(world, before, 900)
+    assert not may_spend(world, before, 200)
 
 
 @pytest.mark.parametrize("what", ["the limit and that of its rule", "the limit, its rule and whose it is"])

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
-from tallygate.core.gate.rules import BudgetRule
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import Bounds, Limits, Lock, LockEvent, LockKind, LockStanding, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
-from tallygate.core.money import COUNTED, NANOS_PER_UNIT
+from tallygate.core.money import COUNTED, NANOS_PER_UNIT, to_unit_nanos, to_usd_nanos
 from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
+from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.layout import Layout
@@ -349,12 +350,43 @@ def as_opened(
                 hint="Nothing is counted on it. See: tallygate verify",
             )
         own = (*own, *found)
-    return opened.session, tuple(_as_opened(opened, budget) for budget in own)
+    return opened.session, tuple(_as_opened(rt, reader, opened, budget) for budget in own)
 
 
-def _as_opened(opened: OpeningEvent, budget: Budget) -> Budget:
-    """A budget of a session as it was opened, with what it counts and its limit by now."""
+def _signed_at_most(rt: Runtime, reader: Reader, opened: OpeningEvent, first: Budget) -> Budget:
+    """A session's budget as it was opened, where the signed rules for sessions leave it so much; else what they leave.
+
+    Nobody signs an opening. An own budget above a rule is honest only with a budget of that rule beside it. Looked at
+    from another project the loosest rule counts, and none where any project was accepted: it may have had its own.
+    """
+    name, project, here = first.budget_id, opened.session.project, rt.workspace.project
+    if project != here:
+        lock = rt.services.locks.standing(rt.services.ledger.ledger_id, reader).lock
+        if lock is None or lock.trusted:
+            return first
+    left: list[int] = []
+    for rule in rt.workspace.rules:
+        if rule.scope is not BudgetScope.SESSION or rule.mode is not BudgetMode.HARD or rule.unit in COUNTED:
+            continue
+        beside = f"{first.scope_key}:{rule.unit}"
+        if name == beside:
+            left.append(rule.limit)
+        elif name == first.scope_key and beside not in opened.budgets:
+            in_usd = to_usd_nanos(rule.limit, rule.usd_nanos)
+            left.append(0 if first.unit in COUNTED else to_unit_nanos(in_usd, first.usd_nanos))
+    if not left:
+        return first
+    most = min(left) if project == here else max(left)
+    if first.mode is BudgetMode.HARD and first.limit_nanos <= most:
+        return first
+    return replace(first, limit_nanos=most, mode=BudgetMode.HARD)
+
+
+def _as_opened(rt: Runtime, reader: Reader, opened: OpeningEvent, budget: Budget) -> Budget:
+    """A budget of a session as it was opened and as it is signed, with what it counts and its limit by now."""
     first = opened.budgets.get(budget.budget_id)
+    if first is not None and rt.workspace.rules:
+        first = _signed_at_most(rt, reader, opened, first)
     if first is None or (
         budget.rule_limit == first.limit_nanos
         and budget.mode is first.mode
@@ -405,7 +437,9 @@ def _own_as_opened(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
     for session_id in dict.fromkeys((budget.budget_id, name, name.rpartition(":")[0])):
         session = reader.session(session_id) if session_id else None
         if session is not None and session.is_open:
-            return _as_opened(rt.services.locks.opened(rt.services.ledger.ledger_id, reader, session), budget)
+            return _as_opened(
+                rt, reader, rt.services.locks.opened(rt.services.ledger.ledger_id, reader, session), budget
+            )
     return budget
 
 

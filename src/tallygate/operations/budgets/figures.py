@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split, certainty_of
+from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
 from tallygate.core.gate.wording import doubtful
 from tallygate.core.hooks import FOUND_BY_HOOK
@@ -283,7 +283,13 @@ def drawn_on(reader: SessionReader, session: Session, budgets: tuple[Budget, ...
         around = None if around.parent_session_id is None else reader.session(around.parent_session_id)
     if around is not None and around.session_id in named:
         return named[around.session_id]
-    return policy.tightest(budgets) or own_budget(session, budgets)
+    tightest = policy.tightest(budgets)
+    if tightest is None:
+        raise LedgerCorrupt(
+            f"No budget of the session {session.session_id} is in the ledger's tables any more.",
+            hint="See: tallygate verify",
+        )
+    return tightest
 
 
 def is_enforced(reader: SessionReader, session: Session) -> bool:
