@@ -461,6 +461,18 @@ def test_an_opening_that_somebody_has_written_leaves_no_more_than_the_signed_rul
         assert not may_spend(world, "forged", 200)
 
 
+def test_a_budget_of_the_rule_that_somebody_has_written_beside_is_no_looser_than_the_rule(hurt):
+    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.SESSION, NANOS),))
+    lock(world)
+    with hurt.ledger.writing() as tx:
+        session = new_session(hurt.rt, Opening(10**15, "dear"), "forged", tx.at_us, None)
+        own = own_new_budget(session, 10**15, BudgetMode.HARD)
+        both = (own, replace(own, budget_id="forged:USD", rule_limit=None))
+        tx.append("session.started", opening_changes(session, both, both), by="cli")
+    assert may_spend(world, "forged", 900)
+    assert not may_spend(world, "forged", 200)
+
+
 def test_a_step_in_another_project_leaves_a_session_what_it_was_opened_with_under_the_loosest_rule(hurt):
     high, low = (BudgetRule(BudgetScope.SESSION, limit * NANOS) for limit in (2, 1))
     at_home = hurt.with_runtime(rules=(high,), project="/home", folder="/home")
