@@ -97,13 +97,30 @@ STEPS_LOOKED_AT = 32
 
 
 def still_worked_in(rt: Runtime, reader: Reader, session: Session, at_us: int) -> tuple[str, ...]:
-    """Where the agents of a session have made their last responses and may be still; always of the very last one."""
-    last: dict[str | None, tuple[str, int]] = {}
+    """Where the agents of a session have made their last responses and may be still; always of the very last one.
+
+    Where an agent came back to, of late, it may go again, or a small response elsewhere would hide each large one.
+    """
+    stands: dict[str | None, tuple[str | None, str]] = {}
+    stays: dict[tuple[str | None, str | None, str], tuple[str, int]] = {}
+    asked: list[tuple[str | None, str, int]] = []
     for folder, agent_id, made_us in reader.worked_in(session.session_id, RESPONSES_LOOKED_AT):
-        if not last or made_us > at_us - AT_WORK_US:
-            last.setdefault(agent_id, (folder, made_us))
-    left = {agent_id for agent_id, made in last.items() if _has_left(rt, reader, session, agent_id, made)}
-    return tuple(folder for agent_id, (folder, _) in last.items() if agent_id not in left)
+        if stays and made_us <= at_us - AT_WORK_US:
+            continue
+        name = _named(rt.workspace.place_of(folder))
+        place = (name, folder if name is None else "")
+        if stands.get(agent_id) == place:
+            continue  # the same stay
+        last = stays.get((agent_id, *place))
+        if agent_id not in stands:
+            asked.append((agent_id, folder, made_us))
+        elif last is not None and (agent_id, *last) not in asked:
+            asked.append((agent_id, *last))
+        stands[agent_id] = place
+        stays.setdefault((agent_id, *place), (folder, made_us))
+    return tuple(
+        folder for agent_id, folder, made_us in asked if not _has_left(rt, reader, session, agent_id, (folder, made_us))
+    )
 
 
 def _has_left(

@@ -575,6 +575,31 @@ def test_a_project_whose_steps_left_no_call_lets_go_where_a_stop_or_an_end_was_t
     assert (here.ask(session, 40).action is not Action.HALT) is False
 
 
+@pytest.mark.parametrize("agent", [None, "a1"])
+def test_small_responses_elsewhere_hide_no_project_to_which_an_agent_comes_back(world, tmp_path, agent):
+    disk = Path(os.path.realpath(tmp_path))
+    home, shop = repository(disk / "home"), repository(disk / "shop")
+    limit = BudgetRule(BudgetScope.PROJECT, 50 * CENT, period="never", match=str(shop))
+    here, there = (at_work(world, folder, limit) for folder in (home, shop))
+    session = here.start("9", client="claude-code")
+    link_session(here.rt, "claude_code", "c1", session)
+    here.clock.forward(MINUTE)
+    actor = Actor() if agent is None else Actor(ActorType.SUBAGENT, agent)
+    for turn, folder in enumerate((shop, shop / "sub")):
+        assert here.ask(session, 1, actor=actor).action is not Action.HALT
+        respond(here, f"large {turn}", 300, project=str(folder), agent=agent)
+        respond(here, f"small {turn}", 1, project=str(home), agent=agent)
+    assert here.ask(session, 1, actor=actor).action is Action.HALT
+    # What it did there is told there by now.
+    assert there.ask(session, 1, actor=actor).action is Action.HALT
+    assert here.ask(session, 1, actor=actor).action is not Action.HALT
+    respond(here, "large 3", 1, project=str(shop), agent=agent)
+    respond(here, "small 3", 1, project=str(home), agent=agent)
+    assert here.ask(session, 1, actor=actor).action is Action.HALT
+    here.clock.forward(20 * MINUTE)
+    assert here.ask(session, 1, actor=actor).action is not Action.HALT, "it works elsewhere by now"
+
+
 @pytest.mark.parametrize("done", ["reported", "expired", "told at once"])
 def test_what_a_step_used_counts_once_in_the_project_it_stood_in(world, tmp_path, done):
     disk = Path(os.path.realpath(tmp_path))
