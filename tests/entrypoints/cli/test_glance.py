@@ -64,8 +64,9 @@ def test_once_it_is_set_up_it_reads_the_ledger_and_names_the_limits_command(run,
     assert not (home / ".cache" / "tallygate" / "first-look").exists()
 
 
-def test_a_pipe_is_served_as_before(run, home):
-    assert "today" not in run().stdout
+def test_a_pipe_is_served_as_before(spawn):
+    ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
+    assert spawn(input_=ping).stdout == '{"jsonrpc":"2.0","id":1,"result":{}}\n'
 
 
 def test_status_begins_with_what_was_spent_and_the_limits_it_counts_against(run, run_json, home, on_the_28th):
