@@ -40,9 +40,8 @@ def test_on_windows_the_program_says_where_it_runs(monkeypatch):
 def test_without_proc_the_processes_above_are_read_from_the_system_s_list(mac, monkeypatch):
     monkeypatch.setattr(ancestry, "Path", lambda _: SimpleNamespace(is_dir=lambda: False))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=LISTED))
-    monkeypatch.setattr(os, "getppid", lambda: 604)
-    assert [each.pid for each in ancestry.ancestors()] == [604, 517, 402, 310, 1]
-    assert ancestry.beneath(ancestry.ancestors(), {}) == "Codex (process 517)"
+    assert [each.pid for each in ancestry.ancestors(604)] == [604, 517, 402, 310, 1]
+    assert ancestry.beneath(ancestry.ancestors(604), {}) == "Codex (process 517)"
 
 
 def test_the_system_s_list_and_proc_tell_the_same_of_a_process():
@@ -56,13 +55,13 @@ def test_the_system_s_list_and_proc_tell_the_same_of_a_process():
 def test_a_system_that_shows_no_process_tells_of_no_agent(monkeypatch):
     monkeypatch.setattr(sys, "platform", "freebsd")
     monkeypatch.setattr(ancestry, "Path", lambda _: SimpleNamespace(is_dir=lambda: False))
-    assert list(ancestry.ancestors()) == []
+    assert list(ancestry.ancestors(os.getppid())) == []
 
 
 def test_a_mac_is_no_machine_that_shares_a_home_and_a_flush_reaches_the_disk(mac):
     assert machine.machine.__wrapped__() == machine.UNKNOWN
     assert "fullfsync = ON" in database._pragmas("full")
-    assert other_end.other_end(0) is None
+    assert other_end.other_end(0, os.getppid()) is None
 
 
 def test_a_mac_keeps_a_user_s_things_in_the_library(mac, monkeypatch):

@@ -156,7 +156,7 @@ def hold(environ: Mapping[str, str], installed: InstalledPlaces, dropped: Iterab
 
     Variables that only ask for something stay, and count where they tighten: that is decided against the settings.
 
-    >>> places = Installed("/h", "/h/c", "/h/d", "/h/d/ledger.db", "/h/d/keys", "/h/d/servers")
+    >>> places = InstalledPlaces("/h", "/h/c", "/h/d", "/h/d/ledger.db", "/h/d/keys", "/h/d/servers")
     >>> held = hold({"HOME": "/p", "TALLYGATE_DB": "/p/x.db", "PATH": "/bin"}, places)
     >>> sorted(held.environ.items()), held.foreign
     ([('HOME', '/h'), ('PATH', '/bin')], ('HOME', 'TALLYGATE_DB'))

@@ -123,9 +123,9 @@ class GuardFinding:
 def reaches(reach: Reach, guarded: GuardedFiles, folder: str | None) -> GuardFinding | None:
     """What of the gate's own a tool would change; None where it changes nothing that can be seen here.
 
-    >>> own = Guarded({"/h/ledger.db": "the ledger"}, "/h")
+    >>> own = GuardedFiles({"/h/ledger.db": "the ledger"}, "/h")
     >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
-    (Found(what='the ledger', command=False, client=False, clock=False), None)
+    (GuardFinding(what='the ledger', command=False, client=False, clock=False), None)
     """
     if not guarded.places:
         return None
