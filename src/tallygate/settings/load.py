@@ -24,7 +24,7 @@ from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import InstalledPlaces
 from tallygate.settings.locked_places import StandingOf, where_locked
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
-from tallygate.settings.projects import Project, divide_project, fingerprint
+from tallygate.settings.projects import Project, divide_project, fingerprint, listed_rows
 from tallygate.settings.signed import in_force
 from tallygate.settings.source import Document, read_document
 from tallygate.settings.trust import accepted_hashes, repository_of
@@ -45,7 +45,6 @@ UNLOCKED = LockStanding()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
 PROJECT_FILE = Path(".l6e", "config.toml")
 RUN_LOG = Path(".l6e", "runs.jsonl")
-NAMES_SHOWN = 6
 # Where l6e-mcp keeps what its user has set, and the variable by which it names its run log.
 THEIR_FILE = Path(".l6e", "config.toml")
 THEIR_LOG = "L6E_LOG_PATH"
@@ -219,9 +218,7 @@ def _with_outer_projects(settings: Settings, user: Document | None, root: Path |
 
 def waiting_text(file: Path, waiting: Sequence[Waiting]) -> str:
     """What of a project's file does not count yet, and what makes it count."""
-    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    listed = ", ".join(names[:NAMES_SHOWN]) + more
+    listed = listed_rows(waiting)
     return f"{file}: {listed} of this project wait for your yes and do not count. See them with: tallygate trust"
 
 

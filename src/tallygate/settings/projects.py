@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +26,7 @@ from tallygate.settings.model import Settings, Waiting
 from tallygate.settings.source import Document, KeyPath
 
 _SHOWN_MAX = 300
+NAMES_SHOWN = 6
 NOT_SET = "not set"
 
 
@@ -207,3 +208,10 @@ def toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def listed_rows(waiting: Sequence[Waiting]) -> str:
+    """The rows that wait by their names, each once; of many the first ones and how many more."""
+    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

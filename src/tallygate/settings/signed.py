@@ -17,7 +17,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.model import Settings, Waiting
-from tallygate.settings.projects import NOT_SET, dearer, entries_of, holds, toml
+from tallygate.settings.projects import NOT_SET, dearer, entries_of, holds, listed_rows, toml
 from tallygate.settings.source import Document
 
 SIGNED_NAME = "the settings you have signed"
@@ -89,10 +89,8 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
 
 def waits_text(document: Document, waiting: list[Waiting]) -> str:
     """What of the user's file does not count yet, and what makes it count."""
-    names = list(dict.fromkeys(f"[[{row.key}]]" if row.key in sections.ROWS else row.key for row in waiting))
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     where = "No settings file of yours is there" if document.name == SIGNED_NAME else document.name
-    return f"{where}: {', '.join(names[:6])}{more}: not as you have signed it, {WAITS}"
+    return f"{where}: {listed_rows(waiting)}: not as you have signed it, {WAITS}"
 
 
 def _applied(blank: Settings, document: Document) -> Settings:

@@ -164,7 +164,7 @@ def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
             return past(app.runtime, zone_of(shown_zone(settings)))
     except (LedgerUnavailable, OSError) as error:
         output.aside(f"what was spent so far cannot be read ({error}), so nothing is proposed from it.")
-        return Past(proposals((), ()), sessions=0, days=0, today_nanos=0)
+        return Past(proposals((), ()), today_nanos=0)
 
 
 def is_attended() -> bool:

@@ -24,14 +24,9 @@ _ALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the last year says: limits that would have fitted it, and what was spent today.
-
-    `sessions` have ended, `days` are those before today on which anything was spent.
-    """
+    """What the last year says: limits that would have fitted it, and what was spent today."""
 
     proposals: Proposals
-    sessions: int
-    days: int
     today_nanos: int
 
 
@@ -47,7 +42,7 @@ def past(rt: Runtime, zone: tzinfo) -> Past:
     before = _usage(rt, By.DAY, now_us - _YEAR_US, today.start_us, zone)
     days = [line.whole.nanos for line in before.lines if line.whole.nanos > 0]
     spent_today = _spent(rt, today.start_us, today.end_us, zone).whole.nanos
-    return Past(proposals(ended, days), len(ended), len(days), spent_today)
+    return Past(proposals(ended, days), spent_today)
 
 
 @dataclass(frozen=True, slots=True)
