@@ -22,8 +22,7 @@ from tallygate.core.model import Budget, Call, Hold
 from tallygate.core.moments import as_datetime
 from tallygate.core.words import Action, ActorType, CallState, Reason
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Insert, Update, Value
-from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port import Insert, Tx, Update, Value
 from tallygate.ledger.sqlite.migrate import migrations
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.opening import Opening, start_session

@@ -29,7 +29,7 @@ from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.words import UnknownPrice
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.lock_marks import LockMarks
-from tallygate.ledger.port.ledger import Ledger, LedgerBusy
+from tallygate.ledger.port import Ledger, LedgerBusy
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger

@@ -21,7 +21,7 @@ from tallygate.core.proof import GENESIS, event_hash
 from tallygate.ledger.audit.audit import COLUMNS
 from tallygate.ledger.audit.rebuild import rebuild
 from tallygate.ledger.events import KEYS
-from tallygate.ledger.port.changes import Insert
+from tallygate.ledger.port import Insert
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.proof import attest

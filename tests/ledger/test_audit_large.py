@@ -16,7 +16,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.proof import Head
 from tallygate.ledger.audit.audit import COLUMNS, audit
 from tallygate.ledger.events import KEYS
-from tallygate.ledger.port.changes import Delete, Insert, Update
+from tallygate.ledger.port import Delete, Insert, Update
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session

@@ -30,7 +30,7 @@ from tallygate.core.words import (
 from tallygate.ledger import rows
 from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.layout import Layout
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import StoredUsage
 from tallygate.ledger.sqlite.migrate import migrations, statements
 
 SESSION = Session(

@@ -15,9 +15,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable, NotFound
 from tallygate.core.usage import ObservedUsage
 from tallygate.ledger.audit.audit import audit
-from tallygate.ledger.port.changes import Delete, Insert, Update
-from tallygate.ledger.port.ledger import LedgerBusy
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.rows import COLUMNS, from_usage
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger

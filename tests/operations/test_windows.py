@@ -228,7 +228,7 @@ def test_a_ledger_of_an_older_version_counts_the_rest_of_its_windows_from_the_ne
     session = capped.start("100")
     record_usage(capped.rt, UsageReport(capped.ask(session, 2000).call_id, Tokens(output=2000)))
     with world.ledger.writing() as tx:  # as the version before wrote them
-        from tallygate.ledger.port.changes import Update
+        from tallygate.ledger.port import Update
 
         names = [b.budget_id for b in [*tx.budgets(10), *tx.windows_between("5h", 0, 2**62)] if b.start_us is not None]
         rows = [Update("budget", {"budget_id": n, "start_us": None, "seed_nanos": None}) for n in names]

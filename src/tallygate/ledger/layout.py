@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origi
 
 from tallygate.core.errors import ensure
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.ledger.port.changes import Value
+from tallygate.ledger.port import Value
 
 T = TypeVar("T")
 Row = tuple[Any, ...]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tallygate.files import create
 from tallygate.ledger.anchor import OF_PATH, Anchor
-from tallygate.ledger.port.proof import JournalEvent
+from tallygate.ledger.port import JournalEvent
 
 ENDING, LOST = ".locked", "lost"
 READ_MAX, BYTES_MAX = 16, 4 << 20

@@ -15,8 +15,7 @@ from tallygate.core.statements import Bill, BillLine, identity_digest
 from tallygate.core.text import cleaned
 from tallygate.core.usage import Rules, rule_of
 from tallygate.ledger.layout import Form, Layout
-from tallygate.ledger.port.changes import Value
-from tallygate.ledger.port.usage import Anomaly, StoredUsage
+from tallygate.ledger.port import Anomaly, StoredUsage, Value
 
 # --- statements ------------------------------------------------------------------------------------------------------
 # Running one statement for one tenant, through any database that takes `:named` parameters.

@@ -13,9 +13,7 @@ from tallygate.core.proof import SIGNATURE, Head, called_for, canonical_bytes, e
 from tallygate.core.usage import Rules
 from tallygate.ledger import rows
 from tallygate.ledger.events import SqlTables, apply
-from tallygate.ledger.port.changes import Change, Sign, Value
-from tallygate.ledger.port.proof import Due
-from tallygate.ledger.port.sessions import ActivityTotals, QueuedLine, SpendShare
+from tallygate.ledger.port import ActivityTotals, Change, Due, QueuedLine, Sign, SpendShare, Value
 from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites

@@ -13,8 +13,7 @@ from tallygate.core.errors import Conflict
 from tallygate.core.gate.rules import rolling_us
 from tallygate.core.lock import CARRIED, Lock, LockKind
 from tallygate.core.model import DEFAULT_TENANT, Budget
-from tallygate.ledger.port.changes import Value
-from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port import Reader, Value
 from tallygate.operations.budgets.applicable import limited_now, rolled
 from tallygate.operations.budgets.change import set_budget
 from tallygate.operations.lock_book import as_signed, signing, standing_now, write_lock

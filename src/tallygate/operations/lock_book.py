@@ -23,9 +23,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.layout import Layout
 from tallygate.ledger.lock_marks import LockMark, LockMarks
-from tallygate.ledger.port.changes import Sign, Value
-from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.proof import JournalEvent
+from tallygate.ledger.port import JournalEvent, Reader, Sign, Tx, Value
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime

@@ -33,11 +33,17 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode, client_name
-from tallygate.ledger.port.changes import Change, Insert
-from tallygate.ledger.port.learning import LearningReader
-from tallygate.ledger.port.ledger import Ledger, Reader, Tx
-from tallygate.ledger.port.proof import ProofReader, ProofWriter
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import (
+    Change,
+    Insert,
+    LearningReader,
+    Ledger,
+    ProofReader,
+    ProofWriter,
+    Reader,
+    SessionReader,
+    Tx,
+)
 from tallygate.operations.lock_book import LockBook
 from tallygate.pricing.book import PriceBook, PriceScope
 from tallygate.pricing.exchange import ExchangeBook

@@ -25,9 +25,7 @@ from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.usage import priced_as_standard
 from tallygate.core.words import CallState
-from tallygate.ledger.port.budgets import BudgetReader
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import BudgetReader, Reader, StoredUsage
 from tallygate.operations.runtime import PlaceOf, on_paper
 from tallygate.pricing.identity import means
 

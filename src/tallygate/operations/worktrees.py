@@ -8,10 +8,7 @@ from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Session
 from tallygate.core.places import Place, Tree
 from tallygate.core.words import Action
-from tallygate.ledger.port.budgets import BudgetReader
-from tallygate.ledger.port.changes import Change, Insert, Update
-from tallygate.ledger.port.ledger import Ledger, Reader
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import BudgetReader, Change, Insert, Ledger, Reader, SessionReader, Update
 from tallygate.operations.runtime import Runtime
 from tallygate.workspace import place_of, trees_of
 

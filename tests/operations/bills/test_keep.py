@@ -25,7 +25,7 @@ from tallygate.core.statements import BilledTokens, Billing, BillLine, Grain, To
 from tallygate.ledger import rows
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.audit.rebuild import rebuild
-from tallygate.ledger.port.changes import Insert
+from tallygate.ledger.port import Insert
 from tallygate.operations.bills import keep
 from tallygate.operations.bills.keep import Draft, delete_bill, keep_bill, list_bills, show_bill
 from tallygate.operations.views.overview import bill_called

@@ -20,7 +20,7 @@ from tallygate.core.learning.calibration import CostOrigin, EstimateKind, Level
 from tallygate.core.moments import ClockWatch
 from tallygate.core.words import Action
 from tallygate.ledger.anchor import Anchor
-from tallygate.ledger.port.changes import Insert
+from tallygate.ledger.port import Insert
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.gate.authorize import StatedStep, price_step
 from tallygate.operations.gate.pipeline import Door, stored_answer, take_step, take_step_in, word_answer

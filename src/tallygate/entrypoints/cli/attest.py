@@ -17,7 +17,7 @@ from tallygate.operations.proof.attest import find_attestation, newest, of_sessi
 from tallygate.operations.views.overview import session_called
 
 if TYPE_CHECKING:
-    from tallygate.ledger.port.proof import StoredAttestation
+    from tallygate.ledger.port import StoredAttestation
 
 
 @click.group(cls=Commands)

@@ -24,8 +24,7 @@ from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
-from tallygate.ledger.port.sessions import SpendShare
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import SpendShare, StoredUsage
 from tallygate.operations.proof.attest import slim_summary
 from tallygate.operations.runtime import SUMMARY_MAX, Runtime
 from tallygate.operations.sessions.ending import end_by_user, flush_run_log

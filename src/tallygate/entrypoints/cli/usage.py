@@ -18,7 +18,7 @@ from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, open_questions, unread_json
-from tallygate.ledger.port.usage import Anomaly
+from tallygate.ledger.port import Anomaly
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart, csv_of
 from tallygate.workspace import written_out

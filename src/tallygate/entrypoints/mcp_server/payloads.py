@@ -14,7 +14,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
 from tallygate.core.proof import SlimAttestation
 from tallygate.core.words import Action
-from tallygate.ledger.port.ledger import LedgerBusy
+from tallygate.ledger.port import LedgerBusy
 
 
 def gate_payload(answer: GateAnswer) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tallygate.entrypoints.mcp_server import drift_review
 from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.payloads import budget_payload, usd
 from tallygate.entrypoints.mcp_server.tools import compact
-from tallygate.ledger.port.sessions import SpendShare
+from tallygate.ledger.port import SpendShare
 from tallygate.operations.budgets.applicable import usable
 from tallygate.operations.runtime import Runtime, runtime_for_session
 

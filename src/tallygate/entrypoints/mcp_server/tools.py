@@ -20,7 +20,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.entrypoints.mcp_server.arguments import Argument, CallArguments, input_schema
 from tallygate.entrypoints.runnable import runnable
-from tallygate.ledger.port.ledger import LedgerBusy
+from tallygate.ledger.port import LedgerBusy
 from tallygate.operations.runtime import Runtime
 
 log = logging.getLogger("tallygate.mcp")

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.ledger.port.proof import JournalEvent
+from tallygate.ledger.port import JournalEvent
 from tallygate.ledger.sqlite.database import translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, not_ours
 from tallygate.ledger.sqlite.migrate import migrations, statements

@@ -24,7 +24,7 @@ from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
 from tallygate.core.usage import Rules
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, AnchorRecord
-from tallygate.ledger.port.ledger import LedgerBusy
+from tallygate.ledger.port import LedgerBusy
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, not_ours, prepare
 from tallygate.ledger.sqlite.held import HeldHistory
 from tallygate.ledger.sqlite.migrate import migrate, migrations

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, TypeVar
 
 from tallygate.core.model import DEFAULT_TENANT
-from tallygate.ledger.port.ledger import Ledger, LedgerBusy, Reader, Tx
+from tallygate.ledger.port import Ledger, LedgerBusy, Reader, Tx
 
 Kept = TypeVar("Kept", bound=Ledger)
 

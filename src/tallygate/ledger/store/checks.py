@@ -7,7 +7,7 @@ from typing import Any
 
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ModelTotal, SessionCheck
-from tallygate.ledger.port.usage import KeptCheck
+from tallygate.ledger.port import KeptCheck
 from tallygate.ledger.rows import Statements
 
 CHECK_COLUMNS = ("tenant", "client", "client_session", "total_tokens", "stated", "read_us")

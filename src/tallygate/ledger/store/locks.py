@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import GENESIS, canonical_bytes
-from tallygate.ledger.port.proof import JournalEvent
+from tallygate.ledger.port import JournalEvent
 from tallygate.ledger.rows import Statements
 
 _LOCK = "instr(substr(body, 1, 400), X'226B696E64223A226C6F636B2E') > 0"

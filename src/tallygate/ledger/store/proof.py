@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from tallygate.core.proof import GENESIS, TRACES, Head, called_for
-from tallygate.ledger.port.proof import Due, JournalEvent, StoredAttestation
+from tallygate.ledger.port import Due, JournalEvent, StoredAttestation
 from tallygate.ledger.rows import Statements
 
 ATTESTATION_COLUMNS = (

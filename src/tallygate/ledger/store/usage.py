@@ -21,9 +21,7 @@ from tallygate.core.usage import (
     served_as,
 )
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Value
-from tallygate.ledger.port.sessions import SpendShare
-from tallygate.ledger.port.usage import Anomaly, ServedSum, StoredUsage
+from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.rows import Statements
 
 _USAGE = rows.USAGE.select("u")

@@ -9,8 +9,7 @@ from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
-from tallygate.ledger.port.budgets import PricedSum, SpendItem, Used
-from tallygate.ledger.port.sessions import SpendShare
+from tallygate.ledger.port import PricedSum, SpendItem, SpendShare, Used
 from tallygate.ledger.rows import Statements
 
 _BUDGET = rows.BUDGET.select("b")

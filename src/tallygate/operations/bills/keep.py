@@ -22,9 +22,7 @@ from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.statements import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.text import shown
 from tallygate.ledger import rows
-from tallygate.ledger.port.bills import BillReader
-from tallygate.ledger.port.changes import Insert, Update, Value
-from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port import BillReader, Insert, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
 from tallygate.statements.apis.answers import DAY, BillReport, Days

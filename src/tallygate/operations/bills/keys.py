@@ -16,8 +16,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import BilledLine
 from tallygate.core.usage import UNKNOWN_MODEL, Quality, priced_as_standard
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.pricing.book import PriceBook
 from tallygate.pricing.exchange import USD, ExchangeBook
 from tallygate.pricing.identifiers import identify, provider_of

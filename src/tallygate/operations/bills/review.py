@@ -39,7 +39,7 @@ from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
 from tallygate.core.usage import served_as
-from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port import Reader
 from tallygate.operations.bills.keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
 from tallygate.operations.learning.estimates import apply_factors
 from tallygate.operations.runtime import Runtime, scope_of

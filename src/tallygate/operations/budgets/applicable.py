@@ -33,8 +33,7 @@ from tallygate.core.places import Place
 from tallygate.core.values import value
 from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Update, Value
-from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port import Change, Insert, Reader, Update, Value
 from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (

@@ -13,8 +13,7 @@ from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NO_RESPONSE, NOTHING, Amount, Budget, Call, CostBasis, Hold, Policy
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Update, Value
-from tallygate.ledger.port.ledger import Tx
+from tallygate.ledger.port import Change, Tx, Update, Value
 from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, Runtime

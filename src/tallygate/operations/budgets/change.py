@@ -16,9 +16,7 @@ from tallygate.core.model import Budget, Session
 from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_unit_nanos
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Update, Value
-from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import Change, Insert, Reader, SessionReader, Tx, Update, Value
 from tallygate.operations.budgets.applicable import (
     SessionNow,
     aged_out_us,

@@ -20,11 +20,7 @@ from tallygate.core.money import COUNTED
 from tallygate.core.sessions import SessionTotals, totals_of
 from tallygate.core.usage import UNKNOWN_MODEL, Observed, priced_as
 from tallygate.core.words import BudgetMode
-from tallygate.ledger.port.budgets import PricedSum
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.proof import ProofReader
-from tallygate.ledger.port.sessions import SessionReader
-from tallygate.ledger.port.usage import UsageReader
+from tallygate.ledger.port import PricedSum, ProofReader, Reader, SessionReader, UsageReader
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called
 from tallygate.operations.windows import FOR_EVER_US, Facts, counts, on_record
 

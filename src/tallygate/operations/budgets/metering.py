@@ -18,9 +18,7 @@ from tallygate.core.sessions import call_for, closed_by
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Update
-from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
 from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, on_paper

@@ -13,10 +13,7 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import BudgetMode
-from tallygate.ledger.port.budgets import Used
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.proof import ProofReader
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import ProofReader, Reader, SessionReader, Used
 from tallygate.operations.budgets.applicable import rules_for
 from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.pricing.book import rows_that_lower

@@ -25,9 +25,7 @@ from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, Cal
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
-from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.sessions import SessionReader
-from tallygate.ledger.port.usage import StoredUsage, UsageReader
+from tallygate.ledger.port import Reader, SessionReader, StoredUsage, Tx, UsageReader
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import Door, GateOutcome, call_id_of, take_step, with_attestation, word_answer

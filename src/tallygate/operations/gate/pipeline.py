@@ -35,9 +35,7 @@ from tallygate.core.proof import SlimAttestation
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallState, Reason
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Update, Value
-from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.proof import ProofReader, StoredAttestation
+from tallygate.ledger.port import Change, Insert, ProofReader, Reader, StoredAttestation, Tx, Update, Value
 from tallygate.operations.budgets.applicable import (
     ApplicableBudgets,
     budget_change,

@@ -19,8 +19,7 @@ from tallygate.core.reports import ReportAnomaly as Odd
 from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import Action, CallState, Reason, SpendStatus
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Value
-from tallygate.ledger.port.ledger import Reader, Tx
+from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
 from tallygate.operations.budgets.applicable import budgets_now, currency_of
 from tallygate.operations.budgets.calls import resolve_call, void
 from tallygate.operations.budgets.figures import usual_step

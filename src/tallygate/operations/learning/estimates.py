@@ -28,11 +28,18 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import priced_as
 from tallygate.core.values import value
 from tallygate.core.words import ActorType, CalibrationMode, client_name
-from tallygate.ledger.port.changes import Change, Delete, Insert, Update, Value
-from tallygate.ledger.port.learning import LearningReader
-from tallygate.ledger.port.ledger import Reader, Tx
-from tallygate.ledger.port.proof import ProofReader
-from tallygate.ledger.port.usage import UsageReader
+from tallygate.ledger.port import (
+    Change,
+    Delete,
+    Insert,
+    LearningReader,
+    ProofReader,
+    Reader,
+    Tx,
+    Update,
+    UsageReader,
+    Value,
+)
 from tallygate.ledger.rows import from_sample
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime, one_key

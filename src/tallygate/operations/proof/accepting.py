@@ -11,7 +11,7 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.proof import Head, Mark
 from tallygate.core.text import cleaned
-from tallygate.ledger.port.changes import Value
+from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.lock_book import signing_as_far
 from tallygate.operations.proof.evidence import LEDGER_TRACE, REASON_MAX, Way, phrase_of

@@ -16,8 +16,7 @@ from tallygate.core.errors import InvalidArgument, LedgerCorrupt, NotFound, pres
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.proof import Head, SlimAttestation, StatementKind, event_hash
 from tallygate.files import create
-from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.proof import Due, StoredAttestation
+from tallygate.ledger.port import Due, StoredAttestation, Tx
 from tallygate.operations.gate.pipeline import slim
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.proof.evidence import ATTESTATIONS, CHECKPOINT, ENVELOPE, EVENTS, KEY_TRACE, STATEMENT

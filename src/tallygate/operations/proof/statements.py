@@ -13,9 +13,7 @@ from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import Head
 from tallygate.core.reports import ANOMALIES_MAX
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.proof import JournalEvent, ProofReader
-from tallygate.ledger.port.sessions import SpendShare
+from tallygate.ledger.port import JournalEvent, ProofReader, Reader, SpendShare
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.figures import figures_of, is_enforced
 

@@ -22,8 +22,7 @@ from tallygate.core.text import cleaned
 from tallygate.ledger.anchor import AnchorRecord
 from tallygate.ledger.audit.audit import damage, edits
 from tallygate.ledger.audit.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.proof import JournalEvent
+from tallygate.ledger.port import JournalEvent, Reader
 from tallygate.ledger.sqlite.held import bears_out
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS
 from tallygate.operations.proof.evidence import LEDGER_TRACE, Area, JournalKeys, JournalReview, Keys, Report, lost_with

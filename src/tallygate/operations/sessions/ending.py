@@ -14,8 +14,7 @@ from tallygate.core.moments import is_ahead
 from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.sessions import SessionTotals
 from tallygate.core.words import SessionState
-from tallygate.ledger.port.changes import Update, Value
-from tallygate.ledger.port.sessions import QueuedLine
+from tallygate.ledger.port import QueuedLine, Update, Value
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import figures_of, is_enforced, used_model

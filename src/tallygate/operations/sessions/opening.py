@@ -20,9 +20,7 @@ from tallygate.core.text import shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Value
-from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import Change, Insert, SessionReader, Tx, Value
 from tallygate.operations.budgets.applicable import rules_for, session_now
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.gate.record import ID_MAX

@@ -20,9 +20,7 @@ from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, open_datab
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
 from tallygate.l6e.run_log import L6eRunLog, LoggedSession, Unfinished, opened_log
 from tallygate.ledger import rows
-from tallygate.ledger.port.changes import Change, Insert, Update, Value
-from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.sessions import SessionReader
+from tallygate.ledger.port import Change, Insert, SessionReader, Tx, Update, Value
 from tallygate.operations.runtime import SUMMARY_MAX, Runtime
 
 # --- what is imported ------------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import GUESSED_MODEL, MAX_TOKENS, Quality
 from tallygate.core.words import client_name
-from tallygate.ledger.port.changes import Update, Value
-from tallygate.ledger.port.usage import StoredUsage, UsageReader
+from tallygate.ledger.port import StoredUsage, Update, UsageReader, Value
 from tallygate.ledger.rows import from_usage
 from tallygate.operations.budgets.metering import Meter
 from tallygate.operations.lock_book import signing

@@ -37,10 +37,7 @@ from tallygate.core.usage import (
     terms_of,
     within,
 )
-from tallygate.ledger.port.changes import Change, Delete, Insert, Update, Value
-from tallygate.ledger.port.ledger import Tx
-from tallygate.ledger.port.proof import ProofWriter
-from tallygate.ledger.port.usage import Anomaly, StoredUsage
+from tallygate.ledger.port import Anomaly, Change, Delete, Insert, ProofWriter, StoredUsage, Tx, Update, Value
 from tallygate.ledger.rows import USAGE_ANOMALY, from_usage, new_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Meter, StoredResponses

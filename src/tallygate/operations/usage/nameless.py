@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tallygate.core.costing import is_local_runtime
 from tallygate.core.usage import GUESSED_MODEL, UNKNOWN_MODEL, ObservedUsage, joined_odd, tells_model
-from tallygate.ledger.port.ledger import Reader
+from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 
 # How many responses of a session are looked at for one that tells its model.

@@ -11,8 +11,7 @@ from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, Session
 from tallygate.core.words import Action
-from tallygate.ledger.port.budgets import BudgetReader
-from tallygate.ledger.port.proof import JournalEvent, ProofReader
+from tallygate.ledger.port import BudgetReader, JournalEvent, ProofReader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import session_called
 

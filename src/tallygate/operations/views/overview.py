@@ -23,9 +23,7 @@ from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL, Observed
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.sessions import ActivityTotals, QueuedLine, SpendShare
-from tallygate.ledger.port.usage import StoredUsage, UsageReader
+from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled
 from tallygate.operations.budgets.figures import Unsure, drawn_on, figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import as_signed

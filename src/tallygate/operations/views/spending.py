@@ -12,8 +12,7 @@ from tallygate.core.gate.policy import own_budget
 from tallygate.core.model import Call, Session
 from tallygate.core.usage import SpendSum
 from tallygate.core.words import SpendStatus
-from tallygate.ledger.port.sessions import SessionReader
-from tallygate.ledger.port.usage import StoredUsage
+from tallygate.ledger.port import SessionReader, StoredUsage
 from tallygate.operations.budgets.applicable import currency_of, session_with_standing, usable
 from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id

@@ -10,8 +10,7 @@ from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
 from tallygate.core.usage import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
 from tallygate.core.words import client_name
-from tallygate.ledger.port.ledger import Reader
-from tallygate.ledger.port.usage import UsageReader
+from tallygate.ledger.port import Reader, UsageReader
 from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.identity import listed_name, means, one_name

@@ -1,1 +1,0 @@
-"""What operations may ask of a ledger, by subject."""
