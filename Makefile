@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e lint format bench clean
+.PHONY: help demo test test-e2e lint docs format bench clean
 
 help:  ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,7 +20,7 @@ demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, 
 test: $(VENV)/.installed-dev  ## The whole test suite.
 	$(BIN)/python -m pytest $(ARGS)
 
-test-e2e: $(VENV)/.installed-dev  ## Real clients, from npm, against a model API on loopback; Linux.
+test-e2e: $(VENV)/.installed-dev $(VENV)-docs/.installed  ## Real clients, from npm, against a model API on loopback; Linux.
 	$(BIN)/python tests/e2e/install.py
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev  ## Style, types and the arrows between packages.
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: $(VENV)-docs/.installed  ## The pages as a site, in build/docs/site; a broken link or anchor fails.
+	@$(subst $(VENV),$(VENV)-docs,$(BIN))/python docs/site.py
+
 format: $(VENV)/.installed-dev  ## Lay out the source and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -38,7 +41,7 @@ bench: $(VENV)/.installed-dev  ## The benchmark programs; figures are ratios tak
 	$(BIN)/python -m bench $(ARGS)
 
 clean:  ## Remove what make has made.
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Stamps: installed again only when what is asked for has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
@@ -50,6 +53,14 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing Tallygate and its development tools into $(VENV) ..."
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+# What makes the site needs nothing of ours, nor we of it.
+$(VENV)-docs/.installed: docs/requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv was not found; set PYTHON=/path/to/python." >&2; exit 1; }
+	@echo "Installing what makes the site into $(VENV)-docs ..."
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(subst $(VENV),$(VENV)-docs,$(BIN))/python -m pip install --quiet --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv was not found; set PYTHON=/path/to/python." >&2; exit 1; }
