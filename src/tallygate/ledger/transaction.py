@@ -78,6 +78,16 @@ SELECT_SESSIONS_CALLED = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND (substr(session_id, 1, length(:part)) = :part"
     " OR substr(session_id, -length(:part)) = :part) ORDER BY started_us DESC LIMIT :limit"
 )
+# Of the sessions that one session of a client was in turn, the one that it is in now; SQLite takes the row of MAX.
+_BY_CLIENT = (
+    "SELECT s.session_id, MAX(s.started_us) FROM client_session l JOIN session s ON s.tenant = l.tenant"
+    " AND s.session_id = l.session_id WHERE l.tenant = :tenant AND {} GROUP BY l.client, l.client_session"
+    " ORDER BY 2 DESC LIMIT :limit"
+)
+SELECT_SESSIONS_OF_CLIENT = _BY_CLIENT.format("l.client_session = :part")
+SELECT_CLIENT_SESSIONS_CALLED = _BY_CLIENT.format(
+    "(substr(l.client_session, 1, length(:part)) = :part OR substr(l.client_session, -length(:part)) = :part)"
+)
 # The pieces of a rolling period are nobody's affair: one budget stands for them, which has no end.
 _ROLLS = "period GLOB '[1-9]*h'"
 SELECT_BUDGETS_CALLED = (
@@ -201,7 +211,15 @@ class StoreReader(
         return [rows.to_session(row) for row in self._all(SELECT_SESSIONS, state=state, limit=limit)]
 
     def sessions_called(self, part: str, limit: int) -> list[str]:
-        return [row[0] for row in self._all(SELECT_SESSIONS_CALLED, part=part, limit=limit)]
+        """The sessions whose id begins or ends with a text, or whose id in their client does."""
+        found = [
+            self._all(sql, part=part, limit=limit) for sql in (SELECT_SESSIONS_CALLED, SELECT_CLIENT_SESSIONS_CALLED)
+        ]
+        return [*dict.fromkeys(row[0] for rows_ in found for row in rows_)][:limit]
+
+    def sessions_of_client(self, client_session: str, limit: int) -> list[str]:
+        """The sessions that a client calls by an id: of each client the youngest."""
+        return [row[0] for row in self._all(SELECT_SESSIONS_OF_CLIENT, part=client_session, limit=limit)]
 
     def budgets_called(self, part: str, limit: int) -> list[str]:
         return [row[0] for row in self._all(SELECT_BUDGETS_CALLED, part=part, limit=limit)]

@@ -267,6 +267,17 @@ def test_a_raise_says_nothing_of_budgets_that_leave_more(tight, run, made):
     assert "but" not in run("budget", "raise", session_id, "0.25").stdout
 
 
+def test_a_check_of_a_session_that_has_ended_says_that_and_what_is_left(run, made):
+    session_id = made.worked()
+    made.end(session_id)
+    result = run("budget", "check", session_id)
+    ended = (
+        f"Session {session_id[-8:]} has ended ($0.88 left, 12.5 % used): it takes no more calls unless its client "
+        "resumes it.\n"
+    )
+    assert (result.exit_code, result.stdout) == (8, ended)
+
+
 def test_raising_the_budget_of_a_session_that_has_ended_says_so(run, made):
     session_id = made.session(1)
     assert "has ended" not in run("budget", "raise", session_id, "1").stdout

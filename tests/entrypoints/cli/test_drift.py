@@ -175,6 +175,14 @@ def test_what_cannot_be_reviewed_is_refused_in_one_line(run, made, arguments, co
     assert said in refused.stderr
 
 
+def test_what_belongs_to_no_session_stands_under_its_client(run, made, home):
+    session_id = used(made, Tokens(1_000, output=100))
+    write_claude(home, [1], at=datetime.now(UTC))
+    head, *rows = run("drift").stdout.partition("\n\n")[0].splitlines()[1:]
+    assert head.split()[0] == "WHOSE"
+    assert {row.split()[0] for row in rows} == {"claude-code", session_id[-8:], "total"}
+
+
 def test_tables_fit_a_hundred_columns_and_nothing_raw_reaches_the_terminal(run, made):
     used(made, Tokens(90_000_000, output=9_000_000), model="evil\x1b[31m" + "m" * 150)
     used(made, Tokens(90_000_000, output=9_000_000))

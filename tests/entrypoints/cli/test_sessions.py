@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 from click.testing import CliRunner
+from tests.entrypoints.cli.conftest import Made
 from tests.entrypoints.cli.test_local_days import settings_file
+from tests.entrypoints.cli.test_status_and_doctor import tamper
 from tests.reading_rules import Rule
 from tests.transcripts import PROJECT, write_claude
 from tests.world import changed
@@ -227,7 +229,7 @@ def test_a_response_of_which_something_was_guessed_is_marked(run, run_json, made
 
 def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_spent_on(run, run_json, made):
     session_id = made.session(model=UNKNOWN_MODEL)
-    assert run_json("sessions", "list")["sessions"][0]["main_model"] == "unknown"
+    assert run_json("sessions", "list")["sessions"][0]["model"] == "unknown"
     at = as_datetime(made.app.runtime.services.clock_us())
     rows = [
         ObservedUsage("codex", "theirs", f"r{n}", at, model, Tokens(output=count), Rule.CODEX_LAST)
@@ -236,9 +238,53 @@ def test_a_session_whose_model_nobody_named_is_listed_by_the_one_that_most_was_s
     link_session(made.app.runtime, "codex", "theirs", session_id)
     ingest(made.app.runtime, FileReading("codex", "/t", rows))
     [found] = run_json("sessions", "list")["sessions"]
-    assert (found["model"], found["main_model"]) == ("unknown", "claude-opus-4-7")
+    assert found["model"] == run_json("sessions", "show", session_id)["model"] == "claude-opus-4-7"
     assert "claude-opus-4-7" in run("sessions", "list").stdout
     assert "model claude-opus-4-7" in run("sessions", "show", session_id).stdout
+
+
+def test_a_session_is_named_by_its_client_s_id_too_wherever_an_id_is_asked_for(run, run_json, made):
+    theirs = "0b6a3c5e-1111-4222-8333-444455556666"
+    first, again = made.session(), made.session()
+    made.call(again, tool_name="edit")
+    for session_id in (first, again):
+        link_session(made.app.runtime, "claude_code", theirs, session_id)
+    for named in (theirs, theirs[:8], theirs[-12:]):
+        assert run_json("sessions", "show", named)["session_id"] == again, "it went on with that one"
+        assert run_json("why", named)["session_id"] == again
+        assert run_json("budget", "check", named)["session_id"] == again
+        assert run("budget", "raise", named, "1").stdout.startswith(again)
+        assert run("drift", "--session", named).exit_code == 0
+        assert run("attest", "list", "--session", named).exit_code == 0
+    link_session(made.app.runtime, "codex", f"{theirs[:8]}-other", first)
+    assert "fits more than one session" in run("sessions", "show", theirs[:8]).stderr
+    assert run_json("sessions", "show", theirs)["session_id"] == again
+    assert run("sessions", "end", f"{theirs[:8]}-other").stdout.startswith(first)
+
+
+def test_a_session_of_which_the_tables_have_no_budget_is_listed_with_the_others_and_named(run, run_json, made):
+    lost, kept = made.worked(), made.session()
+    tamper(made.app.settings.paths.database, f"DELETE FROM budget WHERE budget_id = '{lost}'")
+    result = run("sessions", "list")
+    assert result.exit_code == 0
+    assert [row.split()[0] for row in result.stdout.splitlines()[1:]] == [kept[-8:], lost[-8:]]
+    assert f"Session {lost[-8:]} has no budget in the ledger's tables any more." in result.stderr
+    found = {each["session_id"]: each for each in run_json("sessions", "list")["sessions"]}
+    assert [found[lost][name] for name in ("budget", "limit", "left", "tightest_left_usd")] == [None] * 4
+    assert (found[lost]["spent"], found[kept]["left"]) == (0.05, 1.0)
+    assert run("status").exit_code == 0
+    refused = run("budget", "raise", lost, "1")
+    assert (refused.exit_code, f"Session {lost[-8:]} has no budget" in refused.stderr) == (3, True)
+
+
+def test_a_session_whose_own_budget_is_lost_does_not_raise_everybody_s_day(run, made):
+    made.app.close()
+    settings_file('[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = 9\n')
+    with closing(compose(settings_here(), by="test")) as app:
+        session_id = Made(app).worked()
+    tamper(made.app.settings.paths.database, f"DELETE FROM budget WHERE budget_id = '{session_id}'")
+    refused = run("budget", "raise", session_id, "1")
+    assert (refused.exit_code, "no budget but those of the settings" in refused.stderr) == (3, True)
 
 
 def test_a_budget_of_tokens_has_a_short_id_that_the_command_takes(run, run_json, made):

@@ -62,6 +62,15 @@ def test_a_step_that_was_let_through_is_told_as_it_stood_then_whatever_came_late
     assert row(run("why", second).stdout) == ["$1.00", "$0.15", "$0.00", "$0.85", "$0.20"]
 
 
+def test_what_went_beyond_a_limit_stands_beside_what_is_left_which_is_never_below_nothing(run, run_json, made):
+    session_id = made.session(1)
+    call = made.call(session_id, prompt=20_000, output=4_000, tool_name="plan")
+    record_usage(made.app.runtime, UsageReport(call, Tokens(fresh_input=300_000)))  # $1.50
+    made.call(session_id, tool_name="edit")
+    assert row(run("why", session_id).stdout)[:5] == ["$1.00", "$1.50", "$0.00", "$0.00", "$0.50"]
+    assert run_json("why", session_id)["budgets"][0]["left"] == run_json("budget", "list")["budgets"][0]["left"] == -0.5
+
+
 def test_without_an_id_it_is_the_run_that_was_stopped_last(run, made, stopped):
     session_id, _, _ = stopped
     made.session(1)

@@ -11,7 +11,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.entrypoints.cli.sessions import line_json
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
-from tallygate.operations.views.overview import list_sessions, show_session
+from tallygate.operations.views.overview import find_budget, list_sessions, show_session
 
 CENT = NANOS // 100
 DAY = BudgetRule(BudgetScope.GLOBAL, 70 * CENT, period="day")
@@ -46,6 +46,9 @@ def test_a_resumed_session_has_its_own_cost_and_the_limit_and_rest_of_the_one_it
     assert {name: found[again][name] for name in kept} == {"spent": 0.12, "budget": first, "limit": 1.0, "left": 0.58}
     assert {name: found[first][name] for name in kept} == {"spent": 0.3, "budget": first, "limit": 1.0, "left": 0.58}
     assert found[again]["tightest_left_usd"] == (0.28 if rules else 0.58)
+    # Whoever raises the later one means the budget that it lives on, by whichever of its ids.
+    for named in (again, again[-8:], "client-1"):
+        assert find_budget(world.rt, named).budget_id == first
 
 
 def test_what_a_session_is_said_to_have_spent_is_without_those_inside_it_and_without_reservations(world):

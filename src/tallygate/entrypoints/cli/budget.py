@@ -15,6 +15,7 @@ from tallygate.core.model import Budget, LimitChange, parse_amount, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
 from tallygate.core.text import cleaned
+from tallygate.core.words import CheckReason
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
@@ -132,8 +133,12 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
             }
         )
     else:
-        left = format_amount(remaining, found.currency)
-        click.echo(f"{found.reason.value}: {left} left, {used} % used.")
+        left = f"{format_amount(max(remaining, 0), found.currency)} left, {used} % used"
+        if found.reason is CheckReason.SESSION_ENDED:
+            ended = f"Session {output.safe(output.short_id(key))} has ended ({left})"
+            click.echo(f"{ended}: it takes no more calls unless its client resumes it.")
+        else:
+            click.echo(f"{found.reason.value}: {left}.")
         if found.command is not None:
             click.echo(f"To go on: {output.safe(found.command, 500)}")
     return 0 if found.allowed else STOPPED

@@ -129,7 +129,7 @@ def _lines(found: Review) -> None:
     lines = [*found.lines, found.total]
     places = [line.place for line in found.lines]
     columns = [
-        output.words("SESSION", [*(_who(line) for line in found.lines), "total"]),
+        output.words("WHOSE", [*(_who(line) for line in found.lines), "total"]),
         output.words("DAY", [*(f"{place.day:%y-%m-%d}" for place in places), ""]),
         output.words("MODEL", [*(output.safe(place.model or None, _MODEL_MAX) for place in places), ""]),
         output.going(1, output.money("ESTIMATE", [(line.estimate_nanos, "USD") for line in lines])),

@@ -11,7 +11,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.wording import amounts_of
-from tallygate.core.model import Call, Session, unit_number
+from tallygate.core.model import Budget, Call, Session, unit_number
 from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.proof import SlimAttestation
@@ -45,7 +45,8 @@ _STATES = {"open": SessionState.OPEN, "ended": SessionState.ENDED, "all": None}
 def sessions() -> None:
     """List sessions, look at one, end one.
 
-    A session is named by its id, or by a beginning or an end of it: the last eight characters, as lists show them.
+    A session is named by its id, ours or its client's, or by a beginning or an end of it: the last eight characters, as
+    lists show them.
     """
 
 
@@ -131,12 +132,14 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
     that it was made for, or else with the first of those that live on it.
     """
     at: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        if line.own.name not in at or line.own.name == line.session.session_id:
-            at[line.own.name] = number
-    again = output.NOTHING, output.NOTHING
-    shown = [_standing(line) if at[line.own.name] == number else again for number, line in enumerate(lines)]
-    others = any(line.own.name != line.session.session_id for line in lines)
+    names = [None if line.own is None else line.own.name for line in lines]
+    for number, (line, name) in enumerate(zip(lines, names, strict=True)):
+        if name is not None and (name not in at or name == line.session.session_id):
+            at[name] = number
+    shown = [
+        _standing(line.own) if at.get(names[number] or "") == number else _AGAIN for number, line in enumerate(lines)
+    ]
+    others = any(name not in (None, line.session.session_id) for line, name in zip(lines, names, strict=True))
     output.table(
         output.words("ID", [output.short_id(line.session.session_id) for line in lines]),
         output.going(1, output.words("STATE", [line.session.state for line in lines])),
@@ -148,17 +151,26 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         output.money("SPENT", [(line.spent_nanos, line.session.currency) for line in lines]),
         *output.unsure([line.split for line in lines], [line.session.currency for line in lines]),
         output.amounts("LEFT", [left for _, left in shown]),
-        *([output.going(6, output.words("OF", [output.short_id(line.own.name) for line in lines]))] if others else []),
+        *([output.going(6, output.words("OF", [name and output.short_id(name) for name in names]))] if others else []),
         output.going(5, output.numbers("CALLS", [line.totals.calls for line in lines])),
         output.going(4, output.numbers("HALTS", [line.totals.denied for line in lines])),
         output.going(3, output.words("MODEL", [line.model for line in lines], tight=False)),
         output.going(7, output.words("TASK", [line.session.task_summary for line in lines], tight=False)),
     )
+    for line in lines:
+        if line.own is None:
+            name = output.safe(output.short_id(line.session.session_id))
+            output.aside(f"Session {name} has no budget in the ledger's tables any more. `tallygate verify` says why.")
 
 
-def _standing(line: SessionLine) -> tuple[str, str]:
+_AGAIN = (output.NOTHING, output.NOTHING)
+
+
+def _standing(budget: Budget | None) -> tuple[str, str]:
     """The limit of the budget that a session lives on, and what it has left."""
-    limit, _, _, left = told_apart(amounts_of(line.own), line.own.unit)
+    if budget is None:
+        return _AGAIN
+    limit, _, _, left = told_apart(amounts_of(budget), budget.unit)
     return limit, left
 
 
@@ -166,17 +178,16 @@ def line_json(line: SessionLine) -> dict[str, Any]:
     """A session of a list, for programs: what it cost itself, and how the budget stands that it lives on."""
     own = line.own
     return {
-        **_session_json(line.session),
+        **_session_json(line.session, line.model),
         "spent": json_number(line.spent_nanos),
         **output.split_json(line.spent_nanos, line.split, "spent"),
-        "budget": own.name,
-        "budget_currency": own.unit,
-        "limit": unit_number(own.limit_nanos, own.unit),
-        "reserved": unit_number(own.reserved_nanos, own.unit),
-        "left": unit_number(own.available_nanos, own.unit),
-        "tightest_left_usd": json_number(line.left_nanos),
+        "budget": None if own is None else own.name,
+        "budget_currency": None if own is None else own.unit,
+        "limit": None if own is None else unit_number(own.limit_nanos, own.unit),
+        "reserved": None if own is None else unit_number(own.reserved_nanos, own.unit),
+        "left": None if own is None else unit_number(own.available_nanos, own.unit),
+        "tightest_left_usd": None if line.left_nanos is None else json_number(line.left_nanos),
         "pressure": line.pressure.value,
-        "main_model": line.model,
         "calls": line.totals.calls,
         "pending": line.totals.pending,
         "halts": line.totals.denied,
@@ -189,13 +200,13 @@ def _clients(session: Session) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} (also called {names[1]})"
 
 
-def _session_json(session: Session) -> dict[str, Any]:
+def _session_json(session: Session, model: str) -> dict[str, Any]:
     return {
         "session_id": session.session_id,
         "state": session.state.value,
         "client": client_name(session.client),
         "also_client": None if session.also_client is None else client_name(session.also_client),
-        "model": session.model,
+        "model": model,
         "currency": session.currency,
         "started_at": iso(session.started_us),
         "ended_at": iso(session.ended_us),
@@ -214,7 +225,7 @@ def _session_json(session: Session) -> dict[str, Any]:
 def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
     totals = view.totals
     found: dict[str, Any] = {
-        **_session_json(view.session),
+        **_session_json(view.session, _main_model(view)),
         "enforcement": "hooks" if view.enforced else "none",
         "total_cost": json_number(totals.total_nanos),
         **output.split_json(totals.total_nanos, view.split.within(totals.total_nanos)),

@@ -166,7 +166,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
         "open_sessions": [line_json(line) for line in stands.open_sessions],
         "unread": unread_json(seen.unread),
         **seen.anomalies.stated(),
-        "left": json_number(sum(line.left_nanos for line in stands.open_sessions)),
+        "left": json_number(sum(line.left_nanos or 0 for line in stands.open_sessions)),
     }
 
 

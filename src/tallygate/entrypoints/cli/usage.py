@@ -370,4 +370,4 @@ def _share(part: int, whole: int) -> str:
     if not part:
         return output.NOTHING
     percent = part * 100 // whole
-    return f"{percent}%" if percent else "<1%"
+    return f"{percent} %" if percent else "< 1 %"

@@ -111,12 +111,14 @@ def _rates(rates: dict[str, Any]) -> str:
 
 
 def _budgets(budgets: tuple[BudgetThen, ...], *, refused: bool) -> None:
+    over = [format_amount(-each.left, each.unit) if each.left < 0 else output.NOTHING for each in budgets]
     output.table(
         output.words("BUDGET", [output.short_id(each.name) for each in budgets]),
         output.amounts("LIMIT", [format_amount(each.limit, each.unit) for each in budgets]),
         output.amounts("- SPENT", [format_amount(each.spent, each.unit) for each in budgets]),
         output.amounts("- RESERVED", [format_amount(each.reserved, each.unit) for each in budgets]),
-        output.amounts("= LEFT", [format_amount(each.left, each.unit) for each in budgets]),
+        output.amounts("= LEFT", [format_amount(max(each.left, 0), each.unit) for each in budgets]),
+        *([output.amounts("OVER", over)] if any(each.left < 0 for each in budgets) else []),
         output.amounts("NEEDED" if refused else "HELD", [format_amount(each.needed, each.unit) for each in budgets]),
     )
     if any(each.carried is None for each in budgets):

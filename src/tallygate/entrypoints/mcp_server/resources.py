@@ -194,13 +194,14 @@ def _reading(uri: str, answer: Callable[[], dict[str, Any]]) -> Callable[[], str
 
 
 def _line(line: SessionLine) -> dict[str, Any]:
+    own = line.own
     return {
         **_session(line.session),
-        "currency": line.own.unit,
-        "limit": usd(line.own.limit_nanos),
-        "spent": usd(to_unit_nanos(line.totals.spent_nanos, line.own.usd_nanos)),
-        "reserved": usd(line.own.reserved_nanos),
-        "remaining": usd(line.left_nanos),
+        "currency": line.session.currency if own is None else own.unit,
+        "limit": None if own is None else usd(own.limit_nanos),
+        "spent": usd(to_unit_nanos(line.totals.spent_nanos, (own or line.session).usd_nanos)),
+        "reserved": None if own is None else usd(own.reserved_nanos),
+        "remaining": None if line.left_nanos is None else usd(line.left_nanos),
         "budget_pressure": line.pressure.value,
         "calls_made": line.totals.calls,
         "pending": line.totals.pending,

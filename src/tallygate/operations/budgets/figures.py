@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split, certainty_of
-from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
 from tallygate.core.gate.wording import doubtful
@@ -269,8 +268,11 @@ def used_model(reader: UsageReader, session: Session) -> str | None:
 ANCESTORS_MAX = 32
 
 
-def drawn_on(reader: SessionReader, session: Session, budgets: tuple[Budget, ...]) -> Budget:
-    """The budget a session lives on: its own, else that of the nearest session around it, else the tightest."""
+def drawn_on(reader: SessionReader, session: Session, budgets: tuple[Budget, ...]) -> Budget | None:
+    """The budget a session lives on: its own, else that of the nearest session around it, else the tightest.
+
+    None where the ledger's tables have no budget of it any more.
+    """
     named = {budget.budget_id: budget for budget in budgets}
     around: Session | None = session
     for _ in range(ANCESTORS_MAX):
@@ -279,13 +281,7 @@ def drawn_on(reader: SessionReader, session: Session, budgets: tuple[Budget, ...
         around = None if around.parent_session_id is None else reader.session(around.parent_session_id)
     if around is not None and around.session_id in named:
         return named[around.session_id]
-    tightest = policy.tightest(budgets)
-    if tightest is None:
-        raise LedgerCorrupt(
-            f"No budget of the session {session.session_id} is in the ledger's tables any more.",
-            hint="See: tallygate verify",
-        )
-    return tightest
+    return policy.tightest(budgets)
 
 
 def is_enforced(reader: SessionReader, session: Session) -> bool:

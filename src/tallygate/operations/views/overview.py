@@ -14,6 +14,7 @@ from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.wording import short_name
 from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd, last_raise_us
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
@@ -46,15 +47,16 @@ _OPEN_LOOKED_AT = 100
 class SessionLine:
     """One session in a list: what it cost itself, and the budget that it draws on, which may be that of its parent.
 
+    `own` is None where no budget of it is in the ledger's tables any more; the others are listed all the same.
     `spent_nanos` is in the session's currency, and `split` what of that is spent at prices that are not sure.
     `left_nanos` is what the tightest of all budgets leaves, in nano-dollars. `model` is the one that most was spent on
     where nobody said at its start which it would be.
     """
 
     session: Session
-    own: Budget
+    own: Budget | None
     spent_nanos: int
-    left_nanos: int
+    left_nanos: int | None
     pressure: Pressure
     totals: ActivityTotals
     split: Split = SURE
@@ -238,10 +240,15 @@ def head_of(rt: Runtime) -> Head:
 
 
 def session_called(rt: Runtime, text: str) -> str:
-    """The session an id names, in full or by a beginning or an end of it that no other has."""
+    """The session an id names, ours or its client's, in full or by a beginning or an end of it that no other has.
+
+    What a client goes on with is one session of its own and several of ours: meant is the youngest.
+    """
     with rt.reading() as reader:
         if reader.session(text) is not None:
             return text
+        if len(found := reader.sessions_of_client(text, CANDIDATES_SHOWN)) == 1:
+            return found[0]
         hint = "`tallygate sessions list` shows the sessions."
         return _only("session", text, reader.sessions_called, hint)
 
@@ -264,10 +271,35 @@ def bill_called(rt: Runtime, text: str) -> str:
 
 
 def find_budget(rt: Runtime, text: str) -> Budget:
-    """The budget an id names, as `budget_called` finds it."""
-    key = budget_called(rt, text)
+    """The budget an id names, as `budget_called` finds it; of a session's id, the budget that the session lives on."""
+    try:
+        key = budget_called(rt, text)
+    except NotFound as no_budget:
+        key = _lived_on(rt, text, no_budget)
     with rt.reading() as reader:
         return standing_now(rt, reader, present(reader.budget(key), f"budget {key} is in the ledger"))
+
+
+def _lived_on(rt: Runtime, text: str, no_budget: NotFound) -> str:
+    """The budget of a session that has none of its own: that of the session it is in, or went on from.
+
+    A budget of the settings is never meant by it: whoever raises a session does not think of everybody's day.
+    """
+    try:
+        session_id = session_called(rt, text)
+    except NotFound:
+        raise no_budget from None
+    with rt.reading() as reader:
+        session = present(reader.session(session_id), f"session {session_id} is in the ledger")
+        own = drawn_on(reader, session, budgets_now(rt, reader, session, rt.services.clock_us(), here=False))
+    if own is None or own.scope != "session":
+        said = "no budget that is left in the tables" if own is None else "no budget but those of the settings"
+        raise NotFound(
+            f"Session {short_name(session_id)} has {said}.",
+            hint="`tallygate budget list` shows them.",
+            code="unknown_budget",
+        )
+    return own.budget_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,13 +363,15 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
     sure = unsure.of_session(session.session_id)
     spent = to_unit_nanos(totals.spent_nanos, session.usd_nanos)
     split = Split(*(to_unit_nanos(each, session.usd_nanos) for each in (sure.approximate_nanos, sure.assumed_nanos)))
-    tightest = policy.tightest(budgets) or own
+    tightest, fullest = policy.tightest(budgets) or own, policy.most_used(budgets) or own
     return SessionLine(
         session=session,
         own=own,
         spent_nanos=spent,
-        left_nanos=in_usd(tightest.available_nanos, tightest),
-        pressure=policy.pressure(policy.most_used(budgets) or own, rt.workspace.policy.pressure_percents),
+        left_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
+        pressure=(
+            Pressure.CRITICAL if fullest is None else policy.pressure(fullest, rt.workspace.policy.pressure_percents)
+        ),
         totals=totals,
         split=split.within(spent),
         model=used_model(reader, session) or session.model,
