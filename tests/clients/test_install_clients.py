@@ -16,8 +16,7 @@ from tallygate.clients.client import InstallScope, InstallSurroundings, Telemetr
 from tallygate.clients.qwen.client import GATING as QWEN_GATING
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing import documents
-from tallygate.editing.edits import Block, Hook, Member, Table
-from tallygate.editing.ours import HOOK_TOOL, is_ours
+from tallygate.editing.edits import HOOK_TOOL, Block, Hook, Member, Table, is_ours
 
 HOME, PROJECT = Path("/h"), Path("/h/p")
 PYTHON, HOOK = "/opt/tg/bin/python", "/opt/tg/tallygate/entrypoints/hook.py"

@@ -173,7 +173,7 @@ NAMED = {
     "operations/bills/keys.py": "names a provider's bills, not its client",
     "operations/budgets/of_settings.py": "an id of a model as an example",
     "operations/views/prices.py": "ids of models that are shown as examples",
-    "reports/sheet.py": "an id of a model as an example",
+    "reports/usage.py": "an id of a model as an example",
     "settings/budgets.py": "an id of a model as an example",
     "settings/model.py": "what the reference says of telemetry and of runs that are ended",
     "settings/sections.py": "an id of a model as an example",

@@ -17,9 +17,8 @@ from tallygate.clients.client import rule_block
 from tallygate.clients.opencode.client import opencode_plugin
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing import documents, text_file, toml_file
-from tallygate.editing.edits import Block, Member, Table
+from tallygate.editing.edits import BEGIN, END, Block, Member, Table
 from tallygate.editing.json_text import Malformed
-from tallygate.editing.ours import BEGIN, END
 from tallygate.pricing.tokens import count_tokens
 
 SERVER = Table(("mcp_servers", "tallygate"), {"command": "/opt/p", "args": ["-P", "-m"], "required": True})

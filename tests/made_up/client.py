@@ -16,8 +16,7 @@ from tallygate.clients.client import (
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
-from tallygate.editing.edits import FileEdits, Hook, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 ANSWER = ReadingRule("made_up.answer")
 TITLE = ReadingRule("made_up.title", ResponseKind.AUXILIARY)

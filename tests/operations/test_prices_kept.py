@@ -22,8 +22,8 @@ from tallygate.operations.gate.record import CallReport, UsageReport, record_cal
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.book import PriceBook, PricingSettings
 from tallygate.pricing.exchange import Rate
-from tallygate.pricing.kept import PriceList
 from tallygate.pricing.overrides import Discount, PriceOverride
+from tallygate.pricing.user_prices import PriceList
 
 MILLI = NANOS // 1000
 PROJECT = "/home/me/p"

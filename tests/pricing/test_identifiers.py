@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pricing.ids import CERTAIN, GUESSED, HOSTILE, LOCAL, UNKNOWN
 
-from tallygate.pricing.identifiers import canonical, family, identify, shown
-from tallygate.pricing.spelling import Rest, judge_rest
+from tallygate.pricing.identifiers import Rest, canonical, family, identify, judge_rest, shown
 
 ALL_IDS = tuple(chain(CERTAIN, GUESSED, LOCAL, UNKNOWN, HOSTILE))
 PIECES = st.sampled_from(

@@ -20,8 +20,7 @@ from tallygate.clients.program import ClientProgram
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
-from tallygate.editing.edits import Block, FileEdits
-from tallygate.editing.ours import BEGIN, END, HOOK_TOOL, SERVER
+from tallygate.editing.edits import BEGIN, END, HOOK_TOOL, SERVER, Block, FileEdits
 from tallygate.files import start_of
 
 if TYPE_CHECKING:

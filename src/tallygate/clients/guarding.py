@@ -17,9 +17,9 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, GitTree, GuardedFiles
 from tallygate.core.guard.nested import NestedClient
 from tallygate.editing import json_text as at
+from tallygate.editing.edits import SERVER, has_our_telemetry, is_ours
 from tallygate.editing.json_text import Malformed, plain
 from tallygate.editing.manifest import Manifest
-from tallygate.editing.ours import SERVER, has_our_telemetry, is_ours
 from tallygate.files import start_of
 
 # --- guarding --------------------------------------------------------------------------------------------------------

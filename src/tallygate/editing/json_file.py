@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallygate.editing import json_text as at
-from tallygate.editing.edits import Hook, Member
+from tallygate.editing.edits import Hook, Member, belongs_to_us, is_ours
 from tallygate.editing.json_text import Node, plain
-from tallygate.editing.ours import belongs_to_us, is_ours
 
 Path = tuple[str, ...]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.editing.edits import Block, Whole
+from tallygate.editing.edits import BEGIN, END, PLUGIN_MARK, Block, Whole
 from tallygate.editing.json_text import Malformed, line_of
-from tallygate.editing.ours import BEGIN, END, PLUGIN_MARK
 
 _MARKER = re.compile(rf"^[ \t]*({re.escape(BEGIN)}|{re.escape(END)})[ \t]*\r?$", re.MULTILINE)
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Protocol
 
 from tallygate.core.bills.lines import Estimate
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.learning.calibration import CostOrigin, SampleKey, StoredSample
 from tallygate.core.model import Amount, Budget, Call, LimitChange, Session
 from tallygate.core.places import Tree
 from tallygate.core.proof import Head, StatementKind, attestation_id
-from tallygate.core.reports import CallAnomaly
 from tallygate.core.statements import Bill, BilledLine, BillLine
 from tallygate.core.usage import (
     ObservedSum,

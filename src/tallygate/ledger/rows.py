@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.learning.calibration import Sample, SampleKey
 from tallygate.core.model import Budget, Call, Hold, LimitChange, Session
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.reports import CallAnomaly
 from tallygate.core.statements import Bill, BillLine, identity_digest
 from tallygate.core.text import cleaned
 from tallygate.core.usage import Rules, rule_of

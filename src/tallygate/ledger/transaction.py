@@ -18,8 +18,7 @@ from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.learning import CalibrationReads
-from tallygate.ledger.store.locks import NEWEST_LOCK, LockReads
-from tallygate.ledger.store.proof import AttestReads, AttestWrites
+from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
 from tallygate.ledger.store.reports import ReportReads
 from tallygate.ledger.store.sessions import LimitReads, TenantReads
 from tallygate.ledger.store.spending import SpendReads

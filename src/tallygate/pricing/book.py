@@ -28,7 +28,6 @@ from tallygate.pricing.identifiers import (
     shown,
 )
 from tallygate.pricing.identity import providers_of
-from tallygate.pricing.kept import PriceList
 from tallygate.pricing.overlay import CORRECTED_PRICES, DATED_NAMES, MISSING_PRICES, SHORT_NAMES
 from tallygate.pricing.overrides import (
     ANYWHERE,
@@ -45,7 +44,7 @@ from tallygate.pricing.overrides import (
 )
 from tallygate.pricing.rates import nanos_per_million
 from tallygate.pricing.relatives import CLAUDE_TIERS
-from tallygate.pricing.user_prices import PricingSettings
+from tallygate.pricing.user_prices import PriceList, PricingSettings
 
 __all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSettings", "family"]
 

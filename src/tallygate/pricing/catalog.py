@@ -13,12 +13,11 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from tallygate.core.costing import STANDARD, Price, Terms
-from tallygate.pricing.identifiers import Identifier, identify, shown
+from tallygate.pricing.identifiers import Identifier, Rest, claude_version, identify, shown
 from tallygate.pricing.overlay import AZURE_ZONES, HALF_IN_BATCHES, LONG_CONTEXT, RESELLERS, US_ONLY_SINCE
 from tallygate.pricing.rates import in_proportion, longer, scaled, scaled_like
 from tallygate.pricing.relatives import ModelName, current, nearest, taken_apart
 from tallygate.pricing.snapshot import Snapshot, SnapshotDamaged, bytes_of, snapshot_in
-from tallygate.pricing.spelling import Rest, claude_version
 from tallygate.pricing.vendors import VENDORS, Vendor, family_and_vendor
 
 if TYPE_CHECKING:

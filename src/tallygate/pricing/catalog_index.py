@@ -32,8 +32,8 @@ from genai_prices.types import (
 from pydantic import ValidationError
 
 from tallygate.core.costing import ContextTier, Rates
+from tallygate.pricing.identifiers import Rest, judge_rest
 from tallygate.pricing.rates import nanos_per_million
-from tallygate.pricing.spelling import Rest, judge_rest
 from tallygate.pricing.vendors import BEDROCK_GEOS, BEDROCK_VENDORS, family_and_vendor
 
 SOURCE = "genai-prices"

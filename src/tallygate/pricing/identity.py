@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from tallygate.pricing.identifiers import Identifier, canonical, identify, provider_of
+from tallygate.pricing.identifiers import Identifier, canonical, identify, is_digits, provider_of
 from tallygate.pricing.reading import read, reads_as
-from tallygate.pricing.spelling import is_digits
 
 _NAMES_KEPT = 8192
 _FOLDS_MAX = 16

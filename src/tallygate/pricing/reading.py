@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tallygate.core.text import plain_letters
-from tallygate.pricing.spelling import is_digits
+from tallygate.pricing.identifiers import is_digits
 from tallygate.pricing.vendors import CHANNELS, GATEWAYS, VENDORS
 
 _READ_MAX = 512

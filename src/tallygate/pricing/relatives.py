@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tallygate.pricing.spelling import is_digits, spelled
+from tallygate.pricing.identifiers import is_digits, spelled
 
 Version = tuple[int, ...]
 

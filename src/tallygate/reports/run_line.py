@@ -13,11 +13,11 @@ from typing import Any
 
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.model import Budget, Call, LimitChange, Session, last_raise_us, unit_exact
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
 from tallygate.core.proof import Head
-from tallygate.core.reports import CallAnomaly
 from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.usage import UNKNOWN_MODEL, Observed
 from tallygate.core.words import Action, ActorType, CallState

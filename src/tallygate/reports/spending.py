@@ -12,8 +12,7 @@ from tallygate.core.money import exact_text, to_unit_nanos
 from tallygate.core.usage import SpendSum
 from tallygate.core.words import client_name
 from tallygate.reports import usage
-from tallygate.reports.sheet import cell, sheet
-from tallygate.reports.usage import ALWAYS_US, Period, period_of
+from tallygate.reports.usage import ALWAYS_US, Period, cell, period_of, sheet
 
 _UNSURE = ("approximate_cost_usd", "assumed_cost_usd")
 

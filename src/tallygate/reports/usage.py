@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -10,8 +12,39 @@ from enum import StrEnum
 from tallygate.core.costing import Certainty, Tokens
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text
+from tallygate.core.text import cleaned
 from tallygate.core.usage import UsageSum
-from tallygate.reports.sheet import cell, sheet
+
+# --- sheet -----------------------------------------------------------------------------------------------------------
+# Figures as a spreadsheet takes them: RFC 4180, and nothing in a cell acts.
+
+
+_CELL_MAX = 1000
+# What a spreadsheet would take for the beginning of a formula; in some languages it takes the wide forms too.
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH HYPHEN-MINUS}",
+            "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+
+
+def sheet(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes:
+    """A header and rows, as bytes: a text stream of some systems would end the lines in its own way."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows([head, *rows])
+    return text.getvalue().encode()
+
+
+def cell(value: str | None) -> str:
+    """Text from anywhere as it may stand in a cell: what looks like a formula begins with an apostrophe.
+
+    >>> cell("=1+1"), cell("claude-opus-4.7"), cell(None)
+    ("'=1+1", 'claude-opus-4.7', '')
+    """
+    text = "" if value is None else cleaned(value, _CELL_MAX)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+# --- usage -----------------------------------------------------------------------------------------------------------
+# Usage as people ask for it: by day, week, month, session, project, model or client, from sums of the ledger.
+
 
 _COUNTS = (
     "responses", "partial_responses", "fresh_input_tokens", "cache_read_tokens", "cache_write_5m_tokens",

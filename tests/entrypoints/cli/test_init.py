@@ -14,7 +14,7 @@ import pytest
 from tallygate.app import compose, settings_here
 from tallygate.clients.client import server_command, status_command
 from tallygate.clients.registry import REGISTRY
-from tallygate.editing.ours import is_ours
+from tallygate.editing.edits import is_ours
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.operations.sessions.opening import Opening, start_session

@@ -28,8 +28,7 @@ from tallygate.core.guard.nested import Around, NestedClient, file_text, options
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.learning.steps import FIRST_KEPT_LONG
 from tallygate.core.usage import ReadingRule, ResponseKind
-from tallygate.editing.edits import Edit, FileEdits, Hook, Member
-from tallygate.editing.ours import SERVER, TOKEN_HEADER, has_our_telemetry, is_ours
+from tallygate.editing.edits import SERVER, TOKEN_HEADER, Edit, FileEdits, Hook, Member, has_our_telemetry, is_ours
 
 # --- guard -----------------------------------------------------------------------------------------------------------
 # Whether Claude Code's settings would switch the gate's hooks off, or let another server answer them.

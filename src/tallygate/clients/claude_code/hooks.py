@@ -19,7 +19,7 @@ from tallygate.clients.reading.hooks import (
     tool_calls_of,
 )
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
-from tallygate.editing.ours import SERVERS
+from tallygate.editing.edits import SERVERS
 
 CLIENT = "claude_code"
 MOMENTS: Mapping[str, Moment] = {

@@ -12,8 +12,7 @@ from tallygate.clients.client import (
     application_data,
     server_command,
 )
-from tallygate.editing.edits import FileEdits, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Member
 
 
 def _folder(where: InstallSurroundings) -> Path:

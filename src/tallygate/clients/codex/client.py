@@ -25,8 +25,7 @@ from tallygate.clients.codex.program import PROGRAM
 from tallygate.core.guard.nested import Around, NestedClient, file_text, options_of
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
-from tallygate.editing.edits import FileEdits, Hook, Table
-from tallygate.editing.ours import SERVER, is_ours
+from tallygate.editing.edits import SERVER, FileEdits, Hook, Table, is_ours
 
 # --- diagnosis -------------------------------------------------------------------------------------------------------
 # Why Codex would run none of the gate's hooks, though they are installed: nobody has trusted them.

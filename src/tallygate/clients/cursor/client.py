@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Requirements, rule_block, server_command
 from tallygate.clients.cursor.program import PROGRAM
-from tallygate.editing.edits import FileEdits, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Member
 
 FRONT = "---\ndescription: How to work within the budget that Tallygate keeps\nalwaysApply: true\n---\n\n"
 

@@ -22,8 +22,7 @@ from tallygate.clients.droid.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule, ResponseKind
-from tallygate.editing.edits import FileEdits, Hook, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 _CLIENT = "droid"
 GATING = ("UserPromptSubmit", "PreToolUse")

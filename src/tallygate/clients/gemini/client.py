@@ -18,8 +18,7 @@ from tallygate.clients.gemini.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
-from tallygate.editing.edits import FileEdits, Hook, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 _CLIENT = "gemini"
 EVENTS = ("SessionStart", "BeforeAgent", "BeforeModel", "BeforeTool", "AfterAgent", "SessionEnd", "PreCompress")

@@ -20,8 +20,7 @@ from tallygate.clients.opencode.program import PROGRAM
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.usage import ReadingRule
-from tallygate.editing.edits import FileEdits, Member, Whole
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Member, Whole
 
 _CLIENT = "opencode"
 

@@ -12,8 +12,7 @@ from tallygate.clients.client import (
     rule_block,
     server_command,
 )
-from tallygate.editing.edits import FileEdits, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Member
 
 _FRONT = "---\ntrigger: always_on\n---\n\n"
 

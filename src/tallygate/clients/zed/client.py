@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Requirements, rule_block, server_command
-from tallygate.editing.edits import FileEdits, Member
-from tallygate.editing.ours import SERVER
+from tallygate.editing.edits import SERVER, FileEdits, Member
 
 # Of these Zed reads the first that is there, and no other.
 _RULES = (

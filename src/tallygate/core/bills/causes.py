@@ -9,11 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from tallygate.core.costing import Price, Rates, Tokens, at_rates
-from tallygate.core.gate.lifecycle import asked_after_refusal_us
+from tallygate.core.gate.lifecycle import CallAnomaly, asked_after_refusal_us
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import cost_nanos, format_amount, more_or_less
-from tallygate.core.reports import CallAnomaly
 from tallygate.core.usage import (
     BROKEN_OFF,
     UNKNOWN_MODEL,

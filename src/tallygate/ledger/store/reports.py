@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.model import NO_RESPONSE
-from tallygate.core.reports import CallAnomaly
 from tallygate.ledger.rows import CALL_ANOMALY, Statements
 
 _COLUMNS = ", ".join(CALL_ANOMALY.columns)

@@ -32,10 +32,10 @@ from tallygate.core.bills.review import (
 )
 from tallygate.core.costing import ASSUMED
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.gate.lifecycle import ANOMALIES_MAX
 from tallygate.core.model import Session
 from tallygate.core.moments import EPOCH, as_datetime
 from tallygate.core.money import exact_text
-from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
 from tallygate.core.usage import served_as

@@ -18,7 +18,7 @@ from tallygate.operations.budgets.applicable import rules_for
 from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.pricing.book import rows_that_lower
 from tallygate.pricing.identity import is_family, means, one_name
-from tallygate.pricing.kept import PriceList
+from tallygate.pricing.user_prices import PriceList
 
 # --- unbound ---------------------------------------------------------------------------------------------------------
 # Which budgets of the settings bind nothing: one that is misspelled limits nobody, and would never be noticed.

@@ -10,13 +10,13 @@ from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import Conflict, NotFound, present, same_or_conflict, session_ended
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import UsageAnswer
+from tallygate.core.gate.lifecycle import ReportAnomaly as Odd
+from tallygate.core.gate.lifecycle import odd_in, voids_are_many
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import nothing_left, standing_of
 from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NOTHING, Amount, Call, CallRequest, Decision, GateView, in_usd
 from tallygate.core.moments import as_datetime
-from tallygate.core.reports import ReportAnomaly as Odd
-from tallygate.core.reports import odd_in, voids_are_many
 from tallygate.core.words import Action, CallState, Reason, SpendStatus
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value

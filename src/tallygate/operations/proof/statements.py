@@ -8,11 +8,11 @@ from typing import Any
 
 from tallygate.attest.statement import Subject
 from tallygate.core.errors import LedgerCorrupt
+from tallygate.core.gate.lifecycle import ANOMALIES_MAX
 from tallygate.core.model import SHOWN_MAX, Budget, Session, unit_exact
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import Head
-from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.ledger.port import JournalEvent, ProofReader, Reader, SpendShare
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.figures import figures_of, is_enforced

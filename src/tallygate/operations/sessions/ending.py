@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import RunLogError, unknown_session
+from tallygate.core.gate.lifecycle import ANOMALIES_MAX
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent
 from tallygate.core.model import SHOWN_MAX, Session
 from tallygate.core.moments import is_ahead
-from tallygate.core.reports import ANOMALIES_MAX
 from tallygate.core.sessions import SessionTotals
 from tallygate.core.words import SessionState
 from tallygate.ledger.port import QueuedLine, Update, Value

@@ -14,12 +14,12 @@ from tallygate.core.costing import SURE, Price, Split, Tokens
 from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_session
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.lifecycle import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.gate.wording import short_name
 from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd, last_raise_us
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
 from tallygate.core.proof import Head
-from tallygate.core.reports import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL, Observed
