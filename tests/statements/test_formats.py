@@ -17,7 +17,7 @@ from tallygate.core.statements import BillLine, Grain
 from tallygate.statements.files import FORMATS, read_bill
 from tallygate.statements.formats import generic, litellm
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BadRow
+from tallygate.statements.reading.cells import BadRow
 
 BY_NAME = {form.name: form for form in FORMATS}
 EXPECTED = expected()

@@ -19,7 +19,8 @@ from tallygate.core.money import recorded_nanos
 from tallygate.core.statements import BillLine, Grain
 from tallygate.statements import files
 from tallygate.statements.reading import content, objects, tables
-from tallygate.statements.reading.form import BadRow, BillFormat
+from tallygate.statements.reading.cells import BadRow
+from tallygate.statements.reading.columns import BillFormat
 
 
 def _read(numbered):

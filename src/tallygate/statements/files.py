@@ -22,8 +22,9 @@ from tallygate.statements.formats import (
     openai_usage,
     openrouter,
 )
+from tallygate.statements.reading.cells import BadRow
+from tallygate.statements.reading.columns import BillFormat
 from tallygate.statements.reading.content import Content, open_content
-from tallygate.statements.reading.form import BadRow, BillFormat
 from tallygate.statements.reading.objects import read_objects
 from tallygate.statements.reading.tables import LINE_MAX, Faults, FileRows, read_table
 

@@ -28,7 +28,7 @@ from tallygate.statements.apis import anthropic, anthropic_analytics, openai, op
 from tallygate.statements.apis.answers import DAY, BillReport, Days
 from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Provider, nobody
 from tallygate.statements.files import FORMATS, currency_code, format_named, read_bill
-from tallygate.statements.reading.form import BillFormat
+from tallygate.statements.reading.columns import BillFormat
 
 # --- bills -----------------------------------------------------------------------------------------------------------
 # Bills: keep what a provider states, once and whole or not at all; look at it; take it back.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tallygate.core.statements import TokenClass
 from tallygate.statements.reading import cells
+from tallygate.statements.reading.cells import Row
 from tallygate.statements.reading.columns import Columns, by_time
-from tallygate.statements.reading.form import Row
 
 _CLASSES = {
     "input_no_cache": TokenClass.INPUT,

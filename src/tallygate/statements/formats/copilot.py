@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from tallygate.core.statements import BilledTokens, Billing, Grain, TokenClass
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.columns import Columns, Span, by_time
-from tallygate.statements.reading.form import Row, needs
+from tallygate.statements.reading.cells import Row
+from tallygate.statements.reading.columns import Columns, Span, by_time, needs
 
 _PROVIDER = "github-copilot"
 # A report of all products bills builds and storage too, which is nobody's use of a model.

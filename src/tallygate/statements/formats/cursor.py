@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tallygate.core.statements import NO_TOKENS, BilledTokens, Billing, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.columns import Columns, by_time, one
-from tallygate.statements.reading.form import Row, needs
+from tallygate.statements.reading.cells import Row
+from tallygate.statements.reading.columns import Columns, by_time, needs, one
 
 _WRITTEN, _FRESH, _CACHED = "input (w/ cache write)", "input (w/o cache write)", "cache read"
 _OUTPUTS, _TOTALS = ("output tokens", "output"), ("total tokens", "tokens")

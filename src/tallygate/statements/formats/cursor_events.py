@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tallygate.core.statements import BilledTokens, Billing, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.columns import Columns, one
-from tallygate.statements.reading.form import Row, needs
+from tallygate.statements.reading.cells import Row
+from tallygate.statements.reading.columns import Columns, needs, one
 
 _INPUT, _OUTPUT = "tokenusage.inputtokens", "tokenusage.outputtokens"
 _WRITTEN, _CACHED = "tokenusage.cachewritetokens", "tokenusage.cachereadtokens"

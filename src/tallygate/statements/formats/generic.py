@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tallygate.core.statements import NO_TOKENS, BilledTokens, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.columns import Columns, Span
-from tallygate.statements.reading.form import Row, needs
+from tallygate.statements.reading.cells import Row
+from tallygate.statements.reading.columns import Columns, Span, needs
 
 _INPUT, _CACHED, _WRITTEN, _OUTPUT = "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"
 _TOKENS = (_INPUT, _CACHED, _WRITTEN, _OUTPUT)

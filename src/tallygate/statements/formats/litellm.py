@@ -8,8 +8,8 @@ from typing import Any
 
 from tallygate.core.statements import BilledTokens, Grain
 from tallygate.statements.reading import cells
+from tallygate.statements.reading.cells import Row
 from tallygate.statements.reading.columns import Columns, by_time, one
-from tallygate.statements.reading.form import Row
 
 NAME = "litellm"
 

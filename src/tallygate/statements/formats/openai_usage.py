@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tallygate.core.statements import BilledTokens, Grain
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.columns import Columns, Span
-from tallygate.statements.reading.form import Row, needs
+from tallygate.statements.reading.cells import Row
+from tallygate.statements.reading.columns import Columns, Span, needs
 
 # An export without any use has these columns and no other; so has one of costs.
 SPAN = ("start_time", "end_time", "start_time_iso", "end_time_iso")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tallygate.core.statements import BilledTokens, Grain
 from tallygate.statements.reading import cells
+from tallygate.statements.reading.cells import Row
 from tallygate.statements.reading.columns import Columns, by_time, one
-from tallygate.statements.reading.form import Row
 
 
 def _model(row: Row) -> str:

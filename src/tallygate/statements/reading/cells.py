@@ -1,15 +1,15 @@
-"""Cells of bills: amounts, counts, times and names as these exports write them, or a `BadRow` that says why not."""
+"""Rows of bills and their cells, read as these exports write them, or a `BadRow` that says why not."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
 from tallygate.core.statements import COUNT_MAX, LINE_NANOS_MAX, Grain
 from tallygate.core.text import cleaned, shown
-from tallygate.statements.reading.form import BadRow, LocalRow, Row
 
 TEXT_MAX = 200
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -37,6 +37,30 @@ _MOMENT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_MS = re.compile(r"(?P<whole>\d{12,13})", re.ASCII)
 _EPOCH_SECONDS = re.compile(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
+
+
+class BadRow(Exception):
+    """Why a row of a file cannot be read, without its line number and without a full stop.
+
+    Such as: cost_usd is 'abc', not an amount such as 1.25
+    """
+
+
+class LocalRow(dict[str, str]):
+    """A row of a table whose cells are parted by `;` or a tab: its decimals may stand behind a comma.
+
+    `marks` is shared by all rows of the table: the decimal marks that were seen in it. Two of them are no table.
+    """
+
+    def __init__(self, cells: Mapping[str, str], marks: set[str]) -> None:
+        super().__init__(cells)
+        self.marks = marks
+
+
+# One row of a table by the names of its header, lower-cased and stripped, with the line it begins in; a cell that the
+# row lacks is "". Or one object of a JSON file, its numbers as the text they were written with.
+Row = Mapping[str, str]
+Numbered = tuple[int, Row]
 
 
 def cell_text(row: Row, column: str) -> str:

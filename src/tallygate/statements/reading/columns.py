@@ -1,4 +1,4 @@
-"""A format as a table: which part of a line stands in which column, read in one way for all formats."""
+"""What every format of a bill answers, and a format as a table: which part of a line stands in which column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,41 @@ from typing import Any
 
 from tallygate.core.statements import NO_TOKENS, Billing, BillLine, Grain, TokenClass
 from tallygate.statements.reading import cells
-from tallygate.statements.reading.form import BillFormat, Lacks, Numbered, Row, names_none, needs
+from tallygate.statements.reading.cells import Numbered, Row
+
+Lacks = Callable[[Sequence[str]], tuple[str, ...]]
+
+
+def names_none(_: Row) -> str | None:
+    """Most rows name no currency."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class BillFormat:
+    """One format. `name` forces it (`--format`), `title` is for people, `currency` where its rows name none.
+
+    `recognises` looks at the header of a table, or at the keys of the first object of a JSON file; no header is
+    recognised by two formats. `lacks` names the columns without which nothing can be read: none where it is recognised,
+    so ask it where a format is forced. `read` turns one row into the lines it stands for, none where it is a total or
+    an empty one; raises `BadRow`. `currency_of` is the code that a row names, in capitals, and None where it names none
+    (an empty row, or a format that has no such column); it may raise `BadRow` too. A bill has one currency: rows that
+    name different ones are no bill.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[Sequence[str]], bool]
+    read: Callable[[Numbered], Iterator[BillLine]]
+    lacks: Lacks
+    currency: str | None = "USD"
+    currency_of: Callable[[Row], str | None] = names_none
+
+
+def needs(*columns: str) -> Lacks:
+    """What a header lacks of the columns that a format cannot do without."""
+    return lambda header: tuple(column for column in columns if column not in header)
+
 
 Span = tuple[Grain, datetime, datetime | None]
 # A column by its name, or what is made of a row where that takes more.

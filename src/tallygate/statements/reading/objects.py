@@ -10,8 +10,8 @@ from typing import Any, NoReturn, cast
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
+from tallygate.statements.reading.cells import Numbered, Row
 from tallygate.statements.reading.content import Content
-from tallygate.statements.reading.form import Numbered, Row
 from tallygate.statements.reading.tables import COLUMNS_MAX, ROWS_MAX, Faults, FileRows
 
 # Where an object keeps its rows.

@@ -9,8 +9,8 @@ from itertools import chain, islice
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
+from tallygate.statements.reading.cells import LocalRow, Numbered
 from tallygate.statements.reading.content import Content
-from tallygate.statements.reading.form import LocalRow, Numbered
 
 ROWS_MAX = 1_000_000
 COLUMNS_MAX = 500
