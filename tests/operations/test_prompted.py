@@ -78,8 +78,14 @@ def test_a_budget_of_a_period_is_raised_by_the_line_that_was_shown(world, period
 
 def test_a_line_without_an_amount_or_with_none_that_can_be_read_is_told_how_it_is_typed(desk):
     assert "tallygate raise 2" in desk.type("")
-    assert "such as 2.50" in desk.type("2,50")
+    assert "such as 2.50" in desk.type("2.5.0")
+    assert "can be read as 1000 or as 1.0" in desk.type("1,000")
     assert desk.limit() == DOLLAR
+
+
+def test_a_line_takes_an_amount_as_the_command_does(desk):
+    desk.type("2,50", desk.code("2,50"))
+    assert desk.limit() == DOLLAR + 25 * DOLLAR // 10
 
 
 def test_a_code_is_used_once(desk):

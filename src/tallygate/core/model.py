@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tallygate.core.costing import Price, Tokens
-from tallygate.core.errors import InvalidArgument
 from tallygate.core.learning.calibration import Expectation
 from tallygate.core.moments import iso
 from tallygate.core.money import (
@@ -18,7 +17,6 @@ from tallygate.core.money import (
     exact_text,
     format_amount,
     json_number,
-    parse_amount_nanos,
     to_unit_nanos,
     to_usd_nanos,
 )
@@ -388,23 +386,6 @@ def in_usd(amount: int, budget: Budget) -> int:
 def unit_exact(amount: int, unit: str) -> str:
     """An amount of a budget as exact text, for files that are read again."""
     return str(amount) if unit in COUNTED else exact_text(amount)
-
-
-def parse_amount(argument: str, value: str, unit: str, *, allow_zero: bool = False) -> int:
-    """An amount of a budget's unit as somebody writes it: money, or a whole number of tokens or calls.
-
-    Raises `InvalidArgument` naming the argument.
-    """
-    if unit not in COUNTED:
-        return parse_amount_nanos(argument, value, allow_zero=allow_zero)
-    text = value.replace(",", "").replace("_", "")
-    if not (text.isascii() and text.isdigit()) or len(text) > 15 or (int(text) == 0 and not allow_zero):
-        least = 0 if allow_zero else 1
-        raise InvalidArgument(
-            argument,
-            f"{argument} must be a whole number of {unit} from {least} to 999,999,999,999,999, not {value!r:.60}.",
-        )
-    return int(text)
 
 
 def unit_number(amount: int, unit: str) -> Any:

@@ -23,8 +23,9 @@ from tallygate.core.hooks import (
     foreign_text,
 )
 from tallygate.core.model import NO_REASON, Budget, Session
-from tallygate.core.money import format_amount, parse_amount_nanos, told_apart
+from tallygate.core.money import format_amount, told_apart
 from tallygate.core.sessions import stopped_by
+from tallygate.core.typed import typed_amount
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
@@ -141,7 +142,7 @@ def answer_raise(rt: Runtime, prompts: Prompts, event: HookEvent, wish: tuple[st
     if not text:
         return _said("Say by how much, in US dollars: tallygate raise 2")
     try:
-        usd_nanos = parse_amount_nanos("amount", text)
+        usd_nanos = typed_amount("amount", text)
         session_id = session_for_client(rt, event).session.session_id
         found = change.request_of(rt, session_id, usd_nanos, NO_REASON)
         if (why := _closed(rt, prompts, event, owner)) is not None:

@@ -66,7 +66,7 @@ def test_a_program_reads_shares_as_numbers(run, worked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--budget", "much"), "tallygate: --budget must be an amount such as 2.50, not 'much'.\n"),
+        (("--budget", "much"), "tallygate: --budget must be an amount such as 2.50 or $2.50, not 'much'.\n"),
         (("--budget", "0"), "tallygate: --budget must be more than 0, not '0'.\n"),
         (("--since", "soon"), None),
     ],

@@ -83,9 +83,9 @@ def test_a_text_that_is_not_there_is_an_error(run):
 
 def test_one_token_is_one_and_a_part_of_one_is_none(run):
     assert " for 1 token in and 1 out of gpt-5" in run("estimate", "gpt-5", "1", "1").stdout
-    told = run("estimate", "gpt-5", "1.5", "0")
+    told = run("estimate", "gpt-5", "1", "1.5")
     assert told.exit_code == 2
-    assert "'1.5' is no number of tokens: give a whole one from 0" in told.stderr
+    assert "OUTPUT must be a whole number of tokens from 0" in told.stderr
 
 
 def test_a_model_that_is_written_with_a_dot_or_a_dash_is_listed_once(run_json):

@@ -25,7 +25,7 @@ _NEVER_IN_PATHS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # A prompt that raises: an amount, and the second time the code that was shown for it. Clients put a line that was
 # stopped back into their input, so that the next one may follow it there: the last one counts.
 _ANY_CASE = re.ASCII | re.IGNORECASE
-_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", _ANY_CASE)
+_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+k?)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", _ANY_CASE)
 _RAISES = re.compile(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", _ANY_CASE)
 _LAST = re.compile(rf".*{_RAISE.pattern}\s*", _ANY_CASE | re.DOTALL)
 # One word where the amount belongs: it is told how an amount is typed. More words are a sentence.

@@ -11,10 +11,11 @@ from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name
-from tallygate.core.model import Budget, LimitChange, parse_amount, unit_number
+from tallygate.core.model import Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
-from tallygate.core.money import COUNTED, TOKENS, format_amount, parse_amount_nanos, share_percent, told_apart
+from tallygate.core.money import COUNTED, TOKENS, format_amount, share_percent, told_apart
 from tallygate.core.text import cleaned
+from tallygate.core.typed import typed_amount
 from tallygate.core.words import CheckReason
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -112,7 +113,7 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
 
     Every budget that binds it counts: its own, those around it, and those of the settings.
     """
-    nanos = 0 if estimate is None else parse_amount_nanos("estimate", estimate, allow_zero=True)
+    nanos = 0 if estimate is None else typed_amount("--estimate", estimate, allow_zero=True)
     with program.opened() as app:
         rt = _home(app.runtime, session_id, tenant)
         key = session_called(rt, session_id)
@@ -162,7 +163,7 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
     with program.opened(settings) as app:
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
-        added = parse_amount("amount", amount, found.unit)
+        added = typed_amount("AMOUNT", amount, found.unit)
         _say(rt, raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
@@ -180,17 +181,17 @@ def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str
     with program.opened(settings) as app:
         rt = _home(app.runtime, budget_id, tenant)
         found = find_budget(rt, budget_id)
-        limit = parse_amount("amount", amount, found.unit, allow_zero=True)
+        limit = typed_amount("AMOUNT", amount, found.unit, allow_zero=True)
         _say(rt, set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), authority=authority))
 
 
 def _check_number(amount: str, *, allow_zero: bool = False) -> None:
     """Refuse what is an amount of no unit, before the ledger is asked which unit it has to be."""
     try:
-        parse_amount_nanos("amount", amount, allow_zero=allow_zero)
+        typed_amount("AMOUNT", amount, allow_zero=allow_zero)
     except InvalidArgument as no_money:
         try:
-            parse_amount("amount", amount, TOKENS, allow_zero=allow_zero)
+            typed_amount("AMOUNT", amount, TOKENS, allow_zero=allow_zero)
         except InvalidArgument:
             raise no_money from None
 

@@ -13,7 +13,8 @@ from tallygate.core.authority import Loosening
 from tallygate.core.learning.calibration import EstimateKind, StoredSample
 from tallygate.core.learning.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, json_number, parse_amount_nanos
+from tallygate.core.money import format_amount, json_number
+from tallygate.core.typed import typed_amount
 from tallygate.core.words import CalibrationMode, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option
@@ -63,7 +64,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
     """
     settings = program.settings()
     zone = zone_of(shown_zone(settings))
-    budget_nanos = None if budget is None else parse_amount_nanos("--budget", budget)
+    budget_nanos = None if budget is None else typed_amount("--budget", budget)
     with program.opened(settings) as app, _progress_bar() as progress:
         now = app.runtime.services.clock_us()
         period = ReplayPeriod(

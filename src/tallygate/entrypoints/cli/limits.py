@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
-from tallygate.core.money import exact_text, format_amount, parse_amount_nanos
+from tallygate.core.money import exact_text, format_amount
 from tallygate.core.proposals import Proposals, proposals
+from tallygate.core.typed import typed_amount
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -127,8 +128,8 @@ def starting_limits(
     `subscribed` are the clients that are paid by a subscription: what they use costs nothing more, so nothing of
     theirs is stopped unless the user wants it.
     """
-    session = None if asked.session is None else _amount("limit", asked.session)
-    day = None if asked.day is None else _amount("day-limit", asked.day)
+    session = None if asked.session is None else typed_amount("--limit", asked.session)
+    day = None if asked.day is None else typed_amount("--day-limit", asked.day)
     known = _known(program, settings, writing=not dry_run)
     fitting = known.proposals
     observe = asked.observe or (bool(subscribed) and session is None and day is None)
@@ -196,7 +197,7 @@ def _choice(known: Proposals, proposed: Limits) -> Limits:
             case _:
                 pass
         try:
-            session, *days = [_amount("limit", word) for word in said.split()[:2]]
+            session, *days = [typed_amount("The limit", word) for word in said.split()[:2]]
         except InvalidArgument as error:
             click.echo(f"{error.message} {error.hint}", err=True)
             continue
@@ -230,11 +231,6 @@ def _meanings(known: Proposals, limits: Limits) -> Iterator[str]:
 
 def _few(known: int, one: str) -> str:
     return f"no {one} is" if not known else f"only 1 {one} is" if known == 1 else f"only {known} {one}s are"
-
-
-def _amount(argument: str, typed: str) -> int:
-    """An amount of dollars, with the sign or without."""
-    return parse_amount_nanos(argument, typed.strip().removeprefix("$"))
 
 
 def _dollars(nanos: int) -> str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import click
 
+from tallygate.core import typed
 from tallygate.core.costing import Split
 from tallygate.core.gate.wording import short_name
-from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.moments import as_datetime
 from tallygate.core.money import exact_text, format_amount, json_number
-from tallygate.core.text import cleaned, shown
+from tallygate.core.text import cleaned
 from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
 from tallygate.settings.zones import zone_shown
@@ -349,10 +349,6 @@ def are(count: int) -> str:
 # Moments as people write them on the command line: a date, a time, or how long ago.
 
 
-_AGO = re.compile(r"(\d{1,5})([hdw])")
-_HELP = "a date (2026-03-01), a time (2026-03-01T14:30), or how long ago (36h, 7d, 4w)"
-
-
 def shown_zone(settings: Settings) -> str:
     """The time zone that dates are read and shown in: the user's own, else the machine's."""
     return zone_shown(settings, os.environ)
@@ -368,27 +364,10 @@ def zone_of(name: str) -> tzinfo:
 
 
 def moment_us(text: str, now_us: int, zone: tzinfo, *, end: bool = False) -> int:
-    """A moment in microseconds. A date is its first moment in the zone, or with `end` the first after it.
-
-    Days and weeks ago are whole days: `7d` begins with the day seven days before today.
-    """
-    now = as_datetime(now_us).astimezone(zone)
-    try:
-        if ago := _AGO.fullmatch(text):
-            count, unit = int(ago[1]), ago[2]
-            if unit == "h":
-                return microseconds(now.astimezone(UTC) - timedelta(hours=count))
-            day = now.date() - timedelta(days=count * (7 if unit == "w" else 1))
-            return microseconds(datetime.combine(day, time(), now.tzinfo))
-        if "T" in text or " " in text:
-            at = datetime.fromisoformat(text)
-            return microseconds(at if at.tzinfo else at.replace(tzinfo=zone))
-        day = datetime.fromisoformat(text).date() + timedelta(days=end)
-        return microseconds(datetime.combine(day, time(), zone))
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{shown(text)} is no moment: give {_HELP}.") from None
+    """The moment that `--since` names, or with `end` the one that `--until` does."""
+    return typed.moment_us("--until" if end else "--since", text, now_us, zone, end=end)
 
 
 def since_option(what: str) -> Callable[[Any], Any]:
     """The option `--since`."""
-    return click.option("--since", metavar="MOMENT", help=f"{what} since {_HELP}.")
+    return click.option("--since", metavar="MOMENT", help=f"{what} since {typed.MOMENTS}.")

@@ -13,6 +13,7 @@ import click
 from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
+from tallygate.core.typed import typed_count
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.program import CommandsOr, Program, Unnamed, pass_program
@@ -22,31 +23,19 @@ from tallygate.operations.views import prices as quote
 TEXT_BYTES_MAX = 64 * 2**20
 
 
-class _Tokens(click.IntRange):
-    """A number of tokens, told in words where it is none."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is no number of tokens: give a whole one from 0 to {TOKENS_MAX:,}.", param, ctx)
-
-
-_TOKENS = _Tokens(0, TOKENS_MAX)
-
-
 @click.command()
 @click.argument("model")
 @click.argument("input_text", metavar="INPUT|@FILE")
-@click.argument("output_tokens", metavar="OUTPUT", type=_TOKENS)
+@click.argument("output_text", metavar="OUTPUT")
 @as_json_option
 @pass_program
-def estimate(program: Program, model: str, input_text: str, output_tokens: int, as_json: bool) -> None:
+def estimate(program: Program, model: str, input_text: str, output_text: str, as_json: bool) -> None:
     """Price a number of tokens.
 
-    INPUT and OUTPUT are tokens of MODEL; @FILE counts those of a text (@- reads standard input) and says how.
-    Nothing is recorded.
+    INPUT and OUTPUT are tokens of MODEL, such as 2000, 100k or 1.5M; @FILE counts those of a text (@- reads standard
+    input) and says how. Nothing is recorded.
     """
+    output_tokens = _tokens("OUTPUT", output_text)
     with program.opened() as app:
         input_tokens, counted_by = _input_tokens(app.runtime, input_text, model)
         tokens = Tokens(fresh_input=input_tokens, output=output_tokens)
@@ -74,10 +63,14 @@ def estimate(program: Program, model: str, input_text: str, output_tokens: int, 
     _warn(found.price)
 
 
+def _tokens(argument: str, given: str) -> int:
+    return typed_count(argument, given, "tokens", most=TOKENS_MAX)
+
+
 def _input_tokens(rt: Runtime, given: str, model: str) -> tuple[int, str | None]:
     """A number as it was given, or the tokens of a text with the way they were counted."""
     if not given.startswith("@"):
-        return _TOKENS(given), None
+        return _tokens("INPUT", given), None
     try:
         with click.open_file(given[1:], "rb") as file:
             data = file.read(TEXT_BYTES_MAX + 1)
