@@ -87,7 +87,7 @@ def test_the_hook_program_and_the_server_read_the_same_from_every_file(tmp_path_
     file.write_bytes(os.fsencode(places.as_text()))
     read = read_installed(file)
     assert read == places
-    rows = hook._places(str(file))
+    rows = hook.read_places(str(file))
     assert (rows["servers"], rows["ledger"], rows["on_fault"]) == (read.servers, read.ledger, "halt")
     assert rows["environment.XDG_DATA_HOME"] == value
 

@@ -71,4 +71,4 @@ def test_a_mac_keeps_a_user_s_things_in_the_library(mac, monkeypatch):
     for name in ("TALLYGATE_DB", "L6E_SESSION_DB_PATH", "TALLYGATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
-    assert hook._folder() == str(library / "servers")
+    assert hook.servers_folder() == str(library / "servers")

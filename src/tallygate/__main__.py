@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
-from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 # Whose child this process is, asked before anything that takes time: a client may die while its server starts.
 PARENT = os.getppid()
 
 if not __package__:  # run by its path, where an isolated interpreter would not find it by its name
-    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 HOOK, TOLD = ("hook", "--client", "--event"), ("--framed", "--held")
 # The commands that `tallygate init` puts into clients, and what they are given there.
 INSTALLED, PLACES, DROPPED = ("serve", "hook", "statusline"), "--places", "--dropped"
 _PRELOADS = ("LD_PRELOAD", "LD_AUDIT", "DYLD_")
+_HELP = {"-h", "--help"}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tallygate.entrypoints.ear import Ear
 
 
 def main() -> None:
@@ -28,7 +30,18 @@ def main() -> None:
     given = _given(sys.argv[1:])
     if PLACES in given:
         _start_clean(given)
+    ear = _ear(sys.argv[1:], given)
+    try:
+        _run(given, ear)
+    finally:
+        if ear is not None:
+            ear.withdraw()
+
+
+def _run(given: dict[str, str], ear: Ear | None) -> None:
     import io
+    from functools import partial
+    from pathlib import Path
 
     from tallygate.app import compose, go_by, settings_here, started
 
@@ -50,7 +63,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the program
-    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT))
+    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT, ear))
 
 
 def _alone(words: list[str]) -> tuple[str, str, bool, bool] | None:
@@ -76,8 +89,22 @@ def _start_clean(given: dict[str, str]) -> None:
         return
     environ = {name: value for name, value in os.environ.items() if name not in names}
     told = [] if DROPPED in given else [DROPPED, ",".join(names)]
-    with suppress(OSError):
+    try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:], *told], environ)  # noqa: S606
+    except OSError:
+        return
+
+
+def _ear(words: list[str], given: dict[str, str]) -> Ear | None:
+    """Let hooks wait for a server that a client starts here, before anything that takes time is imported."""
+    if words[:1] != ["serve"] or sys.stdin is None or sys.stdin.isatty() or _HELP & {*words}:
+        return None
+    import gc
+
+    from tallygate.entrypoints.ear import open_ear
+
+    gc.disable()  # until what lives as long as the process is imported
+    return open_ear(given.get(PLACES, ""), PARENT)
 
 
 if __name__ == "__main__":

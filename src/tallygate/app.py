@@ -156,10 +156,10 @@ class App:
     def serving(self, server_id: str | None = None) -> App:
         """The same program as a server: others can see that it is alive, and it follows its client's transcripts.
 
-        One that is announced already goes on under its `server_id`.
+        One that lives already goes on under its `server_id`; hooks may know it before.
         """
-        if server_id is None:
-            server_id = new_token(16)
+        server_id = server_id or new_token(16)
+        if not self.presence.is_alive(server_id):
             self.presence.announce(server_id)
         runtime = replace(self.runtime, server_id=server_id)
         if self.settings.usage.transcripts is ReadTranscripts.OFF:

@@ -181,7 +181,8 @@ def test_a_stranger_at_the_port_gets_nothing(listening, request_line):
 def listening(world, tmp_path):
     from tallygate.entrypoints.hook_listener import HookListener
 
-    made = HookListener(HookDispatcher(lambda _: world.rt), tmp_path / "one.hook", None, lambda size: "ab" * size)
+    dispatcher = HookDispatcher(lambda _: world.rt)
+    made = HookListener(dispatcher, tmp_path / "one.hook", None, os.getppid(), lambda size: "ab" * size)
     made.start()
     port, token, parent, *_ = (tmp_path / "one.hook").read_text().split()
     assert int(parent) == os.getppid()

@@ -9,7 +9,7 @@ import pytest
 from tallygate import machine
 from tallygate.entrypoints import hook
 from tallygate.ledger import presence
-from tallygate.ledger.presence import DAY_S, ServerPresence
+from tallygate.ledger.presence import DAY_S, STARTS_S, ServerPresence
 from tallygate.ledger.sqlite.files import FileLock
 
 SERVER, OTHER = "aa" * 16, "bb" * 16
@@ -63,6 +63,22 @@ def test_another_machines_server_is_believed_for_a_day(servers):
     servers.leave()
 
 
+@pytest.mark.parametrize(
+    ("age_s", "has_lived", "stays"),
+    [(0, False, True), (STARTS_S - 1, False, True), (STARTS_S + 1, False, False), (0, True, False)],
+)
+def test_a_server_that_is_only_starting_is_not_tidied_away(servers, age_s, has_lived, stays):
+    servers.announce(OTHER)
+    if has_lived:
+        left_by(servers, "")
+    servers.hook_file(SERVER).write_text("1 t 1\n")
+    said = servers._path(OTHER).stat().st_mtime - age_s
+    os.utime(servers.hook_file(SERVER), (said, said))
+    servers.sweep()
+    assert servers.hook_file(SERVER).exists() is stays
+    servers.leave()
+
+
 def test_a_server_that_runs_here_is_seen(tmp_path):
     one, two = (ServerPresence(tmp_path / "servers") for _ in range(2))
     one.announce(SERVER)
@@ -73,7 +89,7 @@ def test_a_server_that_runs_here_is_seen(tmp_path):
 
 
 def test_hooks_and_servers_name_this_machine_alike():
-    assert tuple(hook._here()) == machine.here()
+    assert tuple(hook.here()) == machine.here()
 
 
 @pytest.mark.parametrize(

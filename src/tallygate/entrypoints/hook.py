@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 INPUT_BYTES_MAX = 16 * 2**20
 CONNECT_S = 1
-ANSWER_S = 4
+# A server that is there answers within this, also one that is only starting; then a gate is started for this hook.
+ANSWER_S = 3
+# How long a server takes at most, from its first moment, to say where it hears; and how often is looked.
+STARTS_S, LOOKS_A_SECOND = 1, 100
 ALONE_S = 20
 # A client runs its hooks itself or through one shell; what is further up started the client.
 NEAR, PARENTS_MAX = 2, 16
@@ -54,7 +57,7 @@ _NOT_STARTED = "the gate could not be started. Run:"
 def main() -> int:
     """Answer one hook; the exit code is the client's to read."""
     client, event, file = _words(sys.argv[1:])
-    places = _places(file) if file else {}
+    places = read_places(file) if file else {}
     data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     answer = None
     if len(data) <= INPUT_BYTES_MAX and (places or not file):
@@ -92,7 +95,7 @@ def _words(arguments: list[str]) -> tuple[str, str, str]:
     return found["--client"], found["--event"], found["--places"]
 
 
-def _places(file: str) -> dict[str, str]:
+def read_places(file: str) -> dict[str, str]:
     """What `tallygate init` wrote down, a name and a value a line; empty where that cannot be read."""
     try:
         with open(file, "rb") as stream:
@@ -117,9 +120,11 @@ def _foreign(places: dict[str, str]) -> str:
 
 def _asked(client: str, event: str, data: bytes, places: dict[str, str], held: str = "") -> "Answer | None":
     """The answer of a running server of this ledger, that of this workspace first; None where there is none."""
-    names = WORKSPACE_VARIABLES[1:] if places else WORKSPACE_VARIABLES
-    workspace = os.fsencode(next((os.environ[name] for name in names if os.environ.get(name)), "") or _cwd())
-    for port, token, whose in _servers(workspace, places.get("servers") or _folder()):
+    workspace, folder = workspace_of_client(places), places.get("servers") or servers_folder()
+    servers = _servers(workspace, folder)
+    if not (servers and servers[0][2].endswith(",near")):
+        servers = _once_announced(servers, workspace, folder)
+    for port, token, whose in servers:
         try:
             return _carried(port, token, f"{client} {event} {whose}{held}{_foreign(places)}", workspace, data)
         except (OSError, ValueError):
@@ -127,11 +132,15 @@ def _asked(client: str, event: str, data: bytes, places: dict[str, str], held: s
     return None
 
 
-def _cwd() -> str:
+def workspace_of_client(places: dict[str, str]) -> bytes:
+    """Where the client says that it is at work, else where this process is; empty where that is gone."""
+    for name in WORKSPACE_VARIABLES[1:] if places else WORKSPACE_VARIABLES:
+        if os.environ.get(name):
+            return os.fsencode(os.environ[name])
     try:
-        return os.getcwd()
+        return os.getcwdb()
     except OSError:
-        return ""
+        return b""
 
 
 def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
@@ -145,7 +154,7 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parents, around, here = _parents(), [], None
+    parents, around, ours = _parents(), [], None
     for name in names:
         if not name.endswith(".hook"):
             continue
@@ -156,8 +165,8 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
         except (OSError, ValueError):
             continue
         if where:
-            here = here or _here()
-            if where != here:
+            ours = ours or here()
+            if where != ours:
                 continue  # a home that machines share: its port is another one's
         inside = bool(path) and (workspace == path or workspace.startswith(path + b"/"))
         near = parent in parents[:NEAR]
@@ -177,7 +186,47 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
     ]
 
 
-def _here() -> list[str]:
+def _once_announced(servers: list[tuple[int, str, str]], workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
+    """The servers that run, with the one that the client is just starting: in a moment it says where it hears.
+
+    Without it the gate would be imported twice on the same cores, and both would be later.
+    """
+    import time
+
+    for _ in range(STARTS_S * LOOKS_A_SECOND):
+        if not _is_starting():
+            break
+        time.sleep(1 / LOOKS_A_SECOND)
+        if len(found := _servers(workspace, folder)) != len(servers):
+            return found
+    return servers
+
+
+def _is_starting() -> bool:
+    """Whether a server beside this hook has begun within the last second; nothing is known where the system is mute."""
+    try:
+        with open("/proc/uptime", "rb") as file:
+            now = int(file.read(64).partition(b".")[0])
+        for parent in _parents()[:NEAR]:
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children", "rb") as file:
+                    children = file.read(16384).split()
+                for child in children:
+                    place = f"/proc/{child.decode()}"
+                    with open(f"{place}/cmdline", "rb") as file:
+                        words = file.read(4096)
+                    if b"tallygate" not in words or b"\0serve\0" not in words:
+                        continue
+                    with open(f"{place}/stat", "rb") as file:
+                        began = int(file.read(4096).rpartition(b")")[2].split()[19])
+                    if now - began // os.sysconf("SC_CLK_TCK") <= STARTS_S:
+                        return True
+    except (OSError, ValueError, IndexError):
+        pass
+    return False
+
+
+def here() -> list[str]:
     """This host and this start of it, as servers write them down."""
     name = os.uname().nodename
     try:
@@ -202,7 +251,7 @@ def _parents() -> list[str]:
     return found
 
 
-def _folder() -> str:
+def servers_folder() -> str:
     """The folder beside the ledger where servers say that they run."""
     for name in ("TALLYGATE_DB", "L6E_SESSION_DB_PATH"):
         if os.environ.get(name):

@@ -19,6 +19,7 @@ import hmac
 import logging
 import os
 import re
+import socket
 import socketserver
 import threading
 from collections.abc import Callable
@@ -26,9 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.core.hooks import names_in
+from tallygate.entrypoints.ear import Ear, announce
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDispatcher, Sender, frame
-from tallygate.files import create
-from tallygate.machine import here
 
 log = logging.getLogger("tallygate.hooks")
 
@@ -47,12 +47,13 @@ class HookListener:
     dispatcher: HookDispatcher
     announced: Path
     workspace: Path | None
+    parent: int
     new_token: Callable[[int], str]
     _server: socketserver.ThreadingTCPServer | None = field(default=None)
 
-    def start(self) -> None:
-        """Listen on a free port, and say where."""
-        token = self.new_token(16)
+    def start(self, ear: Ear | None = None) -> None:
+        """Listen on a free port and say where; on that of an ear, where hooks may have been waiting since."""
+        token = self.new_token(16) if ear is None else ear.token
         dispatcher, places = self.dispatcher, threading.BoundedSemaphore(AT_ONCE_MAX)
 
         class Handler(socketserver.StreamRequestHandler):
@@ -68,17 +69,16 @@ class HookListener:
                 finally:
                     places.release()
 
-        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, bind_and_activate=ear is None)
+        if ear is not None:
+            server.socket.close()
+            server.socket = socket.socket(fileno=ear.handed_over())
+            server.server_address = server.socket.getsockname()
         server.daemon_threads = True
         self._server = server
         port = server.server_address[1]
         workspace = b"" if self.workspace is None else os.fsencode(self.workspace)
-        # Read by its owner alone, and complete or not at all.
-        beside = self.announced.with_name(self.announced.name + ".new")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(create(beside), "wb") as file:
-            file.write(f"{port} {token} {os.getppid()} {' '.join(here())}\n".encode() + workspace)
-        beside.replace(self.announced)
+        announce(str(self.announced), port, token, self.parent, workspace)
         threading.Thread(target=server.serve_forever, name="tallygate-hooks", daemon=True, args=(0.2,)).start()
 
     def stop(self) -> None:

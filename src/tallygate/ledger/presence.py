@@ -15,6 +15,7 @@ from tallygate.machine import UNKNOWN, here, whereabouts
 HOOK_SUFFIX = ".hook"
 ALONE, ALONE_BYTES_MAX = "alone", 1 << 16
 DAY_S = 86_400
+STARTS_S = 60
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -101,8 +102,17 @@ class ServerPresence:
         except OSError:
             return
         for server_id in names:
-            if not self.is_alive(server_id) and _NAME.fullmatch(server_id):
+            if _NAME.fullmatch(server_id) and not self._is_starting(server_id) and not self.is_alive(server_id):
                 self.hook_file(server_id).unlink(missing_ok=True)
+
+    def _is_starting(self, server_id: str) -> bool:
+        """Whether a server may still be on its way: it says where hooks reach it before it can say that it lives."""
+        if self._own_path is None or self._path(server_id).exists():
+            return False
+        try:
+            return abs(self._own_path.stat().st_mtime - self.hook_file(server_id).stat().st_mtime) < STARTS_S
+        except OSError:
+            return False
 
     def is_alive(self, server_id: str) -> bool:
         """Whether the server with this id still runs; removes what a dead one left."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,6 +16,9 @@ from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.settings import LogLevel, Settings
+
+if TYPE_CHECKING:
+    from tallygate.entrypoints.mcp_server.tools import ToolSpec
 
 _LEVELS: dict[LogLevel, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {
     LogLevel.DEBUG: "DEBUG",
@@ -48,35 +51,37 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     except SettingsError as fault:
         # A server that ended here would be a missing tool to the agent, and its work would go on.
         aside(f"every gate is shut: {fault}")
+        if program.ear is not None:
+            program.ear.withdraw()  # hooks read the settings of their own folder
         from tallygate.entrypoints.mcp_server.shut import serve_shut
 
         serve_shut(fault, program.parent, family=tools)
         return
     app = program.compose(settings, by="mcp")
     try:
-        app = app.serving()
+        app = app.serving(None if program.ear is None else program.ear.server_id)
     except (OSError, TallygateError) as error:
         # Where its files cannot be made the server still has to answer: an agent without a gate goes on without one.
         aside(f"others cannot see that this server runs: {error}")
     for notice in settings.notices:
         aside(notice)
-    # Importing makes a great many objects that live as long as the process: collecting among them only delays the
-    # start, and later every full collection would walk them again.
-    gc.disable()
     from tallygate.entrypoints.mcp_server.serve import serve_stdio
-    from tallygate.entrypoints.mcp_server.shut import shut_to_clients
 
-    gc.enable()
-    gc.freeze()
     if sys.stdin.isatty():
         aside("waits for an MCP client on its input; `tallygate --help` shows what else there is.")
-    answered = None if apart is None else partial(shut_to_clients, fault=apart)
     serve_stdio(
         app,
         log_level=_LEVELS[settings.log_level],
         family=tools,
-        answered=answered,
+        answered=None if apart is None else partial(_shut_to_clients, apart),
+        ear=program.ear,
     )
+
+
+def _shut_to_clients(apart: SettingsError) -> Callable[[list[ToolSpec]], list[ToolSpec]]:
+    from tallygate.entrypoints.mcp_server.shut import shut_to_clients
+
+    return partial(shut_to_clients, fault=apart)
 
 
 def _apart(settings: Settings) -> SettingsError | None:

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from tallygate.core.words import UnknownPrice
-from tallygate.entrypoints.mcp_server.arguments import CallArguments
-from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec
 from tallygate.operations.runtime import Runtime
+
+if TYPE_CHECKING:  # the SDK stands behind these, and hooks are answered before it is there
+    from tallygate.entrypoints.mcp_server.arguments import CallArguments
+    from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec
 
 
 class Renewable(Protocol):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
+from tallygate.entrypoints.ear import Ear
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
-from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.renewing import Renewing
-from tallygate.entrypoints.mcp_server.server import Family, LogLevel, build_server, tool_specs
-from tallygate.entrypoints.mcp_server.tools import ToolSpec
 from tallygate.ledger.presence import ServerPresence
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.proof.attest import issue_missing, ready
@@ -25,10 +26,16 @@ from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.operations.sessions.ending import close_abandoned, end_left_open, flush_run_log, sessions_left_open
 from tallygate.operations.usage.follow import Follower
 
+if TYPE_CHECKING:  # the SDK stands behind these, and hooks are answered before it is there
+    from tallygate.entrypoints.mcp_server.server import Family, LogLevel
+    from tallygate.entrypoints.mcp_server.tools import ToolSpec
+
 log = logging.getLogger("tallygate")
 
 # Some clients close their server first and tell of their end right afterwards.
 FAREWELLS, FAREWELL_US = 10, 40_000
+# How long a thread goes on while another waits, where importing would keep hooks waiting.
+IMPORTING_S = 0.0005
 
 
 class Serving(Protocol):
@@ -55,9 +62,14 @@ def serve_stdio(
     *,
     log_level: LogLevel,
     family: Family = "all",
-    answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
+    answered: Callable[[], Callable[[list[ToolSpec]], list[ToolSpec]]] | None = None,
+    ear: Ear | None = None,
 ) -> None:
-    """Serve until the client closes its end; then close the ledger cleanly."""
+    """Serve until the client closes its end; then close the ledger cleanly.
+
+    Hooks are answered first, on the `ear` that they may have found already: the protocol's SDK takes longer to import
+    than all else that a hook needs.
+    """
     ending = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -68,11 +80,17 @@ def serve_stdio(
             thread.start()
 
     def specs_of(made: Serving) -> list[ToolSpec]:
+        from tallygate.entrypoints.mcp_server.server import tool_specs
+
         return tool_specs(made.runtime, made.unknown_price, family)
 
     renewing = Renewing(app, specs_of, begin) if app.is_blind else None
     dispatcher = HookDispatcher(app.runtime_for if renewing is None else renewing.runtime_for)
     prepare_key(app.runtime)
+    listener = listen_for_hooks(app, dispatcher, ear)
+    with importing():
+        from tallygate.entrypoints.mcp_server import streams
+        from tallygate.entrypoints.mcp_server.server import build_server
     server = build_server(
         app.runtime,
         dispatcher=dispatcher,
@@ -81,10 +99,9 @@ def serve_stdio(
         log_level=log_level,
         ends=True,
         unattended=unattended,
-        answered=answered if renewing is None else renewing.specs,
+        answered=renewing.specs if renewing is not None else None if answered is None else answered(),
         now=None if renewing is None else renewing.answering,
     )
-    listener = listen_for_hooks(app, dispatcher)
     # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin(app)
@@ -119,17 +136,38 @@ def _threads(app: Serving, ending: threading.Event) -> list[threading.Thread]:
     return threads
 
 
-def listen_for_hooks(app: Serving, dispatcher: HookDispatcher) -> HookListener | None:
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import what lives as long as the process: hooks come first meanwhile, and nothing is collected.
+
+    Collecting among a great many objects that stay only delays the start, and later every full collection would walk
+    them again.
+    """
+    gc.disable()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(IMPORTING_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+        gc.enable()
+        gc.freeze()
+
+
+def listen_for_hooks(app: Serving, dispatcher: HookDispatcher, ear: Ear | None = None) -> HookListener | None:
     """Let the hook program reach this server; where that cannot be, it answers by itself, only slower."""
     runtime = app.runtime
-    if runtime.server_id is None:
+    announced = None if runtime.server_id is None else app.presence.hook_file(runtime.server_id)
+    if ear is not None and str(announced) != ear.file:
+        ear.withdraw()  # the settings name another ledger than hooks look for, or others cannot see this server
+        ear = None
+    if announced is None:
         return None
     workspace = None if runtime.workspace.project is None else Path(runtime.workspace.project)
-    listener = HookListener(
-        dispatcher, app.presence.hook_file(runtime.server_id), workspace, runtime.services.new_token
-    )
+    parent = runtime.workspace.around.parent
+    listener = HookListener(dispatcher, announced, workspace, parent, runtime.services.new_token)
     try:
-        listener.start()
+        listener.start(ear)
     except OSError as error:
         log.warning("Hooks cannot reach this server: %s", error)
         return None
