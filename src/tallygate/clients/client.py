@@ -116,6 +116,11 @@ def nothing_wrong(_: InstallSurroundings) -> Iterator[Obstacle]:
     return iter(())
 
 
+def nothing_beside(_: InstallSurroundings) -> Obstacle | None:
+    """A client that knows no packages of ours."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Deferred(Generic[T]):
     """Something of a client that is imported where it is used: what reads transcripts takes longer than a command."""
@@ -156,7 +161,8 @@ class Client:
     `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
     page in docs that says what is to be done and known. A client that nobody has run beside the gate is not measured:
     what is known of it is what others write down. `subscribed` says whether its own files tell that a subscription pays
-    for it here.
+    for it here. `doubled` finds a package of the client's own (a plugin, an extension) that brings the same hooks: each
+    then runs twice, and counts once.
     """
 
     name: str
@@ -189,6 +195,7 @@ class Client:
     hooks_answer_forms: bool = False
     install_notes_page: str = "guides/install.md"
     subscribed: Callable[[InstallSurroundings], bool] | None = None
+    doubled: Callable[[InstallSurroundings], Obstacle | None] = nothing_beside
     is_measured: bool = True
 
     def __post_init__(self) -> None:

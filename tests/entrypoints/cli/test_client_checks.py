@@ -55,6 +55,32 @@ def test_an_installation_that_is_whole_is_so_and_one_that_was_edited_is_named(ru
     assert "tallygate init" in checks()["claude-code"]["to_do"]
 
 
+PLUGIN = {".claude/settings.json": {"enabledPlugins": {"tallygate@shop": True}}}
+PLUGIN_OFF = {".claude/settings.json": {"enabledPlugins": {"tallygate@shop": False, "other@shop": True}}}
+EXTENSION = {".gemini/extensions/tallygate/gemini-extension.json": {"name": "tallygate"}}
+EXTENSION_OFF = EXTENSION | {".gemini/extensions/extension-enablement.json": {"tallygate": {"overrides": ["!/home/*"]}}}
+
+
+@pytest.mark.parametrize(
+    ("client", "files", "cure"),
+    [
+        ("claude-code", PLUGIN, "claude plugin disable tallygate@shop"),
+        ("claude-code", PLUGIN_OFF, None),
+        ("gemini", EXTENSION, "gemini extensions disable tallygate"),
+        ("gemini", EXTENSION_OFF, None),
+    ],
+)
+def test_a_package_that_brings_the_same_hooks_is_named_by_init_and_by_doctor(run, home, checks, client, files, cure):
+    for name, content in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(json.dumps(content))
+    said = run("init", "--client", client).output
+    assert ("runs twice, and counts once" in " ".join(said.split())) == (cure is not None)
+    found = checks()[client]
+    assert found["state"] == ("ok" if cure is None else "warn")
+    assert cure is None or cure in found["to_do"]
+
+
 def test_hooks_that_are_switched_off_fail_and_the_file_is_named(run, home, checks):
     run("init", "--client", "claude-code")
     settings = home / ".claude" / "settings.json"

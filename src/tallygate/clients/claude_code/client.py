@@ -166,6 +166,20 @@ def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
         yield Obstacle("CLAUDE_CODE_SIMPLE is set: no hook runs", "Unset CLAUDE_CODE_SIMPLE.")
 
 
+def doubled(where: InstallSurroundings) -> Obstacle | None:
+    """The plugin of Tallygate, where one is switched on for the user or in this project."""
+    on: dict[str, Any] = {}
+    folders = [_folder(where), *([where.project / ".claude"] if where.project is not None else [])]
+    for file in (folder / name for folder in folders for name in ("settings.json", "settings.local.json")):
+        found = (object_in(content_of(file)) or {}).get("enabledPlugins")
+        on |= found if isinstance(found, Mapping) else {}
+    name = next((each for each, is_on in on.items() if is_on and each.partition("@")[0] == SERVER), None)
+    if name is None:
+        return None
+    keep = f"Keep one of the two: claude plugin disable {name}, or tallygate uninstall --client claude-code"
+    return Obstacle(f"the plugin {name} brings the same hooks: each runs twice, and counts once", keep)
+
+
 # --- install ---------------------------------------------------------------------------------------------------------
 # What Claude Code needs: server, hooks, rule, status line, and telemetry sent to this machine.
 
@@ -403,4 +417,5 @@ CLIENT = Client(
     stand_in=stand_in,
     hooks_answer_forms=True,
     subscribed=subscribed,
+    doubled=doubled,
 )

@@ -9,8 +9,11 @@ from tallygate.clients.client import (
     Deferred,
     InstallScope,
     InstallSurroundings,
+    Obstacle,
     Requirements,
+    content_of,
     hook_command,
+    object_in,
     rule_block,
     server_command,
 )
@@ -31,6 +34,18 @@ def _folder(where: InstallSurroundings) -> Path:
 def matcher_of(event: str) -> str:
     """When a hook fires. PreCompress does before every model call, too, of which BeforeModel tells."""
     return "manual" if event == "PreCompress" else "*"
+
+
+def doubled(where: InstallSurroundings) -> Obstacle | None:
+    """The extension of Tallygate, where it is installed and not switched off."""
+    folder = _folder(where) / "extensions"
+    if not (folder / SERVER / "gemini-extension.json").exists():
+        return None
+    rules = ((object_in(content_of(folder / "extension-enablement.json")) or {}).get(SERVER) or {}).get("overrides")
+    if rules and all(str(rule).startswith("!") for rule in rules):
+        return None
+    keep = "Keep one of the two: gemini extensions disable tallygate, or tallygate uninstall --client gemini"
+    return Obstacle("the extension tallygate brings the same hooks: each runs twice, and counts once", keep)
 
 
 def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
@@ -80,4 +95,5 @@ CLIENT = Client(
     folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
+    doubled=doubled,
 )

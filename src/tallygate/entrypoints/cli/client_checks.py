@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from tallygate.clients.client import Client, InstallScope, server_arguments
+from tallygate.clients.client import Client, InstallScope, Obstacle, server_arguments
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
 from tallygate.core.words import client_name
@@ -48,7 +48,8 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
             changed = [
                 str(change.path) for scope in here for change in plan_install([client], where, scope, manifest).changed
             ]
-            yield _client(client, changed, [(found.what, found.to_do) for found in client.findings(where)])
+            found = [(each.what, each.to_do) for each in client.findings(where)]
+            yield _client(client, changed, found, client.doubled(where))
     except TallygateError as error:
         yield failed("clients", error)
         return
@@ -66,13 +67,15 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
         yield from taken_out(runtime, shown_zone(settings))
 
 
-def _client(client: Client, changed: list[str], found: list[tuple[str, str]]) -> Check:
+def _client(client: Client, changed: list[str], found: list[tuple[str, str]], beside: Obstacle | None) -> Check:
     if found:
         to_do = " ".join(dict.fromkeys(to_do for _, to_do in found))
         return Check(client.name, CheckState.FAIL, "; ".join(what for what, _ in found), to_do)
     if changed:
         text = f"not as this version would install it: {', '.join(changed)}"
         return Check(client.name, CheckState.WARN, text, f"Run: tallygate init --client {client.name}")
+    if beside is not None:
+        return Check(client.name, CheckState.WARN, beside.what, beside.to_do)
     return Check(
         client.name, CheckState.OK, "installed" + (", with hooks" if client.has_hooks else "; it has no hooks")
     )

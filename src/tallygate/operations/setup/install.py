@@ -120,7 +120,7 @@ def plan_install(
     for _, title, installation in wanted:
         for text in installation.notes:
             plan.note(title, text)
-    _say_twice(plan, clients, scope, inside)
+    _say_twice(plan, clients, where, scope)
     done: dict[Path, FileChange] = {}
     for name, title, file in listed:
         found = files.read_file(file.path, inside)
@@ -152,11 +152,15 @@ def plan_install(
     return plan
 
 
-def _say_twice(plan: Plan, clients: Sequence[Client], scope: InstallScope, inside: Path | None) -> None:
-    """A client that is installed for all work and for a project runs each hook twice."""
+def _say_twice(plan: Plan, clients: Sequence[Client], where: InstallSurroundings, scope: InstallScope) -> None:
+    """A client that is installed for all work and for a project runs each hook twice; so does one with a package."""
     for client in clients:
+        if (package := client.doubled(where)) is not None:
+            plan.note(client.title, f"{package.what}. {package.to_do}")
         for record in plan.records.values():
-            other = record.scope != scope.value and (inside is None or record.root in {None, str(inside)})
+            other = record.scope != scope.value and (
+                scope is InstallScope.USER or record.root in {None, str(where.root)}
+            )
             if client.name in record.owners and other:
                 place = "all your work" if record.root is None else record.root
                 plan.note(client.title, f"{client.title} is installed for {place}, too, and would run its hooks twice.")
