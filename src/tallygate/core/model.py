@@ -6,35 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tallygate.core import money, words
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.calibration import Expectation
 from tallygate.core.moments import iso
-from tallygate.core.money import (
-    CALLS,
-    COUNTED,
-    NANOS_PER_UNIT,
-    TOKENS,
-    exact_text,
-    format_amount,
-    json_number,
-    to_unit_nanos,
-    to_usd_nanos,
-)
 from tallygate.core.values import value
-from tallygate.core.words import (
-    AccountingMode,
-    Action,
-    ActorType,
-    BudgetMode,
-    CalibrationMode,
-    CallMode,
-    CallState,
-    ExpireAs,
-    Reason,
-    SessionState,
-    UnknownPrice,
-    UsageChannel,
-)
 
 DEFAULT_TENANT = "default"
 
@@ -47,20 +23,20 @@ class ModeCoverage:
     plan: bool = field(metadata={"column": "plan_capable"})
     agent: bool = field(metadata={"column": "agent_capable"})
 
-    def covers(self, mode: CallMode | None) -> bool | None:
+    def covers(self, mode: words.CallMode | None) -> bool | None:
         """Whether calls of this mode can be exact; None where the call names no mode."""
         if mode is None:
             return None
-        return {CallMode.ASK: self.ask, CallMode.PLAN: self.plan, CallMode.AGENT: self.agent}[mode]
+        return {words.CallMode.ASK: self.ask, words.CallMode.PLAN: self.plan, words.CallMode.AGENT: self.agent}[mode]
 
     @staticmethod
-    def default(accounting: AccountingMode, channel: UsageChannel) -> ModeCoverage:
+    def default(accounting: words.AccountingMode, channel: words.UsageChannel) -> ModeCoverage:
         """Coverage a channel gives when the caller says nothing; estimate_only covers nothing."""
-        if accounting is AccountingMode.ESTIMATE_ONLY:
+        if accounting is words.AccountingMode.ESTIMATE_ONLY:
             return ModeCoverage(ask=False, plan=False, agent=False)
-        if channel is UsageChannel.HOSTED_EDGE:
+        if channel is words.UsageChannel.HOSTED_EDGE:
             return ModeCoverage(ask=True, plan=True, agent=True)
-        if channel is UsageChannel.SELF_HOSTED_RELAY:
+        if channel is words.UsageChannel.SELF_HOSTED_RELAY:
             return ModeCoverage(ask=True, plan=True, agent=False)
         return ModeCoverage(ask=False, plan=False, agent=False)
 
@@ -76,11 +52,11 @@ class Session:
     session_id: str
     client: str
     model: str
-    state: SessionState
-    accounting_mode: AccountingMode
-    usage_channel: UsageChannel
+    state: words.SessionState
+    accounting_mode: words.AccountingMode
+    usage_channel: words.UsageChannel
     coverage: ModeCoverage
-    unknown_price: UnknownPrice
+    unknown_price: words.UnknownPrice
     currency: str
     started_us: int
     ended_us: int | None = None
@@ -91,7 +67,7 @@ class Session:
     project: str | None = None
     run_log: str | None = None
     server_id: str | None = None
-    usd_nanos: int = NANOS_PER_UNIT
+    usd_nanos: int = money.NANOS_PER_UNIT
     rate_day: str | None = None
     rules: str | None = None
     warned_us: int | None = None
@@ -106,7 +82,7 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        return self.state is SessionState.OPEN
+        return self.state is words.SessionState.OPEN
 
 
 @value(frozen=True, slots=True)
@@ -129,7 +105,7 @@ class Budget:
     scope: str
     scope_key: str
     unit: str
-    mode: BudgetMode
+    mode: words.BudgetMode
     limit_nanos: int
     spent_nanos: int = 0
     reserved_nanos: int = 0
@@ -137,7 +113,7 @@ class Budget:
     period: str = "session"
     resets_us: int | None = None
     touched_us: int = 0
-    usd_nanos: int = NANOS_PER_UNIT
+    usd_nanos: int = money.NANOS_PER_UNIT
     rate_day: str | None = None
     rule_limit: int | None = None
     start_us: int | None = None
@@ -166,7 +142,7 @@ class Budget:
 class Actor:
     """Who in the client asked: the main agent or a subagent."""
 
-    type: ActorType = ActorType.PARENT_AGENT
+    type: words.ActorType = words.ActorType.PARENT_AGENT
     id: str | None = None
     name: str | None = None
 
@@ -194,7 +170,7 @@ class CallRequest:
     factor_source: str = "none"
     actor: Actor = field(default_factory=Actor)
     parent_call_id: str | None = None
-    call_mode: CallMode | None = None
+    call_mode: words.CallMode | None = None
     actual: Tokens | None = None
     actual_nanos: int | None = None
     client_key: str | None = None
@@ -225,8 +201,8 @@ class Policy:
     warn_at_percent: int = 80
     pressure_percents: tuple[int, int, int] = (50, 80, 95)
     reservation_ttl_us: int = 600_000_000
-    expire_as: ExpireAs = ExpireAs.ESTIMATE
-    calibration: CalibrationMode = CalibrationMode.ENFORCE
+    expire_as: words.ExpireAs = words.ExpireAs.ESTIMATE
+    calibration: words.CalibrationMode = words.CalibrationMode.ENFORCE
     quantile_percent: int = 80
 
 
@@ -244,8 +220,8 @@ class GateView:
 class Decision:
     """The gate's answer; `decided_by` is the budget that refused or presses most."""
 
-    action: Action
-    reason: Reason
+    action: words.Action
+    reason: words.Reason
     decided_by: Budget | None = None
     wants_target: bool = False
     target: RerouteTarget | None = None
@@ -280,9 +256,9 @@ class Call:
     tenant: str
     call_id: str
     session_id: str
-    state: CallState
-    action: Action
-    reason: Reason
+    state: words.CallState
+    action: words.Action
+    reason: words.Reason
     tool_name: str
     model_requested: str
     prompt_tokens: int
@@ -290,7 +266,7 @@ class Call:
     raw_estimate_nanos: int
     estimate_nanos: int
     factor_micros: int
-    actor_type: ActorType
+    actor_type: words.ActorType
     at_us: int
     expires_us: int | None = None
     resolved_us: int | None = None
@@ -304,7 +280,7 @@ class Call:
     actor_id: str | None = None
     actor_name: str | None = None
     parent_call_id: str | None = None
-    call_mode: CallMode | None = None
+    call_mode: words.CallMode | None = None
     mode_capable: bool | None = None
     client_key: str | None = None
     reply: str | None = None
@@ -330,12 +306,12 @@ class Call:
     @property
     def is_unanswered(self) -> bool:
         """Whether the call is a model call that was let through and got no response that anybody has written down."""
-        return self.is_model_call and self.state is CallState.VOIDED and self.void_reason == NO_RESPONSE
+        return self.is_model_call and self.state is words.CallState.VOIDED and self.void_reason == NO_RESPONSE
 
     @property
     def counted_nanos(self) -> int:
         """What the call counts for in totals: its booked cost, or its reservation while pending."""
-        return self.estimate_nanos if self.state is CallState.PENDING else self.booked_nanos
+        return self.estimate_nanos if self.state is words.CallState.PENDING else self.booked_nanos
 
 
 # --- amounts ---------------------------------------------------------------------------------------------------------
@@ -352,17 +328,17 @@ class Amount:
 
     def of(self, budget: Budget) -> int:
         """What this takes of a budget, in the budget's own unit; money is converted at the budget's own rate."""
-        if budget.unit not in COUNTED and budget.usd_nanos == NANOS_PER_UNIT:
+        if budget.unit not in money.COUNTED and budget.usd_nanos == money.NANOS_PER_UNIT:
             return self.usd_nanos
         return self.measured(budget.unit, budget.usd_nanos)
 
-    def measured(self, unit: str, usd_per_unit_nanos: int = NANOS_PER_UNIT) -> int:
+    def measured(self, unit: str, usd_per_unit_nanos: int = money.NANOS_PER_UNIT) -> int:
         """This in a unit: whole tokens or calls, or nano-units of a currency."""
-        if unit == TOKENS:
+        if unit == money.TOKENS:
             return self.tokens
-        if unit == CALLS:
+        if unit == money.CALLS:
             return self.calls
-        return to_unit_nanos(self.usd_nanos, usd_per_unit_nanos)
+        return money.to_unit_nanos(self.usd_nanos, usd_per_unit_nanos)
 
 
 NOTHING = Amount(0)
@@ -380,17 +356,17 @@ def needed(request: CallRequest) -> Amount:
 
 def in_usd(amount: int, budget: Budget) -> int:
     """An amount of a budget of money in nano-dollars, rounded down; 0 for tokens and calls, which have no price."""
-    return 0 if budget.unit in COUNTED else amount * budget.usd_nanos // NANOS_PER_UNIT
+    return 0 if budget.unit in money.COUNTED else amount * budget.usd_nanos // money.NANOS_PER_UNIT
 
 
 def unit_exact(amount: int, unit: str) -> str:
     """An amount of a budget as exact text, for files that are read again."""
-    return str(amount) if unit in COUNTED else exact_text(amount)
+    return str(amount) if unit in money.COUNTED else money.exact_text(amount)
 
 
 def unit_number(amount: int, unit: str) -> Any:
     """An amount of a budget as the number a reply carries."""
-    return amount if unit in COUNTED else json_number(amount)
+    return amount if unit in money.COUNTED else money.json_number(amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,12 +374,12 @@ class Currency:
     """A currency that somebody speaks of amounts in; `basis` says its rate and day, where answers should name them."""
 
     unit: str = "USD"
-    usd_nanos: int = NANOS_PER_UNIT
+    usd_nanos: int = money.NANOS_PER_UNIT
     basis: str | None = None
 
     def of_usd(self, nanos: int) -> int:
         """Nano-dollars in this currency, upwards."""
-        return to_unit_nanos(nanos, self.usd_nanos)
+        return money.to_unit_nanos(nanos, self.usd_nanos)
 
     def of(self, amount: int, budget: Budget) -> int:
         """An amount of a budget in this currency; 0 for tokens and calls, which have no price."""
@@ -411,9 +387,13 @@ class Currency:
 
     def needed_of(self, amount: int, budget: Budget) -> int:
         """What an amount of this currency takes of a budget; nothing of tokens and calls."""
-        if budget.unit in COUNTED:
+        if budget.unit in money.COUNTED:
             return 0
-        return amount if self._is_of(budget) else to_unit_nanos(to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
+        return (
+            amount
+            if self._is_of(budget)
+            else money.to_unit_nanos(money.to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
+        )
 
     def _is_of(self, budget: Budget) -> bool:
         return (budget.unit, budget.usd_nanos) == (self.unit, self.usd_nanos)
@@ -454,7 +434,7 @@ class LimitChange:
         >>> change.told("11-30 02:24")
         'raised from $0.61 to $100.61 on 11-30 02:24 by cli (anna), inside session session_x, no reason given'
         """
-        before, after = (format_amount(nanos, self.unit) for nanos in (self.before_nanos, self.limit_nanos))
+        before, after = (money.format_amount(nanos, self.unit) for nanos in (self.before_nanos, self.limit_nanos))
         verb = "raised" if self.is_raise else "lowered" if self.limit_nanos < self.before_nanos else "set"
         parts = [f"{verb} from {before} to {after} on {when} by {self.door} ({self.actor})"]
         if self.inside is not None:

@@ -33,17 +33,7 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode, client_name
-from tallygate.ledger.port import (
-    Change,
-    Insert,
-    LearningReader,
-    Ledger,
-    ProofReader,
-    ProofWriter,
-    Reader,
-    SessionReader,
-    Tx,
-)
+from tallygate.ledger import port
 from tallygate.operations.lock_book import LockBook
 from tallygate.pricing.book import PriceBook, PriceScope
 from tallygate.pricing.exchange import ExchangeBook
@@ -78,7 +68,7 @@ class Learners:
         self._kinds: dict[tuple[str, str], _OfKind] = {}
         self._lock = Lock()
 
-    def expect(self, reader: Reader, key: SampleKey, estimate_nanos: int, level: Level) -> Expectation:
+    def expect(self, reader: port.Reader, key: SampleKey, estimate_nanos: int, level: Level) -> Expectation:
         """What a call will probably cost, by everything that is in the ledger."""
         with self._lock:
             of_kind = self._up_to_date(reader, key.kind)
@@ -86,7 +76,7 @@ class Learners:
             learner = of_kind.by_key.get(key) or _learner(reader, of_kind, key)
             return expect(learner, of_kind.pool, estimate_nanos, level)
 
-    def _up_to_date(self, reader: Reader, kind: str) -> _OfKind:
+    def _up_to_date(self, reader: port.Reader, kind: str) -> _OfKind:
         starts, last = reader.calibration_state()
         known = self._kinds.get((reader.tenant, kind))
         fits = known is not None and known.starts == starts and last <= known.last
@@ -111,7 +101,7 @@ def one_key(key: SampleKey) -> SampleKey:
     return SampleKey(key.kind, client_name(key.client), one_name(key.model))
 
 
-def _learner(reader: LearningReader, of_kind: _OfKind, key: SampleKey) -> Learner:
+def _learner(reader: port.LearningReader, of_kind: _OfKind, key: SampleKey) -> Learner:
     """What a key's samples teach, read for the first time."""
     spelled = [each for each in reader.keys_spelled(key.kind) if one_key(each) == key]
     found = _taught(key.kind, *(partial(reader.samples_of, each, WINDOW) for each in spelled))
@@ -225,7 +215,7 @@ class Services:
     `keys` sign; without any, nothing is attested. `locks` tell which limits the user has signed.
     """
 
-    ledger: Ledger
+    ledger: port.Ledger
     clock_us: Callable[[], int]
     new_token: Callable[[int], str]
     run_log: RunLogWriter
@@ -314,11 +304,11 @@ class Runtime:
     asked_by: str | None = None
     server_id: str | None = None
 
-    def reading(self) -> AbstractContextManager[Reader]:
+    def reading(self) -> AbstractContextManager[port.Reader]:
         """A view of one moment of the tenant's rows."""
         return self.services.ledger.reading(self.tenant)
 
-    def writing(self) -> AbstractContextManager[Tx]:
+    def writing(self) -> AbstractContextManager[port.Tx]:
         """One transaction among the tenant's rows."""
         return self.services.ledger.writing(self.tenant)
 
@@ -383,11 +373,13 @@ def remember(rt: Runtime, session: Session) -> None:
     rt.caches.session_heads[rt.tenant, session.session_id] = _head_of(session)
 
 
-def prices_kept(rt: Runtime, tx: ProofReader) -> list[Change]:
+def prices_kept(rt: Runtime, tx: port.ProofReader) -> list[port.Change]:
     """What is written with a session so that it goes on at the prices it is opened at."""
     if tx.price_list(rt.workspace.prices.list_id) is not None:
         return []
-    return [Insert("price_list", {"list_id": rt.workspace.prices.list_id, "stated": rt.workspace.prices.stated.text})]
+    return [
+        port.Insert("price_list", {"list_id": rt.workspace.prices.list_id, "stated": rt.workspace.prices.stated.text})
+    ]
 
 
 def _head_of(session: Session) -> SessionHead:
@@ -536,15 +528,15 @@ def kept_summary(rt: Runtime, summary: str | None) -> str | None:
     return summary[:SUMMARY_MAX]
 
 
-def basis_changes(tx: ProofWriter, price: Price, seen: set[str]) -> tuple[str, list[Insert]]:
+def basis_changes(tx: port.ProofWriter, price: Price, seen: set[str]) -> tuple[str, list[port.Insert]]:
     """The id of a price's basis, and the row to insert where the ledger does not have it yet."""
     price_id, basis = basis_of(price)
     if price_id in seen or tx.knows_price(price_id):
         return price_id, []
-    return price_id, [Insert("price", {"price_id": price_id, "basis": basis})]
+    return price_id, [port.Insert("price", {"price_id": price_id, "basis": basis})]
 
 
-def named_before(rt: Runtime, reader: SessionReader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
+def named_before(rt: Runtime, reader: port.SessionReader, session_id: str) -> tuple[Session, tuple[Budget, ...]] | None:
     """The session that has an id which a caller chose, with its budgets.
 
     An id names one session of those that can be reached from the program's own tenant. What others have under it is

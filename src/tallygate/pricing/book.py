@@ -17,36 +17,17 @@ from tallygate.core.costing import ASSUMED, STANDARD, Certainty, Price, Rates, T
 from tallygate.core.errors import InvariantBroken
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
 from tallygate.core.places import WILD, Place
+from tallygate.pricing import identifiers, overrides
 from tallygate.pricing.catalog import Catalog, CatalogInfo, ListedModel
 from tallygate.pricing.exchange import ExchangeBook
-from tallygate.pricing.identifiers import (
-    ID_LENGTH_MAX,
-    SHOWN_LENGTH_MAX,
-    Identifier,
-    family,
-    identify,
-    shown,
-)
 from tallygate.pricing.identity import providers_of
 from tallygate.pricing.overlay import CORRECTED_PRICES, DATED_NAMES, MISSING_PRICES, SHORT_NAMES
-from tallygate.pricing.overrides import (
-    ANYWHERE,
-    OWN_SOURCE,
-    Discount,
-    PriceOverride,
-    PriceScope,
-    applies,
-    discounted,
-    holds,
-    is_scoped,
-    matching_row,
-    override_price,
-)
+from tallygate.pricing.overrides import PriceScope
 from tallygate.pricing.rates import nanos_per_million
 from tallygate.pricing.relatives import CLAUDE_TIERS
 from tallygate.pricing.user_prices import PriceList, PricingSettings
 
-__all__ = ["CatalogInfo", "ListedModel", "PriceBook", "PriceScope", "PricingSettings", "family"]
+__all__ = ["PriceBook", "PriceScope", "PricingSettings"]
 
 OVERRIDE, LOCAL, STATED = "override", "local", "stated"
 _QUOTES_KEPT = 4096
@@ -81,16 +62,16 @@ class PriceBook:
         self.catalog = catalog if catalog is not None else Catalog()
         self.exchange = exchange if exchange is not None else ExchangeBook()
         self._place_of = place_of
-        rows: list[PriceOverride | Discount] = [*settings.overrides, *settings.discounts]
-        self._scoped = tuple(row for row in rows if is_scoped(row))
+        rows: list[overrides.PriceOverride | overrides.Discount] = [*settings.overrides, *settings.discounts]
+        self._scoped = tuple(row for row in rows if overrides.is_scoped(row))
         # Whether any row of the settings holds only for a session, a project or a tenant.
         self.is_scoped: bool = bool(self._scoped) or (self._raising is not None and self._raising.is_scoped)
         self._aliases = {alias.strip().lower(): target for alias, target in settings.aliases}
         self._local_models = frozenset(model.strip().lower() for model in settings.local_models)
-        self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identify(id_, settings.local_channels))
+        self._identify = lru_cache(maxsize=_QUOTES_KEPT)(lambda id_: identifiers.identify(id_, settings.local_channels))
         self._by_half_hour = lru_cache(maxsize=_QUOTES_KEPT)(self._quote)
 
-    def quote(self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD) -> Price:
+    def quote(self, model: str, at: datetime, scope: PriceScope = overrides.ANYWHERE, terms: Terms = STANDARD) -> Price:
         """The price of a model as of a time, in a scope, on the terms it was served; an unknown one says so.
 
         Kept for the half hour of the day (UTC) it was asked for: prices change on days, or on half hours of a day.
@@ -101,8 +82,8 @@ class PriceBook:
             return self._no_lower(before, model, at, scope, terms)
         # A cut id is still too long, so it stays unknown, and cannot fill the memory.
         half_hour = half_hour_of(at)
-        asked, scope = scope, self._narrowed(scope) if self._scoped else ANYWHERE
-        price = self._by_half_hour(model[: ID_LENGTH_MAX + 1], half_hour, scope, terms)
+        asked, scope = scope, self._narrowed(scope) if self._scoped else overrides.ANYWHERE
+        price = self._by_half_hour(model[: identifiers.ID_LENGTH_MAX + 1], half_hour, scope, terms)
         if self._raising is not None:
             raised = self._raising.quote(model, at, asked, terms)
             if not _is_dearer(raised, price):
@@ -146,9 +127,9 @@ class PriceBook:
     def _narrowed(self, scope: PriceScope) -> PriceScope:
         """A scope without what no row names, so that sessions at the same prices share them."""
         scope = self._at(scope)
-        rows = [row for row in self._scoped if applies(row, scope)]
+        rows = [row for row in self._scoped if overrides.applies(row, scope)]
         if not rows:
-            return ANYWHERE
+            return overrides.ANYWHERE
         return PriceScope(
             scope.tenant if any(row.tenant is not None for row in rows) else None,
             scope.project if any(row.project is not None for row in rows) else None,
@@ -163,20 +144,24 @@ class PriceBook:
         return replace(scope, at=self._place_of(scope.project))
 
     def known_price(
-        self, model: str, at: datetime, scope: PriceScope = ANYWHERE, terms: Terms = STANDARD
+        self, model: str, at: datetime, scope: PriceScope = overrides.ANYWHERE, terms: Terms = STANDARD
     ) -> Price | None:
         """The price of a model as of a time, if one is known."""
         price = self.quote(model, at, scope, terms)
         return price if price.known else None
 
-    def to_paste(self, model: str, at: datetime, scope: PriceScope = ANYWHERE) -> str:
+    def to_paste(self, model: str, at: datetime, scope: PriceScope = overrides.ANYWHERE) -> str:
         """The settings that would make a model's price known; nothing where it is, or no file should name the id."""
         price = self.quote(model, at, scope)
-        return "" if price.certainty is Certainty.KNOWN else _row_of(self._identify(model[: ID_LENGTH_MAX + 1]), price)
+        return (
+            ""
+            if price.certainty is Certainty.KNOWN
+            else _row_of(self._identify(model[: identifiers.ID_LENGTH_MAX + 1]), price)
+        )
 
     def context_window(self, model: str, at: datetime) -> int:
         """The most tokens that one request of a model can hold; of an unknown model as many as any common one holds."""
-        identifier = self._identify(model[: ID_LENGTH_MAX + 1])
+        identifier = self._identify(model[: identifiers.ID_LENGTH_MAX + 1])
         listed = None if identifier.opaque or identifier.local else self.catalog.context_window(identifier)
         if listed is None:
             return WINDOW_UNKNOWN
@@ -184,17 +169,17 @@ class PriceBook:
         long = any(tier.above_context_tokens >= listed for tier in self.quote(model, at).tiers)
         return max(listed, WINDOW_LONG) if long or LONG_MARK in model else listed
 
-    def models(self, at: datetime, scope: PriceScope = ANYWHERE) -> Iterator[ListedModel]:
+    def models(self, at: datetime, scope: PriceScope = overrides.ANYWHERE) -> Iterator[ListedModel]:
         """Everything that has a price as of a time: the user's rows, ours, then the catalog."""
         scope = self._at(scope)
         ours = (*CORRECTED_PRICES, *MISSING_PRICES)
-        for rows, source in ((self.settings.overrides, OVERRIDE), (ours, OWN_SOURCE)):
+        for rows, source in ((self.settings.overrides, OVERRIDE), (ours, overrides.OWN_SOURCE)):
             for row in rows:
-                if holds(row, at.astimezone(UTC).date()) and applies(row, scope):
+                if overrides.holds(row, at.astimezone(UTC).date()) and overrides.applies(row, scope):
                     named = self._identify(row.match)
                     # As the list names who makes it: one that is in both is one model, at the price that counts.
                     maker = row.provider or named.vendor or source
-                    yield ListedModel(maker, row.match, override_price(row, named, source))
+                    yield ListedModel(maker, row.match, overrides.override_price(row, named, source))
         yield from self.catalog.models(at)
 
     def info(self, at: datetime) -> CatalogInfo:
@@ -215,28 +200,28 @@ class PriceBook:
         if identifier.local:
             # The client's record, or the user by its channel or by the model itself.
             if terms.here or self.settings.local_is_said or identifier.text in self._local_models:
-                return Price(key=shown(identifier.text), rates=_FREE, source=LOCAL, version="")
+                return Price(key=identifiers.shown(identifier.text), rates=_FREE, source=LOCAL, version="")
             return self._said_to_be_local(identifier, at)
         if self._is_given_away(identifier, terms):
-            return Price(key=shown(identifier.text), rates=_FREE, source=STATED, version="")
+            return Price(key=identifiers.shown(identifier.text), rates=_FREE, source=STATED, version="")
         listed = self._listed(identifier, at, terms) or self._relative(identifier, at)
         if listed is None:
             return self._assumed(identifier, at)
         # What was negotiated holds for what is listed; a guess at a price is not made cheaper.
-        discount = matching_row(self.settings.discounts, identifier, at, scope) if listed.known else None
-        return discounted(listed, discount) if discount is not None else listed
+        discount = overrides.matching_row(self.settings.discounts, identifier, at, scope) if listed.known else None
+        return overrides.discounted(listed, discount) if discount is not None else listed
 
-    def _said_to_be_local(self, identifier: Identifier, at: datetime) -> Price:
+    def _said_to_be_local(self, identifier: identifiers.Identifier, at: datetime) -> Price:
         """The price of a model of which only its id says that it runs here: whoever asks may write any id."""
         price = self._relative(identifier, at) or self._assumed(identifier, at)
         channel = identifier.channel or identifier.text.partition("/")[0]
         note = (
-            f"Only the id says that '{shown(identifier.text)}' runs on this machine; priced as {price.key} "
+            f"Only the id says that '{identifiers.shown(identifier.text)}' runs on this machine; priced as {price.key} "
             f'({_rates_text(price)}). If it does, add to config.toml:\n[pricing]\nlocal_channels = ["{channel}"]'
         )
         return replace(price, known=False, approximate=True, warning=note)
 
-    def _is_given_away(self, identifier: Identifier, terms: Terms) -> bool:
+    def _is_given_away(self, identifier: identifiers.Identifier, terms: Terms) -> bool:
         """Whether somebody who would bill for it states a price of nothing: a router's free variant, a client's own.
 
         A client's word for it counts, and above all its word against it: free variants have been billed.
@@ -247,32 +232,32 @@ class PriceBook:
             return True
         return terms.stated_free is True and identifier.gateway is not None
 
-    def _overridden(self, identifier: Identifier, at: datetime, scope: PriceScope) -> Price | None:
-        row = matching_row(self.settings.overrides, identifier, at, scope)
-        return override_price(row, identifier, OVERRIDE) if row is not None else None
+    def _overridden(self, identifier: identifiers.Identifier, at: datetime, scope: PriceScope) -> Price | None:
+        row = overrides.matching_row(self.settings.overrides, identifier, at, scope)
+        return overrides.override_price(row, identifier, OVERRIDE) if row is not None else None
 
-    def _alias(self, identifier: Identifier) -> str | None:
+    def _alias(self, identifier: identifiers.Identifier) -> str | None:
         if identifier.text in self._aliases:
             return self._aliases[identifier.text]
         bare = identifier.channel is None and identifier.org is None
         return self._aliases.get(identifier.canonical) if bare else None
 
-    def _listed(self, identifier: Identifier, at: datetime, terms: Terms) -> Price | None:
+    def _listed(self, identifier: identifiers.Identifier, at: datetime, terms: Terms) -> Price | None:
         bare = identifier.channel is None and identifier.org is None
         target = SHORT_NAMES.get(identifier.canonical) if bare else None
         meant = self.catalog.find(self._identify(target), at, certain=True) if target is not None else None
         if meant is not None:
-            note = f"'{shown(identifier.text)}' names no host; priced as {meant.key}."
+            note = f"'{identifiers.shown(identifier.text)}' names no host; priced as {meant.key}."
             return replace(meant, approximate=True, warning=note)
-        if (row := matching_row(CORRECTED_PRICES, identifier, at)) is not None:
-            return override_price(row, identifier, OWN_SOURCE)
+        if (row := overrides.matching_row(CORRECTED_PRICES, identifier, at)) is not None:
+            return overrides.override_price(row, identifier, overrides.OWN_SOURCE)
         if (price := self.catalog.find(identifier, at, certain=True, terms=terms)) is not None:
             return price
-        if (row := matching_row(MISSING_PRICES, identifier, at)) is not None:
-            return override_price(row, identifier, OWN_SOURCE)
+        if (row := overrides.matching_row(MISSING_PRICES, identifier, at)) is not None:
+            return overrides.override_price(row, identifier, overrides.OWN_SOURCE)
         return self.catalog.find(identifier, at, certain=False, terms=terms)
 
-    def _relative(self, identifier: Identifier, at: datetime) -> Price | None:
+    def _relative(self, identifier: identifiers.Identifier, at: datetime) -> Price | None:
         """The price of an unlisted model's nearest listed relative; what names a family alone means its newest."""
         dated = DATED_NAMES.get(identifier.canonical)
         if dated is not None:
@@ -283,16 +268,16 @@ class PriceBook:
             price = self.catalog.relative(identifier, at)
         if price is None:
             return None
-        name_shown, rates = shown(identifier.text), _rates_text(price)
+        name_shown, rates = identifiers.shown(identifier.text), _rates_text(price)
         if identifier.canonical.removeprefix("claude-") in CLAUDE_TIERS:
             note = f"'{name_shown}' names no version; priced as the newest that is listed, {price.key} ({rates})."
             return replace(price, approximate=True, warning=note)
         note = f"No price is listed for '{name_shown}'; priced as its nearest relative, {price.key} ({rates})."
         return replace(price, known=False, approximate=True, warning=note + _line_to_paste(identifier, price))
 
-    def _assumed(self, identifier: Identifier, at: datetime) -> Price:
+    def _assumed(self, identifier: identifiers.Identifier, at: datetime) -> Price:
         """A price for a model that is like none that is listed: its maker's dearest, else the user's rate."""
-        name = shown(identifier.text)
+        name = identifiers.shown(identifier.text)
         because = f" ({identifier.opaque})" if identifier.opaque else ""
         dearest = self.catalog.dearest(identifier, at) if identifier.opaque is None else None
         if dearest is not None:
@@ -350,10 +335,14 @@ def rows_that_lower(before: PriceBook, after: PriceBook, at: datetime) -> Iterat
                 models = [*dict.fromkeys([*named, *(each.id for each in after.catalog.models(at))])][:_MODELS_COMPARED]
             if isinstance(row, str):
                 fits = [row]
-            elif row is None or is_scoped(row) or row.valid_from is not None or row.valid_to is not None:
+            elif row is None or overrides.is_scoped(row) or row.valid_from is not None or row.valid_to is not None:
                 fits = []
             else:
-                fits = [model for model in models if matching_row((row,), identify(model), at) is not None]
+                fits = [
+                    model
+                    for model in models
+                    if overrides.matching_row((row,), identifiers.identify(model), at) is not None
+                ]
                 fits = fits[:: 1 + len(fits) // _MODELS_QUOTED]
             # One class of tokens that became cheaper, at one size of a context, is enough.
             quotes = ((after.quote(model, at), before.quote(model, at)) for model in fits)
@@ -388,7 +377,7 @@ def _paired(one: Price, other: Price) -> list[tuple[int, int]]:
     ]
 
 
-def _line_to_paste(identifier: Identifier, price: Price) -> str:
+def _line_to_paste(identifier: identifiers.Identifier, price: Price) -> str:
     """What to do about an id without a price of its own, behind a sentence that says so.
 
     A relative's price may be the right one. One that is assumed is nobody's, and never offered as the mend.
@@ -401,12 +390,12 @@ def _line_to_paste(identifier: Identifier, price: Price) -> str:
     return f" If that is what its provider bills, add to config.toml:\n{row}"
 
 
-def _row_of(identifier: Identifier, price: Price) -> str:
+def _row_of(identifier: identifiers.Identifier, price: Price) -> str:
     """The settings that would give an id its price; none for what no settings file should name."""
     text = identifier.text
     if not text or not text.isprintable():
         return ""
-    match = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "*"
+    match = text if len(text) <= identifiers.SHOWN_LENGTH_MAX else text[: identifiers.SHOWN_LENGTH_MAX - 1] + "*"
     quoted = match.replace("\\", "\\\\").replace('"', '\\"')
     fresh, output = exact_text(price.rates.input_nanos), exact_text(price.rates.output_nanos)
     if price.certainty is Certainty.ASSUMED:

@@ -10,17 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from tallygate.pricing.vendors import (
-    BEDROCK_GEOS,
-    BEDROCK_VENDORS,
-    CHANNELS,
-    CLIENT_GATEWAYS,
-    GATEWAYS,
-    LOCAL_CHANNELS,
-    VENDORS,
-    family_and_vendor,
-    is_closed,
-)
+from tallygate.pricing import vendors
 
 # --- spelling --------------------------------------------------------------------------------------------------------
 # Other spellings of a model's name, and what an id's leftover says about the price beside it.
@@ -122,7 +112,7 @@ def _claude_dashed(name: str) -> str:
 
 def _with_dot(name: str) -> str:
     """`gemini-2-5-pro` as `gemini-2.5-pro`: two single digits in a row are one version."""
-    return _dotted(name) if family_and_vendor(name)[0] in _DOTTED_FAMILIES else name
+    return _dotted(name) if vendors.family_and_vendor(name)[0] in _DOTTED_FAMILIES else name
 
 
 def _dotted(name: str) -> str:
@@ -135,7 +125,7 @@ def _dotted(name: str) -> str:
 
 def _stripped(name: str) -> str:
     """Take dates, efforts and context marks off the end, as long as something is left."""
-    model_family = family_and_vendor(name)[0]
+    model_family = vendors.family_and_vendor(name)[0]
     while (shorter := _strip_one(name, model_family)) and shorter != name:
         name = shorter
     return name
@@ -232,7 +222,7 @@ def shown(text: str) -> str:
     return cut if len(cut) <= SHOWN_LENGTH_MAX else cut[: SHOWN_LENGTH_MAX - 3] + "..."
 
 
-def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Identifier:
+def identify(model: str, local_channels: tuple[str, ...] = vendors.LOCAL_CHANNELS) -> Identifier:
     """Take a model id apart. Never raises: what cannot be read comes back `opaque`, which is unknown."""
     if not model.strip():
         return _opaque("", "the model id is empty")
@@ -256,22 +246,22 @@ def identify(model: str, local_channels: tuple[str, ...] = LOCAL_CHANNELS) -> Id
     runs_locally = channel is not None and channel in local_channels
     if channel is None and org in (None, "library") and (name == OLLAMA_LOCAL or _is_ollama_tag(name)):
         runs_locally, channel = True, "ollama"
-    local = runs_locally and not is_closed(name) and not name.endswith("cloud")
+    local = runs_locally and not vendors.is_closed(name) and not name.endswith("cloud")
     plain = base.removesuffix(":free") or base
-    family, vendor = family_and_vendor(spelled(plain))
+    family, vendor = vendors.family_and_vendor(spelled(plain))
     return Identifier(
         text=text,
         name=name,
         spellings=tuple(dict.fromkeys((name, *spellings(plain)))),
         canonical=canonical_name(plain),
         family=family,
-        vendor=vendor or (org if org in VENDORS else None),
-        channel=None if runs_locally and not local and is_closed(name) else channel,
+        vendor=vendor or (org if org in vendors.VENDORS else None),
+        channel=None if runs_locally and not local and vendors.is_closed(name) else channel,
         org=org,
         geo=geo,
         local=local,
         free=plain != base,
-        gateway=next((part for part in text.split("/")[:-1] if part in CLIENT_GATEWAYS), None),
+        gateway=next((part for part in text.split("/")[:-1] if part in vendors.CLIENT_GATEWAYS), None),
     )
 
 
@@ -313,7 +303,9 @@ def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str |
     if text.startswith(("@cf/", "accounts/fireworks/")):
         return ("cloudflare" if text[0] == "@" else "fireworks"), None, text, None
     head, colon, tail = text.partition(":")
-    is_provider = head in local_channels or head in CHANNELS or head in GATEWAYS or head in VENDORS
+    is_provider = (
+        head in local_channels or head in vendors.CHANNELS or head in vendors.GATEWAYS or head in vendors.VENDORS
+    )
     if colon and tail and "/" not in head and is_provider:
         text = f"{head}/{tail}"
     parts = [part for part in text.split("/") if part]
@@ -325,10 +317,10 @@ def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str |
             continue
         if channel is None and prefix in local_channels:
             channel = prefix
-        elif channel is None and prefix in GATEWAYS:
+        elif channel is None and prefix in vendors.GATEWAYS:
             continue
-        elif channel is None and org is None and prefix in CHANNELS:
-            channel = CHANNELS[prefix]
+        elif channel is None and org is None and prefix in vendors.CHANNELS:
+            channel = vendors.CHANNELS[prefix]
         elif channel == "huggingface" and org is None and f"huggingface_{prefix}" in _HUGGINGFACE_HOSTS:
             channel = f"huggingface_{prefix}"
         else:
@@ -336,7 +328,7 @@ def _path(text: str, local_channels: tuple[str, ...]) -> tuple[str | None, str |
     # `claude-opus-4-7@20260101` is how Google writes the model of a date; at the start the sign says nothing of a host.
     if "@" in name[1:] and channel is None and org in (None, "anthropic", "google"):
         channel = "google"
-    return channel, (None if channel == "aws" and org not in VENDORS else org), name, None
+    return channel, (None if channel == "aws" and org not in vendors.VENDORS else org), name, None
 
 
 _HUGGINGFACE_HOSTS = frozenset(
@@ -349,17 +341,17 @@ _HUGGINGFACE_HOSTS = frozenset(
 def provider_of(word: str) -> str:
     """The name under which settings and ids agree on a provider: `bedrock` and `aws` are one."""
     lowered = word.strip().lower()
-    vendor = VENDORS.get(lowered)
-    return CHANNELS.get(lowered) or (vendor.provider if vendor and vendor.provider else lowered)
+    vendor = vendors.VENDORS.get(lowered)
+    return vendors.CHANNELS.get(lowered) or (vendor.provider if vendor and vendor.provider else lowered)
 
 
 def _bedrock(name: str) -> tuple[str | None, str | None, str]:
     """Take `us.` and `anthropic.` off a Bedrock model name: (geo, vendor, name)."""
     first, dot, rest = name.partition(".")
-    geo = first if dot and first in BEDROCK_GEOS else None
+    geo = first if dot and first in vendors.BEDROCK_GEOS else None
     body = rest if geo is not None else name
     org, dot, rest = body.partition(".")
-    if dot and rest and org in BEDROCK_VENDORS:
+    if dot and rest and org in vendors.BEDROCK_VENDORS:
         return geo, org, rest
     return None, None, name
 
@@ -381,6 +373,6 @@ def _is_ollama_tag(name: str) -> bool:
         return False
     size = tag.replace("_", "-").split("-")[0]
     if size == "latest":
-        return family_and_vendor(base)[0] != "other"
+        return vendors.family_and_vendor(base)[0] != "other"
     digits = size[:-1].lstrip("ea").replace("x", "").replace(".", "")
     return (size.endswith(("b", "m")) and is_digits(digits)) or (size[:1] == "q" and is_digits(size[1:2]))

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    LONGEST_ID,
-    Reply,
-    cause_of,
-    context,
-    denial,
-    event_of,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    tool_calls_of,
-)
+from tallygate.clients.reading import hooks
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 from tallygate.editing.edits import SERVERS
 
@@ -42,15 +30,15 @@ _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "P
 
 
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
-    agent = identifier(raw, "agent_id")
-    tool = identifier(raw, "tool_name") if moment is Moment.TOOL else None
-    transcript = file_path(raw, "transcript_path")
+    agent = hooks.identifier(raw, "agent_id")
+    tool = hooks.identifier(raw, "tool_name") if moment is Moment.TOOL else None
+    transcript = hooks.file_path(raw, "transcript_path")
     if moment is Moment.AGENT_END:
-        transcript = file_path(raw, "agent_transcript_path") or transcript
+        transcript = hooks.file_path(raw, "agent_transcript_path") or transcript
     calls: tuple[str, ...] = ()
     if moment in {Moment.TOOL, Moment.TOOLS_DONE}:
-        calls = tool_calls_of(raw if moment is Moment.TOOLS_DONE else {"tool_use_id": raw.get("tool_use_id")})
-    return event_of(
+        calls = hooks.tool_calls_of(raw if moment is Moment.TOOLS_DONE else {"tool_use_id": raw.get("tool_use_id")})
+    return hooks.event_of(
         CLIENT,
         raw,
         event,
@@ -60,12 +48,12 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         tool_use_ids=calls,
         starts_agent=tool in _AGENT_TOOLS,
         agent_id=agent,
-        agent_type=identifier(raw, "agent_type"),
-        model=identifier(raw, "model"),
+        agent_type=hooks.identifier(raw, "agent_type"),
+        model=hooks.identifier(raw, "model"),
         transcript=transcript,
-        cause=cause_of(raw, "error" if event == "StopFailure" else "reason"),
+        cause=hooks.cause_of(raw, "error" if event == "StopFailure" else "reason"),
         answered=_form(raw) if moment is Moment.FORM_ANSWERED else None,
-        changed_file=file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
+        changed_file=hooks.file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
     )
 
 
@@ -77,15 +65,15 @@ def _key(raw: Mapping[str, Any], moment: Moment, calls: tuple[str, ...], agent: 
     """
     match moment:
         case Moment.PROMPT:
-            return key_of("prompt", identifier(raw, "prompt_id"))
+            return hooks.key_of("prompt", hooks.identifier(raw, "prompt_id"))
         case Moment.TOOL:
-            return key_of("tool", *calls) if calls else None
+            return hooks.key_of("tool", *calls) if calls else None
         case Moment.TOOLS_DONE:
-            return key_of("batch", calls[0]) if calls else None
+            return hooks.key_of("batch", calls[0]) if calls else None
         case Moment.AGENT_START:
             # An agent that was resumed starts again, in another turn.
-            turn = identifier(raw, "prompt_id")
-            return key_of("agent", agent) if turn is None else key_of("agent", agent, turn)
+            turn = hooks.identifier(raw, "prompt_id")
+            return hooks.key_of("agent", agent) if turn is None else hooks.key_of("agent", agent, turn)
         case _:
             return None
 
@@ -96,25 +84,25 @@ def _form(raw: Mapping[str, Any]) -> tuple[str, str | None] | None:
     This hook does not fire where a hook answered in a person's place, and tells what the person did before another
     hook changes it.
     """
-    action, content = identifier(raw, "action"), raw.get("content")
-    if identifier(raw, "mcp_server_name") not in SERVERS or action is None:
+    action, content = hooks.identifier(raw, "action"), raw.get("content")
+    if hooks.identifier(raw, "mcp_server_name") not in SERVERS or action is None:
         return None
     amount = content.get("amount_usd") if isinstance(content, Mapping) else None
-    return action, None if amount is None else str(amount)[:LONGEST_ID]
+    return action, None if amount is None else str(amount)[: hooks.LONGEST_ID]
 
 
-def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
+def _answered(name: str, answer: HookAnswer, message: str) -> hooks.Reply:
     """Always an object: an `mcp_tool` hook that says nothing counts as one that failed."""
     if not answer.stops:
-        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+        return hooks.Reply(hooks.context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse" and answer.tool_only:
-        return Reply(denial(name, message))
+        return hooks.Reply(hooks.denial(name, message))
     if name == "PreToolUse":
         # Without the denial the tool still runs; without the stop the model is asked once more.
-        return Reply({"continue": False, "stopReason": message, **denial(name, message)})
+        return hooks.Reply({"continue": False, "stopReason": message, **hooks.denial(name, message)})
     if name == "PostToolBatch":
-        return Reply({"continue": False, "stopReason": message})
-    return Reply({"decision": "block", "reason": message} if name in _BLOCKED else {})
+        return hooks.Reply({"continue": False, "stopReason": message})
+    return hooks.Reply({"decision": "block", "reason": message} if name in _BLOCKED else {})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS, silence=Reply({}))
+HOOKS = hooks.hooks_of(CLIENT, _read, _answered, MOMENTS, silence=hooks.Reply({}))

@@ -12,33 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from tallygate.clients.claude_code.client import ADVISOR, PROGRESS, RESPONSE, SIDECHAIN, SUBAGENT
 from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
-from tallygate.clients.reading.files import (
-    Batch,
-    FilePosition,
-    State,
-    TranscriptFile,
-    TranscriptReader,
-    Transcripts,
-    directories_of,
-    files_below,
-    read_lines,
-    unique,
-)
-from tallygate.clients.reading.lines import (
-    Fields,
-    Odd,
-    Pairs,
-    ReadReport,
-    Skip,
-    Unreadable,
-    count,
-    countless,
-    counts,
-    fields,
-    inner,
-    name,
-    text_size,
-)
+from tallygate.clients.reading import files, lines
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, ReadingRule, SessionCheck, better
 
@@ -65,45 +39,45 @@ class UsageCounts(NamedTuple):
     odd: tuple[str, ...] = ()
 
 
-def spent(usage: Fields, report: ReadReport) -> UsageCounts:
+def spent(usage: lines.Fields, report: lines.ReadReport) -> UsageCounts:
     """Read a usage object; every field may be missing, null or no number."""
     odd: set[str] = set()
     get = usage.get
-    fresh, read, written, output = counts(usage, _WRITTEN, odd)
+    fresh, read, written, output = lines.counts(usage, _WRITTEN, odd)
     short, long = written, 0
     detail = get("cache_creation")
     if detail is not None and type(detail) is not tuple:
-        odd.add(Odd.NO_NUMBER)
+        odd.add(lines.Odd.NO_NUMBER)
     elif detail is not None:
-        parts = fields(detail)
-        short, long = counts(parts, _KINDS, odd)
+        parts = lines.fields(detail)
+        short, long = lines.counts(parts, _KINDS, odd)
         if short + long < written:
             # What no class claims was written for the default five minutes.
             short = written - long
         elif short + long > written:
-            report.skipped[Skip.INCONSISTENT] += 1
+            report.skipped[lines.Skip.INCONSISTENT] += 1
     geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
     return UsageCounts(
         Tokens(fresh, read, short, long, output),
-        min(output, count(fields(details), "thinking_tokens")) if type(details) is tuple else 0,
-        min(count(fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
-        name(get("service_tier")),
-        name(get("speed")),
-        None if geo == "not_available" else name(geo),
+        min(output, lines.count(lines.fields(details), "thinking_tokens")) if type(details) is tuple else 0,
+        min(lines.count(lines.fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
+        lines.name(get("service_tier")),
+        lines.name(get("speed")),
+        None if geo == "not_available" else lines.name(geo),
         tuple(sorted(odd)) if odd else (),
     )
 
 
-def advisors(usage: Fields, report: ReadReport) -> Iterator[tuple[str | None, UsageCounts]]:
+def advisors(usage: lines.Fields, report: lines.ReadReport) -> Iterator[tuple[str | None, UsageCounts]]:
     """Advisor calls inside a response: spend of another model that the top level does not contain."""
     iterations = usage.get("iterations")
     if type(iterations) is not list:
         return
     for iteration in iterations:
         if type(iteration) is tuple:
-            found = fields(iteration)
+            found = lines.fields(iteration)
             if found.get("type") == "advisor_message":
-                yield name(found.get("model")), spent(found, report)
+                yield lines.name(found.get("model")), spent(found, report)
 
 
 def visible(content: object, *, measure: bool) -> tuple[int, tuple[str, ...]]:
@@ -118,11 +92,11 @@ def visible(content: object, *, measure: bool) -> tuple[int, tuple[str, ...]]:
         found = dict(block)
         kind = found.get("type")
         if kind in _TOOL_CALLS:
-            tool = name(found.get("id"))
+            tool = lines.name(found.get("id"))
             if tool is not None:
                 tools += (tool,)
             if measure and "input" in found:
-                size += text_size(found["input"])
+                size += lines.text_size(found["input"])
         elif measure and kind == "text":
             text = found.get("text")
             size += len(text) if type(text) is str else 0
@@ -133,29 +107,29 @@ def cost_text(value: object) -> str | None:
     """A written amount as its text."""
     if type(value) is int:
         return str(value)
-    return name(value)
+    return lines.name(value)
 
 
-def session_check(row: Fields, client: str, session: str | None) -> SessionCheck | None:
+def session_check(row: lines.Fields, client: str, session: str | None) -> SessionCheck | None:
     """The session's own total that newer versions write when they end; compared with, never added."""
     if row.get("type") != "cost-state":
         return None
     models = []
-    for model, written in fields(row["modelUsage"]).items() if type(row.get("modelUsage")) is tuple else ():
-        if type(written) is not tuple or name(model) is None:
+    for model, written in lines.fields(row["modelUsage"]).items() if type(row.get("modelUsage")) is tuple else ():
+        if type(written) is not tuple or lines.name(model) is None:
             continue
-        use = fields(written)
-        all_written = count(use, "cacheCreationInputTokens")
-        long = min(all_written, count(use, "cacheCreationEphemeral1hInputTokens"))
+        use = lines.fields(written)
+        all_written = lines.count(use, "cacheCreationInputTokens")
+        long = min(all_written, lines.count(use, "cacheCreationEphemeral1hInputTokens"))
         tokens = Tokens(
-            count(use, "inputTokens"),
-            count(use, "cacheReadInputTokens"),
+            lines.count(use, "inputTokens"),
+            lines.count(use, "cacheReadInputTokens"),
             all_written - long,
             long,
-            count(use, "outputTokens"),
+            lines.count(use, "outputTokens"),
         )
-        models.append(ModelTotal(model, tokens, count(use, "webSearchRequests"), cost_text(use.get("costUSD"))))
-    named = name(row.get("sessionId")) or session
+        models.append(ModelTotal(model, tokens, lines.count(use, "webSearchRequests"), cost_text(use.get("costUSD"))))
+    named = lines.name(row.get("sessionId")) or session
     if named is None:
         return None
     return SessionCheck(
@@ -211,7 +185,7 @@ class _Response:
 
     __slots__ = ("at", "final", "model", "odd", "same", "shown", "tools", "usage")
 
-    def __init__(self, same: _Same, usage: Pairs, at: datetime, *, final: bool) -> None:
+    def __init__(self, same: _Same, usage: lines.Pairs, at: datetime, *, final: bool) -> None:
         self.same = same
         self.odd: set[str] = set()
         self.model: str | None = None  # where the lines name none
@@ -222,7 +196,7 @@ class _Response:
         self.tools: tuple[str, ...] = ()
 
 
-class ClaudeReader(TranscriptReader):
+class ClaudeReader(files.TranscriptReader):
     """Reads one transcript; between reads it knows how much text open responses have shown, and whose copies it has."""
 
     def __init__(
@@ -231,7 +205,7 @@ class ClaudeReader(TranscriptReader):
         session: str | None,
         agent: str | None = None,
         placed: bool = False,
-        state: State | None = None,
+        state: files.State | None = None,
         skipping: bool = False,
     ) -> None:
         super().__init__(skipping=skipping)
@@ -246,15 +220,15 @@ class ClaudeReader(TranscriptReader):
             str(item[0]): int(item[1]) for item in shown if isinstance(item, list) and len(item) == 2
         }
         # The sessions that this one was forked from, as far as its copies of their responses name them.
-        self._others: list[str] = [each for each in others[:_OTHERS] if name(each)]
+        self._others: list[str] = [each for each in others[:_OTHERS] if lines.name(each)]
         self._open: dict[_Same, _Response] = {}
         self._contexts: dict[tuple[object, ...], _Context] = {}
         self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
-        self._stated: list[Fields] = []
+        self._stated: list[lines.Fields] = []
         self._repeats = Repeats(state)
         self.set_known(state)
 
-    def state(self) -> State:
+    def state(self) -> files.State:
         state: dict[str, Any] = {"shown": [list(item) for item in self._shown.items()]}
         if self._others:
             state["others"] = list(self._others)
@@ -292,39 +266,39 @@ class ClaudeReader(TranscriptReader):
         self._rows, self._stated = {}, []
         return rows
 
-    def take(self, record: Pairs) -> None:
-        top = fields(record)
+    def take(self, record: lines.Pairs) -> None:
+        top = lines.fields(record)
         kind = top.get("type")
         if kind == "assistant":
             self._response(top, top, None)
         elif kind == "progress":
-            data = inner(top, "data")
+            data = lines.inner(top, "data")
             if data.get("type") == "agent_progress":
-                holder = inner(data, "message")
+                holder = lines.inner(data, "message")
                 if holder.get("type") == "assistant":
                     self._response(top, holder, data)
         elif kind == "cost-state":
             self._stated.append(top)
-        elif type(top.get("message")) is tuple and inner(top, "message").get("role") == "assistant":
+        elif type(top.get("message")) is tuple and lines.inner(top, "message").get("role") == "assistant":
             # Whatever the line says that it is: an answer of a model with its usage was paid for.
             self._response(top, top, None)
 
-    def _response(self, top: Fields, holder: Fields, progress: Fields | None) -> None:
+    def _response(self, top: lines.Fields, holder: lines.Fields, progress: lines.Fields | None) -> None:
         """Take one line of a response: join it to the open one if it only repeats that, else begin anew."""
         pairs = holder.get("message")
-        message = fields(pairs) if type(pairs) is tuple else {}
+        message = lines.fields(pairs) if type(pairs) is tuple else {}
         told = message.get
         usage = told("usage")
         get, model = top.get, told("model")
         made_here = model == SYNTHETIC or get("isApiErrorMessage") is True
         if type(usage) is not tuple:
             if not made_here and (usage is not None or told("stop_reason") is not None):
-                self.report.skipped[Skip.BAD_COUNT] += 1
+                self.report.skipped[lines.Skip.BAD_COUNT] += 1
             return
         if made_here:
-            use = spent(fields(usage), ReadReport())
+            use = spent(lines.fields(usage), lines.ReadReport())
             if use.tokens.total <= 0 and use.web_searches <= 0:
-                self.report.skipped[Skip.SYNTHETIC] += 1
+                self.report.skipped[lines.Skip.SYNTHETIC] += 1
                 return
         stamp = holder.get("timestamp")
         odd: set[str] = set()
@@ -358,7 +332,7 @@ class ClaudeReader(TranscriptReader):
             known.at = at
         if model != self._last_model or model is None:
             served = self.served_by(None if model == SYNTHETIC else model, odd)
-            known.model = served if Odd.NO_MODEL in odd else None
+            known.model = served if lines.Odd.NO_MODEL in odd else None
         if odd:
             known.odd |= odd
         size, tools = visible(told("content"), measure=not final)
@@ -372,15 +346,17 @@ class ClaudeReader(TranscriptReader):
             if len(self._shown) > _REMEMBERED:
                 del self._shown[next(iter(self._shown))]
 
-    def _key(self, message: Fields, holder: Fields, top: Fields, usage: Pairs, *, final: bool) -> str:
+    def _key(
+        self, message: lines.Fields, holder: lines.Fields, top: lines.Fields, usage: lines.Pairs, *, final: bool
+    ) -> str:
         """What names the response of a line in every file it is copied to."""
         written = message.get("id")
         if type(written) is str and is_minted(written):
             # Alone, without the request id: a side conversation replays it under another request.
             return written
-        message_id, request = name(written), name(holder.get("requestId"))
+        message_id, request = lines.name(written), lines.name(holder.get("requestId"))
         if message_id is None:
-            line = name(top.get("uuid"))
+            line = lines.name(top.get("uuid"))
             if request is not None and is_own_request(request):
                 return f"request:{request}"
             if request is None and line is not None:
@@ -388,7 +364,7 @@ class ClaudeReader(TranscriptReader):
             # Only its time and its counts can name it; where it has no time either, its file helps.
             message_id = f"request:{request}" if request else "" if self.stamp() else f"{self._session or self._agent}"
             request = None
-        tokens = spent(fields(usage), ReadReport()).tokens
+        tokens = spent(lines.fields(usage), lines.ReadReport()).tokens
         kind = (message.get("model"), top.get("agentId"), holder is top)
         return self._repeats.key_of((message_id, request), kind, tokens, self.stamp(), final=final)
 
@@ -399,7 +375,7 @@ class ClaudeReader(TranscriptReader):
         if known is not None:
             return known
         model, origin, session, agent, project, version, sidechain, is_own = written
-        agent_id = name(agent) or self._agent
+        agent_id = lines.name(agent) or self._agent
         if not is_own:
             rule = PROGRESS
         elif agent_id is not None:
@@ -407,11 +383,11 @@ class ClaudeReader(TranscriptReader):
         else:
             rule = SIDECHAIN if sidechain else RESPONSE
         # A forked session keeps on its copies the session that made the request.
-        own = (self._session, name(session)) if self._placed else (name(session), self._session)
-        paid_by = name(origin) or own[0] or own[1] or f"agent-{self._agent}"
-        if paid_by not in {self._session, *self._others} and name(origin) and len(self._others) < _OTHERS:
+        own = (self._session, lines.name(session)) if self._placed else (lines.name(session), self._session)
+        paid_by = lines.name(origin) or own[0] or own[1] or f"agent-{self._agent}"
+        if paid_by not in {self._session, *self._others} and lines.name(origin) and len(self._others) < _OTHERS:
             self._others.append(paid_by)
-        where = _Context(paid_by, agent_id, name(project), name(version), name(model) or "", rule)
+        where = _Context(paid_by, agent_id, lines.name(project), lines.name(version), lines.name(model) or "", rule)
         if len(self._contexts) >= _CONTEXTS:
             self._contexts.clear()
         self._contexts[written] = where
@@ -424,14 +400,14 @@ class ClaudeReader(TranscriptReader):
                 key = (row.response_key, row.model, row.speed)
                 held = self._rows.get(key)
                 self._rows[key] = row if held is None else better(held, row)
-        except Unreadable as error:
+        except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
 
     def _rows_of_response(self, known: _Response) -> list[ObservedUsage]:
         where = self._context(known.same)
         key, request_id, cost = known.same[:3]
-        request = name(request_id)
-        usage = fields(known.usage)
+        request = lines.name(request_id)
+        usage = lines.fields(known.usage)
         use = spent(usage, self.report)
         estimated = None
         if known.shown and not known.final:
@@ -465,13 +441,13 @@ class ClaudeReader(TranscriptReader):
             rows.append(row)
         else:
             # Some gateways write -1 until they know.
-            unknown = countless(use.odd) if known.final else Odd.NO_NUMBER in use.odd
-            self.report.skipped[Skip.BAD_COUNT if unknown else Skip.EMPTY] += 1
+            unknown = lines.countless(use.odd) if known.final else lines.Odd.NO_NUMBER in use.odd
+            self.report.skipped[lines.Skip.BAD_COUNT if unknown else lines.Skip.EMPTY] += 1
         if not usage.get("iterations"):
             return rows
         for number, (advisor_model, advice) in enumerate(advisors(usage, self.report)):
             if not (advice.tokens.total or advice.web_searches):
-                self.report.skipped[Skip.BAD_COUNT if countless(advice.odd) else Skip.EMPTY] += 1
+                self.report.skipped[lines.Skip.BAD_COUNT if lines.countless(advice.odd) else lines.Skip.EMPTY] += 1
                 continue
             rows.append(
                 ObservedUsage(
@@ -493,10 +469,10 @@ class ClaudeReader(TranscriptReader):
             )
         return rows
 
-    def _take_check(self, row: Fields) -> None:
+    def _take_check(self, row: lines.Fields) -> None:
         try:
             check = session_check(row, CLIENT, self._session)
-        except Unreadable as error:
+        except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
             return
         if check is not None:
@@ -513,7 +489,7 @@ _DESKTOP = "local-agent-mode-sessions"
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """Every directory below which transcripts may lie, existing or not."""
-    named = directories_of(env, "CLAUDE_CONFIG_DIR", home)
+    named = files.directories_of(env, "CLAUDE_CONFIG_DIR", home)
     xdg = env.get("XDG_CONFIG_HOME", "")
     config = Path(xdg) if xdg.startswith("/") else home / ".config"
     roots = [*named, config / "claude", home / ".claude"]
@@ -521,26 +497,28 @@ def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     # The desktop program keeps a project directory for each of its own sessions, whatever the variable says.
     found.append(home / "Library" / "Application Support" / "Claude" / _DESKTOP)
     found.append(config / "Claude" / _DESKTOP)
-    return unique(found)
+    return files.unique(found)
 
 
-def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
+def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFile]:
     """The transcript files there are, subagents' included."""
     closed: list[Path] = []
     for root in locations(env, home):
-        for path in files_below(root, (".jsonl",), closed):
+        for path in files.files_below(root, (".jsonl",), closed):
             # Desktop sessions hold other files of lines as well; only those below `projects` are transcripts.
             if _DESKTOP not in path.parts or "projects" in path.parts:
-                yield TranscriptFile(CLIENT, path)
-    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
+                yield files.TranscriptFile(CLIENT, path)
+    yield from (files.TranscriptFile(CLIENT, path) for path in files.unique(closed))
 
 
-def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+def read(
+    file: files.TranscriptFile, position: files.FilePosition | None = None, max_bytes: int | None = None
+) -> Iterator[files.Batch]:
     """What is new in one transcript."""
-    return read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
+    return files.read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
 
 
-def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> ClaudeReader:
+def reader_of(path: Path, state: files.State | None = None, skipping: bool = False) -> ClaudeReader:
     """The reader of one file; its path stands in where rows do not name session or agent."""
     stem = path.name.removesuffix(".jsonl")
     if not stem.startswith("agent-"):
@@ -554,7 +532,7 @@ def reader_of(path: Path, state: State | None = None, skipping: bool = False) ->
 
 def beside(path: Path) -> Iterator[Path]:
     """The transcripts of a session's subagents."""
-    return files_below(path.with_suffix("") / "subagents", (".jsonl",))
+    return files.files_below(path.with_suffix("") / "subagents", (".jsonl",))
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, beside, variables=("CLAUDE_CONFIG_DIR",))
+SOURCE = files.Transcripts(CLIENT, locations, discover, read, beside, variables=("CLAUDE_CONFIG_DIR",))

@@ -6,17 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tallygate.clients.reading.hooks import (
-    Reply,
-    context,
-    denial,
-    event_of,
-    file_path,
-    hooks_of,
-    identifier,
-    key_of,
-    session_of,
-)
+from tallygate.clients.reading import hooks
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "codex"
@@ -36,9 +26,9 @@ _THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{
 
 
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
-    session = session_of(raw)
-    transcript = file_path(raw, "transcript_path")
-    agent = identifier(raw, "agent_id")
+    session = hooks.session_of(raw)
+    transcript = hooks.file_path(raw, "transcript_path")
+    agent = hooks.identifier(raw, "agent_id")
     if not agent and (rollout := _THREAD.search(transcript or "")) is not None and rollout[1] != session:
         # The subagent whose rollout this is: an `mcp_tool` hook cannot send `agent_id`, since one that names a field
         # which is absent is skipped without a word.
@@ -46,11 +36,11 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
     if moment is Moment.PROMPT and agent is not None:
         moment = Moment.AGENT_START
     if moment is Moment.AGENT_END:
-        transcript = file_path(raw, "agent_transcript_path") or transcript
+        transcript = hooks.file_path(raw, "agent_transcript_path") or transcript
     at_tool = moment in {Moment.TOOL, Moment.TOOL_DONE}
-    tool = identifier(raw, "tool_name") if at_tool else None
-    call = identifier(raw, "tool_use_id") if at_tool else None
-    return event_of(
+    tool = hooks.identifier(raw, "tool_name") if at_tool else None
+    call = hooks.identifier(raw, "tool_use_id") if at_tool else None
+    return hooks.event_of(
         CLIENT,
         raw,
         event,
@@ -61,25 +51,25 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         tool_use_ids=() if call is None else (call,),
         starts_agent=moment is Moment.TOOL and tool in _AGENT_TOOLS,
         agent_id=agent,
-        agent_type=identifier(raw, "agent_type"),
-        model=identifier(raw, "model"),
+        agent_type=hooks.identifier(raw, "agent_type"),
+        model=hooks.identifier(raw, "model"),
         transcript=transcript,
     )
 
 
 def _key(raw: Mapping[str, Any], name: str, call: str | None) -> str | None:
     if name == "UserPromptSubmit":
-        return key_of("prompt", identifier(raw, "turn_id"))
-    return key_of({"PreToolUse": "tool", "PostToolUse": "done"}[name], call) if call is not None else None
+        return hooks.key_of("prompt", hooks.identifier(raw, "turn_id"))
+    return hooks.key_of({"PreToolUse": "tool", "PostToolUse": "done"}[name], call) if call is not None else None
 
 
-def _answered(name: str, answer: HookAnswer, message: str) -> Reply:
+def _answered(name: str, answer: HookAnswer, message: str) -> hooks.Reply:
     """Never `continue`, `stopReason`, `suppressOutput` or `ask`: they void the whole answer, and the tool runs."""
     if not answer.stops:
-        return Reply(context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+        return hooks.Reply(hooks.context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse":
-        return Reply(denial(name, message))
-    return Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
+        return hooks.Reply(hooks.denial(name, message))
+    return hooks.Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
 
 
-HOOKS = hooks_of(CLIENT, _read, _answered, MOMENTS, silence=Reply({}))
+HOOKS = hooks.hooks_of(CLIENT, _read, _answered, MOMENTS, silence=hooks.Reply({}))

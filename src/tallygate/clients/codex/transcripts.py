@@ -23,32 +23,7 @@ from tallygate.clients.codex.thread import (
     total_of,
     usable,
 )
-from tallygate.clients.reading.files import (
-    Batch,
-    FilePosition,
-    State,
-    TranscriptFile,
-    TranscriptReader,
-    Transcripts,
-    directories_of,
-    files_below,
-    read_lines,
-    unique,
-)
-from tallygate.clients.reading.lines import (
-    Fields,
-    Odd,
-    Pairs,
-    Skip,
-    Unreadable,
-    content_key,
-    countless,
-    fields,
-    inner,
-    moment,
-    name,
-    part,
-)
+from tallygate.clients.reading import files, lines
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule
 
 # --- compressed ------------------------------------------------------------------------------------------------------
@@ -85,7 +60,7 @@ class _Guarded:
         try:
             return bytes(self._stream.read(size))
         except (self._error, EOFError):
-            raise Unreadable(Skip.BAD_FILE) from None
+            raise lines.Unreadable(lines.Skip.BAD_FILE) from None
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -121,17 +96,17 @@ _KEPT_CALLS = 256
 _KEPT_RECORDS = 64
 
 
-class CodexReader(TranscriptReader):
+class CodexReader(files.TranscriptReader):
     """Reads one rollout; what it must know between lines is in its thread."""
 
-    def __init__(self, *, thread: str, state: State | None = None, skipping: bool = False) -> None:
+    def __init__(self, *, thread: str, state: files.State | None = None, skipping: bool = False) -> None:
         super().__init__(skipping=skipping)
         self._file_thread = thread
         self._thread = Thread.from_state(state) if isinstance(state, Mapping) else Thread()
         self._rows: list[ObservedUsage] = []
         self.set_known(state)
 
-    def state(self) -> State:
+    def state(self) -> files.State:
         return {**self._thread.as_state(), **self.known()}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -167,34 +142,34 @@ class CodexReader(TranscriptReader):
         rows, self._rows = self._rows, []
         return rows
 
-    def take(self, record: Pairs) -> None:
-        top = fields(record)
-        payload = inner(top, "payload")
+    def take(self, record: lines.Pairs) -> None:
+        top = lines.fields(record)
+        payload = lines.inner(top, "payload")
         kind = _kind_of(top, payload)
         thread, odd = self._thread, set[str]()
         if kind == "token_count":
-            self._snapshot(self.when(top.get("timestamp"), odd), part(payload, "info", odd), odd)
+            self._snapshot(self.when(top.get("timestamp"), odd), lines.part(payload, "info", odd), odd)
         elif kind == "response_item":
             if str(payload.get("type")).encode() in _CALLS:
-                self._call_made(name(payload.get("call_id")))
+                self._call_made(lines.name(payload.get("call_id")))
         elif kind == "session_meta":
             if thread.thread is None:
                 # The time of the line, else the one inside it. A guess would take its work for history.
                 made_at = None
                 for written in (payload.get("timestamp"), top.get("timestamp")):
-                    with suppress(Unreadable):
-                        made_at = moment(written)
+                    with suppress(lines.Unreadable):
+                        made_at = lines.moment(written)
                 thread.begin(payload, self._file_thread, made_at)
             else:
                 thread.meet(payload)
         elif kind == "turn_context":
             thread.named(payload.get("model"))
-            thread.project = name(payload.get("cwd")) or thread.project
+            thread.project = lines.name(payload.get("cwd")) or thread.project
             thread.turn(payload.get("turn_id"))
         elif kind == "task_started":
             thread.turn(payload.get("turn_id"))
         elif kind == "thread_settings_applied":
-            thread.settings(inner(payload, "thread_settings"))
+            thread.settings(lines.inner(payload, "thread_settings"))
         elif kind == "token_usage_record":
             self._record_told(self.when(top.get("timestamp"), odd), payload, odd)
 
@@ -206,28 +181,28 @@ class CodexReader(TranscriptReader):
 
     def _inherits(self, at: datetime) -> bool:
         if self._thread.inherits(at):
-            self.report.skipped[Skip.INHERITED] += 1
+            self.report.skipped[lines.Skip.INHERITED] += 1
             return True
         self._thread.worked = True
         return False
 
-    def _snapshot(self, at: datetime, info: Fields, odd: set[str]) -> None:
+    def _snapshot(self, at: datetime, info: lines.Fields, odd: set[str]) -> None:
         """A `token_count`: what the thread's total grew by; `last` where there is none, or where it begins anew."""
         if not info:
-            self._left_where(Odd.NO_NUMBER in odd)
+            self._left_where(lines.Odd.NO_NUMBER in odd)
             return
         thread = self._thread
         wrong: set[str] = set()
-        told = part(info, "last_token_usage", wrong)
+        told = lines.part(info, "last_token_usage", wrong)
         last = counts_of(told, wrong) if told else None
         written = info.get("total_token_usage")
         if type(written) is not tuple:
             if last is not None and not self._inherits(at):
-                odd |= wrong | ({Odd.NO_NUMBER} if written is not None else set())
+                odd |= wrong | ({lines.Odd.NO_NUMBER} if written is not None else set())
                 self._add(thread.bare_mark(self.stamp()), at, last, LAST, odd)
             return
-        known, (total, whole) = thread.total, total_of(fields(written), thread.total, odd)
-        as_written = None if whole else content_key(written)
+        known, (total, whole) = thread.total, total_of(lines.fields(written), thread.total, odd)
+        as_written = None if whole else lines.content_key(written)
         repeated = total == known if whole else as_written == thread.odd_total
         thread.odd_total = as_written
         if not whole and last is not None:
@@ -262,27 +237,27 @@ class CodexReader(TranscriptReader):
     def _left_where(self, unknown: bool) -> None:
         """Say that a response was left, where it may have used something."""
         if unknown:
-            self.report.skipped[Skip.BAD_COUNT] += 1
+            self.report.skipped[lines.Skip.BAD_COUNT] += 1
 
-    def _record_told(self, at: datetime, payload: Fields, odd: set[str]) -> None:
+    def _record_told(self, at: datetime, payload: lines.Fields, odd: set[str]) -> None:
         """A `token_usage_record`: one response with its id, compactions included."""
         thread = self._thread
-        owner = name(payload.get("thread_id"))
+        owner = lines.name(payload.get("thread_id"))
         if owner is not None and owner != (thread.thread or self._file_thread):
-            self.report.skipped[Skip.INHERITED] += 1
+            self.report.skipped[lines.Skip.INHERITED] += 1
             return
         if self._inherits(at):
             return
-        used = counts_of(part(payload, "usage", odd), odd)
+        used = counts_of(lines.part(payload, "usage", odd), odd)
         written = payload.get("thread_token_usage")
-        recorded = counts_of(fields(written), odd) if type(written) is tuple else None
-        if countless(odd) and recorded is not None and (thread.recorded or thread.total) is not None:
+        recorded = counts_of(lines.fields(written), odd) if type(written) is tuple else None
+        if lines.countless(odd) and recorded is not None and (thread.recorded or thread.total) is not None:
             # What the thread's total has grown by is what was used, whatever the record says of itself.
             used = used.larger(recorded.grown(thread.recorded or thread.total or NONE))
         if used == NONE:
-            self._left_where(countless(odd))
+            self._left_where(lines.countless(odd))
             return
-        response = name(payload.get("response_id")) or thread.bare_mark(self.stamp())
+        response = lines.name(payload.get("response_id")) or thread.bare_mark(self.stamp())
         # A gateway may give all responses one id; the thread's total has moved with each of them.
         seen = [response] if recorded is None else [response, f"{response}~{'.'.join(map(str, recorded))}"]
         if seen[-1] in thread.responses:
@@ -314,7 +289,7 @@ class CodexReader(TranscriptReader):
         calls, thread.calls = tuple(sorted(thread.calls)), []
         tokens = tokens_of(used, self.report)
         if not tokens.total:
-            self._left_where(countless(odd))
+            self._left_where(lines.countless(odd))
             return
         self._rows.append(
             ObservedUsage(
@@ -341,7 +316,7 @@ class CodexReader(TranscriptReader):
         )
 
 
-def _kind_of(top: Fields, payload: Fields) -> str:
+def _kind_of(top: lines.Fields, payload: lines.Fields) -> str:
     """What a line is: by what it says, else by what stands in it."""
     kind, inside = top.get("type"), payload.get("type")
     if kind == "event_msg" and inside == "token_count":
@@ -351,7 +326,7 @@ def _kind_of(top: Fields, payload: Fields) -> str:
     kind = inside
     if type(kind) is str and kind.encode() in _EVENTS:
         return kind
-    info = inner(payload, "info")
+    info = lines.inner(payload, "info")
     if "total_token_usage" in info or "last_token_usage" in info:
         return "token_count"
     return "token_usage_record" if "thread_token_usage" in payload and "usage" in payload else ""
@@ -367,34 +342,36 @@ _THREAD = re.compile(r"rollout-.{19}-(.+)\.jsonl")
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories of live and of archived sessions, live ones first."""
-    roots = unique([*directories_of(env, "CODEX_HOME", home), home / ".codex"])
+    roots = files.unique([*files.directories_of(env, "CODEX_HOME", home), home / ".codex"])
     return [*(root / "sessions" for root in roots), *(root / "archived_sessions" for root in roots)]
 
 
-def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
+def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFile]:
     """Each rollout once: live before archived, and in each place plain before packed."""
     taken: set[str] = set()
     closed: list[Path] = []
     for root in locations(env, home):
-        found = list(files_below(root, (".jsonl", ".jsonl" + _PACKED), closed))
+        found = list(files.files_below(root, (".jsonl", ".jsonl" + _PACKED), closed))
         for path in sorted(found, key=lambda path: path.name.endswith(_PACKED)):
             plain = path.name.removesuffix(_PACKED)
             if plain.startswith("rollout-") and plain not in taken:
                 taken.add(plain)
-                yield TranscriptFile(CLIENT, path)
-    yield from (TranscriptFile(CLIENT, path) for path in unique(closed))
+                yield files.TranscriptFile(CLIENT, path)
+    yield from (files.TranscriptFile(CLIENT, path) for path in files.unique(closed))
 
 
-def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+def read(
+    file: files.TranscriptFile, position: files.FilePosition | None = None, max_bytes: int | None = None
+) -> Iterator[files.Batch]:
     """What is new in one rollout, packed or not."""
     unpack = unpacked if file.path.name.endswith(_PACKED) else None
-    return read_lines(file.path, position, partial(reader_of, file.path), max_bytes, unpack)
+    return files.read_lines(file.path, position, partial(reader_of, file.path), max_bytes, unpack)
 
 
-def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> CodexReader:
+def reader_of(path: Path, state: files.State | None = None, skipping: bool = False) -> CodexReader:
     """The reader of one rollout; the file's name stands in for a thread id that is not written."""
     match = _THREAD.match(path.name)
     return CodexReader(thread=match[1] if match else path.name, state=state, skipping=skipping)
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("CODEX_HOME",))
+SOURCE = files.Transcripts(CLIENT, locations, discover, read, variables=("CODEX_HOME",))

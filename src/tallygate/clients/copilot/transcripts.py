@@ -11,31 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.copilot.client import COMPACTION, RECORD, SHUTDOWN
-from tallygate.clients.reading.files import (
-    Batch,
-    FilePosition,
-    State,
-    TranscriptFile,
-    TranscriptReader,
-    Transcripts,
-    directory_of,
-    read_lines,
-    transcripts_below,
-)
-from tallygate.clients.reading.lines import (
-    Fields,
-    Pairs,
-    Skip,
-    Unreadable,
-    content_key,
-    count,
-    countless,
-    fields,
-    inner,
-    moment,
-    name,
-    part,
-)
+from tallygate.clients.reading import files, lines
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, ReadingRule
 from tallygate.files import open_regular
@@ -76,11 +52,11 @@ class Totals:
                 return cls()
         return cls(state.get("receipts") is True, state["turns"], {str(model): list(told[model]) for model in told})
 
-    def news(self, metrics: Mapping[str, tuple[Fields, int]]) -> list[tuple[str, Fields]]:
+    def news(self, metrics: Mapping[str, tuple[lines.Fields, int]]) -> list[tuple[str, lines.Fields]]:
         """What the totals of an ending run add to those before, per model; nothing where receipts say it better."""
         if len(metrics) > _MODELS_MAX:
-            raise Unreadable(Skip.BAD_COUNT)
-        new = {model: [*(count(used, key) for key in _COUNTS), asked] for model, (used, asked) in metrics.items()}
+            raise lines.Unreadable(lines.Skip.BAD_COUNT)
+        new = {model: [*(lines.count(used, key) for key in _COUNTS), asked] for model, (used, asked) in metrics.items()}
         nothing = [0] * (len(_COUNTS) + 1)
         grew = all(
             model in new and all(now >= then for now, then in zip(new[model], counts, strict=True))
@@ -119,9 +95,9 @@ def broke_off(logs: Path, since: datetime, until: datetime) -> bool:
     for path in _written_since(logs, since):
         for found in _FAILED.finditer(_tail(path)):
             try:
-                if since <= moment(found[1].decode()) <= until:
+                if since <= lines.moment(found[1].decode()) <= until:
                     return True
-            except Unreadable:
+            except lines.Unreadable:
                 continue
     return False
 
@@ -175,25 +151,25 @@ _HOUR_S = 3600
 _DAY_MS = 86_400_000
 
 
-class CopilotReader(TranscriptReader):
+class CopilotReader(files.TranscriptReader):
     """Reads one session's events; between lines it knows whose they are, and what was accounted for so far."""
 
     def __init__(
-        self, *, stem: str, state: State | None = None, skipping: bool = False, logs: Path | None = None
+        self, *, stem: str, state: files.State | None = None, skipping: bool = False, logs: Path | None = None
     ) -> None:
         super().__init__(skipping=skipping)
         known = dict(state or {})
         self._logs = logs
-        self._asked_at = name(known.get("asked_at"))
+        self._asked_at = lines.name(known.get("asked_at"))
         self._stem = stem
-        self._session = name(known.get("session"))
-        self._project = name(known.get("project"))
-        self._version = name(known.get("version"))
+        self._session = lines.name(known.get("session"))
+        self._project = lines.name(known.get("project"))
+        self._version = lines.name(known.get("version"))
         self._totals = Totals.from_state(known.get("totals"))
         self._rows: list[ObservedUsage] = []
         self.set_known(state)
 
-    def state(self) -> State:
+    def state(self) -> files.State:
         return {
             "session": self._session,
             "project": self._project,
@@ -218,39 +194,39 @@ class CopilotReader(TranscriptReader):
         rows, self._rows = self._rows, []
         return rows
 
-    def take(self, record: Pairs) -> None:
-        event, rows = fields(record), self._rows
-        data = inner(event, "data")
+    def take(self, record: lines.Pairs) -> None:
+        event, rows = lines.fields(record), self._rows
+        data = lines.inner(event, "data")
         kind = _kind_of(event.get("type"), data)
         if kind in _PLACES:
-            place = inner(data, "context") or data
-            self._session = self._session or name(data.get("sessionId"))
-            self._version = name(data.get("copilotVersion")) or self._version
-            self._project = name(place.get("cwd")) or self._project
+            place = lines.inner(data, "context") or data
+            self._session = self._session or lines.name(data.get("sessionId"))
+            self._version = lines.name(data.get("copilotVersion")) or self._version
+            self._project = lines.name(place.get("cwd")) or self._project
         elif kind == "assistant.turn_start":
             self._totals.turns += 1
-            self._asked_at = name(event.get("timestamp"))
+            self._asked_at = lines.name(event.get("timestamp"))
         elif kind == "session.usage_record":
             self._receipt(event, data, rows)
         elif kind == "session.compaction_complete":
             self._compaction(event, data, rows)
         elif kind == "session.shutdown":
-            self._shutdown(event, inner(data, "modelMetrics"), rows)
+            self._shutdown(event, lines.inner(data, "modelMetrics"), rows)
 
-    def _receipt(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
+    def _receipt(self, event: lines.Fields, data: lines.Fields, rows: list[ObservedUsage]) -> None:
         self._totals.receipts = True
         odd: set[str] = set()
-        used = part(data, "usage", odd)
-        account, call = inner(used, "accounting"), name(used.get("apiCallId"))
-        source = name(account.get("sourceSessionId"))
-        agent = name(event.get("agentId"))
+        used = lines.part(data, "usage", odd)
+        account, call = lines.inner(used, "accounting"), lines.name(used.get("apiCallId"))
+        source = lines.name(account.get("sourceSessionId"))
+        agent = lines.name(event.get("agentId"))
         session = self._session or self._stem
         # Some local servers give an id of a few digits again and again, so the id alone names no response.
         # A copy of a session keeps the ids of its events, so they serve where the rest says too little.
-        usage_id = name(account.get("usageId")) or call or ""
-        numbered = type(account.get("sequence")) is int or name(account.get("usageId")) is not None
+        usage_id = lines.name(account.get("usageId")) or call or ""
+        numbered = type(account.get("sequence")) is int or lines.name(account.get("usageId")) is not None
         if source is not None and numbered:
-            key = f"{source}/{count(account, 'sequence')}/{usage_id}"
+            key = f"{source}/{lines.count(account, 'sequence')}/{usage_id}"
         elif source is None and call is not None and len(call) >= _LONG_CALL:
             key = f"{session}/{call}"
         else:
@@ -258,7 +234,7 @@ class CopilotReader(TranscriptReader):
         # Where a session was copied, the copied receipts name the session that paid. Subagents have their own.
         payer = source if source is not None and agent is None else session
         row = self._row(event, used, key, RECORD, session=payer, agent=agent, odd=odd)
-        if self._had_lost_one(row, count(used, "duration")):
+        if self._had_lost_one(row, lines.count(used, "duration")):
             row = replace(row, odd=tuple(sorted({*row.odd, BROKEN_OFF})))
         self._add(row, rows)
 
@@ -268,28 +244,31 @@ class CopilotReader(TranscriptReader):
         if asked_at is None or self._logs is None:
             return False
         try:
-            asked = moment(asked_at)
-        except Unreadable:
+            asked = lines.moment(asked_at)
+        except lines.Unreadable:
             return False
         unexplained = row.at - asked - timedelta(milliseconds=min(took_ms, _DAY_MS))
         return unexplained > timedelta(milliseconds=SLACK_MS) and broke_off(self._logs, asked, row.at)
 
-    def _compaction(self, event: Fields, data: Fields, rows: list[ObservedUsage]) -> None:
+    def _compaction(self, event: lines.Fields, data: lines.Fields, rows: list[ObservedUsage]) -> None:
         """A compaction has no receipt, and no total holds it."""
         odd: set[str] = set()
-        used = part(data, "compactionTokensUsed", odd)
+        used = lines.part(data, "compactionTokensUsed", odd)
         if not used and not odd:
             return
-        key = f"compaction/{name(data.get('compactionAttemptId')) or _id_of(event, used)}"
+        key = f"compaction/{lines.name(data.get('compactionAttemptId')) or _id_of(event, used)}"
         model = used.get("model") or data.get("model")
         self._add(self._row(event, used | {"model": model}, key, COMPACTION, odd=odd), rows)
 
-    def _shutdown(self, event: Fields, metrics: Fields, rows: list[ObservedUsage]) -> None:
+    def _shutdown(self, event: lines.Fields, metrics: lines.Fields, rows: list[ObservedUsage]) -> None:
         """What a run of a version without receipts used, one row a model; with receipts it is known already."""
         told = {}
         for model, written in metrics.items():
-            held = fields(written) if type(written) is tuple else {}
-            told[name(model) or ""] = (inner(held, "usage"), count(inner(held, "requests"), "count"))
+            held = lines.fields(written) if type(written) is tuple else {}
+            told[lines.name(model) or ""] = (
+                lines.inner(held, "usage"),
+                lines.count(lines.inner(held, "requests"), "count"),
+            )
         for model, used in self._totals.news(told):
             key = f"shutdown/{_id_of(event, used)}/{model}"
             row = self._row(event, used | {"model": model}, key, SHUTDOWN, Quality.SESSION_TOTAL)
@@ -299,12 +278,12 @@ class CopilotReader(TranscriptReader):
         if row.tokens.total:
             rows.append(row)
         else:
-            self.report.skipped[Skip.BAD_COUNT if countless(row.odd) else Skip.EMPTY] += 1
+            self.report.skipped[lines.Skip.BAD_COUNT if lines.countless(row.odd) else lines.Skip.EMPTY] += 1
 
     def _row(
         self,
-        event: Fields,
-        used: Fields,
+        event: lines.Fields,
+        used: lines.Fields,
         key: str,
         rule: ReadingRule,
         quality: Quality = Quality.FINAL,
@@ -326,38 +305,40 @@ class CopilotReader(TranscriptReader):
             rule=rule,
             quality=quality,
             reasoning=reasoning,
-            agent_id=agent or name(event.get("agentId")),
-            request_id=name(used.get("apiCallId")),
+            agent_id=agent or lines.name(event.get("agentId")),
+            request_id=lines.name(used.get("apiCallId")),
             project=self._project,
             version=self._version,
             odd=tuple(sorted(odd)),
         )
 
-    def _tokens(self, used: Fields, odd: set[str]) -> tuple[Tokens, int]:
+    def _tokens(self, used: lines.Fields, odd: set[str]) -> tuple[Tokens, int]:
         """The disjoint classes: what was read from the cache or put into it is part of input, reasoning of output."""
-        whole, read, write = (count(used, key, odd) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens"))
-        output, reasoning = count(used, "outputTokens", odd), count(used, "reasoningTokens", odd)
+        whole, read, write = (
+            lines.count(used, key, odd) for key in ("inputTokens", "cacheReadTokens", "cacheWriteTokens")
+        )
+        output, reasoning = lines.count(used, "outputTokens", odd), lines.count(used, "reasoningTokens", odd)
         fresh = whole - read - write
         if fresh < 0 or reasoning > output:
-            self.report.skipped[Skip.INCONSISTENT] += 1
+            self.report.skipped[lines.Skip.INCONSISTENT] += 1
             # Parts larger than the whole can only stand beside it.
             fresh = whole if fresh < 0 else fresh
-        hour = count(used, "cacheTtlSeconds") >= _HOUR_S
+        hour = lines.count(used, "cacheTtlSeconds") >= _HOUR_S
         short, long = (0, write) if hour else (write, 0)
         return Tokens(fresh, read, short, long, max(output, reasoning)), reasoning
 
 
-def _kind_of(written: object, data: Fields) -> object:
+def _kind_of(written: object, data: lines.Fields) -> object:
     """What an event is: by its type, and where that is none of a client's, by what it holds."""
     if type(written) is str and _TYPE.fullmatch(written):
         return written
-    held = data.keys() | inner(data, "usage").keys()
+    held = data.keys() | lines.inner(data, "usage").keys()
     return next((kind for key, kind in _HOLDERS.items() if key[1:-2].decode() in held), written)
 
 
-def _id_of(event: Fields, used: Fields) -> str:
+def _id_of(event: lines.Fields, used: lines.Fields) -> str:
     """An event's id; without one, its time and what it says was used."""
-    return name(event.get("id")) or f"~{content_key(event.get('timestamp'), sorted(used.items(), key=str))}"
+    return lines.name(event.get("id")) or f"~{lines.content_key(event.get('timestamp'), sorted(used.items(), key=str))}"
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------
@@ -369,23 +350,25 @@ EVENTS = "events.jsonl"
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directory that holds one directory a session."""
-    return [directory_of(env, "COPILOT_HOME", home / ".copilot") / "session-state"]
+    return [files.directory_of(env, "COPILOT_HOME", home / ".copilot") / "session-state"]
 
 
-def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
+def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFile]:
     """The event files there are; a session's folder may hold any other file beside its own."""
     # A session's folder, and the file in it.
-    return transcripts_below(
+    return files.transcripts_below(
         CLIENT, locations(env, home), (EVENTS,), lambda inside: inside[-1] == EVENTS and len(inside) == 2
     )
 
 
-def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+def read(
+    file: files.TranscriptFile, position: files.FilePosition | None = None, max_bytes: int | None = None
+) -> Iterator[files.Batch]:
     """What is new in one session's events."""
-    return read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
+    return files.read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
 
 
-def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> CopilotReader:
+def reader_of(path: Path, state: files.State | None = None, skipping: bool = False) -> CopilotReader:
     """The reader of one session's events; its folder stands in where none names the session."""
     folder = path.parent
     return CopilotReader(stem=folder.name, state=state, skipping=skipping, logs=folder.parent.parent / "logs")
@@ -396,4 +379,4 @@ def of_session(env: Mapping[str, str], home: Path, session: str) -> Path:
     return locations(env, home)[0] / session / EVENTS
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, of_session=of_session, variables=("COPILOT_HOME",))
+SOURCE = files.Transcripts(CLIENT, locations, discover, read, of_session=of_session, variables=("COPILOT_HOME",))

@@ -9,32 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.gemini.client import MESSAGE
-from tallygate.clients.reading.files import (
-    Batch,
-    FilePosition,
-    State,
-    TranscriptFile,
-    TranscriptReader,
-    Transcripts,
-    directories_of,
-    directory_of,
-    read_lines,
-    transcripts_below,
-    unique,
-)
-from tallygate.clients.reading.lines import (
-    Fields,
-    Pairs,
-    Skip,
-    Unreadable,
-    content_key,
-    count,
-    countless,
-    fields,
-    name,
-    part,
-    records_of,
-)
+from tallygate.clients.reading import files, lines
 from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, better
@@ -51,7 +26,7 @@ _SESSION = re.compile(rb'"sessionId":\s*"([ !#-\[\]-~]{1,256})"')
 _OTHERS = re.compile(r'"type":\s*"(?:user|info|error|warning)"')
 
 
-class GeminiReader(TranscriptReader):
+class GeminiReader(files.TranscriptReader):
     """Reads one chat file, either kind; between lines it knows only whose session it is."""
 
     def __init__(
@@ -60,19 +35,19 @@ class GeminiReader(TranscriptReader):
         stem: str,
         parent: str | None = None,
         project: str | None = None,
-        state: State | None = None,
+        state: files.State | None = None,
         skipping: bool = False,
     ) -> None:
         super().__init__(skipping=skipping)
         self._stem = stem
-        self._parent = name(parent)
-        self._project = name(project)
+        self._parent = lines.name(parent)
+        self._project = lines.name(project)
         known = state.get("session") if isinstance(state, Mapping) else None
-        self._session: str | None = name(known)
+        self._session: str | None = lines.name(known)
         self._rows: dict[tuple[str, str], ObservedUsage] = {}
         self.set_known(state)
 
-    def state(self) -> State:
+    def state(self) -> files.State:
         return {"session": self._session, **self.known()}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -90,11 +65,11 @@ class GeminiReader(TranscriptReader):
 
     def document(self, data: bytes) -> list[ObservedUsage]:
         """Rows of a whole `.json` file; of a broken one those of the messages that are whole."""
-        found = records_of(data, bound=len(data))
+        found = lines.records_of(data, bound=len(data))
         if found.lost:
             # Whose messages they are stands in the part that is broken, before them.
             known = _SESSION.search(data)
-            self._session = self._session or (name(known[1].decode()) if known else None)
+            self._session = self._session or (lines.name(known[1].decode()) if known else None)
         for reason, piece in found.lost:
             self._lost(reason, piece)
         if self._session is not None or not found.lost:
@@ -105,9 +80,9 @@ class GeminiReader(TranscriptReader):
         self.report.rows += len(rows)
         return rows
 
-    def take(self, record: Pairs) -> None:
-        held = fields(record)
-        self._session = self._session or name(held.get("sessionId"))
+    def take(self, record: lines.Pairs) -> None:
+        held = lines.fields(record)
+        self._session = self._session or lines.name(held.get("sessionId"))
         # `$set` replaces parts of the header and may carry messages. `$rewindTo` takes messages out of the
         # history, but what they cost was paid: nothing is done for it.
         update = held.get("$set")
@@ -119,13 +94,13 @@ class GeminiReader(TranscriptReader):
         if "tokens" in held:
             self._message(record, self._rows)
 
-    def _message(self, pairs: Pairs, rows: dict[tuple[str, str], ObservedUsage]) -> None:
+    def _message(self, pairs: lines.Pairs, rows: dict[tuple[str, str], ObservedUsage]) -> None:
         try:
-            message = fields(pairs)
+            message = lines.fields(pairs)
             if message.get("type") in _NO_ANSWERS or message.get("tokens") is None:
                 return
             row = self._row(message)
-        except Unreadable as error:
+        except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
             return
         if row is not None:
@@ -133,11 +108,11 @@ class GeminiReader(TranscriptReader):
             held = rows.get(key)
             rows[key] = row if held is None else better(held, row)
 
-    def _row(self, message: Fields) -> ObservedUsage | None:
+    def _row(self, message: lines.Fields) -> ObservedUsage | None:
         odd: set[str] = set()
-        tokens, thoughts = self._tokens(part(message, "tokens", odd), odd)
+        tokens, thoughts = self._tokens(lines.part(message, "tokens", odd), odd)
         if not tokens.total:
-            self.report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
+            self.report.skipped[lines.Skip.BAD_COUNT if lines.countless(odd) else lines.Skip.EMPTY] += 1
             return None
         at = self.when(message.get("timestamp"), odd)
         session = self._session or self._stem
@@ -162,25 +137,25 @@ class GeminiReader(TranscriptReader):
             odd=tuple(sorted(odd)),
         )
 
-    def _key(self, message: Fields) -> str:
+    def _key(self, message: lines.Fields) -> str:
         """A message's id; without one its time, which it keeps when it is written again."""
-        found = name(message.get("id"))
-        return found or f"~{content_key(self.stamp() or message.get('tokens'))}"
+        found = lines.name(message.get("id"))
+        return found or f"~{lines.content_key(self.stamp() or message.get('tokens'))}"
 
-    def _tokens(self, written: Fields, odd: set[str]) -> tuple[Tokens, int]:
+    def _tokens(self, written: lines.Fields, odd: set[str]) -> tuple[Tokens, int]:
         """The disjoint classes: cached is part of input; thoughts and tool prompts stand beside the rest."""
         prompt, cached, tool, output, thoughts, total = (
-            count(written, key, odd) for key in ("input", "cached", "tool", "output", "thoughts", "total")
+            lines.count(written, key, odd) for key in ("input", "cached", "tool", "output", "thoughts", "total")
         )
         if cached > prompt or (total and total != prompt + output + thoughts + tool):
-            self.report.skipped[Skip.INCONSISTENT] += 1
+            self.report.skipped[lines.Skip.INCONSISTENT] += 1
         read = min(cached, prompt)
         tokens = Tokens(fresh_input=prompt - read + tool, cache_read=read, output=output + thoughts)
         return tokens, thoughts
 
     @staticmethod
     def _call(call: Any) -> str | None:
-        return name(dict(call).get("id")) if type(call) is tuple else None
+        return lines.name(dict(call).get("id")) if type(call) is tuple else None
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------
@@ -193,29 +168,31 @@ PATH_BYTES_MAX = 4096
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories that hold one directory a project."""
-    named = directories_of(env, "GEMINI_DATA_DIR", home)
+    named = files.directories_of(env, "GEMINI_DATA_DIR", home)
     if named:
-        return unique([root if root.name == "tmp" else root / "tmp" for root in named])
-    return [directory_of(env, "GEMINI_CLI_HOME", home) / ".gemini" / "tmp"]
+        return files.unique([root if root.name == "tmp" else root / "tmp" for root in named])
+    return [files.directory_of(env, "GEMINI_CLI_HOME", home) / ".gemini" / "tmp"]
 
 
-def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
+def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFile]:
     """The chat files there are, subagents' included; other files beside them are no transcripts."""
-    return transcripts_below(CLIENT, locations(env, home), (".json", ".jsonl"), _is_chat)
+    return files.transcripts_below(CLIENT, locations(env, home), (".json", ".jsonl"), _is_chat)
 
 
 def _is_chat(inside: tuple[str, ...]) -> bool:
     return "chats" in inside[:-1] and (inside[-2] != "chats" or inside[-1].startswith("session-"))
 
 
-def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+def read(
+    file: files.TranscriptFile, position: files.FilePosition | None = None, max_bytes: int | None = None
+) -> Iterator[files.Batch]:
     """What is new in one chat file; a `.json` file is rewritten whole, so it is read whole."""
     if file.path.suffix == ".json":
         return read_document(file.path, position, reader_of(file.path))
-    return read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
+    return files.read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
 
 
-def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> GeminiReader:
+def reader_of(path: Path, state: files.State | None = None, skipping: bool = False) -> GeminiReader:
     """The reader of one chat file; its place says whose subagent wrote it and for which project."""
     parts = path.parts
     at = len(parts) - 2 - parts[-2::-1].index("chats") if "chats" in parts[:-1] else len(parts) - 1
@@ -239,4 +216,4 @@ def _project(folder: Path) -> str:
     return root if 0 < len(root) <= PATH_BYTES_MAX and root.isprintable() else folder.name
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("GEMINI_DATA_DIR", "GEMINI_CLI_HOME"))
+SOURCE = files.Transcripts(CLIENT, locations, discover, read, variables=("GEMINI_DATA_DIR", "GEMINI_CLI_HOME"))

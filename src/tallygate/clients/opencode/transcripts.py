@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tallygate.clients.opencode.client import BESIDE, INSIDE, UNPROVEN
+from tallygate.clients.reading import lines
 from tallygate.clients.reading.files import (
     Batch,
     FilePosition,
@@ -28,22 +29,6 @@ from tallygate.clients.reading.files import (
     nothing,
     unique,
     written_at,
-)
-from tallygate.clients.reading.lines import (
-    MAX_LINE,
-    Fields,
-    Odd,
-    ReadReport,
-    Skip,
-    Unreadable,
-    count,
-    countless,
-    decode,
-    fields,
-    inner,
-    moment,
-    name,
-    part,
 )
 from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.costing import Tokens
@@ -62,59 +47,61 @@ class MessageFile:
     """Reads one message file of the time before the database."""
 
     def __init__(self, path: Path) -> None:
-        self.report = ReadReport()
+        self.report = lines.ReadReport()
         self.written_at: datetime | None = None
         self._session = path.parent.name
 
     def document(self, data: bytes) -> list[ObservedUsage]:
         self.report.bytes_read += len(data)
         try:
-            message = fields(decode(data))
+            message = lines.fields(lines.decode(data))
             if not is_answer(message):
                 return []
-            session = name(message.get("sessionID")) or self._session
+            session = lines.name(message.get("sessionID")) or self._session
             row = row_of(message, session, self.report, times=(self.written_at,))
-            self.report.unfinished = self.report.skipped[Skip.UNFINISHED]
-        except Unreadable as error:
+            self.report.unfinished = self.report.skipped[lines.Skip.UNFINISHED]
+        except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
             return []
         self.report.rows += row is not None
         return [] if row is None else [row]
 
 
-def is_answer(message: Fields) -> bool:
+def is_answer(message: lines.Fields) -> bool:
     """Whether a message is a model's; what says nothing of it and has counts was paid for."""
     role = message.get("role")
     return role == "assistant" or (role != "user" and type(message.get("tokens")) is tuple)
 
 
 def row_of(
-    message: Fields, session: str, report: ReadReport, created: object = None, times: Sequence[object] = ()
+    message: lines.Fields, session: str, report: lines.ReadReport, created: object = None, times: Sequence[object] = ()
 ) -> ObservedUsage | None:
     """The usage of an assistant's message, or nothing while it is being written or where it cost nothing.
 
     `times` are those at which it may have ended where it does not say so itself, the best first.
     """
     odd: set[str] = set()
-    written = part(message, "tokens", odd)
+    written = lines.part(message, "tokens", odd)
     tokens, reasoning, rule = _tokens(written, odd)
     if not tokens.total:
-        report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
+        report.skipped[lines.Skip.BAD_COUNT if lines.countless(odd) else lines.Skip.EMPTY] += 1
         return None
-    time = part(message, "time", set())
+    time = lines.part(message, "time", set())
     began, ended = time.get("created", created), time.get("completed")
     if ended is None and message.get("finish") is None and message.get("error") is None:
-        report.skipped[Skip.UNFINISHED] += 1
+        report.skipped[lines.Skip.UNFINISHED] += 1
         return None
-    model = inner(message, "model")
+    model = lines.inner(message, "model")
     cost = message.get("cost")
-    provider = name(message.get("providerID")) or name(model.get("providerID"))
-    model_id = name(message.get("modelID")) or name(model.get("id")) or name(model.get("modelID")) or ""
+    provider = lines.name(message.get("providerID")) or lines.name(model.get("providerID"))
+    model_id = (
+        lines.name(message.get("modelID")) or lines.name(model.get("id")) or lines.name(model.get("modelID")) or ""
+    )
     if not model_id:
-        odd.add(Odd.NO_MODEL)
+        odd.add(lines.Odd.NO_MODEL)
     return ObservedUsage(
         client=CLIENT,
-        session=name(session) or UNNAMED,
+        session=lines.name(session) or UNNAMED,
         response_key=_key(began, ended, provider, model_id, tokens),
         # A message is begun before its model is asked; what was asked for it lies before its end.
         at=_ended(ended, (began, *times), odd),
@@ -122,8 +109,8 @@ def row_of(
         tokens=tokens,
         rule=rule,
         reasoning=reasoning,
-        native_cost_text=str(cost) if type(cost) is int else name(cost),
-        project=name(inner(message, "path").get("cwd")),
+        native_cost_text=str(cost) if type(cost) is int else lines.name(cost),
+        project=lines.name(lines.inner(message, "path").get("cwd")),
         provider=provider,
         odd=tuple(sorted(odd)),
     )
@@ -132,13 +119,13 @@ def row_of(
 def _ended(written: object, others: Sequence[object], odd: set[str]) -> datetime:
     """When a message ended; where that cannot be read, the best other time there is."""
     try:
-        return moment(written)
-    except Unreadable:
-        odd.add(Odd.NO_TIME)
+        return lines.moment(written)
+    except lines.Unreadable:
+        odd.add(lines.Odd.NO_TIME)
     for other in others:
-        with suppress(Unreadable):
-            return other if isinstance(other, datetime) else moment(other)
-    raise Unreadable(Skip.NO_TIME)
+        with suppress(lines.Unreadable):
+            return other if isinstance(other, datetime) else lines.moment(other)
+    raise lines.Unreadable(lines.Skip.NO_TIME)
 
 
 def _key(began: object, ended: object, provider: str | None, model: str, tokens: Tokens) -> str:
@@ -148,11 +135,13 @@ def _key(began: object, ended: object, provider: str | None, model: str, tokens:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _tokens(written: Fields, odd: set[str]) -> tuple[Tokens, int, ReadingRule]:
+def _tokens(written: lines.Fields, odd: set[str]) -> tuple[Tokens, int, ReadingRule]:
     """The disjoint classes. Input never holds cache here; output held reasoning in some versions only."""
-    cache = part(written, "cache", odd)
-    fresh, output, reasoning, total = (count(written, key, odd) for key in ("input", "output", "reasoning", "total"))
-    read, write = count(cache, "read", odd), count(cache, "write", odd)
+    cache = lines.part(written, "cache", odd)
+    fresh, output, reasoning, total = (
+        lines.count(written, key, odd) for key in ("input", "output", "reasoning", "total")
+    )
+    read, write = lines.count(cache, "read", odd), lines.count(cache, "write", odd)
     inside = fresh + output + read + write
     if reasoning and total == inside and reasoning <= output:
         rule, all_output = INSIDE, output
@@ -215,11 +204,11 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
                     stood = _position(info, {"seen": dict(marks), "open": [*unfinished]})
                     yield Batch(tuple(rows), stood, change, report)
     except sqlite3.Error:
-        report = ReadReport()
-        report.skipped[Skip.BAD_FILE] += 1
+        report = lines.ReadReport()
+        report.skipped[lines.Skip.BAD_FILE] += 1
         yield Batch((), None, FileState.UNREADABLE, report)
         return
-    last = ReadReport(unfinished=len(unfinished))
+    last = lines.ReadReport(unfinished=len(unfinished))
     yield Batch((), _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts}), change, last)
 
 
@@ -234,7 +223,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
             database.execute(f"PRAGMA {pragma}")
-        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 4 * MAX_LINE)
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 4 * lines.MAX_LINE)
         database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         database.text_factory = bytes
         left = [_STEPS]
@@ -278,7 +267,9 @@ class _TableLook:
                 del self.unfinished[next(iter(self.unfinished))]
 
 
-def _messages(database: sqlite3.Connection, look: _TableLook) -> Iterator[tuple[list[ObservedUsage], int, ReadReport]]:
+def _messages(
+    database: sqlite3.Connection, look: _TableLook
+) -> Iterator[tuple[list[ObservedUsage], int, lines.ReadReport]]:
     """Rows of one table from the last change seen on, that one included; views are not tables."""
     table, kind, since = look.table, look.kind, look.since
     known = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
@@ -298,13 +289,13 @@ def _messages(database: sqlite3.Connection, look: _TableLook) -> Iterator[tuple[
     mark = since if since is not None else -1
     models: dict[str, ObservedUsage] = {}
     while found := cursor.fetchmany(_ROWS):
-        report = ReadReport()
+        report = lines.ReadReport()
         rows = []
         for message, session, made, stamp, data in found:
             mark = max(mark, stamp) if type(stamp) is int else mark
-            left = report.skipped[Skip.UNFINISHED]
+            left = report.skipped[lines.Skip.UNFINISHED]
             row = _row(session, (made, stamp, look.written_at), data, report, v2=kind is not None)
-            look.note(message, is_open=report.skipped[Skip.UNFINISHED] > left)
+            look.note(message, is_open=report.skipped[lines.Skip.UNFINISHED] > left)
             if row is not None:
                 if row.model:
                     models[row.session] = row
@@ -327,27 +318,27 @@ def _parents(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def _text(value: Any) -> str | None:
-    return name(value.decode(errors="replace")) if type(value) is bytes else None
+    return lines.name(value.decode(errors="replace")) if type(value) is bytes else None
 
 
 def _row(
-    session: Any, times: tuple[object, object, datetime], data: Any, report: ReadReport, *, v2: bool
+    session: Any, times: tuple[object, object, datetime], data: Any, report: lines.ReadReport, *, v2: bool
 ) -> ObservedUsage | None:
     if type(data) is str:
         data = data.encode(errors="replace")
     if type(data) is not bytes:
-        report.skipped[Skip.BAD_JSON] += 1
+        report.skipped[lines.Skip.BAD_JSON] += 1
         return None
     report.bytes_read += len(data)
     if b'"tokens"' not in data:
         return None
     whose = session.decode(errors="replace") if type(session) is bytes else str(session)
     try:
-        message = fields(decode(data))
+        message = lines.fields(lines.decode(data))
         if not v2 and not is_answer(message):
             return None
         row = row_of(message, whose, report, times[0], times)
-    except Unreadable as error:
+    except lines.Unreadable as error:
         report.skipped[error.reason] += 1
         return None
     report.rows += row is not None

@@ -8,31 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tallygate.clients.qwen.client import RESPONSE
-from tallygate.clients.reading.files import (
-    Batch,
-    FilePosition,
-    State,
-    TranscriptFile,
-    TranscriptReader,
-    Transcripts,
-    directories_of,
-    directory_of,
-    read_lines,
-    transcripts_below,
-    unique,
-)
-from tallygate.clients.reading.lines import (
-    Fields,
-    Pairs,
-    Skip,
-    Unreadable,
-    content_key,
-    count,
-    countless,
-    fields,
-    inner,
-    name,
-)
+from tallygate.clients.reading import files, lines
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality
 
@@ -56,10 +32,10 @@ _COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
 _BESIDE = frozenset({"gemini", "gemini-api-key", "vertex-ai"})
 
 
-class QwenReader(TranscriptReader):
+class QwenReader(files.TranscriptReader):
     """Reads one chat file. A line says all there is to know of its response; the last time is kept."""
 
-    def __init__(self, *, stem: str, state: State | None = None, skipping: bool = False) -> None:
+    def __init__(self, *, stem: str, state: files.State | None = None, skipping: bool = False) -> None:
         super().__init__(skipping=skipping)
         self._stem = stem
         self._rows: list[ObservedUsage] = []
@@ -67,7 +43,7 @@ class QwenReader(TranscriptReader):
         self._broken = {each for each in (state or {}).get("broken", ()) if isinstance(each, str)}
         self.set_known(state)
 
-    def state(self) -> State:
+    def state(self) -> files.State:
         return {**self.known(), "broken": sorted(self._broken)}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -86,44 +62,44 @@ class QwenReader(TranscriptReader):
         rows, self._rows = self._rows, []
         return rows
 
-    def take(self, record: Pairs) -> None:
-        row = self._row(fields(record))
+    def take(self, record: lines.Pairs) -> None:
+        row = self._row(lines.fields(record))
         if row is not None:
             self._rows.append(row)
 
-    def _row(self, record: Fields) -> ObservedUsage | None:
-        payload = inner(record, "systemPayload")
-        event = inner(payload, "uiEvent")
+    def _row(self, record: lines.Fields) -> ObservedUsage | None:
+        payload = lines.inner(record, "systemPayload")
+        event = lines.inner(payload, "uiEvent")
         if record.get("type") in _OTHERS:
             return None
         told = record.get("subtype") == "ui_telemetry"
         if told and type(payload.get("uiEvent")) is not tuple:
-            raise Unreadable(Skip.NOT_OBJECT)
+            raise lines.Unreadable(lines.Skip.NOT_OBJECT)
         written = event.get("event.name")
         if written != _EVENT:
             # Under a name of the client's own it is something else; without one its counts say what it is.
             is_known = type(written) is str and written.startswith(_EVENTS)
             if is_known or "input_token_count" not in event or "output_token_count" not in event:
-                if told and name(written) is None:
-                    raise Unreadable(Skip.BAD_NAME)
+                if told and lines.name(written) is None:
+                    raise lines.Unreadable(lines.Skip.BAD_NAME)
                 return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)
-        agent = name(event.get("subagent_id")) or name(event.get("subagent_name"))
+        agent = lines.name(event.get("subagent_id")) or lines.name(event.get("subagent_name"))
         if not tokens.total:
             self._broken.add(agent or "")
-            self.report.skipped[Skip.BAD_COUNT if countless(odd) else Skip.EMPTY] += 1
+            self.report.skipped[lines.Skip.BAD_COUNT if lines.countless(odd) else lines.Skip.EMPTY] += 1
             return None
         at = self.when(record.get("timestamp"), odd)
         # A fork copies the lines under its own session, with their ids and with where they come from.
-        source = name(inner(record, "forkedFrom").get("sessionId"))
+        source = lines.name(lines.inner(record, "forkedFrom").get("sessionId"))
         if (agent or "") in self._broken:
             self._broken.remove(agent or "")
             odd.add(BROKEN_OFF)
         return ObservedUsage(
             client=CLIENT,
-            session=source or name(record.get("sessionId")) or self._stem,
-            response_key=name(record.get("uuid")) or self._key(event),
+            session=source or lines.name(record.get("sessionId")) or self._stem,
+            response_key=lines.name(record.get("uuid")) or self._key(event),
             at=at,
             model=self.served_by(event.get("model"), odd),
             tokens=tokens,
@@ -131,20 +107,22 @@ class QwenReader(TranscriptReader):
             quality=quality,
             reasoning=thoughts,
             agent_id=agent,
-            request_id=name(event.get("response_id")),
-            project=name(record.get("cwd")),
-            version=name(record.get("version")),
+            request_id=lines.name(event.get("response_id")),
+            project=lines.name(record.get("cwd")),
+            version=lines.name(record.get("version")),
             odd=tuple(sorted(odd)),
         )
 
-    def _key(self, event: Fields) -> str:
+    def _key(self, event: lines.Fields) -> str:
         """What names a line without an id in every copy."""
-        where = self.stamp() or self._stem
-        return f"~{content_key(where, event.get('response_id'), *(event.get(f'{key}_token_count') for key in _COUNTS))}"
+        counts = (event.get(f"{key}_token_count") for key in _COUNTS)
+        return f"~{lines.content_key(self.stamp() or self._stem, event.get('response_id'), *counts)}"
 
-    def _tokens(self, event: Fields, odd: set[str]) -> tuple[Tokens, int, Quality]:
+    def _tokens(self, event: lines.Fields, odd: set[str]) -> tuple[Tokens, int, Quality]:
         """The disjoint classes: cached is part of input; what thoughts are part of, the total says."""
-        prompt, cached, written, thoughts, tool, whole = (count(event, f"{key}_token_count", odd) for key in _COUNTS)
+        prompt, cached, written, thoughts, tool, whole = (
+            lines.count(event, f"{key}_token_count", odd) for key in _COUNTS
+        )
         if whole and not prompt and not written:
             # The provider told one sum. All of it as input is the least that it cost.
             read = min(cached, whole)
@@ -152,7 +130,7 @@ class QwenReader(TranscriptReader):
         known = prompt + tool + written
         beside = whole == known + thoughts or (whole != known and event.get("auth_type") in _BESIDE)
         if cached > prompt or whole not in (0, known, known + thoughts):
-            self.report.skipped[Skip.INCONSISTENT] += 1
+            self.report.skipped[lines.Skip.INCONSISTENT] += 1
         read = min(cached, prompt)
         output = written + thoughts if beside else max(written, thoughts)
         return Tokens(fresh_input=prompt - read + tool, cache_read=read, output=output), thoughts, Quality.FINAL
@@ -164,24 +142,28 @@ class QwenReader(TranscriptReader):
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:
     """The directories that hold one directory a project."""
-    named = directories_of(env, "QWEN_DATA_DIR", home)
-    here = directory_of(env, "QWEN_RUNTIME_DIR", directory_of(env, "QWEN_HOME", home / ".qwen"))
-    return unique([root if root.name == "projects" else root / "projects" for root in named or [here]])
+    named = files.directories_of(env, "QWEN_DATA_DIR", home)
+    here = files.directory_of(env, "QWEN_RUNTIME_DIR", files.directory_of(env, "QWEN_HOME", home / ".qwen"))
+    return files.unique([root if root.name == "projects" else root / "projects" for root in named or [here]])
 
 
-def discover(env: Mapping[str, str], home: Path) -> Iterator[TranscriptFile]:
+def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFile]:
     """The chat files there are. What subagents used stands in the chat that started them, so theirs are not read."""
-    return transcripts_below(CLIENT, locations(env, home), (".jsonl",), lambda inside: "chats" in inside[:-1])
+    return files.transcripts_below(CLIENT, locations(env, home), (".jsonl",), lambda inside: "chats" in inside[:-1])
 
 
-def read(file: TranscriptFile, position: FilePosition | None = None, max_bytes: int | None = None) -> Iterator[Batch]:
+def read(
+    file: files.TranscriptFile, position: files.FilePosition | None = None, max_bytes: int | None = None
+) -> Iterator[files.Batch]:
     """What is new in one chat file."""
-    return read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
+    return files.read_lines(file.path, position, partial(reader_of, file.path), max_bytes)
 
 
-def reader_of(path: Path, state: State | None = None, skipping: bool = False) -> QwenReader:
+def reader_of(path: Path, state: files.State | None = None, skipping: bool = False) -> QwenReader:
     """The reader of one chat file; its name stands in where a line names no session."""
     return QwenReader(stem=path.stem, state=state, skipping=skipping)
 
 
-SOURCE = Transcripts(CLIENT, locations, discover, read, variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME"))
+SOURCE = files.Transcripts(
+    CLIENT, locations, discover, read, variables=("QWEN_DATA_DIR", "QWEN_RUNTIME_DIR", "QWEN_HOME")
+)

@@ -8,21 +8,12 @@ from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from tallygate.core import usage
 from tallygate.core.costing import Price, Rates, Tokens, at_rates
 from tallygate.core.gate.lifecycle import CallAnomaly, asked_after_refusal_us
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import cost_nanos, format_amount, more_or_less
-from tallygate.core.usage import (
-    BROKEN_OFF,
-    UNKNOWN_MODEL,
-    ObservedUsage,
-    Quality,
-    ResponseKind,
-    SessionCheck,
-    priced_as,
-    priced_as_standard,
-)
 from tallygate.core.words import ActorType
 
 # --- drift -----------------------------------------------------------------------------------------------------------
@@ -57,7 +48,7 @@ class CauseKind(StrEnum):
 class UsedResponse:
     """One response with its cost and the call it was made for."""
 
-    row: ObservedUsage
+    row: usage.ObservedUsage
     cost_nanos: int
     call_id: str | None = None
 
@@ -143,13 +134,13 @@ class _Priced:
         self.cost = used.cost_nanos
         # Nobody names the model of a call that a hook asks for, nor of a session that opened by itself.
         named = session.model if call is None else None if call.is_model_call else call.model_requested
-        self.model_asked = priced_as_standard(row) if named in (None, UNKNOWN_MODEL) else str(named)
-        self.standard_price = price_of(priced_as_standard(row), row.at)
+        self.model_asked = usage.priced_as_standard(row) if named in (None, usage.UNKNOWN_MODEL) else str(named)
+        self.standard_price = price_of(usage.priced_as_standard(row), row.at)
         self.expected = price_of(self.model_asked, row.at)
-        applied = self.standard_price if row.speed != "fast" else price_of(priced_as(row), row.at)
+        applied = self.standard_price if row.speed != "fast" else price_of(usage.priced_as(row), row.at)
         self.rates: Rates = applied.rates_for(row.tokens.context)
         self.standard = self.standard_price.cost_nanos(row.tokens)
-        self.is_auxiliary = row.rule.kind is ResponseKind.AUXILIARY
+        self.is_auxiliary = row.rule.kind is usage.ResponseKind.AUXILIARY
         self.is_outside = call is None and row.agent_id is None and not self.is_auxiliary
         # Of a subagent that had not asked by itself.
         asked = call is not None and call.actor_type is not ActorType.PARENT_AGENT
@@ -191,11 +182,11 @@ _SHOWS: Mapping[CauseKind, Callable[[_Priced], object]] = {
     CauseKind.REASONING: lambda each: each.row.reasoning,
     CauseKind.LONG_CONTEXT: lambda each: each.has_long_context,
     CauseKind.SUBAGENTS: lambda each: each.is_subagents,
-    CauseKind.PARTIAL: lambda each: each.row.quality is not Quality.FINAL,
+    CauseKind.PARTIAL: lambda each: each.row.quality is not usage.Quality.FINAL,
     CauseKind.TIER: lambda each: each.variants,
     CauseKind.OUTSIDE: lambda each: each.is_outside,
     CauseKind.AUXILIARY: lambda each: each.is_auxiliary,
-    CauseKind.BROKEN: lambda each: BROKEN_OFF in each.row.odd,
+    CauseKind.BROKEN: lambda each: usage.BROKEN_OFF in each.row.odd,
 }
 
 
@@ -258,7 +249,7 @@ def _several(names: Iterable[str], most: int = 3) -> str:
 # What a client's own total of a session says beside the responses that were seen of it.
 
 
-def unseen(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_of: PriceOf) -> Cause | None:
+def unseen(check: usage.SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_of: PriceOf) -> Cause | None:
     """Why a client's own total is not the sum of its responses; None where the two agree.
 
     `seen` is what the responses add up to by model, `at` the time to price what is missing at.
@@ -283,7 +274,9 @@ def unseen(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_
     return Cause(CauseKind.UNSEEN, nanos, text)
 
 
-def _missing_nanos(check: SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_of: PriceOf) -> int | None:
+def _missing_nanos(
+    check: usage.SessionCheck, seen: Mapping[str, Tokens], at: datetime, price_of: PriceOf
+) -> int | None:
     """What the missing tokens cost, where they can be told model by model and class by class."""
     stated = {each.model: each.tokens for each in check.models}
     if not seen.keys() <= stated.keys():

@@ -28,18 +28,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.usage import priced_as
 from tallygate.core.values import value
 from tallygate.core.words import ActorType, CalibrationMode, client_name
-from tallygate.ledger.port import (
-    Change,
-    Delete,
-    Insert,
-    LearningReader,
-    ProofReader,
-    Reader,
-    Tx,
-    Update,
-    UsageReader,
-    Value,
-)
+from tallygate.ledger import port
 from tallygate.ledger.rows import from_sample
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime, one_key
@@ -59,7 +48,7 @@ def switches(past: Sequence[PastStep], model: str) -> bool:
 
 
 def anew_nanos(
-    reader: UsageReader,
+    reader: port.UsageReader,
     session_id: str,
     actor: Actor,
     model: str,
@@ -150,7 +139,7 @@ def agent_of(actor: Actor) -> str:
     return actor.id or actor.name or ""
 
 
-def correct_estimate(rt: Runtime, reader: Reader, guess: RawEstimate) -> CorrectedEstimate:
+def correct_estimate(rt: Runtime, reader: port.Reader, guess: RawEstimate) -> CorrectedEstimate:
     """The estimate as it counts: by the user's own factor, else by what was learned, else as it was given."""
     raw_nanos, key = guess.nanos, guess.key
     if raw_nanos <= 0:
@@ -190,7 +179,7 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     )
 
 
-def sample_of(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[Change]:
+def sample_of(tx: port.Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[port.Change]:
     """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
 
     `origin` is who told the cost: the agent itself, or the client's own record.
@@ -207,10 +196,10 @@ def sample_of(tx: Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list
     key = sample_key(kind, session.client, recorded_model(tx, call))
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
     row = from_sample(key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent, at_us=tx.at_us)
-    return [Insert("calibration_sample", row)]
+    return [port.Insert("calibration_sample", row)]
 
 
-def recorded_model(reader: ProofReader, call: Call) -> str:
+def recorded_model(reader: port.ProofReader, call: Call) -> str:
     """The model of a call by the name of the price that it was estimated at."""
     basis = None if call.price_id is None else reader.price_basis(call.price_id)
     told: Mapping[str, object] = {} if basis is None else json.loads(basis)
@@ -229,15 +218,15 @@ def apply_factors(rt: Runtime, factors_micros: Mapping[str, int], span: str, *, 
     with rt.writing() as tx:
         known = tx.calibration_factors()
         sign = signing(rt, tx, authority, Loosening.DRIFT_APPLY) if lower or _lower(tx, factors_micros) else None
-        changes: list[Change] = []
+        changes: list[port.Change] = []
         for model, micros in sorted(factors_micros.items()):
-            row: dict[str, Value] = {"model": model, "factor_micros": micros, "applied_us": tx.at_us}
-            changes.append((Update if model in known else Insert)("calibration_factor", row))
+            row: dict[str, port.Value] = {"model": model, "factor_micros": micros, "applied_us": tx.at_us}
+            changes.append((port.Update if model in known else port.Insert)("calibration_factor", row))
         if changes:
             tx.append("calibration.applied", changes, by=rt.by, note={"span": span}, sign=sign)
 
 
-def _lower(reader: LearningReader, factors_micros: Mapping[str, int]) -> bool:
+def _lower(reader: port.LearningReader, factors_micros: Mapping[str, int]) -> bool:
     """Whether one of these factors reserves less than is reserved now."""
     known = reader.calibration_factors()
     return any(micros < known.get(model, (MILLION,))[0] for model, micros in factors_micros.items())
@@ -285,7 +274,7 @@ def show(rt: Runtime) -> Corrections:
         return Corrections(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
 
 
-def _keys(reader: LearningReader) -> list[tuple[SampleKey, int, int]]:
+def _keys(reader: port.LearningReader) -> list[tuple[SampleKey, int, int]]:
     """Every key that something was learned of, each once, by its one name; those with most samples first."""
     sums: dict[SampleKey, tuple[int, int]] = {}
     for spelled, count, last_us in reader.sample_keys():
@@ -295,7 +284,7 @@ def _keys(reader: LearningReader) -> list[tuple[SampleKey, int, int]]:
     return [(key, *told) for key, told in ordered]
 
 
-def _taught(rt: Runtime, reader: Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
+def _taught(rt: Runtime, reader: port.Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
     first = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level())
     later = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
     return Taught(
@@ -350,10 +339,10 @@ def _is_of(key: SampleKey, client: str | None, model: str | None) -> bool:
     return is_client and (model is None or same_model(key.model, model))
 
 
-def start_of(tx: Tx, client: str, model: str) -> Change:
+def start_of(tx: port.Tx, client: str, model: str) -> port.Change:
     """What makes learning of a client's model begin now."""
-    row: dict[str, Value] = {"client": client, "model": model, "from_us": tx.at_us}
-    return (Update if tx.has_calibration_start(client, model) else Insert)("calibration_start", row)
+    row: dict[str, port.Value] = {"client": client, "model": model, "from_us": tx.at_us}
+    return (port.Update if tx.has_calibration_start(client, model) else port.Insert)("calibration_start", row)
 
 
 def forget_factors(rt: Runtime, *, authority: Authority) -> int:
@@ -363,6 +352,6 @@ def forget_factors(rt: Runtime, *, authority: Authority) -> int:
         found = tx.calibration_factors()
         if found:
             sign = signing(rt, tx, authority, Loosening.CALIBRATE_RESET)
-            gone = [Delete("calibration_factor", {"model": model}) for model in found]
+            gone = [port.Delete("calibration_factor", {"model": model}) for model in found]
             tx.append("calibration.unapplied", gone, by=rt.by, sign=sign)
         return len(found)

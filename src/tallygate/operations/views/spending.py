@@ -18,16 +18,7 @@ from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id
 from tallygate.operations.views.usage import folders_of, project_name
 from tallygate.pricing.identity import listed_name
-from tallygate.reports.spending import (
-    Every,
-    SpendBy,
-    SpendLine,
-    SpendPart,
-    lines_of,
-    part_of,
-    spending_period,
-    total_of,
-)
+from tallygate.reports import spending
 from tallygate.reports.usage import Period
 
 # --- report ----------------------------------------------------------------------------------------------------------
@@ -41,9 +32,9 @@ class SpendReport:
     `tenants` are those that were looked at.
     """
 
-    lines: list[SpendLine]
-    total: SpendPart
-    outside: SpendPart
+    lines: list[spending.SpendLine]
+    total: spending.SpendPart
+    outside: spending.SpendPart
     tenants: list[str]
 
 
@@ -55,8 +46,8 @@ class ReportWanted:
     `project` is a match for places, as in a list of usage.
     """
 
-    by: SpendBy
-    every: Every
+    by: spending.SpendBy
+    every: spending.Every
     from_us: int
     until_us: int
     tenant: str | None = None
@@ -68,22 +59,22 @@ def report_spending(rt: Runtime, wanted: ReportWanted, zone: tzinfo) -> SpendRep
     if wanted.tenant is not None:
         chosen = [in_tenant(rt, tenant_id(wanted.tenant))]
     else:
-        chosen = every_tenant(rt) if wanted.by is SpendBy.TENANT else [rt]
-    found: list[tuple[int, SpendLine]] = []
-    outside: list[SpendPart] = []
+        chosen = every_tenant(rt) if wanted.by is spending.SpendBy.TENANT else [rt]
+    found: list[tuple[int, spending.SpendLine]] = []
+    outside: list[spending.SpendPart] = []
     for each in chosen:
         with each.reading() as reader:
             periods = list(_periods(reader, wanted, zone, Unsure(reader)))
         here = _in_project(rt, [one for _, sums in periods for one in sums], wanted.project)
         for period, sums in periods:
             mine = [_named(rt, one, wanted.by) for one in sums if one.session_id is not None and one.project in here]
-            found += [(period.start_us, line) for line in lines_of(mine, wanted.by, each.tenant, period.label)]
+            found += [(period.start_us, line) for line in spending.lines_of(mine, wanted.by, each.tenant, period.label)]
             rest = [one for one in sums if one.session_id is None and one.project in here]
-            outside.append(part_of(rest, each.tenant))
+            outside.append(spending.part_of(rest, each.tenant))
     found.sort(key=lambda entry: (entry[0], -entry[1].whole.nanos, entry[1].key or ""))
     lines = [line for _, line in found]
-    total = total_of(line.whole for line in lines)
-    return SpendReport(lines, total, total_of(outside), [each.tenant for each in chosen])
+    total = spending.total_of(line.whole for line in lines)
+    return SpendReport(lines, total, spending.total_of(outside), [each.tenant for each in chosen])
 
 
 def _in_project(rt: Runtime, sums: Iterable[SpendSum], project: str | None) -> Collection[str | None]:
@@ -98,7 +89,7 @@ def _periods(
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us = wanted.from_us
     while (at_us := reader.spend_next(from_us, wanted.until_us)) is not None:
-        period = spending_period(at_us, wanted.every, zone)
+        period = spending.spending_period(at_us, wanted.every, zone)
         until_us = min(period.end_us, wanted.until_us)
         sums = reader.session_spend(
             max(from_us, period.start_us), until_us, approximate=unsure.approximate, assumed=unsure.assumed
@@ -107,11 +98,11 @@ def _periods(
         from_us = until_us
 
 
-def _named(rt: Runtime, each: SpendSum, by: SpendBy) -> SpendSum:
+def _named(rt: Runtime, each: SpendSum, by: spending.SpendBy) -> SpendSum:
     """A sum under the one name of its project or its model."""
-    if by is SpendBy.PROJECT:
+    if by is spending.SpendBy.PROJECT:
         return replace(each, project=project_name(rt, each.project))
-    return replace(each, model=listed_name(each.model)) if by is SpendBy.MODEL else each
+    return replace(each, model=listed_name(each.model)) if by is spending.SpendBy.MODEL else each
 
 
 # --- looks that write nothing ----------------------------------------------------------------------------------------

@@ -7,16 +7,7 @@ one tells tokens and no money, the other money and no tokens. Costs of the prior
 from __future__ import annotations
 
 from tallygate.core.statements import BilledTokens, TokenClass
-from tallygate.statements.apis.answers import (
-    BillReport,
-    Days,
-    Fields,
-    day_line,
-    digest_of,
-    one_currency,
-    paged,
-    rows_of,
-)
+from tallygate.statements.apis import answers
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 
 USAGE, COSTS = "anthropic_usage_api", "anthropic_cost_api"
@@ -47,24 +38,24 @@ _COST_NAMES = (
 )  # fmt: skip
 
 
-def usage(api: Api, days: Days) -> BillReport:
+def usage(api: Api, days: answers.Days) -> answers.BillReport:
     """The tokens of each day, model, key and workspace."""
     query = _query(days, *_GROUPS)
-    buckets = paged(api, "/v1/organizations/usage_report/messages", query)
-    rows = rows_of(api, buckets, "starting_at", "ending_at", days)
+    buckets = answers.paged(api, "/v1/organizations/usage_report/messages", query)
+    rows = answers.rows_of(api, buckets, "starting_at", "ending_at", days)
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         model, key, workspace = names = [row.text(name) for name in _GROUPS]
         told = {"model": model, "key": key, "workspace": workspace, "tokens": tokens_of(row)}
-        lines.append(day_line(USAGE, ANTHROPIC, number, day, names, **told))
-    return BillReport(USAGE, "Anthropic usage report", "USD", tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(USAGE, ANTHROPIC, number, day, names, **told))
+    return answers.BillReport(USAGE, "Anthropic usage report", "USD", tuple(lines), answers.digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> BillReport:
+def costs(api: Api, days: answers.Days) -> answers.BillReport:
     """The money of each day, workspace and item; an item is a model's token class, or a tool."""
-    buckets = paged(api, "/v1/organizations/cost_report", _query(days, "workspace_id", "description"))
-    rows = rows_of(api, buckets, "starting_at", "ending_at", days)
-    currency = one_currency([row.text("currency") for _, row in rows])
+    buckets = answers.paged(api, "/v1/organizations/cost_report", _query(days, "workspace_id", "description"))
+    rows = answers.rows_of(api, buckets, "starting_at", "ending_at", days)
+    currency = answers.one_currency([row.text("currency") for _, row in rows])
     if currency != "USD":
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
@@ -73,18 +64,18 @@ def costs(api: Api, days: Days) -> BillReport:
         token_class = class_of(row.text("token_type"), row.text("cost_type"))
         told = {"model": row.text("model"), "workspace": row.text("workspace_id"), "token_class": token_class}
         names = [row.text(name) for name in _COST_NAMES]
-        lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=cost, **told))
-    return BillReport(COSTS, "Anthropic cost report", currency, tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=cost, **told))
+    return answers.BillReport(COSTS, "Anthropic cost report", currency, tuple(lines), answers.digest_of(rows))
 
 
-def _query(days: Days, *groups: str) -> Query:
+def _query(days: answers.Days, *groups: str) -> Query:
     query = [("starting_at", f"{days.begin:%Y-%m-%dT%H:%M:%SZ}"), ("bucket_width", "1d"), ("limit", _PAGE_DAYS)]
     if days.end is not None:
         query.append(("ending_at", f"{days.end:%Y-%m-%dT%H:%M:%SZ}"))
     return [*query, *(("group_by[]", name) for name in groups)]
 
 
-def tokens_of(row: Fields) -> BilledTokens:
+def tokens_of(row: answers.Fields) -> BilledTokens:
     """The tokens of a row by class; what it leaves out is not told."""
     fresh, cached = row.count("uncached_input_tokens"), row.count("cache_read_input_tokens")
     written = None

@@ -12,17 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from tallygate.core.moments import as_datetime
 from tallygate.core.statements import BilledTokens, TokenClass
-from tallygate.statements.apis.answers import (
-    BillReport,
-    DayRow,
-    Days,
-    Fields,
-    bounded,
-    day_line,
-    digest_of,
-    one_currency,
-    paged,
-)
+from tallygate.statements.apis import answers
 from tallygate.statements.apis.anthropic import ANTHROPIC, CENTS, CLASSES, tokens_of
 from tallygate.statements.apis.asking import Api, BadAnswer, Query
 
@@ -36,29 +26,29 @@ _GROUPS = ("model", "api_key_id", "workspace_id", "actor")
 _WHO = ("email_address", "name", "user_id", "service_account_id", "api_key_id", "subject")
 
 
-def has_days(days: Days, today: date) -> bool:
+def has_days(days: answers.Days, today: date) -> bool:
     """Whether this API still, or already, knows all of these days."""
     return days.since >= max(FIRST_DAY, today - timedelta(days=KEPT_DAYS))
 
 
-def usage(api: Api, days: Days) -> BillReport:
+def usage(api: Api, days: answers.Days) -> answers.BillReport:
     """The tokens of each day, model, key, workspace and identity."""
-    rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/usage", days, _GROUPS)))
+    rows = list(answers.bounded(api, _rows(api, "/v1/organizations/analytics/usage", days, _GROUPS)))
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         counts = row.needed("usage")
         model, key, workspace, who = names = _names(row.needed("group"))
         told = {"model": model, "key": key or who, "workspace": workspace, "requests": counts.count("requests")}
-        lines.append(day_line(USAGE, ANTHROPIC, number, day, names, tokens=_tokens(counts, model), **told))
-    return BillReport(USAGE, "Anthropic usage analytics", "USD", tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(USAGE, ANTHROPIC, number, day, names, tokens=_tokens(counts, model), **told))
+    return answers.BillReport(USAGE, "Anthropic usage analytics", "USD", tuple(lines), answers.digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> BillReport:
+def costs(api: Api, days: answers.Days) -> answers.BillReport:
     """The money of each day, model, key, workspace, identity and kind of token; of tools by what they are."""
     groups = (*_GROUPS, "cost_type", "token_type")
-    rows = list(bounded(api, _rows(api, "/v1/organizations/analytics/cost", days, groups)))
+    rows = list(answers.bounded(api, _rows(api, "/v1/organizations/analytics/cost", days, groups)))
     paid = [row.needed("cost") for _, row in rows]
-    currency = one_currency([each.text("currency") for each in paid])
+    currency = answers.one_currency([each.text("currency") for each in paid])
     if currency != "USD":
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
@@ -70,11 +60,11 @@ def costs(api: Api, days: Days) -> BillReport:
         token_class = CLASSES.get(kind, TokenClass.OTHER) if kind else None if of == "tokens" else TokenClass.OTHER
         told = {"model": model, "key": key or who, "workspace": workspace, "token_class": token_class}
         names = (model, key, workspace, who, of, kind)
-        lines.append(day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=amount, **told))
-    return BillReport(COSTS, "Anthropic cost analytics", currency, tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(COSTS, ANTHROPIC, number, day, names, cost_nanos=amount, **told))
+    return answers.BillReport(COSTS, "Anthropic cost analytics", currency, tuple(lines), answers.digest_of(rows))
 
 
-def _rows(api: Api, path: str, days: Days, groups: tuple[str, ...]) -> Iterator[DayRow]:
+def _rows(api: Api, path: str, days: answers.Days, groups: tuple[str, ...]) -> Iterator[answers.DayRow]:
     """The rows of all days, asked for a month at a time; each names its own day."""
     begin = days.begin
     until = datetime.combine(days.until, time(), UTC)
@@ -82,7 +72,7 @@ def _rows(api: Api, path: str, days: Days, groups: tuple[str, ...]) -> Iterator[
     end_of_all = until if days.end is not None else min(until, as_datetime(api.clock.now_us()).replace(microsecond=0))
     while begin < end_of_all:
         end = min(begin + _MONTH, end_of_all)
-        for row in paged(api, path, _query(begin, end, groups), _BETA):
+        for row in answers.paged(api, path, _query(begin, end, groups), _BETA):
             day = row.day("starting_at", "ending_at")
             if day not in days or not begin <= day < begin + _MONTH:
                 raise BadAnswer(f"{row.where} is of {day:%Y-%m-%d}, which was not asked for")
@@ -102,14 +92,14 @@ def _query(begin: datetime, end: datetime, groups: tuple[str, ...]) -> Query:
     ]
 
 
-def _names(group: Fields) -> tuple[str | None, str | None, str | None, str | None]:
+def _names(group: answers.Fields) -> tuple[str | None, str | None, str | None, str | None]:
     """Model, key, workspace, and whose it was."""
     actor = group.object("actor")
     who = None if actor is None else next((name for each in _WHO if (name := actor.text(each))), None)
     return group.text("model"), group.text("api_key_id"), group.text("workspace_id"), who
 
 
-def _tokens(counts: Fields, model: str | None) -> BilledTokens:
+def _tokens(counts: answers.Fields, model: str | None) -> BilledTokens:
     """The tokens of a row; of tools without a model there are none."""
     found = tokens_of(counts)
     return BilledTokens() if model is None and not (found.read or found.output) else found

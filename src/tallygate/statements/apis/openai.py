@@ -7,16 +7,7 @@
 from __future__ import annotations
 
 from tallygate.core.statements import BilledTokens
-from tallygate.statements.apis.answers import (
-    BillReport,
-    Days,
-    Fields,
-    day_line,
-    digest_of,
-    one_currency,
-    paged,
-    rows_of,
-)
+from tallygate.statements.apis import answers
 from tallygate.statements.apis.asking import Api, BadAnswer, Provider, Query
 from tallygate.statements.formats.openai_costs import item
 
@@ -36,36 +27,36 @@ _USAGE_GROUPS = ("model", "api_key_id", "project_id")
 _COST_GROUPS = ("line_item", "api_key_id", "project_id")
 
 
-def usage(api: Api, days: Days) -> BillReport:
+def usage(api: Api, days: answers.Days) -> answers.BillReport:
     """The tokens and requests of each day, model, key and project."""
     query = _query(days, _USAGE_DAYS, *_USAGE_GROUPS)
-    buckets = paged(api, "/v1/organization/usage/completions", query)
-    rows = rows_of(api, buckets, "start_time", "end_time", days)
+    buckets = answers.paged(api, "/v1/organization/usage/completions", query)
+    rows = answers.rows_of(api, buckets, "start_time", "end_time", days)
     lines = []
     for number, (day, row) in enumerate(rows, 1):
         model, key, project = names = [row.text(name) for name in _USAGE_GROUPS]
         told = {"model": model, "key": key, "workspace": project, "requests": row.count("num_model_requests")}
-        lines.append(day_line(USAGE, OPENAI, number, day, names, tokens=_tokens(row), **told))
-    return BillReport(USAGE, "OpenAI usage", "USD", tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(USAGE, OPENAI, number, day, names, tokens=_tokens(row), **told))
+    return answers.BillReport(USAGE, "OpenAI usage", "USD", tuple(lines), answers.digest_of(rows))
 
 
-def costs(api: Api, days: Days) -> BillReport:
+def costs(api: Api, days: answers.Days) -> answers.BillReport:
     """The money of each day, item, key and project. Its quantities stay out: the usage tells those tokens already."""
     query = _query(days, _COST_DAYS, *_COST_GROUPS)
-    rows = rows_of(api, paged(api, "/v1/organization/costs", query), "start_time", "end_time", days)
+    rows = answers.rows_of(api, answers.paged(api, "/v1/organization/costs", query), "start_time", "end_time", days)
     amounts = [(day, row, row.needed("amount")) for day, row in rows]
-    currency = one_currency([amount.text("currency") for _, _, amount in amounts])
+    currency = answers.one_currency([amount.text("currency") for _, _, amount in amounts])
     lines = []
     for number, (day, row, amount) in enumerate(amounts, 1):
         line_item, key, project = names = [row.text(name) for name in _COST_GROUPS]
         model, kind = item(line_item)
         cost = amount.cost("value")
         told = {"model": model, "token_class": kind, "key": key, "workspace": project}
-        lines.append(day_line(COSTS, OPENAI, number, day, names, cost_nanos=cost, **told))
-    return BillReport(COSTS, "OpenAI costs", currency, tuple(lines), digest_of(rows))
+        lines.append(answers.day_line(COSTS, OPENAI, number, day, names, cost_nanos=cost, **told))
+    return answers.BillReport(COSTS, "OpenAI costs", currency, tuple(lines), answers.digest_of(rows))
 
 
-def _query(days: Days, page: str, *groups: str) -> Query:
+def _query(days: answers.Days, page: str, *groups: str) -> Query:
     query = [("start_time", str(int(days.begin.timestamp()))), ("bucket_width", "1d"), ("limit", page)]
     if days.end is not None:
         query.append(("end_time", str(int(days.end.timestamp()))))
@@ -73,7 +64,7 @@ def _query(days: Days, page: str, *groups: str) -> Query:
     return [*query, *(("group_by[]", name) for name in groups)]
 
 
-def _tokens(row: Fields) -> BilledTokens:
+def _tokens(row: answers.Fields) -> BilledTokens:
     """The classes, disjoint. Where nothing is said of writing to a cache, there was no price for it either."""
     read, cached = row.count("input_tokens"), row.count("input_cached_tokens")
     written, fresh = row.count("input_cache_write_tokens"), row.count("input_uncached_tokens")
