@@ -448,6 +448,7 @@ WRITES_FREELY = {
     "ending.flush_run_log": "writes lines that wait",
     "opening.start_session": "adds a budget of its own",
     "runtime.writing": "opens what an operation writes in",
+    "looked.keep_looked_through": "says how far what clients wrote is read, by whoever has read it",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 

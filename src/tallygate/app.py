@@ -93,6 +93,8 @@ def new_token(size: int) -> str:
 
 # What clients run by themselves: a ledger that is gone must not come back because a client asked for what is left.
 MAKE_NONE = frozenset({"hook", "statusline"})
+# A hook that has found no server waits so long until what was spent before is read; its client is asked for twenty.
+ALONE_PATIENCE_US = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class App:
         """The same program for one hook: what its client has written since is read first, by nobody else."""
         if self.settings.usage.transcripts is ReadTranscripts.OFF:
             return self
-        return self._following(self.runtime)
+        return self._following(self.runtime, ALONE_PATIENCE_US)
 
     @property
     def is_blind(self) -> bool:
@@ -255,8 +257,8 @@ class App:
         except (LedgerUnavailable, LedgerBusy):
             return lock_of(paths)
 
-    def _following(self, runtime: Runtime) -> App:
-        follower = follower_of(self.start, runtime)
+    def _following(self, runtime: Runtime, patience_us: int | None = None) -> App:
+        follower = follower_of(self.start, runtime, patience_us)
         return replace(self, runtime=replace(runtime, follower=follower), follower=follower)
 
     @property
@@ -293,13 +295,13 @@ class App:
         self.deferred.close()
 
 
-def follower_of(start: Start, runtime: Runtime) -> Follower:
+def follower_of(start: Start, runtime: Runtime, patience_us: int | None = None) -> Follower:
     """What reads the transcripts of every client for a program."""
-    from tallygate.operations.usage.follow import Follower
+    from tallygate.operations.usage.follow import PATIENCE_US, Follower
 
     # What a client's own variables name is read as well: it writes there. They add to the user's places.
     read = tuple(start.around.by(environ) for environ in start.written)
-    return Follower(runtime, read, tuple(REGISTRY.sources.values()), ticks_us)
+    return Follower(runtime, read, tuple(REGISTRY.sources.values()), ticks_us, patience_us or PATIENCE_US)
 
 
 def settings_here(

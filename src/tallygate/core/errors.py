@@ -156,6 +156,12 @@ class LedgerUnavailable(TallygateError):
     code = "ledger_unavailable"
 
 
+class HistoryUnread(LedgerUnavailable):
+    """What was spent before is not on record yet, so nobody can tell what is left of a budget that counts it."""
+
+    code = "history_unread"
+
+
 class LedgerCorrupt(LedgerUnavailable):
     """The ledger file is damaged or is not a ledger."""
 

@@ -37,6 +37,7 @@ from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
 from tallygate.operations.sessions.opening import ClientBudget, innermost_open, open_session_of, session_for_client
+from tallygate.operations.windows import history_is_read
 
 # --- raising at the prompt -------------------------------------------------------------------------------------------
 # Raise a budget by a line that the user types as a prompt: shown a code first, which the model never sees.
@@ -327,6 +328,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         said = _welcome(rt, session_for_client(rt, event), event.foreign)
         return HookAnswer(message=" ".join(filter(None, (said, rt.workspace.stand_in(event)))))
     if event.moment in GATED:
+        history_is_read(rt)
         with rt.reading() as reader:  # all that a step turns on, at once
             session = innermost_open(reader, event.client, event.client_session)
             ahead = None if session is None else look_ahead(rt, reader, event, session)

@@ -159,6 +159,9 @@ class Following(Protocol):
     def read_whole(self, client: str, transcript: Path | None, session: str | None) -> tuple[str, ...] | None:
         """The files of a client's session where all of them was read, else None."""
 
+    def has_read_since(self, since_us: int) -> bool:
+        """Whether all that clients wrote since a time is read; what is not is read for a while."""
+
 
 class NothingFollowed:
     """Where no transcripts are read: there is nothing to catch up with, and nobody knows that all of one was."""
@@ -166,6 +169,8 @@ class NothingFollowed:
     def catch_up(self) -> None: ...
     def include(self, client: str, transcript: Path | None, session: str | None) -> None: ...
     def read_whole(self, _client: str, _transcript: Path | None, _session: str | None) -> None: ...
+    def has_read_since(self, _since_us: int) -> bool:
+        return True
 
 
 def nothing_weakens(_: HookEvent) -> str | None:

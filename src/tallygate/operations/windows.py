@@ -8,12 +8,14 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.errors import HistoryUnread
 from tallygate.core.gate.rules import (
     NEVER,
     PIECES,
     BudgetRule,
     BudgetScope,
     SpendFacts,
+    counted_since,
     counts_in,
     piece_of,
     rolling_us,
@@ -24,9 +26,9 @@ from tallygate.core.gate.rules import (
 from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.usage import priced_as_standard
-from tallygate.core.words import CallState
+from tallygate.core.words import BudgetMode, CallState
 from tallygate.ledger.port import BudgetReader, Reader, StoredUsage
-from tallygate.operations.runtime import PlaceOf, on_paper
+from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.pricing.identity import means
 
 _HOUR_US = 3_600_000_000
@@ -96,6 +98,22 @@ def projects_of(session: Session) -> tuple[str, ...]:
     bound = rules_of(session)
     keys = [rule.key for rule in bound if rule.scope is BudgetScope.PROJECT]
     return tuple(each for each in (*keys, *(rule.within for rule in bound)) if each is not None)
+
+
+def history_is_read(rt: Runtime) -> None:
+    """See that what was spent before is on record where a hard budget counts it.
+
+    Raises `HistoryUnread` where it is still being read: who spends meanwhile would spend it a second time. Budgets
+    that only warn count it as soon as it is there.
+    """
+    now_us, rules = rt.services.clock_us(), rt.workspace.rules
+    hard_us = counted_since(rules, now_us, BudgetMode.HARD)
+    since_us = hard_us if hard_us is not None else counted_since(rules, now_us)
+    if since_us is not None and not rt.follower.has_read_since(since_us) and hard_us is not None:
+        raise HistoryUnread(
+            "What was spent before is still being read, so this step cannot be counted against your limits yet.",
+            hint="Try again in a minute; `tallygate sync` shows how far it is.",
+        )
 
 
 def counts(budget: Budget, spent: SpendFacts) -> bool:

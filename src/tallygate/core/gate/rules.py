@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, Session
@@ -174,6 +175,17 @@ class BudgetRule:
         if self.within is not None:
             return ":".join(parts) + WITHIN + self.within
         return ":".join(parts)
+
+
+def counted_since(rules: Iterable[BudgetRule], at_us: int, mode: BudgetMode | None = None) -> int | None:
+    """Since when the budgets above sessions count, of rules of a mode; None where there is no such rule."""
+    times = []
+    for rule in rules:
+        if rule.scope is BudgetScope.SESSION or mode not in (None, rule.mode):
+            continue
+        length = rolling_us(rule.period)
+        times.append(window_of(rule.period, at_us, ZoneInfo(rule.zone)).start_us if length is None else at_us - length)
+    return min(times, default=None)
 
 
 @value(frozen=True, slots=True)

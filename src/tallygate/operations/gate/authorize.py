@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tallygate.core.costing import Tokens
-from tallygate.core.errors import LedgerUnavailable, unknown_session
+from tallygate.core.errors import HistoryUnread, LedgerUnavailable, unknown_session
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
 from tallygate.core.gate.policy import own_budget
@@ -32,6 +32,7 @@ from tallygate.operations.learning.estimates import (
 )
 from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, head_of, scope_headed
+from tallygate.operations.windows import history_is_read
 
 # --- a step, priced --------------------------------------------------------------------------------------------------
 # What an agent asks for: its step with a price, corrected by what was learned, before any lock is taken.
@@ -101,6 +102,7 @@ def check(rt: Runtime, session_id: str, step: StatedStep | None = None) -> Budge
     rt.follower.catch_up()
     try:
         rt.prove()
+        history_is_read(rt)
         return _checked(rt, session_id, step)
     except LedgerUnavailable as fault:
         answer = fault_answer(fault, halts=rt.workspace.halt_on_fault)
@@ -109,7 +111,7 @@ def check(rt: Runtime, session_id: str, step: StatedStep | None = None) -> Budge
 
 def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
     """No ledger, no count: the step is stopped, or goes on where the user has said so, and is told so."""
-    message = fault_message(fault.message, fault.hint)
+    message = str(fault) if isinstance(fault, HistoryUnread) else fault_message(fault.message, fault.hint)
     if halts:
         reason = Reason(fault.code) if is_about_history(fault) else Reason.LEDGER_UNAVAILABLE
         return GateAnswer(Action.HALT, reason, None, Pressure.CRITICAL, message=message)
@@ -164,6 +166,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
     """
     rt.follower.catch_up()
     try:
+        history_is_read(rt)
         request = price_step(rt, step)
         door = Door(
             request,
@@ -217,6 +220,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     """
     rt.follower.catch_up()
     rt.prove()
+    history_is_read(rt)
     with rt.reading() as reader:
         session, budgets = session_with_standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)

@@ -2,7 +2,7 @@
 
 Before a step is decided, the files known to be growing are read on from where they were left, for as long as the
 time allowed, and those of the step's own session at least for a while; new files are looked for, and long ones caught
-up with, in the background.
+up with, in the background. Where a budget counts what was spent before, a step waits until that was read.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.clients.reading.files import FilePosition, FileState, TranscriptFile, Transcripts
-from tallygate.core.errors import TallygateError
+from tallygate.core.errors import LedgerUnavailable, TallygateError
+from tallygate.core.gate.rules import counted_since
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import IngestResult, ingest, key_of, reading_of
+from tallygate.operations.usage.looked import LookedThrough, keep_looked_through, key_of_places, looked_through
 from tallygate.surroundings import Surroundings
 
 BUDGET_US = 20_000
 STEP_BYTES = 128 * 1024
+# What was spent before is read in larger pieces, each a commit, and a step waits so long for it: a hook asks a server
+# for four seconds.
+HISTORY_STEP_BYTES = 4 * 1024 * 1024
+PATIENCE_US = 2_500_000
 LOOK_EVERY_S = 2
 QUIET_LOOKS = 30
 # So many files hooks may name in one process; each is a session of a client.
 TOLD_MAX = 256
-# A file that nobody wrote to for this long belongs to no work at hand; `sync` reads it when it is asked to.
+# A file that nobody wrote to for this long belongs to no work at hand. It is read where a budget counts what was spent
+# then, once: how far was looked is kept, and written down anew after a third of the time.
 FRESH_US = 15 * 60 * 1_000_000
 
 
@@ -37,15 +44,19 @@ class Follower:
     """The files that are followed, wherever a client may keep them by any of `places`.
 
     `ticks_us` is a clock that only goes forward. One server has one. `catch_up` is called by whoever is about to
-    decide, `look` by a thread of its own; a lock lets one of them read at a time, and the decider waits no longer
-    for it than it would read itself.
+    decide, `scan` by a thread of its own; a lock lets one of them read at a time, and the decider waits no longer
+    for it than it would read itself. `patience_us` is how long one waits for what was spent before.
     """
 
     rt: Runtime
     places: tuple[Surroundings, ...]
     sources: Iterable[Transcripts]
     ticks_us: Callable[[], int]
+    patience_us: int = PATIENCE_US
     failures: list[str] = field(default_factory=list)
+    _seen: LookedThrough | None = None
+    _kept: LookedThrough | None = None
+    _is_ledger_away: bool = False
     _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _unread: set[Path] = field(default_factory=set)
     _files: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
@@ -132,8 +143,7 @@ class Follower:
         oldest_us = self.rt.services.clock_us() - FRESH_US
         for source in self.sources:
             for file in self._found(source) if source.client == client else ():
-                stamp = _stamp(file.path)
-                if stamp is not None and stamp[0] // 1000 >= oldest_us and len(self._told) < TOLD_MAX:
+                if _written_us(file.path) >= oldest_us and len(self._told) < TOLD_MAX:
                     self._told[file.path] = (source, file)
 
     def _found(self, source: Transcripts) -> Iterator[TranscriptFile]:
@@ -158,20 +168,108 @@ class Follower:
         return list(at_hand.values()), [told for path, told in others.items() if path not in at_hand]
 
     def scan(self) -> IngestResult:
-        """Find the files that are being written now, and read all that is new in them."""
-        oldest_us = self.rt.services.clock_us() - FRESH_US
-        found: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
-        for source in self.sources:
-            for file in self._found(source):
-                stamp = _stamp(file.path)
-                if stamp is not None and stamp[0] // 1000 >= oldest_us:
-                    found[file.path] = (source, file)
+        """Find the files that are being written now, and read all that is new in them.
+
+        The first time also those that were written to since the budgets here began to count.
+        """
+        began_us = self.rt.services.clock_us()
+        since_us = counted_since(self.rt.workspace.rules, began_us)
+        from_us = began_us - FRESH_US
+        if since_us is not None:
+            from_us = min(from_us, self._unseen_from(since_us))
+        found = self._written_since(from_us)
+        fresh = [path for path, (_, file) in found.items() if _written_us(file.path) >= began_us - FRESH_US]
         with self._reading:
-            self._files = found
+            self._files = {path: found[path] for path in fresh}
+            self._is_ledger_away = False
             taken = IngestResult()
             for source, file in found.values():
                 taken += self._read_on(source, file, None)
+            if since_us is not None and not self._is_ledger_away:
+                self._saw(since_us, began_us)
             return taken
+
+    def has_read_since(self, since_us: int) -> bool:
+        """Whether all that was written since a time has been read; what was not is read now, as far as time allows.
+
+        Who holds the lock reads the same: to wait for it is to wait for that.
+        """
+        if self._covers(since_us):
+            return True
+        until = self.ticks_us() + self.patience_us
+        if not self._reading.acquire(timeout=self.patience_us / 1_000_000):
+            return False
+        try:
+            return self._covers(since_us) or self._look_back(since_us, until)
+        finally:
+            self._reading.release()
+
+    def _look_back(self, since_us: int, until: int) -> bool:
+        began_us = self.rt.services.clock_us()
+        self._is_ledger_away = False
+        for source, file in self._written_since(self._unseen_from(since_us)).values():
+            if self.ticks_us() >= until:
+                return False
+            self._read_on(source, file, until, HISTORY_STEP_BYTES)
+            is_whole = self._read_at.get(file.path) == _stamp(file.path)
+            if self._is_ledger_away or not (is_whole or self.ticks_us() < until):
+                return False
+        self._saw(since_us, began_us)
+        return True
+
+    def _covers(self, since_us: int) -> bool:
+        """Whether this program has looked so far back, and a short while ago."""
+        looked = self._seen
+        return (
+            looked is not None
+            and looked.tells_of(since_us)
+            and self.rt.services.clock_us() - looked.until_us <= FRESH_US
+        )
+
+    def _unseen_from(self, since_us: int) -> int:
+        """From when on what was written may not be read: since the last look, by whomever; else since the time asked.
+
+        What was being written during that look may have been seen in part.
+        """
+        looked = self._seen
+        if looked is None or not looked.tells_of(since_us):
+            with contextlib.suppress(LedgerUnavailable), self.rt.reading() as reader:
+                looked = looked_through(reader, self._keys)
+            if looked is None or not looked.tells_of(since_us):
+                return since_us
+            self._seen = self._kept = looked
+        return max(since_us, min(looked.until_us, self.rt.services.clock_us()) - FRESH_US)
+
+    def _saw(self, since_us: int, began_us: int) -> None:
+        """Remember that all since a time was read by now, and write it down where that was not done of late."""
+        known = self._seen
+        reaches_us = known.since_us if known is not None and known.tells_of(since_us) else since_us
+        self._seen = looked = LookedThrough(reaches_us, began_us)
+        kept = self._kept
+        if kept is None or kept.since_us != reaches_us or began_us - kept.until_us > FRESH_US // 3:
+            try:
+                keep_looked_through(self.rt, self._keys, looked)
+                self._kept = looked
+            except LedgerUnavailable as error:  # who comes later looks again
+                self._failed(error)
+
+    @property
+    def _keys(self) -> list[str]:
+        return [key_of_places(at, self.sources) for at in self.places]
+
+    def _written_since(self, from_us: int) -> dict[Path, tuple[Transcripts, TranscriptFile]]:
+        """The files of all clients that were written to since a time, the oldest first.
+
+        A response that stands in several files is booked to the session that is read first: a copy goes on after what
+        it was made from.
+        """
+        found = [
+            (written_us, source, file)
+            for source in self.sources
+            for file in self._found(source)
+            if (written_us := _written_us(file.path)) >= from_us
+        ]
+        return {file.path: (source, file) for _, source, file in sorted(found, key=lambda each: each[0])}
 
     def watch(self, stop: threading.Event) -> None:
         """Look again and again while there is work at hand: somebody asked, or a file grew, a little while ago.
@@ -197,7 +295,9 @@ class Follower:
             return False
         return bool(taken.new or taken.corrected)
 
-    def _read_on(self, source: Transcripts, file: TranscriptFile, until_us: int | None) -> IngestResult:
+    def _read_on(
+        self, source: Transcripts, file: TranscriptFile, until_us: int | None, step_bytes: int = STEP_BYTES
+    ) -> IngestResult:
         taken = IngestResult()
         stamp = _stamp(file.path)
         is_told = file.path in self._unread  # it could not be read, and may now: what lets it be changes no stamp
@@ -210,7 +310,7 @@ class Follower:
                 with self.rt.reading() as reader:
                     position = FilePosition.from_json(reader.position(key_of(file.path)))
                 more = False
-                for batch in source.read(file, position, None if until_us is None else STEP_BYTES):
+                for batch in source.read(file, position, None if until_us is None else step_bytes):
                     if batch.change in _FAULTS:
                         self._unread.add(file.path)
                         if is_told:
@@ -224,6 +324,7 @@ class Follower:
                 if not more or (until_us is not None and self.ticks_us() >= until_us):
                     return taken
         except (TallygateError, OSError, ValueError) as error:
+            self._is_ledger_away |= isinstance(error, LedgerUnavailable)
             self._failed(error)
             return taken
 
@@ -232,6 +333,12 @@ class Follower:
         text = str(error)
         if text not in self.failures:
             self.failures.append(text)
+
+
+def _written_us(path: Path) -> int:
+    """When a file was last written to; before all times where it cannot be looked at."""
+    stamp = _stamp(path)
+    return -1 if stamp is None else stamp[0] // 1000
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -20,6 +20,8 @@ from tallygate.core.usage import Unread
 from tallygate.core.words import client_among, client_name
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import REFUSED, FileReading, IngestResult, ingest_all, key_of, reading_of
+from tallygate.operations.usage.looked import LookedThrough, keep_looked_through, key_of_places
+from tallygate.surroundings import Surroundings
 
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
 ROWS_A_COMMIT = 1500
@@ -87,6 +89,7 @@ def sync(
     Raises only what concerns the ledger as a whole. Interrupted at any moment, the next sync goes on from there.
     """
     report = SyncReport()
+    began_us = rt.services.clock_us()
     wanted = _wanted(rt, _named(clients), environ=environ, home=home, since_us=since_us, report=report)
     fresh = sum(_size(want.file.path) for want in wanted if want.position is None)
     store = _Store(rt, wanted, report)
@@ -111,6 +114,9 @@ def sync(
             progress(SyncProgress(piece.number + 1, report.files, store.rows))
     store.flush()
     _forget_opened(rt)
+    if clients is None and since_us is None:
+        places = key_of_places(Surroundings(environ, None, home), REGISTRY.sources.values())
+        keep_looked_through(rt, [places], LookedThrough(0, began_us))
     progress(SyncProgress(report.files, report.files, store.rows))
     return report
 
