@@ -234,9 +234,10 @@ def walked(work: Callable[[], Any]) -> Walk:
 
 
 def response(number: int) -> str:
-    """One response as Claude Code writes it down."""
+    """One response as Claude Code writes it down, its id as Anthropic gives it once."""
     usage = {"input_tokens": 5, "cache_read_input_tokens": 4000, "cache_creation_input_tokens": 90, "output_tokens": 60}
-    message = {"id": f"msg_01{number:022d}", "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
+    message_id = "msg_01" + str(number + 1).rjust(22, "1")
+    message = {"id": message_id, "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
     message |= {"stop_reason": "end_turn", "usage": usage}
     row = {
         "type": "assistant",

@@ -55,7 +55,7 @@ from tallygate.settings import (
     places,
 )
 from tallygate.settings.installed import hold, read_installed
-from tallygate.settings.load import places_of
+from tallygate.settings.load import places_of, work_place
 from tallygate.settings.locked_places import StandingOf
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.settings.zones import zone_shown
@@ -207,10 +207,11 @@ class App:
         if workspace is None or str(workspace) == self.runtime.workspace.project:
             return self.runtime
         environ = {name: value for name, value in self.start.around.environ.items() if name not in PROJECT_VARIABLES}
-        settings = settings_here(environ, self._standing_in(workspace), self._lock_of, start=self.start).sound()
-        own, its = self.settings.paths, settings.paths
-        if own.project_root == its.project_root and (own.project_root is not None or own.folder == its.folder):
+        folder, own = self._standing_in(workspace), self.settings.paths
+        # Most hooks come from below the folder that this program was started in: its settings are those of the place.
+        if work_place(environ, folder, self.start.places.home) == (own.project_root, own.folder):
             return self.runtime
+        settings = settings_here(environ, folder, self._lock_of, start=self.start).sound()
         mine = self.runtime
         ledger: Ledger = mine.services.ledger
         if settings.unread is not None:

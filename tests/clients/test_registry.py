@@ -27,7 +27,7 @@ from tallygate.core.gate.rules import BudgetRule
 from tallygate.core.gate.rules import BudgetScope as Limits
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.usage import ReadingRule, ResponseKind, rule_of
+from tallygate.core.usage import ReadingRule, ResponseKind, Rules
 from tallygate.core.words import BudgetMode, CallState
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints import hook
@@ -96,7 +96,7 @@ def test_the_gate_refuses_a_hook_that_came_without_what_is_known_of_its_client(w
 def test_a_rule_that_nobody_knows_any_more_read_the_conversation_itself(world):
     with world.ledger.reading() as reader:
         assert reader.rules is REGISTRY.rules
-    assert rule_of({}, "gone.rule") == ReadingRule("gone.rule", ResponseKind.OWN)
+    assert Rules()["gone.rule"] == ReadingRule("gone.rule", ResponseKind.OWN)
 
 
 def test_the_program_hands_its_ledger_every_rule_and_its_gate_every_client(home):

@@ -17,7 +17,7 @@ from tallygate.clients.reading.files import Batch, FilePosition, FileState, Tran
 from tallygate.clients.reading.lines import ReadReport
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
-from tallygate.core.usage import ObservedUsage, Quality, rule_of
+from tallygate.core.usage import ObservedUsage, Quality
 
 # What the process beside us runs: our own search path, since an installation may be found only through that.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from tallygate.clients.feed import serve; serve()"
@@ -218,7 +218,7 @@ def _unpacked(packed: Packed) -> Piece:
     report.skipped.update(skipped)
     taken = []
     for client, session, key, at, model, tokens, rule, quality, *rest in rows:
-        read_by = rule_of(REGISTRY.rules, rule)
+        read_by = REGISTRY.rules[rule]
         # The rest stands in the order of the fields, as `_packed_row` writes it.
         taken.append(
             ObservedUsage(client, session, key, at, model, Tokens(*tokens), read_by, _QUALITIES[quality], *rest)

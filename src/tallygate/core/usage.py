@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
+from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.values import value
 
 # --- one response ----------------------------------------------------------------------------------------------------
@@ -59,6 +60,9 @@ class ReadingRule(NamedTuple):
 class Rules(dict[str, ReadingRule]):
     """Rules by their text, as a ledger is given them, and the texts of two kinds; it knows no client."""
 
+    def __missing__(self, text: str) -> ReadingRule:
+        return ReadingRule(text)  # by a rule that nobody knows any more: a row of the conversation itself
+
     @cached_property
     def auxiliary(self) -> tuple[str, ...]:
         return tuple(rule.text for rule in self.values() if rule.kind is ResponseKind.AUXILIARY)
@@ -66,11 +70,6 @@ class Rules(dict[str, ReadingRule]):
     @cached_property
     def telemetry(self) -> tuple[str, ...]:
         return tuple(rule.text for rule in self.values() if rule.kind in TELEMETRY)
-
-
-def rule_of(rules: Rules, text: str) -> ReadingRule:
-    """The rule of a text that is stored; one that nobody knows any more made a row of the conversation itself."""
-    return rules.get(text) or ReadingRule(text)
 
 
 _QUALITY = {quality: rank for rank, quality in enumerate(Quality)}
@@ -335,14 +334,15 @@ def within(row: ObservedUsage, window: int) -> ObservedUsage:
 # Among what is odd in a response: its client tells a time at which it cannot have been.
 MOVED = "impossible_time"
 # A client's clock is not ours, and a response may have begun a while before it was written down.
-TIME_ALLOWANCE = timedelta(minutes=15)
+_ALLOWANCE_US = 15 * 60 * 1_000_000
 
 
-def in_time(row: ObservedUsage, earliest: datetime | None, latest: datetime, otherwise: datetime) -> ObservedUsage:
+def in_time(row: ObservedUsage, earliest_us: int | None, latest_us: int, otherwise_us: int) -> ObservedUsage:
     """A response at a time at which it can have been: what is spent now counts now, whatever its client tells."""
-    if row.at <= latest + TIME_ALLOWANCE and (earliest is None or row.at >= earliest - TIME_ALLOWANCE):
+    at_us = microseconds(row.at)
+    if at_us <= latest_us + _ALLOWANCE_US and (earliest_us is None or at_us >= earliest_us - _ALLOWANCE_US):
         return row
-    return replace(row, at=otherwise, odd=joined_odd(row.odd, (MOVED,)))
+    return replace(row, at=as_datetime(otherwise_us), odd=joined_odd(row.odd, (MOVED,)))
 
 
 def joined_odd(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,11 +21,11 @@ Row = tuple[Any, ...]
 class Form(NamedTuple):
     """How a field stands in its column that takes more than its own value: from the whole value, from the whole row.
 
-    An empty column is `absent` and not read.
+    An empty column is `absent` and not read; without `read` the value is what stands there.
     """
 
     stated: Callable[[Any], Value]
-    read: Callable[[Any, Row], Any]
+    read: Callable[[Any, Row], Any] | None = None
     absent: Any = None
 
 
@@ -88,7 +88,9 @@ class Layout(Generic[T]):
         places = {leaf.path: at for at, leaf in enumerate(leaves)}
         self._groups = [(group.start, group.end, group.of, group.defaults) for group in groups]
         self._reads = [(at, read) for at, leaf in enumerate(leaves) if (read := _reader(leaf.kind)) is not None]
-        self._formed = [(places[path], form.read, form.absent) for path, form in _by_path(places, forms)]
+        self._formed = [
+            (places[path], form.read, form.absent) for path, form in _by_path(places, forms) if form.read is not None
+        ]
         self._stated = [(leaves[places[path]].column, form.stated) for path, form in _by_path(places, forms)]
 
         apart = [group.path for group in groups if group.defaults is not None]

@@ -13,7 +13,7 @@ from tallygate.core.model import Budget, Call, Hold, LimitChange, Session
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import Bill, BillLine, identity_digest
 from tallygate.core.text import cleaned
-from tallygate.core.usage import Rules, rule_of
+from tallygate.core.usage import Rules
 from tallygate.ledger.layout import Form, Layout
 from tallygate.ledger.port import Anomaly, StoredUsage, Value
 
@@ -80,8 +80,10 @@ def holds_text(holds: Iterable[Hold], booked_nanos: int) -> str:
 
 
 def _holds(text: str, row: tuple[Any, ...]) -> tuple[Hold, ...]:
-    booked = row[_BOOKED]
-    return tuple(Hold(name, held, *(rest or (booked,))) for name, held, *rest in json.loads(text))
+    holds = []
+    for budget_id, held, *booked in json.loads(text):
+        holds.append(Hold(budget_id, held, booked[0] if booked else row[_BOOKED]))
+    return tuple(holds)
 
 
 def raises_text(raises: Iterable[tuple[int, int]]) -> str | None:
@@ -102,11 +104,7 @@ def _charges(text: str, row: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
     if not text:
         return ()
     cost = row[_COST]
-    return tuple((entry, cost) if isinstance(entry, str) else (entry[0], entry[1]) for entry in json.loads(text))
-
-
-def _as_it_stands(stated: Any, _row: tuple[Any, ...]) -> Any:
-    return stated
+    return tuple([(entry, cost) if isinstance(entry, str) else (entry[0], entry[1]) for entry in json.loads(text)])
 
 
 def _dollars(stated: int, _row: tuple[Any, ...]) -> int:
@@ -142,22 +140,22 @@ USAGE = Layout(
     tool_use_ids=Form(lambda each: " ".join(each.row.tool_use_ids) or None, _words, ()),
     odd=Form(lambda each: " ".join(each.row.odd) or None, _words, ()),
     # Read before, by rules that are handed in.
-    rule=Form(lambda each: each.row.rule.text, _as_it_stands),
-    counted_by=Form(lambda each: None if each.row.counted_by is None else each.row.counted_by.text, _as_it_stands),
+    rule=Form(lambda each: each.row.rule.text),
+    counted_by=Form(lambda each: None if each.row.counted_by is None else each.row.counted_by.text),
     charges=Form(_charges_text, _charges, ()),
 )
 _COST = USAGE.columns.index("cost_nanos")
 _RULE, _COUNTED_BY = (USAGE.columns.index(column) for column in ("rule", "counted_by"))
-BILL = Layout(Bill, name=Form(lambda each: cleaned(each.name, NAME_MAX), _as_it_stands))
+BILL = Layout(Bill, name=Form(lambda each: cleaned(each.name, NAME_MAX)))
 BILL_LINE = Layout(
     BillLine,
     # Its digest stands there, which takes the bill's format; a line that comes back has that digest as its identity.
     identity=Form(lambda _: None, lambda digest, _: (digest,)),
-    provider=Form(lambda each: _name(each.provider), _as_it_stands),
-    model=Form(lambda each: _name(each.model), _as_it_stands),
-    request_id=Form(lambda each: _name(each.request_id), _as_it_stands),
-    key=Form(lambda each: _name(each.key), _as_it_stands),
-    workspace=Form(lambda each: _name(each.workspace), _as_it_stands),
+    provider=Form(lambda each: _name(each.provider)),
+    model=Form(lambda each: _name(each.model)),
+    request_id=Form(lambda each: _name(each.request_id)),
+    key=Form(lambda each: _name(each.key)),
+    workspace=Form(lambda each: _name(each.workspace)),
 )
 LIMIT_CHANGE = Layout(LimitChange)
 USAGE_ANOMALY = Layout(Anomaly)
@@ -194,9 +192,9 @@ from_usage, new_usage = USAGE.row, USAGE.new_row
 def to_usage(row: tuple[Any, ...], rules: Rules) -> StoredUsage:
     """A row of USAGE's columns as a response, read by one of some rules."""
     values = list(row)
-    values[_RULE] = rule_of(rules, values[_RULE])
-    if values[_COUNTED_BY] is not None:
-        values[_COUNTED_BY] = rule_of(rules, values[_COUNTED_BY])
+    values[_RULE] = rules[row[_RULE]]
+    if row[_COUNTED_BY] is not None:
+        values[_COUNTED_BY] = rules[row[_COUNTED_BY]]
     return USAGE.value(tuple(values))
 
 

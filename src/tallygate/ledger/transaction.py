@@ -183,7 +183,7 @@ class StoreReader(
         return rows.to_session(found[0][:width]), tuple(rows.to_budget(row[width:]) for row in found)
 
     def budgets_of(self, session_id: str) -> tuple[Budget, ...]:
-        return tuple(rows.to_budget(row) for row in self._all(SELECT_BUDGETS, session_id=session_id))
+        return tuple(map(rows.to_budget, self._all(SELECT_BUDGETS, session_id=session_id)))
 
     def budget(self, budget_id: str) -> Budget | None:
         row = self._one(SELECT_BUDGET, budget_id=budget_id)
@@ -195,7 +195,7 @@ class StoreReader(
         for start in range(0, len(budget_ids), _NAMES_PER_QUERY):
             names = {f"b{number}": name for number, name in enumerate(budget_ids[start : start + _NAMES_PER_QUERY])}
             listed = ", ".join(f":{name}" for name in names)
-            found += [rows.to_budget(row) for row in self._all(f"{SELECT_BUDGETS_NAMED}({listed})", **names)]
+            found += list(map(rows.to_budget, self._all(f"{SELECT_BUDGETS_NAMED}({listed})", **names)))
         return found
 
     def call(self, call_id: str) -> Call | None:
@@ -207,7 +207,7 @@ class StoreReader(
             yield rows.to_call(row)
 
     def sessions(self, *, state: str | None, limit: int) -> list[Session]:
-        return [rows.to_session(row) for row in self._all(SELECT_SESSIONS, state=state, limit=limit)]
+        return list(map(rows.to_session, self._all(SELECT_SESSIONS, state=state, limit=limit)))
 
     def sessions_called(self, part: str, limit: int) -> list[str]:
         """The sessions whose id begins or ends with a text, or whose id in their client does."""
@@ -224,11 +224,11 @@ class StoreReader(
         return [row[0] for row in self._all(SELECT_BUDGETS_CALLED, part=part, limit=limit)]
 
     def budgets(self, limit: int) -> list[Budget]:
-        return [rows.to_budget(row) for row in self._all(SELECT_ALL_BUDGETS, limit=limit)]
+        return list(map(rows.to_budget, self._all(SELECT_ALL_BUDGETS, limit=limit)))
 
     def rolling_budgets(self) -> list[Budget]:
         """The budgets that stand for rolling periods, without what their pieces hold."""
-        return [rows.to_budget(row) for row in self._all(SELECT_ROLLING)]
+        return list(map(rows.to_budget, self._all(SELECT_ROLLING)))
 
     def children_of(self, session_id: str) -> list[str]:
         return [row[0] for row in self._all(SELECT_CHILDREN, session_id=session_id)]
@@ -338,10 +338,10 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         due = self._all(SELECT_DUE, at_us=self.at_us, limit=limit)
         if len(due) < limit:
             due += self._all(SELECT_DUE_AHEAD, ahead_us=ahead_us, limit=limit - len(due))
-        return [rows.to_call(row) for row in due]
+        return list(map(rows.to_call, due))
 
     def pending_calls(self, session_id: str, limit: int) -> list[Call]:
-        return [rows.to_call(row) for row in self._all(SELECT_PENDING, session_id=session_id, limit=limit)]
+        return list(map(rows.to_call, self._all(SELECT_PENDING, session_id=session_id, limit=limit)))
 
     def knows_price(self, price_id: str) -> bool:
         return self._one(SELECT_PRICE, price_id=price_id) is not None

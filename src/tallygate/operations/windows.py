@@ -329,8 +329,8 @@ class OpenWindows:
         spent, at_us, amount = state
         if amount == NOTHING:
             return {}
-        windows = self.of(spent(), at_us) if self._periods else ()
         self._changes.append((sign, lambda: state))
+        windows = self.of(spent(), at_us) if self._periods else ()
         return {budget.budget_id: sign * amount.of(budget) for budget in windows}
 
     def add_unseen(self, state: Callable[[], State]) -> bool:

@@ -248,6 +248,15 @@ def project_root(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Pat
     return None, notices
 
 
+def work_place(environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Path | None, Path | None]:
+    """What settings turn on where work is done in a folder: the project it belongs to, and where that work is done.
+
+    The latter is None where that can be nobody's.
+    """
+    root, _ = project_root(environ, cwd, home)
+    return root, root or _folder(cwd, home)
+
+
 def _user_document(environ: Mapping[str, str], cwd: Path, where: UserPlaces) -> tuple[Document | None, tuple[str, ...]]:
     """The user's file, and what was passed over on the way to it and in it.
 

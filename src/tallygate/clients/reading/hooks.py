@@ -139,9 +139,9 @@ def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Mom
     What the client says comes before what the installed command says.
     """
     told = identifier(raw, "hook_event_name")
-    installed = None if name is None else identifier({"event": name}, "event")
     if told in known:
         return told
+    installed = None if name is None else identifier({"event": name}, "event")
     if installed in known:
         return installed
     if told is None and installed is None:

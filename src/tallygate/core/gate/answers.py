@@ -94,7 +94,7 @@ class GateAnswer:
                 "reason": Reason(found["reason"]),
                 "pressure": Pressure(found["pressure"]),
                 "binding": None if binding is None else DecidingBudget(**binding),
-                "spent_by": tuple((label, nanos) for label, nanos in found["spent_by"]),
+                "spent_by": tuple(map(tuple, found["spent_by"])),
             }
         )
 

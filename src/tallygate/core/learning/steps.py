@@ -61,9 +61,13 @@ class NextStep:
 
 def of_actor(past: Sequence[PastStep], agent_id: str | None) -> list[PastStep]:
     """The responses of one agent of a session, without calls beside its conversation and totals, which are no step."""
-    own = (step for step in past if step.row.agent_id == agent_id)
-    told = (step for step in own if step.row.quality is not Quality.SESSION_TOTAL)
-    return [step for step in told if step.row.rule.kind is not ResponseKind.AUXILIARY]
+    return [
+        step
+        for step in past
+        if step.row.agent_id == agent_id
+        and step.row.quality is not Quality.SESSION_TOTAL
+        and step.row.rule.kind is not ResponseKind.AUXILIARY
+    ]
 
 
 def next_step(
@@ -106,8 +110,13 @@ def read_anew(past: Sequence[PastStep], at: datetime, *, forgotten: bool = False
     if not past:
         return None
     last = past[-1].row
-    counts = (step.row.tokens for step in reversed(past))
-    written = next((tokens for tokens in counts if tokens.cache_write_5m or tokens.cache_write_1h), None)
+    written: Tokens | None = None
+    for step in reversed(past):  # mostly the last one wrote something
+        written = step.row.tokens
+        if written.cache_write_5m or written.cache_write_1h:
+            break
+    else:
+        written = None
     size = last.tokens.context + last.tokens.output
     if written is None:
         kept, anew = SHORT_CACHE, Tokens(fresh_input=size, output=TYPICAL_OUTPUT_TOKENS)

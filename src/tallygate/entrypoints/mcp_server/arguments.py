@@ -81,16 +81,18 @@ class CallArguments:
     """The arguments of one call, taken one by one; every refusal names the argument and what it takes."""
 
     def __init__(self, tool: str, arguments: tuple[Argument, ...], given: Mapping[str, Any]) -> None:
-        known = [argument.name for argument in arguments]
-        for name in given:
-            if name not in known:
-                close = get_close_matches(str(name), known, n=1)
+        names = [argument.name for argument in arguments]
+        self._given: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in names:
+                close = get_close_matches(str(name), names, n=1)
                 raise InvalidArgument(
                     cleaned(str(name), 80),
                     f"{tool} has no argument {shown(str(name))}.",
-                    hint=(f"Did you mean {close[0]}? " if close else "") + f"It takes: {', '.join(known)}.",
+                    hint=(f"Did you mean {close[0]}? " if close else "") + f"It takes: {', '.join(names)}.",
                 )
-        self._given = {name: value for name, value in given.items() if value is not None}
+            if value is not None:
+                self._given[name] = value
         for argument in arguments:
             if argument.required and argument.name not in self._given:
                 raise InvalidArgument(argument.name, f"{tool} needs {argument.name}.")

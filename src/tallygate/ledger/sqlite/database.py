@@ -392,10 +392,10 @@ class WriteTransaction:
         if not handle.guard.acquire(blocking=not no_wait):
             raise LedgerBusy
         try:
-            if not no_wait:
-                handle.lock.__enter__()
-            elif not handle.lock.try_enter():
-                raise LedgerBusy  # noqa: TRY301
+            if not handle.lock.try_enter():
+                if no_wait:
+                    raise LedgerBusy  # noqa: TRY301
+                handle.lock.wait()
         except BaseException:
             handle.guard.release()
             raise

@@ -119,7 +119,7 @@ class FileLock:
 
     def __enter__(self) -> None:
         if not self.try_enter():
-            self._wait()
+            self.wait()
 
     def try_enter(self) -> bool:
         """Take the lock if nobody holds it; False where somebody does."""
@@ -137,7 +137,8 @@ class FileLock:
     ) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Take the lock when its holder has let it go; not for longer than is waited for at all."""
         deadline = time.monotonic() + self._timeout_s
         pause = _FIRST_PAUSE_S
         while not self.try_enter():

@@ -153,8 +153,9 @@ SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant A
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
     "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us)"
-    " VALUES (:tenant, :path, :client, :position, :skipped, :at_us, :whole_us) ON CONFLICT (tenant, path) DO UPDATE"
-    " SET position = excluded.position, skipped = excluded.skipped, read_us = excluded.read_us,"
+    " VALUES (:tenant, :path, :client, :position, COALESCE(:skipped, '{}'), :at_us, :whole_us)"
+    " ON CONFLICT (tenant, path) DO UPDATE SET position = excluded.position, read_us = excluded.read_us,"
+    " skipped = COALESCE(:skipped, skipped),"
     " whole_us = COALESCE(excluded.whole_us, whole_us)"
 )
 # A file that is not there yet has no position, which is read as: from the start.
@@ -320,7 +321,7 @@ class UsageReads(Statements):
     def sessions_linked(self, client: str, client_session: str) -> list[Session]:
         """The budget sessions a client's session is known to belong to."""
         found = self._all(SELECT_LINKED, client=client, client_session=client_session)
-        return [rows.to_session(row) for row in found]
+        return list(map(rows.to_session, found))
 
     def begun_us(self, client: str, client_session: str) -> int | None:
         """When a client's session began, where it began with a session of ours."""
@@ -333,7 +334,7 @@ class UsageReads(Statements):
 
     def sessions_in_projects(self, from_us: int, until_us: int) -> list[Session]:
         """The sessions with a workspace that were open at some time in a span."""
-        return [rows.to_session(row) for row in self._all(SELECT_IN_PROJECTS, from_us=from_us, until_us=until_us)]
+        return list(map(rows.to_session, self._all(SELECT_IN_PROJECTS, from_us=from_us, until_us=until_us)))
 
     def is_metered(self, session_id: str) -> bool:
         """Whether a client's own record tells what this session uses."""
@@ -342,11 +343,11 @@ class UsageReads(Statements):
     def recent_calls(self, session_id: str, at_us: int, limit: int) -> list[Call]:
         """The calls of a session up to a time, the latest first."""
         found = self._all(SELECT_RECENT_CALLS, session_id=session_id, at_us=at_us, limit=limit)
-        return [rows.to_call(row) for row in found]
+        return list(map(rows.to_call, found))
 
     def booked_calls(self, session_id: str) -> list[Call]:
         """The calls of a session that stand in its budgets with a cost of their own."""
-        return [rows.to_call(row) for row in self._all(SELECT_BOOKED, session_id=session_id)]
+        return list(map(rows.to_call, self._all(SELECT_BOOKED, session_id=session_id)))
 
     def usage_by_model(self, session_id: str, limit: int) -> list[SpendShare]:
         """What a session's responses cost, by the model they name."""
@@ -466,16 +467,18 @@ class UsageWrites(UsageReads):
 
         Skipped lines add up; `anew` where the file was read from its start, `whole` where to its end.
         """
-        before = [] if anew else self._all(SELECT_SKIPPED, path=path)
-        counts: dict[str, int] = json.loads(before[0][0]) if before else {}
-        for reason, count in skipped.items():
-            counts[reason] = counts.get(reason, 0) + count
+        counts: dict[str, int] | None = {} if anew else None  # None: as it was
+        if skipped:
+            before = [] if anew else self._all(SELECT_SKIPPED, path=path)
+            counts = json.loads(before[0][0]) if before else {}
+            for reason, count in skipped.items():
+                counts[reason] = counts.get(reason, 0) + count
         parameters = {
             "tenant": self.tenant,
             "path": path,
             "client": client,
             "position": json.dumps(position, separators=(",", ":")),
-            "skipped": json.dumps(counts, sort_keys=True),
+            "skipped": None if counts is None else json.dumps(counts, sort_keys=True),
             "at_us": self.at_us,
             "whole_us": self.at_us if whole else None,
         }

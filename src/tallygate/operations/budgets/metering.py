@@ -105,7 +105,7 @@ class SessionCalls:
 
     def __init__(self, calls: Iterable[Call]) -> None:
         self._by_id: dict[str, Call] = {}
-        self._pending: dict[str, Call] = {}
+        self.pending: dict[str, Call] = {}
         self._asked: dict[tuple[ActorType, str | None], list[tuple[int, str]]] = {}
         for call in sorted(calls, key=attrgetter("at_us", "call_id")):
             self._asked.setdefault((call.actor_type, call.actor_id), []).append((call.at_us, call.call_id))
@@ -118,12 +118,9 @@ class SessionCalls:
         """Take a call as it is now."""
         self._by_id[call.call_id] = call
         if call.state is CallState.PENDING:
-            self._pending[call.call_id] = call
+            self.pending[call.call_id] = call
         else:
-            self._pending.pop(call.call_id, None)
-
-    def pending(self) -> list[Call]:
-        return list(self._pending.values())
+            self.pending.pop(call.call_id, None)
 
     def last_before(self, at_us: int) -> list[Call]:
         """The last call that each actor was let through with by a time."""
@@ -190,12 +187,12 @@ class Meter:
         self._open_windows(session, stored)
         current = self._call_of(stored, session_id)
         mine = [each for each in befores if current is not None and each.call_id == current.call_id]
-        released = self._release(current, stored.amount, mine)
         if session_id not in self._own:
             own = self._tx.budgets_of(session_id)
             self._own[session_id] = tuple(budget.budget_id for budget in own)
             for budget in own:
                 self._budgets.setdefault(budget.budget_id, budget)
+        released = self._release(current, stored.amount, mine)
         charges = self._charged(stored, befores, self._own[session_id], released)
         for each in befores:
             call = None if each.call_id is None or each in mine else self._tx.call(each.call_id)
@@ -207,10 +204,10 @@ class Meter:
                 # What stood booked, as nobody had reported on it, gives way to its first response.
                 self._touch(reconciled_by_transcript(self._unbooked(current), self._tx.at_us))
             calls = self._calls[session_id]  # they were looked through for this one
-            if stored.call_id is None:
-                self._close(closed_by(current, calls.pending()))
-            if current.is_model_call and stored.row.quality is Quality.FINAL:
-                self._close([call for call in calls.pending() if call.call_id == current.call_id])
+            done = [] if stored.call_id is not None else closed_by(current, list(calls.pending.values()))
+            if current.is_model_call and stored.row.quality is Quality.FINAL and current.call_id in calls.pending:
+                done.append(calls.pending[current.call_id])
+            self._close(done, session)
         call_id = None if current is None else current.call_id
         return replace(stored, call_id=call_id, charges=charges)
 
@@ -349,12 +346,13 @@ class Meter:
             holds.append(Hold(budget_id, 0, added))
         return replace(call, booked_nanos=0, holds=tuple(holds))
 
-    def _close(self, calls: Iterable[Call]) -> None:
+    def _close(self, calls: Iterable[Call], session: Session) -> None:
+        """End pending calls of a session whose use is known, and learn from what they came to."""
         for call in calls:
             for hold in call.holds:
                 self._add(hold.budget_id, 0, held=hold.amount_nanos)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
-            self._learned += sample_of(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED)
+            self._learned += sample_of(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED, session)
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:

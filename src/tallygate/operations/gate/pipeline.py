@@ -66,8 +66,8 @@ class Door(Generic[T]):
     `stored` gives the answer that a known id got, or None where the step is looked at once more; other fields under
     that id raise. `begin` releases what the step's event ends, and says what is asked for as things stand and whether
     that is reserved. `decide` is the gate's policy where nothing else is named. `word` says the answer; without a call
-    id nothing is reserved. `kept` is the answer as it is given again, `attested` names in it what is signed later, and
-    `session_row` is what else changes of the session.
+    id nothing is reserved. `kept` is the answer as it is given again, `attested` names in it what is signed later,
+    and `session_row` is what else changes of the session.
     """
 
     request: CallRequest

@@ -23,7 +23,7 @@ from tallygate.core.learning.calibration import (
     StoredSample,
 )
 from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
-from tallygate.core.model import Actor, Call, CallRequest, Policy
+from tallygate.core.model import Actor, Call, CallRequest, Policy, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import priced_as
 from tallygate.core.values import value
@@ -179,14 +179,17 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     )
 
 
-def sample_of(tx: port.Tx, call: Call, actual_nanos: int, origin: CostOrigin) -> list[port.Change]:
+def sample_of(
+    tx: port.Tx, call: Call, actual_nanos: int, origin: CostOrigin, session: Session | None = None
+) -> list[port.Change]:
     """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
 
-    `origin` is who told the cost: the agent itself, or the client's own record.
+    `origin` is who told the cost: the agent itself, or the client's own record. `session` is that of the call where it
+    is at hand.
     """
     if call.expected_nanos is None or call.cold_nanos is None or actual_nanos <= 0 or call.raw_estimate_nanos <= 0:
         return []
-    session = tx.session(call.session_id)
+    session = session or tx.session(call.session_id)
     if session is None or tx.has_sample(call.call_id):
         return []
     sample = Sample(

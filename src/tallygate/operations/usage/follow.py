@@ -161,11 +161,15 @@ class Follower:
         at_hand: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
         others: dict[Path, tuple[Transcripts, TranscriptFile]] = {}
         for path, (source, file) in list(self._told.items()):
-            found = at_hand if source.client == client and named in (None, path) else others
-            found[path] = (source, file)
-            found |= {each: (source, TranscriptFile(source.client, each)) for each in source.beside(path)}
-        others |= {path: told for path, told in self._files.items() if path not in others}
-        return list(at_hand.values()), [told for path, told in others.items() if path not in at_hand]
+            followed = at_hand if source.client == client and named in (None, path) else others
+            followed[path] = (source, file)
+            for near in source.beside(path):
+                followed[near] = (source, TranscriptFile(source.client, near))
+        for path, found in self._files.items():
+            others.setdefault(path, found)
+        for path in at_hand:
+            others.pop(path, None)
+        return list(at_hand.values()), list(others.values())
 
     def scan(self) -> IngestResult:
         """Find the files that are being written now, and read all that is new in them.

@@ -14,7 +14,7 @@ from tallygate.clients.reading.lines import LOST
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Price, Tokens, basis_of
 from tallygate.core.model import Session
-from tallygate.core.moments import as_datetime, is_ahead, microseconds
+from tallygate.core.moments import is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.sessions import grown, session_for
 from tallygate.core.usage import (
@@ -108,7 +108,7 @@ def reading_of(file: TranscriptFile, batch: Batch) -> FileReading:
     """What a batch of a file brought, as it is stored."""
     report = batch.report
     skipped = {reason.value: count for reason, count in report.skipped.items()}
-    lost = {reason.value: count for reason, count in report.skipped.items() if reason in LOST}
+    lost = {reason: count for reason, count in skipped.items() if reason in LOST}
     position = None if batch.position is None else batch.position.as_json()
     unread = Unread(lost, report.unfinished)
     return FileReading(
@@ -148,8 +148,8 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
                 tx.save_position(
                     reading.path, reading.client, reading.position, reading.skipped, anew=reading.anew, whole=whole
                 )
-            unread, dear = reading.unread, {(row.client, row.response_key) for row in reading.rows if refused} & refused
-            if dear:
+            unread = reading.unread
+            if refused and (dear := {(row.client, row.response_key) for row in reading.rows} & refused):
                 unread = replace(unread, why={**unread.why, REFUSED: len({key for _, key in dear})})
             if reading.mark is not None and unread.why:
                 # What is told under one mark is kept as lost once; the last marks are remembered.
@@ -310,6 +310,7 @@ class _Batch:
     def take(self, found: Priced) -> None:
         """Count one response: as a new one, or by what it adds to one that is known."""
         row = found[0].row
+        is_told = row.is_told
         if row.rule.kind is ResponseKind.RUNNING_TOTAL:
             counted = self._tx.recent_usage(row.client, row.session, TOTALS_LOOKED_AT)
             more = grown(row, (stored.row for stored in counted))
@@ -317,14 +318,16 @@ class _Batch:
                 return
             found, row = self._pricer.priced(more), more
         before = self._stored.before(row)
-        told = None if row.is_told else self._stored.told(row if before is None else better(before.row, row))
+        told = None if is_told else self._stored.told(row if before is None else better(before.row, row))
         if before is None and told is None:
             session = None
-            if self._finder.has_any(row):
-                found = self._in_time(found)
+            linked = self._finder.linked(row)
+            if linked:
+                found = self._in_time(found, linked)
                 row = found[0].row
+            if linked or self._finder.in_projects:  # of a history from before there is no session at all
                 session = self._finder.find(row, self.meter)
-            elsewhere = not row.is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
+            elsewhere = not is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
             if session is None and elsewhere:
                 self.elsewhere += 1  # it was made in a project of another tenant
                 return
@@ -345,31 +348,35 @@ class _Batch:
         self._write(Insert if before is None else Update, after, basis)
         self.corrected += 1
 
-    def _in_time(self, found: Priced) -> Priced:
-        """A response that is new, at a time at which it can have been where it belongs to a session that is gated."""
-        row = found[0].row
-        linked, now_us = self._finder.linked(row), self._tx.at_us
-        if not linked or any(is_ahead(session.started_us, now_us) for session in linked):
-            return found  # it belongs to nobody here, or our own clock is or was wrong
+    def _in_time(self, found: Priced, linked: Sequence[Session]) -> Priced:
+        """A response that is new, at a time at which it can have been in the sessions that it may belong to."""
+        row, now_us = found[0].row, self._tx.at_us
+        is_any_open, last_us = False, 0
+        for session in linked:
+            if is_ahead(session.started_us, now_us):
+                return found  # our own clock is or was wrong
+            is_any_open |= session.is_open
+            last_us = max(last_us, now_us if session.ended_us is None else session.ended_us)
         # While its session is open what is found in a file that was read to its end was written since.
-        whole_us = self._whole_us(row) if any(session.is_open for session in linked) else None
-        known = [each for each in (self._finder.begun_us(row), whole_us) if each is not None and each <= now_us]
-        ended_us = [now_us if session.ended_us is None else session.ended_us for session in linked]
-        earliest = as_datetime(max(known)) if known else None
-        moved = in_time(row, earliest, as_datetime(now_us), as_datetime(min(max(ended_us), now_us)))
-        if moved == row:
+        since_us = [self._finder.begun_us(row), self._whole_us(row) if is_any_open else None]
+        earliest_us = max([each for each in since_us if each is not None and each <= now_us], default=None)
+        moved = in_time(row, earliest_us, now_us, min(last_us, now_us))
+        if moved is row:
             return found
         self._pricer.suspect[row.client, row.response_key, Oddity.IMPOSSIBLE] = row
         return self._pricer.priced(moved)
 
     def _whole_us(self, row: ObservedUsage) -> int | None:
         """Since when a response must have been written, by the files that it stands in."""
-        times = []
+        earliest_us: int | None = None
         for path in self._paths().get((row.client, row.response_key), ()):
             if path not in self._whole:
                 self._whole[path] = self._tx.whole_us(path)
-            times.append(self._whole[path])
-        return min((each for each in times if each is not None), default=None) if None not in times else None
+            whole_us = self._whole[path]
+            if whole_us is None:
+                return None
+            earliest_us = whole_us if earliest_us is None else min(earliest_us, whole_us)
+        return earliest_us
 
     def tell_suspects(self, client: str) -> None:
         """Keep what was told against responses that are booked, each once."""
@@ -454,8 +461,9 @@ def _store(
 
 def new_prices(rt: Runtime, tx: ProofWriter, prices: Mapping[str, str]) -> list[Change]:
     """The rows of those prices that the ledger does not have yet."""
-    fresh = {key for key in prices if key not in rt.known_prices() and not tx.knows_price(key)}
-    return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in sorted(fresh)]
+    there = rt.known_prices()
+    fresh = [key for key in sorted(prices) if key not in there and not tx.knows_price(key)]
+    return [Insert("price", {"price_id": key, "basis": prices[key]}) for key in fresh]
 
 
 def _taken_up(pricer: Pricer, meter: Meter, waiting: StoredUsage, session: Session, prices: dict[str, str]) -> Change:
@@ -474,8 +482,8 @@ class SessionFinder:
         self._place_of = rt.workspace.place_of
         self._tx = tx
         # Where hooks gate a session its client's own are known by id; what is not among them belongs elsewhere.
-        found = tx.sessions_in_projects(min(times), max(times)) if times else []
-        self._in_projects = [session for session in found if not is_enforced(tx, session)]
+        at_work = tx.sessions_in_projects(min(times), max(times)) if times else []
+        self.in_projects = [session for session in at_work if not is_enforced(tx, session)]
         self._linked: dict[tuple[str, str], list[Session]] = {}
         self._gated: dict[str, bool] = {}
         self._begun: dict[tuple[str, str], int | None] = {}
@@ -500,10 +508,6 @@ class SessionFinder:
         self._linked[row.client, row.session].append(found)
         return found
 
-    def has_any(self, row: ObservedUsage) -> bool:
-        """Whether there is a session at all that a response may belong to; of a history from before there is none."""
-        return bool(self._in_projects or self.linked(row))
-
     def linked(self, row: ObservedUsage) -> list[Session]:
         """The budget sessions that a response's client session, or the one around it, is known to belong to."""
         found = self._of(row.client, row.session)
@@ -526,7 +530,7 @@ class SessionFinder:
 
     def _at_work(self, row: ObservedUsage, at_us: int) -> Session | None:
         """The session whose workspace holds the folder of a response, by whichever way that was entered."""
-        if not self._in_projects:
+        if not self.in_projects:
             return None
         place = self._place_of(row.project)
         folder = None if place is None else place.folder
@@ -534,7 +538,7 @@ class SessionFinder:
             client=row.client,
             project=folder,
             at_us=at_us,
-            sessions=self._in_projects,
+            sessions=self.in_projects,
             family_of=REGISTRY.family_of,
         )
 
