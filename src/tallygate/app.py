@@ -20,12 +20,13 @@ from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable, SettingsError
-from tallygate.core.gate.rules import BudgetRule, BudgetScope, is_money
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.guard.fence import GuardedFiles
 from tallygate.core.hooks import HookEvent
 from tallygate.core.lock import LockStanding
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
+from tallygate.core.money import COUNTED
 from tallygate.core.words import UnknownPrice
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.lock_marks import LockMarks
@@ -473,7 +474,7 @@ def priced_rules(settings: Settings, exchange: ExchangeBook) -> tuple[BudgetRule
     """The budgets of the settings in the user's time zone, those in another currency with the rate of today."""
     found = []
     for rule in settings.budgets:
-        if is_money(rule.unit) and rule.unit != "USD":
+        if rule.unit not in (*COUNTED, "USD"):
             rate = exchange.rate(rule.unit, as_datetime(clock_us()))
             rule = replace(rule, usd_nanos=rate.usd_per_unit_nanos, rate_day=rate.day.isoformat())  # noqa: PLW2901
         also = (

@@ -364,6 +364,20 @@ def unit_exact(amount: int, unit: str) -> str:
     return str(amount) if unit in money.COUNTED else money.exact_text(amount)
 
 
+def budget_stated(budget: Budget) -> dict[str, str]:
+    """How a budget stands, as run-log lines and statements say it, each behind an id of its own name."""
+    return {
+        "scope": budget.scope,
+        "period": budget.period,
+        "currency": budget.unit,
+        "mode": budget.mode.value,
+        "limit": unit_exact(budget.limit_nanos, budget.unit),
+        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
+        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
+        "overage": unit_exact(budget.overage_nanos, budget.unit),
+    }
+
+
 def unit_number(amount: int, unit: str) -> Any:
     """An amount of a budget as the number a reply carries."""
     return amount if unit in money.COUNTED else money.json_number(amount)
@@ -389,11 +403,9 @@ class Currency:
         """What an amount of this currency takes of a budget; nothing of tokens and calls."""
         if budget.unit in money.COUNTED:
             return 0
-        return (
-            amount
-            if self._is_of(budget)
-            else money.to_unit_nanos(money.to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
-        )
+        if self._is_of(budget):
+            return amount
+        return money.to_unit_nanos(money.to_usd_nanos(amount, self.usd_nanos), budget.usd_nanos)
 
     def _is_of(self, budget: Budget) -> bool:
         return (budget.unit, budget.usd_nanos) == (self.unit, self.usd_nanos)

@@ -101,7 +101,8 @@ def _means(pattern: str, model: str, name: str) -> bool:
         wanted = one_name(pattern)
         if wanted == name or (is_family(wanted) and _words(wanted) <= words):
             return True
-        return bool(_left_open(name) & _words(wanted)) or _covers(name, wanted)
+        # An id may leave the model to its client, or name a family only: then what is wanted of it is meant.
+        return bool(_left_open(name) & _words(wanted)) or (is_family(name) and words <= _words(wanted))
     forms = _forms(identify(model), name)
     if any(glob_matches(each, form) for each in _patterns(pattern) for form in forms):
         return True
@@ -201,11 +202,6 @@ def _words(name: str) -> frozenset[str]:
 def _left_open(name: str) -> frozenset[str]:
     """The families of which a client takes one by itself, where that is all an id says."""
     return _CHOICES.get(name, frozenset())
-
-
-def _covers(name: str, wanted: str) -> bool:
-    """Whether an id names a family only, and what is wanted is of that family."""
-    return is_family(name) and _words(name) <= _words(wanted)
 
 
 def _patterns(pattern: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.lifecycle import CallAnomaly
-from tallygate.core.model import Budget, Call, LimitChange, Session, last_raise_us, unit_exact
+from tallygate.core.model import Budget, Call, LimitChange, Session, budget_stated, last_raise_us
 from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
 from tallygate.core.proof import Head
@@ -101,7 +101,7 @@ def told_in_line(run: RunLine) -> dict[str, Any]:
         "subagent_calls": sum(agent["calls_made"] for agent in subagents.values()),
         "subagent_spend_usd": exact_text(sum(_cost(call, run.observed) for call in made if _is_subagent(call))),
         "subagents": list(subagents.values()),
-        "budgets": [_budget(budget) for budget in run.budgets],
+        "budgets": [{"budget_id": each.name, **budget_stated(each)} for each in run.budgets],
         "limit_changes": [each.stated() for each in run.limit_changes],
         "anomalies": [each.stated() for each in run.anomalies],
         "observed": _observed(run.observed),
@@ -209,20 +209,6 @@ def stop_stated(call: Call) -> dict[str, Any]:
     answer = None if call.reply is None else GateAnswer.from_json(call.reply)
     budget = None if answer is None or answer.binding is None else answer.binding.budget_id
     return {**_refused(call), "budget_id": budget, "message": None if answer is None else answer.message}
-
-
-def _budget(budget: Budget) -> dict[str, Any]:
-    return {
-        "budget_id": budget.name,
-        "scope": budget.scope,
-        "period": budget.period,
-        "currency": budget.unit,
-        "mode": budget.mode.value,
-        "limit": unit_exact(budget.limit_nanos, budget.unit),
-        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
-        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
-        "overage": unit_exact(budget.overage_nanos, budget.unit),
-    }
 
 
 def _subagents(made: Sequence[Call], observed: Observed) -> dict[tuple[str | None, str | None], dict[str, Any]]:

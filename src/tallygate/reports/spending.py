@@ -103,13 +103,8 @@ def lines_of(sums: Iterable[SpendSum], by: SpendBy, tenant: str, period: str) ->
     found: dict[str | None, list[SpendSum]] = {}
     for each in sums:
         found.setdefault(_key(each, by, tenant), []).append(each)
-    lines = [SpendLine(key, period, _part(parts, tenant)) for key, parts in found.items()]
+    lines = [SpendLine(key, period, part_of(parts, tenant)) for key, parts in found.items()]
     return sorted(lines, key=lambda line: (-line.whole.nanos, line.key or ""))
-
-
-def part_of(sums: Iterable[SpendSum], tenant: str) -> SpendPart:
-    """What some of a tenant's spending adds up to."""
-    return _part(list(sums), tenant)
 
 
 def total_of(parts: Iterable[SpendPart]) -> SpendPart:
@@ -146,7 +141,8 @@ def _key(each: SpendSum, by: SpendBy, tenant: str) -> str | None:
             return each.session_id
 
 
-def _part(sums: Sequence[SpendSum], tenant: str) -> SpendPart:
+def part_of(sums: Sequence[SpendSum], tenant: str) -> SpendPart:
+    """What some of a tenant's spending adds up to."""
     own: dict[SessionRate, int] = {}
     for each in sums:
         if each.currency != "USD":

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, Session
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.money import COUNTED, NANOS_PER_UNIT
+from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
 from tallygate.core.text import shown
 from tallygate.core.values import value
@@ -330,8 +330,3 @@ def from_text(text: str | None) -> tuple[BudgetRule, ...]:
 def rules_of(session: Session) -> tuple[BudgetRule, ...]:
     """The rules that bind a session."""
     return from_text(session.rules)
-
-
-def is_money(unit: str) -> bool:
-    """Whether a unit is a currency."""
-    return unit not in COUNTED

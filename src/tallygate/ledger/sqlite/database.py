@@ -90,7 +90,6 @@ class SqliteLedger:
         if is_new:
             marks = self._missed(marks, making=making)
         self._clock = clock
-        self._timeout_ms = lock_timeout_ms
         self._durability = durability
         self._guard = threading.RLock()
         prepare(path)

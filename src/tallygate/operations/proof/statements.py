@@ -9,7 +9,7 @@ from typing import Any
 from tallygate.attest.statement import Subject
 from tallygate.core.errors import LedgerCorrupt
 from tallygate.core.gate.lifecycle import ANOMALIES_MAX
-from tallygate.core.model import SHOWN_MAX, Budget, Session, unit_exact
+from tallygate.core.model import SHOWN_MAX, Budget, Session, budget_stated, unit_exact
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import Head
@@ -98,7 +98,7 @@ def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
         "usageBasis": totals.basis.value,
         "usageBy": {basis.value: exact_text(nanos) for basis, nanos in sorted(totals.nanos_by_basis.items())},
         "enforcement": "hooks" if is_enforced(reader, session) else "none",
-        "budgets": [_budget(each) for each in budgets],
+        "budgets": [{"id": each.name, **budget_stated(each)} for each in budgets],
         "limitChanges": [each.stated() for each in changes],
         "anomalies": [each.stated() for each in reader.call_anomalies(ANOMALIES_MAX, session.session_id)],
         "asOf": {"seq": as_of.seq, "hash": as_of.hash.hex(), "at": iso(as_of.at_us)},
@@ -107,20 +107,6 @@ def summed(reader: Reader, session: Session, as_of: Head) -> dict[str, object]:
 
 def _share(share: SpendShare) -> dict[str, object]:
     return {"model": share.label, "calls": share.calls, "amount": exact_text(share.nanos), "currency": "USD"}
-
-
-def _budget(budget: Budget) -> dict[str, object]:
-    return {
-        "id": budget.name,
-        "scope": budget.scope,
-        "period": budget.period,
-        "currency": budget.unit,
-        "mode": budget.mode.value,
-        "limit": unit_exact(budget.limit_nanos, budget.unit),
-        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
-        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
-        "overage": unit_exact(budget.overage_nanos, budget.unit),
-    }
 
 
 def reached(event: JournalEvent) -> dict[str, object]:
