@@ -6,12 +6,10 @@ from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.model import NO_RESPONSE
 from tallygate.ledger.rows import CALL_ANOMALY, Statements
 
-_COLUMNS = ", ".join(CALL_ANOMALY.columns)
-SELECT_ALL = (
-    f"SELECT {_COLUMNS} FROM call_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, call_id, kind LIMIT :limit"
-)
+_ANOMALY_COLUMNS = ", ".join(CALL_ANOMALY.columns)
+SELECT_ALL = f"SELECT {_ANOMALY_COLUMNS} FROM call_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, call_id, kind LIMIT :limit"
 SELECT_OF_SESSION = (
-    f"SELECT {_COLUMNS} FROM call_anomaly WHERE tenant = :tenant AND session_id = :session_id"
+    f"SELECT {_ANOMALY_COLUMNS} FROM call_anomaly WHERE tenant = :tenant AND session_id = :session_id"
     " ORDER BY seen_us, call_id, kind LIMIT :limit"
 )
 COUNT_ALL = "SELECT COUNT(*) FROM call_anomaly WHERE tenant = :tenant"
