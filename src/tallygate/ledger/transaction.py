@@ -19,8 +19,7 @@ from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.learning import CalibrationReads
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
-from tallygate.ledger.store.reports import ReportReads
-from tallygate.ledger.store.sessions import LimitReads, TenantReads
+from tallygate.ledger.store.sessions import LimitReads, ReportReads, TenantReads
 from tallygate.ledger.store.spending import SpendReads
 from tallygate.ledger.store.usage import UsageReads, UsageWrites
 from tallygate.ledger.store.windows import WindowReads

@@ -1,11 +1,12 @@
-"""Whose rows a session is found among, and the changes of limits."""
+"""Whose rows a session is found among, the changes of limits, and what is odd in agents' own reports."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from tallygate.core.model import LimitChange
-from tallygate.ledger.rows import LIMIT_CHANGE, Statements
+from tallygate.core.gate.lifecycle import CallAnomaly
+from tallygate.core.model import NO_RESPONSE, LimitChange
+from tallygate.ledger.rows import CALL_ANOMALY, LIMIT_CHANGE, Statements
 
 # --- tenant store ----------------------------------------------------------------------------------------------------
 # Which tenants a ledger has, and which of them an id belongs to: the only queries that look past one tenant.
@@ -99,3 +100,45 @@ class LimitReads(Statements):
     def newest_limit_changes(self, limit: int) -> list[LimitChange]:
         """The last changes of all limits, the newest first."""
         return [LIMIT_CHANGE.value(row) for row in self._all(SELECT_NEWEST, limit=limit)]
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+# What is odd in agents' own reports, as the ledger keeps it, and how often calls were voided in a row.
+
+
+_ODD_COLUMNS = ", ".join(CALL_ANOMALY.columns)
+SELECT_ALL = (
+    f"SELECT {_ODD_COLUMNS} FROM call_anomaly WHERE tenant = :tenant ORDER BY seen_us DESC, call_id, kind LIMIT :limit"
+)
+SELECT_OF_SESSION = (
+    f"SELECT {_ODD_COLUMNS} FROM call_anomaly WHERE tenant = :tenant AND session_id = :session_id"
+    " ORDER BY seen_us, call_id, kind LIMIT :limit"
+)
+COUNT_ALL = "SELECT COUNT(*) FROM call_anomaly WHERE tenant = :tenant"
+# From the end of the session's calls: those since the last that was let through and happened.
+COUNT_VOIDS = (
+    "SELECT COUNT(*) FROM call WHERE tenant = :tenant AND session_id = :session_id AND state = 'voided'"
+    " AND void_reason <> :no_response AND at_us > COALESCE((SELECT at_us FROM call WHERE tenant = :tenant"
+    " AND session_id = :session_id AND state NOT IN ('voided', 'denied') AND call_id <> :call_id"
+    " ORDER BY at_us DESC LIMIT 1), 0)"
+)
+
+
+class ReportReads(Statements):
+    """Reads of what is odd in reports; a part of every reader."""
+
+    def call_anomalies(self, limit: int, session_id: str | None = None) -> list[CallAnomaly]:
+        """What is odd: of a session in its order, of all the last seen first."""
+        if session_id is None:
+            found = self._all(SELECT_ALL, limit=limit)
+        else:
+            found = self._all(SELECT_OF_SESSION, session_id=session_id, limit=limit)
+        return [CALL_ANOMALY.value(row) for row in found]
+
+    def count_call_anomalies(self) -> int:
+        """How many there are."""
+        return int(self._one(COUNT_ALL)[0])
+
+    def voids_in_a_row(self, session_id: str, call_id: str) -> int:
+        """How many of a session's last calls were voided by their agent, before a call that is voided now."""
+        return int(self._one(COUNT_VOIDS, session_id=session_id, call_id=call_id, no_response=NO_RESPONSE)[0])
