@@ -62,6 +62,7 @@ def guarded_of(
     places = dict.fromkeys((ledger, *(f"{ledger}{end}" for end in ("-wal", "-shm", "-journal"))), "the ledger")
     places |= dict.fromkeys(map(str, own.anchors), "the anchor")
     places |= {str(own.key_dir): "the keys", str(own.run_log): "the run log"}
+    # Also where none is yet: a first settings file could raise every limit.
     files = (own.config_dir / "config.toml", *(() if own.settings_file is None else (own.settings_file,)))
     places |= dict.fromkeys(map(str, files), "the settings file")
     places[str(own.database.parent / "servers")] = "the list of running servers"
@@ -75,6 +76,7 @@ def guarded_of(
     if program is not None:
         places |= dict.fromkeys(map(str, _beside(program)), "the program")
     places[str(own.data_dir)], places[str(own.config_dir)] = "the data", "the settings folder"
+    # A tool may name the link or what it leads to; both are the same file.
     places, entries = _also_behind_links(places), _also_behind_links(entries)
     site = () if program is None else (str(program.parent), os.path.realpath(program.parent))
     folders = (("XDG_DATA_HOME", own.data_dir), ("XDG_CONFIG_HOME", own.config_dir))
@@ -110,6 +112,8 @@ class Twins:
             found = os.lstat(path)
         except (OSError, ValueError):
             return None
+        # Nearly every file has one name, and is done with here: the walk through all guarded ones is for the few
+        # others.
         if found.st_nlink < 2 or not stat.S_ISREG(found.st_mode):
             return None
         if self._known is None:
@@ -122,6 +126,7 @@ class Twins:
             files = [place]
             for folder, _, names in os.walk(place):
                 files += [f"{folder}/{name}" for name in names]
+                # A data folder of any size may not make a hook wait: what lies beyond has to be named by its own path.
                 if len(files) > left:
                     break
             for file in files[:left]:
@@ -233,6 +238,7 @@ def loses(edit: Edit) -> bool:
     if after is None:
         return edit.source is None
     left = _entries(edit.path, after)
+    # Every entry that was there must be there still, and nothing new may switch them off.
     return left is None or not held[0] <= left[0] or not left[1] <= held[1]
 
 

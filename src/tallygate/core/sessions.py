@@ -93,12 +93,15 @@ def grown(total: ObservedUsage, counted: Iterable[ObservedUsage]) -> ObservedUsa
     of all files were lost, add nothing, by whomever they are read. The first stands for all that was before.
     """
     reached = [0] * 5
+    # How far the totals before reached stands in the keys of their rows, and nowhere else: so it survives the loss of
+    # all positions, and a key of another kind is passed over.
     for row in counted:
         counts = row.response_key.rpartition("/")[2].split(".")
         if len(counts) == len(reached) and all(map(str.isdecimal, counts)):
             reached = [max(pair) for pair in zip(reached, map(int, counts), strict=True)]
     tokens = total.tokens
     now = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h, tokens.output)
+    # Class by class and never below zero: a total that is smaller than one before it is an older one.
     more = Tokens(*(max(count - before, 0) for count, before in zip(now, reached, strict=True)))
     if not more.total:
         return None

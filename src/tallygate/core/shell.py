@@ -60,6 +60,8 @@ def commands(text: str) -> Iterator[Simple]:
                 if not now.is_empty:
                     yield now
                 now, sign = Simple(piped=sign in {"|", "|&"}), ""
+        # What stands behind a sign that writes is a file, but for a number behind `>&`, which only doubles what is
+        # open.
         elif sign.startswith((">", "&>")):
             if sign != ">&" or not (token.text.isdigit() or token.text == "-"):
                 now.writes.append(token.text)
@@ -72,6 +74,7 @@ def commands(text: str) -> Iterator[Simple]:
             if sign in {"<", "<>"}:
                 now.opens[number or "0"] = token.text
             sign = ""
+        # `if`, `then`, `do` and their like begin no command; behind one they are words like any other (`echo if`).
         elif now.words or token.text not in _KEYWORDS:
             now.words.append(token.text)
     if not now.is_empty:
@@ -101,11 +104,14 @@ def _tokens(text: str) -> Iterator[_Token]:
         elif char == "'":
             close = text.find("'", at + 1)
             close = end if close < 0 else close
+            # In single quotes and behind a backslash a dollar is a letter: it must not become a variable when words are
+            # filled in.
             word = (word or "") + text[at + 1 : close].replace("$", _DOLLAR)
             at = close + 1
         elif char == '"':
             inside, at = _quoted(text, at + 1)
             word = (word or "") + inside
+        # Only where a word could begin is it a comment: in `a#b` it is a letter.
         elif char == "#" and word is None:
             line = text.find("\n", at)
             at = end if line < 0 else line
@@ -115,11 +121,13 @@ def _tokens(text: str) -> Iterator[_Token]:
             word, at = None, at + 1
         elif (found := _SIGN.match(text, at)) is not None:
             sign, at = found[0], found.end()
+            # A number that touches the sign says which end is meant (2>file); it is no word of the command.
             number = _NUMBER.fullmatch(word) if word is not None and sign[0] in "<>" else None
             if word is not None and number is None:
                 yield _Token(word)
             word = None
             yield _Token(sign, is_sign=True, number="" if number is None else number[1] or number[2])
+            # Every heredoc takes a look through the rest of the text: beyond so many, somebody wants that to take long.
             heredocs += sign in {"<<", "<<-"}
             if (
                 sign in {"<<", "<<-"}

@@ -140,6 +140,7 @@ def unfit(line: BillLine) -> str | None:
     for name, at in (("time", line.at), ("end", line.until)):
         if at is not None and not _FIRST <= at < _LAST:
             return f"the {name} {at:%Y-%m-%d} lies outside of the years 2000 to 2199"
+    # A line whose days run backwards would match no day, and its money be lost without a word.
     if line.until is not None and line.until < line.at:
         return f"the end {line.until.isoformat()} lies before the beginning {line.at.isoformat()}"
     tokens = line.tokens

@@ -69,6 +69,7 @@ def apply(text: str, edits: Sequence[Member | Hook], trace: JsonTrace) -> tuple[
         else:
             wanted.append(edit)
     paths = {edit.path for edit in wanted}
+    # First what an older version wanted and this one does not, so that nothing of it is left beside the new.
     members = [path for path in _still_ours(trace, before) if path not in paths]
     text = _strip(text, members, [path for path in trace.hooks if path not in paths], trace)
     for edit in wanted:
@@ -174,16 +175,20 @@ def _cut(text: str, path: Path, found: _Found, trace: JsonTrace) -> str:
 
 def _strip(text: str, members: list[Path], hooks: list[Path], trace: JsonTrace) -> str:
     for path in reversed(hooks):
+        # From the last to the first, and looked up anew after each cut: every cut moves what is behind it.
         while found := _ours(text, path):
             text = _cut(text, path, found[-1], trace)
         if path in trace.hooks:
             trace.hooks.remove(path)
     for path in reversed(members):
         before, node = trace.members.pop(path, None), at.find(text, path)
+        # What stood there before us comes back byte for byte.
         if node is not None and before is not None:
             text = text[: node.start] + before + text[node.end :]
         elif node is not None:
             text = at.remove_member(text, path, trace.tails.get(path[:-1], ""))
+    # The innermost first: what we made around our entries goes once it is empty, and stays where the user has put
+    # something.
     for path in sorted(trace.made, key=len, reverse=True):
         node = at.find(text, path)
         if node is None or at.is_bare(text, node):

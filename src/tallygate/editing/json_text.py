@@ -99,6 +99,7 @@ def tokens(text: str) -> Iterator[Token]:
         yield Token(_KINDS[match.lastgroup], match.start(), at)
     if at == len(text):
         return
+    # What could not be read is told apart for people: they have to find and mend it.
     if text[at] == '"':
         wrong = "a text that begins here has no end on its line, or holds a control character"
     elif text.startswith("/*", at):

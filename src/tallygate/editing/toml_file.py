@@ -181,6 +181,7 @@ def _without(text: str, path: Path) -> str:
 
     document = _document(text)
     del _at(document, path[:-1])[path[-1]]
+    # Tables above that existed only to hold ours go with it.
     for depth in range(len(path) - 1, 0, -1):
         parent = _at(document, path[:depth])
         if isinstance(parent, Mapping) and not parent and getattr(parent, "is_super_table", bool)():
@@ -189,9 +190,11 @@ def _without(text: str, path: Path) -> str:
     values = _values(text)
     del _at(values, path[:-1])[path[-1]]
     left = _values(new)
+    # An empty table that is left and one that is gone say the same.
     for each in (values, left):
         if not each.get(path[0], True):
             del each[path[0]]
+    # Editing a text is guesswork until a parser says that exactly one table is gone.
     if values != left:
         raise Malformed(
             _line(text, path), f"{'.'.join(path)} cannot be taken out without changing more; delete it by hand"
@@ -206,6 +209,7 @@ def _checked(old: str, new: str, edit: Table) -> str:
     for key in edit.path[:-1]:
         parent = parent.setdefault(key, {})
     parent[edit.path[-1]] = {**parent.get(edit.path[-1], {}), **edit.values}
+    # The editor is not believed: the file must say what it said before and the table, by another parser.
     if _values(new) != wanted:
         raise Malformed(_line(old, edit.path), f"{'.'.join(edit.path)} cannot be set without changing more than that")
     return new

@@ -200,6 +200,7 @@ def _explained(path: Path, error: sqlite3.Error) -> InvalidArgument:
 def digest_of(path: Path) -> str:
     """SHA-256 over a file, and over its write-ahead log where it has one: which state of it was imported."""
     total = hashlib.sha256()
+    # What was written last stands in the log beside the file until somebody takes it over.
     for part in (path, path.with_name(path.name + "-wal")):
         try:
             opened_file = open_regular(part, None)
@@ -220,6 +221,7 @@ def _session(cells: Cells, twice: set[str]) -> KeptSession:
     if session_id in twice:
         raise Unusable(cells.where, "its session_id stands in other rows too")
     policy = cells.policy("policy_json")
+    # No session can have worked on nothing: the row is damaged, and what it spent is not guessed at.
     if (limit := policy.amount("budget")) == 0:
         raise Unusable(cells.where, "its budget is 0")
     started = cells.moment("created_at")

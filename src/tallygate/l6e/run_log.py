@@ -107,6 +107,7 @@ def _unusable(path: Path, why: str) -> InvalidArgument:
 
 def _logged(cells: Cells, values: dict[str, Any], written_us: int) -> LoggedSession:
     run_id = cells.identity("run_id")
+    # Only our lines name a ledger: they are in it already, and are not imported from their own log.
     if type(values.get("ledger")) is tuple:
         return LoggedSession(KeptSession(run_id, cells.where, "", "", 0, is_ended=True, started_us=0), (), is_ours=True)
     policy = cells.policy("policy")

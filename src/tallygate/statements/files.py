@@ -121,6 +121,7 @@ def read_bill(
 
 def _source(content: Content, faults: Faults, formats: Sequence[BillFormat], *, forced: bool) -> FileRows:
     first = content.line(LINE_MAX + 1)
+    # No header of a table begins so.
     if first.lstrip().startswith(("{", "[")):
         return read_objects(content, first, faults)
     fits = (lambda form, header: not form.lacks(header)) if forced else (lambda form, header: form.recognises(header))
@@ -135,6 +136,7 @@ def _form_of(source: FileRows, name: str, formats: Sequence[BillFormat], forced:
             message = f"{shown(name)} cannot be read as {forced.name}: {lacking}."
             raise _unusable(message, "Choose another --format, or leave it out.")
         return forced
+    # Two formats that fit are a question to the user: read as the wrong one, money would be off without a word.
     found = [form for form in formats if form.recognises(source.header)]
     if len(found) == 1:
         return found[0]
@@ -163,6 +165,7 @@ def _lines(source: FileRows, form: BillFormat, faults: Faults, currencies: dict[
         for line in found:
             if (why := unfit(line)) is not None:
                 faults.add(number, why)
+        # A file with a fault is refused as a whole; the rows are still read on, so that all faults are told at once.
         if not faults.count:
             lines += found
     return lines

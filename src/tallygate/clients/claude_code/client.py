@@ -58,6 +58,7 @@ def weakened(changed: Path, folder: Path | None, home: Path, environ: Mapping[st
         return None
     if settings is not None and settings.get("disableAllHooks") is True:
         return f"{changed.name} would switch all hooks off (disableAllHooks)."
+    # One file with our hooks is enough: Claude Code joins the hooks of all its settings files.
     config = Path(environ.get("CLAUDE_CONFIG_DIR") or home / ".claude")
     files = [changed, config / "settings.json"]
     if folder is not None:

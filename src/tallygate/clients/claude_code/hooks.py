@@ -34,6 +34,7 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
     tool = hooks.identifier(raw, "tool_name") if moment is Moment.TOOL else None
     transcript = hooks.file_path(raw, "transcript_path")
     if moment is Moment.AGENT_END:
+        # A subagent has a file of its own; the other one is its parent's.
         transcript = hooks.file_path(raw, "agent_transcript_path") or transcript
     calls: tuple[str, ...] = ()
     if moment in {Moment.TOOL, Moment.TOOLS_DONE}:

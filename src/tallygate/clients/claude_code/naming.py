@@ -70,6 +70,7 @@ class Repeats:
         message_id, request = ids
         name = "\n".join(map(str, (message_id, request, *kind)))
         side = (tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m, tokens.cache_write_1h)
+        # Taken out and put back behind the others: what was not met for longest is forgotten first.
         known = self._known.pop(name, None)
         if known is None or not _goes_on(known, side, tokens.output):
             key = _key(message_id, request, side, stamp, first=known is None)
@@ -84,6 +85,7 @@ class Repeats:
 
 
 def _goes_on(known: _Series, side: tuple[int, int, int, int], output: int) -> bool:
+    # After the final counts only a copy says the same; anything else is another response under the same id.
     if known.final:
         return side == known.input and output == known.output
     # Some gateways tell the input only at the end of the stream.
@@ -91,6 +93,8 @@ def _goes_on(known: _Series, side: tuple[int, int, int, int], output: int) -> bo
 
 
 def _key(message_id: str, request: str | None, side: tuple[int, ...], stamp: str, *, first: bool) -> str:
+    # A gateway may give each response the same id: only where the request's id is one of Anthropic's does it name one
+    # alone.
     unique = request is not None and is_own_request(request)
     base = f"{message_id}:{request}" if unique else message_id
     if unique and first:

@@ -78,9 +78,11 @@ def _row(
     session, agent = name(event.get("session.id")) or UNNAMED, name(event.get("agent_id"))
     request, at = name(event.get("request_id")), _began(event, at_ns, heard_at, odd)
     rule = _rule(event.get("query_source"), agent)
+    # Its transcript tells of it too, under a request that is not said here: booked from here, it would count twice.
     if request is None and rule is not AUXILIARY:
         return None
     tokens = _tokens(event, odd)
+    # The time we heard of it differs at each delivery: an event that is sent again would be another one.
     when = content_key(*sorted(event.items(), key=str)) if Odd.NO_TIME in odd else at.isoformat()
     key = f"request:{request}" if request else f"event:{session}:{count(event, 'event.sequence')}:{when}"
     model = name(event.get("model"))
@@ -137,6 +139,7 @@ def _began(event: Mapping[str, object], at_ns: int | None, heard_at: datetime | 
                 raise
             ended = heard_at
             odd.add(Odd.NO_TIME)
+    # Budgets of a day and prices of a date go by when it was asked, as the transcript has it.
     took_ms = min(count(event, "duration_ms"), _DAY_MS)
     try:
         return ended - timedelta(milliseconds=took_ms)

@@ -120,6 +120,7 @@ def session_check(row: lines.Fields, client: str, session: str | None) -> Sessio
             continue
         use = lines.fields(written)
         all_written = lines.count(use, "cacheCreationInputTokens")
+        # Those that last an hour are among all that were written, whatever else the file says.
         long = min(all_written, lines.count(use, "cacheCreationEphemeral1hInputTokens"))
         tokens = Tokens(
             lines.count(use, "inputTokens"),

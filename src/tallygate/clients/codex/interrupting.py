@@ -115,6 +115,7 @@ def _messages(link: socket.socket) -> Iterator[bytes]:
     for _ in range(_MESSAGES_MAX):
         first, second = _received(link, 2)
         size = second & 0x7F
+        # Frames as RFC 6455 has them: 126 and 127 say that the size follows, in two bytes or in eight.
         if size > 125:
             size = int.from_bytes(_received(link, 2 if size == 126 else 8), "big")
         if size + len(whole) > _MESSAGE_BYTES_MAX:
@@ -122,6 +123,7 @@ def _messages(link: socket.socket) -> Iterator[bytes]:
         body, kind = _received(link, size), first & 0xF
         if kind == _PING:
             _frame(link, _PONG, body)
+        # What is neither text nor its continuation says nothing of a request.
         if kind > _TEXT + 1:
             continue
         whole += body

@@ -80,6 +80,7 @@ def total_of(usage: Fields, known: Counts | None, odd: set[str]) -> tuple[Counts
         return NONE, True
     before, plain = known or NONE, set[str]()
     numbers = Counts(*counts(usage, _WRITTEN, plain))
+    # Nearly every total: all counters are there, and none is below what it was.
     if not plain and _is_whole(usage) and min(numbers.minus(before)) >= 0:
         return numbers, True
     found, whole = [], True
@@ -87,6 +88,8 @@ def total_of(usage: Fields, known: Counts | None, odd: set[str]) -> tuple[Counts
         wrong: set[str] = set()
         number = count(usage, key, wrong)
         odd |= wrong
+        # A counter that cannot be read did not fall to nothing: it stands where it stood, or its next growth would
+        # count twice.
         if usage.get(key) is None or not wrong.isdisjoint(_NO_TOTAL):
             whole = whole and key not in _MAIN
             number = stood
@@ -112,6 +115,7 @@ def tokens_of(counts: Counts, report: ReadReport) -> Tokens:
     """The disjoint classes; their sum stays the written input where its parts do not fit into it."""
     if counts.cached + counts.written > counts.input:
         report.skipped[Skip.INCONSISTENT] += 1
+    # Parts that are more than their whole would make fresh input negative, and money with it.
     cached = min(counts.cached, counts.input)
     written = min(counts.written, counts.input - cached)
     return Tokens(
@@ -136,11 +140,14 @@ def not_yet_counted(moved: Counts, last: Counts | None, records: list[Counts]) -
     if moved == together:
         records.clear()
         return NONE
+    # The movement is the last response alone: the records before it were of compactions elsewhere, which no total
+    # holds.
     if last is not None and moved == last:
         if last in records:
             records.remove(last)
             return NONE
         return moved
+    # Where it holds all records and more, the rest is new; where it does not, none of them is in it.
     rest = moved.minus(together)
     if min(rest) >= 0:
         records.clear()
@@ -230,6 +237,7 @@ class Thread:
         before, self.replayed_at = self.replayed_at, at
         if self.marked:
             return True
+        # Older than the thread itself: a copy, and one that kept its times, so times can be gone by from here on.
         if self.made_at is not None and at < self.made_at:
             self.kept_times = True
             return True

@@ -198,6 +198,7 @@ class CopilotReader(files.TranscriptReader):
         event, rows = lines.fields(record), self._rows
         data = lines.inner(event, "data")
         kind = _kind_of(event.get("type"), data)
+        # Where work goes on elsewhere the session stays: its first id is that of the file.
         if kind in _PLACES:
             place = lines.inner(data, "context") or data
             self._session = self._session or lines.name(data.get("sessionId"))

@@ -31,6 +31,7 @@ _MOST_STEPS = 10**9
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
     own = session_of(raw, "sessionID")
     root = identifier(raw, "rootID") or own
+    # opencode makes a session of each subagent; the plugin says at which session the work began.
     agent = None if root == own else own
     moment = moment if agent is None else _IN_AGENT.get(moment, moment)
     tool = identifier(raw, "tool") if moment is Moment.TOOL else None

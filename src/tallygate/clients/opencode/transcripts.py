@@ -330,6 +330,7 @@ def _row(
         report.skipped[lines.Skip.BAD_JSON] += 1
         return None
     report.bytes_read += len(data)
+    # Most messages are the user's, or have no usage yet: they need not be decoded.
     if b'"tokens"' not in data:
         return None
     whose = session.decode(errors="replace") if type(session) is bytes else str(session)

@@ -152,6 +152,8 @@ class LineSplitter:
         self.held += len(rest)
         if self.held <= MAX_LINE:
             return b""
+        # A writer that died may have left its line without an end, and the next one behind it: what is whole of that is
+        # kept.
         line, whole = self.rest(), []
         while len(line) > MAX_LINE and (cut := _last_seam(line)):
             whole.append(line[:cut] + b"\n")
@@ -201,6 +203,7 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
     if text[:1] != "{":
         text = text.lstrip(_BLANK)
     try:
+        # The scanner itself, without the checks of `loads`: decoding is where the time of a first read goes.
         value, end = _scan(text, 0)
     except (json.JSONDecodeError, StopIteration):
         raise Unreadable(Skip.BAD_JSON) from None
@@ -408,6 +411,8 @@ def moment(value: object) -> datetime:
         return moment_of_number(value)
     try:
         at = datetime.fromisoformat(value)
+        # Ten digits are also a date in the basic form of ISO 8601; of a year nobody had transcripts in, they are a
+        # number.
         if at.year < _FIRST_YEAR and value.isdigit():
             return moment_of_number(int(value))
         if at.tzinfo is UTC:
@@ -415,6 +420,7 @@ def moment(value: object) -> datetime:
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         found = _NUMBER.fullmatch(value.strip())
+        # A number in text, without sign or power; any other text is no time.
         if found is None or found[1] or found[4] or len(found[2]) > _DIGITS_KEPT:
             raise Unreadable(Skip.NO_TIME) from None
         return moment_of_number(int(found[2]), found[3] or "")
@@ -423,6 +429,7 @@ def moment(value: object) -> datetime:
 def moment_of_number(value: object, fraction: str = "") -> datetime:
     """Seconds, milli-, micro- or nanoseconds since 1970, told apart by their size, as a time in UTC."""
     if type(value) is int and value > 0:
+        # No unit is written beside it: seconds of this age are always fewer than its milliseconds.
         for below, times, over in _UNITS:
             if value < below:
                 micros = (value * times + int((fraction + "000000")[:6]) * times // 10**6) // over
@@ -434,6 +441,7 @@ def moment_of_number(value: object, fraction: str = "") -> datetime:
 def text_size(value: object) -> int:
     """About how many characters a decoded value takes as compact JSON; for estimates, not for storage."""
     size = 0
+    # Without recursion: a record may be nested as deeply as it likes.
     todo = [value]
     while todo:
         item = todo.pop()

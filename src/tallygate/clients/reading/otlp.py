@@ -134,6 +134,7 @@ def _attributes(value: object, told: LogRecords) -> dict[str, Value] | None:
         name = each.get("key")
         if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
             continue
+        # Of two values under one name either could be the true one: neither is believed.
         if name in found:
             told.left[TelemetrySkip.DUPLICATE_KEY] += 1
             told.lost[TelemetrySkip.DUPLICATE_KEY] += 1

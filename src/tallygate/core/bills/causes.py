@@ -161,6 +161,8 @@ def _cache(responses: Iterable[_Priced]) -> Cause | None:
             by_call.setdefault(each.call.call_id, []).append(each)
     count = nanos = tokens = 0
     for made in by_call.values():
+        # An estimate speaks of one prompt: what the first response of a call read beyond it, and all that its later
+        # ones read, came from the cache or went into it, at most as much as was cached at all.
         read = sum(each.row.tokens.context for each in made)
         cached = read - sum(each.row.tokens.fresh_input for each in made)
         if unseen := min(max(read - (made[0].call.prompt_tokens if made[0].call else 0), 0), cached):

@@ -204,6 +204,8 @@ class Outcome:
 def _told_twice(told: Row, seen: Row) -> tuple[Row, Row, Row]:
     """What a row tells in the classes that both tell, then its counts that were not seen, and those that were."""
     mine = told
+    # One tells all that was read in one count, the other by class: only as one count can they be held against each
+    # other.
     if (Part.READ in seen.tokens) != (Part.READ in told.tokens) and seen.tokens and told.tokens:
         seen, mine = seen.with_inputs_joined(), told.with_inputs_joined()
     kept, again = (
@@ -227,6 +229,8 @@ def beyond(told: Row, before: Sequence[Row]) -> tuple[Row, Row]:
         seen.merge(each)
     mine, kept, again = _told_twice(told, seen)
     for part, nanos in mine.nanos.items():
+        # Of money the same share is new as of the counts it goes with; without counts none of it can be told from what
+        # was seen.
         counts, new = mine.tokens.get(part, 0), kept.tokens.get(part, 0)
         if part is Part.WHOLE:
             counts, new = mine.total_tokens, kept.total_tokens

@@ -347,6 +347,8 @@ class Matcher:
 
     def _settle(self, request: _Request) -> None:
         """One request: of what bills tell of it the fullest is believed, and it is compared with what has its id."""
+        # Two bills of one request tell of the same usage: the one with most tokens, then one that has money, then the
+        # first by name, so that the order in which bills came changes nothing.
         (format_, key, included), told = min(
             request.told.items(), key=lambda item: (-item[1].total_tokens, not item[1].nanos, item[0])
         )
@@ -355,10 +357,12 @@ class Matcher:
             if again is not told:
                 self._cell_of(span, None).outcome.set_aside(Gap.TOLD_AGAIN).bill(again)
         if not request.recorded:
+            # Recorded without its id, perhaps: its day is the next place to look.
             told.by_request = True
             self._told.setdefault(span, {}).setdefault((format_, _REQUESTS), Row()).merge(told)
             return
         self._told_by_id.setdefault(span, {}).setdefault(format_, Row()).merge(told)
+        # A request that was recorded under several models is in the bill once, and compared once: under the first name.
         named, recorded = min(request.recorded.items(), key=lambda item: item[0])
         for other_key, more in request.recorded.items():
             if other_key != named:
@@ -419,6 +423,7 @@ class Matcher:
         for span in sorted(told | {_Span(day, day, key) for day, key in recorded}):
             left = recorded.pop((span.day, span.key), None)
             later = span._replace(included=True)
+            # Nothing is charged for these, so what a plan covers may tell of them: they wait for that line.
             if left is not None and span not in told and later in told:
                 recorded[span.day, span.key] = left
                 continue
@@ -426,6 +431,7 @@ class Matcher:
             left = left or Row()
             once = _once(self._told.get(span, {}), self._told_by_id.get(span, {}), cell.outcome)
             cell.take(self._compare(left, once, span), left)
+            # What no charge accounts for may be what the plan covered.
             if not span.included and later in told and (rest := cell.rest()) is not None:
                 recorded[span.day, span.key] = rest
             yield cell
@@ -440,6 +446,7 @@ class Matcher:
         for (day, key, bare), row in sorted(self._recorded.items(), key=lambda item: item[0]):
             if bare:
                 named = billed.get((day, key.name), set())
+                # Only where exactly one provider bills the model that day: between two nobody could say whose it was.
                 others = [other for other in named if (day, other) not in resolved]
                 chosen = others[0] if key not in named and len(others) == 1 else key
                 resolved.setdefault((day, chosen), Row()).merge(row)
@@ -452,6 +459,7 @@ class Matcher:
         for cell in cells:
             known.setdefault(cell.key, []).append(cell)
         spans = (span for span in self._told if not span.is_day)
+        # Short spans first: what they take of the days is no longer there for a month that holds them.
         for span in sorted(spans, key=lambda span: (span.last - span.day, span)):
             cell = Cell(span.day, span.key, How.SPAN, span.included)
             made.append(cell)
@@ -471,6 +479,7 @@ class Matcher:
         """
         told = _once(told_by[span], {}, outcome)
         same = {each: by_bill for each, by_bill in told_by.items() if each.key == span.key}
+        # Lines of the same bill are no parts of each other.
         inside = _told_in(same, span, {bill for _, bill in told_by[span]})
         if told is None or not (inside.nanos or inside.tokens):
             return told

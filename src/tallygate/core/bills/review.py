@@ -108,6 +108,7 @@ def total_line(lines: Iterable[Line], day: date) -> Line:
             ("by_estimate", line.recorded_nanos, line.estimate_nanos),
             ("by_record", line.billed_nanos, line.recorded_nanos),
         ):
+            # A ratio takes only lines that know both: one that lacks a side would move it by all of the other.
             if part is not None and whole is not None:
                 before = getattr(total, name)
                 setattr(total, name, (before[0] + part, before[1] + whole))
@@ -232,6 +233,8 @@ def _of_cell(cell: Cell, part: _Fraction) -> Iterator[Cause]:
     """Why a session's part of a cell is billed otherwise than recorded: another model before another price."""
     shares = cell.outcome.shares
     drift, alone = shares.get(Bucket.PRICE_DRIFT), shares.get(Bucket.LEDGER_ONLY)
+    # The name comes before the price: of a model that was billed as another every rate differs, and that explains
+    # nothing.
     if cell.billed_as is not None:
         ended = [share for end, share in shares.items() if isinstance(end, Bucket) and end is not Bucket.LEDGER_ONLY]
         nanos = part.of(sum(share.billed.total_nanos - share.recorded.total_nanos for share in ended))
@@ -401,8 +404,10 @@ def billed_factors(cells: Iterable[Cell]) -> list[BilledFactor]:
         for share in cell.outcome.compared():
             compared.merge(share)
         recorded, billed = compared.recorded, compared.billed
+        # Where all of the billed money was put there by our own prices, the factor would be ours and prove itself.
         if not recorded.total_nanos or (cell.outcome.priced_nanos >= billed.total_nanos and not cell.hidden[0]):
             continue
+        # Hidden output was paid for and never counted here: it belongs to what a counted token costs.
         billed.add(Part.OUTPUT, None, cell.hidden[1])
         of_ledger, of_bills = sums.setdefault(cell.key, (Row(), Row()))
         of_ledger.merge(replace(recorded, lines=cell.recorded.lines, prices=cell.recorded.prices))
@@ -410,6 +415,7 @@ def billed_factors(cells: Iterable[Cell]) -> list[BilledFactor]:
     factors = []
     for key, (recorded, billed) in sums.items():
         amounts = (recorded.total_nanos, billed.total_nanos)
+        # Of few responses one outlier would be a factor.
         micros = ratio_micros(*reversed(amounts)) if recorded.lines >= ENOUGH else None
         prices = tuple(sorted(recorded.prices))
         factors.append(BilledFactor(key, prices, recorded.lines, recorded.total_tokens, *amounts, micros))

@@ -164,15 +164,19 @@ class Prospect:
 def prospect(request: CallRequest, before: Budget | None, after: Budget | None, policy: Policy) -> Prospect:
     """Hold what was learned against the tightest budget, as it stands before and after the step's reservation."""
     expected = request.expected
+    # What a step has cost already needs no forecast.
     if expected is None or request.actual is not None:
         return Prospect()
     billed = request.billed_micros
     steps = None
     if expected.level_nanos is not None and after is not None and after.unit not in COUNTED:
+        # Both sides times a million before the division: a factor is millionths, and the result is rounded down to
+        # whole steps.
         steps = max(in_usd(after.available_nanos, after), 0) * MILLION // (expected.level_nanos * billed)
     if expected.source is FactorSource.NONE or before is None or before.unit in COUNTED:
         return Prospect(remaining_steps=steps)
     left = max(in_usd(before.available_nanos, before), 0)
+    # Upwards: what is called enough must be enough.
     upper = -(-expected.needed_nanos(policy.quantile_percent) * billed // MILLION)
     over = expected.over_micros(left * MILLION // billed)
     warning = None

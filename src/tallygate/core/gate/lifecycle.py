@@ -61,6 +61,8 @@ def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_na
     reserved = budget.reserved_nanos - held_nanos
     if spent < 0 or reserved < 0:
         raise InvariantBroken(f"budget {budget.budget_id} would count below zero")
+    # Overage keeps the farthest that a cost has taken it: spent + reserved <= limit + overage holds after any order of
+    # calls, and the database checks the same.
     over = spent + reserved - budget.limit_nanos
     return replace(
         budget,

@@ -128,6 +128,7 @@ def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
     if not view.session.is_open:
         return BudgetVerdict(False, CheckReason.SESSION_ENDED, tightest(view.budgets))
 
+    # Hard budgets first and all of them: a soft one that is fuller must not hide that a hard one stops the step.
     hard = [b for b in view.budgets if b.mode is BudgetMode.HARD]
     soft = [b for b in view.budgets if b.mode is BudgetMode.SOFT]
     if spent := exhausted(hard):
@@ -191,13 +192,17 @@ def best_target(
     fresh = Tokens(fresh_input=context_tokens, output=output_tokens)
     found: tuple[int, str, RerouteTarget] | None = None
     for candidate in ladder:
+        # Another name of the same price is no cheaper, and its cache is another one.
         if candidate.model == current.model or candidate.price.key == current.price.key:
             continue
         first = candidate.price.cost_nanos(fresh)
         later = _cached(candidate.price, context_tokens, output_tokens)
+        # The first step elsewhere reads everything anew: who cannot pay that one has nothing of the cheaper ones after
+        # it.
         if first > left_nanos or later >= stay:
             continue
         begins_at = stay if warm else current.price.cost_nanos(fresh)
+        # As many steps as what is left carries; where later ones cost nothing, more than anybody makes.
         carried = 1 + (left_nanos - first) // later if later else 10**9
         if steps_needed(first, begins_at, stay, later) > carried:
             continue

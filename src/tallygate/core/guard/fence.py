@@ -174,6 +174,8 @@ class _Shell:
             return None
         known = {**self.known, **sets}
         inner = _Shell(self.guarded, self.folder if folder is None else folder, known, self.depth + 1)
+        # What a command inside makes, links and opens is there afterwards, too; only its variables and its folder end
+        # with it.
         inner.made, inner.links, inner.text, inner.twin = self.made, self.links, self.text, self.twin
         inner.scripts, inner.opened, inner.held = self.scripts, self.opened, self.held
         return inner.shell(plain(text))
@@ -216,6 +218,7 @@ class _Shell:
     def _program(
         self, words: list[str], feeder: Simple | None, fed: str | None, sets: Mapping[str, str]
     ) -> GuardFinding | None:
+        # Our own commands first: they are judged by what they loosen and for whom, not by the files they write.
         program, given = verbs.name_of(words[0]), words[1:]
         if (found := self._ours(words[0], given, {**self.known, **sets})) is not None:
             return found
@@ -290,6 +293,7 @@ class _Shell:
         homes = {self.guarded.home, self.guarded.real(self.guarded.home)}
         there = [*self._paths(known.get("HOME") or "/", follow=True)]
         made_up = not any(home == path or home.startswith(path.rstrip("/") + "/") for home in homes for path in there)
+        # `init` and `uninstall` write into clients' files, which lie in the home whatever ledger is named.
         if named in CHANGES_CLIENTS:
             names = {name for client in self.guarded.clients.values() for name in client.folders or ()}
             folders = [path for name in names if known.get(name) for path in self._paths(known[name], follow=True)]
@@ -354,8 +358,11 @@ class _Shell:
         """What a verb does to the files that it names; `more` are given to it by another program."""
         program, given = verbs.name_of(words[0]), words[1:]
         goes, comes = verbs.touched(program, given)
+        # A line editor names its file in a script, and not always among its words.
         if program in verbs.LINE_EDITORS:
             comes = [(name, None) for name in verbs.edited(program, given, fed)]
+        # A second name is refused before anything is written: behind it the file would be changed under a name nobody
+        # guards.
         for name in verbs.linked(program, given):
             if (found := self._same(name)) is not None:
                 return found
@@ -368,8 +375,12 @@ class _Shell:
         text = {"truncate": "", "tee": None if "-a" in given else fed}.get(program)
         for name, source in comes:
             copied = None if source is None else self.full(source)
+            # Whether the target is a folder is not known without a look at the disk: both readings are held against the
+            # places.
             paths = [name] if source is None else [name, posixpath.join(name, posixpath.basename(source))]
             for path in paths:
+                # What this very command has just made is not on the disk yet, and a link brings no bytes: neither has a
+                # text to look at.
                 edit = Edit(path, text, source=None if copied in self.made or program == "ln" else copied)
                 if (found := self.written(path, edit, modes=program in verbs.MODES)) is not None:
                     return found
@@ -386,6 +397,8 @@ class _Shell:
             if folder in self.guarded.starts and verbs.CUSTOMIZES.search(last):
                 return GuardFinding("the program")  # Python would run it in the program's environment before that
             if not modes and (word := self._at(path, self.guarded.entries, whole=False)) is not None:
+                # Where it is known what the file will hold, that decides; where it is not, the words of the whole
+                # command do.
                 known = edit is not None and (edit.text is not None or edit.swaps or edit.source is not None)
                 asked = Edit(path) if edit is None else Edit(path, edit.text, edit.swaps, edit.source)
                 if self.guarded.loses(asked) if known or not self.text else verbs.DROPS.search(self.text):
@@ -417,6 +430,7 @@ class _Shell:
             return GuardFinding("the program")
         for place, word in {**self.guarded.entries, **self.guarded.places}.items():
             names = {place, place.removeprefix(self.guarded.home + "/")}
+            # Code is not run to see what it does: it counts as writing a place where one statement names it and writes.
             written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
             if not written:
                 continue
@@ -441,6 +455,8 @@ class _Shell:
             for link, target in self.links.items():
                 if path == link or path.startswith(link + "/"):
                     yield target + path[len(link) :]
+            # A look at the disk for each name takes time that the user waits for: a command of a thousand names gets no
+            # more.
             if WILD.search(path) or self.names_left <= 0:
                 continue
             self.names_left -= 1
@@ -458,6 +474,8 @@ class _Shell:
         wild = WILD.search(path) is not None
         for place, word in places.items():
             if wild:
+                # A project's own files may go with the project: removing a folder above them is the agent's everyday
+                # work.
                 within = whole and place not in self.guarded.in_projects
                 if fits(path, place, within=within) or verbs.reaches_into(path, place):
                     return word

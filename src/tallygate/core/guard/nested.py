@@ -94,8 +94,11 @@ def ungated(program: str, given: list[str], around: Around) -> str | None:
     client = around.clients.get(program)
     if client is None or _NO_RUN.intersection(given[:1]):
         return None
+    # A client that has no hooks here loses none, however it is started.
     if not any(client.mark in entry for entry in around.entries):
         return None
+    # From the plainest to the farthest: an option, a variable, what the client alone knows, settings above, another
+    # home.
     found = next((word for word in given if word in client.words), None)
     if found is None:
         found = next((name for name in client.switches if around.known.get(name, "").lower() not in _OFF), None)
@@ -141,8 +144,10 @@ def leaves(program: str, given: list[str], clients: Mapping[str, NestedClient]) 
         return not client.features.isdisjoint(given[2:])
     if given[:1] == ["hooks"] and given[1:2] in (["disable-all"], ["disableAll"]):
         return True
+    # To read whether hooks are off is free; every other word about it may set it.
     if given[:1] == ["config"] and any("disableAllHooks" in word for word in given):
         return "get" not in given
+    # Behind `--` stand the words of the server that is added: our name there is an argument, not the name it gets.
     before = given[: given.index("--")] if "--" in given else given
     if before[:1] == ["mcp"] and before[1:2] and before[1].startswith("add") and "tallygate" in before[2:]:
         return True

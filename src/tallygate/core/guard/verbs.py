@@ -100,6 +100,7 @@ def unwrapped(words: list[str]) -> tuple[list[str], str | None, dict[str, str]]:
             break
         letters, skipped = _WRAPPERS[program]
         words = words[1:]
+        # `env -S` and `flock -c` take a whole command as one word: it is read as a text of its own.
         if program == "env" and words[:1] and (split := re.fullmatch(r"-\w*S(.*)|--split-string=?(.*)", words[0])):
             return [], " ".join([split[1] or split[2] or "", *words[1:]]), sets
         words = without_options(words, letters)[skipped:]
@@ -423,6 +424,7 @@ def _of_git_word(word: str, given: list[str]) -> tuple[list[str], bool, bool] | 
     if "--" in given:
         names = given[given.index("--") + 1 :]
     if word == "clean":
+        # Without -f git removes nothing, and with -n it only tells what it would remove.
         forced = ("f" in short or "--force" in given) and "n" not in short and "--dry-run" not in given
         return ([each for each in names if each != after(given, "e")], False, True) if forced else None
     if word == "stash":
@@ -431,8 +433,10 @@ def _of_git_word(word: str, given: list[str]) -> tuple[list[str], bool, bool] | 
         others = bool({"u", "a"}.intersection(short)) or bool({"--include-untracked", "--all"}.intersection(given))
         return (names if "--" in given else []), True, others
     if word == "reset":
+        # The other ways of a reset leave the work tree as it is.
         return ([], True, False) if {"--hard", "--merge", "--keep"}.intersection(given) else None
     if word == "checkout":
+        # A new branch begins with the files as they are.
         if {"b", "B"}.intersection(short) or not (names or "f" in short or "--force" in given):
             return None
         return names, True, False
@@ -440,6 +444,7 @@ def _of_git_word(word: str, given: list[str]) -> tuple[list[str], bool, bool] | 
         staged = "S" in short or "--staged" in given
         source = after(given, "s")
         kept = [each for each in names if each != source]
+        # What is only taken out of the index stays in the work tree.
         return None if (staged and not ("W" in short or "--worktree" in given)) or not kept else (kept, True, False)
     if word in {"rm", "mv"} and names:
         return None if "--cached" in given else (names, True, False)
@@ -474,6 +479,7 @@ def loosened(program: str, given: list[str]) -> str | None:
     if words[:1] == ["hook"]:
         return "hook"
     for each in Loosening:
+        # A loosening is told by its verb, or by an option of one that is free without it: `verify --accept`.
         verb, _, option = each.value.partition(" --")
         parts = verb.split()
         if words[: len(parts)] == parts and (not option or f"--{option}" in words):
@@ -512,6 +518,7 @@ def replaces(program: str, given: list[str], *, alone: bool) -> bool:
         program, words = "pip", given[2:]
     if not re.fullmatch(r"pip[\d.]*|uv|pipx|brew|conda|mamba", program):
         return False
+    # A package that is added to a project puts nothing in the place of the program that runs.
     named = [word for word in words if _NAMED.fullmatch(word)]
     if not named or "add" in words:
         return False

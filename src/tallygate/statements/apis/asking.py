@@ -109,6 +109,7 @@ def usable_address(variable: str, text: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = urlsplit(""), None
+    # The key goes to whatever stands here: an address with a password or a query is somebody else's idea, or a slip.
     extra = parts.username or parts.password or parts.query or parts.fragment
     plain = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     if not host or extra or not plain or not text.isascii() or not text.isprintable() or " " in text:

@@ -78,8 +78,11 @@ def _tokens(row: Row) -> BilledTokens:
         return BilledTokens(output=output, read=prompt)
     cache = (cached or 0) + (written or 0)
     whole = _count(row, told, "prompt_tokens")
+    # Too small to contain the cache, or the provider says so: it stands beside it.
     if cache == 0 or prompt < cache or whole == prompt + cache:
         return BilledTokens(prompt, cached, written, output, prompt + cache)
+    # Anthropic's own way of counting leaves the cache out, the proxy's may not: nothing here tells which of them this
+    # is.
     if whole is None and cells.cell_text(row, "call_type").endswith("anthropic_messages"):
         return BilledTokens(None, cached, written, output)
     return BilledTokens(prompt - cache, cached, written, output, prompt)

@@ -206,6 +206,7 @@ def _flat(value: dict[str, Any], number: int, faults: Faults) -> Row | None:
             pairs.append((name, each))
     for name, each in pairs:
         key = name.strip().lower()
+        # Of two values under one name a parser takes the last, and another the first: a bill must not depend on that.
         if key in row:
             faults.add(number, f"it names {shown(key)} twice")
             return None
