@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -203,19 +205,18 @@ def tool(spec: ToolSpec, words: Words, faults: Words) -> Iterator[str]:
     rows = [
         [
             f"`{a.name}`" + (" *required*" if a.required else ""),
-            shape(a.schema),
-            default(a.schema),
+            shape(a.schema) + default(a.schema),
             words["arguments"][a.name],
         ]
         for a in spec.arguments
     ]
-    yield table(["argument", "type", "default", "meaning"], rows)
+    yield table(["argument", "type", "meaning"], rows)
     answers = spec.output["properties"]
     rows = [
-        [f"`{name}`", shape(answers[name]), "yes" if name in spec.output["required"] else "", words["answer"][name]]
+        [f"`{name}`" + ("" if name in spec.output["required"] else "*"), shape(answers[name]), words["answer"][name]]
         for name in answers
     ]
-    yield table(["answer", "type", "always", "meaning"], rows)
+    yield table(["answer", "type", "meaning"], rows)
     codes = ", ".join(f"`{code}`" for code in words["errors"])
     yield f"Errors: {codes}. {faults[words['ledger']]}".rstrip()
 
@@ -234,7 +235,7 @@ def shape(schema: Mapping[str, Any]) -> str:
 
 def default(schema: Mapping[str, Any]) -> str:
     """The default a schema names."""
-    return f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+    return f", default `{json.dumps(schema['default'])}`" if "default" in schema else ""
 
 
 def commands() -> Iterator[str]:
@@ -245,10 +246,17 @@ def commands() -> Iterator[str]:
 
 
 def command(found: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
-    """One command and those below it."""
+    """One command and those below it, which have their own words; `--help` every command has."""
     context = click.Context(found, parent=parent, info_name=name, terminal_width=HELP_WIDTH)
+    said = found.get_help(context)
+    if parent is not None:
+        said = re.sub(r"\n +(-h, )?--help +Show this message and exit\.", "", said)
+        said = re.sub(r"\n\nOptions:(?=\n\n|$)", "", said)
+        said = said.replace(" [OPTIONS]", "") if "\nOptions:" not in said else said
+    if parent is not None and isinstance(found, click.Group):
+        said = said.partition("\n\nCommands:")[0]
     yield f"## `{context.command_path}`"
-    yield f"```text\n{found.get_help(context)}\n```"
+    yield f"```text\n{said}\n```"
     if isinstance(found, click.Group):
         for below in found.list_commands(context):
             if (inner := found.get_command(context, below)) is not None:
@@ -261,11 +269,14 @@ def settings(words: Words) -> Iterator[str]:
     for section, keys in TABLES.items():
         head = f"## `[[{section}]]`" if section in ROWS else f"## `[{section}]`"
         yield head if section else "## At the top of the file"
-        rows = [setting(f"{section}.{key}", key, each) for key, each in keys.items()]
-        yield table(["key", "value", "default", "example", "meaning"], rows)
+        rows = {key: setting(f"{section}.{key}", key, each) for key, each in keys.items()}
+        as_elsewhere = {key: row for key, row in rows.items() if row[-1].removeprefix("Required. ").startswith("As in")}
+        yield table(["key", "value", "example", "meaning"], [rows[key] for key in rows if key not in as_elsewhere])
+        if as_elsewhere:
+            yield f"As in `[[price]]`: {', '.join(f'`{key}`' for key in as_elsewhere)}."
     yield "## Variables"
     yield words["intro"]["variables"]
-    yield table(["variable", "sets"], variable_rows())
+    yield table(["variable", "sets"], variable_rows(words))
 
 
 def setting(name: str, key: str, declared: Setting) -> list[str]:
@@ -276,8 +287,8 @@ def setting(name: str, key: str, declared: Setting) -> list[str]:
         raise Mismatch(f"{name}: the example {declared.example} {refused}") from None
     about = "Required. " * declared.required + declared.about
     about += "" if declared.has_effect else " **No effect in this version.**"
-    default = "" if declared.default is None else f"`{holds(declared, declared.default)}`"
-    return [f"`{key}`", kind_of(declared), default, f"`{declared.example}`", about]
+    default = "" if declared.default is None else f"; default `{holds(declared, declared.default)}`"
+    return [f"`{key}`", kind_of(declared) + default, f"`{declared.example}`", about]
 
 
 def value_of(text: str) -> Any:
@@ -294,23 +305,28 @@ def kind_of(declared: Setting) -> str:
     raise Mismatch(f"{declared.about} takes a table")
 
 
-def variable_rows() -> Iterator[list[str]]:
+def variable_rows(words: Words) -> Iterator[list[str]]:
     """Every variable and what it stands for."""
-    for name, (section, key) in variables.VARIABLES.items():
-        yield [f"`{name}`", f"`{section}.{key}`" if section else f"`{key}`"]
-    for attribute, names in variables.PATH_VARIABLES.items():
-        for name in names:
-            yield [f"`{name}`", f"`paths.{attribute}`"]
-    for name in variables.USER_FILE_VARIABLES:
-        yield [f"`{name}`", "path of the user's settings file, which must then exist"]
-    for name in variables.PROJECT_VARIABLES:
-        yield [f"`{name}`", "folder of the project"]
-    for name in variables.CALIBRATION_VARIABLES:
-        yield [f"`{name}`", "factors as `model:factor,model:factor`, over those of the files"]
-    for name in variables.ADDRESS_VARIABLES:
-        prices = "`prices update` asks instead of the list's publisher"
-        asks = prices if "PRICES" in name else "`import fetch` asks instead of the provider"
-        yield [f"`{name}`", f"address that {asks}: https, or http on loopback"]
+    known = [
+        *variables.VARIABLES,
+        *(name for names in variables.PATH_VARIABLES.values() for name in names),
+        *variables.USER_FILE_VARIABLES,
+        *variables.PROJECT_VARIABLES,
+        *variables.CALIBRATION_VARIABLES,
+        *variables.ADDRESS_VARIABLES,
+    ]
+    same("variables", known, [name for row in words["variables"] for name in row["names"]])
+    for row in words["variables"]:
+        for name in set(row["names"]) & set(variables.VARIABLES):
+            section, key = variables.VARIABLES[name]
+            if name.removeprefix("TALLYGATE_").lower() != key or row["sets"] != f"the key of that name{of(section)}":
+                raise Mismatch(f"{name} sets {key}{of(section)}")
+        yield [", ".join(f"`{name}`" for name in row["names"]), row["sets"]]
+
+
+def of(section: str) -> str:
+    """Where a key stands, in words."""
+    return f" in `[{section}]`" if section else " at the top"
 
 
 def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:
@@ -323,9 +339,13 @@ def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:
         if type(value) not in kinds:
             raise Mismatch(f"run log {name}: {value!r} is not {described[name]['type']}")
     yield words["intro"]["run_log"]
+    alike = groupby(described.items(), key=lambda each: (each[1]["type"], each[1].get("l6e"), each[1]["about"]))
     yield table(
-        ["field", "type", "l6e", "meaning"],
-        [[f"`{name}`", w["type"], "l6e" if w.get("l6e") else "", w["about"]] for name, w in described.items()],
+        ["field", "type", "meaning"],
+        [
+            [", ".join(f"`{name}`{' †' if w.get('l6e') else ''}" for name, w in group), kind, about]
+            for (kind, _, about), group in alike
+        ],
     )
 
 
@@ -351,8 +371,9 @@ def error_codes(words: Words) -> Iterator[str]:
     for code, text in words["errors"].items():
         kind = kinds[code]
         exits = failures.exit_code(kind.__new__(kind)) if kind else failures.FAILED
-        rows.append([f"`{code}`", kind.__name__ if kind else "", str(exits), text])
-    yield table(["code", "kind", "exit", "meaning"], rows)
+        meaning, _, to_do = text.partition(" -> ")
+        rows.append([f"`{code}`", str(exits), meaning, to_do])
+    yield table(["code", "exit", "what it means", "what to do"], rows)
 
 
 def codes() -> dict[str, type[errors.TallygateError] | None]:
